@@ -1,0 +1,1 @@
+"""Networks, losses, training and data for torch, around the kernels of theory and numerics."""

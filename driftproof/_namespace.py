@@ -1,0 +1,262 @@
+r"""One array namespace, one device, one real floating dtype: checked once, at the public boundary.
+
+Every algorithm of this library is a *kernel*: a pure function whose first argument is an Array API
+namespace ``xp``.  Users do not pass ``xp``; the decorator :func:`public` makes, from the kernel
+``f(xp, nu, z)``, the public function ``f(nu, z)``, which
+
+1. resolves the namespace from the arguments (numpy, torch, array-api-strict, ...),
+2. refuses mixed namespaces, devices and dtypes, integer and complex arrays, NaN, and values outside
+   of the stated domain,
+3. computes half precision in float32 and casts the result back.
+
+The kernel stays reachable as ``f.kernel`` for code that is compiled or vectorised
+(``torch.compile(functools.partial(f.kernel, xp))``): it checks nothing that depends on data.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+
+import array_api_compat
+import array_api_compat.numpy as numpy_namespace
+import numpy as np
+
+__all__ = [
+    "Array",
+    "Namespace",
+    "Public",
+    "UnmetHypothesis",
+    "boundary",
+    "public",
+    "public_functions",
+    "require",
+]
+
+# An Array API object.  The standard has no static type yet, and a protocol narrow enough to be
+# useful rejects numpy's overloads, so the alias documents intent; shapes stand in the docstrings.
+Array: TypeAlias = Any
+Namespace: TypeAlias = ModuleType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class UnmetHypothesis(ValueError):
+    """A hypothesis of the theorem or algorithm that was called does not hold.
+
+    Arguments:
+        subject: What was called, for instance ``"CIR"``.
+        hypothesis: The hypothesis in words or symbols, for instance ``"kappa > 0"``.
+        got: What came instead.
+
+    Example:
+        >>> print(UnmetHypothesis("CIR", "kappa > 0", "kappa = -1.0"))
+        CIR: hypothesis kappa > 0 fails (kappa = -1.0)
+    """
+
+    def __init__(self, subject: str, hypothesis: str, got: str) -> None:
+        super().__init__(f"{subject}: hypothesis {hypothesis} fails ({got})")
+        self.subject, self.hypothesis, self.got = subject, hypothesis, got
+
+    def __reduce__(self) -> tuple[type[UnmetHypothesis], tuple[str, str, str]]:
+        return type(self), (self.subject, self.hypothesis, self.got)
+
+
+class Public(Protocol[P, R_co]):
+    """A checked function together with the kernel that it wraps."""
+
+    __name__: str
+    __module__: str
+    __qualname__: str
+
+    @property
+    def kernel(self) -> Callable[Concatenate[Namespace, P], R_co]: ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+_PUBLIC: dict[str, Public[..., Any]] = {}
+
+
+def public_functions() -> Mapping[str, Public[..., Any]]:
+    """Every function made by :func:`public` so far, by its qualified name."""
+    return dict(_PUBLIC)
+
+
+@overload
+def public(kernel: Callable[Concatenate[Namespace, P], R], /) -> Public[P, R]: ...
+
+
+@overload
+def public(**domains: str) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
+
+
+def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
+    """Make the checked public function of a kernel ``f(xp, ...)``.
+
+    Parameters annotated ``Array`` (or ``Array | None``) are checked and brought to one namespace;
+    all others are passed through.  The keyword arguments give the domain of an array parameter:
+    ``"> 0"``, ``">= 0"``, ``"finite"``, ``"in [0, 1]"``, or ``"state"``: the state space of the
+    argument called ``process``.
+
+    Example:
+        >>> @public(x="> 0")
+        ... def logarithm(xp, x: Array) -> Array:
+        ...     return xp.log(x)
+        >>> float(logarithm(1.0))
+        0.0
+        >>> logarithm(-1.0)
+        Traceback (most recent call last):
+        ...
+        driftproof._namespace.UnmetHypothesis: logarithm: hypothesis x > 0 fails (x = -1.0)
+    """
+
+    def decorate(kernel: Callable[..., Any]) -> Any:
+        signature = inspect.signature(kernel)
+        parameters = list(signature.parameters.values())[1:]
+        arrays = tuple(p.name for p in parameters if _is_array_annotation(p.annotation))
+        unknown = sorted(set(domains) - set(arrays))
+        if unknown:
+            raise TypeError(f"{kernel.__name__}: a domain is given for {unknown}, which are no arrays")
+        plain = signature.replace(parameters=parameters)
+
+        @functools.wraps(kernel)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            bound = plain.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = {name: bound.arguments[name] for name in arrays if bound.arguments[name] is not None}
+            xp, down, values = boundary(kernel.__name__, **given)
+            for name, value in zip(given, values, strict=True):
+                bound.arguments[name] = value
+                domain = domains.get(name)
+                if domain == "state":
+                    domain = bound.arguments["process"].support
+                if domain is not None:
+                    require(xp, kernel.__name__, name, value, domain)
+            return down(kernel(xp, *bound.args, **bound.kwargs))
+
+        checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes
+        checked.kernel = kernel  # type: ignore[attr-defined]
+        _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", checked)
+        return checked
+
+    return decorate if kernel is None else decorate(kernel)
+
+
+def _is_array_annotation(annotation: object) -> bool:
+    return str(annotation).removesuffix(" | None") in {"Array", "'Array'"}
+
+
+def boundary(
+    subject: str, /, **arguments: Any
+) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
+    """Bring named arguments to one namespace, device and real floating dtype.
+
+    Python and numpy scalars and sequences of them take the dtype and device of the arrays beside
+    them; alone they are numpy float64.  Half precision is lifted to float32.
+
+    Returns:
+        The namespace, a function that casts results back to the dtype that came, and the arrays in
+        the order given.
+
+    Raises:
+        TypeError: Mixed namespaces, devices or dtypes; integer, boolean or complex arrays.
+        UnmetHypothesis: NaN in an argument.
+
+    Example:
+        >>> xp, down, (x, t) = boundary("example", x=1.0, t=2)
+        >>> x.dtype.name, float(t)
+        ('float64', 2.0)
+    """
+    found = {name: value for name, value in arguments.items() if _is_array(value)}
+    xp = _one_namespace(subject, found)
+    dtype, device = _one_dtype_and_device(subject, xp, found)
+    values = []
+    for name, value in arguments.items():
+        if name not in found:
+            value = xp.asarray(_real(subject, name, value), dtype=dtype, device=device)
+        values.append(value)
+    half = found and xp.finfo(dtype).bits < 32
+    if half:
+        values = [xp.astype(value, xp.float32) for value in values]
+    for name, value in zip(arguments, values, strict=True):
+        if bool(xp.any(xp.isnan(value))):
+            count = int(xp.sum(xp.astype(xp.isnan(value), xp.int64)))
+            raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
+
+    def down(result: Any) -> Any:
+        if not half:
+            return result
+        if isinstance(result, tuple):
+            return tuple(down(part) for part in result)
+        return xp.astype(result, dtype) if _is_array(result) else result
+
+    return xp, down, tuple(values)
+
+
+def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
+    """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
+    inside = {
+        "> 0": lambda: value > 0,
+        ">= 0": lambda: value >= 0,
+        "finite": lambda: xp.isfinite(value),
+        "in [0, 1]": lambda: (value >= 0) & (value <= 1),
+    }[domain]()
+    if bool(xp.all(inside)):
+        return
+    flat, bad = xp.reshape(value, (-1,)), xp.reshape(~inside, (-1,))
+    worst = float(flat[int(xp.argmax(xp.astype(bad, xp.int64)))])
+    hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
+    where = "" if flat.shape[0] == 1 else f" among {flat.shape[0]} values"
+    raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
+
+
+def _is_array(value: object) -> bool:
+    # numpy scalars are scalars: they follow the arrays beside them.
+    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic)
+
+
+def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
+    if not found:
+        return numpy_namespace
+    try:
+        return array_api_compat.array_namespace(*found.values())
+    except TypeError:
+        kinds = ", ".join(f"{type(v).__module__.split('.')[0]} ({k})" for k, v in found.items())
+        raise TypeError(f"{subject}: expected arrays of one namespace, got {kinds}") from None
+
+
+def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any]:
+    dtype, device = xp.float64, None
+    for position, (name, value) in enumerate(found.items()):
+        if not xp.isdtype(value.dtype, "real floating"):
+            raise TypeError(f"{subject}: expected a real floating array for {name}, got {value.dtype}")
+        where = array_api_compat.device(value)
+        if position == 0:
+            dtype, device, first = value.dtype, where, name
+        elif value.dtype != dtype:
+            raise TypeError(f"{subject}: expected one dtype, got {dtype} ({first}) and {value.dtype} ({name})")
+        elif where != device:
+            raise TypeError(f"{subject}: expected one device, got {device} ({first}) and {where} ({name})")
+    return dtype, device
+
+
+def _real(subject: str, name: str, value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, complex) and not isinstance(value, float)):
+        _refuse(subject, name, value)
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, np.floating | np.integer):
+        return float(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_real(subject, name, item) for item in value]
+    return _refuse(subject, name, value)
+
+
+def _refuse(subject: str, name: str, value: object) -> NoReturn:
+    raise TypeError(f"{subject}: expected real numbers for {name}, got {type(value).__name__}")

@@ -1,0 +1,138 @@
+r"""Randomness is data: one source of draws for every namespace.
+
+Kernels never draw by themselves; they take a :class:`Source` and ask it for arrays *like* a given
+one.  :func:`source` makes it from what users hold: a numpy ``Generator``, a ``torch.Generator`` or an
+integer seed.
+
+* :class:`NumpySource` draws in float64 on the host and converts, so that numpy and torch see the
+  *same* numbers: parity is tested with it.
+* :class:`TorchSource` draws on the array's own device: fast on a GPU, another stream on each device.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import array_api_compat
+import numpy as np
+
+from ._namespace import Array
+
+__all__ = ["NumpySource", "Rng", "Source", "TorchSource", "source"]
+
+# numpy.random.Generator, torch.Generator (not importable here), int, or a Source.
+Rng: TypeAlias = Any
+
+
+class Source(ABC):
+    """Draws of standard laws with the shape, dtype and device of an array."""
+
+    @abstractmethod
+    def normal(self, like: Array) -> Array:
+        """Standard normal draws."""
+
+    @abstractmethod
+    def uniform(self, like: Array) -> Array:
+        """Uniform draws in [0, 1)."""
+
+    @abstractmethod
+    def gamma(self, shape: Array) -> Array:
+        """Gamma(shape, 1) draws, one for each element of ``shape`` >= 0; 0 where the shape is 0."""
+
+    @abstractmethod
+    def poisson(self, rate: Array) -> Array:
+        """Poisson draws, one for each element of ``rate`` >= 0, in the dtype of ``rate``."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NumpySource(Source):
+    """Draws from a numpy ``Generator``, in float64 on the host."""
+
+    generator: np.random.Generator
+
+    def normal(self, like: Array) -> Array:
+        return _convert(self.generator.standard_normal(tuple(like.shape)), like)
+
+    def uniform(self, like: Array) -> Array:
+        return _convert(self.generator.random(tuple(like.shape)), like)
+
+    def gamma(self, shape: Array) -> Array:
+        return _convert(self.generator.standard_gamma(_host(shape)), shape)
+
+    def poisson(self, rate: Array) -> Array:
+        rate64 = _host(rate)
+        # numpy refuses rates above about 9.2e18; there the normal limit is exact to float64.
+        huge = rate64 > 1e15
+        draws = self.generator.poisson(np.where(huge, 1.0, rate64)).astype(np.float64)
+        if huge.any():
+            limit = np.round(rate64 + np.sqrt(rate64) * self.generator.standard_normal(rate64.shape))
+            draws = np.where(huge, limit, draws)
+        return _convert(draws, rate)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TorchSource(Source):
+    """Draws from a ``torch.Generator`` on the device of the array."""
+
+    generator: Any  # torch.Generator
+
+    def normal(self, like: Array) -> Array:
+        torch = sys.modules["torch"]
+        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
+
+    def uniform(self, like: Array) -> Array:
+        torch = sys.modules["torch"]
+        return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
+
+    def gamma(self, shape: Array) -> Array:
+        torch = sys.modules["torch"]
+        draws = torch._standard_gamma(torch.where(shape > 0, shape, 1.0), generator=self.generator)
+        return torch.where(shape > 0, draws, 0.0)
+
+    def poisson(self, rate: Array) -> Array:
+        torch = sys.modules["torch"]
+        return torch.poisson(rate, generator=self.generator)
+
+
+def source(rng: Rng, like: Array | None = None) -> Source:
+    """The :class:`Source` of a generator, a seed or a source.
+
+    An integer seeds numpy's PCG64, whatever the namespace of ``like``: the same integer gives the
+    same draws on every backend.
+
+    Raises:
+        TypeError: ``rng`` is none of these (None is refused: global state is never used).
+
+    Example:
+        >>> draws = source(0).normal(np.zeros(2))
+        >>> bool((draws == np.random.default_rng(0).standard_normal(2)).all())
+        True
+    """
+    if isinstance(rng, Source):
+        return rng
+    if isinstance(rng, np.random.Generator):
+        return NumpySource(rng)
+    if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
+        return NumpySource(np.random.default_rng(int(rng)))
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(rng, torch.Generator):
+        if like is not None and not array_api_compat.is_torch_array(like):
+            raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
+        return TorchSource(rng)
+    raise TypeError(f"rng: expected a numpy Generator, a torch.Generator or an int, got {type(rng).__name__}")
+
+
+def _host(values: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if array_api_compat.is_torch_array(values):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def _convert(draws: Any, like: Array) -> Array:
+    xp = array_api_compat.array_namespace(like)
+    return xp.asarray(draws, dtype=like.dtype, device=array_api_compat.device(like))

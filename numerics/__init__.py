@@ -1,0 +1,1 @@
+"""How it is computed: algorithms written once over the Array API."""

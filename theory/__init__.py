@@ -1,0 +1,1 @@
+"""What is true: closed forms, laws, processes, identities and bounds."""

@@ -1,0 +1,1 @@
+"""Does it hold: claims, evidence, mutants, audits, benchmarks and reports."""

@@ -1,0 +1,1 @@
+"""The claims, one module or folder a paper."""

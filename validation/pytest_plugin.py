@@ -1,0 +1,1 @@
+"""Pytest plugin: every piece of evidence is a test node."""

@@ -1,0 +1,211 @@
+r"""Denoising score matching: targets, natural weights and losses, one function each.
+
+By the Fisher identity the score is a regression,
+
+.. math:: s(x, t) = E[\partial_x \log p_t(x \mid X_0) \mid X_t = x],
+
+and so is every affine image of it.  A loss is therefore three independent choices: a parametrisation
+(:mod:`.parametrisations`), a target whose conditional mean is the output wanted, and a loss whose
+minimiser is the conditional mean.
+
+* L1, Rao-Blackwell: square loss against :func:`target`, the conditional mean given :math:`(x, x_0)`.
+* L2, sampled count: square loss against the Poisson count :math:`N` that exact sampling draws anyway
+  (:func:`.forward.sample_with_count`): no Bessel function, more variance, the same minimiser.
+* L3, Poisson deviance: :func:`poisson_loss` against either target, for nonnegative outputs.
+
+All losses are returned per element; means are the caller's.
+
+References:
+    | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
+    | https://arxiv.org/abs/2605.19391 (formulae derived here)
+"""
+
+from __future__ import annotations
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ...theory.processes import GBM, AbstractSquaredBessel, Process
+from ...theory.special import bessel_ratio
+from ...theory.tweedie import conditional_count, conditional_score
+from .parametrisations import Kind, affine
+
+__all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"]
+
+
+@public(x0="state", x="state", t="> 0")
+def target(xp: Namespace, process: Process, x0: Array, x: Array, t: Array, kind: Kind) -> Array:
+    r"""What the network regresses: the output of the *conditional* score, without cancellation.
+
+    .. math::
+        \text{score:}\ \partial_x \log p_t(x|x_0), \qquad
+        \text{epsilon:}\ \frac{x - \alpha x_0}{\sigma}\ \text{or}\
+            \frac{\log x - \log x_0 - m}{\sqrt v}, \\
+        \text{count:}\ \bar n = \tfrac z2 R_\nu(z), \qquad
+        \text{ratio:}\ \bar g = \frac{x_0 e^{-\kappa t}}{\rho} \frac{R_\nu(z)}{z}, \qquad
+        \text{log:}\ 1 + x\,\partial_x \log p_t(x|x_0).
+
+    Arguments:
+        process: The forward process.
+        x0: The data, with shape :math:`(B, *)`, in the state space; 0 is legal for BESQ and CIR.
+        x: The noised state, with the shape of ``x0``.
+        t: The noise time, broadcastable with ``x``, > 0.
+        kind: The parametrisation of the network.
+
+    Returns:
+        The target, with the shape of ``x``.
+
+    Raises:
+        UnmetHypothesis: The process has no such parametrisation.
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(target(BESQ(3.0), 0.0, 2.0, 1.0, "count"))
+        0.0
+    """
+    if kind == "score":
+        return conditional_score.kernel(xp, process, x0, x, t)
+    if isinstance(process, AbstractSquaredBessel):
+        decay, rho = process.decay_rho(xp, t)
+        if kind == "count":
+            return conditional_count.kernel(xp, process, x0, x, t)
+        if kind == "log":
+            n = conditional_count.kernel(xp, process, x0, x, t)
+            return 0.5 * process.delta - 0.5 * x / rho + n
+        if kind == "ratio":
+            z = xp.sqrt(x * x0 * decay) / rho
+            return x0 * decay / rho * _ratio_over_z(xp, process.nu, z)
+    elif isinstance(process, GBM):
+        noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
+        if kind == "epsilon":
+            return noise / xp.sqrt(process.log_variance(t))
+        if kind == "log":
+            return -noise / process.log_variance(t)
+    elif kind == "epsilon":
+        alpha, sigma = process.alpha_sigma(xp, t)
+        return (x - alpha * x0) / sigma
+    raise UnmetHypothesis(
+        "target", f"{type(process).__name__} has the parametrisation asked for", f"kind = {kind!r}"
+    )
+
+
+def _ratio_over_z(xp: Namespace, nu: float, z: Array) -> Array:
+    # R_nu(z) / z = 1/(2 nu + 2) - z^2 / (8 (nu+1)^2 (nu+2)) + ...: smooth at 0, where data may lie.
+    small = z < 1e-4
+    safe = xp.where(small, xp.ones_like(z), z)
+    series = 0.5 / (nu + 1.0) - z * z / (8.0 * (nu + 1.0) ** 2 * (nu + 2.0))
+    return xp.where(small, series, bessel_ratio.kernel(xp, nu, safe) / safe)
+
+
+@public(x="state", t="> 0")
+def kl_weight(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -> Array:
+    r"""The weight under which the square loss bounds the divergence of the generated law.
+
+    .. math:: w = a(x, t)\, B(x, t)^2, \qquad
+        \mathrm{KL}(p_0 \| \hat p_0) \le \mathrm{KL}(p_T \| \pi)
+        + \tfrac12 \int_0^T E[w\,(\text{output} - \text{target})^2]\,dt + \text{const},
+
+    with :math:`B` of :func:`.parametrisations.affine`: for CIR :math:`\sigma^2 x` (score),
+    :math:`\sigma^2 / x` (count), :math:`\sigma^2 x / 4 \rho^2` (ratio); BESQ has :math:`\sigma = 2`;
+    for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log), :math:`1/t` (epsilon).
+
+    Arguments:
+        process: The forward process.
+        x: The noised state, with shape :math:`(B, *)`.  At x = 0 the weights of
+            ``ratio`` and ``count`` are 0, those of ``score`` and ``log`` have no limit.
+        t: The noise time, broadcastable with ``x``, > 0.
+        kind: The parametrisation of the network.
+
+    Returns:
+        The weight, with the broadcast shape of ``x`` and ``t``.
+
+    Example:
+        >>> from driftproof.theory.processes import CIR
+        >>> float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count"))
+        2.0
+    """
+    if isinstance(process, AbstractSquaredBessel) and kind == "ratio":
+        _, rho = process.decay_rho(xp, t)
+        return process.diffusion(x, t) / (4.0 * rho * rho)  # affine() would divide by x = 0
+    if isinstance(process, AbstractSquaredBessel) and kind == "count":
+        # n = O(x), so the weighted loss vanishes at 0, where float32 draws of small delta do land.
+        safe = xp.where(x > 0, x, xp.ones_like(x))
+        return xp.where(x > 0, process.diffusion(safe, t) / (safe * safe), xp.zeros_like(x))
+    _, scale = affine.kernel(xp, process, x, t, kind)
+    return process.diffusion(x, t) * scale * scale
+
+
+@public
+def square_loss(xp: Namespace, output: Array, target: Array, weight: Array | None = None) -> Array:
+    r"""Weighted square loss per element, :math:`w\,(\text{output} - \text{target})^2`.
+
+    Its minimiser over functions of x is the conditional mean of the target, whatever the weight.
+
+    Arguments:
+        output: The network output, with shape :math:`(B, *)`.
+        target: The regression target, with the shape of ``output``.
+        weight: The weight, broadcastable with ``output``; 1 when left out.
+
+    Returns:
+        The loss of each element, with the shape of ``output``.
+
+    Example:
+        >>> float(square_loss(3.0, 1.0, 0.5))
+        2.0
+    """
+    square = (output - target) ** 2
+    return square if weight is None else weight * square
+
+
+@public(n=">= 0", count=">= 0")
+def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = None) -> Array:
+    r"""Poisson deviance loss per element, up to a term without n.
+
+    .. math:: \ell = w\,(n - N \log n), \qquad \partial_n \ell = w\,(1 - N / n).
+
+    It is proper for :math:`E[N|x]` whatever the law of :math:`N`; at :math:`N = 0` it is :math:`w n`
+    down to n = 0 included.
+
+    Arguments:
+        n: The predicted count, with shape :math:`(B, *)`, >= 0.
+        count: The sampled count N or its Rao-Blackwell mean, with the shape of ``n``, >= 0.
+        weight: The weight, broadcastable with ``n``; 1 when left out.
+
+    Returns:
+        The loss of each element, with the shape of ``n``; inf where n = 0 < N.
+
+    Example:
+        >>> float(poisson_loss(1.0, 5.0))
+        1.0
+    """
+    # At N = 0 the logarithm is not even formed, so that neither value nor gradient meets 0 * inf.
+    some = count > 0
+    log_n = xp.log(xp.where(some, n, xp.ones_like(n)))
+    loss = n - count * xp.where(some, log_n, xp.zeros_like(n))
+    return loss if weight is None else weight * loss
+
+
+@public(x0="state", x="state", t="> 0")
+def matching_loss(
+    xp: Namespace, process: Process, x0: Array, x: Array, t: Array, output: Array, kind: Kind
+) -> Array:
+    r"""Denoising score matching with the natural weight, per element.
+
+    .. math:: \ell = a(x, t)\, B(x, t)^2\, (\text{output} - \text{target}(x_0, x, t))^2
+
+    Arguments:
+        process: The forward process.
+        x0: The data, with shape :math:`(B, *)`.
+        x: A draw of :math:`X_t` given ``x0``, with the shape of ``x0``.
+        t: The noise time, broadcastable with ``x``, > 0.
+        output: The network output, with the shape of ``x``.
+        kind: The parametrisation of the network.
+
+    Returns:
+        The loss of each element, with the shape of ``x``.
+
+    Example:
+        >>> from driftproof.theory.processes import CIR
+        >>> float(matching_loss(CIR(1.0, 1.0, 2.0), 0.0, 2.0, 1.0, 3.0, "count"))
+        18.0
+    """
+    weight = kl_weight.kernel(xp, process, x, t, kind)
+    return square_loss.kernel(xp, output, target.kernel(xp, process, x0, x, t, kind), weight)

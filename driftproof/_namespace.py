@@ -100,9 +100,10 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
 
     Parameters annotated ``Array`` (or ``Array | None``) are checked and brought to one namespace;
-    all others are passed through.  The keyword arguments give the domain of an array parameter:
-    ``"> 0"``, ``">= 0"``, ``"finite"``, ``"in [0, 1]"``, or ``"state"``: the state space of the
-    argument called ``process``.
+    one annotated ``float | Array`` stays a Python float if it came as a number (kernels are faster with
+    constants); all others are passed through.  The keyword arguments give the domain of an array
+    parameter: ``"> 0"``, ``">= 0"``, ``"finite"``, an interval like ``"in [0, 1]"`` or
+    ``"in (-1, inf)"``, or ``"state"``: the state space of the argument called ``process``.
 
     Example:
         >>> @public(x="> 0")
@@ -120,6 +121,7 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
         signature = inspect.signature(kernel)
         parameters = list(signature.parameters.values())[1:]
         arrays = tuple(p.name for p in parameters if _is_array_annotation(p.annotation))
+        numbers = {p.name for p in parameters if str(p.annotation).strip("'") == "float | Array"}
         unknown = sorted(set(domains) - set(arrays))
         if unknown:
             raise TypeError(f"{kernel.__name__}: a domain is given for {unknown}, which are no arrays")
@@ -130,6 +132,11 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
             bound = plain.bind(*args, **kwargs)
             bound.apply_defaults()
             given = {name: bound.arguments[name] for name in arrays if bound.arguments[name] is not None}
+            for name in numbers:
+                if _is_number(given[name]):
+                    value = bound.arguments[name] = _real(kernel.__name__, name, given.pop(name))
+                    domain = domains.get(name, "finite")
+                    require(numpy_namespace, kernel.__name__, name, np.asarray(value), domain)
             xp, down, values = boundary(kernel.__name__, **given)
             for name, value in zip(given, values, strict=True):
                 bound.arguments[name] = value
@@ -149,12 +156,11 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
 
 
 def _is_array_annotation(annotation: object) -> bool:
-    return str(annotation).removesuffix(" | None") in {"Array", "'Array'"}
+    text = str(annotation).strip("'").removesuffix(" | None").removeprefix("float | ")
+    return text == "Array"
 
 
-def boundary(
-    subject: str, /, **arguments: Any
-) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
+def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
     """Bring named arguments to one namespace, device and real floating dtype.
 
     Python and numpy scalars and sequences of them take the dtype and device of the arrays beside
@@ -205,8 +211,7 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
         "> 0": lambda: value > 0,
         ">= 0": lambda: value >= 0,
         "finite": lambda: xp.isfinite(value),
-        "in [0, 1]": lambda: (value >= 0) & (value <= 1),
-    }[domain]()
+    }.get(domain, lambda: _in_interval(value, domain))()
     if bool(xp.all(inside)):
         return
     flat, bad = xp.reshape(value, (-1,)), xp.reshape(~inside, (-1,))
@@ -216,9 +221,20 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
     raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
 
 
+def _in_interval(value: Array, domain: str) -> Array:
+    """Membership in ``"in [low, high]"``, with a round bracket at an end that does not belong."""
+    low, high = domain.removeprefix("in ")[1:-1].split(", ")
+    above = value >= float(low) if "[" in domain else value > float(low)
+    return above & (value <= float(high) if "]" in domain else value < float(high))
+
+
 def _is_array(value: object) -> bool:
     # numpy scalars are scalars: they follow the arrays beside them.
     return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | complex | np.number) and not isinstance(value, np.ndarray)
 
 
 def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
@@ -240,7 +256,9 @@ def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array
         if position == 0:
             dtype, device, first = value.dtype, where, name
         elif value.dtype != dtype:
-            raise TypeError(f"{subject}: expected one dtype, got {dtype} ({first}) and {value.dtype} ({name})")
+            raise TypeError(
+                f"{subject}: expected one dtype, got {dtype} ({first}) and {value.dtype} ({name})"
+            )
         elif where != device:
             raise TypeError(f"{subject}: expected one device, got {device} ({first}) and {where} ({name})")
     return dtype, device

@@ -1,0 +1,247 @@
+r"""The modified Bessel function of the first kind, in logarithms, and its ratio of neighbours.
+
+One expansion serves every argument.  With :math:`s = \sqrt{\mu^2 + z^2}` and :math:`t = \mu/s`,
+
+.. math:: I_\mu(z) = \frac{e^{s - \mu\,\mathrm{asinh}(\mu/z)}}{\sqrt{2\pi s}}\;U,
+          \qquad U = \sum_k \frac{U_k(t)}{\mu^k},
+
+holds uniformly in :math:`z \ge 0` (Debye; DLMF 10.41.3).  It needs a large order, so small orders are
+lifted: :math:`\mu = \nu + m \ge M`.  Differentiating the logarithm gives the ratio without cancellation,
+
+.. math:: \frac{I_{\mu+1}(z)}{I_\mu(z)} = z\,r_\mu,\qquad
+          r_\mu = \frac{1}{\mu + s} - \frac{1}{s^2}\Big(\frac12 + \frac{t\,U'(t)}{U}\Big),
+
+and the recurrence :math:`r_j = 1/(2(j+1) + z^2 r_{j+1})` brings it down to :math:`\nu`; it contracts, its
+terms are positive, and nothing in it is singular at :math:`z = 0`.  Because
+:math:`I_j = I_{j+1}/(z\,r_j)`, the product of the same :math:`r_j` brings :math:`\log I_\mu` down to
+:math:`\log I_\nu`.
+
+Derived here from the expansion and the recurrences of DLMF 10.41 and 10.29.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from .debye import DEBYE, enough_terms
+
+__all__ = ["bessel_quotient", "bessel_ratio", "log_iv", "log_ive", "log_ive_parts"]
+
+
+@public(nu="in (-1, inf)", z="in [0, 1e18]")
+def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
+    r"""Logarithm of the modified Bessel function of the first kind.
+
+    .. math:: \log I_\nu(z),\qquad I_\nu(z) = \sum_n \frac{(z/2)^{2n+\nu}}{n!\,\Gamma(n+\nu+1)}
+
+    At z = 0 the value is the limit: 0 for nu = 0, -inf for nu > 0, +inf for nu < 0.  The derivative is
+    :math:`R_\nu(z) + \nu/z`; at z = 0 automatic differentiation returns its regular part, 0.
+
+    Arguments:
+        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+        z: any shape, z >= 0.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: nu <= -1, z < 0, NaN.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §10.25, §10.41, https://dlmf.nist.gov/10.41
+
+    Example:
+        >>> from math import isclose, log, pi, sinh, sqrt
+        >>> isclose(log_iv(0.5, 2.0), log(sqrt(1 / pi) * sinh(2.0)), rel_tol=1e-14)
+        True
+    """
+    ladder = _ladder(xp, nu, z)
+    return _power(xp, nu, z, ladder.scale) + (ladder.s + ladder.rest)
+
+
+@public(nu="in (-1, inf)", z="in [0, 1e18]")
+def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
+    r"""Logarithm of the exponentially scaled modified Bessel function.
+
+    .. math:: \log\big(e^{-z} I_\nu(z)\big)
+
+    Arguments:
+        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+        z: any shape, z >= 0.
+
+    Returns:
+        Array of the broadcast shape, with the limits of :func:`log_iv` at z = 0.
+
+    Raises:
+        UnmetHypothesis: nu <= -1, z < 0, NaN.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §10.41, https://dlmf.nist.gov/10.41
+
+    Example:
+        >>> from math import isclose, log, pi
+        >>> isclose(log_ive(0.5, 1e10), -0.5 * log(2 * pi * 1e10), rel_tol=1e-14)
+        True
+    """
+    scale, remainder = log_ive_parts.kernel(xp, nu, z)
+    return _power(xp, nu, z, scale) + remainder
+
+
+@public(nu="in (-1, inf)", z="in [0, 1e18]")
+def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Array]:
+    r"""The parts of :func:`log_ive` that are smooth at z = 0.
+
+    .. math:: \log\big(e^{-z} I_\nu(z)\big) = \nu\log\frac{z}{\text{scale}} + \text{remainder}
+
+    A density that multiplies :math:`I_\nu(z)` by a power of its argument joins the two powers inside one
+    logarithm, so that nothing cancels and z = 0 is no special case.
+
+    Arguments:
+        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+        z: any shape, z >= 0.
+
+    Returns:
+        scale: positive, :math:`\mu + \sqrt{\mu^2 + z^2}`.
+        remainder: finite for every z.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §10.41, https://dlmf.nist.gov/10.41
+
+    Example:
+        >>> from math import isclose, log, pi
+        >>> scale, remainder = log_ive_parts(1.0, 0.0)  # I_1(z) ~ z/2
+        >>> isclose(remainder - log(scale), -log(2.0), rel_tol=1e-14)
+        True
+    """
+    ladder = _ladder(xp, nu, z)
+    return ladder.scale, ladder.mu * (ladder.mu / (ladder.s + z)) + ladder.rest
+
+
+@public(nu="in (-1, inf)", z="in [0, 1e18]")
+def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
+    r"""Ratio of neighbouring modified Bessel functions.
+
+    .. math:: R_\nu(z) = \frac{I_{\nu+1}(z)}{I_\nu(z)},\qquad
+              R_\nu' = 1 - R_\nu^2 - \frac{2\nu+1}{z} R_\nu
+
+    Arguments:
+        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+        z: any shape, z >= 0.
+
+    Returns:
+        Array of the broadcast shape; 0 at z = 0.  It exceeds 1 for some z if nu < -1/2.
+
+    Raises:
+        UnmetHypothesis: nu <= -1, z < 0, NaN.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §10.33, https://dlmf.nist.gov/10.33
+
+    Example:
+        >>> from math import cosh, isclose, sinh
+        >>> isclose(bessel_ratio(-0.5, 2.0), sinh(2.0) / cosh(2.0), rel_tol=1e-14)
+        True
+    """
+    return z * _ladder(xp, nu, z).r
+
+
+@public(nu="in (-1, inf)", z="in [0, 1e18]")
+def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
+    r"""Ratio of neighbouring modified Bessel functions over the argument: smooth and positive at 0.
+
+    .. math:: r_\nu(z) = \frac{I_{\nu+1}(z)}{z\,I_\nu(z)},\qquad r_\nu(0) = \frac{1}{2(\nu+1)}
+
+    Arguments:
+        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+        z: any shape, z >= 0.
+
+    Returns:
+        Array of the broadcast shape, > 0.
+
+    Raises:
+        UnmetHypothesis: nu <= -1, z < 0, NaN.
+
+    Example:
+        >>> float(bessel_quotient(1.0, 0.0))
+        0.25
+    """
+    return _ladder(xp, nu, z).r
+
+
+class _Ladder(NamedTuple):
+    """What one walk down from the order mu to the order nu gives."""
+
+    mu: float | Array
+    s: Array  # sqrt(mu^2 + z^2)
+    scale: Array  # mu + s
+    rest: Array  # log I_nu = nu log(z / scale) + s + rest
+    r: Array  # I_{nu+1} / (z I_nu)
+
+
+def _ladder(xp: Namespace, nu: float | Array, z: Array) -> _Ladder:
+    eps = float(xp.finfo(z.dtype).eps)
+    lowest = 20.0 if eps < 1e-10 else 8.0
+    if isinstance(nu, int | float):
+        if not nu > -1:
+            raise UnmetHypothesis("modified Bessel function", "nu > -1", f"nu = {nu!r}")
+        m = max(0, math.ceil(lowest - nu))
+        terms = enough_terms(nu + m, eps)
+    else:
+        m = math.ceil(lowest) + 1
+        terms = enough_terms(lowest, eps)
+    mu = nu + m
+    s = xp.sqrt(mu * mu + z * z)
+    u, tdu = _debye(xp, mu, s, terms)
+    scale = mu + s
+    # The recurrence in d_j = 1 / (r_j scale), which stays between 0 and 2 max(1, j + 1) / mu + 1.
+    d = 1 / (1 - scale * (0.5 + tdu / u) / (s * s))
+    w = 2 / scale
+    q = (z / scale) ** 2
+    product = 0 * z + 1
+    for j in range(m - 1, -1, -1):
+        d = (nu + (j + 1)) * w + q / d
+        product = product * d
+    rest = xp.log(u * product) - 0.5 * xp.log(2 * math.pi * s)
+    return _Ladder(mu, s, scale, rest, 1 / (d * scale))
+
+
+def _debye(xp: Namespace, mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
+    """The sum U and t dU/dt of the expansion of order mu, cut after ``terms`` terms."""
+    t = mu / s
+    if isinstance(mu, int | float):  # one polynomial in t
+        degree = 3 * (terms - 1)
+        coefficients = [0.0] * (degree + 1)
+        for k in range(terms):
+            for j in range(k + 1):
+                coefficients[k + 2 * j] += DEBYE[k][j] * mu**-k
+        u, du = coefficients[degree] + 0 * t, 0 * t
+        for d in range(degree - 1, -1, -1):
+            du = du * t + u
+            u = u * t + coefficients[d]
+        return u, t * du
+    y, w = t * t, 1 / s  # U_k(t) / mu^k = w^k p_k(y)
+    u, tdu = 0 * y, 0 * y
+    for k in range(terms - 1, -1, -1):
+        p, dp = DEBYE[k][k] + 0 * y, (3.0 * k) * DEBYE[k][k] + 0 * y
+        for j in range(k - 1, -1, -1):
+            p = p * y + DEBYE[k][j]
+            dp = dp * y + (k + 2.0 * j) * DEBYE[k][j]
+        u, tdu = u * w + p, tdu * w + dp
+    return u, tdu
+
+
+def _power(xp: Namespace, nu: float | Array, z: Array, scale: Array) -> Array:
+    """nu log(z / scale) with its limits at z = 0, and no NaN in gradients there."""
+    if isinstance(nu, int | float):
+        if nu == 0:
+            return xp.zeros_like(z)
+        limit = xp.full_like(z, -math.copysign(math.inf, nu))
+        logarithm = xp.log(xp.where(z > 0, z, xp.ones_like(z)) / scale)
+        return xp.where(z > 0, nu * logarithm, limit)
+    zero = xp.zeros_like(scale)
+    z = z + zero
+    limit = xp.where(nu == 0, zero, xp.where(nu > 0, zero - math.inf, zero + math.inf))
+    logarithm = xp.log(xp.where(z > 0, z, zero + 1) / scale)
+    return xp.where(z > 0, nu * logarithm, limit)

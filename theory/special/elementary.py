@@ -1,0 +1,87 @@
+"""Elementary forms that neither overflow at the edge of their domain nor lose a derivative there."""
+
+from __future__ import annotations
+
+from ..._namespace import Array, Namespace
+
+__all__ = ["divide", "log_or_minus_infinity", "log_sum_exp", "xlogy"]
+
+
+def log_sum_exp(xp: Namespace, a: Array, axis: int = -1) -> Array:
+    r"""Logarithm of a sum of exponentials along one axis.
+
+    .. math:: \log \sum_k e^{a_k}
+
+    Arguments:
+        a: Exponents, shape (..., K); minus infinity stands for a term that is zero.
+
+    Returns:
+        Array with the axis removed; minus infinity where every term is zero.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(log_sum_exp(xp, xp.asarray([0.0, 0.0]))) == float(xp.log(xp.asarray(2.0)))
+        True
+    """
+    top = xp.max(a, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    total = xp.sum(xp.exp(a - top), axis=axis)
+    return xp.squeeze(top, axis=axis) + xp.log(total)
+
+
+def log_or_minus_infinity(xp: Namespace, x: Array) -> Array:
+    """Logarithm of ``x >= 0``, minus infinity at 0 without a warning.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(log_or_minus_infinity(xp, xp.asarray(0.0)))
+        -inf
+    """
+    inside = x > 0
+    return xp.where(inside, xp.log(xp.where(inside, x, xp.ones_like(x))), -xp.inf)
+
+
+def xlogy(xp: Namespace, a: Array, x: Array) -> Array:
+    r"""The product of ``a`` and the logarithm of ``x >= 0``, zero where ``a`` is zero.
+
+    .. math:: a \log x, \qquad 0 \log 0 = 0
+
+    Arguments:
+        a: Factor, a float or an array broadcastable with x.
+        x: Point, x >= 0.
+
+    Returns:
+        Array of the broadcast shape; at x = 0 minus infinity for a > 0, plus infinity for a < 0.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(xlogy(xp, 0.0, xp.asarray(0.0)))
+        0.0
+    """
+    inside = x > 0
+    a = a + xp.zeros_like(x)
+    edge = xp.where(a > 0, -xp.inf, xp.where(a < 0, xp.inf, xp.zeros_like(a)))
+    return xp.where(inside, a * xp.log(xp.where(inside, x, xp.ones_like(x))), edge)
+
+
+def divide(xp: Namespace, a: Array, x: Array) -> Array:
+    r"""The quotient of ``a`` by ``x >= 0``, zero where ``a`` is zero and infinite at x = 0 elsewhere.
+
+    .. math:: a / x, \qquad 0 / 0 = 0
+
+    Arguments:
+        a: Numerator, a float or an array broadcastable with x.
+        x: Denominator, x >= 0.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(divide(xp, -1.0, xp.asarray(0.0))), float(divide(xp, 0.0, xp.asarray(0.0)))
+        (-inf, 0.0)
+    """
+    inside = x > 0
+    a = a + xp.zeros_like(x)
+    edge = xp.where(a > 0, xp.inf, xp.where(a < 0, -xp.inf, xp.zeros_like(a)))
+    return xp.where(inside, a / xp.where(inside, x, xp.ones_like(x)), edge)

@@ -1,0 +1,66 @@
+r"""The logarithm of the gamma function: the one special function that every namespace already has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import scipy.special
+
+from ..._namespace import Array, Namespace, public
+
+__all__ = ["digamma", "gammaln"]
+
+
+@public(x="> 0")
+def gammaln(xp: Namespace, x: Array) -> Array:
+    r"""Logarithm of the gamma function.
+
+    .. math:: \log\Gamma(x) = \log\int_0^\infty t^{x-1} e^{-t}\,dt
+
+    Arguments:
+        x: any shape, x > 0.
+
+    Returns:
+        Array of the shape of ``x``.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
+
+    Example:
+        >>> float(gammaln(5.0)) == __import__("math").log(24.0)
+        True
+    """
+    return _native(xp, "gammaln", x)
+
+
+@public(x="> 0")
+def digamma(xp: Namespace, x: Array) -> Array:
+    r"""Logarithmic derivative of the gamma function.
+
+    .. math:: \psi(x) = \Gamma'(x)/\Gamma(x)
+
+    Arguments:
+        x: any shape, x > 0.
+
+    Returns:
+        Array of the shape of ``x``.
+
+    References:
+        | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
+
+    Example:
+        >>> round(float(digamma(1.0)), 12)  # minus the Euler-Mascheroni constant
+        -0.577215664902
+    """
+    return _native(xp, "digamma", x)
+
+
+def _native(xp: Namespace, name: str, x: Array) -> Array:
+    if array_api_compat.is_torch_namespace(xp):
+        return getattr(xp.special, name)(x)
+    if array_api_compat.is_numpy_namespace(xp):
+        return getattr(scipy.special, name)(x)
+    host: Any = getattr(scipy.special, name)(np.from_dlpack(x))
+    return xp.asarray(host, dtype=x.dtype, device=array_api_compat.device(x))

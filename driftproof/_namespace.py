@@ -140,11 +140,10 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
             xp, down, values = boundary(kernel.__name__, **given)
             for name, value in zip(given, values, strict=True):
                 bound.arguments[name] = value
-                domain = domains.get(name)
-                if domain == "state":
-                    domain = bound.arguments["process"].support
-                if domain is not None:
-                    require(xp, kernel.__name__, name, value, domain)
+                if name in domains:
+                    state_space = domains[name] == "state"
+                    allowed = bound.arguments["process"].support if state_space else domains[name]
+                    require(xp, kernel.__name__, name, value, allowed)
             return down(kernel(xp, *bound.args, **bound.kwargs))
 
         checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes

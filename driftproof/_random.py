@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, final
 import array_api_compat
 import numpy as np
 
-from ._namespace import Array
+from ._namespace import Array, Namespace
 
 __all__ = ["NumpySource", "Rng", "Source", "TorchSource", "source"]
 
@@ -43,6 +43,10 @@ class Source(ABC):
         """Gamma(shape, 1) draws, one for each element of ``shape`` >= 0; 0 where the shape is 0."""
 
     @abstractmethod
+    def adopt(self, xp: Namespace, values: tuple[Array, ...]) -> tuple[Namespace, tuple[Array, ...]]:
+        """Bring parameters that are all scalars to the namespace that this source draws in."""
+
+    @abstractmethod
     def poisson(self, rate: Array) -> Array:
         """Poisson draws, one for each element of ``rate`` >= 0, in the dtype of ``rate``."""
 
@@ -62,6 +66,9 @@ class NumpySource(Source):
 
     def gamma(self, shape: Array) -> Array:
         return _convert(self.generator.standard_gamma(_host(shape)), shape)
+
+    def adopt(self, xp: Namespace, values: tuple[Array, ...]) -> tuple[Namespace, tuple[Array, ...]]:
+        return xp, values
 
     def poisson(self, rate: Array) -> Array:
         rate64 = _host(rate)
@@ -93,6 +100,17 @@ class TorchSource(Source):
         torch = sys.modules["torch"]
         draws = torch._standard_gamma(torch.where(shape > 0, shape, 1.0), generator=self.generator)
         return torch.where(shape > 0, draws, 0.0)
+
+    def adopt(self, xp: Namespace, values: tuple[Array, ...]) -> tuple[Namespace, tuple[Array, ...]]:
+        if array_api_compat.is_torch_array(values[0]):
+            return xp, values
+        if any(value.shape != () for value in values):
+            raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
+        torch = sys.modules["torch"]
+        scalars = [
+            torch.tensor(float(v), dtype=torch.get_default_dtype(), device=self.generator.device) for v in values
+        ]
+        return array_api_compat.array_namespace(*scalars), tuple(scalars)
 
     def poisson(self, rate: Array) -> Array:
         torch = sys.modules["torch"]

@@ -1,0 +1,23 @@
+"""Probability laws with exact moments, densities, scores and draws, on numpy and torch alike."""
+
+from .base import AbstractLaw, ElementwiseLaw
+from .distances import kl, wasserstein2
+from .gamma import Gamma, NoncentralChi2
+from .gaussian import Gaussian, GaussianMixture
+from .mixture import Discrete, Mixture
+from .normal import LogNormal, Normal
+
+__all__ = [
+    "AbstractLaw",
+    "Discrete",
+    "ElementwiseLaw",
+    "Gamma",
+    "Gaussian",
+    "GaussianMixture",
+    "LogNormal",
+    "Mixture",
+    "NoncentralChi2",
+    "Normal",
+    "kl",
+    "wasserstein2",
+]

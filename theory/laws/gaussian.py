@@ -1,0 +1,222 @@
+r"""Gaussian laws on R^d and their finite mixtures.
+
+.. math::
+    \log p(x) = -\tfrac12 (x-m)^\top C^{-1} (x-m) - \tfrac12 \log\det 2\pi C, \qquad
+    \nabla \log p(x) = -C^{-1}(x-m)
+
+A singular covariance is legal: such a law can be sampled and transported; it has no density, and
+asking for one is an error that says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from array_api_compat import device
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._random import Rng, source
+from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from .base import AbstractLaw
+from .mixture import check_weights, draw_index
+
+__all__ = ["Gaussian", "GaussianMixture", "sqrt_psd"]
+
+
+def sqrt_psd(xp: Namespace, cov: Array) -> Array:
+    """Symmetric square root of positive semi-definite matrices, shape (..., d, d)."""
+    values, vectors = xp.linalg.eigh(cov)
+    root = xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
+    return (vectors * root[..., None, :]) @ xp.matrix_transpose(vectors)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Gaussian(AbstractLaw):
+    r"""The Gaussian law :math:`N(m, C)` on R^d.
+
+    Arguments:
+        mean: Mean :math:`m`, shape (d,).
+        cov: Covariance :math:`C`, shape (d, d), symmetric positive semi-definite.
+
+    Raises:
+        UnmetHypothesis: ``cov`` is not symmetric positive semi-definite, or shapes do not match; in
+            ``log_prob`` and ``score``: ``cov`` is singular.
+
+    Example:
+        >>> float(Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 4.0]]).score([0.0, 2.0])[1])
+        -0.5
+    """
+
+    mean: Array
+    cov: Array
+
+    def __post_init__(self) -> None:
+        xp, _, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
+        d = mean.shape[-1] if mean.ndim else 0
+        if mean.ndim != 1 or cov.shape != (d, d):
+            got = f"shapes {tuple(mean.shape)}, {tuple(cov.shape)}"
+            raise UnmetHypothesis("Gaussian", "mean (d,) and cov (d, d)", got)
+        check_psd(xp, "Gaussian", cov)
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "cov", cov)
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        return {"mean": self.mean, "cov": self.cov}
+
+    @property
+    def variance(self) -> Array:
+        xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
+        return down(xp.linalg.diagonal(cov))
+
+    def log_prob(self, x: Array) -> Array:
+        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+        check_regular(xp, "Gaussian.log_prob", cov)
+        return down(log_density(xp, x, mean, cov))
+
+    def score(self, x: Array) -> Array:
+        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+        check_regular(xp, "Gaussian.score", cov)
+        return down(score_function(xp, x, mean, cov))
+
+    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
+        like = xp.zeros((*shape, mean.shape[0]), dtype=mean.dtype, device=device(mean))
+        return down(mean + source(rng, like=mean).normal(like) @ sqrt_psd(xp, cov))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GaussianMixture(AbstractLaw):
+    r"""A finite mixture of Gaussian laws on R^d.
+
+    .. math:: p(x) = \sum_k w_k\, N(x; m_k, C_k), \qquad
+        \nabla \log p(x) = -\sum_k P(k \mid x)\, C_k^{-1}(x - m_k)
+
+    Arguments:
+        weights: Weights, shape (K,), with sum 1.
+        means: Means, shape (K, d).
+        covs: Covariances, shape (K, d, d), or (d, d) if shared.
+
+    Raises:
+        UnmetHypothesis: As for :class:`Gaussian`, or the weights do not sum to 1.
+
+    Example:
+        >>> law = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
+        >>> float(law.cov[0, 0])
+        2.0
+    """
+
+    weights: Array
+    means: Array
+    covs: Array
+
+    def __post_init__(self) -> None:
+        given = {"weights": self.weights, "means": self.means, "covs": self.covs}
+        xp, _, (weights, means, covs) = boundary("GaussianMixture", **given)
+        check_weights(xp, "GaussianMixture", weights)
+        count, d = weights.shape[0], means.shape[-1] if means.ndim else 0
+        if covs.ndim == 2:
+            covs = xp.broadcast_to(covs, (count, *covs.shape))
+        if means.shape != (count, d) or covs.shape != (count, d, d):
+            got = f"shapes {tuple(weights.shape)}, {tuple(means.shape)}, {tuple(covs.shape)}"
+            raise UnmetHypothesis("GaussianMixture", "weights (K,), means (K, d), covs (K, d, d)", got)
+        check_psd(xp, "GaussianMixture", covs)
+        for name, value in zip(given, (weights, means, covs), strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        return {"weights": self.weights, "means": self.means, "covs": self.covs}
+
+    @property
+    def mean(self) -> Array:
+        xp, down, (w, means) = boundary("GaussianMixture", weights=self.weights, means=self.means)
+        return down(xp.sum(w[:, None] * means, axis=0))
+
+    @property
+    def cov(self) -> Array:
+        xp, down, w, means, covs = self._lifted()
+        centred = means - xp.sum(w[:, None] * means, axis=0)
+        outer = centred[:, :, None] * centred[:, None, :]
+        return down(xp.sum(w[:, None, None] * (covs + outer), axis=0))
+
+    @property
+    def variance(self) -> Array:
+        xp, down, (cov,) = boundary("GaussianMixture", cov=self.cov)
+        return down(xp.linalg.diagonal(cov))
+
+    def log_prob(self, x: Array) -> Array:
+        xp, down, joint, *_ = self._joint("log_prob", x)
+        return down(log_sum_exp(xp, joint))
+
+    def score(self, x: Array) -> Array:
+        xp, down, joint, x, means, covs = self._joint("score", x)
+        posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
+        scores = score_function(xp, x[..., None, :], means, covs)
+        return down(xp.sum(posterior[..., None] * scores, axis=-2))
+
+    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        xp, down, w, means, covs = self._lifted()
+        noise = source(rng, like=w)
+        like = xp.zeros(shape, dtype=w.dtype, device=device(w))
+        index = xp.reshape(draw_index(xp, w, noise.uniform(like)), (-1,))
+        z = noise.normal(xp.zeros((*shape, means.shape[1]), dtype=w.dtype, device=device(w)))
+        roots = xp.take(sqrt_psd(xp, covs), index, axis=0)
+        flat = xp.reshape(z, (-1, 1, means.shape[1])) @ roots
+        draws = xp.take(means, index, axis=0) + xp.squeeze(flat, axis=1)
+        return down(xp.reshape(draws, (*shape, means.shape[1])))
+
+    def _lifted(self) -> tuple[Namespace, Any, Array, Array, Array]:
+        xp, down, (w, means, covs) = boundary("GaussianMixture", **self.parameters)
+        return xp, down, w, means, covs
+
+    def _joint(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array]:
+        xp, down, (x, w, means, covs) = boundary("GaussianMixture", x=x, **self.parameters)
+        check_regular(xp, f"GaussianMixture.{method}", covs)
+        joint = log_or_minus_infinity(xp, w) + log_density(xp, x[..., None, :], means, covs)
+        return xp, down, joint, x, means, covs
+
+
+def log_density(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:
+    """Gaussian log-density; x and mean (..., d), cov (..., d, d) broadcast over the batch."""
+    root = xp.linalg.cholesky(cov)
+    white = _solve(xp, root, x - mean)
+    log_det = xp.sum(xp.log(xp.linalg.diagonal(root)), axis=-1)
+    return -0.5 * xp.sum(white * white, axis=-1) - log_det - 0.5 * x.shape[-1] * math.log(2.0 * math.pi)
+
+
+def score_function(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:
+    """Gaussian score; x and mean (..., d), cov (..., d, d) broadcast over the batch."""
+    return -_solve(xp, cov, x - mean)
+
+
+def _solve(xp: Namespace, matrix: Array, vector: Array) -> Array:
+    # numpy's solve reads a stack of vectors as a matrix: the trailing axis keeps it a vector.
+    batch = tuple(xp.broadcast_arrays(vector, matrix[..., 0])[0].shape)
+    matrix = xp.broadcast_to(matrix, (*batch, batch[-1]))
+    return xp.linalg.solve(matrix, xp.broadcast_to(vector, batch)[..., None])[..., 0]
+
+
+def check_psd(xp: Namespace, subject: str, cov: Array) -> None:
+    """Raise unless the matrices are symmetric positive semi-definite to rounding."""
+    eps = float(xp.finfo(cov.dtype).eps)
+    size = float(xp.max(xp.abs(cov)))
+    skew = float(xp.max(xp.abs(cov - xp.matrix_transpose(cov))))
+    if skew > 64.0 * eps * size:
+        raise UnmetHypothesis(subject, "cov is symmetric", f"max |C - C^T| = {skew:.3g}")
+    least = float(xp.min(xp.linalg.eigvalsh(cov)))
+    if least < -64.0 * cov.shape[-1] * eps * size:
+        raise UnmetHypothesis(subject, "cov is positive semi-definite", f"least eigenvalue = {least:.3g}")
+
+
+def check_regular(xp: Namespace, subject: str, cov: Array) -> None:
+    """Raise unless the matrices are numerically invertible."""
+    values = xp.linalg.eigvalsh(cov)
+    least, most = float(xp.min(values)), float(xp.max(values))
+    if least <= cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most:
+        raise UnmetHypothesis(subject, "cov is not singular", f"eigenvalues in [{least:.3g}, {most:.3g}]")

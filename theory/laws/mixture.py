@@ -1,0 +1,185 @@
+r"""Finite mixtures of an elementwise law, and laws on finitely many atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from array_api_compat import device
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._random import Rng, source
+from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from .base import AbstractLaw, ElementwiseLaw
+
+__all__ = ["Discrete", "Mixture"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mixture(AbstractLaw):
+    r"""A finite mixture of one elementwise family.
+
+    .. math:: p(x) = \sum_k w_k\, p_k(x), \qquad
+        s(x) = \sum_k P(k \mid x)\, s_k(x), \quad P(k \mid x) \propto w_k\, p_k(x)
+
+    Arguments:
+        weights: Weights :math:`w_k \ge 0`, shape (K,), with sum 1.
+        components: A law whose parameters carry the K components on their last axis.
+
+    Raises:
+        UnmetHypothesis: The weights are negative or do not sum to 1.
+
+    Example:
+        >>> from driftproof.theory.laws import Normal
+        >>> float(Mixture([0.5, 0.5], Normal([-1.0, 1.0], 1.0)).variance)
+        2.0
+    """
+
+    weights: Array
+    components: ElementwiseLaw
+
+    def __post_init__(self) -> None:
+        xp, _, (weights,) = boundary("Mixture", weights=self.weights)
+        check_weights(xp, "Mixture", weights)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        return {"weights": self.weights, **self.components.parameters}
+
+    @property
+    def mean(self) -> Array:
+        xp, down, (w, mean) = boundary("Mixture", weights=self.weights, mean=self.components.mean)
+        return down(xp.sum(w * mean, axis=-1))
+
+    @property
+    def variance(self) -> Array:
+        parts = {"mean": self.components.mean, "variance": self.components.variance}
+        xp, down, (w, mean, variance) = boundary("Mixture", weights=self.weights, **parts)
+        center = xp.sum(w * mean, axis=-1)
+        return down(xp.sum(w * (variance + (mean - center[..., None]) ** 2), axis=-1))
+
+    def log_prob(self, x: Array) -> Array:
+        xp, down, _, joint = self._joint(x)
+        return down(log_sum_exp(xp, joint))
+
+    def score(self, x: Array) -> Array:
+        xp, down, x, joint = self._joint(x)
+        posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
+        return down(xp.sum(posterior * self.components.score(x[..., None]), axis=-1))
+
+    def responsibilities(self, x: Array) -> Array:
+        """Posterior probabilities P(k | x), shape x.shape + (K,)."""
+        xp, down, _, joint = self._joint(x)
+        return down(xp.exp(joint - log_sum_exp(xp, joint)[..., None]))
+
+    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        xp, _, (w,) = boundary("Mixture", weights=self.weights)
+        noise = source(rng, like=w)
+        like = xp.zeros(shape, dtype=w.dtype, device=device(w))
+        index = draw_index(xp, w, noise.uniform(like))
+        picked = self.components.take(xp, index)
+        _, _, values = boundary("Mixture", **picked.parameters)
+        return picked.draw(xp, noise, like, *picked._merge(values))
+
+    def _joint(self, x: Array) -> tuple[Namespace, Any, Array, Array]:
+        xp, down, (x, w) = boundary("Mixture", x=x, weights=self.weights)
+        return xp, down, x, log_or_minus_infinity(xp, w) + self.components.log_prob(x[..., None])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Discrete(AbstractLaw):
+    r"""A law on finitely many atoms: data sets, tilted measures, oracles by enumeration.
+
+    .. math:: P(X = a_k) = w_k
+
+    Arguments:
+        atoms: Atoms, shape (K,) on the line or (K, d) in R^d.
+        weights: Weights, shape (K,), with sum 1; uniform if left out.
+
+    Raises:
+        UnmetHypothesis: Weights are negative or do not sum to 1, or there is no atom.
+
+    Example:
+        >>> float(Discrete([0.0, 1.0], [0.75, 0.25]).variance)
+        0.1875
+    """
+
+    atoms: Array
+    weights: Array = None
+
+    def __post_init__(self) -> None:
+        xp, _, (atoms,) = boundary("Discrete", atoms=self.atoms)
+        if atoms.ndim not in (1, 2) or atoms.shape[0] == 0:
+            raise UnmetHypothesis("Discrete", "atoms of shape (K,) or (K, d), K >= 1", f"shape {atoms.shape}")
+        weights = self.weights
+        if weights is None:
+            count = atoms.shape[0]
+            weights = xp.full((count,), 1.0 / count, dtype=atoms.dtype, device=device(atoms))
+        _, _, (atoms, weights) = boundary("Discrete", atoms=atoms, weights=weights)
+        check_weights(xp, "Discrete", weights)
+        if weights.shape[0] != atoms.shape[0]:
+            got = f"{atoms.shape[0]} atoms, {weights.shape[0]} weights"
+            raise UnmetHypothesis("Discrete", "one weight an atom", got)
+        object.__setattr__(self, "atoms", atoms)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        return {"atoms": self.atoms, "weights": self.weights}
+
+    @property
+    def mean(self) -> Array:
+        return self._expect(self.atoms)
+
+    @property
+    def variance(self) -> Array:
+        return self._expect((self.atoms - self.mean) ** 2)
+
+    @property
+    def cov(self) -> Array:
+        """Covariance matrix, shape (d, d), of a law on R^d."""
+        centred = self.atoms - self.mean
+        return (centred * self.weights[:, None]).T @ centred
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-mass at ``x``: minus infinity beside the atoms."""
+        xp, down, (x, atoms, w) = boundary("Discrete", x=x, atoms=self.atoms, weights=self.weights)
+        on_line = atoms.ndim == 1
+        hit = x[..., None] == atoms if on_line else xp.all(x[..., None, :] == atoms, axis=-1)
+        return down(log_sum_exp(xp, xp.where(hit, log_or_minus_infinity(xp, w), -xp.inf)))
+
+    def score(self, x: Array) -> Array:
+        raise UnmetHypothesis("Discrete.score", "the law has a density", "a law on finitely many atoms")
+
+    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        xp, _, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
+        like = xp.zeros(shape, dtype=w.dtype, device=device(w))
+        index = draw_index(xp, w, source(rng, like=w).uniform(like))
+        picked = xp.take(atoms, xp.reshape(index, (-1,)), axis=0)
+        return xp.reshape(picked, (*shape, *atoms.shape[1:]))
+
+    def _expect(self, values: Array) -> Array:
+        xp, _, (values, w) = boundary("Discrete", values=values, weights=self.weights)
+        return xp.sum(values * xp.reshape(w, (-1,) + (1,) * (values.ndim - 1)), axis=0)
+
+
+def check_weights(xp: Namespace, subject: str, weights: Array) -> None:
+    """Raise unless ``weights`` has shape (K,), is nonnegative and sums to 1."""
+    if weights.ndim != 1 or weights.shape[0] == 0:
+        raise UnmetHypothesis(subject, "weights of shape (K,), K >= 1", f"shape {tuple(weights.shape)}")
+    require(xp, subject, "weights", weights, ">= 0")
+    total = float(xp.sum(weights))
+    if abs(total - 1.0) > 64.0 * float(xp.finfo(weights.dtype).eps):
+        raise UnmetHypothesis(subject, "weights sum to 1", f"sum = {total!r}")
+
+
+def draw_index(xp: Namespace, weights: Array, uniform: Array) -> Array:
+    """Index of the component in which each uniform draw falls, by inversion."""
+    edges = xp.cumulative_sum(weights)
+    index = xp.searchsorted(edges, xp.reshape(uniform, (-1,)), side="right")
+    index = xp.minimum(index, xp.asarray(weights.shape[0] - 1, dtype=index.dtype, device=device(index)))
+    return xp.reshape(index, tuple(uniform.shape))

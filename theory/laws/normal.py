@@ -1,0 +1,106 @@
+r"""Normal and lognormal laws.
+
+.. math::
+    N(\mu, \sigma^2): \quad \log p(x) = -\tfrac12 \Big(\frac{x-\mu}{\sigma}\Big)^2 - \log \sigma
+        - \tfrac12 \log 2\pi, \qquad
+    \log X \sim N(\mu, \sigma^2): \quad \log p(x) = \log p_N(\log x) - \log x
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from ..._namespace import Array, Namespace
+from ..._random import Source
+from .base import ElementwiseLaw
+
+__all__ = ["LogNormal", "Normal"]
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Normal(ElementwiseLaw):
+    r"""The normal law :math:`N(\mu, \sigma^2)`.
+
+    Arguments:
+        loc: Mean :math:`\mu`, any shape.
+        scale: Standard deviation :math:`\sigma > 0`, broadcastable with ``loc``.
+
+    Raises:
+        UnmetHypothesis: ``scale`` is not positive.
+
+    Example:
+        >>> float(Normal(0.0, 1.0).score(2.0))
+        -2.0
+    """
+
+    loc: Array
+    scale: Array
+
+    def __post_init__(self) -> None:
+        self._require(scale="> 0")
+
+    @staticmethod
+    def log_density(xp: Namespace, x: Array, loc: Array, scale: Array) -> Array:
+        z = (x - loc) / scale
+        return -0.5 * z * z - xp.log(scale) - _HALF_LOG_TWO_PI
+
+    @staticmethod
+    def score_function(xp: Namespace, x: Array, loc: Array, scale: Array) -> Array:
+        return -((x - loc) / scale) / scale
+
+    @staticmethod
+    def moments(xp: Namespace, loc: Array, scale: Array) -> tuple[Array, Array]:
+        return loc + xp.zeros_like(scale), scale * scale + xp.zeros_like(loc)
+
+    @staticmethod
+    def draw(xp: Namespace, noise: Source, like: Array, loc: Array, scale: Array) -> Array:
+        return loc + scale * noise.normal(like)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LogNormal(ElementwiseLaw):
+    r"""The law of :math:`e^{\mu + \sigma Z}`.
+
+    Arguments:
+        loc: Mean :math:`\mu` of the logarithm, any shape.
+        scale: Standard deviation :math:`\sigma > 0` of the logarithm, broadcastable with ``loc``.
+
+    Raises:
+        UnmetHypothesis: ``scale`` is not positive, or a point at which the law is asked is not.
+
+    Example:
+        >>> float(LogNormal(0.0, 1.0).score(1.0))
+        -1.0
+    """
+
+    loc: Array
+    scale: Array
+    support: ClassVar[str] = "> 0"
+
+    def __post_init__(self) -> None:
+        self._require(scale="> 0")
+
+    @staticmethod
+    def log_density(xp: Namespace, x: Array, loc: Array, scale: Array) -> Array:
+        log_x = xp.log(x)
+        return Normal.log_density(xp, log_x, loc, scale) - log_x
+
+    @staticmethod
+    def score_function(xp: Namespace, x: Array, loc: Array, scale: Array) -> Array:
+        return (Normal.score_function(xp, xp.log(x), loc, scale) - 1.0) / x
+
+    @staticmethod
+    def moments(xp: Namespace, loc: Array, scale: Array) -> tuple[Array, Array]:
+        v = scale * scale
+        mean = xp.exp(loc + 0.5 * v)
+        return mean, mean * mean * xp.expm1(v)
+
+    @staticmethod
+    def draw(xp: Namespace, noise: Source, like: Array, loc: Array, scale: Array) -> Array:
+        return xp.exp(Normal.draw(xp, noise, like, loc, scale))

@@ -1,0 +1,172 @@
+r"""What every forward process answers, and the family of processes that runs it backwards.
+
+A process noises data, :math:`dX = b(X,t)\,dt + \sqrt{a(X,t)}\,dB`, with t = 0 at the data.  For every
+:math:`\eta \ge 0` the process
+
+.. math::
+    dY = \Big[-b + \tfrac{1+\eta^2}{2}\,(a\,s + a')\Big]\,d\tau + \eta \sqrt a\,dB,
+    \qquad \tau = T - t, \quad s = \partial_x \log p_t, \quad a' = \partial_x a
+
+has the same marginals run backwards: eta = 0 is the probability flow, eta = 1 is Anderson's reversal.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..laws import AbstractLaw
+
+__all__ = ["AbstractProcess"]
+
+
+class AbstractProcess(ABC):
+    """A one-dimensional diffusion that acts on every coordinate independently.
+
+    ``support`` is the state space, as a domain of :func:`driftproof._namespace.require`.
+    """
+
+    support: ClassVar[str]
+
+    @abstractmethod
+    def coefficients(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
+        """Kernel: the drift b, the squared diffusion a and its derivative a' = da/dx at (x, t)."""
+
+    @abstractmethod
+    def transition(self, x0: Array, t: Array) -> AbstractLaw:
+        """Law of X_t given X_0 = x0, elementwise."""
+
+    @abstractmethod
+    def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
+        """Law of X_t when X_0 has the law ``data_law``, where it is known in closed form."""
+
+    @abstractmethod
+    def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> AbstractLaw:
+        """Law of X_s given X_0 = x0 and X_t = xt, for 0 < s < t, elementwise."""
+
+    def drift(self, x: Array, t: Array) -> Array:
+        """Forward drift b(x, t), broadcast over x and t."""
+        return drift(self, x, t)
+
+    def diffusion(self, x: Array, t: Array) -> Array:
+        """Squared diffusion coefficient a(x, t), broadcast over x and t."""
+        return diffusion(self, x, t)
+
+    def reverse_drift(self, x: Array, t: Array, score: Array, eta: float = 1.0) -> Array:
+        """Drift of the reverse family in reverse time; ``score`` holds the values s(x, t)."""
+        return reverse_drift(self, x, t, score, eta)
+
+
+@public(x="state", t=">= 0")
+def drift(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Array:
+    r"""Forward drift of a process.
+
+    .. math:: b(x, t)
+
+    Arguments:
+        process: The forward process.
+        x: State, any shape, in the state space of the process.
+        t: Noise time, t >= 0, broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Example:
+        >>> from driftproof.theory.processes import CIR
+        >>> float(drift(CIR(kappa=2.0, theta=1.0, sigma=1.0), 3.0, 0.5))
+        -4.0
+    """
+    return process.coefficients(xp, x, t)[0]
+
+
+@public(x="state", t=">= 0")
+def diffusion(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Array:
+    r"""Squared diffusion coefficient of a process.
+
+    .. math:: a(x, t)
+
+    Arguments:
+        process: The forward process.
+        x: State, any shape, in the state space of the process.
+        t: Noise time, t >= 0, broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape, >= 0.
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(diffusion(BESQ(3.0), 2.0, 0.5))
+        8.0
+    """
+    return process.coefficients(xp, x, t)[1]
+
+
+@public(x="state", t=">= 0")
+def reverse_drift(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, score: Array, eta: float = 1.0
+) -> Array:
+    r"""Drift of the reverse family in reverse time.
+
+    .. math:: -b + \tfrac{1+\eta^2}{2}\,(a\,s + a')
+
+    Arguments:
+        process: The forward process.
+        x: State, any shape, in the state space of the process.
+        t: Noise time, t >= 0, broadcastable with x.
+        score: Values of the score s(x, t), broadcastable with x.
+        eta: Stochasticity, >= 0; the noise of the reverse process is eta sqrt(a).
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: eta is negative.
+
+    References:
+        | Reverse-time diffusion equation models (Anderson, 1982), eq. (3.4)
+
+    Claims: TWEEDIE-ETA-1
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> process = VE(sigma_min=1.0, sigma_max=1.0001, T=1.0)
+        >>> float(reverse_drift(process, 0.0, 0.5, 0.0))
+        0.0
+    """
+    if not eta >= 0.0:
+        raise UnmetHypothesis("reverse_drift", "eta >= 0", f"eta = {eta!r}")
+    b, a, da = process.coefficients(xp, x, t)
+    return -b + 0.5 * (1.0 + eta * eta) * (a * score + da)
+
+
+def require_parameters(
+    subject: str, positive: dict[str, float], finite: dict[str, float] | None = None
+) -> None:
+    """Raise unless the parameters of a process are finite floats, positive where they must be."""
+    for name, value in {**positive, **(finite or {})}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{subject}: expected a Python float for {name}, got {type(value).__name__}")
+        if not abs(value) < float("inf"):
+            raise UnmetHypothesis(subject, f"{name} is finite", f"{name} = {value!r}")
+    for name, value in positive.items():
+        if not value > 0:
+            raise UnmetHypothesis(subject, f"{name} > 0", f"{name} = {value!r}")
+
+
+def require_order(xp: Namespace, subject: str, s: Array, t: Array) -> None:
+    """Raise unless 0 < s < t everywhere."""
+    if not bool(xp.all(s > 0)) or not bool(xp.all(s < t)):
+        got = f"s in [{float(xp.min(s))!r}, {float(xp.max(s))!r}], t in [{float(xp.min(t))!r}, {float(xp.max(t))!r}]"
+        raise UnmetHypothesis(subject, "0 < s < t", got)
+
+
+def no_closed_form(process: object, data_law: object, known: str) -> UnmetHypothesis:
+    """The error for a data law whose marginal has no closed form."""
+    subject = f"{type(process).__name__}.marginal"
+    return UnmetHypothesis(subject, f"the data law is {known}", f"data law {type(data_law).__name__}")
+
+
+def last_axis(t: Array) -> Array:
+    """Make room for the components of a mixture: t of shape (...) becomes (..., 1)."""
+    return t[..., None] if t.ndim else t

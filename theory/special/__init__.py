@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bessel import bessel_quotient, bessel_ratio, log_iv, log_ive, log_ive_parts
 from .gamma import digamma, gammaln
+from .hypergeometric import hyp1f1_ratio, log_hyp1f1
 from .normal import log_ndtr, mills
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "bessel_ratio",
     "digamma",
     "gammaln",
+    "hyp1f1_ratio",
+    "log_hyp1f1",
     "log_iv",
     "log_ive",
     "log_ive_parts",

@@ -15,8 +15,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..laws import AbstractLaw
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from ..laws import AbstractLaw, ElementwiseLaw
 
 __all__ = ["AbstractProcess"]
 
@@ -28,14 +28,15 @@ class AbstractProcess(ABC):
     """
 
     support: ClassVar[str]
+    family: ClassVar[type[ElementwiseLaw]]  # of the transitions
 
     @abstractmethod
     def coefficients(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
         """Kernel: the drift b, the squared diffusion a and its derivative a' = da/dx at (x, t)."""
 
     @abstractmethod
-    def transition(self, x0: Array, t: Array) -> AbstractLaw:
-        """Law of X_t given X_0 = x0, elementwise."""
+    def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
+        """Kernel: the parameters of the law of X_t given X_0 = x0 in ``family``."""
 
     @abstractmethod
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
@@ -44,6 +45,14 @@ class AbstractProcess(ABC):
     @abstractmethod
     def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> AbstractLaw:
         """Law of X_s given X_0 = x0 and X_t = xt, for 0 < s < t, elementwise."""
+
+    def transition(self, x0: Array, t: Array) -> ElementwiseLaw:
+        """Law of X_t given X_0 = x0, elementwise, for t > 0."""
+        name = type(self).__name__
+        xp, _, (x0, t) = boundary(name, x0=x0, t=t)
+        require(xp, name, "x0", x0, self.support)
+        require(xp, name, "t", t, "> 0")
+        return self.family(*self.transition_parameters(xp, x0, t))
 
     def drift(self, x: Array, t: Array) -> Array:
         """Forward drift b(x, t), broadcast over x and t."""

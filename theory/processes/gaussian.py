@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
-from ..laws import AbstractLaw, Discrete, Gaussian, GaussianMixture, Mixture, Normal
+from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
 
@@ -23,6 +23,7 @@ class AbstractGaussianProcess(AbstractProcess):
     """A process with Gaussian transitions, given by its signal and noise levels."""
 
     support: ClassVar[str] = "finite"
+    family: ClassVar[type[ElementwiseLaw]] = Normal
 
     @abstractmethod
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
@@ -47,11 +48,9 @@ class AbstractGaussianProcess(AbstractProcess):
         blank = xp.zeros_like(x * f)
         return f * x, a + blank, blank
 
-    def transition(self, x0: Array, t: Array) -> Normal:
-        xp, _, (x0, t) = boundary(type(self).__name__, x0=x0, t=t)
-        require(xp, type(self).__name__, "t", t, "> 0")
+    def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
         alpha, sigma = self.alpha_sigma(xp, t)
-        return Normal(alpha * x0, sigma)
+        return alpha * x0, sigma
 
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, alpha, sigma = self._levels(data_law, t)

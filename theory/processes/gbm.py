@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from ..._namespace import Array, Namespace, boundary, require
-from ..laws import AbstractLaw, Discrete, LogNormal, Mixture
+from ..laws import AbstractLaw, Discrete, ElementwiseLaw, LogNormal, Mixture
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 
@@ -47,6 +47,7 @@ class GBM(AbstractProcess):
     sigma: float
     clock: Clock = field(default_factory=Identity)
     support: ClassVar[str] = "> 0"
+    family: ClassVar[type[ElementwiseLaw]] = LogNormal
 
     def __post_init__(self) -> None:
         require_parameters("GBM", {"sigma": self.sigma}, {"mu": self.mu})
@@ -64,11 +65,8 @@ class GBM(AbstractProcess):
         variance = beta * self.sigma**2
         return beta * self.mu * x, variance * x * x, 2.0 * variance * x
 
-    def transition(self, x0: Array, t: Array) -> LogNormal:
-        xp, _, (x0, t) = boundary("GBM", x0=x0, t=t)
-        require(xp, "GBM", "x0", x0, "> 0")
-        require(xp, "GBM", "t", t, "> 0")
-        return LogNormal(xp.log(x0) + self.log_shift(t), xp.sqrt(self.log_variance(t)))
+    def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
+        return xp.log(x0) + self.log_shift(t), xp.sqrt(self.log_variance(t))
 
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, _, (t, *_) = boundary("GBM", t=t, **data_law.parameters)

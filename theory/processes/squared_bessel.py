@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
-from ..laws import AbstractLaw, Discrete, Gamma, Mixture, NoncentralChi2
-from .base import AbstractProcess, last_axis, no_closed_form, require_parameters
+from ..bridges import SquaredBesselBridge, bridge_parameters
+from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, Mixture, NoncentralChi2
+from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 
 __all__ = ["BESQ", "CIR", "AbstractSquaredBessel"]
@@ -28,16 +29,29 @@ class AbstractSquaredBessel(AbstractProcess):
     """A process whose transitions are scaled noncentral chi-square laws."""
 
     support: ClassVar[str] = ">= 0"
+    family: ClassVar[type[ElementwiseLaw]] = NoncentralChi2
 
-    if TYPE_CHECKING:  # a parameter of BESQ, derived in CIR
+    if TYPE_CHECKING:  # parameters of the processes; delta is derived in CIR
 
         @property
         def delta(self) -> float:
             """Dimension, > 0."""
 
+        @property
+        def clock(self) -> Clock:
+            """Deterministic time change."""
+
     @abstractmethod
+    def over(self, xp: Namespace, time: Array) -> tuple[Array, Array]:
+        """Kernel: the decay and the scale over a stretch of operational time."""
+
     def decay_rho(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
-        """Kernel: the decay q_t and the scale rho_t."""
+        """Kernel: the decay q_t and the scale rho_t from 0 to t."""
+        return self.over(xp, self.clock.time(t))
+
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        """Kernel: the decay and the scale from s to t > s."""
+        return self.over(xp, self.clock.time(t) - self.clock.time(s))
 
     @property
     def nu(self) -> float:
@@ -56,13 +70,9 @@ class AbstractSquaredBessel(AbstractProcess):
         require(xp, type(self).__name__, "t", t, ">= 0")
         return down(self.decay_rho(xp, t)[1])
 
-    def transition(self, x0: Array, t: Array) -> NoncentralChi2:
-        name = type(self).__name__
-        xp, _, (x0, t) = boundary(name, x0=x0, t=t)
-        require(xp, name, "x0", x0, ">= 0")
-        require(xp, name, "t", t, "> 0")
+    def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
         decay, rho = self.decay_rho(xp, t)
-        return NoncentralChi2(self.delta, decay * x0 / rho, rho)
+        return self.delta, decay * x0 / rho, rho
 
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         r"""Law of X_t for data that are conjugate, noncentral chi-square, discrete, or mixtures of these.
@@ -89,8 +99,13 @@ class AbstractSquaredBessel(AbstractProcess):
         known = "Gamma, NoncentralChi2, Discrete on the half-line or a Mixture of the first two"
         raise no_closed_form(self, data_law, known)
 
-    def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> AbstractLaw:
-        raise NotImplementedError
+    def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> SquaredBesselBridge:
+        name = f"{type(self).__name__}.bridge"
+        xp, _, (x0, xt, s, t) = boundary(name, x0=x0, xt=xt, s=s, t=t)
+        require_order(xp, name, s, t)
+        require(xp, name, "x0", x0, ">= 0")
+        require(xp, name, "xt", xt, ">= 0")
+        return SquaredBesselBridge(self.delta, *bridge_parameters(xp, self, x0, xt, s, t))
 
     def _conjugate(self, law: Gamma | NoncentralChi2, decay: Array, rho: Array) -> Gamma | NoncentralChi2:
         subject = f"{type(self).__name__}.marginal"
@@ -141,8 +156,8 @@ class BESQ(AbstractSquaredBessel):
     def __post_init__(self) -> None:
         require_parameters("BESQ", {"delta": self.delta})
 
-    def decay_rho(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
-        return xp.ones_like(t), self.clock.time(t)
+    def over(self, xp: Namespace, time: Array) -> tuple[Array, Array]:
+        return xp.ones_like(time), time
 
     def coefficients(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
         beta = self.clock.rate(t)
@@ -207,8 +222,8 @@ class CIR(AbstractSquaredBessel):
             hypothesis = "Feller condition 2 kappa theta >= sigma^2"
             raise UnmetHypothesis(subject, hypothesis, f"{left:.6g} < {right:.6g}")
 
-    def decay_rho(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
-        kt = self.kappa * self.clock.time(t)
+    def over(self, xp: Namespace, time: Array) -> tuple[Array, Array]:
+        kt = self.kappa * time
         return xp.exp(-kt), -0.25 * self.sigma**2 / self.kappa * xp.expm1(-kt)
 
     def coefficients(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:

@@ -27,21 +27,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, final
+from typing import TYPE_CHECKING, ClassVar, Protocol, final
 
 from .._namespace import Array, Namespace, UnmetHypothesis
 from .._random import Source
 from .bessel_count import BesselCount
 from .laws.base import ElementwiseLaw
-from .processes.clock import Clock, Identity
 from .special import bessel_quotient, log_ive_parts
 from .special.elementary import divide, xlogy
+
+if TYPE_CHECKING:
+    from .processes.clock import Clock
 
 __all__ = ["SquaredBesselBridge", "bridge_parameters", "step_decay_rho"]
 
 
 class _SquaredBessel(Protocol):
-    # What AbstractSquaredBessel gives; its module imports this one.
+    # What AbstractSquaredBessel gives; a protocol, because its module imports this one.
     @property
     def clock(self) -> Clock: ...
 
@@ -63,6 +65,8 @@ def step_decay_rho(xp: Namespace, process: _SquaredBessel, s: Array, t: Array) -
     Returns:
         :math:`D_h` and :math:`\rho_h`, with no cancellation beyond that of t - s.
     """
+    from .processes.clock import Identity  # not at the top: the processes import this module
+
     calendar = replace(process, clock=Identity())  # type: ignore[type-var]  # a protocol of dataclasses
     return calendar.decay_rho(xp, process.clock.time(t) - process.clock.time(s))
 

@@ -23,8 +23,8 @@ References:
 from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import GBM, AbstractSquaredBessel, Process
-from ...theory.special import bessel_ratio
+from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from ...theory.special import bessel_quotient
 from ...theory.tweedie import conditional_count, conditional_score
 from .parametrisations import Kind, affine
 
@@ -32,7 +32,7 @@ __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"
 
 
 @public(x0="state", x="state", t="> 0")
-def target(xp: Namespace, process: Process, x0: Array, x: Array, t: Array, kind: Kind) -> Array:
+def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, kind: Kind) -> Array:
     r"""What the network regresses: the output of the *conditional* score, without cancellation.
 
     .. math::
@@ -72,14 +72,14 @@ def target(xp: Namespace, process: Process, x0: Array, x: Array, t: Array, kind:
             return 0.5 * process.delta - 0.5 * x / rho + n
         if kind == "ratio":
             z = xp.sqrt(x * x0 * decay) / rho
-            return x0 * decay / rho * _ratio_over_z(xp, process.nu, z)
+            return x0 * decay / rho * bessel_quotient.kernel(xp, process.nu, z)
     elif isinstance(process, GBM):
         noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
         if kind == "epsilon":
             return noise / xp.sqrt(process.log_variance(t))
         if kind == "log":
             return -noise / process.log_variance(t)
-    elif kind == "epsilon":
+    elif isinstance(process, AbstractGaussianProcess) and kind == "epsilon":
         alpha, sigma = process.alpha_sigma(xp, t)
         return (x - alpha * x0) / sigma
     raise UnmetHypothesis(
@@ -87,16 +87,8 @@ def target(xp: Namespace, process: Process, x0: Array, x: Array, t: Array, kind:
     )
 
 
-def _ratio_over_z(xp: Namespace, nu: float, z: Array) -> Array:
-    # R_nu(z) / z = 1/(2 nu + 2) - z^2 / (8 (nu+1)^2 (nu+2)) + ...: smooth at 0, where data may lie.
-    small = z < 1e-4
-    safe = xp.where(small, xp.ones_like(z), z)
-    series = 0.5 / (nu + 1.0) - z * z / (8.0 * (nu + 1.0) ** 2 * (nu + 2.0))
-    return xp.where(small, series, bessel_ratio.kernel(xp, nu, safe) / safe)
-
-
 @public(x="state", t="> 0")
-def kl_weight(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -> Array:
+def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> Array:
     r"""The weight under which the square loss bounds the divergence of the generated law.
 
     .. math:: w = a(x, t)\, B(x, t)^2, \qquad
@@ -124,13 +116,13 @@ def kl_weight(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -
     """
     if isinstance(process, AbstractSquaredBessel) and kind == "ratio":
         _, rho = process.decay_rho(xp, t)
-        return process.diffusion(x, t) / (4.0 * rho * rho)  # affine() would divide by x = 0
+        return process.coefficients(xp, x, t)[1] / (4.0 * rho * rho)  # affine() would divide by x = 0
     if isinstance(process, AbstractSquaredBessel) and kind == "count":
         # n = O(x), so the weighted loss vanishes at 0, where float32 draws of small delta do land.
         safe = xp.where(x > 0, x, xp.ones_like(x))
-        return xp.where(x > 0, process.diffusion(safe, t) / (safe * safe), xp.zeros_like(x))
+        return xp.where(x > 0, process.coefficients(xp, safe, t)[1] / (safe * safe), xp.zeros_like(x))
     _, scale = affine.kernel(xp, process, x, t, kind)
-    return process.diffusion(x, t) * scale * scale
+    return process.coefficients(xp, x, t)[1] * scale * scale
 
 
 @public
@@ -185,7 +177,7 @@ def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = N
 
 @public(x0="state", x="state", t="> 0")
 def matching_loss(
-    xp: Namespace, process: Process, x0: Array, x: Array, t: Array, output: Array, kind: Kind
+    xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, output: Array, kind: Kind
 ) -> Array:
     r"""Denoising score matching with the natural weight, per element.
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import GBM, AbstractSquaredBessel, Process
+from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 
 __all__ = ["Kind", "affine", "convert", "from_score", "to_score"]
 
@@ -41,7 +41,7 @@ Kind: TypeAlias = Literal["score", "epsilon", "log", "count", "ratio"]
 
 
 @public(x="state", t="> 0")
-def affine(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -> tuple[Array, Array]:
+def affine(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> tuple[Array, Array]:
     r"""The pair (A, B) of a parametrisation, ``s = A + B output``.
 
     Arguments:
@@ -72,7 +72,7 @@ def affine(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -> t
         return zero - 1.0 / x, zero + 1.0 / x
     if kind == "epsilon" and isinstance(process, GBM):
         return zero - 1.0 / x, -1.0 / (x * xp.sqrt(process.log_variance(t)))
-    if kind == "epsilon" and not isinstance(process, AbstractSquaredBessel):
+    if kind == "epsilon" and isinstance(process, AbstractGaussianProcess):
         _, sigma = process.alpha_sigma(xp, t)
         return zero, zero - 1.0 / sigma
     raise UnmetHypothesis(
@@ -81,7 +81,7 @@ def affine(xp: Namespace, process: Process, x: Array, t: Array, kind: Kind) -> t
 
 
 @public(x="state", t="> 0")
-def to_score(xp: Namespace, process: Process, x: Array, t: Array, output: Array, kind: Kind) -> Array:
+def to_score(xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind) -> Array:
     r"""The score of a network output, :math:`s = A + B\,\text{output}`.
 
     Arguments:
@@ -105,7 +105,9 @@ def to_score(xp: Namespace, process: Process, x: Array, t: Array, output: Array,
 
 
 @public(x="state", t="> 0")
-def from_score(xp: Namespace, process: Process, x: Array, t: Array, score: Array, kind: Kind) -> Array:
+def from_score(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, score: Array, kind: Kind
+) -> Array:
     r"""The network output of a score, :math:`(s - A) / B`.
 
     Arguments:
@@ -129,7 +131,7 @@ def from_score(xp: Namespace, process: Process, x: Array, t: Array, score: Array
 
 @public(x="state", t="> 0")
 def convert(
-    xp: Namespace, process: Process, x: Array, t: Array, output: Array, kind: Kind, wanted: Kind
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind, wanted: Kind
 ) -> Array:
     r"""A network output of one parametrisation in another, through the score.
 

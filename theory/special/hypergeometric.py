@@ -53,13 +53,12 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
     eps = _eps(xp, x)
     split = _threshold(a, b, eps)
     low, high = _two_regions(xp, x, split)
-    w = _unit(eps)
-    tail = _series_tail(low, a, b, split, eps)
-    # log1p keeps values near 1 exact; step / w would overflow in float32 where log(w + step) is as good.
-    step = (a / b) * low * tail
-    small = step < w
-    near = xp.log1p(xp.where(small, step, xp.zeros_like(step)) / w)
-    far = xp.log(w + step) - math.log(w)
+    c = _damping(xp, a, b, x, split)
+    unit = _unit(xp, c, low)
+    step = (a / b) * low * _series_tail(unit, low, a, b, split, eps)
+    small = step < unit  # log1p keeps values near M = 1 exact
+    near = xp.log1p(xp.where(small, step, xp.zeros_like(step)) / unit)
+    far = xp.log(unit + step) + c * low
     power = high + (a - b) * xp.log(high) + (math.lgamma(b) - math.lgamma(a))
     large = power + xp.log(_asymptotic_sum(high, a, b, split, eps))
     return xp.where(x > split, large, xp.where(small, near, far))
@@ -92,9 +91,9 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
     eps = _eps(xp, x)
     split = max(_threshold(a, b, eps), _threshold(a + 1, b + 1, eps))
     low, high = _two_regions(xp, x, split)
-    w = _unit(eps)
-    lower = w + (a / b) * low * _series_tail(low, a, b, split, eps)
-    upper = w + ((a + 1) / (b + 1)) * low * _series_tail(low, a + 1, b + 1, split, eps)
+    unit = _unit(xp, _damping(xp, a, b, x, split), low)
+    lower = unit + (a / b) * low * _series_tail(unit, low, a, b, split, eps)
+    upper = unit + ((a + 1) / (b + 1)) * low * _series_tail(unit, low, a + 1, b + 1, split, eps)
     above = _asymptotic_sum(high, a + 1, b + 1, split, eps)
     below = _asymptotic_sum(high, a, b, split, eps)
     return xp.where(x > split, (b / a) * (above / below), upper / lower)
@@ -104,9 +103,17 @@ def _eps(xp: Namespace, x: Array) -> float:
     return float(xp.finfo(x.dtype).eps)
 
 
-def _unit(eps: float) -> float:
-    """What stands for 1 in the series: a power of two that leaves float32 room for values up to e^174."""
-    return 1.0 if eps < 1e-10 else 2.0**-124
+def _damping(xp: Namespace, a: float, b: float, x: Array, split: float) -> float:
+    """The smallest c >= 0 with which e^{-cx} M(a, b, x) and its neighbour do not overflow for x <= split."""
+    room = math.log(float(xp.finfo(x.dtype).max)) - max(0.0, math.log(b / a)) - 1
+    total = _expansion(a, b, split, _eps(xp, x)).total
+    growth = split + (a - b) * math.log(split) + math.lgamma(b) - math.lgamma(a) + math.log(total)
+    return max(0.0, (growth - room) / split)
+
+
+def _unit(xp: Namespace, c: float, x: Array) -> Array:
+    """e^{-cx}: what stands for 1 in the damped series."""
+    return xp.exp(-c * x) if c > 0 else xp.ones_like(x)
 
 
 def _two_regions(xp: Namespace, x: Array, split: float) -> tuple[Array, Array]:
@@ -115,7 +122,7 @@ def _two_regions(xp: Namespace, x: Array, split: float) -> tuple[Array, Array]:
     return xp.where(x > split, at_split, x), xp.where(x > split, x, at_split)
 
 
-def _series_tail(x: Array, a: float, b: float, largest: float, eps: float) -> Array:
+def _series_tail(unit: Array, x: Array, a: float, b: float, largest: float, eps: float) -> Array:
     """(M(a, b, x) - 1) b / (a x), times the unit, for 0 <= x <= largest."""
     ratios = []
     term, total, n = 1.0, 1.0, 1
@@ -124,10 +131,9 @@ def _series_tail(x: Array, a: float, b: float, largest: float, eps: float) -> Ar
         term *= ratios[-1] * largest
         total += term
         n += 1
-    w = _unit(eps)
-    value = w + 0 * x
+    value = unit
     for ratio in reversed(ratios):
-        value = w + ratio * (x * value)
+        value = unit + ratio * (x * value)
     return value
 
 
@@ -140,8 +146,9 @@ def _asymptotic_sum(x: Array, a: float, b: float, smallest: float, eps: float) -
 
 
 class _Expansion(NamedTuple):
-    """The sum S at one x: how many terms to take, the tail, the cancellation and the recessive part."""
+    """The sum S at one x: its value, how many terms to take, the tail, the cancellation and the recessive part."""
 
+    total: float
     terms: int
     tail: float
     cancellation: float
@@ -166,7 +173,7 @@ def _expansion(a: float, b: float, x: float, eps: float) -> _Expansion:
     gap = abs(b - a)
     reflected = math.lgamma(gap) if gap > 0 else math.inf
     recessive = math.exp(math.lgamma(a) - reflected - x + (b - 2 * a) * math.log(x)) * other_size
-    return _Expansion(n, abs(following / total), size / abs(total), recessive / abs(total))
+    return _Expansion(total, n, abs(following / total), size / abs(total), recessive / abs(total))
 
 
 def _threshold(a: float, b: float, eps: float) -> float:
@@ -176,7 +183,7 @@ def _threshold(a: float, b: float, eps: float) -> float:
             raise UnmetHypothesis("1F1(a; b; x)", f"0 < {name} <= {_LARGEST:g}", f"{name} = {value!r}")
     x = 24.0
     while True:
-        tail, cancellation, recessive = _expansion(a, b, x, eps)[1:]
-        if tail <= eps / 16 and recessive <= eps / 16 and cancellation <= 300:
+        at = _expansion(a, b, x, eps)
+        if at.tail <= eps / 16 and at.recessive <= eps / 16 and at.cancellation <= 300:
             return x
         x *= 1.125

@@ -53,8 +53,9 @@ class BesselCount(ElementwiseLaw):
     Claims: TWEEDIE-COUNT-1
 
     Example:
-        >>> float(BesselCount(0.5, 0.0).log_prob(0.0)), float(BesselCount(0.5, 0.0).mean)
-        (0.0, 0.0)
+        >>> law = BesselCount(0.5, 0.0)
+        >>> float(law.mean), float(law.log_prob(1.0)), abs(float(law.log_prob(0.0))) < 1e-14
+        (0.0, -inf, True)
     """
 
     nu: float

@@ -26,8 +26,8 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Protocol, final
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, final
 
 from .._namespace import Array, Namespace, UnmetHypothesis
 from .._random import Source
@@ -36,39 +36,14 @@ from .laws.base import ElementwiseLaw
 from .special import bessel_quotient, log_ive_parts
 from .special.elementary import divide, xlogy
 
-if TYPE_CHECKING:
-    from .processes.clock import Clock
-
-__all__ = ["SquaredBesselBridge", "bridge_parameters", "step_decay_rho"]
+__all__ = ["SquaredBesselBridge", "bridge_parameters"]
 
 
 class _SquaredBessel(Protocol):
     # What AbstractSquaredBessel gives; a protocol, because its module imports this one.
-    @property
-    def clock(self) -> Clock: ...
-
     def decay_rho(self, xp: Namespace, t: Array) -> tuple[Array, Array]: ...
 
     def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]: ...
-
-
-def step_decay_rho(xp: Namespace, process: _SquaredBessel, s: Array, t: Array) -> tuple[Array, Array]:
-    r"""Decay and scale of the transition from time s to time t > s; a kernel.
-
-    .. math:: X_t \mid x_s \sim \rho_h\,\chi'^2_\delta(x_s D_h / \rho_h)
-
-    Arguments:
-        process: A process of the squared-Bessel family.
-        s: Time of the earlier end, >= 0.
-        t: Time of the later end, > s.
-
-    Returns:
-        :math:`D_h` and :math:`\rho_h`, with no cancellation beyond that of t - s.
-    """
-    from .processes.clock import Identity  # not at the top: the processes import this module
-
-    calendar = replace(process, clock=Identity())  # type: ignore[type-var]  # a protocol of dataclasses
-    return calendar.decay_rho(xp, process.clock.time(t) - process.clock.time(s))
 
 
 def bridge_parameters(
@@ -87,7 +62,7 @@ def bridge_parameters(
         ``left`` :math:`= \lambda`, ``right`` :math:`= \mu` and ``scale`` :math:`= c`.
     """
     decay_s, rho_s = process.decay_rho(xp, s)
-    decay_h, rho_h = step_decay_rho(xp, process, s, t)
+    decay_h, rho_h = process.between(xp, s, t)
     _, rho_t = process.decay_rho(xp, t)
     left = 0.5 * x0 * decay_s * (rho_h / (rho_s * rho_t))
     right = 0.5 * xt * decay_h * (rho_s / (rho_h * rho_t))

@@ -1,0 +1,272 @@
+r"""Posterior moments of the data given one noised point.
+
+Gaussian noise needs the score, squared Bessel noise the score and its derivative, and geometric noise
+the density at a *dilated* point: no function of the score at x alone gives :math:`E[X_0 \mid X_t]` there,
+while :math:`E[\log X_0 \mid X_t]` is local again.
+
+The full text of the paper was not available to us; every formula here is derived in this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+
+__all__ = [
+    "log_posterior_mean",
+    "log_posterior_variance",
+    "posterior_mean",
+    "posterior_mean_from_counts",
+    "posterior_moment",
+    "posterior_variance",
+]
+
+
+@public(x="state", t="> 0")
+def posterior_mean(
+    xp: Namespace,
+    process: AbstractProcess,
+    x: Array,
+    t: Array,
+    score: Array,
+    score_prime: Array | None = None,
+) -> Array:
+    r"""Posterior mean of the data: Tweedie's formula for Gaussian and squared Bessel noise.
+
+    .. math::
+        \text{Gaussian:} \quad E[X_0 \mid x] &= \frac{x + \sigma^2 s}{\alpha} \\
+        \text{BESQ, CIR:} \quad E[X_0 \mid x] &= \frac1q \Big\{ x + (4-\delta)\rho
+            + \big[4\rho x + 2\rho^2(4-\delta)\big] s + 4\rho^2 x\,(s^2 + s') \Big\}
+
+    Arguments:
+        process: The forward process (not GBM, see Raises).
+        x: Noised point, any shape, in the state space.
+        t: Noise time, t > 0, broadcastable with x.
+        score: Values s(x, t), broadcastable with x.
+        score_prime: Values of ds/dx, needed for BESQ and CIR.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: GBM, whose posterior mean is no function of the score at x; a squared Bessel
+            process without ``score_prime``.
+
+    References:
+        | Tweedie's formula and selection bias (Efron, 2011), eq. (1.4)
+        | Tweedie's formulae and diffusion generative models beyond Gaussian
+          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
+
+    Claims: TWEEDIE-GAUSS-1, TWEEDIE-BESQ-2, TWEEDIE-CIR-2
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ, Flow
+        >>> float(posterior_mean(Flow(), 1.0, 0.5, -2.0))
+        1.0
+        >>> float(posterior_mean(BESQ(4.0), 2.0, 0.5, 0.0, 0.0))
+        2.0
+    """
+    match process:
+        case AbstractGaussianProcess():
+            alpha, sigma = process.alpha_sigma(xp, t)
+            return (x + sigma**2 * score) / alpha
+        case AbstractSquaredBessel() if score_prime is not None:
+            decay, rho = process.decay_rho(xp, t)
+            gap = 4.0 - process.delta
+            slope = (4.0 * rho * x + 2.0 * rho**2 * gap) * score
+            curvature = 4.0 * rho**2 * x * (score**2 + score_prime)
+            return (x + gap * rho + slope + curvature) / decay
+        case AbstractSquaredBessel():
+            hypothesis = "score_prime is given (the formula is of second order)"
+            raise UnmetHypothesis("posterior_mean", hypothesis, "score_prime = None")
+    hypothesis = "the posterior mean is a function of the score at x"
+    got = f"{type(process).__name__}: use posterior_moment(k=1) or log_posterior_mean"
+    raise UnmetHypothesis("posterior_mean", hypothesis, got)
+
+
+@public(x="> 0", t="> 0", n=">= 0", pairs=">= 0")
+def posterior_mean_from_counts(
+    xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, n: Array, pairs: Array
+) -> Array:
+    r"""Posterior mean of the data from two moments of the latent count: no derivative, no cancellation.
+
+    .. math:: E[X_0 \mid x] = \frac{4\rho^2}{q\,x}\,E[N(N+\nu) \mid x]
+        = \frac{4\rho^2}{q\,x}\,\Big(E[N(N-1) \mid x] + (\nu+1)\,E[N \mid x]\Big)
+
+    Arguments:
+        process: BESQ or CIR.
+        x: Noised point > 0, any shape.
+        t: Noise time, t > 0, broadcastable with x.
+        n: E[N | x] >= 0, broadcastable with x.
+        pairs: E[N(N-1) | x] >= 0, broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape, >= 0.
+
+    Raises:
+        UnmetHypothesis: The process has no count.
+
+    Claims: TWEEDIE-BESQ-2
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(posterior_mean_from_counts(BESQ(4.0), 2.0, 0.5, 1.0, 1.0))
+        1.5
+    """
+    if not isinstance(process, AbstractSquaredBessel):
+        got = type(process).__name__
+        raise UnmetHypothesis("posterior_mean_from_counts", "the process is BESQ or CIR", got)
+    decay, rho = process.decay_rho(xp, t)
+    return 4.0 * rho**2 / (decay * x) * (pairs + (process.nu + 1.0) * n)
+
+
+@public(t="> 0")
+def posterior_variance(
+    xp: Namespace, process: AbstractGaussianProcess, x: Array, t: Array, score_prime: Array
+) -> Array:
+    r"""Posterior variance of the data for Gaussian noise.
+
+    .. math:: \mathrm{Var}[X_0 \mid x] = \frac{\sigma^2 + \sigma^4 s'}{\alpha^2}
+
+    Arguments:
+        process: VP, VE or Flow.
+        x: Noised point, any shape.
+        t: Noise time, t > 0, broadcastable with x.
+        score_prime: Values of ds/dx, broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: The process is not Gaussian: GBM has log_posterior_variance; the variance under
+            squared Bessel noise needs four derivatives.
+
+    Claims: TWEEDIE-GAUSS-2
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> float(posterior_variance(Flow(), 1.0, 0.5, -4.0))
+        0.0
+    """
+    if not isinstance(process, AbstractGaussianProcess):
+        got = type(process).__name__
+        raise UnmetHypothesis("posterior_variance", "the process is Gaussian", got)
+    alpha, sigma = process.alpha_sigma(xp, t)
+    variance = sigma**2
+    return variance * (1.0 + variance * score_prime) / alpha**2 + xp.zeros_like(x)
+
+
+@public(x="> 0", t="> 0")
+def log_posterior_mean(xp: Namespace, process: GBM, x: Array, t: Array, score: Array) -> Array:
+    r"""Posterior mean of the logarithm of the data under geometric Brownian noise.
+
+    .. math:: E[\log X_0 \mid x] = \log x - m + v\,(1 + x\,s)
+
+    Arguments:
+        process: GBM.
+        x: Noised point > 0, any shape.
+        t: Noise time, t > 0, broadcastable with x.
+        score: Values s(x, t), broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: Another process, or x <= 0.
+
+    References:
+        | Tweedie's formulae and diffusion generative models beyond Gaussian
+          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
+
+    Claims: TWEEDIE-GBM-1
+
+    Example:
+        >>> from driftproof.theory.processes import GBM
+        >>> float(log_posterior_mean(GBM(mu=0.5, sigma=1.0), 1.0, 1.0, -1.0))
+        0.0
+    """
+    m, v = _log_levels(process, "log_posterior_mean", t)
+    return xp.log(x) - m + v * (1.0 + x * score)
+
+
+@public(x="> 0", t="> 0")
+def log_posterior_variance(
+    xp: Namespace, process: GBM, x: Array, t: Array, score: Array, score_prime: Array
+) -> Array:
+    r"""Posterior variance of the logarithm of the data under geometric Brownian noise.
+
+    .. math:: \mathrm{Var}[\log X_0 \mid x] = v + v^2\,(x\,s + x^2 s')
+
+    Arguments:
+        process: GBM.
+        x: Noised point > 0, any shape.
+        t: Noise time, t > 0, broadcastable with x.
+        score: Values s(x, t), broadcastable with x.
+        score_prime: Values of ds/dx, broadcastable with x.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: Another process, or x <= 0.
+
+    Claims: TWEEDIE-GBM-2
+
+    Example:
+        >>> from driftproof.theory.processes import GBM
+        >>> float(log_posterior_variance(GBM(mu=0.5, sigma=1.0), 1.0, 1.0, -1.0, 1.0))
+        1.0
+    """
+    _, v = _log_levels(process, "log_posterior_variance", t)
+    return v + v**2 * (x * score + x**2 * score_prime)
+
+
+@public(x="> 0", t="> 0")
+def posterior_moment(
+    xp: Namespace, process: GBM, x: Array, t: Array, k: float, log_prob: Callable[[Array], Array]
+) -> Array:
+    r"""Posterior moment of the data under geometric Brownian noise: the dilation formula.
+
+    .. math:: E[X_0^k \mid x] = x^k\,e^{-k m + k^2 v/2 + k v}\,\frac{p_t(x e^{k v})}{p_t(x)}
+
+    Arguments:
+        process: GBM.
+        x: Noised point > 0, any shape.
+        t: Noise time, t > 0, broadcastable with x.
+        k: Order, any real number.
+        log_prob: The log-density of X_t, a function of the point.
+
+    Returns:
+        Array of the broadcast shape, > 0.
+
+    Raises:
+        UnmetHypothesis: Another process (Gaussian and squared Bessel posterior means are local: see
+            posterior_mean), x <= 0, or a dilation e^{kv} that overflows.
+
+    References:
+        | Tweedie's formulae and diffusion generative models beyond Gaussian
+          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
+
+    Claims: TWEEDIE-GBM-3
+
+    Example:
+        >>> from driftproof.theory.laws import LogNormal
+        >>> from driftproof.theory.processes import GBM
+        >>> process = GBM(mu=0.5, sigma=1.0)
+        >>> law = process.marginal(LogNormal(0.0, 1.0), 1.0)
+        >>> round(float(posterior_moment(process, 1.0, 1.0, 1.0, law.log_prob)), 14)  # e^{1/4}
+        1.28402541668774
+    """
+    m, v = _log_levels(process, "posterior_moment", t)
+    log_x = xp.log(x)
+    dilated = log_x + k * v
+    change = log_prob(xp.exp(dilated)) - log_prob(x)
+    return xp.exp(k * (log_x - m) + 0.5 * k * k * v + k * v + change)
+
+
+def _log_levels(process: AbstractProcess, subject: str, t: Array) -> tuple[Array, Array]:
+    if not isinstance(process, GBM):
+        raise UnmetHypothesis(subject, "the process is GBM", type(process).__name__)
+    return process.log_shift(t), process.log_variance(t)

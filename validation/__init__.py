@@ -1,1 +1,63 @@
-"""Does it hold: claims, evidence, mutants, audits, benchmarks and reports."""
+"""Does it hold: claims, evidence, mutants, audits, benchmarks and reports.
+
+Names are imported when they are first used, so that pytest can load the plugin at no cost.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import strategies as strategies
+    from .evidence import (
+        Rate,
+        Statistic,
+        Thing,
+        bound,
+        boundary,
+        drawn,
+        exact,
+        parity,
+        property,
+        raises,
+        rate,
+        statistical,
+        symbolic,
+    )
+    from .registry import claim, figure
+    from .runner import run
+
+__all__ = [
+    "Rate",
+    "Statistic",
+    "Thing",
+    "bound",
+    "boundary",
+    "claim",
+    "drawn",
+    "exact",
+    "figure",
+    "parity",
+    "property",
+    "raises",
+    "rate",
+    "run",
+    "statistical",
+    "strategies",
+    "symbolic",
+]
+
+_HOMES = {"claim": ".registry", "figure": ".registry", "run": ".runner"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "strategies":
+        return importlib.import_module(".strategies", __name__)
+    return getattr(importlib.import_module(_HOMES.get(name, ".evidence"), __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

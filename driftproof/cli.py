@@ -1,0 +1,204 @@
+"""The command line: ``driftproof claims | verify | bench | train | report``.
+
+Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from . import __version__
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="driftproof",
+    help="Theorems about diffusion, distillation and alignment, checked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Papers and claim ids (TWEEDIE-CIR-*); all unless given.")
+]
+Modules = Annotated[list[str] | None, typer.Option("--module", help="Also import claims from this module.")]
+Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the results to this file.")]
+
+
+def main() -> None:
+    """Run the command line; wrong input ends with one line and exit status 2."""
+    try:
+        app()
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        if os.environ.get("DRIFTPROOF_TRACEBACK"):
+            raise
+        _fail(str(error))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"driftproof {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def claims(names: Names = None, module: Modules = None) -> None:
+    """List the claims."""
+    from rich import box
+    from rich.table import Table
+
+    registry = _registry(module)
+    table = Table("claim", "statement", "evidence", "mutants", "expected", box=box.SIMPLE_HEAD)
+    selected = registry.select(names or ())
+    for made in selected:
+        kinds = dict.fromkeys(item.kind.name for item in made.evidence)
+        table.add_row(made.id, made.title, ", ".join(kinds), str(len(made.mutants)), made.expect)
+    _console().print(table)
+    typer.echo(f"{len(selected)} claims")
+    _warn_of_failures(registry, names)
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of the Monte Carlo: at most a minute.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Everything, tenfold Monte Carlo.")] = False,
+    jobs: Annotated[int, typer.Option(help="Worker processes; -1 takes every core.")] = -1,
+    seed: Annotated[int, typer.Option(min=0, help="Replays a run exactly.")] = 0,
+    json_file: Json = None,
+    html: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write the report below this folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="dask://HOST:PORT or ray.")] = None,
+    module: Modules = None,
+) -> None:
+    """Settle the claims; exit status 1 on any refutation, error or surviving mutant."""
+    from .validation.journal import write_atomically
+    from .validation.progress import fitting, verdict
+    from .validation.runner import run
+
+    if quick and full:
+        raise ValueError("verify: --quick and --full exclude each other")
+    registry = _registry(module)
+    done = run(
+        names or (),
+        effort="quick" if quick else "full" if full else "normal",
+        seed=seed,
+        jobs=jobs,
+        figures=html is not None,
+        cluster=cluster,
+        resume=resume,
+        registry=registry,
+        progress=fitting(),
+    )
+    if json_file:
+        write_atomically(json_file, json.dumps(done.to_json(), indent=1, allow_nan=False) + "\n")
+    if html:
+        from .validation.report import write
+
+        typer.echo(f"report: {write(done, html)}")
+    typer.echo(verdict(done))
+    if done.interrupted:
+        raise typer.Exit(130)
+    if not done.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks; all unless given.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Compare with the peers, in one run, as ratios."""
+    from .validation.benchmarks import benchmark, table
+    from .validation.journal import write_atomically
+
+    rows = benchmark(names or (), announce=lambda name: typer.echo(f"running {name}", err=True))
+    _console().print(table(rows))
+    if json_file:
+        write_atomically(json_file, json.dumps({"version": __version__, "rows": rows}, indent=1) + "\n")
+
+
+@app.command()
+def train(
+    paper: Annotated[str, typer.Argument(help="The paper whose recipe is trained.")],
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The recipe (TOML).")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A minute on two cores: does it run?")] = False,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where checkpoints and the report go.")] = Path(
+        "runs"
+    ),
+) -> None:
+    """Train the torch recipe of a paper."""
+    import importlib
+    import importlib.util
+
+    name = f"driftproof.backends.torch.{paper}"
+    if not paper.isidentifier() or importlib.util.find_spec(name) is None:
+        raise LookupError(f"train: there is no recipe for {paper!r}")
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError("train: torch is not installed; pip install 'driftproof[torch]'")
+    if config is None and not smoke:
+        raise ValueError("train: expected --config FILE (or --smoke)")
+    try:
+        recipe = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("driftproof"):
+            raise
+        raise ValueError(f"train: {error.name} is not installed; pip install 'driftproof[torch]'") from error
+    recipe.main(config, smoke, out)
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
+    """Rebuild the page from DIRECTORY/verify.json and DIRECTORY/runs/*/report.json."""
+    from .validation.report import rebuild
+
+    typer.echo(f"report: {rebuild(directory)}")
+
+
+def _registry(modules: list[str] | None) -> Any:
+    import importlib
+
+    from .validation.registry import REGISTRY
+
+    sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
+    for module in modules or ():
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise LookupError(f"--module {module}: {error}") from error
+    return REGISTRY.load()
+
+
+def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
+    failures = registry.selected_failures(names or ())
+    for failure in failures:
+        typer.echo(f"{failure.module} does not import: {failure.reason}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # Off a terminal rich assumes 80 columns and cuts cells: give tables the room that they need.
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise SystemExit(2)

@@ -1,0 +1,250 @@
+r"""Evidence is a function of the thing under test; a mutant is another thing.
+
+An :class:`Evidence` joins such a function to a kind, which judges what the function returns.  The
+function's parameters say what it needs:
+
+* the first is the thing;
+* ``rng`` is a numpy ``Generator``, the same for the thing and each mutant;
+* ``n`` is a Monte Carlo size, scaled by the effort of the run (declared by ``n=`` on the decorator);
+* ``alpha`` is the share of the error budget (statistical evidence only);
+* a parameter whose default is a Hypothesis strategy is drawn by Hypothesis.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = [
+    "AbstractKind",
+    "Common",
+    "Decorator",
+    "Effort",
+    "Evidence",
+    "Labelled",
+    "Setting",
+    "Thing",
+    "Verdict",
+    "drawn",
+    "labelled",
+    "summed",
+    "worst",
+]
+
+# What is under test: usually a public function.  Any, since a mutant is made of anything.
+Thing: TypeAlias = Any
+T = TypeVar("T")
+
+
+class Effort(enum.StrEnum):
+    """How much a run may spend."""
+
+    QUICK = "quick"
+    NORMAL = "normal"
+    FULL = "full"
+
+    def covers(self, needed: Effort) -> bool:
+        """Whether evidence that needs ``needed`` takes part in this run."""
+        order = list(Effort)
+        return order.index(self) >= order.index(needed)
+
+    def samples(self, n: int) -> int:
+        """A Monte Carlo size: a tenth when quick, tenfold when full."""
+        return max(1, int(n * {"quick": 0.1, "normal": 1.0, "full": 10.0}[self]))
+
+    def examples(self, n: int) -> int:
+        """A number of Hypothesis examples."""
+        return max(1, int(n * {"quick": 0.5, "normal": 1.0, "full": 5.0}[self]))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a kind says of one value that evidence returned.
+
+    Attributes:
+        ok: It holds; None where that could not be decided.
+        stress: How near to its limit it is; the limit is 1.  Orders verdicts.
+        error, tolerance: What was measured and what is allowed, in the units of the kind; of statistical
+            evidence, the effect seen and the smallest one that it could not have missed.
+        detail: Where, why, or which part.
+        n: How many numbers were compared or drawn.
+        detectable, p_value: Of statistical evidence.
+    """
+
+    ok: bool | None
+    stress: float
+    error: float | None = None
+    tolerance: float | None = None
+    detail: str = ""
+    n: int | None = None
+    detectable: float | None = None
+    p_value: float | None = None
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The most stressed verdict: one that fails before one that is undecided before one that holds."""
+    rank = {False: 2, None: 1, True: 0}
+    return max(verdicts, key=lambda v: (rank[v.ok], v.stress))
+
+
+def summed(verdicts: Sequence[Verdict]) -> Verdict:
+    """The most stressed verdict, with the numbers of all."""
+    return replace(worst(verdicts), n=sum(v.n or 0 for v in verdicts) or None)
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """What the run gives to the judge of a kind: its error budget and a source of random points."""
+
+    alpha: float
+    rng: np.random.Generator
+
+
+class AbstractKind(ABC):
+    """A kind of evidence: how what it returns is judged.
+
+    Attributes:
+        name: The name of its decorator.
+        rung: Its rung of the ladder: the cheaper and more decisive, the lower.
+    """
+
+    name: str
+    rung: int
+
+    @abstractmethod
+    def judge(self, returned: Any, setting: Setting) -> Verdict:
+        """The verdict on one returned value."""
+
+    def conclude(self, verdicts: Sequence[Verdict]) -> Verdict:
+        """The verdict on all examples together."""
+        return summed(verdicts)
+
+
+class Common(TypedDict, total=False):
+    """Options of every kind.
+
+    effort: The least effort of a run in which the evidence takes part (``"quick"``).
+    requires: An optional dependency, for instance ``"torch"``; without it the claim is conditional.
+    breaks_on: Exceptions that break the evidence.  All others are crashes: an error of the claim on
+        the thing, and no kill on a mutant.
+    n: Monte Carlo size at normal effort, for the parameter ``n``.
+    examples: Hypothesis examples at normal effort, where parameters are drawn (50).
+    """
+
+    effort: str
+    requires: str
+    breaks_on: tuple[type[Exception], ...]
+    n: int
+    examples: int
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """A function of the thing and the kind that judges what it returns."""
+
+    name: str
+    function: Callable[..., Any]
+    kind: AbstractKind
+    effort: Effort = Effort.QUICK
+    requires: str | None = None
+    breaks_on: tuple[type[Exception], ...] = ()
+    n: int | None = None
+    examples: int = 50
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    wants: frozenset[str] = frozenset()
+
+    @property
+    def weight(self) -> float:
+        """Its weight in the error budget of a run: 0 unless it is statistical."""
+        return getattr(self.kind, "weight", 0.0)
+
+    def __post_init__(self) -> None:
+        parameters = list(inspect.signature(self.function).parameters.values())
+        if not parameters or parameters[0].kind not in _POSITIONAL:
+            raise TypeError(f"{self.name}: evidence takes the thing as its first parameter")
+        drawn = {p.name: p.default for p in parameters[1:] if _is_strategy(p.default)}
+        wants = {p.name for p in parameters[1:] if p.default is inspect.Parameter.empty}
+        known = {"rng", "n"} | ({"alpha"} if self.weight else set())
+        if wants - known:
+            raise TypeError(
+                f"{self.name}: the engine cannot give {sorted(wants - known)}; it gives {sorted(known)} "
+                "and draws parameters whose default is a Hypothesis strategy"
+            )
+        if "n" in wants and self.n is None:
+            raise TypeError(f"{self.name}: takes n, so its decorator must declare n=...")
+        if drawn and self.weight:
+            raise TypeError(f"{self.name}: statistical evidence draws nothing from Hypothesis (many looks)")
+        if self.kind.name == "property" and not drawn:
+            raise TypeError(
+                f"{self.name}: a property draws at least one parameter from a Hypothesis strategy"
+            )
+        object.__setattr__(self, "drawn", drawn)
+        object.__setattr__(self, "wants", frozenset(wants))
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Evidence]
+
+
+def decorator(kind: AbstractKind, common: Common) -> Decorator:
+    """The decorator that makes evidence of ``kind``."""
+    options: dict[str, Any] = {**common}
+    if "effort" in options:
+        options["effort"] = Effort(options["effort"])
+
+    def decorate(function: Callable[..., Any]) -> Evidence:
+        return Evidence(name=function.__name__, function=function, kind=kind, **options)
+
+    return decorate
+
+
+def drawn(strategy: SearchStrategy[T]) -> T:
+    """``strategy``, typed as what it draws: for defaults of annotated parameters."""
+    return cast("T", strategy)
+
+
+def _is_strategy(default: object) -> bool:
+    from hypothesis.strategies import SearchStrategy
+
+    return isinstance(default, SearchStrategy)
+
+
+Labelled: TypeAlias = tuple[str, Any, Any]
+
+
+def labelled(returned: Any) -> Iterator[Labelled]:
+    """The labelled triples of what evidence returned: a pair, a triple, or an iterable of triples.
+
+    Raises:
+        TypeError: Anything else, nothing at all included: evidence that compares nothing is a crash.
+    """
+    if isinstance(returned, tuple) and len(returned) == 2 and not _is_triple(returned[0]):
+        yield "", returned[0], returned[1]
+        return
+    items = [returned] if _is_triple(returned) else returned
+    if items is None or isinstance(items, str) or not isinstance(items, Iterable):
+        raise TypeError(f"evidence: expected (got, want) or labelled triples, got {type(returned).__name__}")
+    empty = True
+    for item in items:
+        if not _is_triple(item):
+            raise TypeError("evidence: expected triples (label, got, want)")
+        empty = False
+        yield cast("Labelled", item)
+    if empty:
+        raise TypeError("evidence: no comparison was returned")
+
+
+def _is_triple(item: object) -> bool:
+    return isinstance(item, tuple) and len(item) == 3 and isinstance(item[0], str)

@@ -1,0 +1,181 @@
+"""What a run found: frozen, picklable, and the JSON document of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, final
+
+__all__ = ["ClaimOutcome", "EvidenceOutcome", "FigureOutcome", "MutantOutcome", "Run"]
+
+
+@final
+@dataclass(frozen=True)
+class EvidenceOutcome:
+    """One piece of evidence, tried on one thing.
+
+    Attributes:
+        ok: It holds; None where it was not tried or not decided.
+        state: ``holds``, ``breaks``, ``undecided``, ``crashed``, ``skipped`` (a missing dependency) or
+            ``left out`` (beyond the effort of the run).
+        error, tolerance: What was measured and allowed, in the units of the kind.
+        detectable: Of statistical evidence: the smallest effect that it would have seen.
+        alpha: Its share of the error budget; it breaks if ``p_value`` is below.
+        n: How many numbers were compared or drawn.
+        examples: How many examples Hypothesis drew.
+        counterexample: The smallest one found.
+    """
+
+    name: str
+    kind: str
+    ok: bool | None
+    state: str
+    error: float | None = None
+    tolerance: float | None = None
+    detectable: float | None = None
+    p_value: float | None = None
+    alpha: float | None = None
+    n: int | None = None
+    examples: int | None = None
+    counterexample: str | None = None
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+
+@final
+@dataclass(frozen=True)
+class MutantOutcome:
+    """A planted error: whether some evidence broke on it, and which.
+
+    ``killed`` is None where no tried evidence broke but some could not be tried in this run.
+    """
+
+    name: str
+    killed: bool | None
+    killed_by: str | None = None
+    detail: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+
+@final
+@dataclass(frozen=True)
+class FigureOutcome:
+    """A figure as SVG text, or the reason why there is none."""
+
+    name: str
+    caption: str
+    svg: str | None = None
+    detail: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class ClaimOutcome:
+    """A claim, settled."""
+
+    id: str
+    paper: str
+    title: str
+    statement: str
+    hypotheses: tuple[str, ...]
+    vouches: tuple[str, ...]
+    status: str
+    expect: str
+    evidence: tuple[EvidenceOutcome, ...]
+    mutants: tuple[MutantOutcome, ...]
+    figures: tuple[FigureOutcome, ...] = field(default=(), compare=False)
+    notes: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """No news: the status is the expected one and no mutant survived."""
+        expected = self.status == self.expect or (self.status, self.expect) == ("conditional", "verified")
+        return expected and not any(mutant.killed is False for mutant in self.mutants)
+
+    def to_json(self, *, pictures: bool = False) -> dict[str, Any]:
+        """As plain data; figures by name only, unless with their ``pictures``."""
+        data = {**_plain(asdict(self)), "ok": self.ok}
+        if not pictures:
+            for drawn in data["figures"]:
+                del drawn["svg"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ClaimOutcome:
+        """The inverse of :meth:`to_json`, without what JSON leaves out."""
+        parts = {"evidence": EvidenceOutcome, "mutants": MutantOutcome, "figures": FigureOutcome}
+        made = _fields(cls, data)
+        for name, part in parts.items():
+            made[name] = tuple(part(**_fields(part, item)) for item in data[name])
+        return cls(**made)
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """All claims of one run, with what is needed to replay it."""
+
+    version: str
+    seed: int
+    effort: str
+    claims: tuple[ClaimOutcome, ...]
+    budget: float
+    registered: int
+    unvouched: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    interrupted: bool = False
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Every claim is as expected and nothing is missing."""
+        return not self.interrupted and all(claim.ok for claim in self.claims)
+
+    @property
+    def spent(self) -> float:
+        """The false-alarm probability that this run spent: at most :attr:`budget`."""
+        shares = (e.alpha or 0.0 for claim in self.claims for e in claim.evidence if e.ok is not None)
+        return math.fsum(shares)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``driftproof verify --json`` writes."""
+        return {
+            "version": self.version,
+            "seed": self.seed,
+            "effort": self.effort,
+            "ok": self.ok,
+            "interrupted": self.interrupted,
+            "budget": {"false_alarms": self.budget, "spent": self.spent},
+            "registered": self.registered,
+            "unvouched": list(self.unvouched),
+            "versions": dict(self.versions),
+            "seconds": round(self.seconds, 3),
+            "claims": [claim.to_json() for claim in self.claims],
+        }
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they are written as the strings ``inf``, ``-inf`` and ``nan``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: round(v, 4) if key == "seconds" else _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _fields(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    made = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+    for name, value in made.items():
+        if name in _NUMBERS and isinstance(value, str):
+            made[name] = float(value)
+        elif isinstance(value, list):
+            made[name] = tuple(value)
+    return made
+
+
+_NUMBERS = {"error", "tolerance", "detectable", "p_value", "alpha"}

@@ -1,0 +1,137 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from typing import IO, Any, Self, final
+
+from .outcomes import ClaimOutcome, Run
+
+__all__ = ["Bar", "Lines", "Progress", "Silent", "fitting", "summary", "verdict"]
+
+
+class Progress(ABC):
+    """Is told how a run goes on."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    @abstractmethod
+    def begin(self, total: int, resumed: int) -> None:
+        """The run settles ``total`` claims, ``resumed`` of which an earlier run has settled."""
+
+    @abstractmethod
+    def settled(self, outcome: ClaimOutcome) -> None:
+        """One claim is settled."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """The run is over, complete or not."""
+
+
+@final
+class Silent(Progress):
+    """Says nothing."""
+
+    def begin(self, total: int, resumed: int) -> None: ...
+
+    def settled(self, outcome: ClaimOutcome) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@final
+class Lines(Progress):
+    """One plain line for each settled claim."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream, self._count, self._total = stream, 0, 0
+
+    def begin(self, total: int, resumed: int) -> None:
+        self._count, self._total = resumed, total
+        if resumed:
+            self._say(f"resumed: {resumed} of {total} claims were settled before")
+
+    def settled(self, outcome: ClaimOutcome) -> None:
+        self._count += 1
+        self._say(f"[{self._count}/{self._total}] {summary(outcome)}")
+
+    def end(self) -> None: ...
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+@final
+class Bar(Progress):
+    """A rich progress bar, below the lines of the settled claims."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("claims"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = RichProgress(*columns, console=Console(stderr=True))
+        self._task: Any = None
+
+    def begin(self, total: int, resumed: int) -> None:
+        self._bar.start()
+        self._task = self._bar.add_task("claims", total=total, completed=resumed)
+
+    def settled(self, outcome: ClaimOutcome) -> None:
+        colour = "green" if outcome.ok else "red"
+        self._bar.console.print(
+            f"[{colour}]{'✓' if outcome.ok else '✗'}[/] {summary(outcome)}", highlight=False
+        )
+        self._bar.advance(self._task)
+
+    def end(self) -> None:
+        self._bar.stop()
+
+
+def fitting(stream: IO[str] | None = None) -> Progress:
+    """A bar where standard error is a terminal, lines elsewhere."""
+    stream = stream or sys.stderr
+    return Bar() if stream.isatty() else Lines(stream)
+
+
+def summary(outcome: ClaimOutcome) -> str:
+    """One claim in one line."""
+    killed = sum(mutant.killed is True for mutant in outcome.mutants)
+    holding = sum(evidence.ok is True for evidence in outcome.evidence)
+    news = "" if outcome.ok else "  <-- NEWS"
+    return (
+        f"{outcome.id:<28} {outcome.status:<11} evidence {holding}/{len(outcome.evidence)}  "
+        f"mutants {killed}/{len(outcome.mutants)}  {outcome.seconds:.1f} s{news}"
+    )
+
+
+def verdict(run: Run) -> str:
+    """A whole run in a few lines: what failed, with reasons, and the sum."""
+    lines = []
+    for claim in run.claims:
+        if claim.ok:
+            continue
+        lines.append(f"{claim.id}: {claim.status} (expected {claim.expect})")
+        for found in claim.evidence:
+            if found.state in ("breaks", "crashed", "undecided"):
+                lines.append(f"  {found.name} ({found.kind}) {found.state}: {found.detail}")
+                lines.extend([f"    counterexample: {found.counterexample}"] if found.counterexample else [])
+        lines.extend(f"  mutant {m.name!r} survives: {m.detail}" for m in claim.mutants if m.killed is False)
+    statuses = Counter(claim.status for claim in run.claims)
+    killed = sum(mutant.killed is True for claim in run.claims for mutant in claim.mutants)
+    planted = sum(len(claim.mutants) for claim in run.claims)
+    told = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no claims"
+    lines.append(
+        f"{told}; {killed} of {planted} planted errors caught; false-alarm budget {run.budget:.0e}, "
+        f"spent {run.spent:.1e}; seed {run.seed}; {run.seconds:.1f} s"
+    )
+    if run.interrupted:
+        lines.append("interrupted: continue with --resume")
+    return "\n".join(lines)

@@ -1,0 +1,318 @@
+r"""The registry: a claim is a statement, its evidence, and the errors that the evidence must catch.
+
+.. code-block:: python
+
+    from hypothesis import strategies as st
+
+    from driftproof.theory import special
+    from driftproof.validation import Thing, claim, drawn, exact, figure, property, statistical
+    from driftproof.validation import Statistic
+
+    ARGUMENTS = st.floats(0.0, 1e3)
+
+    @claim(
+        "SPECIAL-BESSEL-1",
+        paper="special",
+        statement=r"R_\nu(z) = I_{\nu+1}(z) / I_\nu(z)",
+        vouches=[special.bessel_ratio],
+        hypotheses=[r"\nu > -1", r"z \geq 0"],
+        title="The Bessel ratio",
+    )
+    class BesselRatio:
+        @exact(tolerance=1e-13, scale=0.0)
+        def equals_fifty_digits(thing: Thing):
+            for nu in (0.5, 3.0):
+                want = mpmath.besseli(nu + 1, 2) / mpmath.besseli(nu, 2)    # 50 digits: set by the engine
+                yield f"nu = {nu}", thing(nu, 2.0), want
+
+        @property(tolerance=1e-12, examples=100)
+        def riccati(thing: Thing, z: float = drawn(ARGUMENTS)):
+            return derivative(thing, z), 1 - thing(0.5, z) ** 2 - 2 * thing(0.5, z) / z
+
+        @statistical(weight=1.0, n=100_000)
+        def matches_sampled_counts(thing: Thing, rng, n, alpha):
+            ...
+            return Statistic(p_value=p, detectable=0.02, effect=0.001, n=n)
+
+        @figure
+        def against_asymptotics(thing: Thing):
+            "Caption of the figure."
+            return matplotlib.figure.Figure(...)
+
+        mutants = {"sign": lambda nu, z: -special.bessel_ratio(nu, z), "shifted order": shifted}
+
+The class has ``mutants`` (at least two) and at least one piece of evidence; its attribute ``thing`` is
+what is under test (the first vouched function unless given).  Evidence is a plain function in the class
+body whose first parameter is the thing.  See :mod:`driftproof.validation.evidence` for the kinds and
+what they return, and :mod:`driftproof.validation.evidence.base` for the parameters that the engine gives
+(``rng``, ``n``, ``alpha``, Hypothesis strategies).
+
+``hypotheses`` is a list of LaTeX strings, or a mapping from them to predicates; a predicate whose
+parameters are all drawn by a piece of evidence restricts what Hypothesis draws (boundary evidence
+excepted: it drops hypotheses).
+
+Every module in ``driftproof.validation.claims`` is found by itself; its top-level name is its paper.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from .evidence.base import Evidence, Thing
+
+__all__ = ["REGISTRY", "Claim", "LoadFailure", "Picture", "Registry", "claim", "figure"]
+
+STATUSES = ("verified", "refuted", "conditional", "open")
+Predicate = Callable[..., bool]
+
+
+@final
+@dataclass(frozen=True)
+class Picture:
+    """A function that draws a matplotlib figure; its docstring is the caption."""
+
+    name: str
+    function: Callable[..., Any]
+
+    @property
+    def caption(self) -> str:
+        return inspect.getdoc(self.function) or self.name.replace("_", " ")
+
+
+def figure(function: Callable[..., Any]) -> Picture:
+    """Make a figure of a claim: ``function(thing)``, optionally with ``rng`` and ``n``."""
+    return Picture(function.__name__, function)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A statement, what it vouches for, its evidence and its mutants."""
+
+    id: str
+    paper: str
+    title: str
+    statement: str
+    thing: Thing
+    vouches: tuple[str, ...]
+    hypotheses: Mapping[str, Predicate | None]
+    evidence: tuple[Evidence, ...]
+    mutants: Mapping[str, Thing]
+    figures: tuple[Picture, ...]
+    expect: str
+    module: str
+    qualname: str
+    notes: str = ""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # By reference where an import finds the claim again: other processes then need no pickled code.
+        if _resolve(self.module, self.qualname) is self:
+            return _import, (self.module, self.qualname)
+        return super().__reduce_ex__(2)
+
+    @property
+    def weight(self) -> float:
+        """Its weight in the error budget of a run."""
+        return sum(evidence.weight for evidence in self.evidence)
+
+
+@final
+@dataclass(frozen=True)
+class LoadFailure:
+    """A module of claims that could not be imported."""
+
+    paper: str
+    module: str
+    reason: str
+
+
+@final
+@dataclass
+class Registry:
+    """Claims by id, in the order of their registration."""
+
+    claims: dict[str, Claim] = field(default_factory=dict)
+    failures: list[LoadFailure] = field(default_factory=list)
+    loaded: bool = False
+
+    def claim(
+        self,
+        id: str,
+        *,
+        paper: str,
+        statement: str,
+        vouches: Sequence[Any] = (),
+        hypotheses: Sequence[str] | Mapping[str, Predicate | None] = (),
+        title: str | None = None,
+        expect: str = "verified",
+    ) -> Callable[[type], Claim]:
+        """Register the decorated class as a claim; the class becomes a :class:`Claim`.
+
+        Arguments:
+            id: Unique, of the form ``TWEEDIE-CIR-1``.
+            paper: Slug of the paper.
+            statement: LaTeX, without dollar signs.
+            vouches: The public functions and classes that the claim speaks for.
+            hypotheses: LaTeX, or a mapping from LaTeX to predicates on drawn parameters.
+            title: A few words; the class name, spaced out, unless given.
+            expect: The status that is no news: ``"refuted"`` keeps a false statement on record.
+        """
+        if not re.fullmatch(r"[A-Z0-9_]+(-[A-Z0-9_]+)+", id):
+            raise ValueError(f"claim {id!r}: an id looks like TWEEDIE-CIR-1")
+        if expect not in STATUSES:
+            raise ValueError(f"claim {id}: expect is one of {', '.join(STATUSES)}, got {expect!r}")
+
+        def register(cls: type) -> Claim:
+            body = vars(cls)
+            evidence = tuple(item for item in body.values() if isinstance(item, Evidence))
+            made = Claim(
+                id=id,
+                paper=paper,
+                title=title or _spaced(cls.__name__),
+                statement=inspect.cleandoc(statement),
+                thing=body["thing"] if "thing" in body else vouches[0] if vouches else None,
+                vouches=tuple(_qualified(item) for item in vouches),
+                hypotheses=dict(hypotheses) if isinstance(hypotheses, Mapping) else dict.fromkeys(hypotheses),
+                evidence=evidence,
+                mutants=dict(body.get("mutants", {})),
+                figures=tuple(item for item in body.values() if isinstance(item, Picture)),
+                expect=expect,
+                module=cls.__module__,
+                qualname=cls.__qualname__,
+                notes=inspect.cleandoc(cls.__doc__ or ""),
+            )
+            _require_settleable(made)
+            self._add(made)
+            return made
+
+        return register
+
+    def _add(self, made: Claim) -> None:
+        known = self.claims.get(made.id)
+        if known is not None and (known.module, known.qualname) != (made.module, made.qualname):
+            there, here = f"{known.module}.{known.qualname}", f"{made.module}.{made.qualname}"
+            raise ValueError(f"claim {made.id}: {here} takes the id of {there}")
+        self.claims[made.id] = made
+
+    @property
+    def weight(self) -> float:
+        """The total weight of all statistical evidence: the whole that every share is a part of."""
+        return sum(made.weight for made in self.claims.values())
+
+    def load(self) -> Registry:
+        """Import every module of ``driftproof.validation.claims``; what fails is kept, not raised."""
+        if not self.loaded:
+            self.loaded = True
+            from . import claims as package
+
+            self._import_below(package.__name__, package.__path__)
+        return self
+
+    def _import_below(self, package: str, path: Iterable[str]) -> None:
+        for module in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
+            name = f"{package}.{module.name}"
+            try:
+                imported = importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the other modules still load
+                paper = name.split(".claims.", 1)[1].split(".")[0]
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                reason = f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+                self.failures.append(LoadFailure(paper, name, reason))
+                continue
+            if module.ispkg:
+                self._import_below(name, imported.__path__)
+
+    def select(self, names: Sequence[str] = ()) -> list[Claim]:
+        """The claims of these papers and ids (a trailing ``*`` matches any rest); all of them for no names.
+
+        Raises:
+            LookupError: A name that is neither, with the nearest known ones.
+        """
+        if not names:
+            return list(self.claims.values())
+        for name in names:
+            if not any(_matches(made, name) for made in self.claims.values()) and not self._failed(name):
+                raise LookupError(self._unknown(name))
+        return [made for made in self.claims.values() if any(_matches(made, name) for name in names)]
+
+    def selected_failures(self, names: Sequence[str] = ()) -> list[LoadFailure]:
+        """The modules that did not import, of the papers that ``names`` speaks of."""
+        return [f for f in self.failures if not names or any(_speaks_of(name, f.paper) for name in names)]
+
+    def _failed(self, name: str) -> bool:
+        return any(_speaks_of(name, failure.paper) for failure in self.failures)
+
+    def _unknown(self, name: str) -> str:
+        import difflib
+
+        papers = sorted({made.paper for made in self.claims.values()})
+        near = difflib.get_close_matches(name, [*papers, *self.claims], n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else f"; papers: {', '.join(papers) or 'none'}"
+        return f"no paper and no claim is called {name!r}{hint}"
+
+
+def _matches(made: Claim, name: str) -> bool:
+    if name.endswith("*"):
+        return made.id.startswith(name[:-1])
+    return name in (made.paper, made.id)
+
+
+def _speaks_of(name: str, paper: str) -> bool:
+    return name == paper or name.lower().startswith(f"{paper}-")
+
+
+def _require_settleable(made: Claim) -> None:
+    if made.thing is None:
+        raise TypeError(f"claim {made.id}: nothing is under test; give vouches=[...] or an attribute thing")
+    if not made.evidence:
+        raise TypeError(f"claim {made.id}: has no evidence")
+    if len(made.mutants) < 2:
+        raise TypeError(f"claim {made.id}: needs at least two mutants, has {len(made.mutants)}")
+    for name, mutant in made.mutants.items():
+        if mutant is made.thing:
+            raise TypeError(f"claim {made.id}: the mutant {name!r} is the thing itself")
+
+
+def _qualified(item: Any) -> str:
+    return item if isinstance(item, str) else f"{item.__module__}.{item.__qualname__}"
+
+
+def _spaced(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
+
+
+def _resolve(module: str, qualname: str) -> object:
+    found: object = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _import(module: str, qualname: str) -> Claim:
+    importlib.import_module(module)
+    found = _resolve(module, qualname)
+    assert isinstance(found, Claim), f"{module}.{qualname} is no claim"
+    return found
+
+
+REGISTRY = Registry()
+claim = REGISTRY.claim
+
+
+def walk(package: str) -> Iterator[str]:
+    """The names of all modules below a package; parents come before what they hold."""
+    spec = importlib.util.find_spec(package)
+    for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+        name = f"{package}.{module.name}"
+        yield name
+        if module.ispkg and name in sys.modules:  # a package that did not import holds nothing
+            yield from walk(name)

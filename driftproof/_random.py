@@ -74,7 +74,7 @@ class NumpySource(Source):
         rate64 = _host(rate)
         # numpy refuses rates above about 9.2e18; there the normal limit is exact to float64.
         huge = rate64 > 1e15
-        draws = self.generator.poisson(np.where(huge, 1.0, rate64)).astype(np.float64)
+        draws = np.asarray(self.generator.poisson(np.where(huge, 1.0, rate64)), dtype=np.float64)
         if huge.any():
             limit = np.round(rate64 + np.sqrt(rate64) * self.generator.standard_normal(rate64.shape))
             draws = np.where(huge, limit, draws)

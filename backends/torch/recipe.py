@@ -1,0 +1,107 @@
+r"""Recipes: TOML tables that become frozen dataclasses, checked before any work.
+
+A recipe may hold a table ``[smoke]`` of the same shape; with ``smoke=True`` its values replace the
+others, so that the smoke run is the full run on a smaller budget and never another code path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["RecipeError", "build", "read"]
+
+T = TypeVar("T")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run: a missing or unknown key, a wrong type."""
+
+
+def read(path: Path, smoke: bool = False) -> dict[str, Any]:
+    """The tables of a recipe, those of ``[smoke]`` merged in or left out.
+
+    Raises:
+        RecipeError: No such file, or not TOML.
+    """
+    if not path.is_file():
+        raise RecipeError(f"recipe: no file {path}")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path}: {error}") from None
+    changes = tables.pop("smoke", {})
+    return _merged(tables, changes) if smoke else tables
+
+
+def build(kind: type[T], table: Mapping[str, Any], where: str = "recipe") -> T:
+    """An instance of the dataclass ``kind`` from a table: every key known, every value of its type.
+
+    Fields may be str, bool, int, float, another dataclass, ``X | None`` or ``tuple[X, ...]``.
+
+    Raises:
+        RecipeError: An unknown or missing key, or a value of another type.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Network:
+        ...     width: int
+        ...     dropout: float = 0.0
+        >>> build(Network, {"width": 8})
+        Network(width=8, dropout=0.0)
+        >>> build(Network, {"widht": 8})
+        Traceback (most recent call last):
+        ...
+        driftproof.backends.torch.recipe.RecipeError: recipe: unknown key 'widht' (known: width, dropout)
+    """
+    if not isinstance(table, Mapping):
+        raise RecipeError(f"{where}: expected a table, got {table!r}")
+    hints = typing.get_type_hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
+    names = [field.name for field in fields]
+    for key in table:
+        if key not in names:
+            raise RecipeError(f"{where}: unknown key {key!r} (known: {', '.join(names)})")
+    for field in fields:
+        optional = (
+            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        )
+        if field.name not in table and not optional:
+            raise RecipeError(f"{where}: missing key {field.name!r}")
+    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    arguments = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):  # X | None
+        return _value(arguments[0], value, where)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise RecipeError(f"{where}: expected an array, got {value!r}")
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in arguments:
+            raise RecipeError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}")
+        return value
+    if dataclasses.is_dataclass(kind):
+        return build(typing.cast("type[Any]", kind), value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise RecipeError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        merged[key] = (
+            _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged

@@ -1,0 +1,1 @@
+"""Training beyond Gaussian: prices, realised variance and digits."""

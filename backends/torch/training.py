@@ -1,0 +1,251 @@
+r"""One training loop for every recipe: through accelerate, exact to resume, clean to interrupt.
+
+All randomness of step k is a function of (seed, k): a recipe *draws* the global batch, data and noise
+together, from a generator that is seeded anew at each step, and every process keeps its rows.  So a run
+that was killed and resumed is the run that was not, bit for bit, and two processes see the same losses
+as one, up to the order of summation; no generator state has to be saved.  (What a module draws inside
+of itself, dropout for instance, is a function of the seed, the step and the process.)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor, nn
+
+from ..._namespace import UnmetHypothesis
+from . import checkpoint as checkpoints
+from .ema import EMA
+from .progress import Interruption, Progress
+
+__all__ = ["Plan", "Trained", "TrainingInterrupted", "generator_of", "train"]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
+Loss = Callable[..., Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The budget of a training run.
+
+    Arguments:
+        steps: Optimizer steps, > 0.
+        batch: Rows of a step over all processes together, > 0.
+        learning_rate: The peak of the rate, > 0: a linear warm-up, then a half cosine to 0.
+        warmup: Steps of the warm-up, >= 0.
+        clip: The largest norm of the gradient, > 0.
+        ema: The decay of the moving average, in [0, 1).
+        seed: The seed of everything, >= 0.
+        save_every: Steps between two checkpoints, > 0.
+
+    Raises:
+        UnmetHypothesis: A number outside of its range.
+
+    Example:
+        >>> Plan(steps=100, batch=8, learning_rate=1.0, warmup=10).rate(4)
+        0.5
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 0
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    save_every: int = 1000
+
+    def __post_init__(self) -> None:
+        positive = {"steps", "batch", "learning_rate", "clip", "save_every"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            bound = "> 0" if field.name in positive else ">= 0"
+            if not (math.isfinite(value) and (value > 0 if field.name in positive else value >= 0)):
+                raise UnmetHypothesis("Plan", f"{field.name} {bound}", f"{field.name} = {value!r}")
+        if self.ema >= 1:
+            raise UnmetHypothesis("Plan", "ema < 1", f"ema = {self.ema!r}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step number ``step`` (0, 1, ...)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        remaining = (self.steps - step) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1.0 - math.cos(math.pi * remaining))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trained(Generic[ModuleT]):
+    """What training gives: the averaged module, the loss of every step, the seconds spent."""
+
+    model: ModuleT
+    losses: Tensor
+    seconds: float
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """The user stopped the training; everything up to ``step`` is in ``path``."""
+
+    def __init__(self, step: int, path: Path | None) -> None:
+        kept = f"saved in {path}; the same command goes on from there" if path else "nothing was saved"
+        super().__init__(f"stopped after step {step}; {kept}")
+        self.step, self.path = step, path
+
+
+def generator_of(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of one step, an injective function of (seed, step) for both below 2^31."""
+    return torch.Generator(device).manual_seed((seed << 32) | step)
+
+
+def train(
+    model: ModuleT,
+    draw: Draw,
+    loss: Loss,
+    plan: Plan,
+    *,
+    checkpoint: Path | None = None,
+    config: Mapping[str, object] | None = None,
+    accelerator: Accelerator | None = None,
+    title: str = "train",
+) -> Trained[ModuleT]:
+    """Minimise ``E loss(model, *draw)`` with Adam.
+
+    Arguments:
+        model: The module; trained in place.
+        draw: ``draw(generator, batch)`` gives tensors of ``batch`` rows on the generator's device.
+        loss: ``loss(model, *rows)`` gives the mean loss over the rows, a 0-D tensor.
+        plan: The budget.
+        checkpoint: A file to resume from when it exists, and to save to.
+        config: What the checkpoint must have been made with (JSON); another one is refused.
+        accelerator: Devices, processes and precision; by default what ``accelerate launch`` set.
+        title: The label of the progress bar.
+
+    Raises:
+        FloatingPointError: A loss is not finite; raised before the step that it would have spoiled.
+        TrainingInterrupted: Ctrl-C; raised between two steps, after saving.
+        UnmetHypothesis: The batch cannot be dealt evenly to the processes.
+        ValueError: The checkpoint belongs to another configuration.
+    """
+    accelerator = accelerator or Accelerator()
+    world, rank = accelerator.num_processes, accelerator.process_index
+    if plan.batch % world:
+        raise UnmetHypothesis("train", "processes divide the batch", f"{plan.batch} rows, {world} processes")
+    rows = plan.batch // world
+    mine = slice(rank * rows, (rank + 1) * rows)
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    wrapped, stepper = accelerator.prepare(model, optimizer)
+    inner: ModuleT = accelerator.unwrap_model(wrapped)
+    ema = EMA(inner, plan.ema)
+    run = _Run(inner, optimizer, ema, accelerator, checkpoint, dict(config or {}))
+    losses = run.resume()
+    started = time.perf_counter() - run.seconds
+
+    with (
+        Interruption() as interruption,
+        Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process) as progress,
+    ):
+        wrapped.train()
+        for step in range(len(losses), plan.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
+            batch = draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
+            with _seeded(plan.seed, step, rank, accelerator.device):
+                value = loss(wrapped, *(part[mine] for part in batch))
+            # One reduction for both, so that all processes stop, or fail, at the same step.
+            asked = torch.tensor(float(interruption.asked), device=value.device)
+            shared = accelerator.reduce(torch.stack([value.detach().float(), asked]), reduction="mean")
+            mean, stop = float(shared[0]), float(shared[1]) > 0.0
+            if not math.isfinite(mean):
+                raise FloatingPointError(f"{title}: the loss of step {step} is {mean}; nothing was updated")
+            stepper.zero_grad(set_to_none=True)
+            accelerator.backward(value)
+            accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
+            stepper.step()
+            ema.update(inner, step)
+            losses.append(mean)
+            progress.advance(mean)
+            if stop or len(losses) % plan.save_every == 0 or len(losses) == plan.steps:
+                run.save(losses, time.perf_counter() - started)
+            if stop and len(losses) < plan.steps:
+                raise TrainingInterrupted(len(losses), checkpoint)
+    seconds = time.perf_counter() - started
+    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), seconds)
+
+
+@final
+@dataclass(slots=True)
+class _Run:
+    """The state of a run and its file."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMA
+    accelerator: Accelerator
+    path: Path | None
+    config: dict[str, object]
+    seconds: float = 0.0
+
+    def save(self, losses: Sequence[float], seconds: float) -> None:
+        if self.path is not None and self.accelerator.is_main_process:
+            tensors = {
+                **checkpoints.prefixed("model", self.model.state_dict()),
+                **checkpoints.prefixed("ema", self.ema.state),
+                **checkpoints.prefixed("optimizer", checkpoints.optimizer_tensors(self.optimizer)),
+                "losses": torch.tensor(losses, dtype=torch.float64),
+            }
+            metadata = {
+                "config": self.config,
+                "step": len(losses),
+                "seconds": seconds,
+                "scaler": self._scaler(),
+            }
+            checkpoints.save(self.path, tensors, metadata)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> list[float]:
+        """Load the file, if there is one; the losses so far."""
+        if self.path is None or not self.path.exists():
+            return []
+        tensors, metadata = checkpoints.load(self.path)
+        if metadata["config"] != self.config:
+            difference = _difference(metadata["config"], self.config)
+            raise ValueError(f"{self.path} was made with another configuration ({difference})")
+        self.model.load_state_dict(checkpoints.under("model", tensors))
+        self.ema.load(checkpoints.under("ema", tensors))
+        checkpoints.restore_optimizer(self.optimizer, checkpoints.under("optimizer", tensors))
+        if self.accelerator.scaler is not None and metadata["scaler"]:
+            self.accelerator.scaler.load_state_dict(metadata["scaler"])
+        self.seconds = float(metadata["seconds"])
+        return [float(value) for value in tensors["losses"]]
+
+    def _scaler(self) -> dict[str, Any]:
+        scaler = self.accelerator.scaler  # only float16 has one
+        return {} if scaler is None else scaler.state_dict()
+
+
+def _difference(old: object, new: object, where: str = "") -> str:
+    """The first place where two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return _difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+    return f"{where or 'all'}: {old!r} there, {new!r} here"
+
+
+@contextmanager
+def _seeded(seed: int, step: int, rank: int, device: torch.device) -> Iterator[None]:
+    """Inside, the global generators are a function of (seed, step, process); outside, as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(((seed << 32) | step) ^ ((rank + 1) << 56))
+        yield

@@ -1,0 +1,212 @@
+"""The training loop: exact to resume after a kill, one law for any number of processes, clean to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from driftproof import UnmetHypothesis  # noqa: E402
+from driftproof.backends.torch import checkpoint as checkpoints  # noqa: E402
+from driftproof.backends.torch.ema import EMA  # noqa: E402
+from driftproof.backends.torch.training import Plan, Trained, TrainingInterrupted, generator_of, train  # noqa: E402
+
+PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, seed=3)
+
+
+def draw(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
+    x = torch.randn(batch, 4, generator=generator)
+    return [x, torch.sin(x).sum(1, keepdim=True) + 0.1 * torch.randn(batch, 1, generator=generator)]
+
+
+def loss(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return ((model(x) - y) ** 2).mean()
+
+
+def network() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        # Dropout draws from the global generator: it has to be a function of the step as well.
+        return torch.nn.Sequential(
+            torch.nn.Linear(4, 16), torch.nn.SiLU(), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1)
+        )
+
+
+def run(path: Path | None = None, plan: Plan = PLAN, draw=draw, **config: object) -> Trained[torch.nn.Module]:
+    return train(network(), draw, loss, plan, checkpoint=path, config=config)
+
+
+def test_training_learns() -> None:
+    trained = run(plan=Plan(steps=300, batch=64, learning_rate=0.02, ema=0.95)).model
+    fresh = draw(generator_of(9, 9), 1000)
+    assert float(loss(trained, *fresh)) < 0.3 * float(fresh[1].var())
+
+
+def test_two_runs_are_one_and_global_state_is_untouched() -> None:
+    torch.manual_seed(11)
+    first = run()
+    torch.manual_seed(12)
+    before = torch.get_rng_state()
+    second = run()
+    assert torch.equal(first.losses, second.losses)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_torch_training import *
+
+def fatal(generator, batch):
+    if generator.initial_seed() & 0xffffffff == 27:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(generator, batch)
+
+run(Path({path!r}), draw=fatal)
+"""
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path))
+    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoints.load(path)[1]["step"] == 20
+    straight, resumed = run(tmp_path / "straight.safetensors"), run(path)
+    assert torch.equal(straight.losses, resumed.losses)
+    ours, theirs = (checkpoints.load(p)[0] for p in (tmp_path / "straight.safetensors", path))
+    assert set(ours) == set(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert list(tmp_path.glob(".*")) == []  # no partial file is left
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    first = run(path)
+    again = run(path, draw=lambda generator, batch: pytest.fail("trained again"))
+    assert torch.equal(first.losses, again.losses)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True)
+    )
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    run(path, width=16)
+    with pytest.raises(ValueError, match="width: 16 there, 32 here"):
+        run(path, width=32)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
+    def poisoned(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
+        x, y = draw(generator, batch)
+        return [x, y * (float("nan") if generator.initial_seed() & 0xFFFFFFFF == 7 else 1.0)]
+
+    model = network()
+    with pytest.raises(FloatingPointError, match="the loss of step 7 is nan; nothing was updated"):
+        train(model, poisoned, loss, PLAN)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+
+    def interrupted(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
+        if generator.initial_seed() & 0xFFFFFFFF == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(generator, batch)
+
+    with pytest.raises(TrainingInterrupted, match="stopped after step 14; saved in"):
+        run(path, draw=interrupted)
+    assert torch.equal(run(path).losses, run().losses)
+
+
+def test_plans_and_generators() -> None:
+    for wrong in ({"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}, {"ema": 1.0}, {"clip": float("nan")}):
+        with pytest.raises(UnmetHypothesis):
+            Plan(**{"steps": 1, "batch": 1, "learning_rate": 1.0, **wrong})
+    seeds = {generator_of(seed, step).initial_seed() for seed in range(20) for step in range(20)}
+    assert len(seeds) == 400
+    assert PLAN.rate(4) == PLAN.learning_rate
+    assert 0.0 < PLAN.rate(39) < 1e-3 * PLAN.learning_rate * 10
+
+
+def test_ema_is_the_recursion() -> None:
+    layer = torch.nn.Linear(2, 1, bias=False)
+    ema, expected = EMA(layer, decay=0.9), layer.weight.detach().clone()
+    for step in range(200):
+        with torch.no_grad():
+            layer.weight += 1.0
+        ema.update(layer, step)
+        keep = min(0.9, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * layer.weight.detach()
+    assert torch.allclose(ema.averaged(layer).weight, expected, rtol=1e-6)
+    with pytest.raises(UnmetHypothesis):
+        EMA(layer, decay=1.0)
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(FileNotFoundError):
+        checkpoints.load(path)
+    path.write_bytes(b"\x00" * 64)
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoints.load(path)
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.ones(1)}, path)
+    with pytest.raises(ValueError, match="expected the format"):
+        checkpoints.load(path)
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoints.save(path, {"w": torch.ones(1)}, {"step": 1})
+    with pytest.raises(TypeError):
+        checkpoints.save(path, {"w": torch.zeros(1)}, {"step": object()})
+    assert checkpoints.load(path)[1] == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+PARALLEL = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from test_torch_training import *
+from accelerate import Accelerator
+
+accelerator = Accelerator(cpu=True)
+model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.SiLU(), torch.nn.Linear(16, 1))
+with torch.no_grad():
+    for p in model.parameters():
+        p.copy_(torch.linspace(-1, 1, p.numel()).reshape(p.shape))
+result = train(model, draw, loss, PLAN, accelerator=accelerator)
+if accelerator.is_main_process:
+    Path({out!r}).write_text(json.dumps([accelerator.num_processes, result.losses.tolist()]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_losses_of_one(tmp_path: Path) -> None:
+    trajectories = {}
+    for processes in (1, 2):
+        script, out = tmp_path / f"{processes}.py", tmp_path / f"{processes}.json"
+        script.write_text(PARALLEL.format(tests=str(Path(__file__).parent), out=str(out)))
+        # On one machine accelerate starts several CPU processes only through its GPU launcher (torchrun).
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+        launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+        launch += ["--num_processes", str(processes), "--num_cpu_threads_per_process", "1"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        subprocess.run([*launch, str(script)], check=True, env=environment, timeout=240)
+        count, trajectories[processes] = json.loads(out.read_text())
+        assert count == processes
+    assert trajectories[2] == pytest.approx(trajectories[1], rel=1e-4, abs=1e-5)

@@ -3,6 +3,7 @@
 from .base import AbstractLaw, ElementwiseLaw
 from .distances import kl, wasserstein2
 from .gamma import Gamma, NoncentralChi2
+from .gamma_mixed import GammaMixedChi2
 from .gaussian import Gaussian, GaussianMixture
 from .mixture import Discrete, Mixture
 from .normal import LogNormal, Normal
@@ -12,6 +13,7 @@ __all__ = [
     "Discrete",
     "ElementwiseLaw",
     "Gamma",
+    "GammaMixedChi2",
     "Gaussian",
     "GaussianMixture",
     "LogNormal",

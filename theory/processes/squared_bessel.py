@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from ..bridges import SquaredBesselBridge, bridge_parameters
-from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, Mixture, NoncentralChi2
+from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, GammaMixedChi2, Mixture, NoncentralChi2
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 
@@ -75,12 +75,14 @@ class AbstractSquaredBessel(AbstractProcess):
         return self.delta, decay * x0 / rho, rho
 
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
-        r"""Law of X_t for data that are conjugate, noncentral chi-square, discrete, or mixtures of these.
+        r"""Law of X_t for data that are gamma, noncentral chi-square, discrete, or mixtures of these.
 
         .. math::
             \Gamma(\tfrac\delta2, c) \mapsto \Gamma(\tfrac\delta2, q_t c + 2 \rho_t), \qquad
             c\,\chi'^2_\delta(\lambda) \mapsto c_t\,\chi'^2_\delta\!\Big(\frac{q_t c \lambda}{c_t}\Big),
             \quad c_t = q_t c + \rho_t
+
+        Gamma data of another shape give the law :class:`GammaMixedChi2`.
         """
         name = type(self).__name__
         xp, _, (t, *_) = boundary(name, t=t, **data_law.parameters)
@@ -88,9 +90,9 @@ class AbstractSquaredBessel(AbstractProcess):
         decay, rho = self.decay_rho(xp, t)
         match data_law:
             case Gamma() | NoncentralChi2():
-                return self._conjugate(data_law, decay, rho)
+                return self._noised(data_law, decay, rho)
             case Mixture(components=Gamma() | NoncentralChi2() as parts):
-                return Mixture(data_law.weights, self._conjugate(parts, last_axis(decay), last_axis(rho)))
+                return Mixture(data_law.weights, self._noised(parts, last_axis(decay), last_axis(rho)))
             case Discrete() if data_law.atoms.ndim == 1:
                 require(xp, f"{name}.marginal", "atoms", data_law.atoms, ">= 0")
                 decay, rho = last_axis(decay), last_axis(rho)
@@ -107,20 +109,20 @@ class AbstractSquaredBessel(AbstractProcess):
         require(xp, name, "xt", xt, ">= 0")
         return SquaredBesselBridge(self.delta, *bridge_parameters(xp, self, x0, xt, s, t))
 
-    def _conjugate(self, law: Gamma | NoncentralChi2, decay: Array, rho: Array) -> Gamma | NoncentralChi2:
+    def _noised(self, law: Gamma | NoncentralChi2, decay: Array, rho: Array) -> ElementwiseLaw:
         subject = f"{type(self).__name__}.marginal"
-        df = law.df if isinstance(law, NoncentralChi2) else _double(law.shape)
-        if not isinstance(df, int | float) or float(df) != self.delta:
-            hypothesis = "the data have the dimension of the process (Gamma shape = delta/2, df = delta)"
-            raise UnmetHypothesis(subject, hypothesis, f"delta = {self.delta!r}, data of dimension {df!r}")
         if isinstance(law, Gamma):
-            return Gamma(law.shape, decay * law.scale + 2.0 * rho)
+            if not isinstance(law.shape, int | float):
+                got = f"shape of {type(law.shape).__name__}"
+                raise UnmetHypothesis(subject, "the shape of Gamma data is a Python float", got)
+            if law.shape == 0.5 * self.delta:
+                return Gamma(law.shape, decay * law.scale + 2.0 * rho)
+            return GammaMixedChi2(self.delta, law.shape, 0.5 * decay * law.scale / rho, rho)
+        if not isinstance(law.df, int | float) or law.df != self.delta:
+            got = f"delta = {self.delta!r}, df = {law.df!r}"
+            raise UnmetHypothesis(subject, "noncentral data have df = delta", got)
         scale = decay * law.scale + rho
         return NoncentralChi2(law.df, decay * law.scale * law.nc / scale, scale)
-
-
-def _double(shape: Array) -> Array:
-    return 2.0 * shape
 
 
 @final

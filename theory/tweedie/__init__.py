@@ -17,6 +17,7 @@ from .first_order import (
     poisson_count,
     score_from_count,
 )
+from .oracles import conjugate_posterior, gamma_posterior_moment, posterior_weights
 from .posterior import (
     log_posterior_mean,
     log_posterior_variance,
@@ -25,11 +26,15 @@ from .posterior import (
     posterior_moment,
     posterior_variance,
 )
+from .risks import bayes_risk, unbiased_estimate, unbiased_risk
 
 __all__ = [
+    "bayes_risk",
     "conditional_count",
     "conditional_pair_count",
     "conditional_score",
+    "conjugate_posterior",
+    "gamma_posterior_moment",
     "log_posterior_mean",
     "log_posterior_variance",
     "poisson_count",
@@ -37,5 +42,8 @@ __all__ = [
     "posterior_mean_from_counts",
     "posterior_moment",
     "posterior_variance",
+    "posterior_weights",
     "score_from_count",
+    "unbiased_estimate",
+    "unbiased_risk",
 ]

@@ -1,17 +1,38 @@
 """Diffusion beyond Gaussian: losses, exact forward sampling, reverse samplers, empirical Bayes."""
 
+from .forward import sample_bridge, sample_transition, sample_with_count
 from .losses import kl_weight, matching_loss, poisson_loss, square_loss, target
+from .matching import bessel_mean_inverse, matched_start
 from .parametrisations import Kind, affine, convert, from_score, to_score
+from .reverse import (
+    bridge_step,
+    log_euler_step,
+    matched_bridge_step,
+    noncentral_step,
+    reverse_drift_from_count,
+    truncated_euler_step,
+)
 
 __all__ = [
     "Kind",
     "affine",
+    "bessel_mean_inverse",
+    "bridge_step",
     "convert",
     "from_score",
     "kl_weight",
+    "log_euler_step",
+    "matched_bridge_step",
+    "matched_start",
     "matching_loss",
+    "noncentral_step",
     "poisson_loss",
+    "reverse_drift_from_count",
+    "sample_bridge",
+    "sample_transition",
+    "sample_with_count",
     "square_loss",
     "target",
     "to_score",
+    "truncated_euler_step",
 ]

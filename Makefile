@@ -1,0 +1,76 @@
+# driftproof: everything from a fresh clone, with nothing but Python >= 3.11 and make.
+#
+#   make verify    settle the claims, train the smoke recipe, write report/index.html
+#   make test      lint, types, layers, packaging and the tests
+#   make help      the other targets
+#
+#   make test PYTHON=python3.12          another interpreter
+#   make verify VENV=$HOME/driftproof    another place for the environment
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+bin := $(VENV)/bin
+ready := $(VENV)/.driftproof-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env verify report test lint strict check bench clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+env: $(ready) ## Make the environment, if something that it depends on has changed
+
+# The marker is written last: an installation that was interrupted is taken up again.
+$(ready): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "driftproof needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the environment below $(VENV): a few minutes the first time"
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --config-settings editable_mode=compat --editable ".[torch,data,dev]"
+	@touch $@
+
+# A refuted claim must not hide the report that shows it: the status comes last.
+verify: $(ready) ## Settle every claim, train the smoke recipe, write report/index.html
+	@rm -rf report/runs/tweedie
+	@status=0; \
+	$(bin)/driftproof verify --json report/verify.json --html report || status=$$?; \
+	if [ $$status -gt 1 ]; then exit $$status; fi; \
+	$(bin)/driftproof train tweedie --smoke --out report/runs/tweedie && \
+	$(bin)/driftproof report report && \
+	echo "Open $(CURDIR)/report/index.html" && \
+	exit $$status
+
+report: $(ready) ## Rebuild report/index.html from the last results
+	@$(bin)/driftproof report report
+
+# Lint first, for it is quick; the tests last, so that their summary closes the output.
+test: lint strict check ## Lint, types, layers, packaging, tests
+
+# One thread a worker: two workers with two threads each are slower than two with one.
+strict check: export OMP_NUM_THREADS = 1
+strict check: export OPENBLAS_NUM_THREADS = 1
+strict check: export MKL_NUM_THREADS = 1
+
+lint: $(ready) ## Style, types and layers
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+strict: $(ready) ## The kernels under array-api-strict
+	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) -m strict tests
+
+check: $(ready) ## The tests and doctests
+	$(bin)/python -m pytest -q -n $(JOBS)
+
+bench: $(ready) ## Compare with the peers, as ratios
+	$(bin)/driftproof bench --json report/bench.json
+
+clean: ## Remove everything that was made, the environment included
+	rm -rf $(VENV) report runs build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

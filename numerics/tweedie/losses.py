@@ -22,11 +22,11 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..._namespace import Array, Namespace, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from ...theory.special import bessel_quotient
 from ...theory.tweedie import conditional_count, conditional_score
-from .parametrisations import Kind, affine
+from .parametrisations import Kind, affine, no_such
 
 __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"]
 
@@ -71,8 +71,10 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
             n = conditional_count.kernel(xp, process, x0, x, t)
             return 0.5 * process.delta - 0.5 * x / rho + n
         if kind == "ratio":
-            z = xp.sqrt(x * x0 * decay) / rho
-            return x0 * decay / rho * bessel_quotient.kernel(xp, process.nu, z)
+            pull = decay * x0 / rho
+            inside = pull * x > 0
+            z = xp.where(inside, xp.sqrt(xp.where(inside, pull * x / rho, xp.ones_like(x))), xp.zeros_like(x))
+            return pull * bessel_quotient.kernel(xp, process.nu, z)
     elif isinstance(process, GBM):
         noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
         if kind == "epsilon":
@@ -82,27 +84,24 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
     elif isinstance(process, AbstractGaussianProcess) and kind == "epsilon":
         alpha, sigma = process.alpha_sigma(xp, t)
         return (x - alpha * x0) / sigma
-    raise UnmetHypothesis(
-        "target", f"{type(process).__name__} has the parametrisation asked for", f"kind = {kind!r}"
-    )
+    raise no_such(process, kind)
 
 
 @public(x="state", t="> 0")
 def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> Array:
     r"""The weight under which the square loss bounds the divergence of the generated law.
 
-    .. math:: w = a(x, t)\, B(x, t)^2, \qquad
+    .. math:: w = a\, (B / u)^2, \qquad
         \mathrm{KL}(p_0 \| \hat p_0) \le \mathrm{KL}(p_T \| \pi)
-        + \tfrac12 \int_0^T E[w\,(\text{output} - \text{target})^2]\,dt + \text{const},
+        + \tfrac12 \int_0^T E[w\,(\text{output} - \text{target})^2]\,dt - \text{const},
 
-    with :math:`B` of :func:`.parametrisations.affine`: for CIR :math:`\sigma^2 x` (score),
+    with :math:`u, B` of :func:`.parametrisations.affine`: for CIR :math:`\sigma^2 x` (score),
     :math:`\sigma^2 / x` (count), :math:`\sigma^2 x / 4 \rho^2` (ratio); BESQ has :math:`\sigma = 2`;
     for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log), :math:`1/t` (epsilon).
 
     Arguments:
         process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.  At x = 0 the weights of
-            ``ratio`` and ``count`` are 0, those of ``score`` and ``log`` have no limit.
+        x: The noised state, with shape :math:`(B, *)`; at x = 0 the weight is taken as 0.
         t: The noise time, broadcastable with ``x``, > 0.
         kind: The parametrisation of the network.
 
@@ -114,15 +113,15 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
         >>> float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count"))
         2.0
     """
-    if isinstance(process, AbstractSquaredBessel) and kind == "ratio":
-        _, rho = process.decay_rho(xp, t)
-        return process.coefficients(xp, x, t)[1] / (4.0 * rho * rho)  # affine() would divide by x = 0
-    if isinstance(process, AbstractSquaredBessel) and kind == "count":
-        # n = O(x), so the weighted loss vanishes at 0, where float32 draws of small delta do land.
-        safe = xp.where(x > 0, x, xp.ones_like(x))
-        return xp.where(x > 0, process.coefficients(xp, safe, t)[1] / (safe * safe), xp.zeros_like(x))
-    _, scale = affine.kernel(xp, process, x, t, kind)
-    return process.coefficients(xp, x, t)[1] * scale * scale
+    variance = process.coefficients(xp, x, t)[1]
+    unit, _, scale = affine.kernel(xp, process, x, t, kind)
+    if kind == "score":
+        return variance + xp.zeros_like(scale)
+    # n = O(x), so the weighted loss of a count vanishes at 0, where draws of small delta do land.
+    inside = unit != 0
+    return xp.where(
+        inside, variance * (scale / xp.where(inside, unit, xp.ones_like(unit))) ** 2, xp.zeros_like(scale)
+    )
 
 
 @public
@@ -181,7 +180,7 @@ def matching_loss(
 ) -> Array:
     r"""Denoising score matching with the natural weight, per element.
 
-    .. math:: \ell = a(x, t)\, B(x, t)^2\, (\text{output} - \text{target}(x_0, x, t))^2
+    .. math:: \ell = a\, (B / u)^2\, (\text{output} - \text{target}(x_0, x, t))^2
 
     Arguments:
         process: The forward process.
@@ -200,4 +199,8 @@ def matching_loss(
         18.0
     """
     weight = kl_weight.kernel(xp, process, x, t, kind)
-    return square_loss.kernel(xp, output, target.kernel(xp, process, x0, x, t, kind), weight)
+    aim = target.kernel(xp, process, x0, x, t, kind)
+    # A draw at 0 has weight 0; the target of a score is infinite there and must not meet it.
+    inside = weight > 0
+    residual = xp.where(inside, output, xp.zeros_like(aim)) - xp.where(inside, aim, xp.zeros_like(aim))
+    return weight * residual * residual

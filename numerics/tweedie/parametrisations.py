@@ -2,22 +2,23 @@ r"""Parametrisations: what a score network puts out, and how that becomes a scor
 
 Every parametrisation used here is affine in the score :math:`s = \partial_x \log p_t(x)`,
 
-.. math:: s = A(x, t) + B(x, t)\,\text{output},
+.. math:: u\,s = A(x, t) + B(x, t)\,\text{output},
 
-with closed forms for :math:`A` and :math:`B`.  So a conversion, a regression target and a natural
-weight all follow from the pair :math:`(A, B)`: the divergence bound
-:math:`\mathrm{KL} \le \tfrac12 \int E[a (s_\theta - s)^2]\,dt` weighs the output by :math:`a B^2`.
+where the unit :math:`u` is 1 for Gaussian processes and x for processes on the half-line, whose score is
+singular at 0.  A conversion, a regression target and a natural weight all follow from :math:`(u, A, B)`:
+the divergence bound :math:`\mathrm{KL} \le \tfrac12 \int E[a (s_\theta - s)^2]\,dt` weighs the output by
+:math:`a (B/u)^2`.
 
-========= =========================== ========================== ==========================
-kind      output                      :math:`A`                  :math:`B`
-========= =========================== ========================== ==========================
-score     s                           0                          1
-epsilon   noise, Gaussian processes   0                          -1 / sigma
-epsilon   noise, GBM (in log space)   -1 / x                     -1 / (x sqrt v)
-log       1 + x s, the score of log X -1 / x                     1 / x
-count     n = E[N | x], BESQ and CIR  nu / x - 1 / (2 rho)       1 / x
-ratio     g = 2 rho n / x             nu / x - 1 / (2 rho)       1 / (2 rho)
-========= =========================== ========================== ==========================
+========= =================================== ==================== ==============
+kind      output                              :math:`A`            :math:`B`
+========= =================================== ==================== ==============
+score     s                                   0                    u
+epsilon   the noise of a Gaussian process     0                    -1 / sigma
+epsilon   the noise of log X under GBM        -1                   -1 / sqrt(v)
+log       1 + x s, the score of log X         -1                   1
+count     n = E[N | x] of BESQ and CIR        nu - x / (2 rho)     1
+ratio     g = 2 rho n / x of BESQ and CIR     nu - x / (2 rho)     x / (2 rho)
+========= =================================== ==================== ==============
 
 For BESQ and CIR a bounded ``score`` or ``log`` output changes the dimension of the reverse process at
 0 from delta to 4 - delta; ``count`` and ``ratio`` take the singular term out analytically and ask of
@@ -34,6 +35,8 @@ from typing import Literal, TypeAlias
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from ...theory.special.elementary import divide
+from ...theory.tweedie import poisson_count
 
 __all__ = ["Kind", "affine", "convert", "from_score", "to_score"]
 
@@ -41,8 +44,10 @@ Kind: TypeAlias = Literal["score", "epsilon", "log", "count", "ratio"]
 
 
 @public(x="state", t="> 0")
-def affine(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> tuple[Array, Array]:
-    r"""The pair (A, B) of a parametrisation, ``s = A + B output``.
+def affine(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind
+) -> tuple[Array, Array, Array]:
+    r"""The triple of a parametrisation, :math:`u\,s = A + B\,\text{output}`.
 
     Arguments:
         process: The forward process.
@@ -51,64 +56,70 @@ def affine(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Ki
         kind: The parametrisation, a row of the table above.
 
     Returns:
-        :math:`A` and :math:`B`, with the broadcast shape of ``x`` and ``t``.
+        :math:`u`, :math:`A` and :math:`B`, with the broadcast shape of ``x`` and ``t``.
 
     Raises:
         UnmetHypothesis: The process has no such parametrisation.
 
     Example:
         >>> from driftproof.theory.processes import BESQ
-        >>> [float(part) for part in affine(BESQ(4.0), 2.0, 1.0, "count")]
-        [0.0, 0.5]
+        >>> [float(part) for part in affine(BESQ(4.0), 2.0, 1.0, "ratio")]
+        [2.0, 0.0, 1.0]
     """
     zero = xp.zeros_like(x + t)
-    if kind == "score":
-        return zero, zero + 1.0
-    if isinstance(process, AbstractSquaredBessel) and kind in ("count", "ratio"):
-        _, rho = process.decay_rho(xp, t)
-        shift = process.nu / x - 0.5 / rho
-        return shift, zero + (1.0 / x if kind == "count" else 0.5 / rho)
-    if isinstance(process, AbstractSquaredBessel | GBM) and kind == "log":
-        return zero - 1.0 / x, zero + 1.0 / x
-    if kind == "epsilon" and isinstance(process, GBM):
-        return zero - 1.0 / x, -1.0 / (x * xp.sqrt(process.log_variance(t)))
-    if kind == "epsilon" and isinstance(process, AbstractGaussianProcess):
-        _, sigma = process.alpha_sigma(xp, t)
-        return zero, zero - 1.0 / sigma
-    raise UnmetHypothesis(
-        "affine", f"{type(process).__name__} has the parametrisation asked for", f"kind = {kind!r}"
-    )
+    if isinstance(process, AbstractGaussianProcess):
+        if kind == "score":
+            return zero + 1.0, zero, zero + 1.0
+        if kind == "epsilon":
+            return zero + 1.0, zero, zero - 1.0 / process.alpha_sigma(xp, t)[1]
+    elif kind == "score":
+        return zero + x, zero, zero + x
+    elif kind == "log":
+        return zero + x, zero - 1.0, zero + 1.0
+    elif isinstance(process, GBM) and kind == "epsilon":
+        return zero + x, zero - 1.0, zero - 1.0 / xp.sqrt(process.log_variance(t))
+    elif isinstance(process, AbstractSquaredBessel) and kind in ("count", "ratio"):
+        half = 0.5 * x / process.decay_rho(xp, t)[1]
+        return zero + x, process.nu - half, half if kind == "ratio" else zero + 1.0
+    raise no_such(process, kind)
 
 
 @public(x="state", t="> 0")
 def to_score(xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind) -> Array:
-    r"""The score of a network output, :math:`s = A + B\,\text{output}`.
+    r"""The score of a network output.
+
+    .. math:: s = \frac{A + B\,\text{output}}{u}
 
     Arguments:
         process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`; not 0 for BESQ and CIR, whose score is singular
-            there unless nu = 0.
+        x: The noised state, with shape :math:`(B, *)`.
         t: The noise time, broadcastable with ``x``, > 0.
         output: The network output, with the shape of ``x``.
         kind: The parametrisation of ``output``.
 
     Returns:
-        The score, with the shape of ``x``.
+        The score, with the shape of ``x``; infinite at x = 0 for BESQ and CIR unless nu = 0.
 
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(to_score(BESQ(4.0), 2.0, 1.0, 3.0, "count"))
         1.5
     """
-    shift, scale = affine.kernel(xp, process, x, t, kind)
-    return shift + scale * output
+    if kind == "score":
+        return output + xp.zeros_like(x + t)
+    u, shift, scale = affine.kernel(xp, process, x, t, kind)
+    if isinstance(process, AbstractGaussianProcess):
+        return shift + scale * output
+    return divide(xp, shift + scale * output, u)
 
 
 @public(x="state", t="> 0")
 def from_score(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, score: Array, kind: Kind
 ) -> Array:
-    r"""The network output of a score, :math:`(s - A) / B`.
+    r"""The network output of a score.
+
+    .. math:: \text{output} = \frac{u\,s - A}{B}
 
     Arguments:
         process: The forward process.
@@ -125,15 +136,16 @@ def from_score(
         >>> float(from_score(BESQ(4.0), 2.0, 1.0, 1.5, "count"))
         3.0
     """
-    shift, scale = affine.kernel(xp, process, x, t, kind)
-    return (score - shift) / scale
+    return convert.kernel(xp, process, x, t, score, "score", kind)
 
 
 @public(x="state", t="> 0")
 def convert(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind, wanted: Kind
 ) -> Array:
-    r"""A network output of one parametrisation in another, through the score.
+    r"""A network output of one parametrisation in another.
+
+    .. math:: \text{output}' = \frac{A - A' + B\,\text{output}}{B'}
 
     Arguments:
         process: The forward process.
@@ -151,5 +163,18 @@ def convert(
         >>> float(convert(BESQ(4.0), 2.0, 1.0, 3.0, "count", "ratio"))
         3.0
     """
-    score = to_score.kernel(xp, process, x, t, output, kind)
-    return from_score.kernel(xp, process, x, t, score, wanted)
+    if wanted == kind:
+        return output + xp.zeros_like(x + t)
+    if wanted == "score":
+        return to_score.kernel(xp, process, x, t, output, kind)
+    if isinstance(process, AbstractSquaredBessel) and (kind, wanted) == ("score", "count"):
+        return poisson_count.kernel(xp, process, x, t, output)  # right at x = 0, where the score is not
+    _, shift, scale = affine.kernel(xp, process, x, t, kind)
+    _, other_shift, other_scale = affine.kernel(xp, process, x, t, wanted)
+    return (shift - other_shift + scale * output) / other_scale
+
+
+def no_such(process: AbstractProcess, kind: str) -> UnmetHypothesis:
+    """The error for a parametrisation that a process does not have."""
+    hypothesis = f"{type(process).__name__} has the parametrisation asked for"
+    return UnmetHypothesis("parametrisation", hypothesis, f"kind = {kind!r}")

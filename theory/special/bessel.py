@@ -2,21 +2,24 @@ r"""The modified Bessel function of the first kind, in logarithms, and its ratio
 
 One expansion serves every argument.  With :math:`s = \sqrt{\mu^2 + z^2}` and :math:`t = \mu/s`,
 
-.. math:: I_\mu(z) = \frac{e^{s - \mu\,\mathrm{asinh}(\mu/z)}}{\sqrt{2\pi s}}\;U,
+.. math:: I_\mu(z) = \frac{1}{\sqrt{2\pi s}}\Big(\frac{z}{\mu+s}\Big)^{\mu} e^{s}\,U,
           \qquad U = \sum_k \frac{U_k(t)}{\mu^k},
 
-holds uniformly in :math:`z \ge 0` (Debye; DLMF 10.41.3).  It needs a large order, so small orders are
-lifted: :math:`\mu = \nu + m \ge M`.  Differentiating the logarithm gives the ratio without cancellation,
+holds uniformly in :math:`z \ge 0` (Debye; DLMF 10.41.3).  Differentiating its logarithm gives the ratio of
+neighbours without cancellation,
 
-.. math:: \frac{I_{\mu+1}(z)}{I_\mu(z)} = z\,r_\mu,\qquad
-          r_\mu = \frac{1}{\mu + s} - \frac{1}{s^2}\Big(\frac12 + \frac{t\,U'(t)}{U}\Big),
+.. math:: \frac{\mu+s}{z}\,\frac{I_{\mu+1}(z)}{I_\mu(z)}
+          = 1 - \frac{\mu+s}{s^2}\Big(\frac12 + \frac{t\,U'(t)}{U}\Big).
 
-and the recurrence :math:`r_j = 1/(2(j+1) + z^2 r_{j+1})` brings it down to :math:`\nu`; it contracts, its
-terms are positive, and nothing in it is singular at :math:`z = 0`.  Because
-:math:`I_j = I_{j+1}/(z\,r_j)`, the product of the same :math:`r_j` brings :math:`\log I_\mu` down to
-:math:`\log I_\nu`.
+The expansion needs a large order, so it is used at :math:`\mu = \nu + m \ge 24`, and
+:math:`f_j = \big(\frac{z}{\mu+s}\big)^{m-j} I_{\nu+j}(z) / I_\mu(z)` walks down from
+:math:`f_{m+1}, f_m` to :math:`f_0`:
 
-Derived here from the expansion and the recurrences of DLMF 10.41 and 10.29.
+.. math:: f_j = \frac{2(\nu+j+1)}{\mu+s}\,f_{j+1} + \Big(\frac{z}{\mu+s}\Big)^2 f_{j+2}.
+
+Every term is positive, and nothing is singular at :math:`z = 0` or large.
+
+Derived here from the expansion and the recurrence of DLMF 10.41 and 10.29.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..._blocks import elementwise
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from .debye import DEBYE, enough_terms
 
@@ -31,6 +35,7 @@ __all__ = ["bessel_quotient", "bessel_ratio", "log_iv", "log_ive", "log_ive_part
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
+@elementwise
 def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
     r"""Logarithm of the modified Bessel function of the first kind.
 
@@ -62,6 +67,7 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
+@elementwise
 def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
     r"""Logarithm of the exponentially scaled modified Bessel function.
 
@@ -120,6 +126,7 @@ def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Ar
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
+@elementwise
 def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
     r"""Ratio of neighbouring modified Bessel functions.
 
@@ -148,6 +155,7 @@ def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
+@elementwise
 def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
     r"""Ratio of neighbouring modified Bessel functions over the argument: smooth and positive at 0.
 
@@ -182,32 +190,28 @@ class _Ladder(NamedTuple):
 
 def _ladder(xp: Namespace, nu: float | Array, z: Array) -> _Ladder:
     eps = float(xp.finfo(z.dtype).eps)
-    lowest = 20.0 if eps < 1e-10 else 8.0
+    lowest = 24 if eps < 1e-10 else 8  # of the orders that the expansion sees
     if isinstance(nu, int | float):
         if not nu > -1:
             raise UnmetHypothesis("modified Bessel function", "nu > -1", f"nu = {nu!r}")
         m = max(0, math.ceil(lowest - nu))
         terms = enough_terms(nu + m, eps)
     else:
-        m = math.ceil(lowest) + 1
+        m = lowest + 1
         terms = enough_terms(lowest, eps)
     mu = nu + m
     s = xp.sqrt(mu * mu + z * z)
-    u, tdu = _debye(xp, mu, s, terms)
     scale = mu + s
-    # The recurrence in d_j = 1 / (r_j scale), which stays between 0 and 2 max(1, j + 1) / mu + 1.
-    d = 1 / (1 - scale * (0.5 + tdu / u) / (s * s))
-    w = 2 / scale
-    q = (z / scale) ** 2
-    product = 0 * z + 1
+    u, tdu = _debye(mu, s, terms)
+    w, q = 2 / scale, (z / scale) ** 2
+    above, f = 1 - scale * (0.5 + tdu / u) / (s * s), xp.ones_like(s)
     for j in range(m - 1, -1, -1):
-        d = (nu + (j + 1)) * w + q / d
-        product = product * d
-    rest = xp.log(u * product) - 0.5 * xp.log(2 * math.pi * s)
-    return _Ladder(mu, s, scale, rest, 1 / (d * scale))
+        above, f = f, (nu + (j + 1)) * (w * f) + q * above
+    rest = xp.log(u * f / xp.sqrt(2 * math.pi * s))
+    return _Ladder(mu, s, scale, rest, above / (f * scale))
 
 
-def _debye(xp: Namespace, mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
+def _debye(mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
     """The sum U and t dU/dt of the expansion of order mu, cut after ``terms`` terms."""
     t = mu / s
     if isinstance(mu, int | float):  # one polynomial in t

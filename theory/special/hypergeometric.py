@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..._blocks import elementwise
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["hyp1f1_ratio", "log_hyp1f1"]
@@ -26,6 +27,7 @@ _LARGEST = 50.0  # of a and b: above, X and the number of terms grow like their 
 
 
 @public(x="in [0, inf)")
+@elementwise
 def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
     r"""Logarithm of Kummer's confluent hypergeometric function.
 
@@ -65,6 +67,7 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
 
 
 @public(x="in [0, inf)")
+@elementwise
 def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
     r"""Ratio of neighbouring Kummer functions.
 

@@ -1,52 +1,53 @@
 r"""The lower tail of the normal law, right as far out as numbers go.
 
 With Mills' ratio :math:`R(x) = (1-\Phi(x))/\varphi(x)` every tail quantity is a product without
-cancellation.  :math:`R` is a smooth function of :math:`t = 4/(4+x)` on :math:`[0, 1]` with
-:math:`R \sim t/4` at infinity; a Chebyshev series of :math:`R/t` gives it, and its derivatives, for every
-:math:`x \ge 0`.  The coefficients are computed at 40 digits by ``tests/reference/special.py``; the first
-one left out is 3e-19.
+cancellation.  :math:`(1 + x/5)\,R(x)` is a smooth function of :math:`v = (5-x)/(5+x)`, which maps
+:math:`[0, \infty]` to :math:`[-1, 1]`; one polynomial in :math:`v` gives it, and its derivatives, for every
+:math:`x \ge 0`.  ``tests/reference/special.py`` computes the coefficients at 40 digits from the Chebyshev
+series, whose first term left out is 3e-19.
 """
 
 from __future__ import annotations
 
 import math
 
+from ..._blocks import elementwise
 from ..._namespace import Array, Namespace, public
 
 __all__ = ["log_ndtr", "mills"]
 
-_CHEBYSHEV = (
-    0.6081401071287601,
-    0.47106364364487086,
-    0.1392391622740954,
-    0.030403993036051142,
-    0.004340177035931943,
-    0.00020090530018249141,
-    -6.300873370135883e-05,
-    -1.1845929817645294e-05,
-    6.331472841497064e-07,
-    3.85101745997825e-07,
-    -2.1187401575154253e-09,
-    -1.2963346502736679e-08,
-    -7.070323319150879e-11,
-    4.871641594722791e-10,
-    -6.229863742070076e-12,
-    -1.9893121798622254e-11,
-    1.1546035447901972e-12,
-    8.227140310538324e-13,
-    -1.0913460109272634e-13,
-    -3.0751779600166894e-14,
-    8.103543396609754e-15,
-    7.633098898835179e-16,
-    -5.045935083212317e-16,
-    1.7925491015967012e-17,
-    2.5423878518453892e-17,
-    -4.390608554472448e-18,
-    -8.3951806913851e-19,
+MILLS_POLYNOMIAL = (
+    0.3856162094306315,
+    0.33357331903779197,
+    0.2483094123147733,
+    0.1571822151093118,
+    0.08272894314653675,
+    0.03465094681734587,
+    0.010425100482455759,
+    0.001500656565338789,
+    -0.0003999923949968647,
+    -0.00027317184181278707,
+    -2.976661046472718e-05,
+    2.4947179233986648e-05,
+    8.362917173432402e-06,
+    -1.995109790576818e-06,
+    -1.389006628081978e-06,
+    1.6754742773071663e-07,
+    2.187326710520247e-07,
+    -1.982789809754075e-08,
+    -3.528247995347974e-08,
+    3.962051482677864e-09,
+    5.63440275206419e-09,
+    -9.406129585581823e-10,
+    -7.688369395409945e-10,
+    1.7700594759341398e-10,
+    6.25121284273488e-11,
+    -1.764302913394412e-11,
 )
 
 
 @public(z="finite")
+@elementwise
 def log_ndtr(xp: Namespace, z: Array) -> Array:
     r"""Logarithm of the standard normal distribution function.
 
@@ -74,6 +75,7 @@ def log_ndtr(xp: Namespace, z: Array) -> Array:
 
 
 @public(z="finite")
+@elementwise
 def mills(xp: Namespace, z: Array) -> Array:
     r"""Inverse Mills ratio: the derivative of :func:`log_ndtr`.
 
@@ -103,13 +105,12 @@ def mills(xp: Namespace, z: Array) -> Array:
 
 
 def _mills_ratio(x: Array) -> Array:
-    """(1 - Phi(x)) / phi(x) for x >= 0, by Clenshaw's recurrence."""
-    t = 4 / (4 + x)
-    v = 2 * (2 * t - 1)
-    above, b = 0 * t, 0 * t
-    for c in reversed(_CHEBYSHEV[1:]):
-        above, b = b, v * b - above + c
-    return t * (0.5 * v * b - above + _CHEBYSHEV[0])
+    """(1 - Phi(x)) / phi(x) for x >= 0."""
+    v = (5 - x) / (5 + x)
+    p = MILLS_POLYNOMIAL[-1] + 0 * v
+    for c in reversed(MILLS_POLYNOMIAL[:-1]):
+        p = p * v + c
+    return 5 * p / (5 + x)
 
 
 def _density(xp: Namespace, x: Array) -> Array:

@@ -1,0 +1,118 @@
+r"""DDIM for every eta: the reverse family solved exactly for a known noise.
+
+Hold the predicted noise, hence the predicted data point :math:`\hat x_0 = (x_t - \sigma_t \epsilon)/\alpha_t`,
+fixed over a step.  The score along the step is that of a point mass,
+:math:`-(y - \alpha \hat x_0)/\sigma^2`, the reverse equation is linear in :math:`V = Y - \alpha\hat x_0`,
+
+.. math:: dV = -\big[f + (1 + \eta^2)\,\dot\lambda\big] V\,d\tau + \eta\,\sigma\sqrt{2\dot\lambda}\,dB,
+    \qquad f = \frac{\dot\alpha}{\alpha}, \quad \lambda = \log\frac{\sigma}{\alpha},
+
+and with :math:`q = e^{\lambda_s - \lambda_t} = \sigma_s\alpha_t / (\sigma_t\alpha_s)` its solution is
+
+.. math:: x_s = \alpha_s \hat x_0 + \sigma_s\big(q^{\eta^2}\,\epsilon + \sqrt{1 - q^{2\eta^2}}\;Z\big).
+
+So one step from any t to any s is exact for data at one point; eta = 0 is DDIM and eta = 1 is the
+ancestral sampler of DDPM.  GBM is the same in :math:`\log X`, with :math:`\alpha = 1, \sigma^2 = v` and
+the drift m taken out.
+
+References:
+    | gDDIM: generalized denoising diffusion implicit models (Zhang, Tao, Chen, 2023), section 4
+    | https://arxiv.org/abs/2206.05564 (the form for every eta is derived here)
+    | Denoising diffusion implicit models (Song, Meng, Ermon, 2021), https://arxiv.org/abs/2010.02502
+"""
+
+from __future__ import annotations
+
+from ..._namespace import Array, Namespace, UnmetHypothesis
+from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
+from .._steps import public_step, require_eta
+
+__all__ = ["ddim_step", "gddim_step"]
+
+
+@public_step(x="state", t="> 0", s=">= 0")
+def gddim_step(
+    xp: Namespace,
+    process: AbstractProcess,
+    x: Array,
+    t: Array,
+    s: Array,
+    eps: Array,
+    eta: float,
+    noise: Array,
+) -> Array:
+    r"""A step of the eta-family, exact while the predicted noise stays fixed.
+
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t}(x_t - \sigma_t \epsilon)
+        + \sigma_s\big(q^{\eta^2}\,\epsilon + \sqrt{1 - q^{2\eta^2}}\;Z\big), \qquad
+        q = \frac{\sigma_s\alpha_t}{\sigma_t\alpha_s}
+
+    Arguments:
+        process: VP, VE or Flow, or GBM (in the logarithm of the state).
+        x: The state :math:`x_t`, with shape :math:`(B, *)`.
+        t: The noise time of ``x``, > 0; for Flow < 1, where the noise says nothing about the data.
+        s: The noise time of the result, 0 <= s < t; at 0 the result is the predicted data point.
+        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+        eta: The stochasticity of the reverse family, >= 0.
+        noise: Standard normal, with the shape of ``x``.
+
+    Returns:
+        :math:`x_s`, with the shape of ``x``.
+
+    Raises:
+        UnmetHypothesis: Not 0 <= s < t, eta < 0, or a process of another family.
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> float(gddim_step(Flow(), 1.0, 0.5, 0.25, 1.0, 0.0, 0.0))  # Euler on a straight line
+        1.0
+    """
+    require_eta("gddim_step", eta)
+    if isinstance(process, GBM):
+        sigma_t, sigma_s = xp.sqrt(process.log_variance(t)), xp.sqrt(process.log_variance(s))
+        shift = process.log_shift(s) - process.log_shift(t)
+        kept, fresh = _split(xp, sigma_s / sigma_t, eta)
+        return x * xp.exp(shift - sigma_t * eps + sigma_s * (kept * eps + fresh * noise))
+    if not isinstance(process, AbstractGaussianProcess):
+        raise UnmetHypothesis(
+            "gddim_step", "the process is Gaussian or GBM", f"process {type(process).__name__}"
+        )
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(xp, t), process.alpha_sigma(xp, s)
+    kept, fresh = _split(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
+    return alpha_s / alpha_t * (x - sigma_t * eps) + sigma_s * (kept * eps + fresh * noise)
+
+
+@public_step(x="state", t="> 0", s=">= 0")
+def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, eps: Array) -> Array:
+    r"""A deterministic step: :func:`gddim_step` with eta = 0.
+
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t}(x_t - \sigma_t \epsilon) + \sigma_s\,\epsilon
+
+    Arguments:
+        process: VP, VE or Flow, or GBM (in the logarithm of the state).
+        x: The state :math:`x_t`, with shape :math:`(B, *)`.
+        t: The noise time of ``x``, > 0.
+        s: The noise time of the result, 0 <= s < t.
+        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+
+    Returns:
+        :math:`x_s`, with the shape of ``x``.
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> float(ddim_step(Flow(), 1.0, 0.5, 0.0, 1.0))  # the predicted data point
+        1.0
+    """
+    return gddim_step.kernel(xp, process, x, t, s, eps, 0.0, xp.zeros_like(x))
+
+
+def _split(xp: Namespace, q: Array, eta: float) -> tuple[Array, Array]:
+    """What is kept of the predicted noise and what comes in fresh: squares that sum to 1."""
+    power = eta * eta
+    if power == 0.0:
+        return xp.ones_like(q), xp.zeros_like(q)
+    inside = q > 0  # q = 0 at s = 0
+    log_q = xp.log(xp.where(inside, q, xp.ones_like(q)))
+    kept = xp.where(inside, xp.exp(power * log_q), xp.zeros_like(q))
+    fresh = xp.where(inside, xp.sqrt(-xp.expm1(2.0 * power * log_q)), xp.ones_like(q))
+    return kept, fresh

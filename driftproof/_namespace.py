@@ -181,14 +181,14 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
     found = {name: value for name, value in arguments.items() if _is_array(value)}
     xp = _one_namespace(subject, found)
     dtype, device = _one_dtype_and_device(subject, xp, found)
+    half = bool(found) and xp.finfo(dtype).bits < 32
+    working = xp.float32 if half else dtype
     values = []
     for name, value in arguments.items():
-        if name not in found:
-            value = xp.asarray(_real(subject, name, value), dtype=dtype, device=device)
-        values.append(value)
-    half = found and xp.finfo(dtype).bits < 32
-    if half:
-        values = [xp.astype(value, xp.float32) for value in values]
+        if name in found:
+            values.append(xp.astype(value, working) if half else value)
+        else:
+            values.append(xp.asarray(_real(subject, name, value), dtype=working, device=device))
     for name, value in zip(arguments, values, strict=True):
         if bool(xp.any(xp.isnan(value))):
             count = int(xp.sum(xp.astype(xp.isnan(value), xp.int64)))
@@ -270,6 +270,8 @@ def _real(subject: str, name: str, value: Any) -> Any:
         return float(value)
     if isinstance(value, np.floating | np.integer):
         return float(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":  # inside of a list
+        return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_real(subject, name, item) for item in value]
     return _refuse(subject, name, value)

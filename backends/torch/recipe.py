@@ -42,7 +42,7 @@ def read(path: Path, smoke: bool = False) -> dict[str, Any]:
 def build(kind: type[T], table: Mapping[str, Any], where: str = "recipe") -> T:
     """An instance of the dataclass ``kind`` from a table: every key known, every value of its type.
 
-    Fields may be str, bool, int, float, another dataclass, ``X | None`` or ``tuple[X, ...]``.
+    Fields may be str, bool, int, float, a Literal, another dataclass, a union or ``tuple[X, ...]``.
 
     Raises:
         RecipeError: An unknown or missing key, or a value of another type.
@@ -78,10 +78,10 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "recipe") -> T:
 
 def _value(kind: Any, value: Any, where: str) -> Any:
     arguments = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):  # X | None
-        return _value(arguments[0], value, where)
+    if isinstance(kind, types.UnionType):  # already one of them, or the first
+        return value if isinstance(value, arguments) else _value(arguments[0], value, where)
     if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise RecipeError(f"{where}: expected an array, got {value!r}")
         return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if typing.get_origin(kind) is typing.Literal:
@@ -89,6 +89,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise RecipeError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}")
         return value
     if dataclasses.is_dataclass(kind):
+        if isinstance(value, typing.cast("type[Any]", kind)):
+            return value
         return build(typing.cast("type[Any]", kind), value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -106,7 +106,7 @@ def verify(
     if json_file:
         write_atomically(json_file, json.dumps(done.to_json(), indent=1, allow_nan=False) + "\n")
     if html:
-        from .validation.report import write
+        from .validation.reporting import write
 
         typer.echo(f"report: {write(done, html)}")
     typer.echo(verdict(done))
@@ -165,7 +165,7 @@ def train(
 @app.command()
 def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
     """Rebuild the page from DIRECTORY/verify.json and DIRECTORY/runs/*/report.json."""
-    from .validation.report import rebuild
+    from .validation.reporting import rebuild
 
     typer.echo(f"report: {rebuild(directory)}")
 

@@ -1,0 +1,86 @@
+"""Benchmarks: ours beside what a user would pick instead, in one run, as ratios.
+
+Each module of this package has a function ``run() -> list[Row]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Row", "benchmark", "names", "table"]
+
+
+class Row(TypedDict):
+    """One comparison: ``ratio`` is the peer's time over ours, above 1 where ours is faster.
+
+    ``peer_seconds`` and ``ratio`` are None where the peer is not installed or has no such thing.
+    """
+
+    name: str
+    ours_seconds: float
+    peer: str
+    peer_seconds: float | None
+    ratio: float | None
+    note: NotRequired[str]
+
+
+def names() -> list[str]:
+    """The benchmarks that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = lambda name: None) -> list[Row]:
+    """Run the selected benchmarks, or all.
+
+    Raises:
+        LookupError: There is no such benchmark.
+    """
+    known = names()
+    if unknown := [name for name in selected if name not in known]:
+        raise LookupError(
+            f"bench: there is no {', '.join(unknown)}; there are {', '.join(known) or 'none yet'}"
+        )
+    rows: list[Row] = []
+    for name in selected or known:
+        announce(name)
+        rows.extend(importlib.import_module(f"{__name__}.{name}").run())
+    return rows
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows as a table for a terminal."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table("benchmark", "ours", "peer", "peer's", "ratio", "note", box=box.SIMPLE_HEAD)
+    for row in rows:
+        ratio = row["ratio"]
+        made.add_row(
+            row["name"],
+            _time(row["ours_seconds"]),
+            row["peer"],
+            _time(row["peer_seconds"]),
+            "" if ratio is None else f"{ratio:.2f}x",
+            row.get("note", ""),
+        )
+    return made
+
+
+def _time(seconds: float | None) -> str:
+    """Seconds in a unit that reads well.
+
+    >>> _time(0.0025), _time(None)
+    ('2.50 ms', '')
+    """
+    if seconds is None:
+        return ""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}" if seconds / size >= 100 else f"{seconds / size:.2f} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"

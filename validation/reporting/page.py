@@ -1,0 +1,181 @@
+"""The page: the document of a run, trainings and figures in, HTML out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ..papers import PAPERS
+from .figures import Gallery
+from .mathtext import Typesetter
+
+__all__ = ["render"]
+
+HERE = Path(__file__).parent
+
+
+def render(
+    document: Mapping[str, Any],
+    trainings: Sequence[Mapping[str, Any]] = (),
+    pictures: Callable[[str, str], str | None] = lambda claim, figure: None,
+) -> str:
+    """The HTML page of a run.
+
+    Arguments:
+        document: What ``driftproof verify --json`` writes.
+        trainings: What the training recipes write, with the SVG text of each figure under ``"svg"``.
+        pictures: The SVG text of a figure, by claim and name.
+    """
+    tex, gallery = Typesetter(), Gallery()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "tex": tex,
+        "short": short,
+        "cell": _cell,
+        "count": _count,
+        "words": lambda name: name.replace("_", " "),
+        "measured": _measured,
+    }
+    claims = [_claim(claim, gallery, pictures) for claim in document["claims"]]
+    body = environment.get_template("page.html.jinja").render(
+        run=document,
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        banner=_banner(document, claims),
+        trainings=[_training(training, gallery) for training in trainings],
+        groups=_groups(claims),
+        statistics=[(claim, e) for claim in claims for e in claim["evidence"] if e["kind"] == "statistical"],
+        replay=_replay(document),
+        outlines=Markup("@outlines@"),
+    )
+    return body.replace("@outlines@", tex.outlines() + gallery.outlines())
+
+
+def short(value: Any) -> str:
+    """A number in two or three digits.
+
+    Example:
+        >>> short(1.25e-13), short(0.02), short("inf"), short(0.0)
+        ('1.3e-13', '0.02', '∞', '0')
+    """
+    if value is None:
+        return ""
+    value = float(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _measured(evidence: Mapping[str, Any]) -> str:
+    if evidence["kind"] == "statistical":
+        return f"p = {short(evidence['p_value'])}"
+    return f"{short(evidence['error'])} {'≤' if evidence['ok'] else '>'} {short(evidence['tolerance'])}"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _cell(value: Any) -> str:
+    return short(value) if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _claim(
+    claim: Mapping[str, Any], gallery: Gallery, pictures: Callable[[str, str], str | None]
+) -> dict[str, Any]:
+    figures = []
+    for figure in claim["figures"]:
+        svg = pictures(claim["id"], figure["name"])
+        figures.append({**figure, "svg": gallery(svg, figure["caption"]) if svg else None})
+    killed = sum(mutant["killed"] is True for mutant in claim["mutants"])
+    return {**claim, "figures": figures, "killed": killed, "notes": _paragraphs(claim["notes"])}
+
+
+def _training(training: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
+    figures = [
+        {"caption": figure["caption"], "svg": gallery(figure["svg"], figure["caption"])}
+        for figure in training.get("figures", ())
+    ]
+    return {
+        "title": training["title"],
+        "summary": _paragraphs(training.get("summary", "")),
+        "tables": training.get("tables", ()),
+        "figures": figures,
+        "meta": training.get("meta", {}),
+    }
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(block.split()) for block in text.split("\n\n") if block.strip()]
+
+
+def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    groups = []
+    for slug in dict.fromkeys(claim["paper"] for claim in claims):
+        ours = [claim for claim in claims if claim["paper"] == slug]
+        statuses = [claim["status"] for claim in ours if claim["ok"]]
+        paper = PAPERS.get(slug)
+        groups.append(
+            {
+                "slug": slug,
+                "title": paper.title if paper else "",
+                "arxiv": paper.arxiv if paper else (),
+                "claims": ours,
+                "verified": statuses.count("verified"),
+                "refuted": statuses.count("refuted"),
+                "conditional": statuses.count("conditional"),
+                "news": len(ours) - len(statuses),
+                "killed": sum(claim["killed"] for claim in ours),
+                "planted": sum(len(claim["mutants"]) for claim in ours),
+                "seconds": math.fsum(claim["seconds"] for claim in ours),
+            }
+        )
+    return groups
+
+
+def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    count, news = len(claims), [claim for claim in claims if not claim["ok"]]
+    conditional = sum(claim["status"] == "conditional" for claim in claims)
+    killed, planted = sum(c["killed"] for c in claims), sum(len(c["mutants"]) for c in claims)
+    refuted = sum(claim["ok"] and claim["status"] == "refuted" for claim in claims)
+    if document["interrupted"]:
+        tone, headline = "open", f"Interrupted: {count} claims were settled"
+    elif news:
+        tone, headline = "bad", f"{len(news)} of {count} claims are not as stated"
+    elif conditional:
+        tone, headline = "open", f"{count} claims hold, {conditional} of them on part of their evidence"
+    else:
+        tone, headline = (
+            "good",
+            f"All {count} claims hold" if not refuted else f"All {count} claims are as stated",
+        )
+    pieces, budget = sum(len(claim["evidence"]) for claim in claims), document["budget"]
+    parts = [
+        f"{pieces} pieces of evidence",
+        f"{killed} of {planted} planted errors caught",
+        f"false-alarm budget {short(budget['false_alarms'])}, spent {short(budget['spent'])}",
+        f"seed {document['seed']}, effort {document['effort']}, {document['seconds']:.0f} s",
+    ]
+    if refuted:
+        parts.insert(1, f"{refuted} false statements kept on record")
+    return {"tone": tone, "headline": headline, "detail": " · ".join(parts)}
+
+
+def _replay(document: Mapping[str, Any]) -> str:
+    effort = "" if document["effort"] == "normal" else f" --{document['effort']}"
+    return (
+        f"pip install driftproof=={document['version']}\ndriftproof verify{effort} --seed {document['seed']}"
+    )

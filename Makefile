@@ -62,10 +62,10 @@ lint: $(ready) ## Style, types and layers
 	$(bin)/lint-imports
 
 strict: $(ready) ## The kernels under array-api-strict
-	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) -m strict tests
+	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "strict and not slow and not gpu" tests
 
 check: $(ready) ## The tests and doctests
-	$(bin)/python -m pytest -q -n $(JOBS)
+	$(bin)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 bench: $(ready) ## Compare with the peers, as ratios
 	$(bin)/driftproof bench --json report/bench.json

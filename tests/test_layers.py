@@ -42,7 +42,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def lint_imports(directory: Path) -> subprocess.CompletedProcess[str]:
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     return subprocess.run(
-        [sys.executable, "-c", command, "--no-cache"], cwd=directory, capture_output=True, text=True
+        [sys.executable, "-c", command, "--no-cache"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from array_api_compat import device
 
+from ..._blocks import elementwise
 from ..._namespace import Array, Namespace, boundary, require
 from ..._random import Rng, Source, source
 
@@ -134,7 +135,7 @@ class ElementwiseLaw(AbstractLaw):
         xp, down, values = boundary(name, **given, **self.parameters)
         if points:
             require(xp, name, "x", values[0], self.support)
-        return down(kernel(xp, *values[: len(points)], *self._merge(values[len(points) :])))
+        return down(elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :])))
 
     def _require(self, **domains: str) -> None:
         """Raise unless every parameter lies in its domain (finite where none is given)."""

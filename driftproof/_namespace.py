@@ -121,7 +121,7 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
         signature = inspect.signature(kernel)
         parameters = list(signature.parameters.values())[1:]
         arrays = tuple(p.name for p in parameters if _is_array_annotation(p.annotation))
-        numbers = {p.name for p in parameters if str(p.annotation).strip("'") == "float | Array"}
+        numbers = {p.name for p in parameters if _may_stay_number(p.annotation)}
         unknown = sorted(set(domains) - set(arrays))
         if unknown:
             raise TypeError(f"{kernel.__name__}: a domain is given for {unknown}, which are no arrays")
@@ -155,8 +155,13 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
 
 
 def _is_array_annotation(annotation: object) -> bool:
+    # A string under `from __future__ import annotations`, else the type itself.
     text = str(annotation).strip("'").removesuffix(" | None").removeprefix("float | ")
-    return text == "Array"
+    return text == "Array" or annotation in (Array, Array | None, float | Array)
+
+
+def _may_stay_number(annotation: object) -> bool:
+    return str(annotation).strip("'") == "float | Array" or annotation == float | Array
 
 
 def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:

@@ -1,0 +1,201 @@
+r"""Gaussian noise: the posterior mean and variance are the score and its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, final
+
+import mpmath
+import numpy as np
+import sympy as sp
+from mpmath import mpf
+
+from ...._namespace import Array, Namespace, UnmetHypothesis
+from ....theory.laws import Discrete, Gaussian, Normal
+from ....theory.processes import BESQ, GBM
+from ....theory.processes.gaussian import AbstractGaussianProcess
+from ....theory.tweedie import conditional_score, posterior_mean, posterior_variance
+from ... import Thing, boundary, claim, exact, raises, symbolic
+from ...mutants import altered, arguments, outcome
+from ...symbols import on_symbols
+from . import textbook
+from .cases import GAUSSIANS, ROUNDING, measured
+from .textbook import Posterior
+
+__all__ = ["GaussianMean", "GaussianVariance"]
+
+ATOMS, WEIGHTS = (-1.0, 0.25, 3.0), (0.25, 0.5, 0.25)
+X, X0, T, ALPHA, SIGMA = sp.symbols("x x_0 t alpha sigma", positive=True)
+P, Q = sp.Function("p")(X), sp.Function("q")(X)
+TRANSITION = sp.exp(-((X - ALPHA * X0) ** 2) / (2 * SIGMA**2))
+
+
+@final
+class AnyGaussian(AbstractGaussianProcess):
+    """A Gaussian process whose levels are symbols: what holds for it holds for every schedule."""
+
+    def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
+        return ALPHA, SIGMA
+
+    def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
+        raise NotImplementedError("the identities do not differentiate in time")
+
+
+def _mean(thing: Thing, p: Any) -> Any:
+    return on_symbols(thing, AnyGaussian(), X, T, sp.diff(p, X) / p)
+
+
+def _variance(thing: Thing, p: Any) -> Any:
+    return on_symbols(thing, AnyGaussian(), X, T, sp.diff(sp.diff(p, X) / p, X))
+
+
+def _posteriors() -> Iterator[tuple[str, Posterior]]:
+    for process in GAUSSIANS:
+        for t in (1e-6, 0.05, 0.4, 0.95):
+            for x in (-2.0, 0.1, 2.9, 1e8):
+                given = Posterior(process, ATOMS, WEIGHTS, x, t)
+                yield f"{type(process).__name__}, x = {x:g}, t = {t:g}", given
+
+
+@claim(
+    "TWEEDIE-GAUSS-1",
+    paper="tweedie",
+    title="Posterior mean under Gaussian noise",
+    statement=r"E[X_0 \mid X_t = x] = \frac{x + \sigma_t^2\, s(x, t)}{\alpha_t}",
+    hypotheses=[r"X_t = \alpha_t X_0 + \sigma_t Z", r"\alpha_t > 0, \; \sigma_t > 0"],
+    vouches=[posterior_mean, conditional_score],
+)
+class GaussianMean:
+    r"""Times p the right side is linear in p, and it is :math:`x_0` for a transition: so it averages."""
+
+    @symbolic()
+    def exact_on_transitions(thing: Thing) -> Any:
+        return _mean(thing, TRANSITION), X0
+
+    @symbolic()
+    def linear_in_the_density(thing: Thing) -> Any:
+        return (P + Q) * _mean(thing, P + Q), P * _mean(thing, P) + Q * _mean(thing, Q)
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        for label, given in _posteriors():
+            alpha, variance = textbook.levels(given.process, given.t)
+            score = given.score
+            size = (abs(given.x) + variance * abs(score)) / alpha
+            yield measured(label, thing(given.process, given.x, given.t, float(score)), given.mean(), size)
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_with_the_score_of_the_library(thing: Thing) -> Iterator[Any]:
+        for process in GAUSSIANS:
+            for t in (0.05, 0.4, 0.95):
+                alpha, variance = (float(level) for level in textbook.levels(process, t))
+                x = np.asarray([alpha * a + 0.7 * variance**0.5 for a in ATOMS])
+                score = process.marginal(Discrete(ATOMS, WEIGHTS), t).score(x)
+                want = [Posterior(process, ATOMS, WEIGHTS, float(y), t).mean() for y in x]
+                size = float(np.max(np.abs(x)) + variance * np.max(np.abs(score))) / alpha
+                label = f"{type(process).__name__}, t = {t}"
+                yield label, thing(process, x, t, score) / size, [w / size for w in want]
+
+    @exact(tolerance=ROUNDING)
+    def precision_weighted_on_normal_data(thing: Thing) -> Iterator[Any]:
+        """Normal data, and correlated data in the plane, where the score is a vector."""
+        mean, cov = [1.0, -2.0], [[2.0, 0.5], [0.5, 1.0]]
+        for process in GAUSSIANS:
+            for t in (0.05, 0.4):
+                alpha, variance = textbook.levels(process, t)
+                x, name = 1.5, type(process).__name__
+                score = process.marginal(Normal(-1.0, 2.0), t).score(x)
+                precision = mpf(1) / 4 + alpha**2 / variance
+                want = (mpf(-1) / 4 + alpha * x / variance) / precision
+                yield f"{name}, t = {t}", thing(process, x, t, float(score)), want
+
+                point = np.asarray([0.5, 3.0])
+                gain = alpha * mpmath.matrix(cov) * _inverse(alpha, variance, cov)
+                want = mpmath.matrix(mean) + gain * (mpmath.matrix(point) - alpha * mpmath.matrix(mean))
+                got = thing(process, point, t, process.marginal(Gaussian(mean, cov), t).score(point))
+                yield f"{name} in the plane, t = {t}", got, list(want)
+
+    @exact(tolerance=ROUNDING)
+    def regression_target(thing: Thing) -> Iterator[Any]:
+        """The mean of the transition scores over the posterior is the score (and so its regression)."""
+        for label, given in _posteriors():
+            want, x = given.mean(), given.x
+            alpha, variance = textbook.levels(given.process, given.t)
+            targets = {a: float(conditional_score(given.process, a, x, given.t)) for a in ATOMS}
+            score = float(given.mean(lambda a, targets=targets: mpf(targets[a])))
+            size = (abs(x) + variance * abs(score)) / alpha
+            yield measured(label, thing(given.process, x, given.t, score), want, size)
+
+    @boundary()
+    def refused_where_it_does_not_hold(thing: Thing) -> Iterator[Any]:
+        """Geometric noise, and squared Bessel noise without the derivative of the score."""
+        yield raises(UnmetHypothesis, thing, GBM(0.1, 0.2), 1.0, 1.0, 0.0)
+        yield raises(UnmetHypothesis, thing, BESQ(2.0), 1.0, 1.0, 0.0)
+
+    mutants = {
+        "sign of the score": arguments(posterior_mean, lambda p, x, t, s: (p, x, t, -s)),
+        "sigma instead of its square": altered(
+            posterior_mean,
+            lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s / p.alpha_sigma(xp, t)[1]),
+        ),
+        "without 1/alpha": altered(
+            posterior_mean, lambda kernel, xp, p, x, t, s: p.alpha_sigma(xp, t)[0] * kernel(xp, p, x, t, s)
+        ),
+    }
+
+
+def _inverse(alpha: Any, variance: Any, cov: list[list[float]]) -> Any:
+    return mpmath.inverse(alpha**2 * mpmath.matrix(cov) + variance * mpmath.eye(2))
+
+
+@claim(
+    "TWEEDIE-GAUSS-2",
+    paper="tweedie",
+    title="Posterior variance under Gaussian noise",
+    statement=r"\mathrm{Var}[X_0 \mid X_t = x] = \frac{\sigma_t^2 + \sigma_t^4\, \partial_x s(x, t)}{\alpha_t^2}",
+    hypotheses=[r"X_t = \alpha_t X_0 + \sigma_t Z", r"\alpha_t > 0, \; \sigma_t > 0"],
+    vouches=[posterior_variance],
+)
+class GaussianVariance:
+    """With the squared mean added it is a second moment, linear in p."""
+
+    @symbolic()
+    def zero_on_transitions(thing: Thing) -> Any:
+        return _variance(thing, TRANSITION)
+
+    @symbolic()
+    def linear_in_the_density(thing: Thing) -> Any:
+        def moment(p: Any) -> Any:
+            return p * (_variance(thing, p) + _mean(posterior_mean, p) ** 2)
+
+        return moment(P + Q), moment(P) + moment(Q)
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        for label, given in _posteriors():
+            alpha, variance = textbook.levels(given.process, given.t)
+            slope = given.score_prime
+            size = variance * (1 + variance * abs(slope)) / alpha**2
+            got = thing(given.process, given.x, given.t, float(slope))
+            yield measured(label, got, given.variance(), size)
+
+    @exact(tolerance=ROUNDING)
+    def harmonic_on_normal_data(thing: Thing) -> Iterator[Any]:
+        for process in GAUSSIANS:
+            for t in (0.05, 0.4):
+                alpha, variance = textbook.levels(process, t)
+                total = alpha**2 * 4 + variance
+                got = thing(process, 1.5, t, float(-1 / total))
+                size = variance * (1 + variance / total) / alpha**2
+                yield measured(
+                    f"{type(process).__name__}, t = {t}", got, 1 / (mpf(1) / 4 + alpha**2 / variance), size
+                )
+
+    mutants = {
+        "sign of the curvature": arguments(posterior_variance, lambda p, x, t, ds: (p, x, t, -ds)),
+        "variance of alpha X_0": altered(
+            posterior_variance,
+            lambda kernel, xp, p, x, t, ds: p.alpha_sigma(xp, t)[0] ** 2 * kernel(xp, p, x, t, ds),
+        ),
+        "twice": outcome(posterior_variance, lambda variance: 2 * variance),
+    }

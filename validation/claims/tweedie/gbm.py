@@ -1,0 +1,287 @@
+r"""Geometric noise: the logarithm of the data is local in the score, its powers are dilations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy as sp
+from mpmath import mpf
+
+from ....theory.laws import Discrete, LogNormal
+from ....theory.processes import GBM
+from ....theory.tweedie import log_posterior_mean, log_posterior_variance, posterior_moment
+from ....theory.tweedie.symbolic import gbm_dilation, gbm_log_moments
+from ... import Thing, claim, exact, symbolic
+from ...mutants import altered, arguments
+from ...symbols import on_symbols, unchecked
+from . import textbook
+from .cases import GBMS, ROUNDING, measured
+from .quadrature import half_line
+from .textbook import Posterior
+
+__all__ = ["DilatedMoments", "LogMean", "LogVariance"]
+
+ATOMS, WEIGHTS = (0.5, 1.25, 3.0), (0.25, 0.5, 0.25)
+ORDERS = (1.0, 2.0, -1.0, 0.5)
+MU, K = sp.symbols("mu k", real=True)
+X, X0, T, SIGMA = sp.symbols("x x_0 t sigma", positive=True)
+P, Q = sp.Function("p"), sp.Function("q")
+PROCESS = unchecked(GBM, mu=MU, sigma=SIGMA)
+
+
+def _transition(x: Any) -> Any:
+    shift, variance = (MU - SIGMA**2 / 2) * T, SIGMA**2 * T
+    return sp.exp(-((sp.log(x) - sp.log(X0) - shift) ** 2) / (2 * variance)) / x
+
+
+def _log_mean(thing: Thing, p: Any) -> Any:
+    return on_symbols(thing, PROCESS, X, T, sp.diff(p, X) / p)
+
+
+def _log_variance(thing: Thing, p: Any) -> Any:
+    score = sp.diff(p, X) / p
+    return on_symbols(thing, PROCESS, X, T, score, sp.diff(score, X))
+
+
+def _posteriors() -> Iterator[tuple[str, Posterior]]:
+    for process in GBMS:
+        for t in (1e-6, 1.0, 4.0):
+            for x in (0.1, 1.0, 2.9, 40.0):
+                yield f"{process}, x = {x:g}, t = {t:g}", Posterior(process, ATOMS, WEIGHTS, x, t)
+
+
+@claim(
+    "TWEEDIE-GBM-1",
+    paper="tweedie",
+    title="Mean of the logarithm under geometric noise",
+    statement=r"E[\log X_0 \mid X_t = x] = \log x - m_t + v_t\,\big(1 + x\,s(x, t)\big)",
+    hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"t > 0"],
+    vouches=[log_posterior_mean, gbm_log_moments],
+)
+class LogMean:
+    r"""Times p the right side is linear in p, and it is :math:`\log x_0` for a transition: so it averages."""
+
+    @symbolic()
+    def exact_on_transitions(thing: Thing) -> Any:
+        return _log_mean(thing, _transition(X)), sp.log(X0)
+
+    @symbolic()
+    def linear_in_the_density(thing: Thing) -> Any:
+        def moment(p: Any) -> Any:
+            return p * _log_mean(thing, p)
+
+        return moment(P(X) + Q(X)), moment(P(X)) + moment(Q(X))
+
+    @symbolic()
+    def derivation(thing: Thing) -> Any:
+        return gbm_log_moments()[0]
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        for label, given in _posteriors():
+            _, v = textbook.levels(given.process, given.t)
+            score, x = given.score, given.x
+            size = 1 + abs(mpmath.log(x)) + v * (1 + abs(x * score))
+            got = thing(given.process, x, given.t, float(score))
+            yield measured(label, got, given.mean(mpmath.log), size)
+
+    @exact(tolerance=1e-12)
+    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
+        """Data with the density x e^{-x}; the rounding of 600 nodes stays below 1e-12."""
+        for process in GBMS:
+            for x in (0.3, 2.0):
+                law = _GammaData(process, x, 1.0)
+                yield f"{process}, x = {x}", thing(process, x, 1.0, law.score), law.mean(np.log)
+
+    mutants = {
+        "sign of the score": arguments(log_posterior_mean, lambda p, x, t, s: (p, x, t, -s)),
+        "score of the logarithm": arguments(log_posterior_mean, lambda p, x, t, s: (p, x, t, s + 1.0 / x)),
+        "drift without Ito's term": altered(
+            log_posterior_mean,
+            lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s) - p.log_variance(t) / 2,
+        ),
+    }
+
+
+@claim(
+    "TWEEDIE-GBM-2",
+    paper="tweedie",
+    title="Variance of the logarithm under geometric noise",
+    statement=r"""\mathrm{Var}[\log X_0 \mid X_t = x]
+        = v_t + v_t^2\,\big(x\,s(x, t) + x^2\,\partial_x s(x, t)\big)""",
+    hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"t > 0"],
+    vouches=[log_posterior_variance, gbm_log_moments],
+)
+class LogVariance:
+    """With the squared mean added it is a second moment, linear in p; for a transition it vanishes."""
+
+    @symbolic()
+    def zero_on_transitions(thing: Thing) -> Any:
+        return _log_variance(thing, _transition(X))
+
+    @symbolic()
+    def linear_in_the_density(thing: Thing) -> Any:
+        def moment(p: Any) -> Any:
+            return p * (_log_variance(thing, p) + _log_mean(log_posterior_mean, p) ** 2)
+
+        return moment(P(X) + Q(X)), moment(P(X)) + moment(Q(X))
+
+    @symbolic()
+    def derivation(thing: Thing) -> Any:
+        return gbm_log_moments()[1]
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        for label, given in _posteriors():
+            _, v = textbook.levels(given.process, given.t)
+            s, ds, x = given.score, given.score_prime, given.x
+            size = v + v**2 * (abs(x * s) + abs(x**2 * ds))
+            got = thing(given.process, x, given.t, float(s), float(ds))
+            yield measured(label, got, given.variance(mpmath.log), size)
+
+    @exact(tolerance=1e-12)
+    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
+        for process in GBMS:
+            for x in (0.3, 2.0):
+                law = _GammaData(process, x, 1.0)
+                want = law.mean(lambda a: np.log(a) ** 2) - law.mean(np.log) ** 2
+                yield f"{process}, x = {x}", thing(process, x, 1.0, law.score, law.score_prime), want
+
+    mutants = {
+        "without x s": altered(
+            log_posterior_variance,
+            lambda kernel, xp, p, x, t, s, ds: kernel(xp, p, x, t, 0.0 * s, ds),
+        ),
+        "sign of the curvature": arguments(log_posterior_variance, lambda p, x, t, s, ds: (p, x, t, s, -ds)),
+        "v instead of its square": arguments(
+            log_posterior_variance,
+            lambda p, x, t, s, ds: (p, x, t, s / p.log_variance(t), ds / p.log_variance(t)),
+        ),
+    }
+
+
+@claim(
+    "TWEEDIE-GBM-3",
+    paper="tweedie",
+    title="Moments under geometric noise are dilations",
+    statement=r"""E[X_0^k \mid X_t = x]
+        = x^k\,e^{-k m_t + k^2 v_t/2 + k v_t}\,\frac{p_t(x e^{k v_t})}{p_t(x)}""",
+    hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"k \in \mathbb R"],
+    vouches=[posterior_moment, gbm_dilation],
+)
+class DilatedMoments:
+    r"""Times p the right side is a dilated density times a constant: linear in p, so that it averages."""
+
+    @symbolic()
+    def exact_on_transitions(thing: Thing) -> Any:
+        moment = on_symbols(thing, PROCESS, X, T, K, lambda y: sp.log(_transition(y)))
+        return sp.expand_log(sp.log(moment), force=True), K * sp.log(X0)
+
+    @symbolic()
+    def derivation(thing: Thing) -> Any:
+        return gbm_dilation()
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        """Relative to what a rounding of log p, and of the dilated point, does to the exponential."""
+        for label, given in _posteriors():
+            _, v = textbook.levels(given.process, given.t)
+            for k in ORDERS:
+                want = given.mean(lambda a, k=k: mpf(a) ** k)
+                got = thing(given.process, given.x, given.t, k, _log_prob(given))
+                yield measured(f"{label}, k = {k}", got, want, want * _log_rounding(given, mpmath.exp(k * v)))
+
+    @exact(tolerance=1e-12)
+    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
+        for process in GBMS:
+            for x in (0.3, 2.0):
+                law = _GammaData(process, x, 1.0)
+                for k in ORDERS:
+                    want = law.mean(lambda a, k=k: a**k)
+                    yield f"{process}, x = {x}, k = {k}", thing(process, x, 1.0, k, law.log_prob) / want, 1.0
+
+    @exact(tolerance=ROUNDING)
+    def lognormal_data(thing: Thing) -> Iterator[Any]:
+        """Conjugate: the posterior of log X_0 is normal, and its moments are exponentials."""
+        for process in GBMS:
+            for t in (1e-3, 1.0):
+                for x in (0.25, 6.0):
+                    m, v = textbook.levels(process, t)
+                    gain = mpf(0.25) / (0.25 + v)
+                    mean, variance = mpf(0.5) + gain * (mpmath.log(x) - m - 0.5), gain * v
+                    marginal = process.marginal(LogNormal(0.5, 0.5), t)
+                    for k in ORDERS:
+                        want = mpmath.exp(k * mean + k * k * variance / 2)
+                        got = thing(process, x, t, k, marginal.log_prob)
+                        yield f"{process}, x = {x}, t = {t}, k = {k}", got / want, 1
+
+    mutants = {
+        "dilation by e^{-kv}": altered(
+            posterior_moment,
+            lambda kernel, xp, p, x, t, k, log_prob: kernel(xp, p, x, t, k, lambda y: log_prob(x * x / y)),
+        ),
+        "without e^{kv}": altered(
+            posterior_moment,
+            lambda kernel, xp, p, x, t, k, log_prob: (
+                kernel(xp, p, x, t, k, log_prob) * xp.exp(-k * p.log_variance(t))
+            ),
+        ),
+        "k instead of its square": altered(
+            posterior_moment,
+            lambda kernel, xp, p, x, t, k, log_prob: (
+                kernel(xp, p, x, t, k, log_prob) * xp.exp((k - k * k) * p.log_variance(t) / 2)
+            ),
+        ),
+    }
+
+
+def _log_rounding(given: Posterior, dilation: Any) -> Any:
+    """Size of what is added up in the exponent: the logarithms of p, their slopes and that of x."""
+    there = dataclasses.replace(given, x=float(given.x * dilation))
+    slope = abs(there.x * there.score) * (1 + abs(mpmath.log(there.x)))
+    return 1 + sum(abs(mpmath.log(at.marginal(at.x))) for at in (given, there)) + slope
+
+
+def _log_prob(given: Posterior) -> Callable[[Any], Any]:
+    return given.process.marginal(Discrete(given.atoms, given.weights), given.t).log_prob
+
+
+class _GammaData:
+    """Data with the density a e^{-a}, noised, by quadrature with the lognormal density written out."""
+
+    def __init__(self, process: GBM, x: float, t: float) -> None:
+        self.x = x
+        self.shift, self.variance = (float(level) for level in textbook.levels(process, t))
+        self.atoms, self.weights = half_line(largest=60.0)
+        self.weights = self.weights * self.atoms * np.exp(-self.atoms)
+
+    def _joint(self, x: Any) -> Any:
+        residual = np.log(x)[..., None] - np.log(self.atoms) - self.shift
+        return self.weights * np.exp(-(residual**2) / (2.0 * self.variance)) / x[..., None]
+
+    def log_prob(self, x: Any) -> Any:
+        """Up to a constant."""
+        return np.log(np.sum(self._joint(np.asarray(x)), axis=-1))
+
+    def mean(self, function: Callable[[Any], Any]) -> Any:
+        joint = self._joint(np.asarray(self.x))
+        return np.sum(joint * function(self.atoms)) / np.sum(joint)
+
+    def _residual(self, power: int) -> Any:
+        residual = np.log(self.x) - np.log(self.atoms) - self.shift
+        joint = self._joint(np.asarray(self.x))
+        return np.sum(joint * residual**power) / np.sum(joint) / self.variance**power
+
+    @property
+    def score(self) -> Any:
+        """p'/p, the kernel differentiated under the integral."""
+        return -(1.0 + self._residual(1)) / self.x
+
+    @property
+    def score_prime(self) -> Any:
+        first, second = self._residual(1), self._residual(2)
+        return (1.0 + first + second - first**2 - 1.0 / self.variance) / self.x**2

@@ -63,7 +63,8 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
         True
     """
     ladder = _ladder(xp, nu, z)
-    return _power(xp, nu, z, ladder.scale) + (ladder.s + ladder.rest)
+    # s - m = nu + z^2 / scale, without the rounding error of s.
+    return _power(xp, nu, z, ladder) + (nu + z * (z / ladder.scale) + ladder.rest)
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -91,8 +92,8 @@ def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
         >>> isclose(log_ive(0.5, 1e10), -0.5 * log(2 * pi * 1e10), rel_tol=1e-14)
         True
     """
-    scale, remainder = log_ive_parts.kernel(xp, nu, z)
-    return _power(xp, nu, z, scale) + remainder
+    ladder = _ladder(xp, nu, z)
+    return _power(xp, nu, z, ladder) + _scaled_remainder(nu, z, ladder)
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -122,7 +123,7 @@ def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Ar
         True
     """
     ladder = _ladder(xp, nu, z)
-    return ladder.scale, ladder.mu * (ladder.mu / (ladder.s + z)) + ladder.rest
+    return ladder.scale, _scaled_remainder(nu, z, ladder)
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -181,10 +182,11 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
 class _Ladder(NamedTuple):
     """What one walk down from the order mu to the order nu gives."""
 
-    mu: float | Array
+    m: int
+    mu: float | Array  # nu + m
     s: Array  # sqrt(mu^2 + z^2)
     scale: Array  # mu + s
-    rest: Array  # log I_nu = nu log(z / scale) + s + rest
+    rest: Array  # log I_nu = nu log(z / scale) + (s - m) + rest: of order 1 for small nu and z
     r: Array  # I_{nu+1} / (z I_nu)
 
 
@@ -203,12 +205,12 @@ def _ladder(xp: Namespace, nu: float | Array, z: Array) -> _Ladder:
     s = xp.sqrt(mu * mu + z * z)
     scale = mu + s
     u, tdu = _debye(mu, s, terms)
-    w, q = 2 / scale, (z / scale) ** 2
+    half, q = 0.5 * scale, (z / scale) ** 2
     above, f = 1 - scale * (0.5 + tdu / u) / (s * s), xp.ones_like(s)
     for j in range(m - 1, -1, -1):
-        above, f = f, (nu + (j + 1)) * (w * f) + q * above
-    rest = xp.log(u * f / xp.sqrt(2 * math.pi * s))
-    return _Ladder(mu, s, scale, rest, above / (f * scale))
+        above, f = f, (nu + (j + 1)) * (f / half) + q * above
+    rest = xp.log(u * f * (math.exp(m) / xp.sqrt(2 * math.pi * s)))
+    return _Ladder(m, mu, s, scale, rest, above / (f * scale))
 
 
 def _debye(mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
@@ -236,16 +238,25 @@ def _debye(mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
     return u, tdu
 
 
-def _power(xp: Namespace, nu: float | Array, z: Array, scale: Array) -> Array:
+def _scaled_remainder(nu: float | Array, z: Array, ladder: _Ladder) -> Array:
+    """(s - z) - m + rest.  With h = mu / (s + z), s - z = mu h; small for small z and for large."""
+    h = ladder.mu / (ladder.s + z)
+    complement = z / (ladder.s + z) * (1 + z / ladder.scale)  # 1 - h
+    return nu * h - ladder.m * complement + ladder.rest
+
+
+def _power(xp: Namespace, nu: float | Array, z: Array, ladder: _Ladder) -> Array:
     """nu log(z / scale) with its limits at z = 0, and no NaN in gradients there."""
-    if isinstance(nu, int | float):
-        if nu == 0:
-            return xp.zeros_like(z)
-        limit = xp.full_like(z, -math.copysign(math.inf, nu))
-        logarithm = xp.log(xp.where(z > 0, z, xp.ones_like(z)) / scale)
-        return xp.where(z > 0, nu * logarithm, limit)
-    zero = xp.zeros_like(scale)
+    if isinstance(nu, int | float) and nu == 0:
+        return xp.zeros_like(z)
+    mu, s, zero = ladder.mu, ladder.s, xp.zeros_like(ladder.s)
     z = z + zero
-    limit = xp.where(nu == 0, zero, xp.where(nu > 0, zero - math.inf, zero + math.inf))
-    logarithm = xp.log(xp.where(z > 0, z, zero + 1) / scale)
-    return xp.where(z > 0, nu * logarithm, limit)
+    small, positive = z < mu, z > 0
+    # Where z / scale is close to 1, the logarithm is taken of the difference.
+    near_zero = xp.log(xp.where(positive, z, zero + 1) / ladder.scale)
+    near_one = -xp.log1p((mu + mu * (mu / (s + z))) / xp.where(small, zero + mu, z))
+    limit = xp.where(positive, zero, zero - math.inf)
+    logarithm = xp.where(small, near_zero, near_one) + limit
+    if isinstance(nu, int | float):
+        return nu * logarithm
+    return xp.where(nu == 0, zero, nu * logarithm)

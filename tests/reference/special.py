@@ -1,0 +1,276 @@
+r"""Reference values of driftproof.theory.special, from definitions, with mpmath.
+
+    python -m tests.reference.special              writes validation/data/special.json
+    python -m tests.reference.special --declare    also measures our errors and declares them there
+
+Every value is computed at 60 digits or more and rounded once to float64.  Nothing here uses the uniform
+expansion that the library evaluates: Bessel functions come from their power series and, far out, from
+Hankel's expansion; the normal tail from erfc; Kummer's function from its power series and, far out, from
+its divergent one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+
+DATA = Path(__file__).resolve().parents[2] / "validation" / "data" / "special.json"
+DIGITS = 60
+
+ORDERS = (-1 + 1e-9, -0.99, -0.75, -0.5, -0.1, 0.0, 0.5, 1.0, 2.0, math.pi, 9.5, 23.0, 24.0, 49.0, 200.0, 999.5, 1000.0, 4999.0, 1e6)  # fmt: skip
+BESSEL_POINTS = (
+    *(10.0**e for e in range(-10, 11)),
+    0.3,
+    3.0,
+    7.0,
+    21.7,
+    47.0,
+    210.0,
+    660.0,
+    713.0,
+    1500.0,
+    2e4,
+)
+NORMAL_POINTS = (*(-(10.0**e) for e in np.arange(8.0, -10.5, -0.5)), *np.arange(-40.0, 37.6, 0.5))
+KUMMER = (0.01, 0.3, 1.0, 1.5, 2.5, 7.3, 10.0, 25.5, 41.2, 50.0)
+KUMMER_POINTS = (1e-8, 0.1, 3.0, 20.0, 40.0, 60.0, 100.0, 150.0, 230.0, 600.0, 1e4, 1e8)
+GAMMA_POINTS = (*(10.0**e for e in range(-10, 9)), 0.5, 1.5, 2.5, 24.5, 171.5)
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+
+def log_iv(nu: Any, z: Any) -> Any:
+    """log I_nu(z): the power series (DLMF 10.25.2), beyond z = 2e4 Hankel's expansion (10.40.1)."""
+    nu, z = mp.mpf(nu), mp.mpf(z)
+    if z <= 2e4 or nu > 1e5:
+        series = mp.hyp0f1(nu + 1, z * z / 4, maxterms=10**7) if nu < 1e5 else _large_order_series(nu, z)
+        return nu * mp.log(z / 2) - mp.loggamma(nu + 1) + mp.log(series)
+    # Terms alternate and reach e^{nu^2 / 2z} before they fall: that many more digits are carried.
+    with mp.workdps(DIGITS + int(nu * nu / z)):
+        term = total = mp.mpf(1)
+        k = 1
+        while abs(term) > mp.mpf(10) ** -DIGITS * abs(total):
+            term *= -(4 * nu * nu - (2 * k - 1) ** 2) / (8 * k * z)
+            total += term
+            k += 1
+        return z - mp.log(2 * mp.pi * z) / 2 + mp.log(total)
+
+
+def _large_order_series(nu: Any, z: Any) -> Any:
+    """0F1(nu + 1, z^2/4) for nu >= 1e5, around its largest term."""
+    half = z * z / 4
+    peak = int(mp.floor((mp.sqrt(nu * nu + z * z) - nu) / 2))
+    log_peak = (
+        peak * mp.log(half) - mp.loggamma(peak + 1) - (mp.loggamma(nu + 1 + peak) - mp.loggamma(nu + 1))
+    )
+    total = mp.mpf(1)
+    for step in (1, -1):
+        term, n = mp.mpf(1), peak
+        while term > mp.mpf(10) ** -40 and n + step >= 0:
+            n += step
+            term *= half / (n * (nu + n)) if step > 0 else (n + 1) * (nu + n + 1) / half
+            total += term
+    return mp.exp(log_peak) * total
+
+
+def log_ive(nu: Any, z: Any) -> Any:
+    return log_iv(nu, z) - mp.mpf(z)
+
+
+def bessel_ratio(nu: Any, z: Any) -> Any:
+    return mp.exp(log_iv(mp.mpf(nu) + 1, z) - log_iv(nu, z))
+
+
+def log_ndtr(z: Any) -> Any:
+    z = mp.mpf(z)
+    if z < -1e3:  # Mills' ratio by its continued fraction (DLMF 7.9.2)
+        x = fraction = -z
+        for k in range(60, 0, -1):
+            fraction = x + k / fraction
+        return -x * x / 2 - mp.log(2 * mp.pi) / 2 - mp.log(fraction)
+    return mp.log(mp.erfc(-z / mp.sqrt(2)) / 2) if z < 3 else mp.log1p(-mp.erfc(z / mp.sqrt(2)) / 2)
+
+
+def mills(z: Any) -> Any:
+    z = mp.mpf(z)
+    return mp.exp(-z * z / 2 - mp.log(2 * mp.pi) / 2 - log_ndtr(z))
+
+
+def log_hyp1f1(a: Any, b: Any, x: Any) -> Any:
+    a, b, x = mp.mpf(a), mp.mpf(b), mp.mpf(x)
+    term = total = mp.mpf(1)
+    n = 0
+    if x <= 1e3:
+        while term > mp.mpf(10) ** -DIGITS * total or n < x:
+            term *= (a + n) * x / ((b + n) * (n + 1))
+            total, n = total + term, n + 1
+        return mp.log(total)
+    while abs(term) > mp.mpf(10) ** -DIGITS * abs(total):
+        term *= (b - a + n) * (1 - a + n) / ((n + 1) * x)
+        total, n = total + term, n + 1
+    return x + (a - b) * mp.log(x) + mp.loggamma(b) - mp.loggamma(a) + mp.log(total)
+
+
+def hyp1f1_ratio(a: Any, b: Any, x: Any) -> Any:
+    return mp.exp(log_hyp1f1(mp.mpf(a) + 1, mp.mpf(b) + 1, x) - log_hyp1f1(a, b, x))
+
+
+def gammaln(x: Any) -> Any:
+    return mp.loggamma(mp.mpf(x))
+
+
+def mills_polynomial(count: int = 26) -> list[float]:
+    """(1 + x/5) R(x) in powers of v = (5 - x)/(5 + x): its Chebyshev series in v, cut, and rewritten."""
+    nodes = 80
+
+    def smooth(v: Any) -> Any:
+        x = 5 * (1 - v) / (1 + v)
+        return (1 + x / 5) * mp.exp(-x * x / 2 - mp.log(2 * mp.pi) / 2 - log_ndtr(-x)) ** -1
+
+    angles = [(k + mp.mpf(1) / 2) * mp.pi / nodes for k in range(nodes)]
+    values = [smooth(mp.cos(angle)) for angle in angles]
+    series = [
+        2 * mp.fsum(v * mp.cos(j * angle) for v, angle in zip(values, angles, strict=True)) / nodes
+        for j in range(count)
+    ]
+    series[0] /= 2
+    powers = [mp.mpf(0)] * count
+    previous, current = [mp.mpf(1)], [mp.mpf(0), mp.mpf(1)]  # T_0, T_1
+    for j in range(count):
+        for d, c in enumerate(previous):
+            powers[d] += series[j] * c
+        doubled = [mp.mpf(0), *(2 * c for c in current)]
+        following = [c - (previous[d] if d < len(previous) else 0) for d, c in enumerate(doubled)]
+        previous, current = current, following
+    return [float(c) for c in powers]
+
+
+# -- grids, regions and errors --------------------------------------------------------------------
+
+Row = tuple[float, ...]
+VALUES: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (log_iv, log_ive, bessel_ratio, log_ndtr, mills, log_hyp1f1, hyp1f1_ratio, gammaln)
+}
+LOGARITHMS = ("log_iv", "log_ive", "log_hyp1f1", "gammaln")
+
+
+def grid(name: str) -> Iterable[Row]:
+    if name in {"log_iv", "log_ive", "bessel_ratio"}:
+        return [(nu, z) for nu in ORDERS for z in sorted(BESSEL_POINTS) if nu < 1e5 or z < 1e7]
+    if name in {"log_ndtr", "mills"}:
+        return [(float(z),) for z in sorted(set(NORMAL_POINTS))]
+    if name == "gammaln":
+        return [(x,) for x in sorted(GAMMA_POINTS)]
+    return [(a, b, x) for a in KUMMER for b in KUMMER for x in KUMMER_POINTS]
+
+
+def region(name: str, row: Row) -> str:
+    """The region of the error table that an argument belongs to."""
+    if name in {"log_iv", "log_ive", "bessel_ratio"}:
+        order = _band("nu", row[0], (-1.0, 0.0, 24.0, 1000.0), (math.inf,))
+        return f"{order}, {_band('z', row[1], (0.0, 1.0, 100.0), (1e4, 1e10))}"
+    if name in {"log_ndtr", "mills"}:
+        return _band("z", row[0], (-1e8, -40.0, -1.0), (1.0, 37.5))
+    if name == "gammaln":
+        return _band("x", row[0], (0.0, 1.0, 10.0), (1e8,))
+    return _band("x", row[2], (0.0, 1.0, 24.0), (225.0, 1e8))
+
+
+def _band(symbol: str, value: float, lows: tuple[float, ...], highs: tuple[float, ...]) -> str:
+    edges = (*lows, *highs)
+    index = next(i for i, high in enumerate(edges[1:]) if value <= high)
+    return f"{symbol} in ({edges[index]:g}, {edges[index + 1]:g}]"
+
+
+def error(name: str, row: Row, ours: float, exact: float) -> float:
+    """The relative error; of a logarithm L, which may cross 0, the error over max(1, |L|, |z dL/dz|).
+
+    |L| is the relative error that is wanted.  1 asks for the relative error of the function itself where
+    its logarithm is small.  z dL/dz is what a relative change of z does to L: no algorithm that sees a
+    rounded z can do better.
+    """
+    floor = abs(exact)
+    if name in LOGARITHMS:
+        floor = max(1.0, floor)
+    if name == "log_iv":  # z I'/I = z R + nu lies between nu and nu + z
+        floor = max(floor, abs(row[0]))
+    return abs(ours - exact) / floor if floor else abs(ours)
+
+
+def measure(name: str, rows: Iterable[Row], dtype: str) -> dict[str, float]:
+    """The largest error of ours in every region, with argument and result of one dtype."""
+    from driftproof.theory import special
+
+    worst: dict[str, float] = {}
+    kinds = np.dtype(dtype)
+    for *arguments, exact in rows:
+        x = np.asarray(arguments[-1], dtype=kinds)
+        if float(x) != arguments[-1]:
+            raise ValueError(f"{name}: {arguments[-1]!r} is no {dtype}")
+        ours = float(getattr(special, name)(*arguments[:-1], x))
+        key = region(name, tuple(arguments))
+        if abs(exact) < np.finfo(kinds).tiny:  # underflow may round as it likes, to something as small
+            exact, ours = 0.0, ours if abs(ours) > np.finfo(kinds).tiny else 0.0
+        worst[key] = max(worst.get(key, 0.0), error(name, tuple(arguments), ours, exact))
+    return worst
+
+
+def reference(name: str) -> list[list[float]]:
+    """Rows of arguments and value; the last argument is a float32 number, so that one table serves both."""
+    rows = []
+    for row in grid(name):
+        arguments = (*row[:-1], float(np.float32(row[-1])))
+        rows.append([*arguments, float(VALUES[name](*arguments))])
+    return rows
+
+
+def declared(measured: float, eps: float) -> float:
+    """Twice what was measured, rounded up to two digits, and at least two roundings."""
+    bound = max(2 * measured, 2 * eps)
+    unit = 10.0 ** (math.floor(math.log10(bound)) - 1)
+    return float(f"{math.ceil(bound / unit) * unit:.1e}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--declare", action="store_true", help="measure our errors and declare them")
+    parser.add_argument("--keep", action="store_true", help="keep the values that the file has")
+    options = parser.parse_args()
+    mp.mp.dps = DIGITS
+    old = json.loads(DATA.read_text()) if DATA.exists() else {}
+    values = old["values"] if options.keep else {name: reference(name) for name in VALUES}
+    errors = old.get("declared", {})
+    if options.declare:
+        errors = {
+            name: {
+                dtype: {
+                    k: declared(v, float(np.finfo(dtype).eps)) for k, v in measure(name, rows, dtype).items()
+                }
+                for dtype in ("float64", "float32")
+            }
+            for name, rows in values.items()
+        }
+    _write({"mpmath": mp.__version__, "digits": DIGITS, "declared": errors, "values": values})
+
+
+def _write(document: dict[str, Any]) -> None:
+    """JSON with one row a line, so that a change can be read in a diff."""
+    values = document.pop("values")
+    head = json.dumps(document, indent=1)[:-2]
+    tables = ",\n".join(
+        f'  "{name}": [\n' + ",\n".join("   " + json.dumps(row) for row in rows) + "\n  ]"
+        for name, rows in values.items()
+    )
+    DATA.write_text(f'{head},\n "values": {{\n{tables}\n }}\n}}\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.driftproof-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env verify report test lint strict check bench clean
+.PHONY: help env verify report papers test lint quick strict check bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -44,11 +44,14 @@ verify: $(ready) ## Settle every claim, train the smoke recipe, write report/ind
 	echo "Open $(CURDIR)/report/index.html" && \
 	exit $$status
 
+papers: $(ready) ## Take the last report as the record and write the pages from it
+	$(bin)/python papers/refresh.py --take report
+
 report: $(ready) ## Rebuild report/index.html from the last results
 	@$(bin)/driftproof report report
 
 # Lint first, for it is quick; the tests last, so that their summary closes the output.
-test: lint strict check ## Lint, types, layers, packaging, tests
+test: lint quick strict check ## Lint, types, layers, claims, packaging, tests
 
 # One thread a worker: two workers with two threads each are slower than two with one.
 strict check: export OMP_NUM_THREADS = 1
@@ -59,7 +62,11 @@ lint: $(ready) ## Style, types and layers
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+	$(bin)/mypy papers/refresh.py
 	$(bin)/lint-imports
+
+quick: $(ready) ## Every claim at a tenth of the Monte Carlo
+	$(bin)/driftproof verify --quick
 
 strict: $(ready) ## The kernels under array-api-strict
 	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "strict and not slow and not gpu" tests

@@ -1,0 +1,217 @@
+"""Write the generated parts of README.md and papers/*.md; numbers there are never typed.
+
+    python papers/refresh.py                 from papers/data, the record of the last published run
+    python papers/refresh.py --take report   take report/verify.json and report/runs/* as that record first
+
+A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!-- end -->``:
+
+==================  ===========================================================================
+``papers PREFIX``   the papers with their verdicts; PREFIX is the way to papers/ (``.`` for none)
+``run``             what the verdicts were found with
+``claims PAPER``    the claims of a paper: statement, evidence, planted errors, status
+``training PAPER``  the tables and figures that its recipe wrote
+==================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from driftproof.validation.papers import PAPERS
+from driftproof.validation.reporting.page import short
+
+PAGES = Path(__file__).resolve().parent
+ROOT = PAGES.parent
+PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write the generated parts of README.md and papers/*.md.")
+    parser.add_argument("--take", type=Path, metavar="REPORT", help="a folder that make verify wrote")
+    report = parser.parse_args(arguments).take
+    if report is not None:
+        take(report, PAGES)
+    for page in pages():
+        page.write_text(refreshed(page.read_text(encoding="utf-8"), PAGES), encoding="utf-8")
+
+
+def pages() -> list[Path]:
+    """Every page that may hold generated parts."""
+    return [ROOT / "README.md", *sorted(PAGES.glob("*.md"))]
+
+
+def refreshed(text: str, record: Path) -> str:
+    """The text with its generated parts written anew from ``record/data``."""
+
+    def write(part: re.Match[str]) -> str:
+        opening, kind, argument, closing = part.groups()
+        lines = KINDS[kind](record, argument or "")
+        return "\n".join([opening.rstrip(), *lines, closing])
+
+    return PART.sub(write, text)
+
+
+def take(report: Path, record: Path) -> None:
+    """Copy what the pages show of a report into ``record``: no seconds, no machine, nothing that varies."""
+    run = json.loads((report / "verify.json").read_text(encoding="utf-8"))
+    if run["interrupted"]:
+        raise SystemExit(f"{report}: this run was interrupted and is no record")
+    _write(record / "data" / "verify.json", _kept_of_run(run))
+    for file in sorted(report.glob("runs/*/report.json")):
+        training = json.loads(file.read_text(encoding="utf-8"))
+        figures = []
+        for number, figure in enumerate(training.get("figures", ()), 1):
+            svg = (
+                figure["svg"]
+                if "svg" in figure
+                else (file.parent / figure["file"]).read_text(encoding="utf-8")
+            )
+            name = f"{training['paper']}-{number}.svg"
+            (record / "figures" / name).write_text(svg, encoding="utf-8")
+            figures.append({"caption": figure["caption"], "file": f"figures/{name}"})
+        kept = {
+            key: training[key] for key in ("title", "paper", "summary", "tables", "meta") if key in training
+        }
+        _write(record / "data" / f"{training['paper']}.json", {**kept, "figures": figures})
+
+
+def _kept_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    claims = []
+    for claim in run["claims"]:
+        kept = {key: claim[key] for key in ("id", "paper", "title", "statement", "status", "expect", "ok")}
+        kept["evidence"] = [
+            {key: evidence[key] for key in ("name", "kind", "error", "tolerance", "detectable", "ok")}
+            for evidence in claim["evidence"]
+        ]
+        kept["mutants"] = [{key: mutant[key] for key in ("name", "killed")} for mutant in claim["mutants"]]
+        claims.append(kept)
+    return {
+        **{key: run[key] for key in ("version", "seed", "effort", "budget", "versions")},
+        "claims": claims,
+    }
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read(record: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((record / "data" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> list[str]:
+    rule = ["---", *("--:" if numbers else "---" for _ in head[1:])]
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+
+
+def _papers(record: Path, prefix: str) -> list[str]:
+    claims = _read(record, "verify")["claims"]
+    way = "" if prefix == "." else f"{prefix}/"
+    rows = []
+    for slug in dict.fromkeys([*PAPERS, *(claim["paper"] for claim in claims)]):
+        paper, ours = PAPERS.get(slug), [claim for claim in claims if claim["paper"] == slug]
+        page = PAGES / f"{slug}.md"
+        rows.append(
+            (
+                f"[`{slug}`]({way}{slug}.md)" if page.is_file() else f"`{slug}`",
+                paper.title if paper else "shared by all papers",
+                ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in paper.arxiv)
+                if paper
+                else "",
+                _verdict(ours),
+            )
+        )
+    return _table(("paper", "title", "arXiv", "last verdict"), rows)
+
+
+def _verdict(claims: Sequence[Mapping[str, Any]]) -> str:
+    if not claims:
+        return "planned"
+    counts = [
+        f"{count} {status}"
+        for status in ("verified", "conditional", "refuted", "open", "error")
+        if (count := sum(claim["status"] == status for claim in claims))
+    ]
+    planted = [mutant["killed"] for claim in claims for mutant in claim["mutants"]]
+    news = sum(not claim["ok"] for claim in claims)
+    told = f"{len(claims)} claims: {', '.join(counts)}; {planted.count(True)} of {len(planted)} planted errors caught"
+    return told + (f"; **{news} not as expected**" if news else "")
+
+
+def _run(record: Path, _: str) -> list[str]:
+    run = _read(record, "verify")
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    budget = run["budget"]
+    told = (
+        f"Found by `driftproof verify` {run['version']} with seed {run['seed']} and effort {run['effort']} "
+        f"({versions}). False-alarm budget of the whole run: {short(budget['false_alarms'])}, "
+        f"of which {short(budget['spent'])} was spent."
+    )
+    return [told]
+
+
+def _claims(record: Path, paper: str) -> list[str]:
+    rows = []
+    for claim in _read(record, "verify")["claims"]:
+        if claim["paper"] != paper:
+            continue
+        caught = sum(mutant["killed"] is True for mutant in claim["mutants"])
+        statement = " ".join(claim["statement"].split()).replace("|", r"\|")
+        told = claim["status"] + ("" if claim["ok"] else f" (expected: {claim['expect']})")
+        rows.append(
+            (
+                f"`{claim['id']}`",
+                f"**{claim['title']}.** ${statement}$",
+                "<br>".join(_measured(evidence) for evidence in claim["evidence"]),
+                f"{caught} / {len(claim['mutants'])}",
+                told,
+            )
+        )
+    return _table(
+        ("claim", "statement", "evidence: error ≤ tolerance", "planted errors caught", "status"), rows
+    )
+
+
+def _measured(evidence: Mapping[str, Any]) -> str:
+    if evidence["error"] is None:
+        return f"{evidence['kind']}: not tried"
+    if evidence["kind"] == "statistical":
+        return f"statistical: sees {short(evidence['detectable'])}, saw {short(evidence['error'])}"
+    sign = "≤" if evidence["ok"] else ">"
+    return f"{evidence['kind']}: {short(evidence['error'])} {sign} {short(evidence['tolerance'])}"
+
+
+def _training(record: Path, paper: str) -> list[str]:
+    training = _read(record, paper)
+    lines = [training.get("summary", "").strip()]
+    for table in training.get("tables", ()):
+        rows = [
+            [short(cell) if isinstance(cell, float) else _plain(cell) for cell in row]
+            for row in table["rows"]
+        ]
+        lines += [
+            "",
+            f"*{table['caption']}*",
+            "",
+            *_table([_plain(name) for name in table["columns"]], rows, numbers=True),
+        ]
+    for figure in training["figures"]:
+        lines += ["", f"![{figure['caption']}]({figure['file']})", "", f"*{figure['caption']}*"]
+    return lines
+
+
+def _plain(cell: Any) -> str:
+    return "" if cell is None else str(cell).replace("|", r"\|")
+
+
+KINDS = {"papers": _papers, "run": _run, "claims": _claims, "training": _training}
+
+if __name__ == "__main__":
+    main()

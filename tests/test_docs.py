@@ -1,0 +1,162 @@
+"""The pages: their code runs, their commands and links exist, their numbers are the record's.
+
+Code blocks of one page run in order, in one fresh interpreter, outside of the repository.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from driftproof.validation.registry import REGISTRY
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "papers").glob("*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def refresh() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("refresh", ROOT / "papers" / "refresh.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((ROOT / "papers/data/verify.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_front_page_has_code_to_run() -> None:
+    assert len(blocks(ROOT / "README.md", "python")) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_commands_of_a_page_exist(page: Path) -> None:
+    for line in "".join(blocks(page, "console")).splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["make"]:
+            assert re.search(
+                rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+            ), line
+        elif words[:1] == ["driftproof"]:
+            told = command(words[1], "--help")
+            assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--\w+", told)), line
+            for file in (word for word in words if word.endswith(".toml")):
+                assert (ROOT / file).is_file(), line
+
+
+def command(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "driftproof", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, (
+                target
+            )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_claim_that_a_page_cites_is_registered(page: Path) -> None:
+    # Ids in code blocks may belong to the reader.
+    cited = set(re.findall(r"`([A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)+)`", prose(page)))
+    assert cited <= set(REGISTRY.load().claims)
+
+
+def test_the_generated_parts_are_those_of_the_record(refresh: ModuleType) -> None:
+    for page in refresh.pages():
+        text = page.read_text(encoding="utf-8")
+        assert refresh.refreshed(text, ROOT / "papers") == text, f"{name(page)}: run make papers"
+
+
+def test_a_typed_number_would_be_seen(refresh: ModuleType) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    typed = re.sub(r"\d+ verified", "999 verified", text, count=1)
+    assert typed != text
+    assert refresh.refreshed(typed, ROOT / "papers") == text
+
+
+def test_the_record_is_of_the_claims_that_are_registered(record: dict[str, Any]) -> None:
+    """A claim that was added or reworded since is news that the pages do not tell."""
+    kept = {
+        claim["id"]: (claim["statement"], [e["name"] for e in claim["evidence"]])
+        for claim in record["claims"]
+    }
+    now = {c.id: (c.statement, [e.name for e in c.evidence]) for c in REGISTRY.load().claims.values()}
+    assert kept == now, "run make verify papers"
+    assert record["effort"] != "quick"
+
+
+def test_a_record_tells_bad_news(refresh: ModuleType, record: dict[str, Any], tmp_path: Path) -> None:
+    claim = record["claims"][0]
+    bad = {**claim, "status": "refuted", "ok": False, "mutants": [{"name": "sign", "killed": False}]}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/verify.json").write_text(json.dumps({**record, "claims": [bad]}), encoding="utf-8")
+    part = "<!-- generated: {} -->\n<!-- end -->"
+    told = refresh.refreshed(part.format("papers ."), tmp_path)
+    assert "1 claims: 1 refuted; 0 of 1 planted errors caught; **1 not as expected**" in told
+    assert "refuted (expected: verified)" in refresh.refreshed(
+        part.format(f"claims {claim['paper']}"), tmp_path
+    )
+
+
+def test_the_grid_has_every_paper_and_no_verdict_without_claims(record: dict[str, Any]) -> None:
+    from driftproof.validation.papers import PAPERS
+
+    index = (ROOT / "papers/index.md").read_text(encoding="utf-8")
+    settled = {claim["paper"] for claim in record["claims"]}
+    assert "tweedie" in settled
+    for slug in PAPERS:
+        (row,) = (line for line in index.splitlines() if re.match(rf"\| \[?`{slug}`", line))
+        assert row.endswith("| planned |") is (slug not in settled)
+
+
+def test_the_pictures_are_small() -> None:
+    sizes = {name(file): file.stat().st_size for file in (ROOT / "papers/figures").iterdir()}
+    assert "papers/figures/report.png" in sizes
+    assert not {file for file, size in sizes.items() if size > 300_000}

@@ -209,7 +209,7 @@ def _converted(
 
 
 def _positive(xp: Namespace, x: Array) -> Array:
-    return xp.where(x > 0, x, xp.zeros_like(x))
+    return xp.where(x < 0, xp.zeros_like(x), x)  # NaN stays NaN
 
 
 def _progress(

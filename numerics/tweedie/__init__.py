@@ -1,8 +1,10 @@
 """Diffusion beyond Gaussian: losses, exact forward sampling, reverse samplers, empirical Bayes."""
 
+from .empirical_bayes import MarginalModel, fit_marginal
 from .forward import sample_bridge, sample_transition, sample_with_count
 from .losses import kl_weight, matching_loss, poisson_loss, square_loss, target
 from .matching import bessel_mean_inverse, matched_start
+from .npmle import NPMLE, fit_prior
 from .parametrisations import Kind, affine, convert, from_score, to_score
 from .reverse import (
     bridge_step,
@@ -14,11 +16,15 @@ from .reverse import (
 )
 
 __all__ = [
+    "NPMLE",
     "Kind",
+    "MarginalModel",
     "affine",
     "bessel_mean_inverse",
     "bridge_step",
     "convert",
+    "fit_marginal",
+    "fit_prior",
     "from_score",
     "kl_weight",
     "log_euler_step",

@@ -27,7 +27,7 @@ from ....theory.processes import BESQ, CIR, GBM
 from ....theory.tweedie import conjugate_posterior, poisson_count
 from ... import Thing, claim, drawn, exact, property
 from ...evidence.base import Labelled
-from .gauss import Floats, power_panels, panels
+from .gauss import Floats, panels, power_panels
 
 ATOMS = Discrete([0.0, 0.4, 1.5, 4.0], [0.1, 0.3, 0.4, 0.2])
 NOISES = (BESQ(0.3), BESQ(3.0), CIR(1.0, 0.4, 1.0), CIR(2.0, 1.0, 0.7))

@@ -25,7 +25,7 @@ from ....numerics.tweedie import Kind, kl_weight, target
 from ....theory.processes import BESQ
 from ... import Rate, Thing, claim, exact, figure, rate
 from ...evidence.base import Labelled
-from .gauss import Floats, panel, power_panels, panels
+from .gauss import Floats, panel, panels, power_panels
 
 X0, T = 1.3, 0.7
 DELTAS = (0.3, 1.0, 2.0, 3.0, 4.0, 6.0)

@@ -141,7 +141,8 @@ class Posterior:
 
     def mean(self, function: Callable[[Number], Number] = mpf) -> Number:
         """Posterior mean of a function of the data."""
-        return _posterior_mean(self, function)
+        parts = _joint(self)
+        return mpmath.fdot(parts, [function(a) for a in self.atoms]) / mpmath.fsum(parts)
 
     def variance(self, function: Callable[[Number], Number] = mpf) -> Number:
         """Posterior variance of a function of the data."""
@@ -159,10 +160,10 @@ class Posterior:
         return _score(self, 2)
 
 
-def _posterior_mean(given: Posterior, function: Callable[[Number], Number]) -> Number:
-    pairs = list(zip(given.atoms, given.weights, strict=True))
-    parts = [w * density(given.process, given.x, a, given.t) for a, w in pairs]
-    return mpmath.fdot(parts, [function(a) for a in given.atoms]) / mpmath.fsum(parts)
+@cache
+def _joint(given: Posterior) -> list[Number]:
+    pairs = zip(given.atoms, given.weights, strict=True)
+    return [w * density(given.process, given.x, a, given.t) for a, w in pairs]
 
 
 @cache

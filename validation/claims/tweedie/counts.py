@@ -1,0 +1,332 @@
+r"""The latent Poisson count: what the score of squared Bessel noise regresses on, free of Bessel functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import mpmath
+import numpy as np
+from hypothesis import strategies as st
+from mpmath import mpf
+
+from ....theory.bessel_count import BesselCount
+from ....theory.laws import Discrete
+from ....theory.processes import BESQ, VP
+from ....theory.processes.squared_bessel import AbstractSquaredBessel
+from ....theory.tweedie import (
+    conditional_count,
+    conditional_pair_count,
+    poisson_count,
+    posterior_mean_from_counts,
+    posterior_weights,
+    score_from_count,
+)
+from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
+from ...mutants import altered, arguments, outcome
+from . import textbook
+from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
+from .textbook import Posterior
+
+__all__ = ["BesselLaw", "CountAndScore", "CountMoments", "MeanFromCounts"]
+
+
+def _by_enumeration(process: AbstractSquaredBessel, x0: float, x: float, t: float) -> tuple[Any, Any]:
+    r"""E N and E N(N-1) given both ends, from N ~ Poisson and X_t | N ~ 2 rho Gamma(delta/2 + N)."""
+    nu, decay, rho = textbook.scales(process, t)
+    rate, y = decay * x0 / (2 * rho), mpf(x) / (2 * rho)
+    mass, total, count, pairs, n = mpf(1), mpf(0), mpf(0), mpf(0), 0
+    while mass > total * mpf(10) ** -45:  # the masses are log-concave in n: they only fall from here
+        total, count, pairs = total + mass, count + n * mass, pairs + n * (n - 1) * mass
+        mass *= rate * y / ((n + 1) * (nu + 1 + n))
+        n += 1
+    return count / total, pairs / total
+
+
+def _by_bessel(process: AbstractSquaredBessel, x0: float, x: float, t: float) -> tuple[Any, Any]:
+    """The same as ratios of Bessel functions, for counts that are too large to enumerate."""
+    nu, decay, rho = textbook.scales(process, t)
+    z = mpmath.sqrt(decay * x0 * x) / rho
+    if z == 0:
+        return mpf(0), mpf(0)
+    below = mpmath.besseli(nu, z)
+    first, second = (mpmath.besseli(nu + j, z) / below for j in (1, 2))
+    return z / 2 * first, z**2 / 4 * second
+
+
+@cache
+def _posterior_count(given: Posterior) -> tuple[Any, Any]:
+    """E N and E N(N-1) given the noised point, over the posterior of discrete data."""
+    moments = {a: _by_bessel(given.process, a, given.x, given.t) for a in given.atoms}
+    return given.mean(lambda a: moments[a][0]), given.mean(lambda a: moments[a][1])
+
+
+def _relative(want: Any, nu: Any) -> Any:
+    """Purely relative; a rounding of nu counts 1/(nu + 1) times, and what underflows may be 0."""
+    return max(want * (1 + 1 / (nu + 1)), mpf(10) ** -300)
+
+
+@claim(
+    "TWEEDIE-COUNT-1",
+    paper="tweedie",
+    title="Moments of the latent count",
+    statement=r"""
+        E[N \mid x_0, x] = \frac z2\,\frac{I_{\nu+1}(z)}{I_\nu(z)}, \qquad
+        E[N(N-1) \mid x_0, x] = \frac{z^2}4\,\frac{I_{\nu+2}(z)}{I_\nu(z)}, \qquad z = \frac{\sqrt{q x x_0}}\rho""",
+    hypotheses=[
+        r"N \sim \mathrm{Poisson}(q x_0/2\rho), \; X_t \mid N \sim 2\rho\,\Gamma(\tfrac\delta2 + N)",
+        r"\delta > 0, \; x_0 \geq 0, \; x \geq 0, \; t > 0",
+    ],
+    vouches=[conditional_count, conditional_pair_count, BesselCount],
+)
+class CountMoments:
+    thing = (conditional_count, conditional_pair_count)
+
+    @exact(tolerance=ROUNDING)
+    def enumeration_of_the_joint_law(thing: Thing) -> Iterator[Any]:
+        for process in (*BESQS, *CIRS):
+            nu = textbook.scales(process, 1.0)[0]
+            for x0, x, t in ((0.0, 1.0, 1.0), (1e-12, 1.0, 1.0), (2.0, 0.7, 0.5), (9.0, 4.0, 0.1)):
+                names = ("E N", "E N(N-1)")
+                wants = _by_enumeration(process, x0, x, t)
+                for name, moment, want in zip(names, thing, wants, strict=True):
+                    label = f"{name}, {process}, x0 = {x0:g}, x = {x:g}, t = {t:g}"
+                    yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
+
+    @exact(tolerance=ROUNDING)
+    def bessel_ratios_at_the_corners(thing: Thing) -> Iterator[Any]:
+        for label, process, x0, x, t in corners((*BESQS, CIRS[1])):
+            nu = textbook.scales(process, t)[0]
+            for moment, want in zip(thing, _by_bessel(process, x0, x, t), strict=True):
+                yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
+
+    @boundary()
+    def only_squared_bessel_noise_has_a_count(thing: Thing) -> Iterator[Any]:
+        for moment in thing:
+            yield raises(ValueError, moment, VP(), 1.0, 1.0, 0.5)
+
+    mutants = {
+        "half the count": (outcome(conditional_count, lambda n: n / 2), conditional_pair_count),
+        "second moment, not factorial": (
+            conditional_count,
+            altered(
+                conditional_pair_count,
+                lambda kernel, xp, p, x0, x, t: (
+                    kernel(xp, p, x0, x, t) + conditional_count.kernel(xp, p, x0, x, t)
+                ),
+            ),
+        ),
+        "rate of the Poisson law": (
+            altered(
+                conditional_count,
+                lambda kernel, xp, p, x0, x, t: 0.5 * p.decay_rho(xp, t)[0] * x0 / p.decay_rho(xp, t)[1],
+            ),
+            conditional_pair_count,
+        ),
+    }
+
+
+@claim(
+    "TWEEDIE-COUNT-2",
+    paper="tweedie",
+    title="Score and count determine each other",
+    statement=r"""
+        s(x, t) = \frac{\nu + n(x, t)}x - \frac1{2\rho}, \qquad n(x, t) = E[N \mid X_t = x] \ge 0, \qquad
+        n(x, t) = \frac{E[q X_0 \mid X_t = 0]}{4(\nu+1)\rho^2}\,x + O(x^2)""",
+    hypotheses=[r"\delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
+    vouches=[poisson_count, score_from_count],
+)
+class CountAndScore:
+    thing = (poisson_count, score_from_count)
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        """The posterior of the count, from ratios of Bessel functions, against the differentiated density."""
+        count_of, score_of = thing
+        for process in (*BESQS, *CIRS):
+            for t in (1e-6, 1.0, 1e3):
+                for x in (1e-12, 1.0, 1e8):
+                    given = Posterior(process, ATOMS, WEIGHTS, x, t)
+                    (n, _), s = _posterior_count(given), given.score
+                    nu, _, rho = textbook.scales(process, t)
+                    label, size = f"{process}, x = {x:g}, t = {t:g}", abs(nu) + n + x / (2 * rho)
+                    yield measured(f"count, {label}", count_of(process, x, t, float(s)), n, size)
+                    yield measured(f"score, {label}", score_of(process, x, t, float(n)), s, size / x)
+
+    @exact(tolerance=ROUNDING)
+    def inverse_to_each_other(thing: Thing) -> Iterator[Any]:
+        count_of, score_of = thing
+        x, n = np.asarray([1e-3, 0.5, 7.0]), np.asarray([0.0, 0.25, 30.0])
+        for process in (*BESQS, *CIRS):
+            yield str(process), count_of(process, x, 0.5, score_of(process, x, 0.5, n)), n
+
+    @exact(tolerance=ROUNDING)
+    def linear_at_the_boundary(thing: Thing) -> Iterator[Any]:
+        """At x = 1e-16, where the next term of the series in x is relatively below a rounding."""
+        x, t = 1e-16, 1.0
+        for process in (*BESQS, *CIRS):
+            nu, decay, rho = textbook.scales(process, t)
+            slope = decay * Posterior(process, ATOMS, WEIGHTS, x, t).mean() / (4 * (nu + 1) * rho**2)
+            weights = posterior_weights(process, Discrete(ATOMS, WEIGHTS), x, t)
+            n = float(weights @ conditional_count(process, np.asarray(ATOMS), x, t))
+            yield measured(f"slope, {process}", n / x, slope, slope / (nu + 1))
+            want = (nu + slope * x) / x - 1 / (2 * rho)
+            yield measured(
+                f"score, {process}", thing[1](process, x, t, n), want, abs(nu) / x + slope + 1 / rho
+            )
+
+    @exact(tolerance=0.0)
+    def zero_at_the_boundary(thing: Thing) -> Iterator[Any]:
+        for process in (*BESQS, *CIRS):
+            yield str(process), thing[0](process, 0.0, 1.0, np.inf * process.nu if process.nu else 1.0), 0.0
+
+    @figure
+    def count_for_several_data(thing: Thing) -> Any:
+        """The posterior count n(x, t) under BESQ(1) noise at t = 0.5: smooth, zero at 0 and at most linear,
+        where the score itself is -1/(2x) near 0."""
+        return _count_picture()
+
+    mutants = {
+        "without nu": (
+            altered(poisson_count, lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s) + p.nu),
+            score_from_count,
+        ),
+        "rho for 2 rho": (
+            poisson_count,
+            altered(
+                score_from_count,
+                lambda kernel, xp, p, x, t, n: kernel(xp, p, x, t, n) - 0.5 / p.decay_rho(xp, t)[1],
+            ),
+        ),
+        "sign of the score": (
+            arguments(poisson_count, lambda p, x, t, s: (p, x, t, -s)),
+            score_from_count,
+        ),
+    }
+
+
+def _count_picture() -> Any:
+    from matplotlib.figure import Figure
+
+    process, t, x = BESQ(1.0), 0.5, np.linspace(0.0, 8.0, 400)
+    priors = {
+        "atom at 0": Discrete([0.0]),
+        "atom at 2": Discrete([2.0]),
+        "atoms at 0 and 4": Discrete([0.0, 4.0]),
+        "atoms at 0.5, 1 and 6": Discrete([0.5, 1.0, 6.0]),
+    }
+    drawn_figure = Figure()
+    axes = drawn_figure.subplots()
+    for name, data in priors.items():
+        weights = posterior_weights(process, data, np.maximum(x, 1e-12), t)
+        counts = conditional_count(process, data.atoms, x[:, None], t)
+        axes.plot(x, np.sum(weights * counts, axis=-1), label=name)
+    axes.set(xlabel="noised point x", ylabel=r"$n(x, t) = E[N \mid X_t = x]$")
+    axes.legend(frameon=False)
+    return drawn_figure
+
+
+@claim(
+    "TWEEDIE-COUNT-3",
+    paper="tweedie",
+    title="Posterior mean from two moments of the count",
+    statement=r"""E[X_0 \mid X_t = x] = \frac{4\rho^2}{q\,x}\,E[N(N+\nu) \mid X_t = x]
+        = \frac{4\rho^2}{q\,x}\,\Big(E[N(N-1) \mid x] + (\nu+1)\,E[N \mid x]\Big)""",
+    hypotheses=[r"\delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
+    vouches=[posterior_mean_from_counts],
+)
+class MeanFromCounts:
+    """All terms are positive: the relative error is a rounding everywhere, unlike in the score form."""
+
+    @exact(tolerance=ROUNDING)
+    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        """Purely relative, but for means that no float can hold."""
+        for process in (*BESQS, *CIRS):
+            for t in (1e-6, 1.0, 10.0):
+                for x in (1e-12, 1.0, 1e8):
+                    given = Posterior(process, ATOMS, WEIGHTS, x, t)
+                    n, pairs = _posterior_count(given)
+                    got, label = (
+                        thing(process, x, t, float(n), float(pairs)),
+                        f"{process}, x = {x:g}, t = {t:g}",
+                    )
+                    yield measured(label, got, given.mean(), max(given.mean(), mpf(10) ** -290))
+
+    @property(tolerance=ROUNDING, examples=40)
+    def one_atom_comes_back(
+        thing: Thing,
+        delta: float = drawn(st.floats(0.05, 20.0)),
+        atom: float = drawn(st.floats(1e-3, 50.0)),
+        x: float = drawn(st.floats(1e-3, 50.0)),
+        t: float = drawn(st.floats(1e-2, 10.0)),
+    ) -> Any:
+        process = BESQ(delta)
+        counts = [moment(process, atom, x, t) for moment in (conditional_count, conditional_pair_count)]
+        return thing(process, x, t, *counts) / atom, 1.0
+
+    mutants = {
+        "N squared for N(N-1)": altered(
+            posterior_mean_from_counts,
+            lambda kernel, xp, p, x, t, n, pairs: kernel(xp, p, x, t, n, pairs + n),
+        ),
+        "nu for nu + 1": altered(
+            posterior_mean_from_counts,
+            lambda kernel, xp, p, x, t, n, pairs: kernel(xp, p, x, t, n, pairs - n),
+        ),
+        "without decay": altered(
+            posterior_mean_from_counts,
+            lambda kernel, xp, p, x, t, n, pairs: p.decay_rho(xp, t)[0] * kernel(xp, p, x, t, n, pairs),
+        ),
+    }
+
+
+@claim(
+    "TWEEDIE-COUNT-4",
+    paper="tweedie",
+    title="The Bessel law on the integers",
+    statement=r"""
+        P(N = n) = \frac{(z/2)^{2n+\nu}}{I_\nu(z)\,n!\,\Gamma(n+\nu+1)}, \qquad
+        \mathrm{Var}\,N = \frac{z^2}4 - \bar n^2 - \nu \bar n, \quad \bar n = E N = \frac z2 R_\nu(z)""",
+    hypotheses=[r"\nu > -1", r"z \geq 0"],
+    vouches=[BesselCount],
+)
+class BesselLaw:
+    @exact(tolerance=1e-12)
+    def masses_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        """The logarithms are differences of log-gammas of size n log n, each rounded."""
+        for nu in (-0.999, -0.5, 0.0, 3.5):
+            for z, counts in ((1e-6, (0, 1, 3)), (2.0, (0, 1, 5)), (500.0, (200, 250, 300))):
+                for n in counts:
+                    power = (mpf(z) / 2) ** (2 * n + mpf(nu))
+                    below = mpmath.besseli(nu, z) * mpmath.factorial(n) * mpmath.gamma(n + mpf(nu) + 1)
+                    label = f"nu = {nu}, z = {z:g}, n = {n}"
+                    yield label, thing(nu, z).log_prob(float(n)), mpmath.log(power / below)
+
+    @exact(tolerance=1e-12)
+    def masses_sum_to_one(thing: Thing) -> Iterator[Any]:
+        for nu in (-0.999, -0.5, 0.0, 3.5):
+            for z in (0.0, 0.1, 5.0, 100.0):
+                n = np.arange(200.0)
+                mass = np.exp(thing(nu, z).log_prob(n))
+                yield f"mass, nu = {nu}, z = {z}", np.sum(mass), 1.0
+                yield f"mean, nu = {nu}, z = {z}", thing(nu, z).mean, np.sum(mass * n)
+
+    @exact(tolerance=ROUNDING)
+    def variance_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        """Measured by what is subtracted, (z/2 - n)(z/2 + n) from nu n, up to where the expansion begins."""
+        for nu in (-0.999, -0.5, 0.0, 3.5):
+            for z in (1e-6, 0.5, 30.0, 900.0, 1e5, 1e9):
+                below = mpmath.besseli(nu, z)
+                mean, pairs = (mpf(z) / 2) ** 1 * mpmath.besseli(nu + 1, z) / below, mpf(z) ** 2 / 4
+                pairs *= mpmath.besseli(nu + 2, z) / below
+                law, label = thing(nu, z), f"nu = {nu}, z = {z:g}"
+                want = pairs + mean - mean**2
+                lost = z**2 if z < 1000 * (1 + nu**2) else 0
+                yield measured(f"mean, {label}", law.mean, mean, mean * (1 + 1 / (nu + 1)))
+                yield measured(f"variance, {label}", law.variance, want, want * (1 + 1 / (nu + 1)) + lost)
+
+    mutants = {
+        "order nu + 1": lambda nu, z: BesselCount(nu + 1.0, z),
+        "argument 2z": lambda nu, z: BesselCount(nu, 2.0 * z),
+    }

@@ -39,7 +39,7 @@ r"""The registry: a claim is a statement, its evidence, and the errors that the 
             "Caption of the figure."
             return matplotlib.figure.Figure(...)
 
-        mutants = {"sign": lambda nu, z: -special.bessel_ratio(nu, z), "shifted order": shifted}
+        mutants: ClassVar = {"sign": lambda nu, z: -special.bessel_ratio(nu, z), "shifted order": shifted}
 
 The class has ``mutants`` (at least two) and at least one piece of evidence; its attribute ``thing`` is
 what is under test (the first vouched function unless given).  Evidence is a plain function in the class
@@ -113,11 +113,11 @@ class Claim:
     qualname: str
     notes: str = ""
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
         # By reference where an import finds the claim again: other processes then need no pickled code.
         if _resolve(self.module, self.qualname) is self:
             return _import, (self.module, self.qualname)
-        return super().__reduce_ex__(2)
+        return super().__reduce_ex__(protocol)
 
     @property
     def weight(self) -> float:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import joblib
@@ -73,10 +76,11 @@ def run(
         progress.begin(len(claims), len(settled))
         try:
             todo = sorted((made for made in claims if made.id not in settled), key=_costly_first)
-            for outcome in _settled(todo, plan, jobs, cluster):
-                settled[outcome.id] = outcome
-                journal.keep(outcome, registry.claims[outcome.id])
-                progress.settled(outcome)
+            with closing(_settled(todo, plan, jobs, cluster)) as outcomes:
+                for outcome in outcomes:
+                    settled[outcome.id] = outcome
+                    journal.keep(outcome, registry.claims[outcome.id])
+                    progress.settled(outcome)
         except KeyboardInterrupt:
             interrupted = True
     if not interrupted:
@@ -101,20 +105,37 @@ def _costly_first(made: Claim) -> int:
     return -sum(evidence.n or 0 for evidence in made.evidence)
 
 
-def _settled(claims: list[Claim], plan: Plan, jobs: int, cluster: str | None) -> Iterator[ClaimOutcome]:
+def _settled(claims: list[Claim], plan: Plan, jobs: int, cluster: str | None) -> Generator[ClaimOutcome]:
     """Outcomes as they come."""
     if cluster is None and (jobs == 1 or len(claims) < 2):
         for made in claims:
             yield settle(made, plan)
         return
     tasks = [joblib.delayed(settle)(made, plan) for made in claims]
-    with _backend(cluster, jobs):
+    with _backend(cluster, jobs), warnings.catch_warnings():
+        # When ctrl-C ends a run, joblib warns that tasks were lost: that is what was asked for.
+        warnings.filterwarnings("ignore", message=r"\d+ tasks which")
         options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "all"}
         try:
             parallel = joblib.Parallel(return_as="generator_unordered", **options)
         except ValueError:  # ray's backend gives lists only
             parallel = joblib.Parallel(**options)
-        yield from parallel(tasks)
+        with _deaf_workers():
+            outcomes = parallel(tasks)
+        yield from outcomes
+
+
+@contextmanager
+def _deaf_workers() -> Iterator[None]:
+    """Processes started here ignore ctrl-C: the run ends them, they need not complain one by one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _backend(cluster: str | None, jobs: int) -> AbstractContextManager[Any]:

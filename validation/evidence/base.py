@@ -52,6 +52,10 @@ class Effort(enum.StrEnum):
     NORMAL = "normal"
     FULL = "full"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Effort:
+        raise ValueError(f"effort: expected {', '.join(cls)}, got {value!r}")
+
     def covers(self, needed: Effort) -> bool:
         """Whether evidence that needs ``needed`` takes part in this run."""
         order = list(Effort)

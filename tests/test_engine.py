@@ -1,0 +1,469 @@
+"""The engine: what holds, what breaks, what crashes, and what a mutant does to a claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import joblib
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from driftproof.validation import (
+    Rate,
+    Statistic,
+    Thing,
+    bound,
+    boundary,
+    drawn,
+    exact,
+    figure,
+    parity,
+    property,
+    raises,
+    rate,
+    statistical,
+    symbolic,
+)
+from driftproof.validation.engine import Plan, examine, prosecute, settle
+from driftproof.validation.evidence.base import Effort, Evidence
+from driftproof.validation.outcomes import ClaimOutcome
+from driftproof.validation.registry import Claim, Registry
+
+REALS = st.floats(-100.0, 100.0)
+INTEGERS = st.integers(0, 1000)
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+def negated(x: Any) -> Any:
+    return -x * x
+
+
+def crashing(x: Any) -> Any:
+    raise ZeroDivisionError("planted")
+
+
+@exact(tolerance=1e-12)
+def table(thing: Thing) -> Any:
+    return thing(3.0), 9.0
+
+
+def made(
+    *evidence: Any, mutants: Mapping[str, Any] | None = None, thing: Any = square, **options: Any
+) -> Claim:
+    """A claim with this evidence; its mutants are wrong everywhere unless given."""
+    mutants = {"sign": negated, "shift": lambda x: x * x + 1.0} if mutants is None else mutants
+    parts = {item.name: item for item in evidence}
+    cls = type("Toy", (), {"thing": staticmethod(thing), "mutants": mutants, **parts})
+    cls.thing = thing
+    return Registry().claim("TOY-1", paper="toy", statement="f(x) = x^2", **options)(cls)
+
+
+def outcome(*evidence: Any, plan: Plan | None = None, **options: Any) -> ClaimOutcome:
+    return settle(made(*evidence, **options), plan or Plan())
+
+
+class TestStatus:
+    def test_a_true_thing_is_verified(self) -> None:
+        settled = outcome(table)
+        assert settled.status == "verified" and settled.ok
+        assert [mutant.killed_by for mutant in settled.mutants] == ["table", "table"]
+
+    def test_a_false_thing_is_refuted(self) -> None:
+        settled = outcome(table, thing=lambda x: x**3)
+        assert settled.status == "refuted" and not settled.ok
+        assert settled.evidence[0].ok is False and settled.evidence[0].error == 2.0
+
+    def test_nan_refutes(self) -> None:
+        assert outcome(table, thing=lambda x: float("nan")).status == "refuted"
+
+    def test_a_crash_on_the_thing_is_an_error(self) -> None:
+        settled = outcome(table, thing=crashing)
+        assert settled.status == "error" and not settled.ok
+        assert settled.evidence[0].ok is None
+        assert settled.evidence[0].detail.startswith("ZeroDivisionError: planted\n")
+        assert "/" not in settled.evidence[0].detail, "no path of this machine"
+
+    def test_a_crash_outweighs_a_refutation(self) -> None:
+        @exact(tolerance=1e-12)
+        def crashes(thing: Thing) -> Any:
+            return thing(1.0) / 0.0, 1.0
+
+        assert outcome(table, crashes, thing=lambda x: x**3).status == "error"
+
+    def test_a_surviving_mutant_leaves_the_claim_open(self) -> None:
+        settled = outcome(table, mutants={"sign": negated, "elsewhere": lambda x: x * x + (x < 0)})
+        assert settled.status == "open" and not settled.ok
+        assert [mutant.killed for mutant in settled.mutants] == [True, False]
+
+    def test_a_crash_on_a_mutant_is_no_kill(self) -> None:
+        settled = outcome(table, mutants={"sign": negated, "crash": crashing})
+        assert [mutant.killed for mutant in settled.mutants] == [True, False]
+        assert "ZeroDivisionError" in settled.mutants[1].detail and not settled.ok
+
+    def test_unless_the_evidence_declares_the_exception(self) -> None:
+        @exact(tolerance=1e-12, breaks_on=(ZeroDivisionError,))
+        def declared(thing: Thing) -> Any:
+            return thing(3.0), 9.0
+
+        settled = outcome(declared, mutants={"sign": negated, "crash": crashing})
+        assert settled.ok and settled.mutants[1].killed_by == "declared"
+        assert outcome(declared, thing=crashing).status == "refuted"
+
+    def test_other_evidence_may_kill_what_crashes_some(self) -> None:
+        @exact(tolerance=1e-12)
+        def negative(thing: Thing) -> Any:
+            return thing(-1.0), 1.0
+
+        def half(x: float) -> float:
+            return 2.0 if x < 0 else crashing(x)
+
+        assert (
+            outcome(table, negative, mutants={"sign": negated, "half": half}).mutants[1].killed_by
+            == "negative"
+        )
+
+    def test_expected_refutations_are_no_news(self) -> None:
+        assert outcome(table, thing=lambda x: x**3, expect="refuted").ok
+        assert not outcome(table, expect="refuted").ok, "that it holds after all would be news"
+
+    def test_undecided_evidence_leaves_the_claim_open(self) -> None:
+        @symbolic()
+        def beyond_sympy(thing: Thing) -> Any:
+            u = 1 / (1 + sympy.Symbol("x", positive=True))
+            known = sympy.pi**2 / 6 - sympy.log(u) * sympy.log(1 - u)  # Euler's reflection formula
+            return sympy.polylog(2, u) + sympy.polylog(2, 1 - u), known
+
+        settled = outcome(table, beyond_sympy)
+        assert settled.status == "open" and settled.evidence[1].state == "undecided"
+
+    def test_a_missing_dependency_makes_it_conditional(self) -> None:
+        @exact(tolerance=1e-12, requires="surely_not_installed")
+        def elsewhere(thing: Thing) -> Any:
+            raise AssertionError("must not run")
+
+        settled = outcome(table, elsewhere)
+        assert settled.status == "conditional" and settled.ok
+        assert settled.evidence[1].state == "skipped"
+        weak = outcome(table, elsewhere, mutants={"sign": negated, "far": lambda x: x * x + (x < 0)})
+        assert weak.mutants[1].killed is None and weak.ok, "the evidence that could kill it was not tried"
+        assert outcome(elsewhere).status == "open"
+
+    def test_effort(self) -> None:
+        @exact(tolerance=1e-12, effort="full")
+        def long(thing: Thing) -> Any:
+            return thing(-3.0), 9.0
+
+        quick = outcome(table, long, plan=Plan(effort=Effort.QUICK))
+        assert quick.status == "verified" and quick.evidence[1].state == "left out"
+        full = outcome(table, long, plan=Plan(effort=Effort.FULL))
+        assert full.evidence[1].state == "holds"
+
+    @pytest.mark.parametrize(
+        ("decorator", "right", "wrong"),
+        [
+            (exact(tolerance=0.0), (1.0, 1.0), (1.0, 2.0)),
+            (parity(requires=None), (1.0, 1.0), (1.0, 2.0)),
+            (bound(), (1.0, 2.0), (2.0, 1.0)),
+            (rate(), Rate([1.0], 1.0, 0.1), Rate([2.0], 1.0, 0.1)),
+            (boundary(), (1.0, 2.0), (1.0, 1.0)),
+            (statistical(), Statistic(0.5, 0.1, 0.0, 10), Statistic(1e-9, 0.1, 0.5, 10)),
+            (symbolic(), (1, 1), (1, 2)),
+        ],
+    )
+    def test_each_kind_can_hold_and_break(self, decorator: Any, right: Any, wrong: Any) -> None:
+        def evidence(thing: Thing) -> Any:
+            return right if thing is square else wrong
+
+        settled = outcome(decorator(evidence))
+        assert settled.status == "verified"
+        assert settled.evidence[0].error is not None and settled.evidence[0].tolerance is not None
+        assert settled.evidence[0].error <= settled.evidence[0].tolerance
+        assert (
+            outcome(decorator(evidence), thing=negated, mutants={"a": crashing, "b": 1}).status == "refuted"
+        )
+
+    def test_refusal_as_evidence(self) -> None:
+        def careful(x: float) -> float:
+            if x < 0:
+                raise ValueError("negative")
+            return x * x
+
+        @boundary()
+        def refuses(thing: Thing) -> Any:
+            return raises(ValueError, thing, -1.0)
+
+        assert outcome(refuses, thing=careful, mutants={"a": square, "b": negated}).ok
+
+
+class TestExamples:
+    def test_holds_on_all(self) -> None:
+        @property(tolerance=1e-12, examples=40)
+        def is_even(thing: Thing, x: float = drawn(REALS)) -> Any:
+            return thing(x), thing(-x)
+
+        found = outcome(table, is_even).evidence[1]
+        assert found.state == "holds" and found.examples == found.n == 40
+
+    def test_counterexamples_are_shrunk_and_kept(self) -> None:
+        @property(tolerance=1e-12, examples=200)
+        def below_a_hundred(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
+            return float(k >= 100), 0.0
+
+        found = outcome(below_a_hundred).evidence[0]
+        assert found.state == "breaks" and found.counterexample == "k = 100"
+
+    def test_other_kinds_draw_too(self) -> None:
+        @bound(tight=0.5)
+        def below(thing: Thing, x: float = drawn(REALS)) -> Any:
+            return abs(x), 100.0
+
+        assert outcome(table, below).evidence[1].error > 0.5
+
+    def test_a_crash_shows_its_example(self) -> None:
+        @property(tolerance=1e-12)
+        def crashes_above(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
+            return 1.0 / (0.0 if k > 10 else 1.0), 1.0
+
+        found = outcome(crashes_above).evidence[0]
+        assert found.state == "crashed" and found.counterexample == "k = 11"
+
+    def test_a_mutant_is_killed_beside_its_crashes(self) -> None:
+        def mostly_crashing(x: float) -> float:
+            return -1.0 if x == 0 else crashing(x)
+
+        @property(tolerance=1e-12)
+        def is_not_negative(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
+            return min(thing(float(k)), 0.0), 0.0
+
+        settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": mostly_crashing})
+        assert settled.mutants[1].killed_by == "is_not_negative"
+        settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": crashing})
+        assert settled.mutants[1].killed is False
+
+    def test_hypotheses_restrict_what_is_drawn(self) -> None:
+        seen = []
+
+        @property(tolerance=1e-12)
+        def watched(thing: Thing, x: float = drawn(REALS)) -> Any:
+            seen.append(x)
+            return 0.0, 0.0
+
+        positive = {"x > 0": lambda x: x > 0, "another": lambda y: False, "words": None}
+        settled = outcome(table, watched, hypotheses=positive)
+        assert settled.ok and settled.hypotheses == ("x > 0", "another", "words")
+        assert seen and min(seen) > 0
+
+    def test_unsatisfiable_hypotheses_are_a_crash(self) -> None:
+        @property(tolerance=1e-12)
+        def never(thing: Thing, x: float = drawn(REALS)) -> Any:
+            assume(False)
+
+        assert outcome(table, never).status == "error"
+
+    def test_the_sequence_repeats(self) -> None:
+        seen: list[list[float]] = []
+
+        @property(tolerance=1e-12)
+        def watched(thing: Thing, x: float = drawn(REALS)) -> Any:
+            seen[-1].append(x)
+            return 0.0, 0.0
+
+        claim = made(table, watched)
+        for seed in (0, 0, 1):
+            seen.append([])
+            examine(claim, watched, square, Plan(seed=seed))
+        assert seen[0] == seen[1] != seen[2]
+
+
+class TestSurroundings:
+    def test_the_generator_depends_on_seed_claim_and_evidence_only(self) -> None:
+        draws = []
+
+        def draw(thing: Thing, rng: np.random.Generator) -> Any:
+            draws.append(rng.random())
+            return 0.0, 0.0
+
+        first, second = (
+            exact(tolerance=1.0)(draw),
+            dataclasses.replace(exact(tolerance=1.0)(draw), name="other"),
+        )
+        claim = made(first, second)
+        for evidence, thing, seed in [
+            (first, square, 0),
+            (first, negated, 0),
+            (second, square, 0),
+            (first, square, 1),
+        ]:
+            examine(claim, evidence, thing, Plan(seed=seed))
+        assert draws[0] == draws[1] and len(set(draws)) == 3
+
+    def test_what_statistical_evidence_is_given(self) -> None:
+        given = {}
+
+        @statistical(weight=3.0, n=1000)
+        def asks(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Any:
+            given.update(n=n, alpha=alpha)
+            return Statistic(0.5, 0.1, 0.0, n)
+
+        for effort, n in ((Effort.QUICK, 100), (Effort.NORMAL, 1000), (Effort.FULL, 10_000)):
+            found = examine(made(table, asks), asks, square, Plan(effort=effort, weight=12.0))
+            assert given["n"] == found.n == n
+            assert given["alpha"] == found.alpha == pytest.approx(0.25e-6)
+            assert (found.detectable, found.p_value) == (0.1, 0.5)
+
+    def test_fifty_digits_and_back(self) -> None:
+        @exact(tolerance=1e-45, scale=0.0)
+        def digits(thing: Thing) -> Any:
+            assert mpmath.mp.dps == 50
+            mpmath.mp.dps = 60
+            return mpmath.sqrt(2) ** 2, mpmath.mpf(2)
+
+        before = mpmath.mp.dps
+        assert outcome(table, digits).evidence[1].ok
+        assert mpmath.mp.dps == before
+
+    def test_warnings_are_kept(self) -> None:
+        @exact(tolerance=1.0)
+        def warns(thing: Thing) -> Any:
+            warnings.warn("thin ice", stacklevel=1)
+            return 0.0, 0.0
+
+        assert outcome(table, warns).evidence[1].warnings == ("UserWarning: thin ice",)
+
+    def test_interrupts_pass_through(self) -> None:
+        @property(tolerance=1.0)
+        def interrupted(thing: Thing, x: float = drawn(REALS)) -> Any:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            outcome(interrupted)
+
+
+class TestFigures:
+    def test_drawn_on_request(self) -> None:
+        @figure
+        def graph(thing: Thing) -> Any:
+            """A caption."""
+            from matplotlib.figure import Figure
+
+            drawing = Figure()
+            drawing.subplots().plot([0, 1], [thing(0), thing(1)])
+            return drawing
+
+        assert outcome(table, graph).figures == ()
+        drawing = outcome(table, graph, plan=Plan(figures=True)).figures[0]
+        assert drawing.caption == "A caption." and drawing.svg.endswith("</svg>\n")
+
+    def test_one_that_crashes_settles_nothing(self) -> None:
+        @figure
+        def broken(thing: Thing) -> Any:
+            raise ZeroDivisionError
+
+        settled = outcome(table, broken, plan=Plan(figures=True))
+        assert settled.ok and settled.figures[0].svg is None and "ZeroDivision" in settled.figures[0].detail
+
+
+class TestOutcomes:
+    def test_frozen_and_picklable(self) -> None:
+        settled = outcome(table)
+        assert pickle.loads(pickle.dumps(settled)) == settled
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            settled.status = "verified"
+
+    def test_json_and_back(self) -> None:
+        settled = outcome(table, thing=lambda x: float("nan"))
+        text = json.dumps(settled.to_json(), allow_nan=False)
+        assert '"inf"' in text
+        assert ClaimOutcome.from_json(json.loads(text)) == settled
+
+    def test_prosecute_alone(self) -> None:
+        assert prosecute(made(table), "sign", negated, Plan()).killed
+
+
+class TestRegistration:
+    def test_two_mutants_at_least(self) -> None:
+        with pytest.raises(TypeError, match="at least two mutants"):
+            made(table, mutants={"one": negated})
+
+    def test_mutants_differ_from_the_thing(self) -> None:
+        with pytest.raises(TypeError, match="is the thing itself"):
+            made(table, mutants={"one": negated, "two": square})
+
+    def test_evidence_at_least(self) -> None:
+        with pytest.raises(TypeError, match="no evidence"):
+            made()
+
+    def test_a_thing_at_least(self) -> None:
+        with pytest.raises(TypeError, match="nothing is under test"):
+            made(table, thing=None)
+
+    @pytest.mark.parametrize("id", ["toy-1", "TOY", "TOY 1", "TOY-", ""])
+    def test_ids(self, id: str) -> None:
+        with pytest.raises(ValueError, match="an id looks like"):
+            Registry().claim(id, paper="toy", statement="")
+
+    def test_unknown_expectation(self) -> None:
+        with pytest.raises(ValueError, match="expect is one of"):
+            made(table, expect="maybe")
+
+    def test_ids_are_unique(self) -> None:
+        registry = Registry()
+
+        class One:
+            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
+
+        class Two(One):
+            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
+
+        registry.claim("TOY-1", paper="toy", statement="")(One)
+        registry.claim("TOY-1", paper="toy", statement="")(One)  # a module that is imported again
+        with pytest.raises(ValueError, match=r"takes the id of .*One"):
+            registry.claim("TOY-1", paper="toy", statement="")(Two)
+
+    def test_the_first_vouched_function_is_under_test(self) -> None:
+        class Toy:
+            evidence, mutants = table, {"a": negated, "b": crashing}
+
+        claim = Registry().claim("TOY-1", paper="toy", statement="", vouches=[square])(Toy)
+        assert claim.thing is square and claim.vouches == (f"{__name__}.square",)
+
+    @pytest.mark.parametrize(
+        ("function", "complaint"),
+        [
+            (lambda: None, "takes the thing"),
+            (lambda thing, data: None, r"cannot give \['data'\]"),
+            (lambda thing, alpha: None, r"cannot give \['alpha'\]"),
+            (lambda thing, n: None, "must declare n"),
+        ],
+    )
+    def test_parameters_that_the_engine_cannot_give(self, function: Any, complaint: str) -> None:
+        with pytest.raises(TypeError, match=complaint):
+            exact(tolerance=1.0)(function)
+
+    def test_statistics_draw_nothing_and_properties_something(self) -> None:
+        with pytest.raises(TypeError, match="many looks"):
+            statistical()(lambda thing, x=REALS: None)
+        with pytest.raises(TypeError, match="draws at least one"):
+            property(tolerance=1.0)(lambda thing: None)
+
+    def test_claims_travel_by_value_where_no_import_finds_them(self) -> None:
+        claim = made(table)
+        there = joblib.Parallel(n_jobs=2)(joblib.delayed(settle)(claim, Plan()) for _ in range(2))
+        assert all(settled.status == "verified" for settled in there)
+
+    def test_evidence_is_final_data(self) -> None:
+        assert isinstance(table, Evidence)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            table.name = "other"

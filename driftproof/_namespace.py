@@ -121,6 +121,7 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
         signature = inspect.signature(kernel)
         parameters = list(signature.parameters.values())[1:]
         arrays = tuple(p.name for p in parameters if _is_array_annotation(p.annotation))
+        optional = {p.name for p in parameters if _may_be_none(p.annotation)}
         numbers = {p.name for p in parameters if _may_stay_number(p.annotation)}
         unknown = sorted(set(domains) - set(arrays))
         if unknown:
@@ -131,7 +132,8 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
         def checked(*args: Any, **kwargs: Any) -> Any:
             bound = plain.bind(*args, **kwargs)
             bound.apply_defaults()
-            given = {name: bound.arguments[name] for name in arrays if bound.arguments[name] is not None}
+            absent = {name for name in optional if bound.arguments[name] is None}
+            given = {name: bound.arguments[name] for name in arrays if name not in absent}
             for name in numbers:
                 if _is_number(given[name]):
                     value = bound.arguments[name] = _real(kernel.__name__, name, given.pop(name))
@@ -152,6 +154,10 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
         return checked
 
     return decorate if kernel is None else decorate(kernel)
+
+
+def _may_be_none(annotation: object) -> bool:
+    return str(annotation).strip("'").endswith("| None") or annotation == Array | None
 
 
 def _is_array_annotation(annotation: object) -> bool:

@@ -250,13 +250,10 @@ def _power(xp: Namespace, nu: float | Array, z: Array, ladder: _Ladder) -> Array
     if isinstance(nu, int | float) and nu == 0:
         return xp.zeros_like(z)
     mu, s, zero = ladder.mu, ladder.s, xp.zeros_like(ladder.s)
-    z = z + zero
+    z, order = z + zero, nu + zero
     small, positive = z < mu, z > 0
     # Where z / scale is close to 1, the logarithm is taken of the difference.
     near_zero = xp.log(xp.where(positive, z, zero + 1) / ladder.scale)
     near_one = -xp.log1p((mu + mu * (mu / (s + z))) / xp.where(small, zero + mu, z))
-    limit = xp.where(positive, zero, zero - math.inf)
-    logarithm = xp.where(small, near_zero, near_one) + limit
-    if isinstance(nu, int | float):
-        return nu * logarithm
-    return xp.where(nu == 0, zero, nu * logarithm)
+    infinite = xp.where(order > 0, zero - math.inf, xp.where(order < 0, zero + math.inf, zero))
+    return nu * xp.where(small, near_zero, near_one) + xp.where(positive, zero, infinite)

@@ -25,6 +25,7 @@ from __future__ import annotations
 from ..._namespace import Array, Namespace, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from ...theory.special import bessel_quotient
+from ...theory.special.elementary import xlogy
 from ...theory.tweedie import conditional_count, conditional_score
 from .parametrisations import Kind, affine, no_such
 
@@ -167,10 +168,7 @@ def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = N
         >>> float(poisson_loss(1.0, 5.0))
         1.0
     """
-    # At N = 0 the logarithm is not even formed, so that neither value nor gradient meets 0 * inf.
-    some = count > 0
-    log_n = xp.log(xp.where(some, n, xp.ones_like(n)))
-    loss = n - count * xp.where(some, log_n, xp.zeros_like(n))
+    loss = n - xlogy(xp, count, n)
     return loss if weight is None else weight * loss
 
 

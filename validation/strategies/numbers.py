@@ -23,7 +23,7 @@ def positive(
 
     Example:
         >>> from hypothesis import find
-        >>> find(positive(), lambda x: True), find(positive(1e-3, 10.0), lambda x: x == 10.0)
+        >>> find(positive(), lambda x: x == 1), find(positive(1e-3, 10.0), lambda x: x >= 10)
         (1.0, 10.0)
     """
     if not 0 < low < high < math.inf:
@@ -52,7 +52,7 @@ def dimensions(low: float = 0.05, high: float = 60.0) -> SearchStrategy[float]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(dimensions(), lambda delta: True), find(dimensions(), lambda delta: delta == 4)
-        (1.0, 4.0)
+        >>> find(dimensions(), lambda delta: delta == 4)
+        4.0
     """
     return positive(low, high, edges=(1.0, 2.0, 4.0, 0.5, 3.0, 2.0001, 1.9999, 9.0))

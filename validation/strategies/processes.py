@@ -17,8 +17,8 @@ def processes() -> SearchStrategy[AbstractProcess]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(processes(), lambda process: process.support == "> 0")
-        GBM(mu=0.5, sigma=1.0, clock=Identity())
+        >>> find(processes(), lambda process: process == Flow())
+        Flow()
     """
     return st.one_of(vp(), ve(), flow(), gbm(), besq(), cir())
 
@@ -28,7 +28,7 @@ def vp() -> SearchStrategy[VP]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(vp(), lambda process: True)
+        >>> find(vp(), lambda process: process == VP(1.0, 1.0, 1.0))
         VP(beta_min=1.0, beta_max=1.0, T=1.0)
     """
     return st.builds(VP, positive(1e-3, 10.0), positive(1e-3, 30.0), positive(0.1, 10.0))
@@ -39,7 +39,7 @@ def ve() -> SearchStrategy[VE]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(ve(), lambda process: True)
+        >>> find(ve(), lambda process: process == VE(0.01, 0.02, 1.0))
         VE(sigma_min=0.01, sigma_max=0.02, T=1.0)
     """
     growth = positive(1.01, 1e4, edges=(2.0,))
@@ -67,7 +67,7 @@ def gbm() -> SearchStrategy[GBM]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(gbm(), lambda process: True)
+        >>> find(gbm(), lambda process: process == GBM(0.5, 1.0))
         GBM(mu=0.5, sigma=1.0, clock=Identity())
     """
     sigma = positive(1e-2, 3.0)
@@ -82,7 +82,7 @@ def besq() -> SearchStrategy[BESQ]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(besq(), lambda process: True)
+        >>> find(besq(), lambda process: process == BESQ(1.0))
         BESQ(delta=1.0, clock=Identity())
     """
     return st.builds(BESQ, dimensions(), _clocks())
@@ -96,7 +96,7 @@ def cir(*, feller: bool | None = None) -> SearchStrategy[CIR]:
 
     Example:
         >>> from hypothesis import find
-        >>> find(cir(feller=False), lambda process: True)
+        >>> find(cir(feller=False), lambda process: process == CIR(1.0, 0.25, 1.0))
         CIR(kappa=1.0, theta=0.25, sigma=1.0, clock=Identity())
     """
     delta = dimensions()

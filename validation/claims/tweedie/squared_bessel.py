@@ -8,7 +8,7 @@ from typing import Any
 import sympy as sp
 from hypothesis import strategies as st
 
-from ....theory.processes import BESQ, CIR
+from ....theory.processes import BESQ, CIR, AbstractProcess
 from ....theory.processes.squared_bessel import AbstractSquaredBessel
 from ....theory.tweedie import conditional_score, posterior_mean, posterior_mean_from_counts
 from ....theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
@@ -39,15 +39,18 @@ def _score_gap(
     return measured(label, got, want, size)
 
 
-def _mean_gap(thing: Thing, given: Posterior) -> Any:
-    """Measured by the largest term of the formula: they cancel where the noise is small."""
-    s, ds, x = given.score, given.score_prime, given.x
-    nu, decay, rho = textbook.scales(given.process, given.t)
+def size_of_terms(process: AbstractProcess, x: float, t: float, s: Any, ds: Any) -> Any:
+    """What is added up in the second formula: the terms cancel where the noise is small."""
+    nu, decay, rho = textbook.scales(process, t)
     gap = abs(2 - 2 * nu)
     curvature = 4 * rho**2 * x * (s**2 + abs(ds))
-    size = (x + gap * rho + (4 * rho * x + 2 * rho**2 * gap) * abs(s) + curvature) / decay
-    got = thing(given.process, x, given.t, float(s), float(ds))
-    return measured(f"{given.process}, x = {x:g}, t = {given.t:g}", got, given.mean(), size)
+    return (x + gap * rho + (4 * rho * x + 2 * rho**2 * gap) * abs(s) + curvature) / decay
+
+
+def _mean_gap(thing: Thing, given: Posterior) -> Any:
+    process, x, t, s, ds = given.process, given.x, given.t, given.score, given.score_prime
+    label, got = f"{process}, x = {x:g}, t = {t:g}", thing(process, x, t, float(s), float(ds))
+    return measured(label, got, given.mean(), size_of_terms(process, x, t, s, ds))
 
 
 def _operator(p: Any, nu: Any, decay: Any, rho: Any) -> Any:

@@ -146,7 +146,7 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
                     state_space = domains[name] == "state"
                     allowed = bound.arguments["process"].support if state_space else domains[name]
                     require(xp, kernel.__name__, name, value, allowed)
-            return down(kernel(xp, *bound.args, **bound.kwargs))
+            return down(_numbers(xp, kernel.__name__, kernel(xp, *bound.args, **bound.kwargs)))
 
         checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes
         checked.kernel = kernel  # type: ignore[attr-defined]
@@ -158,6 +158,17 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
 
 def _may_be_none(annotation: object) -> bool:
     return str(annotation).strip("'").endswith("| None") or annotation == Array | None
+
+
+def _numbers(xp: Namespace, subject: str, result: Any) -> Any:
+    """The result, unless it holds a NaN: nothing is wrong in silence."""
+    for part in result if isinstance(result, tuple) else (result,):
+        if array_api_compat.is_array_api_obj(part) and bool(xp.any(xp.isnan(part))):
+            count = int(xp.sum(xp.astype(xp.isnan(part), xp.int64)))
+            raise UnmetHypothesis(
+                subject, "the result is a number", f"{count} NaN in shape {tuple(part.shape)}"
+            )
+    return result
 
 
 def _is_array_annotation(annotation: object) -> bool:

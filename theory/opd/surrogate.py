@@ -1,0 +1,125 @@
+r"""What the stop-gradient really descends: the divergence of another generator.
+
+.. math:: g^{sg}(f) = \nabla D_F, \qquad F(u) = -u \int_1^u \frac{f(v)}{v^2}\,dv, \qquad
+    F''(u) = -\frac{f'(u)}{u}, \qquad A_F(u) = -f(u)
+
+So stop-gradient distillation minimises a genuine divergence if and only if f is non-increasing.  For
+forward KL, :math:`F = -\tfrac12 u \log^2 u`: the student is driven *away* from the teacher.  Derived here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import array_api_compat.numpy as numpy_namespace
+import numpy as np
+from scipy.integrate import quad
+
+from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..divergences import FDivergence, alpha, get
+
+__all__ = ["k_estimator", "surrogate"]
+
+# Gauss-Legendre on [0, delta], in panels, resolves the kernels to rounding for |delta| <= 30.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_PANELS = 8
+
+
+def surrogate(f: FDivergence) -> FDivergence:
+    r"""The generator F whose exact gradient is the stop-gradient direction of f.
+
+    .. math:: F(u) = -u \int_1^u \frac{f(v)}{v^2}\,dv = -e^\delta \int_0^\delta f(e^s)\,e^{-s}\,ds
+
+    Arguments:
+        f: A divergence in its representation.
+
+    Returns:
+        The generator F; ``convex`` says whether it is one of a divergence (f non-increasing).
+
+    References:
+        | OPD+: Rethinking the advantage design for on-policy distillation
+          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
+
+    Claims: OPD-SURROGATE-1
+
+    Example:
+        >>> F = surrogate(get("forward_kl"))
+        >>> bool(abs(F.value(numpy_namespace, np.asarray([2.0]))[0] + 0.5 * math.exp(2.0) * 4.0) < 1e-13)
+        True
+        >>> F.convex, surrogate(get("reverse_kl")).convex
+        (False, True)
+    """
+
+    def integral(xp: Namespace, delta: Array) -> Array:
+        total = xp.zeros_like(delta)
+        for panel in range(_PANELS):
+            for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
+                s = delta * ((panel + 0.5 * (node + 1.0)) / _PANELS)
+                total = total + 0.5 * weight / _PANELS * f.value(xp, s) * xp.exp(-s)
+        return delta * total
+
+    grid = np.linspace(-20.0, 20.0, 801)
+    return FDivergence(
+        name=f"surrogate of {f.name}",
+        value=lambda xp, delta: -xp.exp(delta) * integral(xp, delta),
+        slope=lambda xp, delta: -integral(xp, delta) - f.value(xp, delta) * xp.exp(-delta),
+        curvature=lambda xp, delta: -f.slope(xp, delta) * xp.exp(-delta),
+        centred=lambda xp, delta: -f.value(xp, delta),
+        at_zero=f.at_zero,
+        slope_at_infinity=_slope_at_infinity(f),
+        convex=bool(np.all(f.slope(numpy_namespace, grid) <= 0.0)),
+    )
+
+
+def _slope_at_infinity(f: FDivergence) -> float:
+    if f.slope_at_infinity != 0.0:  # f(v)/v^2 falls like 1/v at best: the integral diverges
+        return -math.copysign(math.inf, f.slope_at_infinity)
+    tail = quad(lambda s: float(f.value(numpy_namespace, np.asarray(s))) * math.exp(-s), 0.0, 200.0)
+    return -float(tail[0])
+
+
+def k_estimator(name: str) -> FDivergence:
+    r"""The estimators k1, k2, k3 of the reverse KL divergence, as generators.
+
+    .. math:: k_1 = -\log u, \qquad k_2 = \tfrac12 \log^2 u, \qquad k_3 = u - 1 - \log u
+
+    ========= =================== ==================================== ==========================
+    estimator value               as a reward (stop-gradient)          inside of the loss
+    ========= =================== ==================================== ==========================
+    k1        KL(p|q)             the gradient of KL(p|q)              zero
+    k2        not KL              not a KL gradient                    the gradient of KL(p|q)
+    k3        KL(p|q)             grad KL(p|q) - grad KL(q|p)          the gradient of KL(q|p)
+    ========= =================== ==================================== ==========================
+
+    Arguments:
+        name: ``"k1"``, ``"k2"`` or ``"k3"``.
+
+    Returns:
+        The generator; k2 is convex only for u < e, so ``convex`` is False.
+
+    References:
+        | Approximating KL divergence (Schulman, 2020), http://joschu.net/blog/kl-approx.html
+
+    Claims: OPD-K-1
+
+    Example:
+        >>> float(k_estimator("k2").advantage(2.0))
+        0.0
+    """
+    match name:
+        case "k1":
+            return get("reverse_kl")
+        case "k3":
+            return alpha(0.0)
+        case "k2":
+            return FDivergence(
+                name="k2",
+                value=lambda xp, delta: 0.5 * delta * delta,
+                slope=lambda xp, delta: delta * xp.exp(-delta),
+                curvature=lambda xp, delta: (1.0 - delta) * xp.exp(-2.0 * delta),
+                centred=lambda xp, delta: delta - 0.5 * delta * delta,
+                at_zero=math.inf,
+                slope_at_infinity=0.0,
+                convex=False,
+            )
+    raise UnmetHypothesis("k_estimator", "the name is k1, k2 or k3", repr(name))

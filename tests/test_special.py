@@ -239,3 +239,13 @@ def test_blocks_change_nothing(function: Any) -> None:
     nu = np.linspace(0.0, 3.0, 3)[:, None]
     rows = np.stack([function(row, z) for row in nu])
     np.testing.assert_allclose(function(nu, z), rows, rtol=5e-15, atol=5e-15)
+
+
+def test_benchmark_compares_equal_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from driftproof.validation.benchmarks import special as benchmark
+
+    monkeypatch.setattr(benchmark, "POINTS", 500)
+    rows = benchmark.run()
+    assert all(row["ratio"] is not None and row["ratio"] > 0 for row in rows)
+    density = next(row for row in rows if "tails" in row["name"])
+    assert "not finite" in density["note"]

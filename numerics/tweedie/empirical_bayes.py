@@ -178,11 +178,11 @@ def _poisson_regression(
     """Newton's method with halved steps on the concave Poisson log-likelihood."""
     total = counts.sum()
     # Columns that are orthonormal where the observations are: the Hessian is then about the identity.
-    _, triangle = np.linalg.qr(np.sqrt((counts + 0.5) / total)[:, None] * design)
+    weight = np.sqrt((counts + 0.5) / total)
+    basis, triangle = np.linalg.qr(weight[:, None] * design)
     z = np.linalg.solve(triangle.T, design.T).T
-    start = np.zeros(z.shape[1])
-    start[0] = math.log(total) - np.logaddexp.reduce(offset)
-    theta = triangle @ start
+    # Least squares of the log counts: a constant start lets the first step overflow on wide data.
+    theta = basis.T @ (weight * (np.log(counts + 0.5) - offset))
 
     def loss(b: Floats) -> float:
         linear = offset + z @ b

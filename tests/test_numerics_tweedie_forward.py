@@ -44,7 +44,7 @@ def holds(verdict):
 def noncentral(process, x0, t):
     """The transition in scipy's words."""
     decay, rho = float(process.decay(t)), float(process.rho(t))
-    return scipy.stats.ncx2(process.delta, max(x0, 1e-300) * decay / rho, scale=rho)
+    return scipy.stats.ncx2(process.delta, max(x0, 1e-30) * decay / rho, scale=rho)
 
 
 @each_squared

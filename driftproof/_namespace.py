@@ -93,10 +93,18 @@ def public(kernel: Callable[Concatenate[Namespace, P], R], /) -> Public[P, R]: .
 
 
 @overload
-def public(**domains: str) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
+def public(
+    *, check: Callable[..., None] | None = None, **domains: str
+) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
 
 
-def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
+def public(
+    kernel: Callable[..., Any] | None = None,
+    /,
+    *,
+    check: Callable[..., None] | None = None,
+    **domains: str,
+) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
 
     Parameters annotated ``Array`` (or ``Array | None``) are checked and brought to one namespace;
@@ -104,6 +112,8 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
     constants); all others are passed through.  The keyword arguments give the domain of an array
     parameter: ``"> 0"``, ``">= 0"``, ``"finite"``, an interval like ``"in [0, 1]"`` or
     ``"in (-1, inf)"``, or ``"state"``: the state space of the argument called ``process``.
+
+    ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.
 
     Example:
         >>> @public(x="> 0")
@@ -146,6 +156,8 @@ def public(kernel: Callable[..., Any] | None = None, /, **domains: str) -> Any:
                     state_space = domains[name] == "state"
                     allowed = bound.arguments["process"].support if state_space else domains[name]
                     require(xp, kernel.__name__, name, value, allowed)
+            if check is not None:
+                check(xp, **bound.arguments)
             return down(_numbers(xp, kernel.__name__, kernel(xp, *bound.args, **bound.kwargs)))
 
         checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes

@@ -22,7 +22,12 @@ __all__ = ["Reduction", "diagnostics", "normalizer", "token_weights"]
 Reduction: TypeAlias = Literal["token", "sequence", "sum"]
 
 
-@public
+def _require_token(xp: Namespace, mask: Array, **_: object) -> None:
+    if not bool(xp.any(mask > 0)):
+        raise UnmetHypothesis("token weights", "the mask leaves a token", f"shape {tuple(mask.shape)}")
+
+
+@public(check=_require_token)
 def token_weights(
     xp: Namespace,
     logp: Array,
@@ -90,7 +95,7 @@ def token_weights(
     return -xp.where(real, total, zero) * normalizer.kernel(xp, mask, reduction)
 
 
-@public
+@public(check=_require_token)
 def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Array:
     r"""What each token is multiplied by: 1/Z of the reduction.
 
@@ -129,7 +134,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
     raise UnmetHypothesis("normalizer", "reduction is token, sequence or sum", repr(reduction))
 
 
-@public
+@public(check=_require_token)
 def diagnostics(
     xp: Namespace,
     logp: Array,

@@ -17,7 +17,7 @@ Tokens outside of the student's support (log p = -inf) have no gradient; teacher
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, public
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..divergences import FDivergence, Generator
 
 __all__ = [
@@ -27,6 +27,14 @@ __all__ = [
     "pathwise_logit_gradient",
     "stop_gradient_logit_gradient",
 ]
+
+
+def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:
+    excluded = (logp > -xp.inf) & ~(logq > -xp.inf)
+    if f.at_zero == float("inf") and bool(xp.any(excluded)):
+        count = int(xp.sum(xp.astype(excluded, xp.int64)))
+        hypothesis = "the teacher gives probability to every token of the student (f(0) is infinite)"
+        raise UnmetHypothesis(f.name, hypothesis, f"{count} tokens with log q = -inf")
 
 
 @public
@@ -62,7 +70,7 @@ def divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array
     return xp.sum(inside + alone + unreached, axis=-1)
 
 
-@public
+@public(check=_require_finite_cost)
 def logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The exact gradient of the divergence in the logits of the student.
 
@@ -94,7 +102,7 @@ def logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> A
     return -_centre(xp, logp, logq, f.centred, _at_zero(xp, f))
 
 
-@public
+@public(check=_require_finite_cost)
 def stop_gradient_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The direction that the stop-gradient estimator descends, in the logits of the student.
 
@@ -121,7 +129,7 @@ def stop_gradient_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDi
     return _centre(xp, logp, logq, f.value, f.at_zero)
 
 
-@public
+@public(check=_require_finite_cost)
 def pathwise_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The direction that f(u) differentiated *inside* the loss descends: no score-function term.
 
@@ -155,7 +163,7 @@ def pathwise_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDiverge
     return -_centre(xp, logp, logq, product, _at_zero(xp, f) + f.at_zero)
 
 
-@public
+@public(check=_require_finite_cost)
 def bias(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The stop-gradient direction minus the exact gradient, in the logits of the student.
 

@@ -1,4 +1,4 @@
-r"""The noncentral chi-square law: the transition of every squared Bessel process."""
+r"""The noncentral chi-square law, the transition of every squared Bessel process, and its gamma mixture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from mpmath import mpf
 
 from ....theory.laws import NoncentralChi2
+from ....theory.laws.gamma_mixed import GammaMixedChi2
 from ....theory.processes import BESQ
 from ... import Thing, claim, exact
 from . import textbook
 from .cases import DIMENSIONS, POINTS, ROUNDING, STARTS, measured
 from .quadrature import half_line
 
-__all__ = ["NoncentralChiSquare"]
+__all__ = ["GammaMixture", "NoncentralChiSquare"]
 
 
 def _conditioning(x: float, nc: float, scale: float) -> Any:
@@ -111,3 +112,69 @@ class NoncentralChiSquare:
         "no Jacobian of the scale": _altered(lambda log_p, x, scale: log_p + np.log(scale)),
         "Gamma density of scale c": _altered(lambda log_p, x, scale: log_p + np.log(2.0)),
     }
+
+
+@claim(
+    "TWEEDIE-LAW-2",
+    paper="tweedie",
+    title="Gamma data of any shape, noised",
+    statement=r"""
+        p(x) = \frac{y^\nu e^{-y}}{2c\,\Gamma(\nu+1)}\,(1+m)^{-\alpha}\,
+            {}_1F_1\Big(\alpha;\,\nu+1;\,\frac m{1+m}\,y\Big), \quad y = \frac x{2c}: \quad
+        \text{the law of } c\,\chi'^2_\delta(\lambda), \; \tfrac\lambda2 \sim \Gamma(\alpha, m)""",
+    hypotheses=[r"\delta > 0", r"\alpha > 0, \; m > 0, \; c > 0"],
+    vouches=[GammaMixedChi2],
+)
+class GammaMixture:
+    @exact(tolerance=1e-12)
+    def negative_binomial_mixture(thing: Thing) -> Iterator[Any]:
+        """The gamma densities 2c Gamma(df/2 + N), N negative binomial, term by term; 1F1 is good to 1e-13."""
+        for df, shape, mixing in _mixtures():
+            for x in (1e-12, 0.7, 30.0):
+                want = mpmath.log(_negative_binomial(x, df, shape, mixing))
+                label = f"df = {df}, shape = {shape}, m = {mixing:g}, x = {x:g}"
+                yield label, thing(df, shape, mixing, 1.0).log_prob(x), want
+
+    @exact(tolerance=1e-12)
+    def integrates_to_one_with_its_moments(thing: Thing) -> Iterator[Any]:
+        for df, shape, mixing in _mixtures():
+            law, label = thing(df, shape, mixing, 0.5), f"df = {df}, shape = {shape}, m = {mixing:g}"
+            mean = 0.5 * (df + 2.0 * shape * mixing)
+            x, w = half_line(mean, largest=1e3)
+            p = w * np.exp(law.log_prob(x))
+            yield f"{label}: mass", np.sum(p), 1.0
+            yield f"{label}: mean", [np.sum(p * x) / mean, float(law.mean) / mean], [1.0, 1.0]
+            yield f"{label}: variance", np.sum(p * (x - mean) ** 2) / law.variance, 1.0
+            if df > 2.0:  # p vanishes at both ends: integration by parts
+                yield f"{label}: score", np.sum(p * np.exp(-x) * law.score(x)), np.sum(p * np.exp(-x))
+
+    mutants = {
+        "rate for scale": lambda df, shape, mixing, scale: GammaMixedChi2(df, shape, 1.0 / mixing, scale),
+        "noncentrality for its half": lambda df, shape, mixing, scale: GammaMixedChi2(
+            df, shape, 2.0 * mixing, scale
+        ),
+        "order df/2": lambda df, shape, mixing, scale: GammaMixedChi2(df + 2.0, shape, mixing, scale),
+    }
+
+
+def _mixtures() -> Iterator[tuple[float, float, float]]:
+    for df in (0.5, 2.0, 9.0):
+        for shape, mixing in ((0.4, 2.0), (1.7, 1e-6), (6.0, 0.75)):
+            yield df, shape, mixing
+
+
+def _negative_binomial(x: float, df: float, shape: float, mixing: float) -> Any:
+    y, weight = mpf(x) / 2, mpf(mixing) / (1 + mpf(mixing))
+    term = (
+        (1 + mpf(mixing)) ** -mpf(shape)
+        * y ** (mpf(df) / 2 - 1)
+        * mpmath.exp(-y)
+        / mpmath.gamma(mpf(df) / 2)
+        / 2
+    )
+    total, n = mpf(0), 0
+    while n < x or term > total * mpf(10) ** -40:
+        total += term
+        term *= weight * (shape + n) / (n + 1) * y / (mpf(df) / 2 + n)
+        n += 1
+    return total

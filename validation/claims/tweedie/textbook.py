@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,9 +26,18 @@ import mpmath
 from mpmath import mpf
 
 from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ....theory.processes.clock import LinearClock
+from ....theory.processes.clock import Identity, LinearClock
 
-__all__ = ["Posterior", "conditional_score", "density", "levels", "log_density", "operational", "scales"]
+__all__ = [
+    "Posterior",
+    "conditional_score",
+    "density",
+    "levels",
+    "log_density",
+    "operational",
+    "scales",
+    "step_density",
+]
 
 Number: TypeAlias = Any  # float, mpf
 
@@ -98,6 +108,19 @@ def _squared_bessel(x: Number, x0: Number, t: Number, nu: Number) -> Number:
         return x**nu * mpmath.exp(-x / (2 * t)) / ((2 * t) ** (nu + 1) * mpmath.gamma(nu + 1))
     decay = mpmath.exp(-(x + x0) / (2 * t))
     return (x / x0) ** (nu / 2) * decay * mpmath.besseli(nu, mpmath.sqrt(x * x0) / t) / (2 * t)
+
+
+def step_density(process: AbstractProcess, x: Number, x0: Number, s: Number, t: Number) -> Number:
+    """Density at x at time t from x0 at time s > 0: the clock and the schedule run on."""
+    match process:
+        case VP() | VE() | Flow():
+            (before, early), (after, late) = levels(process, s), levels(process, t)
+            alpha = after / before
+            return mpmath.npdf(mpf(x), alpha * x0, mpmath.sqrt(late - alpha**2 * early))
+        case BESQ() | CIR() | GBM():
+            calendar = dataclasses.replace(process, clock=Identity())
+            return density(calendar, x, x0, operational(process, t) - operational(process, s))
+    raise TypeError(f"no transition density: {process}")
 
 
 @cache

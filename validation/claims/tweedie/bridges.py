@@ -1,0 +1,250 @@
+r"""Bridges, time changes, and how transitions compose."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import mpf
+
+from ....theory.bridges import SquaredBesselBridge
+from ....theory.laws import NoncentralChi2
+from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from ....theory.processes.clock import Identity, LinearClock
+from ....theory.processes.gaussian import AbstractGaussianProcess
+from ... import Thing, boundary, claim, exact, raises
+from . import textbook
+from .cases import BESQS, CIRS, GAUSSIANS, GBMS, ROUNDING, measured
+from .quadrature import half_line, line
+
+__all__ = ["BridgeInAClock", "BridgeLaw", "TimeChange"]
+
+CLOCK = LinearClock(0.5, 2.0, 1.0)
+CLOCKED = (BESQ(0.5, CLOCK), BESQ(9.0, CLOCK), CIR(2.0, 0.0625, 1.0, CLOCK), CIR(1.0, 1.0, 1.0, CLOCK))
+
+
+def bridge(process: AbstractProcess, x0: float, xt: float, s: float, t: float) -> Any:
+    """Law of X_s given both ends."""
+    return process.bridge(x0, xt, s, t)
+
+
+def transition(process: AbstractProcess, x0: Any, t: Any) -> Any:
+    """Law of X_t given X_0."""
+    return process.transition(x0, t)
+
+
+def _ends(process: AbstractProcess) -> Iterator[tuple[float, float, float]]:
+    """Both ends and a point between; the half-line with its boundary."""
+    if isinstance(process, AbstractGaussianProcess | GBM):
+        yield from ((1.5, 0.3, 0.7), (0.2, 2.0, 1.0))
+    else:
+        yield from (
+            (0.0, 1.0, 0.4),
+            (1.5, 1e-12, 0.7),
+            (1e-12, 2.0, 1.0),
+            (3.0, 2.0, 1e-12),
+            (40.0, 0.5, 9.0),
+        )
+
+
+def _against_the_textbook(thing: Thing, process: AbstractProcess, times: Any) -> Iterator[Any]:
+    for s, t in times:
+        for x0, xt, x in _ends(process):
+            parts = _parts(process, x0, xt, x, s, t)
+            label = f"{process}, {x0:g} to {xt:g}, x = {x:g}, s = {s:g}, t = {t:g}"
+            got = thing(process, x0, xt, s, t).log_prob(x)
+            yield measured(label, got, mpmath.fsum(parts), 1 + sum(map(abs, parts)))
+
+
+@cache
+def _parts(process: AbstractProcess, x0: float, xt: float, x: float, s: float, t: float) -> tuple[Any, ...]:
+    return (
+        textbook.log_density(process, x, x0, s),
+        mpmath.log(textbook.step_density(process, xt, x, s, t)),
+        -textbook.log_density(process, xt, x0, t),
+    )
+
+
+def _moments(thing: Thing, process: AbstractProcess, s: float, t: float) -> Iterator[Any]:
+    for x0, xt, _ in _ends(process):
+        law = thing(process, x0, xt, s, t)
+        center, spread = float(law.mean), float(law.variance) ** 0.5
+        rule = line(center, spread) if isinstance(process, AbstractGaussianProcess) else half_line(center)
+        x, w = rule
+        p, label = w * np.exp(law.log_prob(x)), f"{process}, {x0:g} to {xt:g}"
+        yield f"mass, {label}", np.sum(p), 1.0
+        yield f"mean, {label}", np.sum(p * x), center
+        yield f"variance, {label}", np.sum(p * (x - center) ** 2), spread**2
+
+
+@claim(
+    "TWEEDIE-BRIDGE-1",
+    paper="tweedie",
+    title="Bridges",
+    statement=r"""
+        p(x \mid x_0, x_t) = \frac{p_s(x \mid x_0)\,p_{t-s}(x_t \mid x)}{p_t(x_t \mid x_0)}; \quad
+        \text{BESQ, CIR: } X_s \overset d= c\,\Gamma\big(\tfrac\delta2 + \mathrm{Poi}(\lambda + \mu) + 2N\big),
+        \quad N \sim \mathrm{Bessel}(\nu, 2\sqrt{\lambda\mu})""",
+    hypotheses=[r"0 < s < t", r"\text{both ends in the state space}"],
+    vouches=[SquaredBesselBridge],
+)
+class BridgeLaw:
+    thing = bridge
+
+    @exact(tolerance=ROUNDING)
+    def quotient_of_textbook_densities(thing: Thing) -> Iterator[Any]:
+        for process in (*BESQS, *CIRS[:3], *GBMS[:2], *GAUSSIANS):
+            longest = 0.9 if isinstance(process, AbstractGaussianProcess) else 10.0
+            yield from _against_the_textbook(thing, process, ((0.1, 0.4), (0.3, longest), (1e-6, 0.5)))
+
+    @exact(tolerance=1e-12)
+    def moments_by_quadrature(thing: Thing) -> Iterator[Any]:
+        """The rounding of 800 nodes; the laws are wide enough for the rule at these times."""
+        for process in (*BESQS, *CIRS[:3], *GBMS[:2], *GAUSSIANS):
+            yield from _moments(thing, process, 0.3, 0.9)
+
+    @boundary()
+    def times_out_of_order_are_refused(thing: Thing) -> Iterator[Any]:
+        for process in (BESQ(1.0), GBMS[0], Flow()):
+            for s, t in ((0.5, 0.5), (0.0, 0.5), (0.7, 0.5)):
+                yield raises(ValueError, process.bridge, 1.0, 1.0, s, t)
+
+    mutants = {
+        "swapped ends": lambda process, x0, xt, s, t: process.bridge(xt, x0, s, t),
+        "time to go for time gone": lambda process, x0, xt, s, t: process.bridge(x0, xt, t - s, t),
+        "later end forgotten": lambda process, x0, xt, s, t: process.transition(x0, s),
+        "step of the whole time": lambda process, x0, xt, s, t: process.bridge(x0, xt, s, s + t),
+    }
+
+
+@claim(
+    "TWEEDIE-BRIDGE-2",
+    paper="tweedie",
+    title="Bridges in a clock",
+    statement=r"""\tilde X_t = X_{\Lambda(t)}: \quad
+        p(x \mid x_0, x_t) = \frac{p_{\Lambda(s)}(x \mid x_0)\,p_{\Lambda(t)-\Lambda(s)}(x_t \mid x)}
+        {p_{\Lambda(t)}(x_t \mid x_0)}""",
+    hypotheses=[r"0 < s < t", r"\Lambda' > 0"],
+    vouches=[SquaredBesselBridge, LinearClock],
+)
+class BridgeInAClock:
+    """The step from s to t takes the operational time between them, not that of t - s."""
+
+    thing = bridge
+
+    @exact(tolerance=ROUNDING)
+    def quotient_of_textbook_densities(thing: Thing) -> Iterator[Any]:
+        for process in (*CLOCKED, GBMS[2]):
+            yield from _against_the_textbook(thing, process, ((0.1, 0.4), (0.3, 3.0)))
+
+    @exact(tolerance=1e-12)
+    def moments_by_quadrature(thing: Thing) -> Iterator[Any]:
+        for process in (*CLOCKED, GBMS[2]):
+            yield from _moments(thing, process, 0.3, 0.9)
+
+    mutants = {
+        "clock ignored": lambda process, x0, xt, s, t: _calendar(process).bridge(x0, xt, s, t),
+        "clock restarted": lambda process, x0, xt, s, t: _calendar(process).bridge(
+            x0, xt, *_restarted(process.clock, s, t)
+        ),
+    }
+
+
+def _calendar(process: Any) -> Any:
+    has_clock = "clock" in {field.name for field in dataclasses.fields(process)}
+    return dataclasses.replace(process, clock=Identity()) if has_clock else process
+
+
+def _restarted(clock: Any, s: float, t: float) -> tuple[float, float]:
+    return clock.time(s), clock.time(s) + clock.time(t - s)
+
+
+@claim(
+    "TWEEDIE-CLOCK-1",
+    paper="tweedie",
+    title="CIR is a decayed squared Bessel process; clocks compose",
+    statement=r"""
+        X_t = q_t\,Y_{\rho_t/q_t}, \; Y \text{ BESQ}_\delta; \qquad
+        \int p_{0,s}(y \mid x_0)\,p_{s,t}(x \mid y)\,dy = p_{0,t}(x \mid x_0); \qquad
+        \tilde X_t = X_{\Lambda(t)}, \; \Lambda(t) = \int_0^t \beta""",
+    hypotheses=[r"\kappa, \theta, \sigma > 0", r"\beta > 0"],
+    vouches=[CIR, GBM, VP, VE, Flow, LinearClock],
+)
+class TimeChange:
+    thing = transition
+
+    @exact(tolerance=ROUNDING)
+    def decayed_squared_bessel(thing: Thing) -> Iterator[Any]:
+        """The CIR transition of the library against the textbook density of BESQ, in the clock of CIR."""
+        for process in CIRS:
+            for t in (1e-3, 1.0, 10.0):
+                for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
+                    nu, decay, rho = textbook.scales(process, t)
+                    bessel = textbook.density(_exact_besq(nu), mpf(x) / decay, x0, rho / decay)
+                    want = mpmath.log(bessel / decay)
+                    # An index near -1 counts: log Gamma(nu + 1) has a pole there.
+                    size = (1 + abs(want)) * (1 + 1 / (nu + 1)) + x0 * decay / rho + x / rho
+                    label = f"{process}, x0 = {x0}, x = {x}, t = {t}"
+                    yield measured(label, thing(process, x0, t).log_prob(x), want, size)
+
+    @exact(tolerance=ROUNDING)
+    def runs_at_the_rate_of_its_clock(thing: Thing) -> Iterator[Any]:
+        """The transition over t is that in calendar time over the integral of the rate, by quadrature."""
+        for process in (*CLOCKED, GBMS[2]):
+            for t in (0.25, 1.0, 3.0):
+                time = float(mpmath.quad(process.clock.rate, [0, t]))
+                here, there = thing(process, 0.8, t), _calendar(process).transition(0.8, time)
+                yield f"mean, {process}, t = {t}", here.mean, there.mean
+                yield f"variance, {process}, t = {t}", here.variance, there.variance
+                yield f"log-density, {process}, t = {t}", here.log_prob(1.3), there.log_prob(1.3)
+
+    @exact(tolerance=1e-12)
+    def chapman_kolmogorov(thing: Thing) -> Iterator[Any]:
+        """The step from s to t starts with the clock at s; the rounding of 800 nodes stays below 1e-12."""
+        for process in (*CLOCKED, *BESQS[::2], *CIRS[:2]):
+            y, w = half_line(largest=200.0)
+            for s, t in ((0.3, 0.7), (0.5, 2.0)):
+                first = w * np.exp(thing(process, 0.8, s).log_prob(y))
+                decay, rho = (float(part) for part in process.between(np, np.asarray(s), np.asarray(t)))
+                for x in (0.05, 1.0, 5.0):
+                    second = NoncentralChi2(process.delta, decay * y / rho, rho).log_prob(x)
+                    want = np.exp(thing(process, 0.8, t).log_prob(x))
+                    yield f"{process}, x = {x}, s = {s}, t = {t}", np.sum(first * np.exp(second)) / want, 1.0
+
+    @exact(tolerance=1e-12)
+    def schedules_compose(thing: Thing) -> Iterator[Any]:
+        """For Gaussian noise and GBM the step comes from the textbook."""
+        for process in (*GAUSSIANS, GBMS[2]):
+            s, t, x0, x = 0.3, 0.7, 0.8, 1.1
+            law = thing(process, x0, s)
+            if isinstance(process, GBM):
+                y, w = half_line(largest=20.0, step=1 / 32)
+            else:
+                y, w = line(float(law.mean), float(law.variance) ** 0.5, step=1 / 8)
+            step = [float(textbook.step_density(process, x, a, s, t)) for a in y]
+            got = np.sum(w * np.exp(law.log_prob(y)) * np.asarray(step))
+            yield str(process), got / np.exp(thing(process, x0, t).log_prob(x)), 1.0
+
+    mutants = {
+        "clock ignored": lambda process, x0, t: _calendar(process).transition(x0, t),
+        "first rate for all time": lambda process, x0, t: _calendar(process).transition(
+            x0, t if _calendar(process) is process else process.clock.rate(0.0) * t
+        ),
+        "no decay": lambda process, x0, t: (
+            process.transition(x0 / process.decay(t), t)
+            if isinstance(process, CIR)
+            else process.transition(x0, t)
+        ),
+    }
+
+
+def _exact_besq(nu: Any) -> Any:
+    """BESQ of dimension 2 nu + 2, which is no float."""
+    process = object.__new__(BESQ)
+    object.__setattr__(process, "delta", 2 * nu + 2)
+    object.__setattr__(process, "clock", Identity())
+    return process

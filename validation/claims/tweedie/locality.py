@@ -1,0 +1,242 @@
+r"""What the score at one point tells of the data there, and what it does not: exact counterexamples.
+
+For Gaussian noise the score at x and the posterior mean at x are one number in two forms.  For geometric
+and for squared Bessel noise they are not: two data laws share the one and differ in the other, by an
+amount in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import mpf
+
+from ....theory.laws import Discrete
+from ....theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
+from ....theory.tweedie import conditional_score, log_posterior_mean, posterior_mean, posterior_weights
+from ... import Thing, claim, exact, figure
+from . import textbook
+from .cases import GAUSSIANS, GBMS, ROUNDING, measured
+from .textbook import Posterior
+
+__all__ = ["MeanWithoutScore", "ScoreWithoutMean"]
+
+
+def balanced(process: AbstractProcess, atoms: tuple[float, float], x: float, t: float) -> Discrete:
+    """Two atoms with the weights that make both equally likely once x is seen."""
+    first, second = (float(mpmath.exp(-textbook.log_density(process, x, a, t))) for a in atoms)
+    return Discrete(atoms, [first / (first + second), second / (first + second)])
+
+
+def _read(process: AbstractProcess, data: Discrete, x: float, t: float) -> Posterior:
+    """The posterior of data that the library holds, at fifty digits."""
+    return Posterior(process, tuple(map(float, data.atoms)), tuple(map(float, data.weights)), x, t)
+
+
+def same_score(process: GBM, x: float, t: float) -> tuple[Discrete, Discrete]:
+    """One atom, and two atoms a factor e above and below it, equally likely once x is seen."""
+    atoms = (float(np.exp(-1.0)), float(np.exp(1.0)))
+    return Discrete([1.0]), balanced(process, atoms, x, t)
+
+
+@claim(
+    "TWEEDIE-GBM-4",
+    paper="tweedie",
+    title="Under geometric noise the score does not tell the posterior mean",
+    statement=r"""
+        \text{Data } \delta_1 \text{ and data on } \{e^{-1}, e\}, \text{ equally likely given } x:
+        \quad s(x, t) \text{ is the same}, \quad E[X_0 \mid x] = 1 \text{ against } \cosh 1""",
+    hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB"],
+    vouches=[log_posterior_mean, posterior_weights],
+)
+class ScoreWithoutMean:
+    r"""The score at x is an affine function of :math:`E[\log X_0 \mid x]`, which is 0 for both."""
+
+    thing = same_score
+
+    @exact(tolerance=ROUNDING)
+    def scores_agree(thing: Thing) -> Iterator[Any]:
+        for process, x, t in _geometric_cases():
+            first, second = (_read(process, data, x, t) for data in thing(process, x, t))
+            _, v = textbook.levels(process, t)
+            size = (1 + 1 / v) / x
+            yield measured(f"{process}, x = {x}, t = {t}", second.score, first.score, size)
+
+    @exact(tolerance=ROUNDING)
+    def scores_of_the_library_agree(thing: Thing) -> Iterator[Any]:
+        for process, x, t in _geometric_cases():
+            first, second = (process.marginal(data, t).score(x) for data in thing(process, x, t))
+            yield f"score, {process}, x = {x}, t = {t}", second, first
+            logs = [log_posterior_mean(process, x, t, s) for s in (first, second)]
+            yield f"mean of the logarithm, {process}, x = {x}, t = {t}", logs, [0.0, 0.0]
+
+    @exact(tolerance=ROUNDING)
+    def means_differ_by_cosh(thing: Thing) -> Iterator[Any]:
+        for process, x, t in _geometric_cases():
+            first, second = (_read(process, data, x, t).mean() for data in thing(process, x, t))
+            yield f"{process}, x = {x}, t = {t}", second - first, mpmath.cosh(1) - 1
+
+    @figure
+    def two_data_laws(thing: Thing) -> Any:
+        """Two data laws whose scores cross at x = 1.5 (left), where their posterior means differ (right)."""
+        return _two_curves(GBM(0.125, 0.5), thing, 1.5, 4.0)
+
+    mutants = {
+        "equal weights before x is seen": lambda process, x, t: (
+            Discrete([1.0]),
+            Discrete([float(np.exp(-1.0)), float(np.exp(1.0))], [0.5, 0.5]),
+        ),
+        "symmetric without the logarithm": lambda process, x, t: (
+            Discrete([1.0]),
+            balanced(process, (0.5, 1.5), x, t),
+        ),
+        "the same data twice": lambda process, x, t: (Discrete([1.0]), Discrete([1.0])),
+    }
+
+
+def _geometric_cases() -> Iterator[tuple[GBM, float, float]]:
+    for process in GBMS:
+        yield process, 1.5, 1.0
+        yield process, 0.8, 4.0
+
+
+# In dimension three I_{1/2}(z) is a sinh, so that the count of an atom is (z coth z - 1)/2.
+ARGUMENTS = (1.0, 3.0)
+
+
+def _atom(process: Any, z: float, x: float, t: float) -> float:
+    """The data point whose Bessel argument z = sqrt(q x x0)/rho is given."""
+    _, decay, rho = textbook.scales(process, t)
+    return float((mpf(z) * rho) ** 2 / (decay * x))
+
+
+def same_mean(process: Any, x: float, t: float) -> tuple[Discrete, Discrete]:
+    """Two atoms, equally likely once x is seen, and one at their average."""
+    low, high = (_atom(process, z, x, t) for z in ARGUMENTS)
+    return Discrete([0.5 * (low + high)]), balanced(process, (low, high), x, t)
+
+
+@claim(
+    "TWEEDIE-BESQ-3",
+    paper="tweedie",
+    title="Under squared Bessel noise the posterior mean does not tell the score",
+    statement=r"""
+        \text{With } c(z) = \tfrac12 (z \coth z - 1), \; \delta = 3, \; z = \sqrt{q x x_0}/\rho:
+        \text{ atoms at } z = 1, 3, \text{ equally likely given } x, \text{ and one atom at } z = \sqrt5
+        \text{ have the same } E[X_0 \mid x], \quad
+        s_1 - s_2 = \frac1x\Big(c(\sqrt5) - \frac{c(1) + c(3)}2\Big) \approx \frac{0.0619}x""",
+    hypotheses=[r"\delta = 3", r"x > 0, \; t > 0"],
+    vouches=[posterior_mean, conditional_score, posterior_weights],
+)
+class MeanWithoutScore:
+    """A network that predicts the data does not determine the score; for Gaussian noise it does.
+
+    The score is the posterior mean of the count, which is no affine function of the data point.
+    """
+
+    thing = same_mean
+
+    @exact(tolerance=ROUNDING)
+    def means_agree(thing: Thing) -> Iterator[Any]:
+        for process, x, t in _bessel_cases():
+            first, second = (_read(process, data, x, t).mean() for data in thing(process, x, t))
+            yield measured(f"{process}, x = {x}, t = {t}", second, first, first)
+
+    @exact(tolerance=ROUNDING)
+    def scores_differ_in_closed_form(thing: Thing) -> Iterator[Any]:
+        def count(z: Any) -> Any:
+            return (z * mpmath.coth(z) - 1) / 2
+
+        want = count(mpmath.sqrt(5)) - (count(1) + count(3)) / 2
+        for process, x, t in _bessel_cases():
+            first, second = (_read(process, data, x, t).score for data in thing(process, x, t))
+            yield f"{process}, x = {x}, t = {t}", x * (first - second), want
+
+    @exact(tolerance=ROUNDING)
+    def so_do_those_of_the_library(thing: Thing) -> Iterator[Any]:
+        for process, x, t in _bessel_cases():
+            pair = thing(process, x, t)
+            got = [x * process.marginal(data, t).score(x) for data in pair]
+            want = [x * _read(process, data, x, t).score for data in pair]
+            size = 1 + x / float(textbook.scales(process, t)[2])
+            yield f"{process}, x = {x}, t = {t}", np.asarray(got) / size, [w / size for w in want]
+
+    @exact(tolerance=ROUNDING)
+    def for_gaussian_noise_scores_agree(thing: Thing) -> Iterator[Any]:
+        """The same two atoms, equally likely given x, and their average."""
+        for process in GAUSSIANS:
+            x, t = 1.2, 0.5
+            low, high = (_atom(BESQ(3.0), z, x, t) for z in ARGUMENTS)
+            pair = (Discrete([0.5 * (low + high)]), balanced(process, (low, high), x, t))
+            first, second = (_read(process, data, x, t).score for data in pair)
+            size = 1 + max(1.0, high) / textbook.levels(process, t)[1]
+            yield measured(type(process).__name__, second, first, size)
+
+    @figure
+    def two_data_laws(thing: Thing) -> Any:
+        """Two data laws whose posterior means cross at x = 1.2 (right), where their scores differ (left)."""
+        return _two_curves(BESQ(3.0), thing, 1.2, 0.5)
+
+    @figure
+    def four_noises(thing: Thing) -> Any:
+        """What the data were, given what is seen: data at 0.5 and 3, under four kinds of noise."""
+        return _four_noises()
+
+    mutants = {
+        "equal weights before x is seen": lambda process, x, t: (
+            same_mean(process, x, t)[0],
+            Discrete(same_mean(process, x, t)[1].atoms, [0.5, 0.5]),
+        ),
+        "average of the square roots": lambda process, x, t: (
+            Discrete([_atom(process, 2.0, x, t)]),
+            same_mean(process, x, t)[1],
+        ),
+        "the same data twice": lambda process, x, t: (same_mean(process, x, t)[0],) * 2,
+    }
+
+
+def _bessel_cases() -> Iterator[tuple[Any, float, float]]:
+    yield BESQ(3.0), 1.2, 0.5
+    yield BESQ(3.0), 40.0, 2.0
+    yield CIR(kappa=0.75, theta=1.0, sigma=1.0), 0.3, 0.5
+
+
+def _two_curves(process: Any, thing: Thing, at: float, t: float) -> Any:
+    from matplotlib.figure import Figure
+
+    drawn = Figure()
+    left, right = drawn.subplots(1, 2)
+    x = np.linspace(0.3 * at, 2.0 * at, 200)
+    for data, name in zip(thing(process, at, t), ("one data point", "two data points"), strict=True):
+        if data.atoms.shape[0] > 1:
+            name += f" at {data.atoms[0]:.2f} and {data.atoms[1]:.2f}"
+        left.plot(x, process.marginal(data, t).score(x), label=name)
+        right.plot(x, posterior_weights(process, data, x, t) @ data.atoms)
+    left.set(xlabel="noised point x", ylabel="score s(x, t)")
+    right.set(xlabel="noised point x", ylabel=r"$E[X_0 \mid X_t = x]$")
+    for axes in (left, right):
+        axes.axvline(at, linewidth=0.5, color="grey")
+    left.legend(frameon=False)
+    return drawn
+
+
+def _four_noises() -> Any:
+    from matplotlib.figure import Figure
+
+    data, x = Discrete([0.5, 3.0]), np.linspace(0.02, 8.0, 400)
+    noises: dict[str, tuple[AbstractProcess, float]] = {
+        "Gaussian (linear flow)": (Flow(), 0.5),
+        "geometric": (GBM(0.125, 0.5), 1.5),
+        "squared Bessel, dimension 1": (BESQ(1.0), 0.4),
+        "CIR": (CIR(1.0, 1.0, 1.0), 0.8),
+    }
+    drawn = Figure()
+    axes = drawn.subplots()
+    for name, (process, t) in noises.items():
+        axes.plot(x, posterior_weights(process, data, x, t) @ data.atoms, label=f"{name}, t = {t}")
+    axes.set(xlabel="noised point x", ylabel=r"$E[X_0 \mid X_t = x]$")
+    axes.legend(frameon=False)
+    return drawn

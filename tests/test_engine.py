@@ -9,12 +9,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import joblib
 import mpmath
 import numpy as np
 import pytest
 import sympy
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from driftproof.validation import (
@@ -34,12 +32,11 @@ from driftproof.validation import (
     symbolic,
 )
 from driftproof.validation.engine import Plan, examine, prosecute, settle
-from driftproof.validation.evidence.base import Effort, Evidence
+from driftproof.validation.evidence.base import Effort
 from driftproof.validation.outcomes import ClaimOutcome
 from driftproof.validation.registry import Claim, Registry
 
 REALS = st.floats(-100.0, 100.0)
-INTEGERS = st.integers(0, 1000)
 
 
 def square(x: Any) -> Any:
@@ -207,86 +204,6 @@ class TestStatus:
         assert outcome(refuses, thing=careful, mutants={"a": square, "b": negated}).ok
 
 
-class TestExamples:
-    def test_holds_on_all(self) -> None:
-        @property(tolerance=1e-12, examples=40)
-        def is_even(thing: Thing, x: float = drawn(REALS)) -> Any:
-            return thing(x), thing(-x)
-
-        found = outcome(table, is_even).evidence[1]
-        assert found.state == "holds" and found.examples == found.n == 40
-
-    def test_counterexamples_are_shrunk_and_kept(self) -> None:
-        @property(tolerance=1e-12, examples=200)
-        def below_a_hundred(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
-            return float(k >= 100), 0.0
-
-        found = outcome(below_a_hundred).evidence[0]
-        assert found.state == "breaks" and found.counterexample == "k = 100"
-
-    def test_other_kinds_draw_too(self) -> None:
-        @bound(tight=0.5)
-        def below(thing: Thing, x: float = drawn(REALS)) -> Any:
-            return abs(x), 100.0
-
-        assert outcome(table, below).evidence[1].error > 0.5
-
-    def test_a_crash_shows_its_example(self) -> None:
-        @property(tolerance=1e-12)
-        def crashes_above(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
-            return 1.0 / (0.0 if k > 10 else 1.0), 1.0
-
-        found = outcome(crashes_above).evidence[0]
-        assert found.state == "crashed" and found.counterexample == "k = 11"
-
-    def test_a_mutant_is_killed_beside_its_crashes(self) -> None:
-        def mostly_crashing(x: float) -> float:
-            return -1.0 if x == 0 else crashing(x)
-
-        @property(tolerance=1e-12)
-        def is_not_negative(thing: Thing, k: int = drawn(INTEGERS)) -> Any:
-            return min(thing(float(k)), 0.0), 0.0
-
-        settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": mostly_crashing})
-        assert settled.mutants[1].killed_by == "is_not_negative"
-        settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": crashing})
-        assert settled.mutants[1].killed is False
-
-    def test_hypotheses_restrict_what_is_drawn(self) -> None:
-        seen = []
-
-        @property(tolerance=1e-12)
-        def watched(thing: Thing, x: float = drawn(REALS)) -> Any:
-            seen.append(x)
-            return 0.0, 0.0
-
-        positive = {"x > 0": lambda x: x > 0, "another": lambda y: False, "words": None}
-        settled = outcome(table, watched, hypotheses=positive)
-        assert settled.ok and settled.hypotheses == ("x > 0", "another", "words")
-        assert seen and min(seen) > 0
-
-    def test_unsatisfiable_hypotheses_are_a_crash(self) -> None:
-        @property(tolerance=1e-12)
-        def never(thing: Thing, x: float = drawn(REALS)) -> Any:
-            assume(False)
-
-        assert outcome(table, never).status == "error"
-
-    def test_the_sequence_repeats(self) -> None:
-        seen: list[list[float]] = []
-
-        @property(tolerance=1e-12)
-        def watched(thing: Thing, x: float = drawn(REALS)) -> Any:
-            seen[-1].append(x)
-            return 0.0, 0.0
-
-        claim = made(table, watched)
-        for seed in (0, 0, 1):
-            seen.append([])
-            examine(claim, watched, square, Plan(seed=seed))
-        assert seen[0] == seen[1] != seen[2]
-
-
 class TestSurroundings:
     def test_the_generator_depends_on_seed_claim_and_evidence_only(self) -> None:
         draws = []
@@ -390,80 +307,3 @@ class TestOutcomes:
 
     def test_prosecute_alone(self) -> None:
         assert prosecute(made(table), "sign", negated, Plan()).killed
-
-
-class TestRegistration:
-    def test_two_mutants_at_least(self) -> None:
-        with pytest.raises(TypeError, match="at least two mutants"):
-            made(table, mutants={"one": negated})
-
-    def test_mutants_differ_from_the_thing(self) -> None:
-        with pytest.raises(TypeError, match="is the thing itself"):
-            made(table, mutants={"one": negated, "two": square})
-
-    def test_evidence_at_least(self) -> None:
-        with pytest.raises(TypeError, match="no evidence"):
-            made()
-
-    def test_a_thing_at_least(self) -> None:
-        with pytest.raises(TypeError, match="nothing is under test"):
-            made(table, thing=None)
-
-    @pytest.mark.parametrize("id", ["toy-1", "TOY", "TOY 1", "TOY-", ""])
-    def test_ids(self, id: str) -> None:
-        with pytest.raises(ValueError, match="an id looks like"):
-            Registry().claim(id, paper="toy", statement="")
-
-    def test_unknown_expectation(self) -> None:
-        with pytest.raises(ValueError, match="expect is one of"):
-            made(table, expect="maybe")
-
-    def test_ids_are_unique(self) -> None:
-        registry = Registry()
-
-        class One:
-            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
-
-        class Two(One):
-            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
-
-        registry.claim("TOY-1", paper="toy", statement="")(One)
-        registry.claim("TOY-1", paper="toy", statement="")(One)  # a module that is imported again
-        with pytest.raises(ValueError, match=r"takes the id of .*One"):
-            registry.claim("TOY-1", paper="toy", statement="")(Two)
-
-    def test_the_first_vouched_function_is_under_test(self) -> None:
-        class Toy:
-            evidence, mutants = table, {"a": negated, "b": crashing}
-
-        claim = Registry().claim("TOY-1", paper="toy", statement="", vouches=[square])(Toy)
-        assert claim.thing is square and claim.vouches == (f"{__name__}.square",)
-
-    @pytest.mark.parametrize(
-        ("function", "complaint"),
-        [
-            (lambda: None, "takes the thing"),
-            (lambda thing, data: None, r"cannot give \['data'\]"),
-            (lambda thing, alpha: None, r"cannot give \['alpha'\]"),
-            (lambda thing, n: None, "must declare n"),
-        ],
-    )
-    def test_parameters_that_the_engine_cannot_give(self, function: Any, complaint: str) -> None:
-        with pytest.raises(TypeError, match=complaint):
-            exact(tolerance=1.0)(function)
-
-    def test_statistics_draw_nothing_and_properties_something(self) -> None:
-        with pytest.raises(TypeError, match="many looks"):
-            statistical()(lambda thing, x=REALS: None)
-        with pytest.raises(TypeError, match="draws at least one"):
-            property(tolerance=1.0)(lambda thing: None)
-
-    def test_claims_travel_by_value_where_no_import_finds_them(self) -> None:
-        claim = made(table)
-        there = joblib.Parallel(n_jobs=2)(joblib.delayed(settle)(claim, Plan()) for _ in range(2))
-        assert all(settled.status == "verified" for settled in there)
-
-    def test_evidence_is_final_data(self) -> None:
-        assert isinstance(table, Evidence)
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            table.name = "other"

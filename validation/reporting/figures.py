@@ -2,7 +2,7 @@
 
 Inlined figures share one document: equal ids would collide, and a style sheet of one would reach all.
 So ids are prefixed, outlines of glyphs that several figures draw stand once, style sheets and scripts
-go, and black becomes the colour of the text, so that figures follow a dark page.
+go, and black and white become the colours of the page, so that figures follow a dark one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _DROPPED = re.compile(
 _GLYPH = re.compile(r'<path id="([^"]+)" d="([^"]+)"(?: transform="([^"]+)")?\s*/>')
 _IDS = re.compile(r'\bid="([^"]+)"')
 _REFERENCES = re.compile(r'((?:xlink:)?href="#|url\(#)([^")]+)')
-_BLACK = re.compile(r"(fill|stroke)(: |=\")(?:#000000|#000|black)\b")
+_BLACK = re.compile(r"(fill|stroke)(: ?|=\")(?:#000000|#000|black)\b")
+_WHITE = re.compile(r"(fill|stroke)(: ?|=\")(?:#ffffff|#fff|white)\b")
 
 
 @final
@@ -56,12 +57,13 @@ class Gallery:
         text = _REFERENCES.sub(lambda m: m[1] + shared.get(m[2], prefix + m[2]), text)
         text = _IDS.sub(lambda m: f'id="{prefix}{m[1]}"', text)
         text = _BLACK.sub(r"\1\2currentColor", text).replace("xlink:href", "href")
+        text = _WHITE.sub(r"\1\2var(--paper)", text)
         text = re.sub(r"\s*\n\s*", " ", text)
         head, rest = text.split(">", 1)
         width = re.search(r'\swidth="([\d.]+)(pt|px)?"', head)
         natural = f"max-width:{width[1]}{width[2] or 'px'};" if width else ""
         head = re.sub(r'\s(width|height|style)="[^"]*"', "", head).removeprefix("<svg")
-        style = f"{natural}stroke-linejoin:round;stroke-linecap:butt"
+        style = f"{natural}fill:currentColor;stroke-linejoin:round;stroke-linecap:butt"
         return Markup(f'<svg role="img" aria-label="{escape(caption)}" style="{style}"{head}>{rest}')
 
     def outlines(self) -> Markup:

@@ -45,7 +45,6 @@ def render(
         "cell": _cell,
         "count": _count,
         "words": lambda name: name.replace("_", " "),
-        "measured": _measured,
     }
     claims = [_claim(claim, gallery, pictures) for claim in document["claims"]]
     body = environment.get_template("page.html.jinja").render(
@@ -65,7 +64,7 @@ def short(value: Any) -> str:
     """A number in two or three digits.
 
     Example:
-        >>> short(1.25e-13), short(0.02), short("inf"), short(0.0)
+        >>> short(1.26e-13), short(0.02), short("inf"), short(0.0)
         ('1.3e-13', '0.02', '∞', '0')
     """
     if value is None:
@@ -79,10 +78,40 @@ def short(value: Any) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
+def _kinds(evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line for each kind: the evidence of that kind that is nearest to its limit, or beyond."""
+    lines = []
+    for kind in dict.fromkeys(e["kind"] for e in evidence):
+        ours = [e for e in evidence if e["kind"] == kind]
+        shown = max(ours, key=lambda e: (_RANK[e["state"]], _stress(e)))
+        count = f" ×{len(ours)}" if len(ours) > 1 else ""
+        lines.append({"state": shown["state"], "text": f"{kind}{count}", "measured": _measured(shown)})
+    return lines
+
+
+_RANK = {"holds": 0, "left out": 1, "skipped": 2, "undecided": 3, "breaks": 4, "crashed": 5}
+
+
+def _stress(evidence: Mapping[str, Any]) -> float:
+    if evidence["kind"] == "statistical":
+        return -float(evidence["p_value"] or 0.0)
+    error, tolerance = float(evidence["error"] or 0.0), float(evidence["tolerance"] or 0.0)
+    return error / tolerance if tolerance else error
+
+
 def _measured(evidence: Mapping[str, Any]) -> str:
+    error, tolerance = short(evidence["error"]), short(evidence["tolerance"])
+    if evidence["ok"] is None:
+        return evidence["state"]
     if evidence["kind"] == "statistical":
         return f"p = {short(evidence['p_value'])}"
-    return f"{short(evidence['error'])} {'≤' if evidence['ok'] else '>'} {short(evidence['tolerance'])}"
+    if evidence["kind"] == "bound":
+        return f"value / bound ≤ {error}" if evidence["ok"] else f"value / bound = {error}"
+    if evidence["ok"] and evidence["kind"] == "symbolic":
+        return "reduced to 0"
+    if evidence["ok"] and evidence["kind"] == "boundary":
+        return "fails without"
+    return f"{error} {'≤' if evidence['ok'] else '>'} {tolerance}"
 
 
 def _count(value: int | None) -> str:
@@ -101,7 +130,8 @@ def _claim(
         svg = pictures(claim["id"], figure["name"])
         figures.append({**figure, "svg": gallery(svg, figure["caption"]) if svg else None})
     killed = sum(mutant["killed"] is True for mutant in claim["mutants"])
-    return {**claim, "figures": figures, "killed": killed, "notes": _paragraphs(claim["notes"])}
+    notes, kinds = _paragraphs(claim["notes"]), _kinds(claim["evidence"])
+    return {**claim, "figures": figures, "killed": killed, "notes": notes, "kinds": kinds}
 
 
 def _training(training: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""Registration refuses claims that could not be settled; claims travel between processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import joblib
+import pytest
+from hypothesis import strategies as st
+
+from driftproof.validation import Thing, exact, property, statistical
+from driftproof.validation.engine import Plan, settle
+from driftproof.validation.evidence.base import Evidence
+from driftproof.validation.outcomes import ClaimOutcome
+from driftproof.validation.registry import Claim, Registry
+
+REALS = st.floats(-100.0, 100.0)
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+def negated(x: Any) -> Any:
+    return -x * x
+
+
+def crashing(x: Any) -> Any:
+    raise ZeroDivisionError("planted")
+
+
+@exact(tolerance=1e-12)
+def table(thing: Thing) -> Any:
+    return thing(3.0), 9.0
+
+
+def made(
+    *evidence: Any, mutants: Mapping[str, Any] | None = None, thing: Any = square, **options: Any
+) -> Claim:
+    """A claim with this evidence; its mutants are wrong everywhere unless given."""
+    mutants = {"sign": negated, "shift": lambda x: x * x + 1.0} if mutants is None else mutants
+    parts = {item.name: item for item in evidence}
+    cls = type("Toy", (), {"thing": staticmethod(thing), "mutants": mutants, **parts})
+    cls.thing = thing
+    return Registry().claim("TOY-1", paper="toy", statement="f(x) = x^2", **options)(cls)
+
+
+def outcome(*evidence: Any, plan: Plan | None = None, **options: Any) -> ClaimOutcome:
+    return settle(made(*evidence, **options), plan or Plan())
+
+
+class TestRegistration:
+    def test_two_mutants_at_least(self) -> None:
+        with pytest.raises(TypeError, match="at least two mutants"):
+            made(table, mutants={"one": negated})
+
+    def test_mutants_differ_from_the_thing(self) -> None:
+        with pytest.raises(TypeError, match="is the thing itself"):
+            made(table, mutants={"one": negated, "two": square})
+
+    def test_evidence_at_least(self) -> None:
+        with pytest.raises(TypeError, match="no evidence"):
+            made()
+
+    def test_a_thing_at_least(self) -> None:
+        with pytest.raises(TypeError, match="nothing is under test"):
+            made(table, thing=None)
+
+    @pytest.mark.parametrize("id", ["toy-1", "TOY", "TOY 1", "TOY-", ""])
+    def test_ids(self, id: str) -> None:
+        with pytest.raises(ValueError, match="an id looks like"):
+            Registry().claim(id, paper="toy", statement="")
+
+    def test_unknown_expectation(self) -> None:
+        with pytest.raises(ValueError, match="expect is one of"):
+            made(table, expect="maybe")
+
+    def test_ids_are_unique(self) -> None:
+        registry = Registry()
+
+        class One:
+            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
+
+        class Two(One):
+            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
+
+        registry.claim("TOY-1", paper="toy", statement="")(One)
+        registry.claim("TOY-1", paper="toy", statement="")(One)  # a module that is imported again
+        with pytest.raises(ValueError, match=r"takes the id of .*One"):
+            registry.claim("TOY-1", paper="toy", statement="")(Two)
+
+    def test_the_first_vouched_function_is_under_test(self) -> None:
+        class Toy:
+            evidence, mutants = table, {"a": negated, "b": crashing}
+
+        claim = Registry().claim("TOY-1", paper="toy", statement="", vouches=[square])(Toy)
+        assert claim.thing is square and claim.vouches == (f"{__name__}.square",)
+
+    @pytest.mark.parametrize(
+        ("function", "complaint"),
+        [
+            (lambda: None, "takes the thing"),
+            (lambda thing, data: None, r"cannot give \['data'\]"),
+            (lambda thing, alpha: None, r"cannot give \['alpha'\]"),
+            (lambda thing, n: None, "must declare n"),
+        ],
+    )
+    def test_parameters_that_the_engine_cannot_give(self, function: Any, complaint: str) -> None:
+        with pytest.raises(TypeError, match=complaint):
+            exact(tolerance=1.0)(function)
+
+    def test_statistics_draw_nothing_and_properties_something(self) -> None:
+        with pytest.raises(TypeError, match="many looks"):
+            statistical()(lambda thing, x=REALS: None)
+        with pytest.raises(TypeError, match="draws at least one"):
+            property(tolerance=1.0)(lambda thing: None)
+
+    def test_claims_travel_by_value_where_no_import_finds_them(self) -> None:
+        claim = made(table)
+        there = joblib.Parallel(n_jobs=2)(joblib.delayed(settle)(claim, Plan()) for _ in range(2))
+        assert all(settled.status == "verified" for settled in there)
+
+    def test_evidence_is_final_data(self) -> None:
+        assert isinstance(table, Evidence)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            table.name = "other"

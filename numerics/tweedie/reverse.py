@@ -115,7 +115,8 @@ def noncentral_step(
 
     Without n this is the exact bridge to 0.  Immigrants that arrive at operational time u contribute
     :math:`4n(u)(\tau_s/u)^2\,du` to the mean at s; with :math:`n \propto 1/u`, as the posterior of a point
-    has it, they sum to :math:`2 c\,n_{\mathrm{eff}}`.
+    has it, they sum to :math:`2 c\,n_{\mathrm{eff}}`.  With the exact law at t and the exact n the mean at s is
+    exact, because :math:`E\,n(X_t, t) = E X_0 / 2\tau_t`; the variance has an error of order 1.
 
     Arguments:
         process: A BESQ or CIR process.

@@ -27,7 +27,25 @@ def _require_token(xp: Namespace, mask: Array, **_: object) -> None:
         raise UnmetHypothesis("token weights", "the mask leaves a token", f"shape {tuple(mask.shape)}")
 
 
-@public(check=_require_token)
+def _require_batch(
+    xp: Namespace, logp: Array, logq: Array, mask: Array, clip: float | None, **_: object
+) -> None:
+    if logp.ndim != 2 or not (logp.shape == logq.shape == mask.shape):
+        got = f"shapes {tuple(logp.shape)}, {tuple(logq.shape)}, {tuple(mask.shape)}"
+        raise UnmetHypothesis("token weights", "logp, logq and mask of one shape (B, T)", got)
+    _require_token(xp, mask)
+    real = mask > 0
+    for name, values, allowed in (("logp", logp, False), ("logq", logq, clip is not None)):
+        bad = real & ~xp.isfinite(values)
+        if not allowed and bool(xp.any(bad)):
+            count = int(xp.sum(xp.astype(bad, xp.int64)))
+            hypothesis = f"{name} is finite at every sampled token" + (
+                ", or clip is set" if name == "logq" else ""
+            )
+            raise UnmetHypothesis("token weights", hypothesis, f"{count} infinite")
+
+
+@public(check=_require_batch)
 def token_weights(
     xp: Namespace,
     logp: Array,
@@ -75,9 +93,6 @@ def token_weights(
         >>> token_weights([[-1.0, -2.0]], [[-0.5, -2.0]], one, divergences.get("reverse_kl")).tolist()
         [[-0.25, -0.0]]
     """
-    if logp.ndim != 2 or not (logp.shape == logq.shape == mask.shape):
-        got = f"shapes {tuple(logp.shape)}, {tuple(logq.shape)}, {tuple(mask.shape)}"
-        raise UnmetHypothesis("token_weights", "logp, logq and mask of one shape (B, T)", got)
     if not 0.0 <= gamma <= 1.0:
         raise UnmetHypothesis("token_weights", "gamma in [0, 1]", f"gamma = {gamma!r}")
     real = mask > 0
@@ -134,7 +149,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
     raise UnmetHypothesis("normalizer", "reduction is token, sequence or sum", repr(reduction))
 
 
-@public(check=_require_token)
+@public(check=_require_batch)
 def diagnostics(
     xp: Namespace,
     logp: Array,

@@ -1,0 +1,261 @@
+r"""Divergences over a vocabulary from hidden states, in the memory of one chunk.
+
+The logits :math:`h W^\top` of all tokens are never held: tokens go through in chunks, and the gradient of
+each chunk is formed while its logits are there,
+
+.. math:: \frac{\partial L}{\partial z_a} = -p_a\,\big(A_c(u_a) - E_p A_c\big), \qquad
+    \partial_h = \partial_z W, \quad \partial_W = \partial_z^\top h
+
+with the closed form that :func:`driftproof.theory.opd.logit_gradient` states and the claims verify.  The
+forward pass makes the gradient, the backward pass scales it: three products with W for the student instead
+of the four of a checkpointed loop, and one for the teacher.  Logarithms of softmax are taken in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+from torch import Tensor
+
+from ...._namespace import UnmetHypothesis
+from ....theory.divergences import FDivergence, get
+from ....theory.opd import divergence as exact_divergence
+from ....theory.opd import logit_gradient
+
+__all__ = ["linear_log_probs", "linear_opd_loss"]
+
+# Elements of one chunk of logits: 2^24 float32 are 64 MiB.
+CHUNK_ELEMENTS = 1 << 24
+
+
+def linear_opd_loss(
+    hidden: Tensor,  # (..., H) student states before the head, with gradient
+    weight: Tensor,  # (V, H) student head, with gradient
+    teacher_hidden: Tensor,  # (..., H')
+    teacher_weight: Tensor,  # (V, H')
+    mask: Tensor,  # (...)
+    *,
+    divergence: str | FDivergence = "reverse_kl",
+    temperature: float = 1.0,
+    num_items_in_batch: Tensor | int | None = None,
+    bias: Tensor | None = None,
+    teacher_bias: Tensor | None = None,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> Tensor:
+    r"""Mean divergence per token over the whole vocabulary, without the logits.
+
+    Arguments:
+        hidden: Last hidden states of the student, shape (..., H).
+        weight: Weight of the student's head, shape (V, H).
+        teacher_hidden: Last hidden states of the teacher, shape (..., H').
+        teacher_weight: Weight of the teacher's head, shape (V, H').
+        mask: 1 at tokens that count, shape (...).
+        divergence: A name of :func:`driftproof.theory.divergences.names`, or a divergence.
+        temperature: Softmax temperature of both, > 0.
+        num_items_in_batch: Tokens of the global batch; None averages over this batch.
+        bias, teacher_bias: Biases of the heads, shape (V,).
+        chunk_elements: Logits that may be held at once.
+
+    Returns:
+        Scalar loss; its gradient reaches ``hidden``, ``weight`` and ``bias``.
+
+    Raises:
+        UnmetHypothesis: The vocabularies differ, shapes do not match, or temperature <= 0.
+
+    Claims: OPD-BIAS-1
+
+    Example:
+        >>> state, head = torch.zeros(2, 3, requires_grad=True), torch.zeros(5, 3)
+        >>> float(linear_opd_loss(state, head, state.detach(), head, torch.ones(2)).detach())
+        0.0
+    """
+    f = get(divergence) if isinstance(divergence, str) else divergence
+    if weight.shape[0] != teacher_weight.shape[0]:
+        got = f"{weight.shape[0]} and {teacher_weight.shape[0]} tokens"
+        raise UnmetHypothesis("linear_opd_loss", "student and teacher share a vocabulary", got)
+    if not temperature > 0:
+        raise UnmetHypothesis("linear_opd_loss", "temperature > 0", f"temperature = {temperature!r}")
+    if hidden.shape[:-1] != mask.shape or teacher_hidden.shape[:-1] != mask.shape:
+        got = f"shapes {tuple(hidden.shape)}, {tuple(teacher_hidden.shape)}, {tuple(mask.shape)}"
+        raise UnmetHypothesis(
+            "linear_opd_loss", "one hidden state of each model for each element of mask", got
+        )
+    keep = mask.reshape(-1) > 0
+    count = keep.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+    states = hidden.reshape(-1, hidden.shape[-1])[keep]
+    teacher_states = teacher_hidden.reshape(-1, teacher_hidden.shape[-1])[keep].detach()
+    total: Tensor = _ChunkedDivergence.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        states,
+        weight,
+        bias,
+        teacher_states,
+        teacher_weight.detach(),
+        None if teacher_bias is None else teacher_bias.detach(),
+        f,
+        temperature,
+        max(1, chunk_elements // weight.shape[0]),
+    )
+    return total / count
+
+
+def linear_log_probs(
+    hidden: Tensor,  # (..., H) with gradient
+    weight: Tensor,  # (V, H) with gradient
+    tokens: Tensor,  # (...) integer
+    *,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> Tensor:
+    r"""Log-probabilities of given tokens from hidden states, without the logits.
+
+    .. math:: \log p(y) = \frac{h \cdot W_y}{\tau} - \log \sum_a e^{h \cdot W_a / \tau}
+
+    The backward pass recomputes each chunk of logits: its gradient needs the weights of the tokens.
+
+    Arguments:
+        hidden: Last hidden states, shape (..., H).
+        weight: Weight of the head, shape (V, H).
+        tokens: Token ids, shape (...).
+        temperature: Softmax temperature, > 0.
+        bias: Bias of the head, shape (V,).
+        chunk_elements: Logits that may be held at once.
+
+    Returns:
+        Float32 (or float64) tensor of the shape of ``tokens``.
+
+    Example:
+        >>> state, head = torch.zeros(2, 3), torch.zeros(4, 3)
+        >>> bool(torch.allclose(linear_log_probs(state, head, torch.tensor([0, 3])), -torch.tensor(4.0).log()))
+        True
+    """
+    if hidden.shape[:-1] != tokens.shape:
+        got = f"shapes {tuple(hidden.shape)} and {tuple(tokens.shape)}"
+        raise UnmetHypothesis("linear_log_probs", "one hidden state for each token", got)
+    flat: Tensor = _ChunkedLogProbs.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        hidden.reshape(-1, hidden.shape[-1]),
+        weight,
+        bias,
+        tokens.reshape(-1),
+        temperature,
+        max(1, chunk_elements // weight.shape[0]),
+    )
+    return flat.reshape(tokens.shape)
+
+
+class _ChunkedDivergence(torch.autograd.Function):
+    """Sum of the divergences of all tokens; the gradient is made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        teacher_states: Tensor,
+        teacher_weight: Tensor,
+        teacher_bias: Tensor | None,
+        f: FDivergence,
+        temperature: float,
+        chunk: int,
+    ) -> Tensor:
+        precise = _accumulator(states)
+        total = torch.zeros((), dtype=precise, device=states.device)
+        d_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight, dtype=precise) if ctx.needs_input_grad[1] else None
+        d_bias = (
+            torch.zeros_like(bias, dtype=precise) if bias is not None and ctx.needs_input_grad[2] else None
+        )
+        wanted = d_states is not None or d_weight is not None or d_bias is not None
+        for start in range(0, states.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            logp = _log_softmax(states[rows], weight, bias, temperature)
+            logq = _log_softmax(teacher_states[rows], teacher_weight, teacher_bias, temperature)
+            total += exact_divergence.kernel(xp, logp, logq, f).sum()
+            if not wanted:
+                continue
+            d_logits = (logit_gradient.kernel(xp, logp, logq, f) / temperature).to(states.dtype)
+            if d_states is not None:
+                d_states[rows] = d_logits @ weight.to(states.dtype)
+            if d_weight is not None:
+                d_weight += d_logits.T @ states[rows]
+            if d_bias is not None:
+                d_bias += d_logits.sum(0)
+        ctx.save_for_backward(d_states, d_weight, d_bias)
+        ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        d_states, d_weight, d_bias = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        return (
+            None if d_states is None else (d_states * grad).to(d_states.dtype),
+            None if d_weight is None else (d_weight * grad).to(weight_dtype),
+            None if d_bias is None else (d_bias * grad).to(bias_dtype),
+            *(None,) * 6,
+        )
+
+
+class _ChunkedLogProbs(torch.autograd.Function):
+    """Log-probabilities of tokens; the backward pass recomputes the logits of each chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        tokens: Tensor,
+        temperature: float,
+        chunk: int,
+    ) -> Tensor:
+        logp = torch.empty(tokens.shape, dtype=_accumulator(states), device=states.device)
+        for start in range(0, states.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            table = _log_softmax(states[rows], weight, bias, temperature)
+            logp[rows] = table.gather(1, tokens[rows, None])[:, 0]
+        ctx.save_for_backward(states, weight, bias, tokens)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        return logp
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        states, weight, bias, tokens = ctx.saved_tensors
+        precise = _accumulator(states)
+        d_states = torch.empty_like(states)
+        d_weight = torch.zeros_like(weight, dtype=precise)
+        d_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
+        for start in range(0, states.shape[0], ctx.chunk):
+            rows = slice(start, start + ctx.chunk)
+            d_logits = -_log_softmax(states[rows], weight, bias, ctx.temperature).exp()
+            d_logits.scatter_add_(1, tokens[rows, None], torch.ones_like(d_logits[:, :1]))
+            d_logits = (d_logits * (grad[rows, None] / ctx.temperature)).to(states.dtype)
+            d_states[rows] = d_logits @ weight.to(states.dtype)
+            d_weight += d_logits.T @ states[rows]
+            if d_bias is not None:
+                d_bias += d_logits.sum(0)
+        return (
+            d_states,
+            d_weight.to(weight.dtype),
+            None if d_bias is None or bias is None else d_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+    logits = (states @ weight.to(states.dtype).T).to(_accumulator(states))
+    if bias is not None:
+        logits = logits + bias
+    return torch.log_softmax(logits if math.isclose(temperature, 1.0) else logits / temperature, dim=-1)
+
+
+def _accumulator(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -49,11 +49,15 @@ class EMA:
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the state of ``module`` after step number ``step`` (0, 1, ...)."""
         keep = min(self.decay, (1.0 + step) / (10.0 + step))
+        means, values = [], []
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                self.state[name].lerp_(value, 1.0 - keep)
+                means.append(self.state[name])
+                values.append(value)
             else:
                 self.state[name].copy_(value)
+        if means:
+            torch._foreach_lerp_(means, values, 1.0 - keep)  # one launch for all of them
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Replace the averages, on the device where they live."""

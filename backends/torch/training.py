@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
@@ -143,7 +142,7 @@ def train(
     rows = plan.batch // world
     mine = slice(rank * rows, (rank + 1) * rows)
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
     wrapped, stepper = accelerator.prepare(model, optimizer)
     inner: ModuleT = accelerator.unwrap_model(wrapped)
     ema = EMA(inner, plan.ema)
@@ -151,17 +150,17 @@ def train(
     losses = run.resume()
     started = time.perf_counter() - run.seconds
 
-    with (
-        Interruption() as interruption,
-        Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process) as progress,
-    ):
+    bar = Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process)
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+    # Outside of the loop the global generators are what they were.
+    with torch.random.fork_rng(devices), Interruption() as interruption, bar as progress:
         wrapped.train()
         for step in range(len(losses), plan.steps):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step)
             batch = draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
-            with _seeded(plan.seed, step, rank, accelerator.device):
-                value = loss(wrapped, *(part[mine] for part in batch))
+            _seed(plan.seed, step, rank, accelerator.device)
+            value = loss(wrapped, *(part[mine] for part in batch))
             # One reduction for both, so that all processes stop, or fail, at the same step.
             asked = torch.tensor(float(interruption.asked), device=value.device)
             shared = accelerator.reduce(torch.stack([value.detach().float(), asked]), reduction="mean")
@@ -243,9 +242,9 @@ def _difference(old: object, new: object, where: str = "") -> str:
     return f"{where or 'all'}: {old!r} there, {new!r} here"
 
 
-@contextmanager
-def _seeded(seed: int, step: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Inside, the global generators are a function of (seed, step, process); outside, as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(((seed << 32) | step) ^ ((rank + 1) << 56))
-        yield
+def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Make the global generators a function of (seed, step, process)."""
+    number = ((seed << 32) | step) ^ ((rank + 1) << 56)
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)

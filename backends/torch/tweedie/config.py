@@ -15,7 +15,15 @@ from .data import DataRecipe
 from .diffusions import DiffusionRecipe
 from .networks import NetworkRecipe
 
-__all__ = ["LawsRecipe", "NoiseRange", "Recipe", "SamplingRecipe", "load_recipe", "packaged"]
+__all__ = [
+    "EnergiesRecipe",
+    "LawsRecipe",
+    "NoiseRange",
+    "Recipe",
+    "SamplingRecipe",
+    "load_recipe",
+    "packaged",
+]
 
 
 @final
@@ -24,7 +32,7 @@ class NoiseRange:
     """Where sampling stops and starts, as noise-to-signal ratios."""
 
     low: float = 0.02
-    high: float = 30.0
+    high: float = 10.0
 
 
 @final
@@ -66,6 +74,25 @@ class LawsRecipe:
 
 @final
 @dataclass(frozen=True, slots=True)
+class EnergiesRecipe:
+    """The empirical-Bayes study of image blocks.
+
+    Arguments:
+        blocks: Sides of the blocks; the dimension is their square.
+        variances: Noise variances, in squared units of the data, > 0.
+    """
+
+    blocks: tuple[int, ...] = (1, 2, 4)
+    variances: tuple[float, ...] = (4.0, 25.0)
+
+    def __post_init__(self) -> None:
+        if not self.blocks or not self.variances or min(self.blocks) < 1 or not min(self.variances) > 0.0:
+            got = f"blocks = {self.blocks}, variances = {self.variances}"
+            raise UnmetHypothesis("energies", "blocks >= 1 and variances > 0", got)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One experiment.
 
@@ -81,7 +108,7 @@ class Recipe:
         seeds: Training seeds; results are averaged over them.
         laws: The one-dimensional study beside exact laws, or none.
         market_fit: Fit CIR to the VIX by its exact transition density.
-        energies: Run the empirical-Bayes study.
+        energies: The empirical-Bayes study, or none.
     """
 
     name: str
@@ -95,7 +122,7 @@ class Recipe:
     seeds: tuple[int, ...] = (0,)
     laws: LawsRecipe | None = None
     market_fit: bool = False
-    energies: bool = False
+    energies: EnergiesRecipe | None = None
 
     def plan(self, seed: int) -> Plan:
         """The budget with one of the seeds."""

@@ -102,14 +102,13 @@ def fit_network(
     plan: Plan,
     accelerator: Accelerator,
     *,
-    heads: int = 1,
     checkpoint: Path | None = None,
     config: Mapping[str, object] | None = None,
     title: str = "train",
 ) -> Trained[ScoreNetwork]:
     """Train a score network on rows (n, d) of data."""
     encoded = torch.tensor(diffusion.encode(rows), dtype=torch.float32, device=accelerator.device)
-    model = ScoreNetwork(backbone(network, rows.shape[1], side, heads, plan.seed), diffusion)
+    model = ScoreNetwork(backbone(network, rows.shape[1], side, diffusion.heads, plan.seed), diffusion)
 
     def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
         noise = source(generator)

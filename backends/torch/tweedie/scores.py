@@ -1,7 +1,7 @@
 r"""Two answers to the same question: a network, and the exact one for finitely many data.
 
 Both are callables ``(x, t) -> outputs`` with x of shape (B, d), t of shape (B, 1), and outputs of shape
-(B, heads, d) in the parametrisation of the diffusion.  For data that are rows :math:`x_0^{(i)}`, each
+(B, heads, d), the first of them in the parametrisation of the diffusion.  For data that are rows :math:`x_0^{(i)}`, each
 with weight 1/N,
 
 .. math:: \text{output}(x, t) = \sum_i w_i\,\text{target}(x_0^{(i)}, x, t), \qquad
@@ -20,7 +20,7 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor, nn
 
-from .diffusions import AbstractDiffusion, SquaredBesselDiffusion
+from .diffusions import AbstractDiffusion
 
 __all__ = ["EmpiricalOracle", "Outputs", "ScoreNetwork"]
 
@@ -55,7 +55,7 @@ class ScoreNetwork(nn.Module):
 
 @final
 class EmpiricalOracle:
-    """The exact outputs when the data are the rows given, equally likely.
+    """The exact output (one head) when the data are the rows given, equally likely.
 
     Arguments:
         diffusion: The diffusion.
@@ -79,9 +79,5 @@ class EmpiricalOracle:
         return torch.softmax(log_density, dim=1)
 
     def _outputs(self, x: Tensor, t: Tensor) -> Tensor:
-        weights = self.weights(x, t)
-        points = self.rows[None], x[:, None], t[:, None]
-        targets = [self.diffusion.target(*points)]
-        if isinstance(self.diffusion, SquaredBesselDiffusion):
-            targets.append(self.diffusion.pair_target(*points))
-        return torch.stack([torch.einsum("bn,bnd->bd", weights, target) for target in targets], dim=1)
+        target = self.diffusion.target(self.rows[None], x[:, None], t[:, None])
+        return torch.einsum("bn,bnd->bd", self.weights(x, t), target)[:, None]

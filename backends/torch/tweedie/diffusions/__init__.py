@@ -63,8 +63,8 @@ class DiffusionRecipe:
         process = build(kind, rest, f"{where} ({name})")
         return build(cls, {"name": name, "process": process, **options}, f"{where} ({name})")
 
-    def fit(self, rows: NDArray[np.float64]) -> AbstractDiffusion:
-        """The diffusion, scaled to training rows (n, d).
+    def fit(self, rows: NDArray[np.float64], heads: int = 1) -> AbstractDiffusion:
+        """The diffusion, scaled to training rows (n, d); only CIR has a second head.
 
         Raises:
             UnmetHypothesis: The rows are not in the state space.
@@ -75,7 +75,7 @@ class DiffusionRecipe:
             case GBM():
                 return LogNormalDiffusion(self.process, rows, self.low, self.high, self.shift)
             case CIR():
-                return SquaredBesselDiffusion(self.process, rows, self.low, self.high, self.objective)
+                return SquaredBesselDiffusion(self.process, rows, self.low, self.high, self.objective, heads)
 
 
 _OPTIONS: Mapping[str, tuple[type[VP | GBM | CIR], tuple[str, ...]]] = {

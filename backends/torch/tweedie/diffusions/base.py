@@ -51,6 +51,7 @@ class AbstractDiffusion(ABC):
     name: ClassVar[str]
     kind: ClassVar[Kind]
     process: AbstractProcess
+    heads: int = 1
 
     def __init__(self, low: float, high: float) -> None:
         if not 0.0 < low < high < float("inf"):

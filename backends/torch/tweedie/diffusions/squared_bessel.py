@@ -59,6 +59,7 @@ class SquaredBesselDiffusion(AbstractDiffusion):
         objective: What the network regresses: the mean of N given (x, x0) with the square loss (L1), the
             count N that the sampler drew with the square loss (L2), or that count with the Poisson
             deviance (L3).
+        heads: 2 with the head of the second moment, 1 without.
 
     Raises:
         UnmetHypothesis: A value of the data is negative, or all are 0.
@@ -68,11 +69,17 @@ class SquaredBesselDiffusion(AbstractDiffusion):
     kind: ClassVar[Kind] = "ratio"
 
     def __init__(
-        self, process: CIR, rows: Rows, low: float, high: float, objective: Objective = "conditional mean"
+        self,
+        process: CIR,
+        rows: Rows,
+        low: float,
+        high: float,
+        objective: Objective = "conditional mean",
+        heads: int = 1,
     ) -> None:
         super().__init__(low, high)
         self.process: CIR = process
-        self.objective = objective
+        self.objective, self.heads = objective, heads
         self.unit = 1.0
         self.unit = float(self.encode(rows).mean())
         if not self.unit > 0.0:
@@ -116,11 +123,11 @@ class SquaredBesselDiffusion(AbstractDiffusion):
         return conjugate**powers * functional.softplus(_BIAS + softness * raw)
 
     def forward(self, x0: Tensor, t: Tensor, source: Source) -> tuple[Tensor, ...]:
-        """As in the base class, with the sampled count N and the target of the second head behind it."""
+        """As in the base class, with the sampled count N and the target of a second head behind it."""
         x, count = sample_with_count.kernel(xp, self.process, x0, t, source)
         # float32 draws of a small shape can underflow; 0 is no state at t > 0.
         x = torch.clamp(x, min=torch.finfo(x.dtype).tiny)
-        return x, self.target(x0, x, t), count, self.pair_target(x0, x, t)
+        return x, self.target(x0, x, t), count, *(self.pair_target(x0, x, t) for _ in range(self.heads - 1))
 
     def pair_target(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The conditional mean given x and x0 of what the second head regresses."""
@@ -128,7 +135,7 @@ class SquaredBesselDiffusion(AbstractDiffusion):
         return (2.0 * rho / x) ** 2 * conditional_pair_count.kernel(xp, self.process, x0, x, t)
 
     def loss(self, output: Tensor, x: Tensor, t: Tensor, *targets: Tensor) -> Tensor:
-        mean, count, pair = targets
+        mean, count, *pair = targets
         weight = self.weight(x, t)
         _, rho = self.process.decay_rho(xp, t)
         if self.objective == "deviance":
@@ -139,10 +146,10 @@ class SquaredBesselDiffusion(AbstractDiffusion):
         else:
             wanted = mean if self.objective == "conditional mean" else 2.0 * rho / x * count
             first = square_loss.kernel(xp, output[:, 0], wanted, weight)
-        if output.shape[1] == 1:
+        if not pair:
             return first
         # The second head fluctuates twice as much as the first.
-        return first + 0.25 * square_loss.kernel(xp, output[:, 1], pair, weight)
+        return first + 0.25 * square_loss.kernel(xp, output[:, 1], pair[0], weight)
 
     def prior(self, like: Tensor, source: Source) -> Tensor:
         q, rho = self.process.decay_rho(xp, self.time(torch.full_like(like, self.high)))

@@ -1,7 +1,7 @@
 r"""Kernels on symbols: the code that computes is the code that is proved.
 
 A kernel ``f(xp, ...)`` is a pure function over a namespace.  Given :data:`SYMBOLS` for ``xp`` and sympy
-expressions for its arrays it returns the expression that it computes, decimal constants made rational:
+expressions for its arrays it returns the expression that it computes, with decimal constants made rational:
 
     >>> import sympy as sp
     >>> from driftproof.theory.processes import GBM
@@ -52,10 +52,11 @@ def on_symbols(function: Any, *arguments: Any) -> Any:
 
 
 def rational(expression: Any) -> Any:
-    """The same with 0.5 read as 1/2."""
+    """The same with 0.5 read as 1/2: every decimal is the fraction that its bits say."""
     if isinstance(expression, tuple):
         return tuple(rational(part) for part in expression)
-    return sp.nsimplify(expression, rational=True)
+    expression = sp.sympify(expression)
+    return expression.xreplace({number: sp.Rational(number) for number in expression.atoms(sp.Float)})
 
 
 def unchecked(kind: type[T], **values: Any) -> T:

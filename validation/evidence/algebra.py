@@ -78,9 +78,8 @@ def _reduces_to_zero(expression: Any) -> bool:
 
     attempts = (
         lambda e: e,
-        sympy.expand,
-        lambda e: e.doit(),
         lambda e: sympy.expand(sympy.numer(sympy.together(e.doit()))),
+        sympy.expand,
         sympy.simplify,
         lambda e: sympy.simplify(sympy.expand_func(e.doit())),
         lambda e: sympy.simplify(sympy.expand(e.doit().rewrite(sympy.exp))),

@@ -13,8 +13,7 @@ from mpmath import mpf
 
 from ....theory.bessel_count import BesselCount
 from ....theory.laws import Discrete
-from ....theory.processes import BESQ, VP
-from ....theory.processes.squared_bessel import AbstractSquaredBessel
+from ....theory.processes import BESQ, VP, AbstractProcess
 from ....theory.tweedie import (
     conditional_count,
     conditional_pair_count,
@@ -32,7 +31,7 @@ from .textbook import Posterior
 __all__ = ["BesselLaw", "CountAndScore", "CountMoments", "MeanFromCounts"]
 
 
-def _by_enumeration(process: AbstractSquaredBessel, x0: float, x: float, t: float) -> tuple[Any, Any]:
+def _by_enumeration(process: AbstractProcess, x0: float, x: float, t: float) -> tuple[Any, Any]:
     r"""E N and E N(N-1) given both ends, from N ~ Poisson and X_t | N ~ 2 rho Gamma(delta/2 + N)."""
     nu, decay, rho = textbook.scales(process, t)
     rate, y = decay * x0 / (2 * rho), mpf(x) / (2 * rho)
@@ -44,7 +43,7 @@ def _by_enumeration(process: AbstractSquaredBessel, x0: float, x: float, t: floa
     return count / total, pairs / total
 
 
-def _by_bessel(process: AbstractSquaredBessel, x0: float, x: float, t: float) -> tuple[Any, Any]:
+def _by_bessel(process: AbstractProcess, x0: float, x: float, t: float) -> tuple[Any, Any]:
     """The same as ratios of Bessel functions, for counts that are too large to enumerate."""
     nu, decay, rho = textbook.scales(process, t)
     z = mpmath.sqrt(decay * x0 * x) / rho

@@ -121,8 +121,8 @@ class GaussianMean:
         for label, given in _posteriors():
             want, x = given.mean(), given.x
             alpha, variance = textbook.levels(given.process, given.t)
-            targets = {a: float(conditional_score(given.process, a, x, given.t)) for a in ATOMS}
-            score = float(given.mean(lambda a, targets=targets: mpf(targets[a])))
+            targets = {a: mpf(float(conditional_score(given.process, a, x, given.t))) for a in ATOMS}
+            score = float(given.mean(targets.__getitem__))
             size = (abs(x) + variance * abs(score)) / alpha
             yield measured(label, thing(given.process, x, given.t, score), want, size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -191,7 +192,7 @@ class DilatedMoments:
         for label, given in _posteriors():
             _, v = textbook.levels(given.process, given.t)
             for k in ORDERS:
-                want = given.mean(lambda a, k=k: mpf(a) ** k)
+                want = given.mean(partial(_power, k))
                 got = thing(given.process, given.x, given.t, k, _log_prob(given))
                 yield measured(f"{label}, k = {k}", got, want, want * _log_rounding(given, mpmath.exp(k * v)))
 
@@ -201,7 +202,7 @@ class DilatedMoments:
             for x in (0.3, 2.0):
                 law = _GammaData(process, x, 1.0)
                 for k in ORDERS:
-                    want = law.mean(lambda a, k=k: a**k)
+                    want = law.mean(partial(_power, k))
                     yield f"{process}, x = {x}, k = {k}", thing(process, x, 1.0, k, law.log_prob) / want, 1.0
 
     @exact(tolerance=ROUNDING)
@@ -237,6 +238,10 @@ class DilatedMoments:
             ),
         ),
     }
+
+
+def _power(k: float, a: Any) -> Any:
+    return (mpf(a) if isinstance(a, float) else a) ** k
 
 
 def _log_rounding(given: Posterior, dilation: Any) -> Any:

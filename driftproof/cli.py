@@ -175,7 +175,8 @@ def _registry(modules: list[str] | None) -> Any:
 
     from .validation.registry import REGISTRY
 
-    sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
+    if modules:
+        sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
     for module in modules or ():
         try:
             importlib.import_module(module)

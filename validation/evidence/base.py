@@ -147,7 +147,7 @@ class Common(TypedDict, total=False):
     """
 
     effort: str
-    requires: str
+    requires: str | None
     breaks_on: tuple[type[Exception], ...]
     n: int
     examples: int

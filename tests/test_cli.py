@@ -1,0 +1,194 @@
+"""The command line: exit statuses, documents, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftproof import cli
+from driftproof.validation import benchmarks
+
+TESTS = Path(__file__).parent
+
+CLAIMS = """
+from toy_claims import TOYS, negated, square
+from driftproof.validation import claim, exact
+from driftproof.validation.registry import REGISTRY
+
+REGISTRY.claims.update(TOYS.claims)
+
+def table(thing):
+    return thing(3.0), 9.0
+
+@claim("TOY-WEAK-1", paper="toyweak", statement="", vouches=[square])
+class Weak:
+    table = exact(tolerance=0.0)(table)
+    mutants = {"sign": negated, "elsewhere": lambda x: x * x + (x < 0)}
+
+@claim("TOY-FALSE-1", paper="toyfalse", statement="", vouches=[negated])
+class False_:
+    table = exact(tolerance=0.0)(table)
+    mutants = {"one": abs, "two": round}
+
+@claim("TOY-CRASH-1", paper="toycrash", statement="", vouches=[square])
+class Crash:
+    thing = lambda x: 1 / 0
+    table = exact(tolerance=0.0)(table)
+    mutants = {"one": abs, "two": round}
+"""
+
+
+def driftproof(directory: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in a process of its own, with the toy claims at hand."""
+    (directory / "toy_module.py").write_text(CLAIMS)
+    path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path, "DRIFTPROOF_CACHE": str(directory / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "driftproof", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class TestVerify:
+    def test_success_writes_the_document_and_the_page(self, tmp_path: Path) -> None:
+        code, out, err = driftproof(
+            tmp_path, "verify", "toy", "--module", "toy_module", "--jobs", "1", "--json", "deep/out.json",
+            "--html", "report", "--seed", "5", "--quick",
+        )  # fmt: skip
+        assert code == 0, out + err
+        assert "2 verified; 4 of 4 planted errors caught" in out and "[2/2] TOY-SQUARE-" in err
+        document = json.loads((tmp_path / "deep" / "out.json").read_text())
+        assert document["seed"] == 5 and document["effort"] == "quick" and document["ok"] is True
+        assert 0 < document["budget"]["spent"] <= document["budget"]["false_alarms"] == 1e-6
+        for claim in document["claims"]:
+            assert {"id", "paper", "statement", "status", "evidence", "mutants", "seconds"} <= set(claim)
+            for evidence in claim["evidence"]:
+                assert {"kind", "error", "tolerance", "detectable", "ok"} <= set(evidence)
+            assert all({"name", "killed"} <= set(mutant) for mutant in claim["mutants"])
+        assert str(tmp_path) not in json.dumps(document), "no path of this machine"
+        assert json.loads((tmp_path / "report" / "verify.json").read_text())["claims"] == document["claims"]
+        assert "TOY-SQUARE-1" in (tmp_path / "report" / "index.html").read_text()
+        (tmp_path / "report" / "index.html").unlink()
+        assert driftproof(tmp_path, "report", "report")[0] == 0
+        assert (tmp_path / "report" / "index.html").exists()
+
+    @pytest.mark.parametrize(
+        ("claim", "told"),
+        [
+            ("TOY-WEAK-1", "mutant 'elsewhere' survives: all evidence holds on it"),
+            ("TOY-FALSE-1", "table (exact) breaks: -9.0 against 9.0"),
+            ("TOY-CRASH-1", "table (exact) crashed: ZeroDivisionError: division by zero"),
+        ],
+    )
+    def test_failure(self, tmp_path: Path, claim: str, told: str) -> None:
+        code, out, _ = driftproof(tmp_path, "verify", claim, "--module", "toy_module")
+        assert code == 1 and told in out
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["verify", "TWEEDIE-CIR-99"], "did you mean TWEEDIE-CIR"),
+            (["verify", "tweedie", "--quick", "--full"], "exclude each other"),
+            (["verify", "--module", "nowhere"], "No module named 'nowhere'"),
+            (["verify", "tweedie", "--cluster", "slurm"], "dask://HOST:PORT or ray"),
+            (["verify", "--seed", "-1"], "seed"),
+            (["train", "astrology", "--smoke"], "there is no recipe for 'astrology'"),
+            (["train", "../x", "--smoke"], "there is no recipe"),
+            (["train", "tweedie", "--config", "missing.toml"], "missing.toml"),
+            (["report", "missing"], "missing"),
+            (["bench", "nothing"], "there is no nothing"),
+        ],
+    )
+    def test_wrong_input(
+        self,
+        arguments: list[str],
+        told: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["driftproof", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == 2 and not out
+        assert told in " ".join(err.replace("│", " ").split())
+
+
+class TestOthers:
+    def test_claims(self, tmp_path: Path) -> None:
+        code, out, _ = driftproof(tmp_path, "claims", "toy", "TOY-WEAK-1", "--module", "toy_module")
+        assert code == 0 and "3 claims" in out and "TOY-WEAK-1" in out and "statistical" in out
+
+    def test_help_is_quick_and_loads_nothing_heavy(self) -> None:
+        code = (
+            "import sys, driftproof.cli\n"
+            "heavy = {'torch', 'sympy', 'scipy', 'matplotlib', 'hypothesis', 'joblib', 'mpmath'} & set(sys.modules)\n"
+            "assert not heavy, heavy"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+        start = time.perf_counter()
+        done = CliRunner().invoke(cli.app, ["--help"])
+        assert done.exit_code == 0 and "verify" in done.output and time.perf_counter() - start < 2.0
+
+    def test_version(self) -> None:
+        assert CliRunner().invoke(cli.app, ["--version"]).output == f"driftproof {cli.__version__}\n"
+
+
+class TestBench:
+    ROWS = (
+        {"name": "f", "ours_seconds": 0.01, "peer": "scipy", "peer_seconds": 0.02, "ratio": 2.0, "note": "n"},
+    )
+    ALONE = ({"name": "g", "ours_seconds": 2.5e-6, "peer": "none", "peer_seconds": None, "ratio": None},)
+
+    def test_rows_are_collected_printed_and_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        package = tmp_path / "benchmarks"
+        package.mkdir()
+        (package / "one.py").write_text(f"def run():\n    return list({self.ROWS!r})\n")
+        (package / "two.py").write_text(f"def run():\n    return list({self.ALONE!r})\n")
+        monkeypatch.setattr(benchmarks, "__path__", [str(package)])
+        out = tmp_path / "rows.json"
+        done = CliRunner().invoke(cli.app, ["bench", "--json", str(out)])
+        assert done.exit_code == 0, done.output
+        assert "2.00x" in done.output and "10.00 ms" in done.output and "2.50 µs" in done.output
+        assert json.loads(out.read_text())["rows"] == [*self.ROWS, *self.ALONE]
+        assert benchmarks.benchmark(["two"]) == list(self.ALONE)
+
+    def test_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(LookupError, match="there is no nothing"):
+            benchmarks.benchmark(["nothing"])
+
+
+class TestTrain:
+    def test_the_recipe_is_called(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("torch")
+        called: list[Any] = []
+        recipe = type(sys)("driftproof.backends.torch.toy")
+        recipe.main = lambda *arguments: called.append(arguments)  # type: ignore[attr-defined]
+        recipe.__spec__ = type("Spec", (), {"name": recipe.__name__})()  # type: ignore[assignment]
+        monkeypatch.setitem(sys.modules, recipe.__name__, recipe)
+        done = CliRunner().invoke(cli.app, ["train", "toy", "--smoke", "--out", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert called == [(None, True, tmp_path)]
+
+    def test_without_torch_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import importlib.util
+
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+        done = CliRunner().invoke(cli.app, ["train", "tweedie", "--smoke"])
+        assert done.exit_code == 1 and "pip install 'driftproof[torch]'" in str(done.exception)

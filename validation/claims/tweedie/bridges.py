@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import mpmath
@@ -60,7 +59,7 @@ def _against_the_textbook(thing: Thing, process: AbstractProcess, times: Any) ->
             yield measured(label, got, mpmath.fsum(parts), 1 + sum(map(abs, parts)))
 
 
-@cache
+@textbook.remembered
 def _parts(process: AbstractProcess, x0: float, xt: float, x: float, s: float, t: float) -> tuple[Any, ...]:
     return (
         textbook.log_density(process, x, x0, s),

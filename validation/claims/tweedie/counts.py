@@ -3,7 +3,6 @@ r"""The latent Poisson count: what the score of squared Bessel noise regresses o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import mpmath
@@ -54,7 +53,7 @@ def _by_bessel(process: AbstractProcess, x0: float, x: float, t: float) -> tuple
     return z / 2 * first, z**2 / 4 * second
 
 
-@cache
+@textbook.remembered
 def _posterior_count(given: Posterior) -> tuple[Any, Any]:
     """E N and E N(N-1) given the noised point, over the posterior of discrete data."""
     moments = {a: _by_bessel(given.process, a, given.x, given.t) for a in given.atoms}

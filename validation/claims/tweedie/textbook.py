@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import Any, TypeAlias, final
 
 import mpmath
@@ -35,11 +35,26 @@ __all__ = [
     "levels",
     "log_density",
     "operational",
+    "remembered",
     "scales",
     "step_density",
 ]
 
 Number: TypeAlias = Any  # float, mpf
+
+
+def remembered(function: Callable[..., Number]) -> Callable[..., Number]:
+    """Remember values by their arguments and by the working precision."""
+
+    @cache
+    def at(precision: int, *arguments: Any) -> Number:
+        return function(*arguments)
+
+    @wraps(function)
+    def look_up(*arguments: Any) -> Number:
+        return at(mpmath.mp.prec, *arguments)
+
+    return look_up
 
 
 def operational(process: Any, t: Number) -> Number:
@@ -123,13 +138,13 @@ def step_density(process: AbstractProcess, x: Number, x0: Number, s: Number, t: 
     raise TypeError(f"no transition density: {process}")
 
 
-@cache
+@remembered
 def log_density(process: AbstractProcess, x: float, x0: float, t: float) -> Number:
     """Logarithm of the transition density."""
     return mpmath.log(density(process, x, x0, t))
 
 
-@cache
+@remembered
 def conditional_score(process: AbstractProcess, x: float, x0: float, t: float) -> Number:
     """Derivative of the log-density in x, by differentiation at raised precision."""
     return _derivative(lambda y: mpmath.log(density(process, y, x0, t)), x)
@@ -183,12 +198,12 @@ class Posterior:
         return _score(self, 2)
 
 
-@cache
+@remembered
 def _joint(given: Posterior) -> list[Number]:
     pairs = zip(given.atoms, given.weights, strict=True)
     return [w * density(given.process, given.x, a, given.t) for a, w in pairs]
 
 
-@cache
+@remembered
 def _score(given: Posterior, order: int) -> Number:
     return _derivative(lambda y: mpmath.log(given.marginal(y)), given.x, order)

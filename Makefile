@@ -69,10 +69,10 @@ quick: $(ready) ## Every claim at a tenth of the Monte Carlo
 	$(bin)/driftproof verify --quick
 
 strict: $(ready) ## The kernels under array-api-strict
-	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "strict and not slow and not gpu" tests
+	DRIFTPROOF_NAMESPACE=strict $(bin)/python -m pytest -q -n $(JOBS) -m "strict and not slow and not gpu" tests
 
 check: $(ready) ## The tests and doctests
-	$(bin)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	$(bin)/python -m pytest -q -n $(JOBS)
 
 bench: $(ready) ## Compare with the peers, as ratios
 	$(bin)/driftproof bench --json report/bench.json

@@ -66,10 +66,8 @@ class Built:
     python: Path
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def build(work: Path) -> Built:
     """The sdist of a copy of the repository, the wheel made from that sdist, a venv with the wheel."""
-    work = tmp_path_factory.mktemp("packaging")
     copy = work / "copy"
     copy.mkdir()
     for folder in ("driftproof", *FOLDERS, "tests", "papers"):
@@ -121,15 +119,29 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert not {str(home.relative_to(ROOT)) for home in homes if not (home / "__init__.py").is_file()}
 
 
-@pytest.mark.xdist_group("packaging")
-def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
+def test_what_is_built_is_complete_and_runs_elsewhere(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    # One test, for what it builds is built once.
+    (work := tmp_path / "work").mkdir()
+    (outside := tmp_path / "outside").mkdir()
+    built = build(work)
+    for check in (
+        the_wheel_holds_the_package_and_nothing_else,
+        the_sdist_holds_what_a_developer_needs,
+        the_installed_package_imports_outside_of_the_repository,
+        the_installed_command_runs_outside_of_the_repository,
+        the_metadata_is_complete,
+    ):
+        with subtests.test(check.__name__):
+            check(built, outside)
+
+
+def the_wheel_holds_the_package_and_nothing_else(built: Built, outside: Path) -> None:
     names = {name for name in zipfile.ZipFile(built.wheel).namelist() if ".dist-info/" not in name}
     assert names == shipped()
     assert {"driftproof/py.typed", "driftproof/cli.py"} <= names
 
 
-@pytest.mark.xdist_group("packaging")
-def test_the_sdist_holds_what_a_developer_needs(built: Built) -> None:
+def the_sdist_holds_what_a_developer_needs(built: Built, outside: Path) -> None:
     with tarfile.open(built.sdist) as archive:
         members = archive.getmembers()
     assert not [member.name for member in members if member.issym() or member.islnk()]
@@ -141,8 +153,7 @@ def test_the_sdist_holds_what_a_developer_needs(built: Built) -> None:
     assert tests <= names
 
 
-@pytest.mark.xdist_group("packaging")
-def test_the_installed_package_imports_outside_of_the_repository(built: Built, tmp_path: Path) -> None:
+def the_installed_package_imports_outside_of_the_repository(built: Built, outside: Path) -> None:
     script = """
 import importlib, json, pkgutil, sys
 import driftproof
@@ -150,27 +161,25 @@ names = [found.name for found in pkgutil.walk_packages(driftproof.__path__, "dri
 homes = {name: importlib.import_module(name).__file__ for name in names if not name.endswith("__main__")}
 json.dump({"homes": homes, "path": sys.path}, sys.stdout)
 """
-    found = json.loads(run(built.python, "-c", script, cwd=tmp_path))
+    found = json.loads(run(built.python, "-c", script, cwd=outside))
     assert str(ROOT) not in found["path"]
     assert packages() - {"driftproof"} <= set(found["homes"])
-    outside = {
+    strangers = {
         name
         for name, home in found["homes"].items()
         if not Path(home).is_relative_to(built.python.parent.parent)
     }
-    assert not outside
+    assert not strangers
 
 
-@pytest.mark.xdist_group("packaging")
-def test_the_installed_command_runs_outside_of_the_repository(built: Built, tmp_path: Path) -> None:
+def the_installed_command_runs_outside_of_the_repository(built: Built, outside: Path) -> None:
     command = built.python.with_name("driftproof")
-    version = run(command, "--version", cwd=tmp_path).split()
+    version = run(command, "--version", cwd=outside).split()
     assert version == ["driftproof", built.wheel.name.split("-")[1]]
-    assert "TWEEDIE-" in run(command, "claims", "tweedie", cwd=tmp_path)
+    assert "TWEEDIE-" in run(command, "claims", "tweedie", cwd=outside)
 
 
-@pytest.mark.xdist_group("packaging")
-def test_the_metadata_is_complete(built: Built) -> None:
+def the_metadata_is_complete(built: Built, outside: Path) -> None:
     archive = zipfile.ZipFile(built.wheel)
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = archive.read(name).decode("utf-8")

@@ -44,6 +44,8 @@ def search(
 
     settings = hypothesis.settings(
         max_examples=examples,
+        backend="hypothesis",
+        derandomize=False,  # whatever profile the surrounding tests have chosen: the seed decides
         database=None,
         deadline=None,
         report_multiple_bugs=False,

@@ -185,7 +185,7 @@ def test_the_torch_generator_draws_the_same_law():
 
 
 def test_draws_in_the_namespace_under_test(xp):
-    x0 = xp.asarray([0.0, 1.0, 2.0])
+    x0 = xp.asarray([0.0, 1.0, 2.0], dtype=xp.float64)
     assert sample_transition(BESQ(0.5), x0, 0.4, 0).shape == (3,)
     assert sample_bridge(BESQ(0.5), x0, x0, 0.2, 0.4, 0).dtype == x0.dtype
 

@@ -153,8 +153,8 @@ def test_the_moments_would_see_a_wrong_drift(wrong):
 
 @each_squared
 def test_the_drift_from_the_count_is_the_drift_from_the_score(xp, process):
-    x = xp.asarray([0.1, 0.9, 5.0])
-    score = xp.asarray([0.4, -1.0, -0.2])
+    x = xp.asarray([0.1, 0.9, 5.0], dtype=xp.float64)
+    score = xp.asarray([0.4, -1.0, -0.2], dtype=xp.float64)
     n = poisson_count(process, x, 0.3, score)
     ours = np.asarray(reverse_drift_from_count(process, x, 0.3, n, 0.7))
     assert ours == pytest.approx(np.asarray(reverse_drift(process, x, 0.3, score, 0.7)), rel=1e-12)
@@ -357,7 +357,7 @@ def test_the_table_of_samplers(theta):
 
 
 def test_steps_in_the_namespace_under_test(xp):
-    x, n = xp.asarray([0.0, 0.4, 2.0]), xp.asarray([0.0, 0.1, 0.7])
+    x, n = xp.asarray([0.0, 0.4, 2.0], dtype=xp.float64), xp.asarray([0.0, 0.1, 0.7], dtype=xp.float64)
     for y in (
         matched_bridge_step(BESQ(0.8), x, 0.4, 0.2, n, 0),
         noncentral_step(BESQ(0.8), x, 0.4, 0.2, n, 0),

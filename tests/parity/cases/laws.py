@@ -1,0 +1,49 @@
+"""Elementwise laws: density, score and moments as functions of the point and the parameters."""
+
+from ..rows import HALF_LINE, POSITIVE, REAL, mesh, row
+
+SCALES = (1e-3, 0.7, 30.0)
+DEGREES = (0.3, 1.0, 2.0, 4.0, 9.5, 80.0)
+CENTRES = (0.0, 1e-6, 0.8, 50.0, 1e4)
+
+ROWS = {
+    "theory.laws.Normal.log_prob": row([mesh(x=REAL, loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
+    "theory.laws.Normal.score": row([mesh(x=REAL, loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
+    "theory.laws.Normal.mean": row([mesh(loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
+    "theory.laws.Normal.variance": row([mesh(loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
+    "theory.laws.LogNormal.log_prob": row([mesh(x=POSITIVE, loc=(-2.0, 0.0, 3.0), scale=(0.01, 0.7, 3.0))]),
+    "theory.laws.LogNormal.score": row([mesh(x=POSITIVE, loc=(-2.0, 0.0, 3.0), scale=(0.01, 0.7, 3.0))]),
+    "theory.laws.LogNormal.mean": row([mesh(loc=(-2.0, 0.0, 3.0), scale=(0.01, 0.7, 3.0))]),
+    "theory.laws.LogNormal.variance": row([mesh(loc=(-2.0, 0.0, 3.0), scale=(0.01, 0.7, 3.0))]),
+    "theory.laws.Gamma.log_prob": row(
+        [mesh({"shape": k}, x=HALF_LINE, scale=SCALES) for k in (0.3, 1.0, 4.0)]
+        + [mesh(x=HALF_LINE, shape=(0.3, 1.0, 4.0, 300.0), scale=SCALES)]
+    ),
+    "theory.laws.Gamma.score": row([mesh(x=HALF_LINE, shape=(0.3, 1.0, 4.0, 300.0), scale=SCALES)]),
+    "theory.laws.Gamma.mean": row([mesh(shape=(0.3, 1.0, 4.0, 300.0), scale=SCALES)]),
+    "theory.laws.Gamma.variance": row([mesh(shape=(0.3, 1.0, 4.0, 300.0), scale=SCALES)]),
+    "theory.laws.NoncentralChi2.log_prob": row(
+        [mesh({"df": df}, x=HALF_LINE, nc=CENTRES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.laws.NoncentralChi2.score": row(
+        [mesh({"df": df}, x=HALF_LINE, nc=CENTRES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.laws.NoncentralChi2.mean": row([mesh({"df": df}, nc=CENTRES, scale=SCALES) for df in DEGREES]),
+    "theory.laws.NoncentralChi2.variance": row(
+        [mesh({"df": df}, nc=CENTRES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.laws.GammaMixedChi2.log_prob": row(
+        [mesh({"df": df, "shape": 1.3}, x=HALF_LINE, mixing=SCALES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.laws.GammaMixedChi2.score": row(
+        [mesh({"df": df, "shape": 1.3}, x=HALF_LINE, mixing=SCALES, scale=SCALES) for df in DEGREES],
+        single=1e-5,
+        reason="a ratio of Kummer functions within 20 roundings",
+    ),
+    "theory.laws.GammaMixedChi2.mean": row(
+        [mesh({"df": df, "shape": 1.3}, mixing=SCALES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.laws.GammaMixedChi2.variance": row(
+        [mesh({"df": df, "shape": 1.3}, mixing=SCALES, scale=SCALES) for df in DEGREES]
+    ),
+}

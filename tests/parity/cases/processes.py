@@ -1,0 +1,19 @@
+"""Drifts, diffusions and reverse drifts."""
+
+from ..rows import PROCESSES, SCORES, immigration, mesh, row, states, times
+
+at = [mesh({"process": p}, x=states(p), t=times(p)) for p in PROCESSES]
+
+ROWS = {
+    "theory.processes.base.drift": row(at),
+    "theory.processes.base.diffusion": row(at),
+    "theory.processes.base.reverse_drift": row(
+        [
+            mesh({"process": p, "eta": eta}, x=states(p), t=times(p), score=SCORES)
+            for p in PROCESSES
+            for eta in (0.0, 0.7)
+        ],
+        terms=immigration,
+        reason="-b and a' / 2 cancel at 0 for delta = 2",
+    ),
+}

@@ -1,0 +1,72 @@
+"""Everything that the parity table must have a row for, and how to call it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import driftproof.numerics
+import driftproof.theory
+from driftproof._namespace import public_functions
+from driftproof.theory import laws
+from driftproof.theory.laws import ElementwiseLaw
+
+
+class Subject(Protocol):
+    """A public function with its kernel."""
+
+    @property
+    def kernel(self) -> Callable[..., Any]: ...
+
+    def __call__(self, **arguments: Any) -> Any: ...
+
+
+def subjects() -> Mapping[str, Subject]:
+    """Public functions of theory and numerics and the four kernels of every elementwise law, by name."""
+    for package in (driftproof.theory, driftproof.numerics):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
+    found: dict[str, Subject] = {}
+    for name in public_functions():
+        if name.startswith(("driftproof.theory.", "driftproof.numerics.")):
+            module, _, function = name.rpartition(".")
+            # By attribute, not from the registry: a function may be checked further on its way out.
+            found[name.removeprefix("driftproof.")] = getattr(importlib.import_module(module), function)
+    for law in vars(laws).values():
+        if isinstance(law, type) and issubclass(law, ElementwiseLaw) and law is not ElementwiseLaw:
+            for method in METHODS:
+                found[f"theory.laws.{law.__name__}.{method}"] = LawMethod(law, method)
+    return found
+
+
+METHODS = ("log_prob", "score", "mean", "variance")
+
+
+@final
+@dataclass(frozen=True)
+class LawMethod:
+    """A method of an elementwise law as a function of the point and the parameters."""
+
+    law: type[ElementwiseLaw]
+    method: str
+
+    def __call__(self, x: Any = None, **parameters: Any) -> Any:
+        law = self.law(**parameters)
+        return (
+            getattr(law, self.method)(x)
+            if self.method in ("log_prob", "score")
+            else getattr(law, self.method)
+        )
+
+    def kernel(self, xp: Any, x: Any = None, **parameters: Any) -> Any:
+        match self.method:
+            case "log_prob":
+                return self.law.log_density(xp, x, *parameters.values())
+            case "score":
+                return self.law.score_function(xp, x, *parameters.values())
+            case "mean":
+                return self.law.moments(xp, *parameters.values())[0]
+        return self.law.moments(xp, *parameters.values())[1]

@@ -1,0 +1,94 @@
+"""One source, every namespace, precision and transformation: a row for each public function.
+
+The slow part compiles every kernel; three of them stand for the rest in the fast part.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity import checks
+from tests.parity.cases import table
+from tests.parity.subjects import subjects
+
+pytest.importorskip("torch")
+
+SUBJECTS = subjects()
+ROWS = table()
+KNOWN = sorted(SUBJECTS.keys() & ROWS.keys())
+DETERMINISTIC = [name for name in KNOWN if not ROWS[name].random]
+DIFFERENTIABLE = [name for name in DETERMINISTIC if ROWS[name].smooth != ()]
+REPRESENTATIVE = [
+    "theory.special.bessel.log_ive",
+    "theory.tweedie.first_order.conditional_score",
+    "numerics.samplers.gddim.gddim_step",
+]
+
+
+def test_every_public_function_has_a_row() -> None:
+    missing = sorted(SUBJECTS.keys() - ROWS.keys())
+    assert not missing, f"add a row to a table in tests/parity/cases for {missing}"
+
+
+def test_every_row_has_a_function() -> None:
+    assert not sorted(ROWS.keys() - SUBJECTS.keys())
+
+
+def every_sample(check, name: str) -> None:
+    for sample in ROWS[name].samples:
+        check(SUBJECTS[name], ROWS[name], sample)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_numpy_and_torch_agree_to_eight_roundings(name: str) -> None:
+    every_sample(checks.namespaces_agree, name)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_array_api_strict_is_identical(name: str) -> None:
+    every_sample(checks.strict_is_identical, name)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_single_precision_is_close_to_double(name: str) -> None:
+    every_sample(checks.single_precision_is_close, name)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_half_precision_comes_back_finite(name: str) -> None:
+    every_sample(checks.half_precision_comes_back, name)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_are_right(name: str) -> None:
+    every_sample(checks.gradients_are_right, name)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_vmap_is_the_loop(name: str) -> None:
+    every_sample(checks.vmap_is_the_loop, name)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_bad_arrays_are_refused(name: str) -> None:
+    checks.bad_arrays_are_refused(SUBJECTS[name], ROWS[name], ROWS[name].samples[0])
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_graph_has_no_breaks(name: str) -> None:
+    checks.compiled_is_eager(SUBJECTS[name], ROWS[name], ROWS[name].samples[0], backend="eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_every_graph_has_no_breaks(name: str) -> None:
+    def graph(subject, row, sample):
+        checks.compiled_is_eager(subject, row, sample, backend="eager")
+
+    every_sample(graph, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_compiled_code_agrees(name: str) -> None:
+    checks.compiled_is_eager(SUBJECTS[name], ROWS[name], ROWS[name].samples[0], backend="inductor")

@@ -131,8 +131,9 @@ def conditional_pair_count(
     """
     z2 = _squared_argument(xp, "conditional_pair_count", process, x0, x, t)
     z = _root(xp, z2)
-    first = bessel_quotient.kernel(xp, process.nu, z)
-    return 0.25 * z2 * z2 * first * bessel_quotient.kernel(xp, process.nu + 1.0, z)
+    # Either factor is of order z at large z: float32 holds their product where it would not hold z^4.
+    first = z2 * bessel_quotient.kernel(xp, process.nu, z)
+    return 0.25 * first * (z2 * bessel_quotient.kernel(xp, process.nu + 1.0, z))
 
 
 @public(x=">= 0", t="> 0")

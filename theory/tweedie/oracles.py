@@ -21,7 +21,7 @@ import math
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from ..laws import Discrete, ElementwiseLaw, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
 from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from ..special import log_hyp1f1
+from ..special import hyp1f1_ratio, log_hyp1f1
 
 __all__ = ["conjugate_posterior", "gamma_posterior_moment", "posterior_weights"]
 
@@ -97,6 +97,9 @@ def gamma_posterior_moment(
     .. math:: E[X_0^k \mid x] = \Big(\frac{2\rho w}{q}\Big)^k \frac{\Gamma(\alpha+k)}{\Gamma(\alpha)}\,
         \frac{{}_1F_1(\alpha+k; \nu+1; w y)}{{}_1F_1(\alpha; \nu+1; w y)}
 
+    A positive integer k is free of cancellation; other orders lose as many digits as the logarithm
+    :math:`w y` has.
+
     Arguments:
         process: BESQ or CIR.
         x: Noised point >= 0, any shape.
@@ -125,10 +128,18 @@ def gamma_posterior_moment(
     b = decay * scale
     weight, y = b / (b + 2.0 * rho), 0.5 * x / rho
     half = process.nu + 1.0
-    up = log_hyp1f1.kernel(xp, shape + k, half, weight * y)
-    down = log_hyp1f1.kernel(xp, shape, half, weight * y)
+    unit, wy = 2.0 * rho * weight / decay, weight * y
+    if k > 0 and k == int(k):
+        # alpha M(alpha + 1) / M(alpha) = alpha + w y M'(alpha) / M(alpha): positive terms, no logarithms.
+        moment = xp.ones_like(wy)
+        for j in range(int(k)):
+            a = shape + j
+            moment = moment * (unit * (a + a / half * wy * hyp1f1_ratio.kernel(xp, a, half, wy)))
+        return moment
+    up = log_hyp1f1.kernel(xp, shape + k, half, wy)
+    down = log_hyp1f1.kernel(xp, shape, half, wy)
     rising = math.lgamma(shape + k) - math.lgamma(shape)
-    return xp.exp(k * xp.log(2.0 * rho * weight / decay) + rising + up - down)
+    return xp.exp(k * xp.log(unit) + rising + up - down)
 
 
 def posterior_weights(process: AbstractProcess, data_law: Discrete, x: Array, t: Array) -> Array:

@@ -85,11 +85,11 @@ def levels(process: AbstractProcess, t: Number) -> tuple[Number, Number]:
 
 def scales(process: AbstractProcess, t: Number) -> tuple[Number, Number, Number]:
     """Index, decay and scale of a squared Bessel process: nu, q and rho."""
-    time = operational(process, t)
     match process:
         case BESQ():
-            return mpf(process.delta) / 2 - 1, mpf(1), time
+            return mpf(process.delta) / 2 - 1, mpf(1), operational(process, t)
         case CIR():
+            time = operational(process, t)
             kappa, variance = mpf(process.kappa), mpf(process.sigma) ** 2
             decay = mpmath.exp(-kappa * time)
             return 2 * kappa * process.theta / variance - 1, decay, variance * (1 - decay) / (4 * kappa)

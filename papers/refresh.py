@@ -1,7 +1,8 @@
 """Write the generated parts of README.md and papers/*.md; numbers there are never typed.
 
     python papers/refresh.py                 from papers/data, the record of the last published run
-    python papers/refresh.py --take report   take report/verify.json and report/runs/* as that record first
+    python papers/refresh.py --take report   take report/verify.json as that record first
+    python papers/refresh.py --training RUN  take RUN/report.json, which driftproof train wrote, too
 
 A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!-- end -->``:
 
@@ -33,9 +34,12 @@ PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write the generated parts of README.md and papers/*.md.")
     parser.add_argument("--take", type=Path, metavar="REPORT", help="a folder that make verify wrote")
-    report = parser.parse_args(arguments).take
-    if report is not None:
-        take(report, PAGES)
+    parser.add_argument("--training", type=Path, metavar="RUN", help="a folder that driftproof train wrote")
+    given = parser.parse_args(arguments)
+    if given.take is not None:
+        take(given.take, PAGES)
+    if given.training is not None:
+        take_training(given.training, PAGES)
     for page in pages():
         page.write_text(refreshed(page.read_text(encoding="utf-8"), PAGES), encoding="utf-8")
 
@@ -57,27 +61,27 @@ def refreshed(text: str, record: Path) -> str:
 
 
 def take(report: Path, record: Path) -> None:
-    """Copy what the pages show of a report into ``record``: no seconds, no machine, nothing that varies."""
+    """Copy what the pages show of a run into ``record``: no seconds, nothing that varies."""
     run = json.loads((report / "verify.json").read_text(encoding="utf-8"))
     if run["interrupted"]:
         raise SystemExit(f"{report}: this run was interrupted and is no record")
     _write(record / "data" / "verify.json", _kept_of_run(run))
-    for file in sorted(report.glob("runs/*/report.json")):
-        training = json.loads(file.read_text(encoding="utf-8"))
-        figures = []
-        for number, figure in enumerate(training.get("figures", ()), 1):
-            svg = (
-                figure["svg"]
-                if "svg" in figure
-                else (file.parent / figure["file"]).read_text(encoding="utf-8")
-            )
-            name = f"{training['paper']}-{number}.svg"
-            (record / "figures" / name).write_text(svg, encoding="utf-8")
-            figures.append({"caption": figure["caption"], "file": f"figures/{name}"})
-        kept = {
-            key: training[key] for key in ("title", "paper", "summary", "tables", "meta") if key in training
-        }
-        _write(record / "data" / f"{training['paper']}.json", {**kept, "figures": figures})
+
+
+def take_training(run: Path, record: Path) -> None:
+    """Copy the tables and figures of a training into ``record``."""
+    training = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    paper, figures = training["paper"], []
+    for old in (record / "figures").glob(f"{paper}-*.svg"):
+        old.unlink()
+    for number, figure in enumerate(training.get("figures", ()), 1):
+        svg = figure["svg"] if "svg" in figure else (run / figure["file"]).read_text(encoding="utf-8")
+        name = f"{paper}-{number}.svg"
+        (record / "figures" / name).write_text(svg, encoding="utf-8")
+        figures.append({"caption": figure["caption"], "file": f"figures/{name}"})
+    kept = {key: training[key] for key in ("title", "paper", "summary", "tables") if key in training}
+    meta = {key: training["meta"][key] for key in ("smoke", "device") if key in training.get("meta", {})}
+    _write(record / "data" / f"{paper}.json", {**kept, "meta": meta, "figures": figures})
 
 
 def _kept_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +195,8 @@ def _measured(evidence: Mapping[str, Any]) -> str:
 def _training(record: Path, paper: str) -> list[str]:
     training = _read(record, paper)
     lines = [training.get("summary", "").strip()]
+    if training["meta"].get("smoke"):
+        lines += ["", "**This is the smoke budget: it shows that the recipes run, not what they can do.**"]
     for table in training.get("tables", ()):
         rows = [
             [short(cell) if isinstance(cell, float) else _plain(cell) for cell in row]

@@ -219,7 +219,7 @@ def _two_curves(process: Any, thing: Thing, at: float, t: float) -> Any:
     right.set(xlabel="noised point x", ylabel=r"$E[X_0 \mid X_t = x]$")
     for axes in (left, right):
         axes.axvline(at, linewidth=0.5, color="grey")
-    left.legend(frameon=False)
+    drawn.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return drawn
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -127,6 +128,25 @@ class TestRun:
         assert [(f.paper, f.reason) for f in registry.failures] == [
             ("bad", "ZeroDivisionError: division by zero (line 1 of <module>)")
         ]
+
+
+class TestWorkers:
+    def test_one_that_dies_takes_nothing_along(self, toys: Any) -> None:
+        registry = Registry(dict(toys.TOYS.claims))
+        doomed = type("Doomed", (), {**vars(toys._Slow), "thing": toys.deadly})
+        registry.claim("TOY-DEADLY-1", paper="toy", statement="f")(doomed)
+        done = run(registry=registry, jobs=2)
+        assert [claim.status for claim in done.claims] == ["verified", "verified", "error"]
+        assert "its worker died" in done.claims[2].evidence[0].detail and not done.ok
+
+    def test_what_a_worker_cannot_import(self, toys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        here, registry = ModuleType("here_only"), Registry()
+        monkeypatch.setitem(sys.modules, "here_only", here)
+        here.A = toys._register(registry, "HERE-1", toys._Square, "A", module="here_only")
+        here.B = toys._register(registry, "HERE-2", toys._Square, "B", module="here_only")
+        done = run(registry=registry, jobs=2)
+        assert [claim.status for claim in done.claims] == ["error", "error"]
+        assert "No module named 'here_only'" in done.claims[0].evidence[0].detail
 
 
 class TestInterruption:

@@ -58,7 +58,12 @@ def pytest_run(directory: Path, *options: str) -> tuple[int, str]:
     path = os.pathsep.join([str(TESTS), str(directory), *filter(None, sys.path)])
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *options]
     done = subprocess.run(
-        command, cwd=directory, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+        command,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -87,15 +92,26 @@ def test_every_piece_of_evidence_and_every_mutant_is_a_node(tmp_path: Path) -> N
 
 def test_files_that_are_named_are_collected_too(tmp_path: Path) -> None:
     code, out = pytest_run(
-        tmp_path, "-p", "weak_claims", "--claims", "TOY-SQUARE-1", "test_ordinary.py", "-k", "ordinary or sign"
+        tmp_path,
+        "-p",
+        "weak_claims",
+        "--claims",
+        "TOY-SQUARE-1",
+        "test_ordinary.py",
+        "-k",
+        "ordinary or sign",
     )
     assert code == 0 and "2 passed" in out, out
 
 
 def test_failures_speak_for_themselves(tmp_path: Path) -> None:
-    code, out = pytest_run(tmp_path, "-p", "weak_claims", "--claims", "TOY-WEAK-*", "--claims", "TOY-FALSE-*", "-rA")
+    code, out = pytest_run(
+        tmp_path, "-p", "weak_claims", "--claims", "TOY-WEAK-*", "--claims", "TOY-FALSE-*", "-rA"
+    )
     assert code == 1
-    assert "TOY-WEAK-1: the mutant 'sign' survives: all evidence holds on it" not in out, "evidence was left out"
+    assert "TOY-WEAK-1: the mutant 'sign' survives: all evidence holds on it" not in out, (
+        "evidence was left out"
+    )
     assert "SKIPPED" in out and "needs effort full" in out
     assert "XFAIL claim[TOY-FALSE-1::table] - refuted, as stated" in out
     assert "PASSED claim[TOY-FALSE-1::is_even]" in out

@@ -69,8 +69,8 @@ class _Square:
     mutants: ClassVar = {"sign": negated, "factor two": doubled}
 
 
-def _register(registry: Registry, id: str, base: type, name: str) -> Any:
-    cls = type(name, (), {**vars(base), "__module__": __name__, "__qualname__": name})
+def _register(registry: Registry, id: str, base: type, name: str, module: str = __name__) -> Any:
+    cls = type(name, (), {**vars(base), "__module__": module, "__qualname__": name})
     return registry.claim(id, paper="toy", statement=r"f(x) = x^2", vouches=[square])(cls)
 
 
@@ -82,6 +82,10 @@ def slow(x: Any) -> Any:
     # Long enough to be interrupted; a test that fails to do so must not hang for ever.
     time.sleep(float(os.environ.get("TOY_SECONDS", "60")))
     return x * x
+
+
+def deadly(x: Any) -> Any:
+    os._exit(3)
 
 
 class _Slow:

@@ -89,6 +89,19 @@ class ClaimOutcome:
     notes: str = ""
     seconds: float = field(default=0.0, compare=False)
 
+    @classmethod
+    def crashed(cls, id: str, paper: str, title: str, detail: str, **known: Any) -> ClaimOutcome:
+        """The outcome of a claim that could not even be tried: an error, with this reason."""
+        lost = EvidenceOutcome("all", "exact", None, "crashed", detail=detail)
+        blank: dict[str, Any] = {
+            "statement": "",
+            "hypotheses": (),
+            "vouches": (),
+            "mutants": (),
+            "expect": "verified",
+        }
+        return cls(id, paper, title, status="error", evidence=(lost,), **{**blank, **known})
+
     @property
     def ok(self) -> bool:
         """No news: the status is the expected one and no mutant survived."""

@@ -65,7 +65,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, cast, final
 
 from .evidence.base import Evidence, Thing
 
@@ -112,12 +112,6 @@ class Claim:
     module: str
     qualname: str
     notes: str = ""
-
-    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
-        # By reference where an import finds the claim again: other processes then need no pickled code.
-        if _resolve(self.module, self.qualname) is self:
-            return _import, (self.module, self.qualname)
-        return super().__reduce_ex__(protocol)
 
     @property
     def weight(self) -> float:
@@ -290,18 +284,20 @@ def _spaced(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
 
 
-def _resolve(module: str, qualname: str) -> object:
-    found: object = sys.modules.get(module)
-    for part in qualname.split("."):
+def reference(claim: Claim) -> tuple[str, str] | None:
+    """Module and name where an import finds the claim again; None where it does not."""
+    found: object = sys.modules.get(claim.module)
+    for part in claim.qualname.split("."):
         found = getattr(found, part, None)
-    return found
+    return (claim.module, claim.qualname) if found is claim else None
 
 
-def _import(module: str, qualname: str) -> Claim:
-    importlib.import_module(module)
-    found = _resolve(module, qualname)
-    assert isinstance(found, Claim), f"{module}.{qualname} is no claim"
-    return found
+def referred(module: str, qualname: str) -> Claim:
+    """The claim that :func:`reference` told of, in whichever process."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return cast("Claim", found)
 
 
 REGISTRY = Registry()

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import signal
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from typing import Any
-
-import joblib
+from collections.abc import Sequence
+from contextlib import closing
 
 from .. import __version__
 from .._namespace import public_functions
-from .engine import Plan, settle
+from .engine import Plan
 from .evidence.base import Effort
 from .evidence.chance import FALSE_ALARMS
 from .journal import Journal
-from .outcomes import ClaimOutcome, EvidenceOutcome, Run
+from .outcomes import ClaimOutcome, Run
 from .progress import Progress, Silent
 from .registry import REGISTRY, Claim, LoadFailure, Registry, walk
+from .workers import settled_by_workers
 
 __all__ = ["run", "unvouched", "versions"]
 
@@ -76,7 +71,7 @@ def run(
         progress.begin(len(claims), len(settled))
         try:
             todo = sorted((made for made in claims if made.id not in settled), key=_costly_first)
-            with closing(_settled(todo, plan, jobs, cluster)) as outcomes:
+            with closing(settled_by_workers(todo, plan, jobs, cluster)) as outcomes:
                 for outcome in outcomes:
                     settled[outcome.id] = outcome
                     journal.keep(outcome, registry.claims[outcome.id])
@@ -105,87 +100,10 @@ def _costly_first(made: Claim) -> int:
     return -sum(evidence.n or 0 for evidence in made.evidence)
 
 
-def _settled(claims: list[Claim], plan: Plan, jobs: int, cluster: str | None) -> Generator[ClaimOutcome]:
-    """Outcomes as they come."""
-    if cluster is None and (jobs == 1 or len(claims) < 2):
-        for made in claims:
-            yield settle(made, plan)
-        return
-    tasks = [joblib.delayed(settle)(made, plan) for made in claims]
-    with _backend(cluster, jobs), warnings.catch_warnings():
-        # When ctrl-C ends a run, joblib warns that tasks were lost: that is what was asked for.
-        warnings.filterwarnings("ignore", message=r"\d+ tasks which")
-        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "all"}
-        try:
-            parallel = joblib.Parallel(return_as="generator_unordered", **options)
-        except ValueError:  # ray's backend gives lists only
-            parallel = joblib.Parallel(**options)
-        with _deaf_workers():
-            outcomes = parallel(tasks)
-        yield from outcomes
-
-
-@contextmanager
-def _deaf_workers() -> Iterator[None]:
-    """Processes started here ignore ctrl-C: the run ends them, they need not complain one by one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _backend(cluster: str | None, jobs: int) -> AbstractContextManager[Any]:
-    if cluster is None:
-        return joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1)
-    if cluster.startswith("dask://"):
-        return _dask(cluster.removeprefix("dask://"))
-    if cluster == "ray":
-        return _ray()
-    raise ValueError(f"run: expected a cluster dask://HOST:PORT or ray, got {cluster!r}")
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[None]:
-    distributed = _optional("distributed", "cluster")
-    with distributed.Client(f"tcp://{address}"), joblib.parallel_config("dask", n_jobs=-1):
-        yield
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    ray = _optional("ray", "cluster")
-    ray.init(address="auto", ignore_reinit_error=True)
-    importlib.import_module("ray.util.joblib").register_ray()
-    with joblib.parallel_config("ray", n_jobs=-1):
-        yield
-
-
-def _optional(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"run: {module} is not installed; pip install 'driftproof[{extra}]'") from error
-
-
 def _not_loaded(failure: LoadFailure) -> ClaimOutcome:
     """A module that does not import hides claims: it is an error of the run, never silence."""
-    crash = EvidenceOutcome("import", "exact", None, "crashed", detail=failure.reason)
-    return ClaimOutcome(
-        id=failure.module.rsplit(".claims.", 1)[-1],
-        paper=failure.paper,
-        title="This module of claims does not import",
-        statement="",
-        hypotheses=(),
-        vouches=(),
-        status="error",
-        expect="verified",
-        evidence=(crash,),
-        mutants=(),
-    )
+    id = failure.module.rsplit(".claims.", 1)[-1]
+    return ClaimOutcome.crashed(id, failure.paper, "This module of claims does not import", failure.reason)
 
 
 def unvouched(registry: Registry = REGISTRY) -> tuple[str, ...]:

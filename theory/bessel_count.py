@@ -105,7 +105,8 @@ class BesselCount(ElementwiseLaw):
     def draw(xp: Namespace, noise: Source, like: Array, nu: float, z: Array) -> Array:
         """Exact rejection; every round has the full shape, and rounds end when all are accepted."""
         blank = xp.zeros_like(like)
-        positive = z + blank > 0
+        # Where z^2 underflows, P(N > 0) is no number either: the count is 0.
+        positive = 0.25 * (z + blank) * (z + blank) > 0
         z = xp.where(positive, z + blank, blank + 1.0)
         quarter = 0.25 * z * z
 

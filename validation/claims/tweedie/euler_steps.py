@@ -1,0 +1,245 @@
+r"""Steps that freeze coefficients: Euler leaves the half-line however small the step; in log-space it is fine.
+
+Both kinds of step are affine in the normal variable, so that calls with the noises -3, 0 and 3 show all of
+their law.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, ClassVar, final
+
+import mpmath
+import numpy as np
+from hypothesis import strategies as st
+from scipy.special import ndtr
+
+from ....numerics.tweedie import (
+    bridge_step,
+    log_euler_step,
+    matched_bridge_step,
+    noncentral_step,
+    truncated_euler_step,
+)
+from ....theory.laws import LogNormal
+from ....theory.processes import BESQ, CIR, GBM
+from ... import Rate, Thing, bound, claim, drawn, exact, property, rate
+from ...evidence.base import Labelled
+from .gauss import Floats, panels
+from .operators import DATA, count
+
+ETAS = (0.3, 1.0, 1.5)
+NOISES = (BESQ(0.8), BESQ(2.4), CIR(1.0, 0.2, 1.0), CIR(2.0, 1.8, 1.0))
+
+
+@final
+@dataclass(frozen=True)
+class Steps:
+    """One step of each kind for the squared-Bessel family."""
+
+    bridge: Thing = bridge_step
+    matched: Thing = matched_bridge_step
+    noncentral: Thing = noncentral_step
+    euler: Thing = truncated_euler_step
+
+
+def gaussian(
+    step: Thing, process: Any, x: Floats, t: float, h: float, n: Floats, eta: float
+) -> tuple[Any, Any]:
+    """Mean and standard deviation of an Euler step; NaN unless it is affine in its noise."""
+    low, middle, high = (step(process, x, t, t - h, n, eta, np.full_like(x, z)) for z in (-3.0, 0.0, 3.0))
+    affine = np.abs(high + low - 2.0 * middle) < 1e-12 * (1.0 + np.abs(high) + np.abs(low))
+    return np.where(affine, middle, np.nan), (high - low) / 6.0
+
+
+@claim(
+    "TWEEDIE-SAMPLER-5",
+    paper="tweedie",
+    title="Positivity is structural for exact steps, and lost by Euler at every step size",
+    statement=r"""
+    Y_s \ge 0 \text{ for bridge, matched and noncentral steps}; \qquad
+    \max_x P(Y_{t-h} < 0 \mid Y_t = x) = \Phi\big(-\sqrt{\delta (1 - k h)}\big) \to \Phi(-\sqrt\delta)
+    \text{ for full truncation with drift } \eta^2 b(0) - k x; \qquad
+    P(Y_{t-h} < 0) \sim h^{\delta/2}\, C (\eta^2 g)^{\delta/2}
+    \int_0^\infty y^\nu\,\Phi\Big(-\frac{y + \delta/4}{\sqrt y}\Big) dy, \quad p_t(x) \sim C x^\nu
+    """,
+    vouches=[bridge_step, matched_bridge_step, noncentral_step, truncated_euler_step],
+    hypotheses=[r"\delta > 0", r"\eta > 0", r"a(x) = g x", r"n(x) = O(x)"],
+)
+class Positivity:
+    """Over the T / h steps of a path the excursions add up to a multiple of h^(delta/2 - 1): for delta < 2
+    they grow without bound as the step is refined."""
+
+    thing = Steps()
+
+    @exact(tolerance=1e-12)
+    def worst_state_does_not_depend_on_the_step_size(thing: Thing) -> Iterator[Labelled]:
+        t, slope = 0.5, 0.7  # the count near 0 is linear: n = slope x
+        for process in NOISES:
+            g = float(process.diffusion(1.0, t))
+            for eta in ETAS:
+                spread = 0.5 * (1.0 + eta**2) * g
+                k = float(process.drift(1.0, t) - process.drift(0.0, t))
+                k += spread * (0.5 / float(process.rho(t)) - slope)
+                for h in (1e-2, 1e-5):
+                    worst = np.asarray([0.25 * eta**2 * process.delta * g * h / (1.0 - k * h)])
+                    mean, deviation = gaussian(thing.euler, process, worst, t, h, slope * worst, eta)
+                    want = np.asarray([math.sqrt(process.delta * (1.0 - k * h))])
+                    yield f"{process}, eta = {eta}, h = {h}", mean / deviation, want
+
+    @bound(tight=0.999)
+    def no_state_is_worse(thing: Thing) -> Iterator[Labelled]:
+        for process in NOISES:
+            for h in (1e-3, 1e-6):
+                x = np.geomspace(1e-3 * h, 0.3, 400)
+                mean, deviation = gaussian(thing.euler, process, x, 0.5, h, np.zeros_like(x), 1.0)
+                k = float(process.diffusion(1.0, 0.5)) / (2.0 * float(process.rho(0.5)))
+                k += float(process.drift(1.0, 0.5) - process.drift(0.0, 0.5))
+                worst = ndtr(-math.sqrt(process.delta * (1.0 - k * h)))
+                yield f"{process}, h = {h}", ndtr(-mean / deviation), np.full_like(x, worst)
+
+    @rate()
+    def fraction_of_excursions_falls_like_the_mass_near_zero(thing: Thing) -> Iterator[Rate]:
+        t, levels = 0.5, (4e-6, 2e-6, 1e-6)
+        for process in (BESQ(0.8), CIR(1.0, 0.75, 1.0)):
+            for eta in (0.3, 1.0):
+                left = [fraction(thing.euler, process, t, h, eta) for h in levels]
+                orders = [math.log(a / b) / math.log(2.0) for a, b in pairwise(left)]
+                g, half = eta**2 * float(process.diffusion(1.0, t)), 0.5 * process.delta
+                near = float(np.exp(process.marginal(DATA, t).log_prob(1e-12))) * 1e-12 ** (1.0 - half)
+                whole = near * g**half * excursion_integral(process.delta)
+                yield Rate(orders, half, 1e-4, left[-1] / levels[-1] ** half, whole, 1e-4)
+
+    @property(tolerance=0.0, examples=40)
+    def exact_steps_stay(
+        thing: Thing,
+        delta: float = drawn(st.floats(0.05, 12.0)),
+        x: float = drawn(st.floats(0.0, 1e3)),
+        t: float = drawn(st.floats(1e-3, 1e2)),
+        part: float = drawn(st.floats(0.01, 0.99)),
+        slope: float = drawn(st.floats(0.0, 1e3)),
+        seed: int = drawn(st.integers(0, 10**6)),
+    ) -> Iterator[Labelled]:
+        state, counts = np.full(50, x), np.full(50, slope * x)
+        for process in (BESQ(delta), CIR(0.7, 0.25 * delta / 0.7, 1.0)):
+            steps = {
+                "bridge": thing.bridge(process, state, t, part * t, counts, seed),
+                "matched": thing.matched(process, state, t, part * t, counts, seed),
+                "noncentral": thing.noncentral(process, state, t, part * t, counts, seed),
+            }
+            for name, y in steps.items():
+                yield f"{name}, {process}", float(np.sum(~(y >= 0.0))), 0.0
+
+    mutants: ClassVar = {
+        "absorbed at 0": replace(thing, euler=lambda *a: np.maximum(truncated_euler_step(*a), 0.0)),
+        "reflected at 0": replace(thing, euler=lambda *a: np.abs(truncated_euler_step(*a))),
+        "noise twice": replace(
+            thing, euler=lambda p, x, t, s, n, eta, z: truncated_euler_step(p, x, t, s, n, eta, 2.0 * z)
+        ),
+        "centred noncentral step": replace(thing, noncentral=lambda *a: noncentral_step(*a) - a[1]),
+    }
+
+
+def fraction(step: Thing, process: Any, t: float, h: float, eta: float) -> float:
+    """P(Y_(t-h) < 0) after one step from the exact law at t."""
+    scale = h * float(process.diffusion(1.0, t))
+    x, w = panels(scale * np.concatenate([[0.0], np.geomspace(1e-20, 1e3, 90)]), 9)
+    mean, deviation = gaussian(step, process, x, t, h, count(process, x, t), eta)
+    return float((w * np.exp(process.marginal(DATA, t).log_prob(x))) @ ndtr(-mean / deviation))
+
+
+@lru_cache
+def excursion_integral(delta: float) -> float:
+    r"""The integral of y^nu Phi(-(y + delta/4) / sqrt(y)), by mpmath."""
+    with mpmath.workdps(20):
+        d = mpmath.mpf(delta)
+
+        def integrand(root: Any) -> Any:
+            y = root**2
+            return 2 * root ** (d - 1) * mpmath.ncdf(-(y + d / 4) / root)
+
+        return float(mpmath.quad(integrand, [0, 0.1, 0.5, 1, 3, 12]))
+
+
+GEOMETRIC, ORIGIN, HORIZON = GBM(0.3, 0.8), LogNormal(0.4, 0.6), 2.0
+
+
+def log_moments(thing: Thing, steps: int, eta: float) -> tuple[float, float]:
+    """Mean and variance of log Y at noise time 0, from those of log X at the horizon, in equal steps."""
+    law: Any = GEOMETRIC.marginal(ORIGIN, HORIZON)
+    mean, variance = float(law.loc), float(law.scale) ** 2
+    for t, s in pairwise(np.linspace(HORIZON, 0.0, steps + 1)):
+        law = GEOMETRIC.marginal(ORIGIN, float(t))
+        at, rise = mean, 1.0  # two log-states and three noises show an affine map, and that it is one
+        states, noise = np.exp([at, at, at, at + rise, at + 2 * rise]), np.asarray([0.0, 1.0, -1.0, 0.0, 0.0])
+        log_score = -(np.log(states) - float(law.loc)) / float(law.scale) ** 2
+        out = np.log(thing(GEOMETRIC, states, float(t), float(s), log_score, eta, noise))
+        bent = abs(out[1] + out[2] - 2 * out[0]) + abs(out[4] + out[0] - 2 * out[3])
+        mean = float(out[0]) if bent < 1e-10 else math.nan
+        variance = float((out[3] - out[0]) ** 2 * variance + (out[1] - out[0]) ** 2)
+    return mean, variance
+
+
+@claim(
+    "TWEEDIE-SAMPLER-6",
+    paper="tweedie",
+    title="Log-Euler for geometric Brownian motion: order one, with its constant",
+    statement=r"""
+    \log X_0 \sim N(m_0, V_0),\ N \text{ equal steps}: \qquad E \log Y_0 = m_0, \qquad
+    N\,(\mathrm{Var} \log Y_0 - V_0) \to \frac{v_T}4\,(1 + \eta^2)
+    \Big(1 - \Big(\frac{V_0}{V_0 + v_T}\Big)^{1 + \eta^2}\Big)
+    """,
+    vouches=[log_euler_step],
+    hypotheses=[r"\sigma > 0", r"\eta \geq 0", r"\text{the exact score}", r"Y_T \sim p_T"],
+)
+class LogEuler:
+    """On lognormal data the step is affine in log-state and noise: mean and variance are propagated
+    exactly.  The local defect of the variance is (1 + eta^2)^2 dv^2 / 4V."""
+
+    thing = log_euler_step
+
+    @exact(tolerance=1e-13)
+    def mean_of_the_logarithm_is_exact_at_any_number_of_steps(thing: Thing) -> Iterator[Labelled]:
+        for eta in (0.0, *ETAS):
+            for steps in (1, 2, 7):
+                yield f"eta = {eta}, {steps} steps", log_moments(thing, steps, eta)[0], 0.4
+
+    @exact(tolerance=1e-13)
+    def few_steps_have_the_variance_of_the_affine_maps(thing: Thing) -> Iterator[Labelled]:
+        v0, v = 0.36, 0.64 * HORIZON
+        for eta in (0.0, *ETAS):
+            for steps in (1, 2, 5):
+                variance, step = v0 + v, v / steps
+                for left in range(steps, 0, -1):
+                    gain = 1.0 - 0.5 * (1.0 + eta**2) * step / (v0 + left * step)
+                    variance = gain**2 * variance + eta**2 * step
+                yield f"eta = {eta}, {steps} steps", log_moments(thing, steps, eta)[1], variance
+
+    @rate()
+    def variance_has_order_one_and_the_constant_of_the_theory(thing: Thing) -> Iterator[Rate]:
+        v0, v = 0.36, 0.64 * HORIZON
+        for eta in (0.0, 1.0, 1.5):
+            levels = (32, 64, 128)
+            wrong = [log_moments(thing, steps, eta)[1] - v0 for steps in levels]
+            orders = [math.log2(a / b) for a, b in pairwise(wrong)]
+            power = 1.0 + eta**2
+            constant = 0.25 * v * power * (1.0 - (v0 / (v0 + v)) ** power)
+            extrapolated = 2.0 * levels[2] * wrong[2] - levels[1] * wrong[1]
+            yield Rate(orders, 1.0, 0.1, extrapolated, constant, 5e-3)
+
+    mutants: ClassVar = {
+        "score of x for that of log x": lambda p, x, t, s, score, eta, z: log_euler_step(
+            p, x, t, s, score - 1.0, eta, z
+        ),
+        "without the half": lambda p, x, t, s, score, eta, z: log_euler_step(p, x, t, s, 2.0 * score, eta, z),
+        "eta not squared": lambda p, x, t, s, score, eta, z: log_euler_step(
+            p, x, t, s, score * (1.0 + eta) / (1.0 + eta**2), eta, z
+        ),
+        "noise of the whole time": lambda p, x, t, s, score, eta, z: log_euler_step(
+            p, x, t, s, score, eta, z * (t / (t - s)) ** 0.5
+        ),
+    }

@@ -4,6 +4,8 @@ Statistical checks run at level ALPHA on fixed seeds; a Kolmogorov-Smirnov test 
 distance of 0.035 with probability 0.999, a mean test of as many draws 0.07 standard deviations.
 """
 
+import array_api_compat.numpy
+import array_api_strict
 import mpmath
 import numpy as np
 import pytest
@@ -35,6 +37,11 @@ SQUARED = [
     CIR(2.0, 1.0, 0.8, LinearClock(0.5, 2.0, 1.0)),
 ]
 each_squared = pytest.mark.parametrize("process", SQUARED, ids=["0.3", "1", "3", "cir", "cir-clock"])
+
+
+@pytest.fixture(params=[array_api_compat.numpy, array_api_strict], ids=["numpy", "strict"])
+def xp(request):
+    return request.param
 
 
 def holds(verdict):

@@ -2,7 +2,9 @@
 
 import functools
 
+import array_api_compat.numpy
 import array_api_compat.torch as torch_namespace
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,11 @@ each_case = pytest.mark.parametrize(("process", "kind"), CASES, ids=lambda v: st
 X0 = np.asarray([[0.2, 1.0, 3.0, 0.7], [1.1, 0.4, 2.0, 5.0]])
 X = np.asarray([[0.3, 0.8, 2.5, 4.0], [1e-6, 1.4, 0.9, 6.0]])
 T = np.asarray([[0.3], [0.8]])
+
+
+@pytest.fixture(params=[array_api_compat.numpy, array_api_strict], ids=["numpy", "strict"])
+def xp(request):
+    return request.param
 
 
 @each_case

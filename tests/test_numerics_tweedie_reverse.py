@@ -7,7 +7,9 @@ source that answers with means instead of draws reads them off to rounding: no M
 from dataclasses import dataclass
 from itertools import pairwise
 
+import array_api_compat.numpy
 import array_api_compat.torch as torch_namespace
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,11 @@ ALPHA = 1e-9
 ATOMS = Discrete([0.2, 1.0, 3.0], [0.3, 0.5, 0.2])
 SQUARED = [BESQ(0.8), BESQ(4.0), CIR(1.0, 0.2, 1.0), CIR(2.0, 1.0, 0.8, LinearClock(0.5, 2.0, 1.0))]
 each_squared = pytest.mark.parametrize("process", SQUARED, ids=["0.8", "4", "cir", "cir-clock"])
+
+
+@pytest.fixture(params=[array_api_compat.numpy, array_api_strict], ids=["numpy", "strict"])
+def xp(request):
+    return request.param
 
 
 def exact_count(process, x, t):

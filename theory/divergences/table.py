@@ -70,6 +70,24 @@ def _log_blend_below(xp: Namespace, delta: Array, lam: float, rest: float) -> Ar
     return near if lam <= 0.5 else xp.where(delta < -0.5, xp.log(rest + lam * xp.exp(delta)), near)
 
 
+def _sign(xp: Namespace, delta: Array) -> Array:
+    # xp.sign of torch indexes with a mask, which neither vmap nor a compiled graph can do.
+    return xp.astype(delta > 0, delta.dtype) - xp.astype(delta < 0, delta.dtype)
+
+
+def _excess(xp: Namespace, r: Array, blend: Array, lam: float) -> Array:
+    """-log(1 - r) - (1 - lam) r with -log(1 - r) = blend, by its series where the two terms cancel."""
+    small = xp.abs(r) < 0.1
+    near, total = xp.where(small, r, xp.zeros_like(r)), xp.zeros_like(r)
+    for k in range(16, 1, -1):
+        total = total * near + 1.0 / k
+    # Not from r where that is close to 1: 1 - r would be a rounding.
+    close = r > 0.5
+    far = xp.where(small | close, xp.zeros_like(r), r)
+    logarithm = xp.where(close, blend, -xp.log1p(-far))
+    return lam * r + xp.where(small, near * near * total, logarithm - r)
+
+
 def _fixed() -> dict[str, FDivergence]:
     half = 0.5
     rows = [
@@ -121,9 +139,9 @@ def _fixed() -> dict[str, FDivergence]:
         FDivergence(
             "tv",
             value=lambda xp, d: half * xp.abs(xp.expm1(d)),
-            slope=lambda xp, d: half * xp.sign(d),
+            slope=lambda xp, d: half * _sign(xp, d),
             curvature=lambda xp, d: xp.zeros_like(d),
-            centred=lambda xp, d: half * xp.sign(d),
+            centred=lambda xp, d: half * _sign(xp, d),
             at_zero=half,
             slope_at_infinity=half,
         ),
@@ -286,7 +304,9 @@ def skew_rkl(lam: float) -> FDivergence:
         value=lambda xp, delta: -_log_blend(xp, delta, lam, rest),
         slope=lambda xp, delta: -lam * xp.exp(-_log_blend(xp, delta, lam, rest)),
         curvature=lambda xp, delta: lam**2 * xp.exp(-2.0 * _log_blend(xp, delta, lam, rest)),
-        centred=lambda xp, delta: _log_blend(xp, delta, lam, rest) - lam * rest * _over(xp, delta, lam, rest),
+        centred=lambda xp, delta: _excess(
+            xp, lam * _over(xp, delta, lam, rest), _log_blend(xp, delta, lam, rest), lam
+        ),
         at_zero=-math.log1p(-lam),
         slope_at_infinity=0.0,
     )

@@ -1,0 +1,228 @@
+r"""f-divergences: the table of generators, the centred advantage, and the limits of the generalised JSD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import mpmath as mp
+import numpy as np
+from hypothesis import strategies as st
+
+from ....theory.divergences import (
+    FDivergence,
+    alpha,
+    get,
+    gjsd,
+    names,
+    normalized_gjsd,
+    skew_kl,
+    skew_rkl,
+)
+from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
+from . import textbook
+
+__all__ = ["Advantage", "Generators", "NormalizedJensenShannon", "Swap"]
+
+DELTAS = (-6.0, -1.3, -1e-6, 0.0, 1e-6, 0.4, 2.0, 6.0)
+
+
+@claim(
+    "OPD-DIV-1",
+    paper="opd",
+    title="Generators, derivatives and advantages in the log-ratio",
+    statement=r"f, \; f', \; f'', \; A_c(u) = u f'(u) - f(u) - f'(1) \quad \mathrm{at} \; u = e^\delta",
+    hypotheses=[r"u > 0", r"f \; \mathrm{convex}, \; f(1) = 0"],
+    vouches=[get],
+)
+class Generators:
+    thing = staticmethod(lambda f: (f.f, f.df, f.d2f, f.advantage))
+
+    @exact(tolerance=1e-12, scale=1e-3)
+    def derivatives_at_sixty_digits(thing: Thing) -> Iterator[Any]:
+        # Near u = 1 the functions are of order delta^2 = 1e-12: below 1e-3 the error is absolute.
+        with mp.workdps(60):
+            for divergence, f in textbook.divergences():
+                value, slope, bend, advantage = thing(divergence)
+                lean = mp.diff(f, mp.mpf(1), h=mp.mpf(10) ** -20)
+                for delta in DELTAS:
+                    u = float(np.exp(delta))
+                    exact_u = mp.mpf(u)
+                    step = exact_u * mp.mpf(10) ** -15
+                    first, second = mp.diff(f, exact_u, h=step), mp.diff(f, exact_u, 2, h=step)
+                    label = f"{divergence.name}, delta = {delta:g}"
+                    yield f"f, {label}", value(u), f(exact_u)
+                    yield f"f', {label}", slope(u), first
+                    yield f"f'', {label}", bend(u), second
+                    log_u = float(mp.log(exact_u))
+                    want = exact_u * first - f(exact_u) - lean
+                    yield f"A_c, {label}", advantage(log_u), want
+
+    @boundary()
+    def names_and_parameters_are_checked(thing: Thing) -> Iterator[Any]:
+        for name in ("kl", "gjsd(0)", "gjsd(1)", "alpha(inf)", "skew_kl(2)"):
+            yield raises(ValueError, get, name)
+
+    @figure
+    def advantages(thing: Thing) -> Any:
+        "The centred advantage of the divergences: all are 0 at u = 1 and rise with the ratio."
+        from matplotlib.figure import Figure
+
+        picture = Figure(figsize=(6.4, 3.4))
+        axes = picture.add_subplot()
+        delta = np.linspace(-3.0, 2.0, 400)
+        for name in ("reverse_kl", "forward_kl", "jsd", "hellinger", "tv", "skew_kl(0.2)", "le_cam"):
+            axes.plot(delta, get(name).advantage(delta), label=name)
+        axes.axhline(0.0, color="0.6", linewidth=0.8)
+        axes.set(xlabel="log q/p", ylabel="advantage", ylim=(-2.2, 3.0))
+        axes.legend(fontsize=8)
+        return picture
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "no f'(1)": lambda f: (f.f, f.df, f.d2f, f.plus_advantage),
+        "f' of the swapped divergence": lambda f: (f.f, f.swap().df, f.d2f, f.advantage),
+        "stop-gradient advantage": lambda f: (f.f, f.df, f.d2f, f.stop_gradient_advantage),
+        "f'' of the swapped divergence": lambda f: (f.f, f.df, f.swap().d2f, f.advantage),
+    }
+
+
+def _families() -> st.SearchStrategy[FDivergence]:
+    fixed = st.sampled_from([name for name in names() if "(" not in name]).map(get)
+    unit = st.floats(1e-9, 1.0 - 1e-9)
+    families = [st.floats(-3.0, 3.0).map(alpha), unit.map(gjsd), unit.map(normalized_gjsd)]
+    return st.one_of(fixed, *families, unit.map(skew_kl), unit.map(skew_rkl))
+
+
+ANY: FDivergence = drawn(_families())
+WIDE, NEAR = drawn(st.floats(-20.0, 20.0)), drawn(st.floats(-5.0, 5.0))
+STEP, TILT = drawn(st.floats(0.0, 5.0)), drawn(st.floats(-3.0, 3.0))
+
+
+@claim(
+    "OPD-DIV-2",
+    paper="opd",
+    title="The centred advantage is monotone and free of the representation",
+    statement=r"""A_c(1) = 0, \qquad A_c'(u) = u f''(u) \geq 0, \qquad A_{f + b(u-1)} = A_f, \qquad
+        A_c(u) = \int_1^u v f''(v)\,dv""",
+    hypotheses=[r"f \; \mathrm{convex}"],
+    vouches=[FDivergence.advantage],
+)
+class Advantage:
+    thing = staticmethod(lambda f, delta: f.advantage(delta))
+
+    @property(tolerance=0.0, examples=200)
+    def zero_at_one_sign_and_order(
+        thing: Thing,
+        f: FDivergence = ANY,
+        delta: float = WIDE,
+        more: float = STEP,
+    ) -> Iterator[Any]:
+        here, there = float(thing(f, delta)), float(thing(f, delta + more))
+        slack = 8 * np.finfo(float).eps * (abs(here) + abs(there))
+        yield "A_c(1)", float(thing(f, 0.0)), 0.0
+        yield "sign", here * delta >= 0.0, True
+        yield "order", there >= here - slack, True
+
+    @property(tolerance=1e-13, examples=50)
+    def a_linear_term_changes_nothing(
+        thing: Thing,
+        f: FDivergence = ANY,
+        b: float = TILT,
+        delta: float = NEAR,
+    ) -> tuple[Any, Any]:
+        return thing(f.tilt(b), delta), thing(f, delta)
+
+    @exact(tolerance=1e-11)
+    def integral_of_the_curvature(thing: Thing) -> Iterator[Any]:
+        for divergence, f in textbook.divergences():
+            for delta in (-2.0, 1.5):
+                with mp.workdps(30):
+                    end = mp.exp(delta)
+                    want = mp.quad(lambda v, f=f: v * mp.diff(f, v, 2, h=v * mp.mpf(10) ** -8), [1, end])
+                yield divergence.name, thing(divergence, delta), want
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "u f' - f": lambda f, delta: f.plus_advantage(delta),
+        "-f": lambda f, delta: f.stop_gradient_advantage(delta),
+        "of the swapped divergence": lambda f, delta: f.swap().advantage(delta),
+    }
+
+
+@claim(
+    "OPD-DIV-3",
+    paper="opd",
+    title="Swapping the laws",
+    statement=r"D_f(q \Vert p) = D_{f^\star}(p \Vert q), \qquad f^\star(u) = u\,f(1/u)",
+    hypotheses=[r"p, q > 0"],
+    vouches=[FDivergence.swap],
+)
+class Swap:
+    thing = staticmethod(lambda f: f.swap())
+
+    @exact(tolerance=1e-12)
+    def exchanged_laws(thing: Thing) -> Iterator[Any]:
+        for f, printed in textbook.divergences():
+            for student, teacher in textbook.PAIRS:
+                p, q = (np.exp(textbook.log_softmax(z)) for z in (student, teacher))
+                with mp.workdps(40):
+                    want = textbook.pair_divergence(printed, student, teacher)
+                yield f.name, np.sum(q * thing(f).f(p / q)), want
+
+    @exact(tolerance=1e-12)
+    def the_two_kullback_leibler_divergences(thing: Thing) -> Iterator[Any]:
+        delta = np.linspace(-3.0, 3.0, 7)
+        pairs = [("reverse_kl", "forward_kl"), ("forward_kl", "reverse_kl"), ("jsd", "jsd"), ("tv", "tv")]
+        for one, other in pairs:
+            yield f"{one} swapped", thing(get(one)).advantage(delta), get(other).advantage(delta)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "not swapped": lambda f: f,
+        "with a linear term and a constant": lambda f: f.tilt(0.3),
+        "clipped": lambda f: f.swap().clip(0.7, 1.4),
+    }
+
+
+@claim(
+    "OPD-GJSD-1",
+    paper="opd",
+    title="The generalised Jensen-Shannon divergence, made continuous",
+    statement=r"""\frac{\mathrm{gJSD}_\beta}{\beta(1-\beta)} \to KL(q \Vert p) \;(\beta \to 0), \quad
+        \to KL(p \Vert q) \;(\beta \to 1), \qquad \mathrm{gJSD}_\beta \to 0 \;\; \mathrm{at\;both\;ends}""",
+    hypotheses=[r"0 \leq \beta \leq 1"],
+    vouches=[normalized_gjsd, gjsd],
+)
+class NormalizedJensenShannon:
+    thing = normalized_gjsd
+
+    @exact(tolerance=0.0)
+    def the_ends_are_the_two_divergences(thing: Thing) -> Iterator[Any]:
+        delta = np.linspace(-4.0, 4.0, 9)
+        yield "beta = 0", thing(0.0).advantage(delta), get("forward_kl").advantage(delta)
+        yield "beta = 1", thing(1.0).advantage(delta), get("reverse_kl").advantage(delta)
+
+    @exact(tolerance=1e-12)
+    def first_order_expansion_at_the_ends(thing: Thing) -> Iterator[Any]:
+        """log(1 + b v)/b = v - b v^2/2 + O(b^2): the next term is below 1e-13 at b = 1e-8, |v| <= 6."""
+        delta, b = np.linspace(-2.0, 1.8, 9), 1e-8
+        v = np.expm1(delta)
+        yield "beta = 1e-8", thing(b).advantage(delta), v - b * v**2 / 2
+        w = np.expm1(-delta)
+        yield "beta = 1 - 1e-8", thing(1 - b).advantage(delta), delta + b * w + b * delta
+
+    @exact(tolerance=1e-13)
+    def it_is_the_raw_form_over_its_factor(thing: Thing) -> Iterator[Any]:
+        delta = np.linspace(-4.0, 4.0, 9)
+        for beta in (1e-6, 0.1, 0.5, 0.9, 1 - 1e-6):
+            raw = gjsd(beta).advantage(delta) / (beta * (1 - beta))
+            yield f"beta = {beta}", thing(beta).advantage(delta), raw
+
+    @boundary(tolerance=0.5)
+    def the_raw_form_vanishes_instead(thing: Thing) -> tuple[Any, Any]:
+        """Without the factor, beta = 1e-6 is no forward KL: its advantage at log q/p = 2 is 6e-6, not 6.4."""
+        return gjsd(1e-6).advantage(2.0), get("forward_kl").advantage(2.0)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "beta and 1 - beta swapped": lambda beta: normalized_gjsd(1.0 - beta),
+        "divided by beta alone": lambda beta: gjsd(min(max(beta, 1e-9), 1 - 1e-9)),
+        "clamped to 1e-3": lambda beta: normalized_gjsd(min(max(beta, 1e-3), 1 - 1e-3)),
+    }

@@ -1,0 +1,222 @@
+r"""What the stop-gradient descends instead: surrogates, the estimators k1, k2, k3, and the collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import mpmath as mp
+import numpy as np
+
+from ....theory.divergences import FDivergence, get
+from ....theory.opd import (
+    divergence,
+    k_estimator,
+    logit_gradient,
+    pathwise_logit_gradient,
+    stop_gradient_logit_gradient,
+    surrogate,
+)
+from ... import Thing, boundary, claim, exact, figure
+from ...mutants import outcome
+from . import textbook
+from .textbook import PAIRS, log_softmax
+
+__all__ = ["Collapse", "Surrogate", "ThreeEstimators"]
+
+
+def _pairs() -> Iterator[tuple[Any, Any, Any, Any]]:
+    for student, teacher in PAIRS:
+        yield student, teacher, log_softmax(student), log_softmax(teacher)
+
+
+@claim(
+    "OPD-SURROGATE-1",
+    paper="opd",
+    title="What the stop-gradient descends",
+    statement=r"""g^{sg}(f) = \nabla D_F, \qquad F(u) = -u \int_1^u \frac{f(v)}{v^2}\,dv, \qquad
+        F''(u) = -\frac{f'(u)}{u}: \quad \mathrm{a\;divergence\;iff}\; f \;\mathrm{is\;non\text{-}increasing}""",
+    hypotheses=[r"f \; \mathrm{convex}, \; f(1) = 0"],
+    vouches=[surrogate],
+)
+class Surrogate:
+    thing = surrogate
+
+    @exact(tolerance=1e-11)
+    def its_exact_gradient_is_the_stop_gradient(thing: Thing) -> Iterator[Any]:
+        """The value of F by its integral, differentiated; not through its stated advantage."""
+        step = 1e-2
+        for f, _ in textbook.divergences():
+            made = thing(f)
+            for delta in (-1.5, 0.4, 1.2):
+                # Sixth-order differences of F in delta: right to about 1e-12.
+                weights = ((3, 1 / 60), (2, -3 / 20), (1, 3 / 4))
+                u = float(np.exp(delta))
+                rise = sum(
+                    w * float(made.f(np.exp(delta + k * step)) - made.f(np.exp(delta - k * step)))
+                    for k, w in weights
+                )
+                yield f"{f.name}, u F' - F", rise / step - float(made.f(u)), -float(f.f(u))
+
+    @exact(tolerance=1e-12)
+    def integral_in_closed_form_and_by_quadrature(thing: Thing) -> Iterator[Any]:
+        with mp.workdps(30):
+            for f, printed in textbook.divergences():
+                for where in (-2.0, 1.5):
+                    end = mp.exp(where)
+                    want = -end * mp.quad(lambda v, g=printed: g(v) / v**2, [1, end])
+                    yield f.name, thing(f).f(np.exp(where)), want
+        delta = np.asarray([-1.0, 0.5, 2.0])
+        yield "forward KL", thing(get("forward_kl")).f(np.exp(delta)), -0.5 * np.exp(delta) * delta**2
+        yield "reverse KL", thing(get("reverse_kl")).f(np.exp(delta)), np.expm1(delta) - delta
+
+    @exact(tolerance=0.0)
+    def which_surrogates_are_divergences(thing: Thing) -> Iterator[Any]:
+        falling = {"reverse_kl", "skew_rkl(0.2)"}
+        for f, _ in textbook.divergences():
+            yield f.name, thing(f).convex, f.name in falling
+
+    @exact(tolerance=1e-12)
+    def curvature_at_the_solution(thing: Thing) -> Iterator[Any]:
+        """F''(1) = -f'(1): negative for forward KL (p = q is unstable), zero for JSD (no signal)."""
+        yield "forward KL", thing(get("forward_kl")).d2f(1.0), -1.0
+        yield "JSD", thing(get("jsd")).d2f(1.0), 0.0
+        yield "Pearson", thing(get("pearson")).d2f(1.0), 0.0
+        yield "reverse KL", thing(get("reverse_kl")).d2f(1.0), 1.0
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "f itself": lambda f: f,
+        "swapped": lambda f: surrogate(f.swap()),
+        "lean added": lambda f: surrogate(f.tilt(0.2)),
+    }
+
+
+@claim(
+    "OPD-K-1",
+    paper="opd",
+    title="k1, k2 and k3, as rewards and inside of the loss",
+    statement=r"""\mathrm{in\;reward:}\; k_1 \to \nabla KL(p\Vert q), \; k_3 \to \nabla KL(p\Vert q) - \nabla KL(q\Vert p);
+        \quad \mathrm{in\;loss:}\; k_1 \to 0, \; k_2 \to \nabla KL(p\Vert q), \; k_3 \to \nabla KL(q\Vert p)""",
+    hypotheses=[r"\mathrm{on\text{-}policy\;samples}"],
+    vouches=[k_estimator, pathwise_logit_gradient],
+)
+class ThreeEstimators:
+    thing = (k_estimator, stop_gradient_logit_gradient, pathwise_logit_gradient)
+
+    @exact(tolerance=1e-12)
+    def the_table(thing: Thing) -> Iterator[Any]:
+        named, reward, inside = thing
+        for student, teacher, logp, logq in _pairs():
+            with mp.workdps(60):
+                reverse = textbook.gradient(partial(_kl_to, teacher), student)
+                forward = textbook.gradient(partial(_kl, teacher), student)
+            minus = [a - b for a, b in zip(reverse, forward, strict=True)]
+            k1, k2, k3 = (named(k) for k in ("k1", "k2", "k3"))
+            yield "k1 as a reward", reward(logp, logq, k1), reverse
+            yield "k3 as a reward", reward(logp, logq, k3), minus
+            yield "k1 in the loss", inside(logp, logq, k1), np.zeros(4)
+            yield "k2 in the loss", inside(logp, logq, k2), reverse
+            yield "k3 in the loss", inside(logp, logq, k3), forward
+
+    @exact(tolerance=1e-12)
+    def values(thing: Thing) -> Iterator[Any]:
+        for student, teacher, logp, logq in _pairs():
+            with mp.workdps(40):
+                want = _kl(student, teacher)
+            for k in ("k1", "k3"):
+                yield k, divergence(logp, logq, thing[0](k)), want
+
+    @boundary(tolerance=1e-2)
+    def k2_is_no_estimator_of_the_value_and_no_reward(thing: Thing) -> Iterator[Any]:
+        """On the second pair KL is 2.1; the mean of k2 is another number, and its reward gradient too."""
+        _, _, logp, logq = list(_pairs())[1]
+        k2, kl = thing[0]("k2"), get("reverse_kl")
+        yield "value", divergence(logp, logq, k2), divergence(logp, logq, kl)
+        yield "reward", thing[1](logp, logq, k2), logit_gradient(logp, logq, kl)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "k1 and k3 exchanged": (
+            lambda k: k_estimator({"k1": "k3", "k2": "k2", "k3": "k1"}[k]),
+            stop_gradient_logit_gradient,
+            pathwise_logit_gradient,
+        ),
+        "reward and loss exchanged": (k_estimator, pathwise_logit_gradient, stop_gradient_logit_gradient),
+        "sign in the loss": (
+            k_estimator,
+            stop_gradient_logit_gradient,
+            outcome(pathwise_logit_gradient, lambda g: -g),
+        ),
+    }
+
+
+def _kl_to(other: Any, one: Any) -> Any:
+    return _kl(one, other)
+
+
+def _kl(one: Any, other: Any) -> Any:
+    return textbook.pair_divergence(lambda u: -mp.log(u), one, other)
+
+
+def _flow(direction: Any, f: FDivergence, steps: int = 200) -> list[float]:
+    """KL(p|q) along clipped gradient descent of a 20-token student: no sampling."""
+    rng = np.random.default_rng(20)
+    logits, logq = rng.normal(size=20), log_softmax(rng.normal(size=20))
+    path = []
+    for _ in range(steps):
+        logp = log_softmax(logits)
+        path.append(float(divergence(logp, logq, get("reverse_kl"))))
+        gradient = direction(logp, logq, f)
+        logits = logits - 0.2 * gradient / max(1.0, float(np.linalg.norm(gradient)))
+    return path
+
+
+@claim(
+    "OPD-COLLAPSE-1",
+    paper="opd",
+    title="Why stop-gradient forward KL collapses and the exact gradient does not",
+    statement=r"""\dot z = -\nabla D_f: \; KL(p_t \Vert q) \downarrow 0; \qquad
+        \dot z = -g^{sg}, \; f = u \log u: \; KL(p_t \Vert q) \uparrow""",
+    hypotheses=[
+        r"\mathrm{softmax\;of\;20\;tokens}, \; \mathrm{step}\;0.2, \; \mathrm{gradients\;clipped\;to\;norm\;}1"
+    ],
+    vouches=[logit_gradient, stop_gradient_logit_gradient],
+)
+class Collapse:
+    thing = logit_gradient
+
+    @exact(tolerance=0.0)
+    def the_exact_gradient_descends(thing: Thing) -> Iterator[Any]:
+        for name in ("reverse_kl", "forward_kl", "jsd", "hellinger", "skew_kl(0.2)"):
+            path = _flow(thing, get(name))
+            yield (
+                f"{name} falls at every step",
+                all(b < a for a, b in pairwise(path)),
+                True,
+            )
+
+    @exact(tolerance=0.0)
+    def the_stop_gradient_of_forward_kl_climbs(thing: Thing) -> Iterator[Any]:
+        for name in ("forward_kl", "jsd", "pearson"):
+            path = _flow(stop_gradient_logit_gradient, get(name))
+            yield f"{name} is further from the teacher after 200 steps", path[-1] > path[0], True
+
+    @figure
+    def paths(thing: Thing) -> Any:
+        "Exact expectations, no sampling: the stop-gradient drives forward KL and JSD students away."
+        from matplotlib.figure import Figure
+
+        picture = Figure(figsize=(6.4, 3.2))
+        axes = picture.add_subplot()
+        for name, color in (("forward_kl", "C0"), ("jsd", "C1"), ("reverse_kl", "C2")):
+            axes.plot(_flow(logit_gradient, get(name)), color=color, label=f"{name}, exact")
+            axes.plot(_flow(stop_gradient_logit_gradient, get(name)), color=color, linestyle="--")
+        axes.set(xlabel="step", ylabel="KL(p | q)", yscale="log", title="solid: exact, dashed: stop-gradient")
+        axes.legend(fontsize=8)
+        return picture
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "stop-gradient": stop_gradient_logit_gradient,
+        "sign": outcome(logit_gradient, lambda g: -g),
+    }

@@ -1,0 +1,207 @@
+r"""Advantages of single tokens, by enumeration of the vocabulary: modes, clipping, top-k."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+import mpmath as mp
+import numpy as np
+
+from ....numerics.opd import advantage, bucketed_divergence, truncated_sum
+from ....theory.divergences import FDivergence, get
+from ....theory.opd import divergence, logit_gradient, stop_gradient_logit_gradient
+from ... import Thing, bound, boundary, claim, exact, raises
+from ...mutants import altered, outcome
+from . import textbook
+from .textbook import NAMES, PAIRS, log_softmax
+from .textbook import expected as _expected
+from .textbook import pairs as _pairs
+
+__all__ = ["Advantages", "Clipping", "TopK"]
+
+
+@claim(
+    "OPD-ADVANTAGE-1",
+    paper="opd",
+    title="What each advantage descends",
+    statement=r"""E_p[A_{mode}\,\nabla \log p] = -\nabla D_f \;(\mathrm{centered, plus}), \quad
+        -g^{sg} \;(\mathrm{sg}), \quad g^{sg} - \nabla D_f \;(\mathrm{pathwise})""",
+    hypotheses=[r"\mathrm{tokens\;sampled\;from\;} p", r"\mathrm{no\;clipping}"],
+    vouches=[advantage],
+)
+class Advantages:
+    thing = advantage
+
+    @exact(tolerance=1e-12)
+    def expected_directions(thing: Thing) -> Iterator[Any]:
+        for name in NAMES:
+            f = get(name)
+            for logp, logq in _pairs():
+                delta = logq - logp
+                full, stopped = (
+                    rule(logp, logq, f) for rule in (logit_gradient, stop_gradient_logit_gradient)
+                )
+                wants = {"centered": -full, "plus": -full, "sg": -stopped, "pathwise": stopped - full}
+                for mode, want in wants.items():
+                    yield f"{name}, {mode}", _expected(logp, thing(delta, f, mode, None)), want
+
+    @exact(tolerance=1e-13)
+    def signs(thing: Thing) -> Iterator[Any]:
+        """A token that the teacher likes better than the student is never pushed down, and conversely."""
+        delta = np.linspace(-5.0, 5.0, 101)
+        for name in NAMES:
+            yield name, np.all(thing(delta, get(name), "centered", None) * delta >= 0), True
+
+    @boundary()
+    def bad_arguments(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, thing, 0.0, get("jsd"), "centered", -1.0)
+        yield raises(ValueError, thing, 0.0, get("jsd"), "exact")
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "sign": outcome(advantage, lambda a: -a),
+        "modes exchanged": altered(
+            advantage,
+            lambda kernel, xp, delta, f, mode="centered", clip=20.0: kernel(
+                xp, delta, f, {"sg": "centered", "centered": "sg"}.get(mode, mode), clip
+            ),
+        ),
+        "ratio of the wrong way": altered(
+            advantage,
+            lambda kernel, xp, delta, f, mode="centered", clip=20.0: -kernel(xp, -delta, f, mode, clip),
+        ),
+    }
+
+
+@claim(
+    "OPD-CLIP-1",
+    paper="opd",
+    title="Clipping the ratio is the exact gradient of another divergence",
+    statement=r"""A_f(\mathrm{clip}(u, l, h)) = A_{f_c}(u), \qquad f_c'' = f''\,1_{[l, h]}""",
+    hypotheses=[r"l \leq 1 \leq h", r"\mathrm{clipped\;before\;the\;exponential}"],
+    vouches=[advantage, FDivergence.clip],
+)
+class Clipping:
+    thing = advantage
+
+    @exact(tolerance=1e-12)
+    def gradient_of_the_divergence_continued_linearly(thing: Thing) -> Iterator[Any]:
+        """f_c is made here by hand, f inside and tangents outside, and differentiated at 60 digits."""
+        for f, printed in textbook.divergences():
+            for student, teacher in PAIRS[:3]:
+                logp, logq = log_softmax(student), log_softmax(teacher)
+                with mp.workdps(60):
+                    continued = _continued(printed, mp.mpf(1))
+                    want = textbook.gradient(partial(_printed, continued, teacher), student)
+                yield f.name, -_expected(logp, thing(logq - logp, f, "centered", 1.0)), want
+
+    @exact(tolerance=1e-13)
+    def no_overflow_beyond_the_clip(thing: Thing) -> Iterator[Any]:
+        f = get("forward_kl")
+        delta = np.asarray([-1e4, 0.0, 1e4])
+        yield "forward KL", thing(delta, f, "centered", 6.0), np.expm1([-6.0, 0.0, 6.0])
+
+    @boundary(tolerance=1e-3)
+    def clipping_the_stop_gradient_is_no_gradient(thing: Thing) -> Iterator[Any]:
+        """-f(clip u) is the gradient of no clipped version of f: it differs from that of f_c."""
+        for logp, logq in list(_pairs())[1:2]:
+            f = get("forward_kl")
+            sg = -_expected(logp, thing(logq - logp, f, "sg", 1.0))
+            yield "forward KL", sg, logit_gradient(logp, logq, f.clip(np.exp(-1.0), np.exp(1.0)))
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "advantage clipped instead of the ratio": altered(
+            advantage,
+            lambda kernel, xp, delta, f, mode="centered", clip=20.0: xp.clip(
+                kernel(xp, delta, f, mode, None), -clip, clip
+            ),
+        ),
+        "not clipped": altered(
+            advantage,
+            lambda kernel, xp, delta, f, mode="centered", clip=20.0: kernel(xp, delta, f, mode, None),
+        ),
+        "clipped at twice": altered(
+            advantage,
+            lambda kernel, xp, delta, f, mode="centered", clip=20.0: kernel(xp, delta, f, mode, 2.0 * clip),
+        ),
+    }
+
+
+def _continued(f: textbook.Function, half: Any) -> textbook.Function:
+    low, high = mp.exp(-half), mp.exp(half)
+    slopes = {end: mp.diff(f, end, h=mp.mpf(10) ** -20) for end in (low, high)}
+
+    def made(u: Any) -> Any:
+        end = low if u < low else high if u > high else None
+        return f(u) if end is None else f(end) + slopes[end] * (u - end)
+
+    return made
+
+
+def _printed(f: textbook.Function, teacher: Any, logits: Any) -> Any:
+    return textbook.pair_divergence(f, logits, teacher)
+
+
+@claim(
+    "OPD-TOPK-1",
+    paper="opd",
+    title="Top-k needs a bucket for the rest",
+    statement=r"""D_f^{(k)} \leq D_f \;\; \mathrm{with\;a\;bucket}; \qquad
+        \sum_{a \in K} p_a f(u_a) < 0 \;\; \mathrm{is\;possible\;without}""",
+    hypotheses=[r"K \subset V", r"f \; \mathrm{convex}"],
+    vouches=[bucketed_divergence, truncated_sum],
+)
+class TopK:
+    thing = bucketed_divergence
+
+    @bound()
+    def a_lower_bound(thing: Thing) -> Iterator[Any]:
+        rng = np.random.default_rng(0)
+        for name in NAMES:
+            f = get(name)
+            for _ in range(40):
+                p, q = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(9))
+                top = np.argsort(-p)[:4]
+                whole = divergence(np.log(p), np.log(q), f)
+                yield name, thing(np.log(p[top]), np.log(q[top]), f), whole * (1 + 1e-12)
+
+    @exact(tolerance=1e-12)
+    def it_is_the_divergence_of_the_merged_laws(thing: Thing) -> Iterator[Any]:
+        for name in NAMES:
+            f = get(name)
+            for logp, logq in _pairs():
+                p, q = np.exp(logp), np.exp(logq)
+                merged = [np.append(x[:2], x[2] + x[3]) for x in (p, q)]
+                want = np.sum(merged[0] * f.f(merged[1] / merged[0]))
+                yield name, thing(logp[:2], logq[:2], f), want
+
+    @exact(tolerance=0.0)
+    def without_a_bucket_it_is_negative(thing: Thing) -> Iterator[Any]:
+        logp, logq = np.log([0.6, 0.3]), np.log([0.9, 0.05])
+        for name in ("reverse_kl", "forward_kl"):  # whose usual generators take both signs
+            yield f"{name}, some pair", _least(truncated_sum, get(name)) < 0.0, True
+            yield f"{name}, bucketed", _least(thing, get(name)) >= 0.0, True
+        yield "bucketed is a divergence", thing(logp, logp, get("reverse_kl")) == 0.0, True
+        yield "and tells laws apart", thing(logp, logq, get("reverse_kl")) > 0.0, True
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "without the bucket": truncated_sum,
+        "listed tokens renormalised": altered(
+            bucketed_divergence,
+            lambda kernel, xp, logp, logq, f: truncated_sum.kernel(
+                xp, logp - xp.log(xp.sum(xp.exp(logp))), logq - xp.log(xp.sum(xp.exp(logq))), f
+            ),
+        ),
+        "laws swapped": altered(bucketed_divergence, lambda kernel, xp, p, q, f: kernel(xp, q, p, f)),
+    }
+
+
+def _least(rule: Any, f: FDivergence) -> float:
+    """The smallest value over a grid of two listed tokens."""
+    grid = (0.05, 0.2, 0.4)
+    values = [
+        float(rule(np.log([a, b]), np.log([c, d]), f)) for a, b, c, d in itertools.product(grid, repeat=4)
+    ]
+    return min(values)

@@ -24,7 +24,7 @@ from driftproof.validation.registry import REGISTRY, Claim
 from driftproof.validation.symbols import SYMBOLS, on_symbols, rational, unchecked
 
 ROOT = Path(__file__).parent.parent
-PAPERS = ("tweedie", "conventions")
+PAPERS = ("tweedie", "conventions", "special")
 
 
 def deterministic_claims() -> list[Claim]:
@@ -49,7 +49,7 @@ def test_docstrings_cite_claims_that_exist() -> None:
         (path.relative_to(ROOT).as_posix(), id)
         for folder in ("theory", "numerics")
         for path in (ROOT / folder).rglob("*.py")
-        for id in re.findall(r"\b(?:TWEEDIE|CONVENTION)-[A-Z]+-\d+\b", path.read_text(encoding="utf-8"))
+        for id in re.findall(r"\b(?:TWEEDIE|CONVENTION|SPECIAL)-[A-Z]+-\d+\b", path.read_text(encoding="utf-8"))
     }
     assert {(path, id) for path, id in cited if id not in known} == set()
 

@@ -12,23 +12,15 @@ from ..._namespace import UnmetHypothesis
 from ..._random import source
 from ...theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
 from ...theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ...theory.processes.base import diffusion, reverse_drift
+from ...theory.processes.base import diffusion, drift, reverse_drift
 from ...theory.tweedie import posterior_mean, posterior_weights
 from .. import Thing, boundary, claim, exact, parity, raises
 from ..evidence.base import Labelled
 from ..mutants import altered, arguments, outcome
 from ..symbols import unchecked
 
-__all__ = [
-    "DtypeFollowsInput",
-    "ErrorsNameTheHypothesis",
-    "Eta",
-    "LinearFlow",
-    "NoiseTime",
-    "Parametrisations",
-    "SeedsReproduce",
-    "SquaredDiffusion",
-]
+__all__ = ["DtypeFollowsInput", "ErrorsNameTheHypothesis", "Eta", "LinearFlow", "NoiseTime"]
+__all__ += ["Parametrisations", "SeedsReproduce", "SquaredDiffusion"]
 
 Labels = Iterator[Labelled]
 PROCESSES: tuple[AbstractProcess, ...] = (
@@ -83,21 +75,29 @@ class NoiseTime:
     "CONVENTION-DIFFUSION-1",
     paper="conventions",
     title="Diffusion means the squared coefficient",
-    statement=r"dX = b\,dt + \sqrt{a}\,dB: \quad \texttt{diffusion} = a",
-    vouches=[diffusion],
+    statement=r"dX = b\,dt + \sqrt{a}\,dB: \quad \texttt{drift} = b, \; \texttt{diffusion} = a",
+    vouches=[drift, diffusion],
 )
 class SquaredDiffusion:
-    @exact(tolerance=1e-7)
-    def variance_over_a_short_time(thing: Thing) -> Labels:
-        """Over h = 2^-30, with a at the middle of the step: the error is O(h) times rates of at most 40."""
-        h, x0 = 2.0**-30, 1.5
+    thing = (drift, diffusion)
+
+    @exact(tolerance=1e-6)
+    def moments_over_a_short_time(thing: Thing) -> Labels:
+        """Over h = 2^-28, at its middle: the error is h times rates below 100, and a mean is rounded at 2^-24 h."""
+        b, a = thing
+        h, x0 = 2.0**-28, 1.5
         for process in PROCESSES:
-            variance = float(process.transition(x0, h).variance)
-            yield type(process).__name__, variance / (h * float(thing(process, x0, h / 2))), 1.0
+            law, name = process.transition(x0, h), type(process).__name__
+            yield f"mean, {name}", (float(law.mean) - x0) / h, b(process, x0, h / 2)
+            yield f"variance, {name}", float(law.variance) / (h * float(a(process, x0, h / 2))), 1.0
 
     mutants = {
-        "coefficient for its square": altered(diffusion, lambda kernel, xp, *p: xp.sqrt(kernel(xp, *p))),
-        "half the square, a generator's": outcome(diffusion, lambda a: a / 2),
+        "coefficient for its square": (
+            drift,
+            altered(diffusion, lambda kernel, xp, *p: xp.sqrt(kernel(xp, *p))),
+        ),
+        "half the square, a generator's": (drift, outcome(diffusion, lambda a: a / 2)),
+        "drift of the reverse": (outcome(drift, lambda b: -b), diffusion),
     }
 
 
@@ -148,9 +148,10 @@ def velocity(x: float, t: float, score: float) -> Any:
 @claim(
     "CONVENTION-FLOW-1",
     paper="conventions",
-    title="The linear flow",
-    statement=r"x_t = (1-t)\,x_0 + t z, \qquad \frac{dx}{dt} = E[Z - X_0 \mid X_t = x]",
-    vouches=[Flow],
+    title="Gaussian noise and the linear flow",
+    statement=r"""x_t = \alpha(t)\,x_0 + \sigma(t)\,z; \qquad
+        \text{linear flow: } x_t = (1-t)\,x_0 + t z, \; \frac{dx}{dt} = E[Z - X_0 \mid X_t = x]""",
+    vouches=[VP, VE, Flow],
 )
 class LinearFlow:
     thing = velocity
@@ -165,10 +166,14 @@ class LinearFlow:
                 want = (x - (1.0 - t) * mean) / t - mean
                 yield f"x = {x}, t = {t}", thing(x, t, float(Flow().marginal(data, t).score(x))), want
 
-    @exact(tolerance=0.0)
+    @exact(tolerance=1e-15)
     def levels(thing: Thing) -> Labels:
+        """Up to the squaring of sigma."""
         for t in (0.0, 0.25, 0.5):
-            yield f"t = {t}", [Flow().alpha(t), Flow().sigma(t)], [1.0 - t, t]
+            yield f"flow, t = {t}", [Flow().alpha(t), Flow().sigma(t)], [1.0 - t, t]
+        for process in (VP(), VE(), Flow()):
+            law, name = process.transition(2.0, 0.5), type(process).__name__
+            yield name, [law.mean, law.variance], [2.0 * process.alpha(0.5), process.sigma(0.5) ** 2]
 
     mutants = {
         "noise at t = 0": lambda x, t, score: -Flow().reverse_drift(x, 1.0 - t, score, eta=0.0),

@@ -17,6 +17,7 @@ import mpmath
 import numpy as np
 from hypothesis import strategies as st
 from scipy.special import ndtr
+from scipy.stats import ncx2
 
 from ....numerics.tweedie import (
     bridge_step,
@@ -29,8 +30,9 @@ from ....theory.laws import LogNormal
 from ....theory.processes import BESQ, CIR, GBM
 from ... import Rate, Thing, bound, claim, drawn, exact, property, rate
 from ...evidence.base import Labelled
+from .finite_volumes import grid
 from .gauss import Floats, panels
-from .operators import DATA, count
+from .operators import DATA, END, START, count
 
 ETAS = (0.3, 1.0, 1.5)
 NOISES = (BESQ(0.8), BESQ(2.4), CIR(1.0, 0.2, 1.0), CIR(2.0, 1.8, 1.0))
@@ -163,6 +165,26 @@ def excursion_integral(delta: float) -> float:
             return 2 * root ** (d - 1) * mpmath.ncdf(-(y + d / 4) / root)
 
         return float(mpmath.quad(integrand, [0, 0.1, 0.5, 1, 3, 12]))
+
+
+def euler_distance(process: Any, steps: int, cells: int = 500) -> float:
+    """W1 after full-truncation Euler steps, by masses of cells: for pictures, good to a few per cent."""
+    centers, edges = grid(1e-7, 80.0, cells)
+    centers, edges = np.concatenate([-centers[::-1], [0.0], centers]), np.concatenate([-edges[::-1], edges])
+    mass = np.diff(distribution(process, START, edges))
+    for t, s in pairwise(np.geomspace(START, END, steps + 1)):
+        n = np.where(centers > 0, count(process, np.maximum(centers, 1e-12), t), 0.0)
+        mean, deviation = gaussian(truncated_euler_step, process, centers, t, float(t - s), n, 1.0)
+        below = ndtr((edges[1:-1] - mean[:, None]) / np.maximum(deviation, 1e-12)[:, None])
+        mass = np.diff(mass @ below, prepend=0.0, append=float(np.sum(mass)))
+    gap = np.cumsum(mass) - distribution(process, END, edges[1:])
+    return float(np.sum(np.abs(gap) * np.diff(edges)))
+
+
+def distribution(process: Any, t: float, x: Floats) -> Floats:
+    """Distribution function of the noised data."""
+    rho, nc = float(process.rho(t)), process.decay(t) * DATA.atoms / process.rho(t)
+    return np.asarray(ncx2.cdf(np.maximum(x, 0.0)[:, None] / rho, process.delta, nc) @ DATA.weights)
 
 
 GEOMETRIC, ORIGIN, HORIZON = GBM(0.3, 0.8), LogNormal(0.4, 0.6), 2.0

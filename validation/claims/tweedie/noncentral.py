@@ -20,6 +20,7 @@ from ....theory.processes import BESQ, CIR
 from ... import Rate, Thing, boundary, claim, exact, figure, rate
 from ...evidence.base import Labelled
 from . import operators
+from .euler_steps import euler_distance
 from .gauss import Floats
 from .operators import END, bridge_kernel, count, errors, graded, smooth
 from .samplers import HYPOTHESES, NOISES, STATES, matched, mean
@@ -165,10 +166,11 @@ class NoncentralStep:
             }
             for name, (kernel, nodes) in kernels.items():
                 axis.loglog(steps, [distance(process, kernel, n, nodes) for n in steps], "o-", label=name)
+            axis.loglog(steps, [euler_distance(process, n) for n in steps], "o-", label="Euler, truncated")
             axis.set(title=f"δ = {process.delta:g}", xlabel="steps", xticks=steps, xticklabels=steps)
             axis.minorticks_off()
         drawn.axes[0].set_ylabel("$W_1$")
-        drawn.axes[0].legend(frameon=False)
+        drawn.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
         return drawn
 
     mutants: ClassVar = {

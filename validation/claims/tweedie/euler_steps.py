@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import mpmath
 import numpy as np
@@ -136,7 +136,7 @@ class Positivity:
             for name, y in steps.items():
                 yield f"{name}, {process}", float(np.sum(~(y >= 0.0))), 0.0
 
-    mutants: ClassVar = {
+    mutants = {
         "absorbed at 0": replace(thing, euler=lambda *a: np.maximum(truncated_euler_step(*a), 0.0)),
         "reflected at 0": replace(thing, euler=lambda *a: np.abs(truncated_euler_step(*a))),
         "noise twice": replace(
@@ -253,7 +253,7 @@ class LogEuler:
             extrapolated = 2.0 * levels[2] * wrong[2] - levels[1] * wrong[1]
             yield Rate(orders, 1.0, 0.1, extrapolated, constant, 5e-3)
 
-    mutants: ClassVar = {
+    mutants = {
         "score of x for that of log x": lambda p, x, t, s, score, eta, z: log_euler_step(
             p, x, t, s, score - 1.0, eta, z
         ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from hypothesis import strategies as st
@@ -92,7 +92,7 @@ class CountMinimisers:
                         excess = weight @ (loss(np.full_like(y, m), y) - loss(np.full_like(y, n), y))
                         yield f"{name}, {process}, t = {t}, x = {x}", float(excess), want
 
-    mutants: ClassVar = {
+    mutants = {
         "absolute loss": replace(thing, square=lambda m, y: np.abs(m - y)),
         "deviance of the logarithm": replace(thing, poisson=lambda m, y: (m - y) * np.log(m)),
         "deviance without the mean": replace(thing, poisson=lambda m, y: 0.5 * m**2 - y * np.log(m)),
@@ -157,7 +157,7 @@ class CountVariance:
                 r = (4 * nu**2 - 1) / 8
                 yield f"nu = {nu}, z = {z}", thing(nu, z), 0.25 * z * (1 - r / z**2)
 
-    mutants: ClassVar = {
+    mutants = {
         "Poisson variance": lambda nu, z: BesselCount(nu, z).mean,
         "without the order": lambda nu, z: count_variance(nu, z) + nu * BesselCount(nu, z).mean,
         "half the argument": lambda nu, z: 2.0 * count_variance(nu, z),
@@ -236,7 +236,7 @@ class NaturalWeights:
             loss = thing(process, x, t, kind) * (outputs[1] - outputs[0]) ** 2
             yield kind, loss, process.diffusion(x, t) * gap**2
 
-    mutants: ClassVar = {
+    mutants = {
         "weight of the score for every kind": lambda process, x, t, kind: process.diffusion(x, t) + 0.0 * x,
         "half": lambda *a: 0.5 * kl_weight(*a),
         "count weighed by its own size": lambda process, x, t, kind: (
@@ -309,7 +309,7 @@ class NoiseLoss:
                 ]
                 yield f"t = {t}, x = {x}", t * (risk[0] - risk[1]), (m - best) ** 2
 
-    mutants: ClassVar = {
+    mutants = {
         "sign of the noise": lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, -e, kind),
         "without x squared": lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, e, kind) / x**2,
         "without the one": lambda p, x0, x, t, e, kind: matching_loss(

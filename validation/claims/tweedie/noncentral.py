@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 
@@ -173,7 +173,7 @@ class NoncentralStep:
         drawn.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
         return drawn
 
-    mutants: ClassVar = {
+    mutants = {
         "count frozen": frozen,
         "half of the immigrants": lambda p, x, t, s, n, rng: noncentral_step(p, x, t, s, 0.5 * n, rng),
         "scale for the chi-square": lambda p, x, t, s, n, rng: 0.5 * noncentral_step(p, x, t, s, n, rng),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class PosteriorBridge:
                 drawn = bridge_step(process, STATES, 0.8, 0.3, start, 7)
                 yield f"{process}", drawn, process.bridge(start, STATES, 0.3, 0.8).sample((), 7)
 
-    mutants: ClassVar = {
+    mutants = {
         "draws from the prior": prior,
         "posterior mean": mean,
         "probabilities in the wrong order": other_ends,
@@ -155,7 +155,7 @@ class PlugInBridge:
         limit = (8.0 * e16 - 6.0 * e8 + e4) / 3.0
         yield "error of E X and of E exp(-X)", limit, limit_errors(process.delta)
 
-    mutants: ClassVar = {
+    mutants = {
         "matched start": partial(matched, matched_start),
         "mean of the root, squared": mean_of_root,
     }
@@ -223,7 +223,7 @@ class MatchedBridge:
             order = float(np.log2(coarse[k] / fine[k]))
             yield Rate([order], 1.0, 0.06, 2 * 16 * fine[k] - 8 * coarse[k], constant, 0.01)
 
-    mutants: ClassVar = {
+    mutants = {
         "large-count inverse": lambda process, x, t, n: (
             (2.0 * n * process.rho(t)) ** 2 / (process.decay(t) * np.where(x > 0, x, 1.0))
         ),

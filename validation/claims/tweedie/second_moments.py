@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import mpmath
 import numpy as np
@@ -144,7 +144,7 @@ class SecondMoments:
         axes[0].legend(frameon=False)
         return drawn
 
-    mutants: ClassVar = {
+    mutants = {
         "singular term delta/2": singular_term_off,
         "singular term kept": singular_term_kept,
         "clipped": clipped,

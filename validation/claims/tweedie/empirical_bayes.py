@@ -1,0 +1,261 @@
+r"""Empirical Bayes under squared-Bessel noise: risks, and estimates from a model of the marginal.
+
+With data :math:`X_0 \sim \Gamma(\delta/2, c)`, a decay q and a scale :math:`\rho`, write :math:`b = q c`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy.special import gammaincinv
+
+from ....numerics.tweedie import MarginalModel, fit_marginal
+from ....theory.laws import Gamma
+from ....theory.processes import BESQ, CIR
+from ....theory.tweedie import (
+    bayes_risk,
+    conjugate_posterior,
+    posterior_mean,
+    unbiased_estimate,
+    unbiased_risk,
+)
+from ... import Thing, claim, drawn, exact, property
+from ...evidence.base import Labelled
+from .gauss import Floats, power_panels
+
+CASES = (
+    (BESQ(0.6), 1.5, 0.4),
+    (BESQ(3.0), 0.5, 1.0),
+    (CIR(1.2, 0.4, 0.8), 0.7, 0.5),
+    (CIR(0.5, 3.0, 1.0), 0.2, 2.0),
+)
+
+
+@final
+@dataclass(frozen=True)
+class Risks:
+    """The unbiased estimator and the two risks, each of which a mutant replaces."""
+
+    estimate: Thing = unbiased_estimate
+    unbiased: Thing = unbiased_risk
+    bayes: Thing = bayes_risk
+
+
+@lru_cache
+def joint(process: Any, scale: float, t: float) -> tuple[Floats, Floats, Floats]:
+    """Nodes of the data and of the observation, and their joint masses, shape (data, observation)."""
+    law, shape = Gamma(0.5 * process.delta, scale), process.nu
+    x0, w0 = power_panels(60.0 * scale, shape, 12, 6)
+    decay, rho = float(process.decay(t)), float(process.rho(t))
+    x, w = power_panels(60.0 * (decay * scale + 2.0 * rho), shape, 12, 8)
+    density = np.exp(law.log_prob(x0)[:, None] + process.transition(x0[:, None], t).log_prob(x[None, :]))
+    return x0, x, w0[:, None] * w[None, :] * density
+
+
+@claim(
+    "TWEEDIE-EB-1",
+    paper="tweedie",
+    title="The risks of the unbiased and of the Bayes estimator",
+    statement=r"""
+    E\Big(\frac{X_t - \delta\rho}{q} - X_0\Big)^2 = \frac{2\delta\rho\,(b + \rho)}{q^2}, \qquad
+    E\big(E[X_0 | X_t] - X_0\big)^2 = \Big(\frac{b}{b + 2\rho}\Big)^2 \frac{2\delta\rho\,(b + \rho)}{q^2}
+    \qquad \text{(BESQ: ratio } (c / (c + 2t))^2)
+    """,
+    vouches=[unbiased_estimate, unbiased_risk, bayes_risk],
+    hypotheses=[r"X_0 \sim \Gamma(\delta/2, c)", r"t > 0"],
+)
+class EmpiricalBayesRisks:
+    """The quadrature knows the data law and the transition only; its Bayes estimator is the quotient of two
+    of its own sums."""
+
+    thing = Risks()
+
+    @exact(tolerance=1e-10, scale=0.0)
+    def risks_equal_double_quadrature(thing: Thing) -> Iterator[Labelled]:
+        for process, scale, t in CASES:
+            x0, x, mass = joint(process, scale, t)
+            best = (x0 @ mass) / np.sum(mass, axis=0)
+            for name, estimate in (("unbiased", thing.estimate(process, x, t)), ("bayes", best)):
+                risk = float(np.sum(mass * (estimate[None, :] - x0[:, None]) ** 2))
+                yield f"{name}, {process}", getattr(thing, name)(process, scale, t), risk
+
+    @exact(tolerance=1e-11)
+    def the_unbiased_estimator_is_unbiased(thing: Thing) -> Iterator[Labelled]:
+        for process, _, t in CASES:
+            x, w = power_panels(150.0, process.nu)
+            for x0 in (0.0, 0.3, 4.0):
+                density = np.exp(process.transition(x0, t).log_prob(x))
+                yield f"{process}, x0 = {x0}", float((w * density) @ thing.estimate(process, x, t)), x0
+
+    @exact(tolerance=1e-14)
+    def ratio_of_the_risks(thing: Thing) -> Iterator[Labelled]:
+        c = np.asarray([1e-3, 0.5, 40.0])
+        for delta in (0.2, 7.0):
+            for t in (0.1, 2.0):
+                ratio = thing.bayes(BESQ(delta), c, t) / thing.unbiased(BESQ(delta), c, t)
+                yield f"BESQ, delta = {delta}, t = {t}", ratio, (c / (c + 2 * t)) ** 2
+
+    mutants = {
+        "estimator without the decay": replace(
+            thing, estimate=lambda process, x, t: x - process.delta * process.rho(t)
+        ),
+        "estimator off by one degree": replace(
+            thing, estimate=lambda process, x, t: unbiased_estimate(process, x, t) - process.rho(t)
+        ),
+        "shrinkage to the first power": replace(
+            thing,
+            bayes=lambda process, c, t: (
+                bayes_risk(process, c, t) * (1 + 2 * process.rho(t) / (process.decay(t) * c))
+            ),
+        ),
+        "variance at the mean of the data": replace(
+            thing, unbiased=lambda process, c, t: unbiased_risk(process, c, t) + 2 * process.rho(t) ** 2
+        ),
+    }
+
+
+def modelled_mean(
+    process: Any, t: float, knots: tuple[float, ...], coefficients: tuple[float, ...], x: Any
+) -> Any:
+    """The estimate of a marginal model with these parameters."""
+    return MarginalModel(process, t, knots, coefficients, 0.0, 0).posterior_mean(x)
+
+
+def first_order_only(process: Any, t: float, knots: Any, coefficients: Any, x: Any) -> Any:
+    """Gaussian habits: x plus the variance of the noise times the score, less its bias."""
+    score = MarginalModel(process, t, knots, coefficients, 0.0, 0).score(x)
+    rho = process.rho(t)
+    return (x + (4.0 - process.delta) * rho + 4.0 * rho * x * score) / process.decay(t)
+
+
+def without_curvature(process: Any, t: float, knots: Any, coefficients: Any, x: Any) -> Any:
+    model = MarginalModel(process, t, knots, coefficients, 0.0, 0)
+    slope = model.count(x) / x
+    return 4.0 * process.rho(t) ** 2 / process.decay(t) * ((process.nu + 1.0) * slope + x * slope**2)
+
+
+@claim(
+    "TWEEDIE-EB-2",
+    paper="tweedie",
+    title="Modelling the marginal: the estimate is Tweedie's, and the conjugate model is inside",
+    statement=r"""
+    p_t(x) \propto x^\nu e^{-x/2\rho + \ell(x)}: \qquad
+    \frac{4\rho^2}q \big[(\nu+1)\,\ell' + x(\ell'' + \ell'^2)\big]
+    = E[X_0 | x] \text{ by the second-order formula with } s = \frac\nu x - \frac1{2\rho} + \ell',\
+    s' = -\frac\nu{x^2} + \ell''; \qquad
+    X_0 \sim \Gamma(\tfrac\delta2, c) \iff \ell' = \frac1{2\rho} - \frac1{b + 2\rho}
+    """,
+    vouches=[MarginalModel, fit_marginal],
+    hypotheses={r"t > 0": None, r"x > 0": lambda x: x > 0},
+)
+class MarginalModelling:
+    thing = staticmethod(modelled_mean)
+
+    @exact(tolerance=1e-12)
+    def a_straight_line_is_the_conjugate_oracle(thing: Thing) -> Iterator[Labelled]:
+        x = np.asarray([0.01, 0.5, 3.0, 20.0])
+        for process, scale, t in CASES:
+            b, rho = float(process.decay(t)) * scale, float(process.rho(t))
+            got = thing(process, t, (0.0, 1.0), (b / (b + 2.0 * rho),), x)
+            posterior = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
+            yield f"{process}", got, posterior.mean
+
+    @property(tolerance=1e-10)
+    def equals_the_second_order_formula(
+        thing: Thing,
+        delta: float = drawn(st.floats(0.1, 10.0)),
+        t: float = drawn(st.floats(0.1, 3.0)),
+        slope: float = drawn(st.floats(0.1, 1.0)),
+        bend: float = drawn(st.floats(-0.02, 0.02)),
+        x: float = drawn(st.floats(0.05, 15.0)),
+    ) -> Iterator[Labelled]:
+        for process in (BESQ(delta), CIR(1.0, 0.25 * delta, 1.0)):
+            knots, coefficients = (0.0, 1.0, 2.0, 4.0), (slope, bend, -bend)
+            model = MarginalModel(process, t, knots, coefficients, 0.0, 0)
+            want = posterior_mean(process, x, t, model.score(x), model.score_derivative(x))
+            # The second-order formula cancels terms up to 4 rho^2 x s^2 / q, which rounding is relative to.
+            size = 1.0 + 4.0 * float(process.rho(t)) ** 2 * x * float(model.score(x)) ** 2 / float(
+                process.decay(t)
+            )
+            got = float(thing(process, t, knots, coefficients, x))
+            yield f"{process}", got / size, max(float(want), 0.0) / size
+
+    @exact(tolerance=2e-3)
+    def the_fit_finds_the_line_from_quantiles(thing: Thing) -> Iterator[Labelled]:
+        # The quantiles of the marginal stand for infinitely many draws; bins and the last quantile take 1e-3.
+        x = np.asarray([0.2, 1.0, 5.0])
+        for process, scale, t in CASES[1:3]:
+            b, rho = float(process.decay(t)) * scale, float(process.rho(t))
+            middles = (np.arange(20_000) + 0.5) / 20_000
+            draws = (b + 2.0 * rho) * gammaincinv(0.5 * process.delta, middles)
+            fit = fit_marginal(process, draws, t, knots=2)
+            got = thing(process, t, fit.knots, fit.coefficients, x)
+            yield (
+                f"{process}",
+                got,
+                conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t).mean,
+            )
+
+    mutants = {
+        "first order only": first_order_only,
+        "without curvature": without_curvature,
+        "scale of the noise once": lambda process, t, *rest: (
+            modelled_mean(process, t, *rest) / process.rho(t)
+        ),
+    }
+
+
+@claim(
+    "TWEEDIE-EB-4",
+    paper="tweedie",
+    title="Tweedie's estimate is the Bayes estimate, and nothing does better",
+    statement=r"""
+    X_0 \sim \Gamma(\tfrac\delta2, c): \qquad
+    \hat m(x) = \frac{4\rho^2}{q}\Big(\tfrac{\delta}{2} \ell' + x\,\ell'^2\Big)
+    = \frac{x c^2 + \delta t c (c + 2t)}{(c + 2t)^2} \text{ (BESQ)}, \qquad
+    E\big[(X_0 - \hat m(X_t))\,\varphi(X_t)\big] = 0 \ \text{ for every } \varphi
+    """,
+    vouches=[posterior_mean],
+    hypotheses={r"t > 0": lambda t: t > 0, r"c > 0": lambda c: c > 0},
+)
+class BayesIsTweedie:
+    """Orthogonality to every function of the observation characterises the posterior mean: the estimate
+    m + f has the risk of m plus E f^2."""
+
+    @property(tolerance=1e-10)
+    def equals_the_conjugate_mean(
+        thing: Thing,
+        delta: float = drawn(st.floats(0.1, 12.0)),
+        c: float = drawn(st.floats(0.05, 20.0)),
+        t: float = drawn(st.floats(0.05, 5.0)),
+        x: float = drawn(st.floats(0.01, 50.0)),
+    ) -> Iterator[Labelled]:
+        nu, scale = 0.5 * delta - 1.0, c + 2.0 * t
+        got = thing(BESQ(delta), x, t, nu / x - 1.0 / scale, -nu / x**2)
+        # Terms of size 4 t^2 nu^2 / x cancel.
+        size = 1.0 + 4.0 * t**2 * nu**2 / x + x
+        yield "BESQ", float(got) / size, (x * c**2 + delta * t * c * scale) / scale**2 / size
+
+    @exact(tolerance=1e-9)
+    def the_error_is_orthogonal_to_the_observation(thing: Thing) -> Iterator[Labelled]:
+        for process, scale, t in CASES[1:]:
+            x0, x, mass = joint(process, scale, t)
+            law: Any = process.marginal(Gamma(0.5 * process.delta, scale), t)
+            estimate = thing(process, x, t, law.score(x), -process.nu / x**2)
+            for name, f in (("1", np.ones_like(x)), ("x", x), ("exp(-x)", np.exp(-x)), ("sin(x)", np.sin(x))):
+                error = float(np.sum(mass * (x0[:, None] - estimate[None, :]) * f[None, :]))
+                yield f"{process}, {name}", error, 0.0
+
+    mutants = {
+        "delta for 4 - delta": lambda process, x, t, s, ds: (
+            posterior_mean(process, x, t, s, ds)
+            - 2.0 * (2.0 - process.delta) * process.rho(t) / process.decay(t)
+        ),
+        "without s'": lambda process, x, t, s, ds: posterior_mean(process, x, t, s, 0.0 * ds),
+        "the unbiased estimate": lambda process, x, t, s, ds: unbiased_estimate(process, x, t),
+    }

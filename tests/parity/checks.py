@@ -99,20 +99,25 @@ def vmap_is_the_loop(subject: Subject, row: Row, sample: Sample) -> None:
     tensors = {k: torch.as_tensor(v) for k, v in arrays_of(sample).items()}
     rest = {k: v for k, v in sample.items() if k not in tensors}
     mapped = [k for k in tensors if k not in row.shared]
-    length = tensors[mapped[0]].shape[0]
-    picked = sorted({round(i) for i in np.linspace(0, length - 1, 12)})
-    batch = [tensors[k][picked] for k in mapped]
+    if row.whole:
+        chosen = {k: np.stack([sample[k], sample[k][::-1]]) for k in mapped}
+    else:
+        length = sample[mapped[0]].shape[0]
+        picked = sorted({round(i) for i in np.linspace(0, length - 1, 12)})
+        chosen = {k: sample[k][picked] for k in mapped}
+    batch = [torch.as_tensor(v.copy()) for v in chosen.values()]
     shared = {k: tensors[k] for k in row.shared if k in tensors}
 
     def function(*values: Any) -> Any:
         return call(subject, row, {**rest, **shared, **dict(zip(mapped, values, strict=True))}, kernel=True)
 
     together = tuple_of(torch.func.vmap(function)(*batch))
-    singly = [tuple_of(function(*(b[i] for b in batch))) for i in range(len(picked))]
+    singly = [tuple_of(function(*(b[i] for b in batch))) for i in range(batch[0].shape[0])]
     looped = [torch.stack(parts) for parts in zip(*singly, strict=True)]
-    chosen = {k: v[picked] if k in mapped else v for k, v in sample.items()}
-    scale = scale_of(row, chosen, subject)
-    worst([v.numpy() for v in looped], [v.numpy() for v in together], scale, chosen, row.ulp * EPS)
+    scale = scale_of(row, {**sample, **chosen}, subject)
+    worst(
+        [v.numpy() for v in looped], [v.numpy() for v in together], scale, {**rest, **chosen}, row.ulp * EPS
+    )
 
 
 def compiled_is_eager(subject: Subject, row: Row, sample: Sample, backend: str) -> None:
@@ -206,7 +211,7 @@ def worst(
         errors = np.where(inside, np.abs(np.where(inside, right - left, 0.0)) / scale, 0.0)
         if errors.size and errors.max() > bound:
             at = np.unravel_index(int(errors.argmax()), errors.shape)
-            where = {k: float(np.broadcast_to(v, left.shape)[at]) for k, v in arrays_of(sample).items()}
+            where = {k: v[at] if v.shape == left.shape else v for k, v in arrays_of(sample).items()}
             raise AssertionError(
                 f"{errors[at]:.3g} of the scale {scale[at]:.3g} (bound {bound:.3g}): "
                 f"{right[at]!r} for {left[at]!r} at {where}, {others(sample)}"
@@ -223,15 +228,32 @@ def scale_of(row: Row, sample: Sample, subject: Subject | None = None) -> Any:
 
 
 def conditioning(subject: Subject, row: Row, sample: Sample) -> np.ndarray:
-    """sum_i |x_i df/dx_i| of the first result; infinite slopes (at a boundary) count as none."""
+    """sum_i |x_i df/dx_i| of the first result; infinite slopes (at a boundary) count as none.
+
+    One derivative an element where every array has the shape of the result, else the whole Jacobian.
+    """
     import torch
 
     tensors = {k: torch.as_tensor(v).clone().requires_grad_() for k, v in arrays_of(sample).items()}
     result = tuple_of(call(subject, row, {**sample, **tensors}, kernel=True))[0]
     if not result.requires_grad:
         return np.zeros(result.shape)
-    slopes = torch.autograd.grad(result.sum(), tuple(tensors.values()), allow_unused=True)
-    moved = [(v * g).abs() for v, g in zip(tensors.values(), slopes, strict=True) if g is not None]
+    points = tuple(tensors.values())
+    if all(point.ndim == 1 and point.shape == result.shape for point in points):
+        slopes = torch.autograd.grad(result.sum(), points, allow_unused=True)
+        moved = [(v * g).abs() for v, g in zip(points, slopes, strict=True) if g is not None]
+    else:
+        rows = [
+            torch.autograd.grad(part, points, retain_graph=True, allow_unused=True)
+            for part in result.flatten()
+        ]
+        moved = [
+            torch.stack([(v * g).abs().nan_to_num(0.0, posinf=0.0).sum() for g in column]).reshape(
+                result.shape
+            )
+            for v, column in zip(points, zip(*rows, strict=True), strict=True)
+            if column[0] is not None
+        ]
     return sum(np.nan_to_num(m.detach().numpy(), nan=0.0, posinf=0.0) for m in moved)
 
 
@@ -253,4 +275,6 @@ def others(sample: Sample) -> str:
 
 
 def tuple_of(result: Any) -> tuple[Any, ...]:
+    if isinstance(result, Mapping):
+        return tuple(result.values())
     return result if isinstance(result, tuple) else (result,)

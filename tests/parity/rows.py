@@ -40,6 +40,7 @@ class Row:
         smooth: Array arguments to differentiate; None: all of them.
         gentle: Values for :func:`torch.autograd.gradcheck` and half precision that replace the defaults.
         shared: Array arguments without the batch axis.
+        whole: The arrays are one batch, not a batch of cases: two of them make the mapped axis.
         random: Takes ``rng``: the draws are injected, nothing is differentiated, mapped or compiled.
     """
 
@@ -52,6 +53,7 @@ class Row:
     smooth: tuple[str, ...] | None = None
     gentle: Sample = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    whole: bool = False
     random: bool = False
 
 

@@ -75,17 +75,13 @@ def _sign(xp: Namespace, delta: Array) -> Array:
     return xp.astype(delta > 0, delta.dtype) - xp.astype(delta < 0, delta.dtype)
 
 
-def _excess(xp: Namespace, r: Array, blend: Array, lam: float) -> Array:
-    """-log(1 - r) - (1 - lam) r with -log(1 - r) = blend, by its series where the two terms cancel."""
+def _excess(xp: Namespace, r: Array, blend: Array, lam: float, rest: float) -> Array:
+    """-log(1 - r) - rest r with -log(1 - r) = blend, by its series where the two terms cancel."""
     small = xp.abs(r) < 0.1
     near, total = xp.where(small, r, xp.zeros_like(r)), xp.zeros_like(r)
     for k in range(16, 1, -1):
         total = total * near + 1.0 / k
-    # Not from r where that is close to 1: 1 - r would be a rounding.
-    close = r > 0.5
-    far = xp.where(small | close, xp.zeros_like(r), r)
-    logarithm = xp.where(close, blend, -xp.log1p(-far))
-    return lam * r + xp.where(small, near * near * total, logarithm - r)
+    return xp.where(small, lam * near + near * near * total, blend - rest * r)
 
 
 def _fixed() -> dict[str, FDivergence]:
@@ -305,7 +301,7 @@ def skew_rkl(lam: float) -> FDivergence:
         slope=lambda xp, delta: -lam * xp.exp(-_log_blend(xp, delta, lam, rest)),
         curvature=lambda xp, delta: lam**2 * xp.exp(-2.0 * _log_blend(xp, delta, lam, rest)),
         centred=lambda xp, delta: _excess(
-            xp, lam * _over(xp, delta, lam, rest), _log_blend(xp, delta, lam, rest), lam
+            xp, lam * _over(xp, delta, lam, rest), _log_blend(xp, delta, lam, rest), lam, rest
         ),
         at_zero=-math.log1p(-lam),
         slope_at_infinity=0.0,

@@ -174,7 +174,8 @@ def _may_be_none(annotation: object) -> bool:
 
 def _numbers(xp: Namespace, subject: str, result: Any) -> Any:
     """The result, unless it holds a NaN: nothing is wrong in silence."""
-    for part in result if isinstance(result, tuple) else (result,):
+    parts = result.values() if isinstance(result, Mapping) else result
+    for part in parts if isinstance(result, tuple | Mapping) else (result,):
         if array_api_compat.is_array_api_obj(part) and bool(xp.any(xp.isnan(part))):
             count = int(xp.sum(xp.astype(xp.isnan(part), xp.int64)))
             raise UnmetHypothesis(
@@ -233,6 +234,8 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
             return result
         if isinstance(result, tuple):
             return tuple(down(part) for part in result)
+        if isinstance(result, Mapping):
+            return {name: down(part) for name, part in result.items()}
         return xp.astype(result, dtype) if _is_array(result) else result
 
     return xp, down, tuple(values)

@@ -12,7 +12,7 @@ from ...._namespace import UnmetHypothesis
 from ..recipe import RecipeError, build, read
 from ..training import Plan
 from .data import DataRecipe
-from .diffusions import DiffusionRecipe
+from .diffusions import DiffusionRecipe, Objective
 from .networks import NetworkRecipe
 
 __all__ = [
@@ -66,10 +66,16 @@ class LawsRecipe:
     Arguments:
         training: The budget.
         network: The backbone.
+        objectives: What is regressed; the first one is shown in full, all are compared.
     """
 
     training: Plan
     network: NetworkRecipe = field(default_factory=lambda: NetworkRecipe(width=64))
+    objectives: tuple[Objective, ...] = ("conditional mean",)
+
+    def __post_init__(self) -> None:
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise UnmetHypothesis("laws", "distinct objectives", f"objectives = {self.objectives}")
 
 
 @final

@@ -8,7 +8,8 @@ heads; nothing here is estimated from another sample except the floor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -23,17 +24,19 @@ from ...._namespace import UnmetHypothesis
 from ...._random import Source, source
 from ....theory.laws import Discrete
 from ..training import generator_of
+from .accuracy import Error, excess
 from .config import LawsRecipe
-from .diffusions import SquaredBesselDiffusion
+from .diffusions import DiffusionRecipe, Objective, SquaredBesselDiffusion
 from .experiment import Prepared, fit_network
 from .sampling import grid, trajectory
-from .scores import EmpiricalOracle, Outputs
+from .scores import EmpiricalOracle, Outputs, ScoreNetwork
 
 __all__ = ["Curve", "LawsStudy", "Level", "study"]
 
 Rows = NDArray[np.float64]
 
 _POINTS = 256  # where the exact answers are computed: each costs a sum over all rows
+_SAMPLING, _ERRORS = 2**31 - 1, 2**31 - 2  # seeds above all training steps
 
 
 @final
@@ -92,6 +95,7 @@ class LawsStudy:
         curves: Curves of the same levels.
         samples: Draws of the data.
         train, held_out: The data, in the same unit.
+        errors: The exact error of every objective, by noise level.
         delta: The dimension of the process.
         steps: Training steps.
     """
@@ -101,6 +105,7 @@ class LawsStudy:
     samples: Rows
     train: Rows
     held_out: Rows
+    errors: Mapping[Objective, tuple[Error, ...]]
     delta: float
     steps: int
 
@@ -115,22 +120,19 @@ def study(prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Acc
     if process is None:
         raise UnmetHypothesis("laws", "the recipe has a CIR process", "none")
     train, held_out = (rows[:, :1] for rows in (prepared.data.train, prepared.data.held_out))
-    diffusion = process.fit(train, heads=2)
-    assert isinstance(diffusion, SquaredBesselDiffusion)
-    network = fit_network(
-        diffusion,
-        train,
-        0,
-        recipe.network,
-        recipe.training,
-        accelerator,
-        checkpoint=folder / f"{prepared.recipe.name}-laws.safetensors",
-        config={**prepared.tables},
-        title=f"{prepared.recipe.name}-laws",
-    ).model.to("cpu", torch.float64)
+    fitted = {
+        objective: _train(replace(process, objective=objective), prepared, recipe, folder, accelerator)
+        for objective in recipe.objectives
+    }
+    diffusion, network = fitted[recipe.objectives[0]]
     atoms = torch.tensor(diffusion.encode(train), dtype=torch.float64)
+    edges = [float(edge) for edge in np.geomspace(diffusion.low, diffusion.high, 5)]
+    errors = {
+        objective: tuple(excess(net, each, atoms, edges, _POINTS, source(generator_of(0, _ERRORS))))
+        for objective, (each, net) in fitted.items()
+    }
     steps, count = prepared.recipe.sampling.steps, prepared.recipe.sampling.count
-    noise = source(generator_of(0, 2**31 - 1))
+    noise = source(generator_of(0, _SAMPLING))
     states = trajectory(network, diffusion, torch.zeros(count, 1, dtype=torch.float64), steps, noise)
     times = grid(diffusion, steps)
     levels, curves = [], []
@@ -144,8 +146,38 @@ def study(prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Acc
         samples = diffusion.decode(diffusion.posterior_mean(states[-1], last, outputs).numpy())
     delta = diffusion.process.delta
     return LawsStudy(
-        tuple(levels), tuple(curves), samples[:, 0], train[:, 0], held_out[:, 0], delta, recipe.training.steps
+        tuple(levels),
+        tuple(curves),
+        samples[:, 0],
+        train[:, 0],
+        held_out[:, 0],
+        errors,
+        delta,
+        recipe.training.steps,
     )
+
+
+def _train(
+    process: DiffusionRecipe, prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Accelerator
+) -> tuple[SquaredBesselDiffusion, ScoreNetwork]:
+    """The diffusion of single values and its network, on the CPU in double precision."""
+    rows = prepared.data.train[:, :1]
+    diffusion = process.fit(rows, heads=2)
+    assert isinstance(diffusion, SquaredBesselDiffusion)
+    name = f"{prepared.recipe.name}-laws-{process.objective.replace(' ', '-')}"
+    config = {**prepared.tables, "objective": process.objective}
+    trained = fit_network(
+        diffusion,
+        rows,
+        0,
+        recipe.network,
+        recipe.training,
+        accelerator,
+        checkpoint=folder / f"{name}.safetensors",
+        config=config,
+        title=name,
+    )
+    return diffusion, trained.model.to("cpu", torch.float64)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .accuracy import Error
 from .energies import EnergyRow
 from .experiment import Comparison, Result
 from .figures import error_figure, images_figure, laws_figure, paths_figure
@@ -87,9 +88,17 @@ def laws_section(study: LawsStudy) -> Section:
         "caption": "A CIR diffusion trained on real market data beside its exact laws.",
         "svg": laws_figure(study),
     }
-    metrics = {"levels": [{field: getattr(level, field) for field in fields} for level in study.levels]}
-    table = {"caption": caption, "columns": columns, "rows": rows}
-    return {"tables": [table], "figures": [figure], "summary": summary, "metrics": metrics}
+    metrics = {
+        "levels": [{field: getattr(level, field) for field in fields} for level in study.levels],
+        "objectives": {name: [_error(error) for error in errors] for name, errors in study.errors.items()},
+    }
+    tables = [{"caption": caption, "columns": columns, "rows": rows}]
+    if len(study.errors) > 1:
+        caption = (
+            "The same network with three objectives: exact error in nats, of what the conjugate score leaves."
+        )
+        tables.append(_error_table(caption, study.errors))
+    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": metrics}
 
 
 def market_section(fit: CIRFit, forecasts: Sequence[Forecast]) -> Section:
@@ -196,17 +205,23 @@ def _pairs(comparison: Comparison) -> dict[str, Any]:
 
 
 def _errors(comparison: Comparison) -> dict[str, Any]:
-    some = next(result.errors for result in comparison.results.values() if result.errors)
-    columns = ["", *(f"r in [{error.low:.2g}, {error.high:.2g}]" for error in some)]
-    rows = []
-    for name, result in comparison.results.items():
-        rows.append([name, *(f"{e.network:.3g} of {e.conjugate:.3g}" for e in result.errors)])
     caption = (
         f"{comparison.prepared.recipe.title}: exact error of the network in nats (Girsanov's bound against the "
         "training rows), of what the conjugate score leaves. At small r the exact score leads back to the "
         "training rows, which no network should learn."
     )
+    return _error_table(caption, {name: r.errors for name, r in comparison.results.items() if r.errors})
+
+
+def _error_table(caption: str, errors: Mapping[Any, Sequence[Error]]) -> dict[str, Any]:
+    some = next(iter(errors.values()))
+    columns = ["", *(f"r in [{error.low:.2g}, {error.high:.2g}]" for error in some)]
+    rows = [[name, *(f"{e.network:.3g} of {e.conjugate:.3g}" for e in each)] for name, each in errors.items()]
     return {"caption": caption, "columns": columns, "rows": rows}
+
+
+def _error(error: Error) -> dict[str, float]:
+    return {"low": error.low, "high": error.high, "network": error.network, "conjugate": error.conjugate}
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -228,10 +243,7 @@ def _result(result: Result) -> dict[str, Any]:
     return {
         "metrics": _numbers(result.metrics),
         "outside": result.outside,
-        "errors": [
-            {"low": e.low, "high": e.high, "network": e.network, "conjugate": e.conjugate}
-            for e in result.errors
-        ],
+        "errors": [_error(error) for error in result.errors],
         "weights": result.parameters,
         "seconds": result.seconds,
         "loss": float(result.losses[-max(1, len(result.losses) // 20) :].mean()),

@@ -1,0 +1,172 @@
+r"""OPD+ in TRL: generation, data, PEFT, accelerate and vLLM stay TRL's; the loss is ours.
+
+.. code-block:: python
+
+    from driftproof.backends.torch.opd.trainer import OPDPlusConfig, OPDPlusTrainer
+
+    args = OPDPlusConfig("out", divergence="jsd", advantage="centered", max_completion_length=256)
+    trainer = OPDPlusTrainer(model=student, teacher_model=teacher, args=args, train_dataset=data)
+    trainer.train()
+
+The two forms are ``sampled`` (the log-probability of the token that was sampled, as in the paper) and
+``full`` (the divergence over the whole vocabulary at the sampled states); neither holds the logits of a
+batch.  Written for TRL 1.x, whose ``DistillationTrainer`` computes its loss in ``_compute_loss``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from trl import DistillationConfig, DistillationTrainer
+
+from ...._namespace import UnmetHypothesis
+from ....numerics.opd import Mode
+from ....theory.divergences import get
+from .linear import linear_log_probs, linear_opd_loss
+from .losses import opd_loss
+
+__all__ = ["OPDPlusConfig", "OPDPlusTrainer"]
+
+ADVANTAGES = ("centered", "plus", "sg")
+FORMS = ("sampled", "full")
+
+
+@dataclass
+class OPDPlusConfig(DistillationConfig):  # type: ignore[misc]  # trl carries no types
+    r"""Arguments of :class:`OPDPlusTrainer`; every argument of TRL's ``DistillationConfig`` is kept.
+
+    Arguments:
+        divergence: A name of :func:`driftproof.theory.divergences.names`: ``reverse_kl``, ``forward_kl``,
+            ``jsd``, ``normalized_gjsd(0.1)``, ``alpha(0.5)``, ...  Replaces ``beta``.
+        advantage: ``centered`` (exact), ``plus`` (exact, more variance) or ``sg`` (stop-gradient, biased).
+        loss_form: ``sampled`` or ``full``.
+        clip_log_ratio: Largest absolute log-ratio of a sampled token; None clips nothing.
+        gamma: Discount of what a token does to later tokens, in [0, 1]; 0 freezes the states.
+    """
+
+    divergence: str = field(
+        default="reverse_kl",
+        metadata={"help": "f-divergence between student and teacher, by name; replaces beta."},
+    )
+    advantage: str = field(
+        default="centered",
+        metadata={
+            "help": "centered (exact gradient), plus (exact, more variance) or sg (stop-gradient, biased)."
+        },
+    )
+    loss_form: str = field(
+        default="sampled",
+        metadata={"help": "sampled (log-probability of the sampled token) or full (the whole vocabulary)."},
+    )
+    clip_log_ratio: float | None = field(
+        default=20.0,
+        metadata={"help": "Largest absolute log-ratio of a sampled token, taken before the exponential."},
+    )
+    gamma: float = field(
+        default=0.0,
+        metadata={"help": "Discount of the effect of a token on later tokens; 0 freezes the states."},
+    )
+
+    def __post_init__(self) -> None:
+        get(self.divergence)
+        if self.advantage not in ADVANTAGES:
+            raise UnmetHypothesis("OPDPlusConfig", f"advantage is one of {ADVANTAGES}", repr(self.advantage))
+        if self.loss_form not in FORMS:
+            raise UnmetHypothesis("OPDPlusConfig", f"loss_form is one of {FORMS}", repr(self.loss_form))
+        truncated = self.top_p < 1.0 or self.top_k > 0 or self.min_p not in (None, 0.0)
+        if self.loss_form == "sampled" and (truncated or self.repetition_penalty != 1.0):
+            hypothesis = "completions are sampled from the student itself (no top_p, top_k, min_p, penalty)"
+            got = f"top_p = {self.top_p}, top_k = {self.top_k}, min_p = {self.min_p}"
+            raise UnmetHypothesis("OPDPlusConfig", hypothesis, got)
+        super().__post_init__()
+
+
+class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries no types
+    """TRL's distillation trainer with the exact gradient of any f-divergence."""
+
+    def _compute_loss(
+        self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        prompt_and_completion = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        mask = inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        tokens = inputs["completion_ids"]
+        length = tokens.size(1)
+
+        student = self._get_last_hidden_state(unwrapped_student, prompt_and_completion, attention, length)
+        self.teacher_model.eval()
+        unwrapped_teacher = self.accelerator.unwrap_model(self.teacher_model)
+        with torch.no_grad():
+            teacher = self._forward_redirection(
+                self.teacher_model,
+                unwrapped_teacher,
+                self._get_last_hidden_state,
+                unwrapped_teacher,
+                prompt_and_completion,
+                attention,
+                length,
+            )
+        student_weight, student_bias = _linear_head(unwrapped_student, "student")
+        teacher_weight, teacher_bias = _linear_head(unwrapped_teacher, "teacher")
+        args = cast(OPDPlusConfig, self.args)
+        count = mask.sum()
+        divisor = count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        temperature = self.temperature
+
+        if args.loss_form == "full":
+            loss = linear_opd_loss(
+                student,
+                student_weight,
+                teacher,
+                teacher_weight,
+                mask,
+                divergence=args.divergence,
+                temperature=temperature,
+                num_items_in_batch=divisor,
+                bias=student_bias,
+                teacher_bias=teacher_bias,
+            )
+            return loss, torch.zeros((), device=loss.device), count
+
+        logp = linear_log_probs(student, student_weight, tokens, temperature=temperature, bias=student_bias)
+        with torch.no_grad():
+            teacher_logp = linear_log_probs(
+                teacher, teacher_weight, tokens, temperature=temperature, bias=teacher_bias
+            )
+        result = opd_loss(
+            logp,
+            teacher_logp,
+            mask,
+            divergence=args.divergence,
+            mode=cast(Mode, args.advantage),
+            clip=args.clip_log_ratio,
+            gamma=args.gamma,
+            num_items_in_batch=divisor,
+        )
+        mode = "train" if self.model.training else "eval"
+        for name, value in result.metrics.items():
+            self._metrics[mode][f"opd/{name}"].append(float(value))
+        # TRL logs the entropy per token; minus the log-probability of a sampled token estimates it.
+        entropy = -(logp.detach() * mask).sum()
+        return result.loss, entropy, count
+
+
+def _linear_head(model: Any, name: str) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the language-model head, for models whose logits are linear in the states."""
+    config = model.config.get_text_config()
+    scales = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+    for key in (*scales, "final_logit_softcapping"):
+        value = getattr(config, key, None)
+        if value is not None and not (key in scales and value == 1.0):
+            hypothesis = f"the logits of the {name} are linear in its last hidden state"
+            raise UnmetHypothesis("OPDPlusTrainer", hypothesis, f"{key} = {value!r}")
+    head = model.get_output_embeddings()
+    weight = head.weight
+    if isinstance(weight, torch.distributed.tensor.DTensor):
+        weight = weight.full_tensor()
+    return weight, getattr(head, "bias", None)

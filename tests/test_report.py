@@ -208,7 +208,8 @@ class TestFormulas:
             r"w = \begin{cases} x & y > 0 \\[2pt] \tfrac{1}{2} & \text{else} \end{cases} \text{ for all } y",
             r"X \overset d= Y, \quad \sqrt[3]x \stackrel{d}{=} \Bigl[\tfrac\delta2\Bigr]^2",
             r"\lVert x \rVert \xrightarrow{n} 0, \operatorname{Var}[x] < \infty",
-            r"x < 1, \text{ a < b}",
+            r"x < 1, \text{ a < b}, \texttt{drift} = b",
+            r"\tfrac z2 R_\nu(z)\big|_{x_0} = n \ \Rightarrow\ N\,\big(E f(Y) - E f(X)\big) \to \log\frac T\varepsilon",
         ],
     )
     def test_what_authors_write_is_set(self, latex: str) -> None:

@@ -16,6 +16,7 @@ _SYNONYMS = {
     r"\bm": r"\mathbf", r"\boldsymbol": r"\mathbf", r"\mid": r"\,|\,", r"\middle": "", r"\displaystyle": "",
     r"\textstyle": "", r"\limits": "", r"\nolimits": "", r"\nonumber": "", r"\boxed": "", r"\mathop": "",
     r"\mathrel": "", r"\mathbin": "", r"\underbrace": "", r"\overbrace": "", "&": "",
+    r"\texttt": r"\mathtt", r"\textbf": r"\mathbf", r"\textit": r"\mathit", r"\textrm": r"\mathrm", "\\ ": r"\;",
 }  # fmt: skip
 _SIZES = re.compile(r"\\[bB]igg?[lrm]?")
 _OPENING, _CLOSING = {"(", "[", r"\{"}, {")", "]", r"\}"}

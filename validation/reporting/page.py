@@ -79,17 +79,14 @@ def short(value: Any) -> str:
 
 
 def _kinds(evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line for each kind: the evidence of that kind that is nearest to its limit, or beyond."""
+    """One line for each kind and state: the evidence of these that is nearest to its limit, or beyond."""
     lines = []
-    for kind in dict.fromkeys(e["kind"] for e in evidence):
-        ours = [e for e in evidence if e["kind"] == kind]
-        shown = max(ours, key=lambda e: (_RANK[e["state"]], _stress(e)))
+    for kind, state in dict.fromkeys((e["kind"], e["state"]) for e in evidence):
+        ours = [e for e in evidence if (e["kind"], e["state"]) == (kind, state)]
         count = f" ×{len(ours)}" if len(ours) > 1 else ""
-        lines.append({"state": shown["state"], "text": f"{kind}{count}", "measured": _measured(shown)})
+        measured = _measured(max(ours, key=_stress))
+        lines.append({"state": state, "text": f"{kind}{count}", "measured": measured})
     return lines
-
-
-_RANK = {"holds": 0, "left out": 1, "skipped": 2, "undecided": 3, "breaks": 4, "crashed": 5}
 
 
 def _stress(evidence: Mapping[str, Any]) -> float:

@@ -163,7 +163,7 @@ def _run(record: Path, _: str) -> list[str]:
 
 def _claims(record: Path, paper: str) -> list[str]:
     rows = []
-    for claim in _read(record, "verify")["claims"]:
+    for claim in sorted(_read(record, "verify")["claims"], key=lambda claim: claim["id"]):
         if claim["paper"] != paper:
             continue
         caught = sum(mutant["killed"] is True for mutant in claim["mutants"])

@@ -57,6 +57,8 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
     Raises:
         UnmetHypothesis: The process has no such parametrisation.
 
+    Claims: TWEEDIE-DSM-1
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(target(BESQ(3.0), 0.0, 2.0, 1.0, "count"))
@@ -109,6 +111,8 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
     Returns:
         The weight, with the broadcast shape of ``x`` and ``t``.
 
+    Claims: TWEEDIE-DSM-4
+
     Example:
         >>> from driftproof.theory.processes import CIR
         >>> float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count"))
@@ -139,6 +143,8 @@ def square_loss(xp: Namespace, output: Array, target: Array, weight: Array | Non
     Returns:
         The loss of each element, with the shape of ``output``.
 
+    Claims: TWEEDIE-DSM-2, TWEEDIE-DSM-3
+
     Example:
         >>> float(square_loss(3.0, 1.0, 0.5))
         2.0
@@ -163,6 +169,8 @@ def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = N
 
     Returns:
         The loss of each element, with the shape of ``n``; inf where n = 0 < N.
+
+    Claims: TWEEDIE-DSM-2
 
     Example:
         >>> float(poisson_loss(1.0, 5.0))
@@ -190,6 +198,8 @@ def matching_loss(
 
     Returns:
         The loss of each element, with the shape of ``x``.
+
+    Claims: TWEEDIE-DSM-5
 
     Example:
         >>> from driftproof.theory.processes import CIR

@@ -20,9 +20,10 @@ count     n = E[N | x] of BESQ and CIR        nu - x / (2 rho)     1
 ratio     g = 2 rho n / x of BESQ and CIR     nu - x / (2 rho)     x / (2 rho)
 ========= =================================== ==================== ==============
 
-For BESQ and CIR a bounded ``score`` or ``log`` output changes the dimension of the reverse process at
-0 from delta to 4 - delta; ``count`` and ``ratio`` take the singular term out analytically and ask of
-the network only that its output be nonnegative.
+For BESQ and CIR a bounded ``score`` changes the dimension of the reverse process at 0 from delta to
+4 - delta, and a ``log`` output l changes it to 4 l(0) - delta, right only if the network puts out delta/2
+there; ``count`` and ``ratio`` take the singular term out analytically and ask of the network only that its
+output be nonnegative.
 
 References:
     | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)

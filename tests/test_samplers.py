@@ -283,6 +283,7 @@ score = lambda x, t: -x
         (lambda: gddim_step(VP(), 1.0, 0.5, -0.1, 0.0, 0.0, 0.0), UnmetHypothesis, "s >= 0"),
         (lambda: gddim_step(VP(), 1.0, 0.5, 0.1, 0.0, -1.0, 0.0), UnmetHypothesis, "eta >= 0"),
         (lambda: gddim_step(BESQ(1.0), 1.0, 0.5, 0.1, 0.0, 0.0, 0.0), UnmetHypothesis, "Gaussian or GBM"),
+        (lambda: gddim_step(Flow(), 1.0, 1.0, 0.5, 0.0, 0.0, 0.0), UnmetHypothesis, "alpha"),
         (lambda: gddim_step(GBM(0.0, 1.0), 0.0, 0.5, 0.1, 0.0, 0.0, 0.0), UnmetHypothesis, "x > 0"),
         (lambda: euler_maruyama_step(VP(), 1.0, 0.5, 0.1, 0.0, -1.0, 0.0), UnmetHypothesis, "eta >= 0"),
         (lambda: heun_step(VP(), 1.0, 0.5, 0.0, score), UnmetHypothesis, "s > 0"),

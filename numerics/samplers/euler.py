@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import Array, Namespace
+from ..._namespace import Array, Namespace, public
 from ...theory.processes import AbstractProcess, reverse_drift
-from .._steps import public_step
+from .._steps import ordered
 
 __all__ = ["euler_maruyama_step", "heun_step"]
 
 
-@public_step(t="> 0", s=">= 0")
+@public(check=ordered("euler_maruyama_step"), t="> 0", s=">= 0")
 def euler_maruyama_step(
     xp: Namespace,
     process: AbstractProcess,
@@ -63,7 +63,7 @@ def euler_maruyama_step(
     return x + drift * (t - s) + eta * scale * noise
 
 
-@public_step(t="> 0", s="> 0")
+@public(check=ordered("heun_step"), t="> 0", s="> 0")
 def heun_step(
     xp: Namespace,
     process: AbstractProcess,

@@ -23,14 +23,33 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from collections.abc import Callable
+from typing import Any
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
-from .._steps import public_step, require_eta
+from .._steps import ordered, require_eta
 
 __all__ = ["ddim_step", "gddim_step"]
 
 
-@public_step(x="state", t="> 0", s=">= 0")
+def _informative(subject: str) -> Callable[..., None]:
+    """The check that the times are ordered and that the state still has some signal at t."""
+    in_order = ordered(subject)
+
+    def check(xp: Namespace, *, process: AbstractProcess, s: Array, t: Array, **rest: Any) -> None:
+        in_order(xp, s=s, t=t, **rest)
+        if isinstance(process, AbstractGaussianProcess) and not bool(
+            xp.all(process.alpha_sigma(xp, t)[0] > 0)
+        ):
+            raise UnmetHypothesis(
+                subject, "alpha(t) > 0", f"t = {float(xp.max(t))!r}, where the state is noise"
+            )
+
+    return check
+
+
+@public(check=_informative("gddim_step"), x="state", t="> 0", s=">= 0")
 def gddim_step(
     xp: Namespace,
     process: AbstractProcess,
@@ -82,7 +101,7 @@ def gddim_step(
     return alpha_s / alpha_t * (x - sigma_t * eps) + sigma_s * (kept * eps + fresh * noise)
 
 
-@public_step(x="state", t="> 0", s=">= 0")
+@public(check=_informative("ddim_step"), x="state", t="> 0", s=">= 0")
 def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, eps: Array) -> Array:
     r"""A deterministic step: :func:`gddim_step` with eta = 0.
 

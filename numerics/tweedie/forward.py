@@ -22,7 +22,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
 from ...theory.bridges import SquaredBesselBridge, bridge_parameters
 from ...theory.processes import AbstractProcess, AbstractSquaredBessel
-from .._steps import public_step, require_batch
+from .._steps import ordered, require_batch
 
 __all__ = ["sample_bridge", "sample_transition", "sample_with_count"]
 
@@ -86,7 +86,7 @@ def sample_with_count(
     return 2.0 * rho * noise.gamma(0.5 * process.delta + count), count
 
 
-@public_step(x0="state", xt="state", s="> 0", t="> 0")
+@public(check=ordered("sample_bridge"), x0="state", xt="state", s="> 0", t="> 0")
 def sample_bridge(
     xp: Namespace, process: AbstractProcess, x0: Array, xt: Array, s: Array, t: Array, rng: Rng
 ) -> Array:

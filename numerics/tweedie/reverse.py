@@ -26,7 +26,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
 from ...theory.bridges import bridge_parameters
 from ...theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
-from .._steps import public_step, require_eta
+from .._steps import ordered, require_eta
 from .forward import sample_bridge
 from .matching import matched_start
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-@public_step(x="state", t="> 0", s="> 0", x0="state")
+@public(check=ordered("bridge_step"), x="state", t="> 0", s="> 0", x0="state")
 def bridge_step(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, x0: Array, rng: Rng
 ) -> Array:
@@ -73,7 +73,7 @@ def bridge_step(
     return sample_bridge.kernel(xp, process, x0, x, s, t, rng)
 
 
-@public_step(x="state", t="> 0", s="> 0", n=">= 0")
+@public(check=ordered("matched_bridge_step"), x="state", t="> 0", s="> 0", n=">= 0")
 def matched_bridge_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
 ) -> Array:
@@ -104,7 +104,7 @@ def matched_bridge_step(
     return sample_bridge.kernel(xp, process, x0, x, s, t, rng)
 
 
-@public_step(x="state", t="> 0", s="> 0", n=">= 0")
+@public(check=ordered("noncentral_step"), x="state", t="> 0", s="> 0", n=">= 0")
 def noncentral_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
 ) -> Array:
@@ -177,7 +177,7 @@ def reverse_drift_from_count(
     return -b + 0.5 * (1.0 + eta * eta) * slope * (0.5 * process.delta + n - 0.5 * x / rho)
 
 
-@public_step(t="> 0", s=">= 0")
+@public(check=ordered("truncated_euler_step"), t="> 0", s=">= 0")
 def truncated_euler_step(
     xp: Namespace,
     process: AbstractSquaredBessel,
@@ -222,7 +222,7 @@ def truncated_euler_step(
     return x + drift * (t - s) + eta * xp.sqrt(variance) * noise
 
 
-@public_step(x="> 0", t="> 0", s=">= 0")
+@public(check=ordered("log_euler_step"), x="> 0", t="> 0", s=">= 0")
 def log_euler_step(
     xp: Namespace, process: GBM, x: Array, t: Array, s: Array, log_score: Array, eta: float, noise: Array
 ) -> Array:

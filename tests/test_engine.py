@@ -97,7 +97,10 @@ class TestStatus:
         def crashes(thing: Thing) -> Any:
             return thing(1.0) / 0.0, 1.0
 
-        assert outcome(table, crashes, thing=lambda x: x**3).status == "error"
+        settled = outcome(table, crashes, thing=lambda x: x**3)
+        assert settled.status == "error"
+        blind = outcome(crashes, mutants={"a": negated, "b": crashing})
+        assert [mutant.killed for mutant in blind.mutants] == [None, None], "nothing was left to try"
 
     def test_a_surviving_mutant_leaves_the_claim_open(self) -> None:
         settled = outcome(table, mutants={"sign": negated, "elsewhere": lambda x: x * x + (x < 0)})

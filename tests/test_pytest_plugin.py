@@ -127,6 +127,7 @@ def test_unknown_claims_are_a_usage_error(tmp_path: Path) -> None:
     assert code == pytest.ExitCode.USAGE_ERROR and "did you mean TOY-SQUARE" in out
 
 
+@pytest.mark.slow
 def test_nodes_are_spread_over_workers(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     code, out = pytest_run(tmp_path, "-p", "weak_claims", "--claims", "TOY-SQUARE-1", "-n", "2")

@@ -111,10 +111,15 @@ def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome,
 def prosecute(
     claim: Claim, name: str, mutant: Thing, plan: Plan, evidence: list[Evidence] | None = None
 ) -> MutantOutcome:
-    """Try evidence on a mutant, the cheapest rung first, until some breaks."""
+    """Try evidence on a mutant, the cheapest rung first, until some breaks.
+
+    Arguments:
+        evidence: What is tried, where some of the claim's evidence crashes on the thing already.
+    """
     start = time.perf_counter()
-    untried, crashes = 0, []
-    for item in sorted(claim.evidence if evidence is None else evidence, key=lambda e: e.kind.rung):
+    sound = claim.evidence if evidence is None else evidence
+    untried, crashes = len(claim.evidence) - len(sound), []
+    for item in sorted(sound, key=lambda e: e.kind.rung):
         found = examine(claim, item, mutant, plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail

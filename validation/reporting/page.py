@@ -173,7 +173,7 @@ def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return groups
 
 
-def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     count, news = len(claims), [claim for claim in claims if not claim["ok"]]
     conditional = sum(claim["status"] == "conditional" for claim in claims)
     killed, planted = sum(c["killed"] for c in claims), sum(len(c["mutants"]) for c in claims)
@@ -198,7 +198,7 @@ def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) ->
     ]
     if refuted:
         parts.insert(1, f"{refuted} false statements kept on record")
-    return {"tone": tone, "headline": headline, "detail": " · ".join(parts)}
+    return {"tone": tone, "headline": headline, "detail": " · ".join(parts), "news": news}
 
 
 def _replay(document: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ class BesselCount(ElementwiseLaw):
     Raises:
         UnmetHypothesis: nu <= -1, z < 0, or a count that is negative or no integer.
 
-    Claims: TWEEDIE-COUNT-1
+    Claims: TWEEDIE-COUNT-1, TWEEDIE-COUNT-4, TWEEDIE-DSM-3, TWEEDIE-SIM-3
 
     Example:
         >>> law = BesselCount(0.5, 0.0)

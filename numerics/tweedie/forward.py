@@ -43,6 +43,8 @@ def sample_transition(xp: Namespace, process: AbstractProcess, x0: Array, t: Arr
     Raises:
         UnmetHypothesis: t <= 0, data outside of the state space, or an empty batch.
 
+    Claims: TWEEDIE-SIM-1
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> bool(sample_transition(BESQ(0.5), 0.0, 1.0, 0) > 0)
@@ -71,6 +73,8 @@ def sample_with_count(
 
     Returns:
         :math:`X_t` and :math:`N` (in the dtype of ``x0``), with the broadcast shape.
+
+    Claims: TWEEDIE-SIM-3
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -105,6 +109,8 @@ def sample_bridge(
 
     Raises:
         UnmetHypothesis: Not 0 < s < t, a state outside of the state space, or an empty batch.
+
+    Claims: TWEEDIE-SIM-2
 
     Example:
         >>> from driftproof.theory.processes import BESQ

@@ -57,7 +57,7 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
     Raises:
         UnmetHypothesis: The process has no such parametrisation.
 
-    Claims: TWEEDIE-DSM-1
+    Claims: TWEEDIE-DSM-1, TWEEDIE-DSM-2, TWEEDIE-DSM-5
 
     Example:
         >>> from driftproof.theory.processes import BESQ

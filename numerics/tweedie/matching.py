@@ -86,6 +86,8 @@ def matched_start(xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Ar
     Returns:
         :math:`x_0^*`, with the shape of ``x``; 0 where x = 0, whose count says nothing.
 
+    Claims: TWEEDIE-SAMPLER-3
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(matched_start(BESQ(3.0), 2.0, 1.0, 0.0))

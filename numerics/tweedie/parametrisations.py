@@ -132,6 +132,8 @@ def from_score(
     Returns:
         The output, with the shape of ``x``.
 
+    Claims: TWEEDIE-DSM-4
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(from_score(BESQ(4.0), 2.0, 1.0, 1.5, "count"))

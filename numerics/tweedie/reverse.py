@@ -10,8 +10,8 @@ bridge as :math:`X_s = c\,\Gamma(\delta/2 + \mathrm{Poisson}(\lambda + \mu) + 2N
   error O(1/steps).
 * :func:`noncentral_step`: the reverse equation with the count as a source of immigration, solved in law;
   error O(1/steps), one gamma and one Poisson draw.
-* :func:`truncated_euler_step`: Euler with full truncation, the baseline that does not converge visibly
-  for :math:`\delta < 2`.
+* :func:`truncated_euler_step`: Euler with full truncation, the baseline.  However small the step, it leaves
+  the half-line from near 0 with a probability of up to :math:`\Phi(-\sqrt\delta)`.
 
 For GBM, :func:`log_euler_step`: in :math:`L = \log X` the reverse equation has constant noise.
 
@@ -63,7 +63,7 @@ def bridge_step(
     Returns:
         :math:`x_s`, with the shape of ``x``.
 
-    Claims: TWEEDIE-SAMPLER-1, TWEEDIE-SAMPLER-2
+    Claims: TWEEDIE-SAMPLER-1, TWEEDIE-SAMPLER-2, TWEEDIE-SAMPLER-5
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -93,7 +93,7 @@ def matched_bridge_step(
     Returns:
         :math:`x_s`, with the shape of ``x``, >= 0.
 
-    Claims: TWEEDIE-SAMPLER-3
+    Claims: TWEEDIE-SAMPLER-3, TWEEDIE-SAMPLER-5
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -129,7 +129,7 @@ def noncentral_step(
     Returns:
         :math:`x_s`, with the shape of ``x``, >= 0.
 
-    Claims: TWEEDIE-SAMPLER-3
+    Claims: TWEEDIE-SAMPLER-4, TWEEDIE-SAMPLER-5
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -164,7 +164,7 @@ def reverse_drift_from_count(
     Returns:
         The drift in reverse time, with the shape of ``x``.
 
-    Claims: TWEEDIE-ETA-1, TWEEDIE-BOUNDARY-1
+    Claims: TWEEDIE-BOUNDARY-2
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -210,6 +210,8 @@ def truncated_euler_step(
         | A comparison of biased simulation schemes for stochastic volatility models
         | (Lord, Koekkoek, van Dijk, 2010), https://doi.org/10.1080/14697680802392496
 
+    Claims: TWEEDIE-SAMPLER-5
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(truncated_euler_step(BESQ(3.0), 2.0, 0.5, 0.25, 1.0, 1.0, 0.0))
@@ -242,6 +244,8 @@ def log_euler_step(
 
     Returns:
         :math:`x_s`, with the shape of ``x``, > 0.
+
+    Claims: TWEEDIE-SAMPLER-6
 
     Example:
         >>> from driftproof.theory.processes import GBM

@@ -135,7 +135,7 @@ def reverse_drift(
     References:
         | Reverse-time diffusion equation models (Anderson, 1982), eq. (3.4)
 
-    Claims: TWEEDIE-ETA-1
+    Claims: TWEEDIE-ETA-1, TWEEDIE-BOUNDARY-1
 
     Example:
         >>> from driftproof.theory.processes import VE

@@ -59,7 +59,7 @@ def posterior_mean(
         | Tweedie's formulae and diffusion generative models beyond Gaussian
           (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 
-    Claims: TWEEDIE-GAUSS-1, TWEEDIE-BESQ-2, TWEEDIE-CIR-2
+    Claims: TWEEDIE-GAUSS-1, TWEEDIE-BESQ-2, TWEEDIE-CIR-2, TWEEDIE-EB-4
 
     Example:
         >>> from driftproof.theory.processes import BESQ, Flow

@@ -172,4 +172,10 @@ def posterior_weights(process: AbstractProcess, data_law: Discrete, x: Array, t:
     if not isinstance(marginal, Mixture):
         got = f"atoms of shape {tuple(data_law.atoms.shape)}"
         raise UnmetHypothesis("posterior_weights", "atoms of shape (K,)", got)
+    if process.support == ">= 0":
+        # At 0 every density is 0 or infinite in the same power of x; just beside it they compare.
+        xp, _, (x,) = boundary("posterior_weights", x=x)
+        require(xp, "posterior_weights", "x", x, ">= 0")
+        tiny = float(xp.finfo(x.dtype).smallest_normal)
+        x = xp.where(x > tiny, x, tiny * xp.ones_like(x))
     return marginal.responsibilities(x)

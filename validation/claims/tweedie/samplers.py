@@ -88,10 +88,17 @@ class PosteriorBridge:
     def and_so_do_twelve(thing: Thing) -> Labelled:
         return "BESQ", *arrivals(thing, NOISES[0], 12)
 
+    @exact(tolerance=1e-12)
+    def at_zero_an_atom_counts_by_the_chance_of_no_immigrants(thing: Thing) -> Iterator[Labelled]:
+        # Compared at the smallest normal number, where the logarithms are |nu| 708 and rounded to 2e-13.
+        for process in (*NOISES, BESQ(2.0), BESQ(5.0)):
+            none = DATA.weights * np.exp(-0.5 * process.decay(0.8) * DATA.atoms / process.rho(0.8))
+            yield f"{process}", thing(process, np.zeros(1), 0.8)[1][0], none / np.sum(none)
+
     @exact(tolerance=0.0)
     def the_step_draws_from_the_bridge(thing: Thing) -> Iterator[Labelled]:
         for process in NOISES:
-            for atom in thing(process, STATES[1:], 0.8)[0][0]:
+            for atom in thing(process, STATES, 0.8)[0][0]:
                 start = np.full_like(STATES, atom)
                 drawn = bridge_step(process, STATES, 0.8, 0.3, start, 7)
                 yield f"{process}", drawn, process.bridge(start, STATES, 0.3, 0.8).sample((), 7)

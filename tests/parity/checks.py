@@ -208,7 +208,7 @@ def worst(
             f"infinite where {left[inside & ~np.isfinite(right)][:3]} is right"
         )
         scale = np.maximum(np.maximum(np.abs(left), np.broadcast_to(np.abs(terms), left.shape)), least)
-        errors = np.where(inside, np.abs(np.where(inside, right - left, 0.0)) / scale, 0.0)
+        errors = np.abs(np.subtract(right, left, where=inside, out=np.zeros_like(left))) / scale
         if errors.size and errors.max() > bound:
             at = np.unravel_index(int(errors.argmax()), errors.shape)
             where = {k: v[at] if v.shape == left.shape else v for k, v in arrays_of(sample).items()}

@@ -178,8 +178,7 @@ def train(
                 run.save(losses, time.perf_counter() - started)
             if stop and len(losses) < plan.steps:
                 raise TrainingInterrupted(len(losses), checkpoint)
-    seconds = time.perf_counter() - started
-    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), seconds)
+    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), run.seconds)
 
 
 @final
@@ -196,6 +195,7 @@ class _Run:
     seconds: float = 0.0
 
     def save(self, losses: Sequence[float], seconds: float) -> None:
+        self.seconds = seconds
         if self.path is not None and self.accelerator.is_main_process:
             tensors = {
                 **checkpoints.prefixed("model", self.model.state_dict()),

@@ -14,56 +14,59 @@ from numpy.typing import NDArray
 
 from .experiment import Comparison
 from .laws import LawsStudy
-from .metrics import clustering
+from .metrics import autocorrelation
 
 __all__ = ["error_figure", "images_figure", "laws_figure", "paths_figure"]
 
 Rows = NDArray[np.float64]
 
 INK, ACCENT = "#222222", "#c8452f"
+SHADES = ("#7fb2d9", "#4c72b0", "#8a5aa8", ACCENT)
 COLOURS: Mapping[str, str] = {"held-out": INK, "VP": "#4c72b0", "GBM": "#b07a1c", "CIR": ACCENT}
 
 
 def laws_figure(study: LawsStudy) -> str:
-    """Counts, posterior means and marginals learnt, each beside the exact one; samples beside data."""
-    figure = Figure(figsize=(10.5, 7.2), layout="constrained")
-    grid = figure.subplots(2, 2)
-    shades = [str(shade) for shade in ("#7fb2d9", "#4c72b0", "#8a5aa8", ACCENT)]
-    for curve, shade in zip(study.curves, shades, strict=True):
-        root, label = np.sqrt(curve.x), f"r = {curve.ratio:.2g}"
-        for axes, learnt, exact in (
-            (grid[0, 0], curve.learnt, curve.exact),
-            (grid[0, 1], curve.learnt_mean, curve.exact_mean),
-        ):
-            axes.plot(root, exact, color=shade, lw=3.5, alpha=0.35)
-            axes.plot(root, learnt, color=shade, lw=1.2, ls="--", label=label)
+    """The count and the marginal at four noise levels, the posterior mean, and samples beside data."""
+    figure = Figure(figsize=(10.5, 8.0), layout="constrained")
+    cells = figure.add_gridspec(3, 4)
+    for column, curve in enumerate(study.curves):
+        root = np.sqrt(curve.x)
+        above, below = (figure.add_subplot(cells[row, column]) for row in range(2))
+        above.plot(root, curve.exact, color=INK, lw=3.5, alpha=0.25, label="exact")
+        above.plot(root, curve.learnt, color=ACCENT, lw=1.3, ls="--", label="learnt")
+        above.set(title=rf"$2\rho\,n(x,t)/x$ at $r = {curve.ratio:.2g}$")
         heights, edges = np.histogram(
-            np.sqrt(curve.states), bins=60, range=(0.0, float(root[-1])), density=True
+            np.sqrt(curve.states), bins=40, range=(0.0, float(root[-1])), density=True
         )
-        grid[1, 0].stairs(heights, edges, color=shade, alpha=0.9, lw=1.0)
-        grid[1, 0].plot(root, 2.0 * root * curve.density, color=shade, lw=3.5, alpha=0.35)
-    grid[0, 0].set(title=r"ratio $2\rho\,n(x,t)/x$", xlabel=r"$\sqrt{x}$", ylim=(0.0, 3.0))
-    grid[0, 1].set(title=r"posterior mean $E[X_0 \mid X_t = x]$", xlabel=r"$\sqrt{x}$", ylim=(0.0, None))
-    grid[1, 0].set(title=r"law of $\sqrt{X_t}$: exact, and the reverse sampler", xlabel=r"$\sqrt{x}$")
-    grid[0, 0].legend(frameon=False, title="wide: exact, dashed: learnt")
-    levels = np.linspace(0.002, 0.998, 400)
-    axes = grid[1, 1]
-    theirs = np.quantile(study.train, levels)
-    axes.plot(theirs, theirs, color="#bbbbbb", lw=1)
-    axes.plot(theirs, np.quantile(study.samples, levels), color=ACCENT, lw=1.5, label="generated")
-    axes.plot(theirs, np.quantile(study.held_out, levels), color=INK, lw=1.2, label="held out (later years)")
-    axes.set(
-        title="quantiles against the training years",
-        xscale="log",
-        yscale="log",
-        xlabel="variance / trailing mean",
+        below.stairs(heights, edges, color=ACCENT, lw=1.0, label="reverse sampler")
+        below.plot(root, 2.0 * root * curve.density, color=INK, lw=3.5, alpha=0.25, label="exact")
+        below.set(title=r"density of $\sqrt{X_t}$", xlabel=r"$\sqrt{x}$")
+        if column == 0:
+            above.legend(frameon=False)
+            below.legend(frameon=False)
+    left, right = figure.add_subplot(cells[2, :2]), figure.add_subplot(cells[2, 2:])
+    for curve, shade in zip(study.curves, SHADES, strict=True):
+        left.plot(np.sqrt(curve.x), curve.exact_mean, color=shade, lw=3.5, alpha=0.35)
+        left.plot(
+            np.sqrt(curve.x), curve.learnt_mean, color=shade, lw=1.2, ls="--", label=f"r = {curve.ratio:.2g}"
+        )
+    left.set(
+        title=r"$E[X_0 \mid X_t = x]$: exact (wide), learnt (dashed)", xlabel=r"$\sqrt{x}$", ylim=(0.0, None)
     )
-    axes.legend(frameon=False)
+    left.legend(frameon=False)
+    levels = np.linspace(0.002, 0.998, 400)
+    theirs = np.quantile(study.train, levels)
+    right.plot(theirs, theirs, color="#bbbbbb", lw=1)
+    right.plot(theirs, np.quantile(study.samples, levels), color=ACCENT, lw=1.5, label="generated")
+    right.plot(theirs, np.quantile(study.held_out, levels), color=INK, lw=1.2, label="held out (later years)")
+    title = "quantiles of the variance against the training years"
+    right.set(title=title, xscale="log", yscale="log", xlabel="variance / trailing mean")
+    right.legend(frameon=False)
     return _svg(figure)
 
 
 def paths_figure(comparison: Comparison) -> str:
-    """A few paths of each kind, the quantiles, and the autocorrelation of the daily squares."""
+    """A few rows of each kind, the quantiles and, for paths, the autocorrelation of the daily squares."""
     data = comparison.prepared.data
     sets = {
         "held-out": data.held_out,
@@ -82,12 +85,11 @@ def paths_figure(comparison: Comparison) -> str:
     left, right = bottom.subplots(1, 2)
     levels = np.linspace(0.005, 0.995, 300)
     reference = np.quantile(data.held_out, levels)
-    lags = range(1, min(8, data.dimension - 1) + 1)
     for name, rows in sets.items():
         left.plot(reference, np.quantile(rows, levels), color=_colour(name), lw=1.3, label=name)
-        right.plot(
-            list(lags), [_lag(comparison, rows, k) for k in lags], "o-", ms=3, lw=1, color=_colour(name)
-        )
+        if data.squares(rows) is not None and data.dimension > 1:
+            lags = autocorrelation(data.squares, rows)[:8]
+            right.plot(np.arange(1, len(lags) + 1), lags, "o-", ms=3, lw=1, color=_colour(name))
     left.set(title="quantiles against the held-out ones", xlabel="held out", ylabel="generated")
     left.legend(frameon=False)
     right.axhline(0.0, color="#bbbbbb", lw=0.8)
@@ -119,8 +121,22 @@ def error_figure(comparison: Comparison) -> str:
     for name, result in comparison.results.items():
         if result.errors:
             edges = [result.errors[0].low, *(error.high for error in result.errors)]
-            left.stairs([e.network for e in result.errors], edges, color=_colour(name), label=name, lw=1.6)
-            left.stairs([e.conjugate for e in result.errors], edges, color=_colour(name), ls=":", lw=1.2)
+            left.stairs(
+                [e.network for e in result.errors],
+                edges,
+                baseline=None,
+                color=_colour(name),
+                label=name,
+                lw=1.6,
+            )
+            left.stairs(
+                [e.conjugate for e in result.errors],
+                edges,
+                baseline=None,
+                color=_colour(name),
+                ls=":",
+                lw=1.2,
+            )
         size = max(1, len(result.losses) // 100)
         smooth = result.losses[: len(result.losses) // size * size].reshape(-1, size).mean(axis=1)
         right.plot(np.arange(1, len(smooth) + 1) * size, smooth, color=_colour(name), lw=1.2, label=name)
@@ -133,14 +149,6 @@ def error_figure(comparison: Comparison) -> str:
     right.set(yscale="log", xlabel="step", title="training loss")
     right.legend(frameon=False)
     return _svg(figure)
-
-
-def _lag(comparison: Comparison, rows: Rows, lag: int) -> float:
-    squares = comparison.prepared.data.squares
-    upto, before = clustering(squares, rows, lag) * lag, 0.0
-    if lag > 1:
-        before = clustering(squares, rows, lag - 1) * (lag - 1)
-    return upto - before
 
 
 def _colour(name: str) -> str:

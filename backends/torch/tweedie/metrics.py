@@ -27,7 +27,18 @@ from scipy.stats import wasserstein_distance
 
 from ...._namespace import UnmetHypothesis
 
-__all__ = ["Estimate", "Held", "average", "clustering", "compare", "mmd2", "resample", "tail_gap", "w1"]
+__all__ = [
+    "Estimate",
+    "Held",
+    "autocorrelation",
+    "average",
+    "clustering",
+    "compare",
+    "mmd2",
+    "resample",
+    "tail_gap",
+    "w1",
+]
 
 Rows = NDArray[np.float64]
 Squares = Callable[[Rows], Rows | None]
@@ -147,17 +158,25 @@ def tail_gap(x: Rows, y: Rows, level: float) -> float:
     return float((np.quantile(x, level) - np.quantile(y, level)) / y.std())
 
 
-def clustering(squares: Squares, rows: Rows, lags: int = 5) -> float:
-    """The mean autocorrelation of the daily squares at lags 1 to ``lags``, pooled over paths."""
+def clustering(squares: Squares, rows: Rows) -> float:
+    """The mean autocorrelation of the daily squares at lags 1 to 5."""
+    return float(autocorrelation(squares, rows)[:5].mean())
+
+
+def autocorrelation(squares: Squares, rows: Rows) -> Rows:
+    """The autocorrelation of the daily squares at all lags, pooled over paths.
+
+    Raises:
+        UnmetHypothesis: The rows are no paths of at least two days.
+    """
     values = squares(rows)
-    if values is None:
-        raise UnmetHypothesis("clustering", "the rows are paths", f"shape {rows.shape}")
+    if values is None or values.shape[1] < 2:
+        raise UnmetHypothesis(
+            "autocorrelation", "the rows are paths of two days or more", f"shape {rows.shape}"
+        )
     centred = values - values.mean()
-    total = float((centred**2).mean())
-    products = [
-        float((centred[:, k:] * centred[:, :-k]).mean()) for k in range(1, min(lags, rows.shape[1] - 1) + 1)
-    ]
-    return float(np.mean(products)) / total
+    products = [(centred[:, k:] * centred[:, :-k]).mean() for k in range(1, values.shape[1])]
+    return np.array(products) / float((centred**2).mean())
 
 
 def mmd2(x: Rows, y: Rows) -> float:

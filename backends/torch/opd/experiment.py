@@ -1,0 +1,186 @@
+r"""A comparison that can fail: one teacher, students of several seeds, stop-gradient against exact.
+
+Every model is a ``Qwen3ForCausalLM`` of a small configuration.  The teacher is trained on sums; each
+student gets a short supervised training; then every contender distils a copy of the same student on its
+own rollouts with the same noise.  Reported on held-out prompts: the share of right answers, and the exact
+KL(p|q) per token at the states that the student visits (whole vocabulary, no estimator).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, final
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from scipy.stats import t as student_t
+from torch import Tensor, nn
+
+from ....theory.divergences import get
+from ..training import Plan, generator_of, train
+from .arithmetic import Arithmetic, tokenizer
+from .config import Contender, ModelSize, Recipe
+from .losses import opd_loss, per_token_divergence
+from .rollouts import rollout, token_log_probs
+
+__all__ = ["Outcome", "compare", "small_model"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Measurements of one contender: a value for each seed."""
+
+    label: str
+    accuracy: tuple[float, ...]
+    kl: tuple[float, ...]
+
+
+def small_model(size: ModelSize, seed: int) -> nn.Module:
+    """A Qwen3 model of a small configuration with random weights."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    vocabulary = tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(vocabulary),
+        hidden_size=size.width,
+        intermediate_size=2 * size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        head_dim=size.width // size.heads,
+        pad_token_id=vocabulary.pad_token_id,
+        eos_token_id=vocabulary.eos_token_id,
+        bos_token_id=None,
+        use_cache=False,
+    )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return cast(nn.Module, Qwen3ForCausalLM(config))
+
+
+def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Outcome, list[Outcome]]:
+    """The students before distillation, and after it by each contender."""
+    task = Arithmetic(recipe.digits)
+    assert recipe.teacher and recipe.student and recipe.teacher_training  # checked by Recipe
+    assert recipe.student_training and recipe.distillation
+    teacher = _supervised(
+        small_model(recipe.teacher, seed=1000), task, recipe.teacher_training, folder / "teacher", accelerator
+    ).eval()
+    before: list[tuple[float, float]] = []
+    after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.contender}
+    for seed in recipe.seeds:
+        name = f"student-{seed}"
+        plan = replace(recipe.student_training, seed=seed)
+        student = _supervised(small_model(recipe.student, seed), task, plan, folder / name, accelerator)
+        before.append(_measure(student, teacher, task))
+        for contender in recipe.contender:
+            plan = replace(recipe.distillation, seed=seed)
+            place = folder / f"{name}-{contender.label.replace(', ', '-')}"
+            distilled = _distil(student, teacher, task, contender, recipe.clip, plan, place, accelerator)
+            after[contender.label].append(_measure(distilled, teacher, task))
+    outcomes = [_outcome(label, rows) for label, rows in after.items()]
+    return _outcome("before", before), [_outcome("teacher", [_measure(teacher, teacher, task)]), *outcomes]
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and the half-width of a 95 % Student interval over seeds."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.3g}"
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+    return f"{mean:.3g} ± {student_t.ppf(0.975, len(values) - 1) * spread:.2g}"
+
+
+def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:
+    accuracy, kl = zip(*rows, strict=True)
+    return Outcome(label, tuple(accuracy), tuple(kl))
+
+
+def _supervised(
+    model: nn.Module, task: Arithmetic, plan: Plan, place: Path, accelerator: Accelerator
+) -> nn.Module:
+    pairs = task.pairs("train")
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(pairs), (batch,), generator=generator, device=generator.device)
+        prompts, answers = task.encode(pairs[rows.cpu()])
+        return prompts.to(generator.device), answers.to(generator.device)
+
+    def loss(model: Any, prompts: Tensor, answers: Tensor) -> Tensor:
+        logp = token_log_probs(model, prompts, answers)
+        return -logp.gather(-1, answers[..., None]).mean()
+
+    config = {"task": repr(task), "plan": repr(plan), "size": sum(p.numel() for p in model.parameters())}
+    done = train(
+        model,
+        draw,
+        loss,
+        plan,
+        checkpoint=place.with_suffix(".safetensors"),
+        config=config,
+        accelerator=accelerator,
+        title=place.name,
+    )
+    return done.model
+
+
+def _distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    task: Arithmetic,
+    contender: Contender,
+    clip: float,
+    plan: Plan,
+    place: Path,
+    accelerator: Accelerator,
+) -> nn.Module:
+    pairs, eos = task.pairs("train"), int(tokenizer().eos_token_id)
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(pairs), (batch,), generator=generator, device=generator.device)
+        prompts, _ = task.encode(pairs[rows.cpu()])
+        uniform = torch.rand(batch, task.answer_length, generator=generator, device=generator.device)
+        return prompts.to(generator.device), uniform
+
+    def loss(model: Any, prompts: Tensor, uniform: Tensor) -> Tensor:
+        tokens, mask = rollout(model, prompts, uniform, task.answer_length, eos)
+        chosen = tokens[..., None]
+        logp = token_log_probs(model, prompts, tokens).gather(-1, chosen)[..., 0]
+        with torch.no_grad():
+            logq = token_log_probs(teacher, prompts, tokens).gather(-1, chosen)[..., 0]
+        return opd_loss(
+            logp, logq, mask, divergence=contender.divergence, mode=contender.advantage, clip=clip
+        ).loss
+
+    config = {"task": repr(task), "plan": repr(plan), "contender": repr(contender), "clip": clip}
+    done = train(
+        copy.deepcopy(student).requires_grad_(True),  # an average comes without gradients
+        draw,
+        loss,
+        plan,
+        checkpoint=place.with_suffix(".safetensors"),
+        config=config,
+        accelerator=accelerator,
+        title=place.name,
+    )
+    return done.model
+
+
+@torch.no_grad()
+def _measure(model: nn.Module, teacher: nn.Module, task: Arithmetic) -> tuple[float, float]:
+    """Share of right answers of sampled completions, and KL(p|q) per token along them."""
+    model.eval()
+    device = next(model.parameters()).device
+    pairs = task.pairs("held_out")[:2000]
+    prompts, answers = (part.to(device) for part in task.encode(pairs))
+    noise = torch.rand(answers.shape, generator=generator_of(12345, 0)).to(device)
+    tokens, mask = rollout(model, prompts, noise, task.answer_length, int(tokenizer().eos_token_id))
+    right = (tokens == answers).all(-1).float().mean()
+    logp, logq = token_log_probs(model, prompts, tokens), token_log_probs(teacher, prompts, tokens)
+    kl = per_token_divergence(logp.double(), logq.double(), get("reverse_kl"))
+    return float(right), float((kl * mask).sum() / mask.sum())

@@ -14,10 +14,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-from driftproof import UnmetHypothesis  # noqa: E402
-from driftproof.backends.torch import checkpoint as checkpoints  # noqa: E402
-from driftproof.backends.torch.ema import EMA  # noqa: E402
-from driftproof.backends.torch.training import Plan, Trained, TrainingInterrupted, generator_of, train  # noqa: E402
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.ema import EMA
+from driftproof.backends.torch.training import Plan, Trained, TrainingInterrupted, generator_of, train
 
 PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, seed=3)
 

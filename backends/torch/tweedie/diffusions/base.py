@@ -15,6 +15,14 @@ All diffusions are set up by one rule, so that a comparison compares processes a
 * **One starting point.**  A network that puts out zeros is the exact score of the *conjugate* law
   (normal, lognormal, gamma) with the mean of the data (and the variance, where the law has one to
   choose).  The network learns the rest, scaled to be O(1) at every r.
+
+References:
+    | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
+    | https://arxiv.org/abs/2605.19391 (its networks and schedules were not available: these are ours)
+    | Maximum Likelihood Training of Score-Based Diffusion Models (Song, Durkan, Murray, Ermon, 2021), theorem 1
+    | https://arxiv.org/abs/2101.09258
+    | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022), section 5
+    | https://arxiv.org/abs/2206.00364
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ....._namespace import UnmetHypothesis
 from ....._random import Source
-from .....numerics.tweedie import Kind
+from .....numerics.tweedie import Kind, bridge_step
 from .....theory.processes import VP
 from .base import AbstractDiffusion
 
@@ -87,7 +87,7 @@ class GaussianDiffusion(AbstractDiffusion):
         return source.normal(like)
 
     def step(self, x: Tensor, t: Tensor, s: Tensor, output: Tensor, source: Source) -> Tensor:
-        return self.process.bridge(self.denoise(x, t, output), x, s, t).sample((), source)
+        return bridge_step.kernel(xp, self.process, x, t, s, self.denoise(x, t, output), source)
 
     def denoise(self, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
         alpha, sigma = self.process.alpha_sigma(xp, t)

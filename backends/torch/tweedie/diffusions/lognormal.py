@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, final
 
+import array_api_compat.torch as xp
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from ....._namespace import UnmetHypothesis
 from ....._random import Source
-from .....numerics.tweedie import Kind
+from .....numerics.tweedie import Kind, bridge_step
 from .....theory.processes import GBM
 from .base import AbstractDiffusion
 
@@ -103,7 +104,7 @@ class LogNormalDiffusion(AbstractDiffusion):
         )
 
     def step(self, x: Tensor, t: Tensor, s: Tensor, output: Tensor, source: Source) -> Tensor:
-        return self.process.bridge(self.denoise(x, t, output), x, s, t).sample((), source)
+        return bridge_step.kernel(xp, self.process, x, t, s, self.denoise(x, t, output), source)
 
     def denoise(self, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
         # The exponential of the posterior mean of the logarithm.

@@ -158,7 +158,7 @@ def public(
                     require(xp, kernel.__name__, name, value, allowed)
             if check is not None:
                 check(xp, **bound.arguments)
-            return down(_numbers(xp, kernel.__name__, kernel(xp, *bound.args, **bound.kwargs)))
+            return down(kernel(xp, *bound.args, **bound.kwargs))
 
         checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes
         checked.kernel = kernel  # type: ignore[attr-defined]
@@ -170,18 +170,6 @@ def public(
 
 def _may_be_none(annotation: object) -> bool:
     return str(annotation).strip("'").endswith("| None") or annotation == Array | None
-
-
-def _numbers(xp: Namespace, subject: str, result: Any) -> Any:
-    """The result, unless it holds a NaN: nothing is wrong in silence."""
-    parts = result.values() if isinstance(result, Mapping) else result
-    for part in parts if isinstance(result, tuple | Mapping) else (result,):
-        if array_api_compat.is_array_api_obj(part) and bool(xp.any(xp.isnan(part))):
-            count = int(xp.sum(xp.astype(xp.isnan(part), xp.int64)))
-            raise UnmetHypothesis(
-                subject, "the result is a number", f"{count} NaN in shape {tuple(part.shape)}"
-            )
-    return result
 
 
 def _is_array_annotation(annotation: object) -> bool:
@@ -201,8 +189,8 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
     them; alone they are numpy float64.  Half precision is lifted to float32.
 
     Returns:
-        The namespace, a function that casts results back to the dtype that came, and the arrays in
-        the order given.
+        The namespace, the arrays in the order given, and between them a function for results: it refuses
+        NaN, so that nothing is wrong in silence, and casts back to the dtype that came.
 
     Raises:
         TypeError: Mixed namespaces, devices or dtypes; integer, boolean or complex arrays.
@@ -225,20 +213,28 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
         else:
             values.append(xp.asarray(_real(subject, name, value), dtype=working, device=device))
     for name, value in zip(arguments, values, strict=True):
-        if bool(xp.any(xp.isnan(value))):
-            count = int(xp.sum(xp.astype(xp.isnan(value), xp.int64)))
-            raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
+        _require_numbers(xp, subject, name, value)
 
     def down(result: Any) -> Any:
-        if not half:
-            return result
         if isinstance(result, tuple):
             return tuple(down(part) for part in result)
         if isinstance(result, Mapping):
             return {name: down(part) for name, part in result.items()}
-        return xp.astype(result, dtype) if _is_array(result) else result
+        if not array_api_compat.is_array_api_obj(result):
+            return result
+        own = array_api_compat.array_namespace(result)  # draws may come from another one
+        if own.isdtype(result.dtype, "real floating"):
+            _require_numbers(own, subject, "the result", result)
+        return xp.astype(result, dtype) if half and _is_array(result) else result
 
     return xp, down, tuple(values)
+
+
+def _require_numbers(xp: Namespace, subject: str, name: str, value: Array) -> None:
+    wrong = xp.isnan(value)
+    if bool(xp.any(wrong)):
+        count = int(xp.sum(xp.astype(wrong, xp.int64)))
+        raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
 
 
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:

@@ -65,7 +65,13 @@ class NumpySource(Source):
         return _convert(self.generator.random(tuple(like.shape)), like)
 
     def gamma(self, shape: Array) -> Array:
-        return _convert(self.generator.standard_gamma(_host(shape)), shape)
+        shape64 = _host(shape)
+        if shape64.size and (shape64 == shape64.flat[0]).all():
+            # One shape for all is set up once; the stream is the same.
+            draws = self.generator.standard_gamma(float(shape64.flat[0]), shape64.shape)
+        else:
+            draws = self.generator.standard_gamma(shape64)
+        return _convert(draws, shape)
 
     def adopt(self, xp: Namespace, values: tuple[Array, ...]) -> tuple[Namespace, tuple[Array, ...]]:
         return xp, values
@@ -105,10 +111,13 @@ class TorchSource(Source):
         if array_api_compat.is_torch_array(values[0]):
             return xp, values
         if any(value.shape != () for value in values):
-            raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
+            raise TypeError(
+                "rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator"
+            )
         torch = sys.modules["torch"]
         scalars = [
-            torch.tensor(float(v), dtype=torch.get_default_dtype(), device=self.generator.device) for v in values
+            torch.tensor(float(v), dtype=torch.get_default_dtype(), device=self.generator.device)
+            for v in values
         ]
         return array_api_compat.array_namespace(*scalars), tuple(scalars)
 
@@ -140,7 +149,9 @@ def source(rng: Rng, like: Array | None = None) -> Source:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(rng, torch.Generator):
         if like is not None and not array_api_compat.is_torch_array(like):
-            raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
+            raise TypeError(
+                "rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator"
+            )
         return TorchSource(rng)
     raise TypeError(f"rng: expected a numpy Generator, a torch.Generator or an int, got {type(rng).__name__}")
 

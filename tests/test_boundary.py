@@ -103,6 +103,14 @@ def test_edges_of_the_draws(make):
     assert torch.all(torch.abs(huge / 1e17 - 1) < 1e-7)  # 30 standard deviations
 
 
+@pytest.mark.parametrize("shape", [0.3, 1.0, 7.5])
+def test_gamma_draws_are_one_stream_for_equal_and_for_mixed_shapes(shape):
+    equal = source(0).gamma(np.full(50, shape))
+    mixed = np.full(51, shape)
+    mixed[-1] += 1.0
+    assert np.array_equal(source(0).gamma(mixed)[:-1], equal)
+
+
 def test_torch_source_draws_on_the_device_and_dtype_of_the_array():
     noise = source(torch.Generator().manual_seed(0))
     assert isinstance(noise, TorchSource)

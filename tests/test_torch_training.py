@@ -23,8 +23,9 @@ PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, see
 
 
 def draw(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
-    x = torch.randn(batch, 4, generator=generator)
-    return [x, torch.sin(x).sum(1, keepdim=True) + 0.1 * torch.randn(batch, 1, generator=generator)]
+    where = {"generator": generator, "device": generator.device}
+    x = torch.randn(batch, 4, **where)
+    return [x, torch.sin(x).sum(1, keepdim=True) + 0.1 * torch.randn(batch, 1, **where)]
 
 
 def loss(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -46,7 +47,7 @@ def run(path: Path | None = None, plan: Plan = PLAN, draw=draw, **config: object
 
 def test_training_learns() -> None:
     trained = run(plan=Plan(steps=300, batch=64, learning_rate=0.02, ema=0.95)).model
-    fresh = draw(generator_of(9, 9), 1000)
+    fresh = draw(generator_of(9, 9, next(trained.parameters()).device), 1000)
     assert float(loss(trained, *fresh)) < 0.3 * float(fresh[1].var())
 
 

@@ -89,7 +89,7 @@ class Picture:
 
 
 def figure(function: Callable[..., Any]) -> Picture:
-    """Make a figure of a claim: ``function(thing)``, optionally with ``rng`` and ``n``."""
+    """Make a figure of a claim: ``function(thing)``, optionally with ``rng``."""
     return Picture(function.__name__, function)
 
 

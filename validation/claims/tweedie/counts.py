@@ -168,7 +168,9 @@ class CountAndScore:
             slope = decay * Posterior(process, ATOMS, WEIGHTS, x, t).mean() / (4 * (nu + 1) * rho**2)
             weights = posterior_weights(process, Discrete(ATOMS, WEIGHTS), x, t)
             n = float(weights @ conditional_count(process, np.asarray(ATOMS), x, t))
-            yield measured(f"slope, {process}", n / x, slope, slope / (nu + 1))
+            # The weights are exponentials of log-densities, in which nu log x is rounded.
+            size = slope * (1 / (nu + 1) + abs(nu * mpmath.log(x)))
+            yield measured(f"slope, {process}", n / x, slope, size)
             want = (nu + slope * x) / x - 1 / (2 * rho)
             yield measured(
                 f"score, {process}", thing[1](process, x, t, n), want, abs(nu) / x + slope + 1 / rho

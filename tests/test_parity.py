@@ -11,7 +11,7 @@ from tests.parity import checks
 from tests.parity.cases import table
 from tests.parity.subjects import subjects
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 SUBJECTS = subjects()
 ROWS = table()
@@ -102,3 +102,14 @@ def test_every_graph_has_no_breaks(name: str) -> None:
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_compiled_code_agrees(name: str) -> None:
     checks.compiled_is_eager(SUBJECTS[name], ROWS[name], ROWS[name].samples[0], backend="inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True, reason="torch 2.13: vectorised CPU code of the inductor is exp(x) - 1 for expm1(x)"
+)
+def test_compiled_expm1_is_accurate_on_cpu() -> None:
+    x = torch.linspace(1e-9, 1e-6, 64, dtype=torch.float64)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: torch.expm1(x), fullgraph=True)(x)
+    torch.testing.assert_close(compiled, torch.expm1(x), rtol=1e-12, atol=0.0)

@@ -2,6 +2,7 @@
 
 from .advantages import Mode, advantage, discounted_future
 from .baselines import group_mean, leave_one_out, optimal_baseline
+from .flow import gradient_flow
 from .truncated import bucketed_divergence, log_rest, truncated_sum
 from .weights import Reduction, diagnostics, normalizer, token_weights
 
@@ -12,6 +13,7 @@ __all__ = [
     "bucketed_divergence",
     "diagnostics",
     "discounted_future",
+    "gradient_flow",
     "group_mean",
     "leave_one_out",
     "log_rest",

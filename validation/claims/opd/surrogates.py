@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import mpmath as mp
 import numpy as np
 
+from ....numerics.opd import gradient_flow
 from ....theory.divergences import FDivergence, get
 from ....theory.opd import (
     divergence,
@@ -163,13 +164,8 @@ def _flow(direction: Any, f: FDivergence, steps: int = 200) -> list[float]:
     """KL(p|q) along clipped gradient descent of a 20-token student: no sampling."""
     rng = np.random.default_rng(20)
     logits, logq = rng.normal(size=20), log_softmax(rng.normal(size=20))
-    path = []
-    for _ in range(steps):
-        logp = log_softmax(logits)
-        path.append(float(divergence(logp, logq, get("reverse_kl"))))
-        gradient = direction(logp, logq, f)
-        logits = logits - 0.2 * gradient / max(1.0, float(np.linalg.norm(gradient)))
-    return path
+    path = gradient_flow(logits, logq, f, direction, steps=steps)
+    return [float(divergence(logp, logq, get("reverse_kl"))) for logp in path]
 
 
 @claim(
@@ -181,7 +177,7 @@ def _flow(direction: Any, f: FDivergence, steps: int = 200) -> list[float]:
     hypotheses=[
         r"\mathrm{softmax\;of\;20\;tokens}, \; \mathrm{step}\;0.2, \; \mathrm{gradients\;clipped\;to\;norm\;}1"
     ],
-    vouches=[logit_gradient, stop_gradient_logit_gradient],
+    vouches=[logit_gradient, stop_gradient_logit_gradient, gradient_flow],
 )
 class Collapse:
     thing = logit_gradient

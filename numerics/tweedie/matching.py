@@ -84,7 +84,7 @@ def matched_start(xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Ar
         n: The count :math:`E[N|x]`, with the shape of ``x``, >= 0.
 
     Returns:
-        :math:`x_0^*`, with the shape of ``x``; 0 where x = 0, whose count says nothing.
+        :math:`x_0^*`, with the shape of ``x``; 0 where x = 0 (or q x underflows), whose count says nothing.
 
     Claims: TWEEDIE-SAMPLER-3
 
@@ -95,6 +95,7 @@ def matched_start(xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Ar
     """
     decay, rho = process.decay_rho(xp, t)
     z = bessel_mean_inverse.kernel(xp, process.nu, n)
-    inside = x > 0
-    start = (z * rho) ** 2 / (decay * xp.where(inside, x, xp.ones_like(x)))
+    seen = decay * x
+    inside = seen > 0  # the product may underflow where x does not
+    start = (z * rho) ** 2 / xp.where(inside, seen, xp.ones_like(seen))
     return xp.where(inside, start, xp.zeros_like(start))

@@ -52,6 +52,8 @@ class Arithmetic:
 
     def pairs(self, part: str) -> Tensor:
         """All pairs of numbers of a part, ``train`` or ``held_out``, shape (N, 2); split once and for all."""
+        if part not in ("train", "held_out"):
+            raise UnmetHypothesis("Arithmetic.pairs", "part is train or held_out", repr(part))
         size = 10**self.digits
         order = torch.randperm(size * size, generator=torch.Generator().manual_seed(0))
         cut = int(self.held_out * size * size)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
 from ...._namespace import UnmetHypothesis
 from ....theory.divergences import get
-from ..recipe import build, read
+from ..recipe import RecipeError, build, read
 from ..training import Plan
 
 __all__ = ["Contender", "ModelSize", "Published", "Recipe", "load_recipe", "packaged"]
@@ -23,6 +23,11 @@ class ModelSize:
     width: int
     layers: int
     heads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.layers < 1 or self.width < 1 or self.width % (2 * self.heads):
+            hypothesis = "layers and heads >= 1, and each head has an even width"  # rotary pairs
+            raise UnmetHypothesis("ModelSize", hypothesis, repr(self))
 
 
 @final
@@ -45,13 +50,23 @@ class Contender:
 @final
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Published models and data, trained by :class:`OPDPlusTrainer`; every other key goes to its config."""
+    """Published models and data, trained by :class:`OPDPlusTrainer`.
+
+    Arguments:
+        student, teacher: Names for ``from_pretrained``, or folders.
+        dataset: A name for ``load_dataset``, or a folder that ``save_to_disk`` wrote.
+        split: The part of the data.
+        prompt_column: The column of the prompts.
+        lora: Arguments of PEFT's ``LoraConfig``; None trains every weight.
+        arguments: Every other key of the table, for :class:`OPDPlusConfig`.
+    """
 
     student: str
     teacher: str
     dataset: str
     split: str = "train"
     prompt_column: str = "prompt"
+    lora: dict[str, Any] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,6 +110,12 @@ class Recipe:
         if self.published is None and (any(part is None for part in parts) or not self.contender):
             hypothesis = "a recipe has [published], or models, budgets and at least one [[contender]]"
             raise UnmetHypothesis("opd recipe", hypothesis, "a part is missing")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UnmetHypothesis("opd recipe", "seeds are distinct, at least one", f"seeds = {self.seeds}")
+        if len({c.label for c in self.contender}) < len(self.contender):
+            raise UnmetHypothesis("opd recipe", "every contender differs from the others", "one comes twice")
+        if not self.clip > 0.0:
+            raise UnmetHypothesis("opd recipe", "clip > 0", f"clip = {self.clip}")
 
 
 def packaged() -> list[Path]:
@@ -105,11 +126,16 @@ def packaged() -> list[Path]:
 def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
     """The recipe of a file, and its tables as they were read."""
     tables = read(path, smoke)
-    if "published" in tables:
-        known = {"student", "teacher", "dataset", "split", "prompt_column"}
-        table = dict(tables["published"])
-        arguments = {key: table.pop(key) for key in list(table) if key not in known}
-        published = build(Published, table, "recipe.published")
-        object.__setattr__(published, "arguments", arguments)
-        return Recipe(title=str(tables["title"]), published=published), tables
-    return build(Recipe, tables), tables
+    table = tables.get("published")
+    if table is None:
+        return build(Recipe, tables), tables
+    if not isinstance(table, Mapping):
+        raise RecipeError(f"recipe.published: expected a table, got {table!r}")
+    own = {field.name for field in fields(Published)} - {"lora", "arguments"}
+    run = build(Published, {key: table[key] for key in table if key in own}, "recipe.published")
+    lora = table.get("lora")
+    if lora is not None and not isinstance(lora, Mapping):
+        raise RecipeError(f"recipe.published.lora: expected a table, got {lora!r}")
+    arguments = {key: value for key, value in table.items() if key not in {*own, "lora"}}
+    published = replace(run, lora=None if lora is None else dict(lora), arguments=arguments)
+    return build(Recipe, {**tables, "published": published}), tables

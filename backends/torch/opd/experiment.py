@@ -153,8 +153,17 @@ def _distil(
         logp = token_log_probs(model, prompts, tokens).gather(-1, chosen)[..., 0]
         with torch.no_grad():
             logq = token_log_probs(teacher, prompts, tokens).gather(-1, chosen)[..., 0]
+        # Completions have different lengths: a mean over the tokens of each process, averaged over the
+        # processes, is not the mean over all tokens.  With their number per process it is.
+        share = accelerator.reduce(mask.sum().float(), reduction="mean")
         return opd_loss(
-            logp, logq, mask, divergence=contender.divergence, mode=contender.advantage, clip=clip
+            logp,
+            logq,
+            mask,
+            divergence=contender.divergence,
+            mode=contender.advantage,
+            clip=clip,
+            num_items_in_batch=share,
         ).loss
 
     config = {"task": repr(task), "plan": repr(plan), "contender": repr(contender), "clip": clip}

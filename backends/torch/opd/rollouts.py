@@ -34,7 +34,9 @@ def rollout(
             token = logits.argmax(-1)
         else:
             edges = torch.softmax(logits, -1).cumsum(-1)
-            token = torch.searchsorted(edges, uniform[:, n : n + 1])[:, 0].clamp(max=logits.shape[-1] - 1)
+            # The first edge beyond u: never a token of probability 0, at u = 0 and at rounded ends as well.
+            level = uniform[:, n : n + 1].to(edges.dtype) * edges[:, -1:]
+            token = torch.searchsorted(edges, level, right=True)[:, 0]
         tokens.append(token)
         masks.append(alive)
         alive = alive & (token != eos)

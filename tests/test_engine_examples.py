@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from driftproof.validation import Thing, bound, drawn, exact, property
-from driftproof.validation.engine import Plan, examine, settle
-from driftproof.validation.outcomes import ClaimOutcome
-from driftproof.validation.registry import Claim, Registry
+from driftproof.validation import Thing, bound, drawn, property
+from driftproof.validation.engine import Plan, examine
 
-REALS = st.floats(-100.0, 100.0)
+from .claim_maker import REALS, crashing, made, negated, outcome, square, table
+
 INTEGERS = st.integers(0, 1000)
-
-
-def square(x: Any) -> Any:
-    return x * x
-
-
-def negated(x: Any) -> Any:
-    return -x * x
-
-
-def crashing(x: Any) -> Any:
-    raise ZeroDivisionError("planted")
-
-
-@exact(tolerance=1e-12)
-def table(thing: Thing) -> Any:
-    return thing(3.0), 9.0
-
-
-def made(
-    *evidence: Any, mutants: Mapping[str, Any] | None = None, thing: Any = square, **options: Any
-) -> Claim:
-    """A claim with this evidence; its mutants are wrong everywhere unless given."""
-    mutants = {"sign": negated, "shift": lambda x: x * x + 1.0} if mutants is None else mutants
-    parts = {item.name: item for item in evidence}
-    cls = type("Toy", (), {"thing": staticmethod(thing), "mutants": mutants, **parts})
-    cls.thing = thing
-    return Registry().claim("TOY-1", paper="toy", statement="f(x) = x^2", **options)(cls)
-
-
-def outcome(*evidence: Any, plan: Plan | None = None, **options: Any) -> ClaimOutcome:
-    return settle(made(*evidence, **options), plan or Plan())
 
 
 class TestExamples:

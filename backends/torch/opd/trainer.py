@@ -32,6 +32,22 @@ __all__ = ["OPDPlusConfig", "OPDPlusTrainer"]
 
 ADVANTAGES = ("centered", "plus", "sg")
 FORMS = ("sampled", "full")
+# Options of generate() that change the law of a token.
+SAMPLING = {
+    *("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    *("repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "suppress_tokens", "num_beams"),
+}
+# What TRL's generation adds to a batch with images, for the forward passes of both models.
+MULTIMODAL = (
+    "pixel_values",
+    "image_grid_thw",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_position_ids",
+)
 
 
 @dataclass
@@ -76,16 +92,42 @@ class OPDPlusConfig(DistillationConfig):  # type: ignore[misc]  # trl carries no
             raise UnmetHypothesis("OPDPlusConfig", f"advantage is one of {ADVANTAGES}", repr(self.advantage))
         if self.loss_form not in FORMS:
             raise UnmetHypothesis("OPDPlusConfig", f"loss_form is one of {FORMS}", repr(self.loss_form))
+        if not 0.0 <= self.gamma <= 1.0:
+            raise UnmetHypothesis("OPDPlusConfig", "gamma in [0, 1]", f"gamma = {self.gamma!r}")
+        for name in ("clip_log_ratio", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise UnmetHypothesis("OPDPlusConfig", f"{name} > 0", f"{name} = {value!r}")
         truncated = self.top_p < 1.0 or self.top_k > 0 or self.min_p not in (None, 0.0)
         if self.loss_form == "sampled" and (truncated or self.repetition_penalty != 1.0):
             hypothesis = "completions are sampled from the student itself (no top_p, top_k, min_p, penalty)"
             got = f"top_p = {self.top_p}, top_k = {self.top_k}, min_p = {self.min_p}"
             raise UnmetHypothesis("OPDPlusConfig", hypothesis, got)
         super().__post_init__()
+        changed = sorted(SAMPLING & set(self.generation_kwargs or ()))
+        if self.loss_form == "sampled" and changed:
+            hypothesis = "generation_kwargs leave the law of the samples alone (temperature is an argument)"
+            raise UnmetHypothesis("OPDPlusConfig", hypothesis, ", ".join(changed))
 
 
 class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries no types
-    """TRL's distillation trainer with the exact gradient of any f-divergence."""
+    """TRL's distillation trainer with the exact gradient of any f-divergence.
+
+    Takes the arguments of ``DistillationTrainer``; ``args`` is an :class:`OPDPlusConfig`.
+
+    Raises:
+        TypeError: ``args`` is missing or another config.
+        UnmetHypothesis: No teacher, or a model whose logits are not linear in its hidden states.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.args, OPDPlusConfig):
+            raise TypeError(f"OPDPlusTrainer: args is an OPDPlusConfig, got {type(self.args).__name__}")
+        if self.teacher_model is None:
+            raise UnmetHypothesis("OPDPlusTrainer", "a teacher_model is given", "None")
+        for name, model in (("student", self.model), ("teacher", self.teacher_model)):
+            _require_linear_head(self.accelerator.unwrap_model(model), name)
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
@@ -98,7 +140,10 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
         tokens = inputs["completion_ids"]
         length = tokens.size(1)
 
-        student = self._get_last_hidden_state(unwrapped_student, prompt_and_completion, attention, length)
+        multimodal = {key: inputs[key] for key in MULTIMODAL if key in inputs}
+        student = self._get_last_hidden_state(
+            unwrapped_student, prompt_and_completion, attention, length, **multimodal
+        )
         self.teacher_model.eval()
         unwrapped_teacher = self.accelerator.unwrap_model(self.teacher_model)
         with torch.no_grad():
@@ -110,9 +155,10 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
                 prompt_and_completion,
                 attention,
                 length,
+                **multimodal,
             )
-        student_weight, student_bias = _linear_head(unwrapped_student, "student")
-        teacher_weight, teacher_bias = _linear_head(unwrapped_teacher, "teacher")
+        student_weight, student_bias = _linear_head(unwrapped_student)
+        teacher_weight, teacher_bias = _linear_head(unwrapped_teacher)
         args = cast(OPDPlusConfig, self.args)
         count = mask.sum()
         divisor = count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch
@@ -131,6 +177,8 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
                 bias=student_bias,
                 teacher_bias=teacher_bias,
             )
+            # The loss is this micro-batch's part of a step; the metric is its own mean.
+            self._record("divergence", loss.detach() * divisor / count.clamp(min=1))
             return loss, torch.zeros((), device=loss.device), count
 
         logp = linear_log_probs(student, student_weight, tokens, temperature=temperature, bias=student_bias)
@@ -148,16 +196,18 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
             gamma=args.gamma,
             num_items_in_batch=divisor,
         )
-        mode = "train" if self.model.training else "eval"
         for name, value in result.metrics.items():
-            self._metrics[mode][f"opd/{name}"].append(float(value))
+            self._record(name, value)
         # TRL logs the entropy per token; minus the log-probability of a sampled token estimates it.
         entropy = -(logp.detach() * mask).sum()
         return result.loss, entropy, count
 
+    def _record(self, name: str, value: Tensor) -> None:
+        mode = "train" if self.model.training else "eval"
+        self._metrics[mode][f"opd/{name}"].append(float(value))
 
-def _linear_head(model: Any, name: str) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the language-model head, for models whose logits are linear in the states."""
+
+def _require_linear_head(model: Any, name: str) -> None:
     config = model.config.get_text_config()
     scales = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
     for key in (*scales, "final_logit_softcapping"):
@@ -165,6 +215,10 @@ def _linear_head(model: Any, name: str) -> tuple[Tensor, Tensor | None]:
         if value is not None and not (key in scales and value == 1.0):
             hypothesis = f"the logits of the {name} are linear in its last hidden state"
             raise UnmetHypothesis("OPDPlusTrainer", hypothesis, f"{key} = {value!r}")
+
+
+def _linear_head(model: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the language-model head."""
     head = model.get_output_embeddings()
     weight = head.weight
     if isinstance(weight, torch.distributed.tensor.DTensor):

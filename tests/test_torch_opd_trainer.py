@@ -1,0 +1,285 @@
+"""OPD+ in TRL: whole trainings of tiny models, and the loss of a batch against its definition."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tokenizers")
+transformers = pytest.importorskip("transformers")
+datasets = pytest.importorskip("datasets")
+trl = pytest.importorskip("trl")
+if not hasattr(trl, "DistillationTrainer"):
+    pytest.skip("this TRL has no DistillationTrainer", allow_module_level=True)
+
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch.opd import full_vocabulary_loss, main, opd_loss
+from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
+from driftproof.backends.torch.opd.config import ModelSize, Published
+from driftproof.backends.torch.opd.experiment import small_model
+from driftproof.backends.torch.opd.published import distil
+from driftproof.backends.torch.opd.trainer import OPDPlusConfig, OPDPlusTrainer
+from driftproof.backends.torch.recipe import RecipeError
+
+TINY = ModelSize(width=16, layers=1)
+
+
+def prompts(count: int = 12) -> Any:
+    spelt, _ = Arithmetic(digits=1).encode(Arithmetic(digits=1).pairs("train")[:count])
+    return datasets.Dataset.from_dict({"prompt": tokenizer().batch_decode(spelt)})
+
+
+def arguments(out: Path, **changes: Any) -> OPDPlusConfig:
+    settings: dict[str, Any] = {
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+        "max_completion_length": 5,
+        "seed": 3,
+    }
+    return OPDPlusConfig(str(out), **{**settings, **changes})
+
+
+def trainer(out: Path, teacher: Any = None, **changes: Any) -> OPDPlusTrainer:
+    return OPDPlusTrainer(
+        model=small_model(TINY, seed=0),
+        teacher_model=teacher if teacher is not None else small_model(TINY, seed=1),
+        args=arguments(out, **changes),
+        train_dataset=prompts(),
+        processing_class=tokenizer(),
+    )
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"loss_form": "sampled", "divergence": "jsd", "gradient_accumulation_steps": 2},
+        {"loss_form": "sampled", "divergence": "forward_kl", "advantage": "sg", "gamma": 0.5},
+        {"loss_form": "full", "divergence": "normalized_gjsd(0.1)", "temperature": 0.7, "top_p": 0.9},
+    ],
+    ids=["exact", "stop-gradient", "full"],
+)
+def test_two_steps_of_every_form(tmp_path: Path, form: dict[str, Any]) -> None:
+    run = trainer(tmp_path, **form)
+    head = run.model.lm_head.weight.detach().clone()
+    teacher = {name: p.detach().clone() for name, p in run.teacher_model.named_parameters()}
+    run.train()
+    steps = [row for row in run.state.log_history if "loss" in row]
+    assert len(steps) == 2
+    assert all(
+        torch.isfinite(torch.tensor([row["loss"], row["grad_norm"], row["entropy"]])).all() for row in steps
+    )
+    assert all(row["grad_norm"] > 0.0 for row in steps)
+    logged = {name.removeprefix("opd/") for name in steps[0] if name.startswith("opd/")}
+    expected = {"divergence", "clip_fraction", "sign_agreement", "effective_sample_size", "kl"}
+    assert logged == (expected if form["loss_form"] == "sampled" else {"divergence"})
+    assert not torch.equal(run.model.lm_head.weight, head)
+    assert all(torch.equal(p, teacher[name]) for name, p in run.teacher_model.named_parameters())
+
+
+def batch_of(run: OPDPlusTrainer) -> dict[str, Any]:
+    run.model.train()
+    batch = run._generate_and_score_completions([{"prompt": p} for p in run.train_dataset["prompt"][:6]])
+    # Completions of different lengths, and a row of the batch with padding on both sides.
+    batch["completion_mask"] = batch["completion_mask"].clone()
+    batch["completion_mask"][1, 2:] = 0
+    batch["completion_mask"][3, 1:] = 0
+    batch["num_items_in_batch"] = batch["completion_mask"].sum()
+    return batch
+
+
+def logits_of(model: Any, batch: dict[str, Any]) -> Any:
+    """Through the whole model: no hidden states, no chunks."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    length = batch["completion_ids"].shape[1]
+    return model(input_ids=ids, attention_mask=attention).logits[:, -length - 1 : -1].float()
+
+
+def gradients(model: Any, loss: Any) -> dict[str, Any]:
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("form", ["sampled", "full"])
+def test_the_loss_of_a_batch_is_its_definition(tmp_path: Path, form: str) -> None:
+    temperature = 0.7
+    run = trainer(tmp_path, divergence="jsd", loss_form=form, temperature=temperature, clip_log_ratio=2.0)
+    batch = batch_of(run)
+    mask = batch["completion_mask"]
+    ours = run.compute_loss(run.model, batch)
+    got = gradients(run.model, ours)
+
+    logits, teacher_logits = logits_of(run.model, batch), logits_of(run.teacher_model, batch).detach()
+    if form == "full":
+        byhand = full_vocabulary_loss(logits, teacher_logits, mask, divergence="jsd", temperature=temperature)
+    else:
+        chosen = batch["completion_ids"][..., None]
+        logp, logq = (
+            torch.log_softmax(table / temperature, -1).gather(-1, chosen)[..., 0]
+            for table in (logits, teacher_logits)
+        )
+        byhand = opd_loss(logp, logq, mask, divergence="jsd", clip=2.0).loss
+        # And once more without our kernels: A_c of the Jensen-Shannon divergence, written out.
+        delta = (logq - logp.detach()).clamp(-2.0, 2.0)
+        advantage = 0.5 * (torch.nn.functional.softplus(delta) - torch.log(torch.tensor(2.0)))
+        written_out = -(advantage * logp * mask).sum() / mask.sum()
+        torch.testing.assert_close(byhand, written_out, rtol=1e-5, atol=1e-7)
+    want = gradients(run.model, byhand)
+    torch.testing.assert_close(ours, byhand, rtol=1e-5, atol=1e-7)
+    assert set(got) == set(want)
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_not_sampled_from_the_student_is_refused(tmp_path: Path) -> None:
+    for truncation in ({"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}, {"repetition_penalty": 1.1}):
+        with pytest.raises(UnmetHypothesis, match="sampled from the student itself"):
+            arguments(tmp_path, **truncation)
+        assert arguments(tmp_path, loss_form="full", **truncation).loss_form == "full"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"divergence": "chi"}, "chi"),
+        ({"divergence": "alpha"}, "alpha"),
+        ({"advantage": "pathwise"}, "advantage is one of"),
+        ({"loss_form": "topk"}, "loss_form is one of"),
+        ({"gamma": 1.5}, "gamma in"),
+        ({"clip_log_ratio": -1.0}, "clip_log_ratio > 0"),
+        ({"temperature": 0.0}, "temperature > 0"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(tmp_path: Path, wrong: dict[str, Any], match: str) -> None:
+    with pytest.raises(UnmetHypothesis, match=match):
+        arguments(tmp_path / "new", **wrong)
+    assert not (tmp_path / "new").exists()
+
+
+def test_generation_options_do_not_change_the_law_behind_our_back(tmp_path: Path) -> None:
+    for options in ({"top_p": 0.9}, {"temperature": 0.6}, '{"do_sample": false}'):
+        with pytest.raises(UnmetHypothesis, match="leave the law of the samples alone"):
+            arguments(tmp_path, generation_kwargs=options)
+    assert arguments(tmp_path, generation_kwargs={"max_new_tokens": 3}).divergence == "reverse_kl"
+
+
+def test_models_that_the_loss_does_not_fit_are_refused(tmp_path: Path) -> None:
+    softcapped = small_model(TINY, seed=1)
+    softcapped.config.final_logit_softcapping = 30.0
+    with pytest.raises(UnmetHypothesis, match=r"teacher are linear .*final_logit_softcapping = 30\.0"):
+        trainer(tmp_path, teacher=softcapped)
+    with pytest.raises(UnmetHypothesis, match="a teacher_model is given"):
+        OPDPlusTrainer(small_model(TINY, seed=0), args=arguments(tmp_path), processing_class=tokenizer())
+    with pytest.raises(TypeError, match="OPDPlusConfig, got DistillationConfig"):
+        OPDPlusTrainer(
+            small_model(TINY, seed=0),
+            small_model(TINY, seed=1),
+            args=trl.DistillationConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none"),
+            train_dataset=prompts(),
+            processing_class=tokenizer(),
+        )
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    config = small_model(TINY, seed=1).config
+    config.vocab_size += 1
+    with pytest.raises(ValueError, match="vocab"):
+        trainer(tmp_path, teacher=type(small_model(TINY, seed=1))(config))
+
+
+# -- published models, from folders
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("published")
+    for seed, name in enumerate(("student", "teacher")):
+        small_model(TINY, seed).save_pretrained(place / name)
+        tokenizer().save_pretrained(place / name)
+    prompts().rename_column("prompt", "question").save_to_disk(place / "data")
+    return place
+
+
+RECIPE = """
+title = "Published"
+
+[published]
+student = "{place}/student"
+teacher = "{place}/teacher"
+dataset = "{place}/data"
+prompt_column = "question"
+divergence = "forward_kl"
+use_cpu = true
+bf16 = false
+report_to = "none"
+save_strategy = "no"
+disable_tqdm = true
+logging_steps = 1
+max_steps = 50
+per_device_train_batch_size = 4
+learning_rate = 1e-2
+max_completion_length = 4
+
+[smoke.published]
+max_steps = 2
+"""
+
+
+def test_published_models_are_distilled_and_saved(published: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(place=published), encoding="utf-8")
+    main(recipe, smoke=True, out=tmp_path / "out")
+    log = json.loads((tmp_path / "out" / "log.json").read_text(encoding="utf-8"))["log"]
+    assert sum("opd/kl" in row for row in log) == 2
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    before, after = load(published / "student"), load(tmp_path / "out" / "student")
+    assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "student").eos_token == "<eos>"
+
+
+def test_published_models_with_an_adapter(published: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE.format(place=published).replace(
+            "[smoke.published]", '[published.lora]\nr = 2\ntarget_modules = ["q_proj"]\n\n[smoke.published]'
+        ),
+        encoding="utf-8",
+    )
+    main(tmp_path / "recipe.toml", smoke=True, out=tmp_path / "out")
+    log = json.loads((tmp_path / "out" / "log.json").read_text(encoding="utf-8"))["log"]
+    assert all(row["grad_norm"] > 0.0 for row in log if "grad_norm" in row)
+    saved = {path.name for path in (tmp_path / "out" / "student").iterdir()}
+    assert "adapter_model.safetensors" in saved
+    assert "model.safetensors" not in saved
+
+
+def test_published_runs_that_cannot_be(published: Path, tmp_path: Path) -> None:
+    run = Published(
+        student="no/such/model",
+        teacher="no/such/model",
+        dataset=str(published / "data"),
+        prompt_column="question",
+    )
+    for changed, match in (
+        ({"arguments": {"divergense": "jsd"}}, "unknown keys divergense"),
+        (
+            {"prompt_column": "text", "arguments": {"use_cpu": True, "bf16": False}},
+            r"no column 'text' \(but question\)",
+        ),
+    ):
+        bad = Published(**{name: getattr(run, name) for name in run.__slots__} | changed)
+        with pytest.raises(RecipeError, match=match):
+            distil(bad, tmp_path / "out")

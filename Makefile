@@ -30,7 +30,7 @@ $(ready): pyproject.toml constraints.txt
 	@test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the environment below $(VENV): a few minutes the first time"
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --config-settings editable_mode=compat --editable ".[torch,data,dev]"
+	  --config-settings editable_mode=compat --editable ".[torch,hub,data,dev]"
 	@touch $@
 
 # A refuted claim must not hide the report that shows it: the status comes last.

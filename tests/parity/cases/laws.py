@@ -1,10 +1,21 @@
 """Elementwise laws: density, score and moments as functions of the point and the parameters."""
 
+import numpy as np
+
 from ..rows import HALF_LINE, POSITIVE, REAL, mesh, row
 
 SCALES = (1e-3, 0.7, 30.0)
 DEGREES = (0.3, 1.0, 2.0, 4.0, 9.5, 80.0)
 CENTRES = (0.0, 1e-6, 0.8, 50.0, 1e4)
+ORDERS = (-0.95, -0.5, 0.0, 1.0, 30.0)
+ARGUMENTS = (0.0, 1e-6, 0.5, 3.0, 50.0, 1e4, 1e8)
+PULLS = (0.0, 1e-6, 0.8, 50.0, 1e4)
+
+CANCELS = "z^2 / 4 - n^2 - nu n"
+
+counts = [mesh({"nu": nu}, z=ARGUMENTS) for nu in ORDERS]
+ends = [mesh({"delta": delta}, left=PULLS, right=PULLS, scale=SCALES) for delta in DEGREES]
+inside = [mesh({"delta": delta}, x=HALF_LINE, left=PULLS, right=PULLS, scale=SCALES) for delta in DEGREES]
 
 ROWS = {
     "theory.laws.Normal.log_prob": row([mesh(x=REAL, loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
@@ -45,5 +56,22 @@ ROWS = {
     ),
     "theory.laws.GammaMixedChi2.variance": row(
         [mesh({"df": df, "shape": 1.3}, mixing=SCALES, scale=SCALES) for df in DEGREES]
+    ),
+    "theory.bessel_count.BesselCount.log_prob": row(
+        [mesh({"nu": nu}, x=(0.0, 1.0, 5.0, 40.0, 1e4), z=ARGUMENTS) for nu in ORDERS],
+        terms=lambda x, nu, z: 1.0 + z + x * np.log1p(x) + abs(nu),
+        smooth=("z",),
+        gentle={"x": (0.0, 1.0, 4.0)},
+        reason="the logarithms of powers and factorials cancel near the mode",
+    ),
+    "theory.bessel_count.BesselCount.mean": row(counts),
+    "theory.bessel_count.BesselCount.variance": row(counts, terms=lambda nu, z: z * z, reason=CANCELS),
+    "theory.bridges.SquaredBesselBridge.log_prob": row(
+        inside, terms=lambda delta, **_: 4.0 + delta, reason="a sum of five logarithms of order delta"
+    ),
+    "theory.bridges.SquaredBesselBridge.score": row(inside),
+    "theory.bridges.SquaredBesselBridge.mean": row(ends),
+    "theory.bridges.SquaredBesselBridge.variance": row(
+        ends, terms=lambda delta, left, right, scale: 16.0 * scale**2 * left * right, reason=CANCELS
     ),
 }

@@ -1,6 +1,6 @@
-"""The command line: ``driftproof claims | verify | bench | train | report``.
+"""The command line: ``driftproof claims | verify | audit | bench | train | report``.
 
-Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` only.
+Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` and ``audit`` only.
 """
 
 from __future__ import annotations
@@ -113,6 +113,38 @@ def verify(
     if done.interrupted:
         raise typer.Exit(130)
     if not done.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(help="trl, or MODULE:OBJECT for a loss of yours.")],
+    documented: Annotated[
+        str | None, typer.Option(help="What your loss should descend (reverse_kl, gjsd(0.3), ...).")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Its signature: logits, logp or token, where names do not tell.")
+    ] = None,
+    json_file: Json = None,
+    html: Annotated[Path | None, typer.Option(file_okay=False, help="Write a page into this folder.")] = None,
+) -> None:
+    """Find what the losses of an installed library, or yours, descend; exit status 1 if not --documented."""
+    from typing import cast, get_args
+
+    from .validation.audits import audit_target
+    from .validation.audits.losses import Kind
+    from .validation.audits.page import table, write_page
+
+    if kind not in (None, *get_args(Kind)):
+        raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
+    found = audit_target(target, kind=cast("Kind | None", kind), documented=documented)
+    if json_file:
+        found.write(json_file)
+    if html:
+        typer.echo(f"page: {write_page(found, html)}")
+    _console().print(table(found))
+    typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()))
+    if documented and not all(row.agrees for row in found.rows):
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import strategies as strategies
+    from .audits import audit
     from .evidence import (
         Rate,
         Statistic,
@@ -32,6 +33,7 @@ __all__ = [
     "Rate",
     "Statistic",
     "Thing",
+    "audit",
     "bound",
     "boundary",
     "claim",
@@ -48,7 +50,7 @@ __all__ = [
     "symbolic",
 ]
 
-_HOMES = {"claim": ".registry", "figure": ".registry", "run": ".runner"}
+_HOMES = {"audit": ".audits", "claim": ".registry", "figure": ".registry", "run": ".runner"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,66 @@
+"""What an audit says: one row per object and option, and the document that holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from ..journal import write_atomically
+
+__all__ = ["Report", "Row"]
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One verdict.  Fields that do not apply are None.
+
+    Arguments:
+        object: The object that was audited, by its import path.
+        options: The options that it was called with.
+        verdict: One line; it names what was found, not whether somebody is wrong.
+        mean_error, std_error: Errors of the terminal law, a list over the step counts (samplers).
+        order, floor: Observed order of convergence, and the error that does not fall (samplers).
+        reason: Version, hypothesis and number behind the verdict; what the documentation says.
+        reproduction: At most five lines of Python that show it.
+        matches: The objectives that the gradient is, all names of one direction (losses).
+        error: Largest absolute error of the gradient against them (losses).
+        value: Expected value of the loss on the first pair of laws (losses).
+        agrees: Whether the finding is what the documentation says; None where it says nothing.
+    """
+
+    object: str
+    options: Mapping[str, Any]
+    verdict: str
+    reason: str
+    reproduction: str
+    mean_error: Sequence[float] | None = None
+    std_error: Sequence[float] | None = None
+    order: float | None = None
+    floor: float | None = None
+    matches: Sequence[str] = ()
+    error: float | None = None
+    value: float | None = None
+    agrees: bool | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Report:
+    """The rows of one target, and the versions that they speak of."""
+
+    target: str
+    versions: Mapping[str, str]
+    rows: Sequence[Row] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The document ``{"target", "versions", "rows": [...]}``."""
+        rows = [asdict(row) for row in self.rows]
+        return {"target": self.target, "versions": dict(self.versions), "rows": rows}
+
+    def write(self, file: Path) -> None:
+        """Write the document, whole or not at all."""
+        write_atomically(file, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")

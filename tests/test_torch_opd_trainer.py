@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,28 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     config.vocab_size += 1
     with pytest.raises(ValueError, match="vocab"):
         trainer(tmp_path, teacher=type(small_model(TINY, seed=1))(config))
+
+
+@pytest.mark.parametrize("page", ["README.md", "papers/opd.md"])
+def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
+    """The block of the page as it stands, after settings that let it run here."""
+    text = (Path(__file__).parent.parent / page).read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(lines.split("\n\n")[1].splitlines()) <= 4
+    settings = {name: getattr(arguments(tmp_path), name) for name in ("use_cpu", "bf16", "max_steps")}
+    here = f'OPDPlusConfig({str(tmp_path)!r}, report_to="none", save_strategy="no", **settings, '
+    assert lines.count('OPDPlusConfig("out", ') == 1
+    # A model from the hub brings its tokenizer along; these have no name to find one by.
+    lines = lines.replace("train_dataset=prompts", "train_dataset=prompts, processing_class=tokens")
+    scope: dict[str, Any] = {
+        "student": small_model(TINY, 0),
+        "teacher": small_model(TINY, 1),
+        "prompts": prompts(),
+        "tokens": tokenizer(),
+        "settings": settings,
+    }
+    exec(lines.replace('OPDPlusConfig("out", ', here).replace("=1024", "=4"), scope)
+    assert scope["trainer"].state.global_step == 2
 
 
 # -- published models, from folders

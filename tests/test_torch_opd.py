@@ -138,3 +138,19 @@ def test_a_token_that_the_teacher_excludes_is_clipped_and_counted():
     assert torch.isfinite(logp.grad).all()
     with pytest.raises(UnmetHypothesis):
         opd_loss(logp, torch.tensor([[-math.inf, -1.0]]), torch.ones(1, 2), clip=None)
+
+
+@pytest.mark.parametrize("form", [linear_log_probs, linear_opd_loss])
+def test_a_frozen_head_gets_no_gradient_and_changes_none(form):
+    hidden, weight, teacher_hidden, teacher_weight, mask = problem()
+    others = {
+        linear_log_probs: (torch.tensor([[0, 12, 3, 3, 5, 1, 9]]),),
+        linear_opd_loss: (teacher_hidden, teacher_weight, mask),
+    }[form]
+    grads = []
+    for frozen in (False, True):
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_(not frozen)
+        form(h, w, *others).sum().backward()
+        assert (w.grad is None) is frozen
+        grads.append(h.grad)
+    assert torch.equal(*grads)

@@ -229,20 +229,24 @@ class _ChunkedLogProbs(torch.autograd.Function):
         states, weight, bias, tokens = ctx.saved_tensors
         precise = _accumulator(states)
         d_states = torch.empty_like(states)
-        d_weight = torch.zeros_like(weight, dtype=precise)
-        d_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
+        # A frozen head, under LoRA for instance, needs no gradient of its own size.
+        d_weight = torch.zeros_like(weight, dtype=precise) if ctx.needs_input_grad[1] else None
+        d_bias = (
+            torch.zeros_like(bias, dtype=precise) if bias is not None and ctx.needs_input_grad[2] else None
+        )
         for start in range(0, states.shape[0], ctx.chunk):
             rows = slice(start, start + ctx.chunk)
             d_logits = -_log_softmax(states[rows], weight, bias, ctx.temperature).exp()
             d_logits.scatter_add_(1, tokens[rows, None], torch.ones_like(d_logits[:, :1]))
             d_logits = (d_logits * (grad[rows, None] / ctx.temperature)).to(states.dtype)
             d_states[rows] = d_logits @ weight.to(states.dtype)
-            d_weight += d_logits.T @ states[rows]
+            if d_weight is not None:
+                d_weight += d_logits.T @ states[rows]
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
         return (
             d_states,
-            d_weight.to(weight.dtype),
+            None if d_weight is None else d_weight.to(weight.dtype),
             None if d_bias is None or bias is None else d_bias.to(bias.dtype),
             None,
             None,

@@ -145,6 +145,23 @@ def test_the_loss_of_a_batch_is_its_definition(tmp_path: Path, form: str) -> Non
         torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["sampled", "full"])
+def test_parts_of_a_batch_add_up_to_it(tmp_path: Path, form: str) -> None:
+    """Accumulation and processes: rows of different lengths, divided by the tokens of all of them."""
+    run = trainer(tmp_path, divergence="forward_kl", loss_form=form, clip_log_ratio=3.0)
+    batch = batch_of(run)
+    whole = gradients(run.model, run.compute_loss(run.model, batch))
+    parts = []
+    for rows in (slice(0, 2), slice(2, 6)):
+        part = {k: v if k == "num_items_in_batch" else v[rows] for k, v in batch.items()}
+        parts.append(gradients(run.model, run.compute_loss(run.model, part)))
+    for name in whole:
+        torch.testing.assert_close(parts[0][name] + parts[1][name], whole[name], rtol=1e-4, atol=1e-6)
+    # The mean of the two means is another number: the test could have failed.
+    count = batch["completion_mask"][:2].sum(), batch["completion_mask"][2:].sum()
+    assert 2 * count[0] != count[0] + count[1]
+
+
 def test_what_is_not_sampled_from_the_student_is_refused(tmp_path: Path) -> None:
     for truncation in ({"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}, {"repetition_penalty": 1.1}):
         with pytest.raises(UnmetHypothesis, match="sampled from the student itself"):

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]  # ships no types
 
 from ..training import TrainingInterrupted
 from .config import load_recipe, packaged
@@ -39,7 +39,8 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         from .published import distil
 
         log = distil(recipe.published, out)
-        (out / "log.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
+        if PartialState().is_main_process:
+            (out / "log.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
         return
     from .experiment import compare
     from .report import write

@@ -1,7 +1,7 @@
 r"""Divergences over a vocabulary from hidden states, in the memory of one chunk.
 
 The logits :math:`h W^\top` of all tokens are never held: tokens go through in chunks, and the gradient of
-each chunk is formed while its logits are there,
+each chunk takes the place of its logits, a few rows at a time so that what is elementwise stays in cache,
 
 .. math:: \frac{\partial L}{\partial z_a} = -p_a\,\big(A_c(u_a) - E_p A_c\big), \qquad
     \partial_h = \partial_z W, \quad \partial_W = \partial_z^\top h
@@ -13,7 +13,6 @@ of the four of a checkpointed loop, and one for the teacher.  Logarithms of soft
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -27,8 +26,14 @@ from ....theory.opd import logit_gradient
 
 __all__ = ["linear_log_probs", "linear_opd_loss"]
 
-# Elements of one chunk of logits: 2^24 float32 are 64 MiB.
+# Elements of one chunk of logits: 2^24 float32 are 64 MiB, for the student and for the teacher.
 CHUNK_ELEMENTS = 1 << 24
+# Elements that the elementwise kernels see at once: a dozen temporaries of these are in cache on a processor;
+# elsewhere they only have to be small beside the chunk.
+_BLOCK_ELEMENTS = {"cpu": 1 << 17}
+_BLOCK_ELEMENTS_ELSEWHERE = 1 << 22
+# Rows of the head whose gradient is rounded to the precision of the model at once.
+_SLICE = 1 << 15
 
 
 def linear_opd_loss(
@@ -162,43 +167,25 @@ class _ChunkedDivergence(torch.autograd.Function):
         temperature: float,
         chunk: int,
     ) -> Tensor:
-        precise = _accumulator(states)
-        total = torch.zeros((), dtype=precise, device=states.device)
-        d_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        d_weight = torch.zeros_like(weight, dtype=precise) if ctx.needs_input_grad[1] else None
-        d_bias = (
-            torch.zeros_like(bias, dtype=precise) if bias is not None and ctx.needs_input_grad[2] else None
-        )
-        wanted = d_states is not None or d_weight is not None or d_bias is not None
-        for start in range(0, states.shape[0], chunk):
-            rows = slice(start, start + chunk)
-            logp = _log_softmax(states[rows], weight, bias, temperature)
-            logq = _log_softmax(teacher_states[rows], teacher_weight, teacher_bias, temperature)
-            total += exact_divergence.kernel(xp, logp, logq, f).sum()
-            if not wanted:
-                continue
-            d_logits = (logit_gradient.kernel(xp, logp, logq, f) / temperature).to(states.dtype)
-            if d_states is not None:
-                d_states[rows] = d_logits @ weight.to(states.dtype)
-            if d_weight is not None:
-                d_weight += d_logits.T @ states[rows]
-            if d_bias is not None:
-                d_bias += d_logits.sum(0)
-        ctx.save_for_backward(d_states, d_weight, d_bias)
-        ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
+        wanted = tuple(ctx.needs_input_grad[:3])
+        tensors = (states, weight, bias, teacher_states, teacher_weight, teacher_bias)
+        ctx.save_for_backward(*tensors)
+        ctx.settings = (f, temperature, chunk, wanted)
+        total, ctx.made = _divergence_and_gradients(*tensors, *ctx.settings)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
-        d_states, d_weight, d_bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        return (
-            None if d_states is None else (d_states * grad).to(d_states.dtype),
-            None if d_weight is None else (d_weight * grad).to(weight_dtype),
-            None if d_bias is None else (d_bias * grad).to(bias_dtype),
-            *(None,) * 6,
-        )
+        saved = ctx.saved_tensors
+        # Scaled in place and handed over, so that a gradient as large as the head exists once.  Whoever
+        # keeps the graph for another backward pass pays for it then.
+        made = ctx.made or _divergence_and_gradients(*saved, *ctx.settings)[1]
+        ctx.made = None
+        scaled = [
+            None if x is None else x.mul_(grad).to(like.dtype) for x, like in zip(made, saved, strict=False)
+        ]
+        return (*scaled, *(None,) * 6)
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
@@ -254,11 +241,64 @@ class _ChunkedLogProbs(torch.autograd.Function):
         )
 
 
-def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+def _divergence_and_gradients(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    teacher_states: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor | None,
+    f: FDivergence,
+    temperature: float,
+    chunk: int,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None]]:
+    """The sum over all tokens, and its gradients in states, weight and bias where they are wanted."""
+    precise = _accumulator(states)
+    total = torch.zeros((), dtype=precise, device=states.device)
+    d_states = torch.empty_like(states) if wanted[0] else None
+    d_weight = torch.zeros_like(weight, dtype=precise) if wanted[1] else None
+    d_bias = torch.zeros_like(bias, dtype=precise) if bias is not None and wanted[2] else None
+    block = max(1, _BLOCK_ELEMENTS.get(states.device.type, _BLOCK_ELEMENTS_ELSEWHERE) // weight.shape[0])
+    for start in range(0, states.shape[0], chunk):
+        rows = slice(start, start + chunk)
+        logits = _logits(states[rows], weight, bias, temperature)
+        teacher = _logits(teacher_states[rows], teacher_weight, teacher_bias, temperature)
+        for p, q in zip(logits.split(block), teacher.split(block), strict=True):
+            logp, logq = torch.log_softmax(p, dim=-1), torch.log_softmax(q, dim=-1)
+            total += exact_divergence.kernel(xp, logp, logq, f).sum()
+            if any(wanted):
+                p.copy_(logit_gradient.kernel(xp, logp, logq, f))
+        del teacher
+        if d_bias is not None:
+            d_bias += logits.sum(0) / temperature
+        if d_weight is not None:
+            _add_product(d_weight, logits, states[rows], 1.0 / temperature)
+        if d_states is not None:
+            d_states[rows] = logits.to(states.dtype) @ weight.to(states.dtype) / temperature
+    return total, (d_states, d_weight, d_bias)
+
+
+def _add_product(total: Tensor, d_logits: Tensor, states: Tensor, factor: float) -> None:
+    """total += factor * d_logits^T states, without a second array of the size of the head."""
+    if states.is_cuda and states.dtype != total.dtype:
+        # In the precision of the model on its tensor cores; a slice at a time is rounded, and added precisely.
+        for rows in range(0, total.shape[0], _SLICE):
+            part = d_logits[:, rows : rows + _SLICE].to(states.dtype)
+            total[rows : rows + _SLICE] += factor * (part.T @ states)
+    else:
+        total.addmm_(d_logits.T, states.to(total.dtype), alpha=factor)
+
+
+def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
     logits = (states @ weight.to(states.dtype).T).to(_accumulator(states))
     if bias is not None:
-        logits = logits + bias
-    return torch.log_softmax(logits if math.isclose(temperature, 1.0) else logits / temperature, dim=-1)
+        logits += bias
+    return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+    return torch.log_softmax(_logits(states, weight, bias, temperature), dim=-1)
 
 
 def _accumulator(x: Tensor) -> torch.dtype:

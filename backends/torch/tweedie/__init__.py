@@ -13,7 +13,7 @@ from pathlib import Path
 
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from ..training import TrainingInterrupted
+from ..training import TrainingInterrupted, few_threads
 from .config import load_recipe, packaged
 from .data import vix
 from .energies import compare_estimators
@@ -45,10 +45,11 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     sections: dict[str, Section] = {}
     samples = {}
     try:
-        for one in prepared:
-            parts, rows = _sections(one, out / "checkpoints", accelerator)
-            sections.update(parts)
-            samples.update(rows)
+        with few_threads():
+            for one in prepared:
+                parts, rows = _sections(one, out / "checkpoints", accelerator)
+                sections.update(parts)
+                samples.update(rows)
     except TrainingInterrupted as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(130) from None

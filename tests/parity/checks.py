@@ -139,7 +139,7 @@ def compiled_is_eager(subject: Subject, row: Row, sample: Sample, backend: str) 
     with config.patch({"cpp.simdlen": 1}):
         compiled = tuple_of(torch.compile(function, fullgraph=True, backend=backend)(*tensors.values()))
     eager = tuple_of(function(*tensors.values()))
-    bound = 0.0 if backend == "eager" else row.compiled * EPS
+    bound = 0.0 if backend == "eager" else (row.compiled or 0.0) * EPS
     scale = scale_of(row, sample, subject)
     worst([v.numpy() for v in eager], [v.numpy() for v in compiled], scale, sample, bound)
 

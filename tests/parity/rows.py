@@ -36,7 +36,8 @@ class Row:
         reason: Why ``terms`` (or a bound below) is not the default.
         single: Largest float32 error relative to this scale, in which ``INPUTS`` are always included.
         ulp: Largest difference between numpy and torch in float64.
-        compiled: Largest difference between compiled and eager code in float64.
+        compiled: Largest difference between compiled and eager code in float64; None: too long to compile
+            in a test (its graph is traced all the same).
         smooth: Array arguments to differentiate; None: all of them.
         gentle: Values for :func:`torch.autograd.gradcheck` and half precision that replace the defaults.
         shared: Array arguments without the batch axis.
@@ -49,7 +50,7 @@ class Row:
     reason: str = ""
     single: float = 4e-6
     ulp: float = 8.0
-    compiled: float = 8.0
+    compiled: float | None = 8.0
     smooth: tuple[str, ...] | None = None
     gentle: Sample = field(default_factory=dict)
     shared: tuple[str, ...] = ()

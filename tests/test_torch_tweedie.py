@@ -28,6 +28,7 @@ from driftproof.backends.torch.tweedie.scores import EmpiricalOracle, ScoreNetwo
 from driftproof.numerics.tweedie import to_score
 from driftproof.theory.laws import Discrete, Gamma, LogNormal, Normal
 from driftproof.theory.processes import CIR, GBM, VP
+from driftproof.theory.tweedie import conditional_pair_count
 
 ATOMS = np.array([0.2, 1.0, 3.0, 8.0])[:, None]
 NAMES = ("VP", "GBM", "CIR", "CIR, delta < 2")
@@ -231,6 +232,30 @@ def test_states_of_cir_are_nonnegative_whatever_the_network_says() -> None:
     drawn = sample(network, model, torch.zeros(500, 1), 20, source(torch.Generator().manual_seed(0)))
     assert bool(torch.isfinite(drawn).all())
     assert bool((drawn >= 0).all())
+
+
+@pytest.mark.parametrize("objective", ["conditional mean", "sampled count", "deviance"])
+def test_losses_are_finite_in_single_precision_down_to_dimension_a_tenth(objective: str) -> None:
+    rows = np.array([[0.0, 1.0, 1e-6, 30.0]]).T
+    model = SquaredBesselDiffusion(CIR(1.0, 0.025, 1.0), rows, 0.02, 10.0, objective, heads=2)
+    x0 = torch.tensor(model.encode(rows), dtype=torch.float32)[torch.arange(20_000) % 4]
+    draws = source(torch.Generator().manual_seed(0))
+    t = model.draw_time(x0, draws)
+    x, *targets = model.forward(x0, t, draws)
+    raw = torch.zeros(len(x), 2, 1, requires_grad=True)
+    values = model.loss(model.head(raw, x, t), x, t, *targets)
+    values.sum().backward()
+    assert bool(torch.isfinite(values).all())
+    assert bool(torch.isfinite(raw.grad).all())
+
+
+def test_the_pair_target_is_that_of_theory() -> None:
+    model = diffusion("CIR", heads=2)
+    t = times(model)
+    x0 = torch.tensor(model.encode(ATOMS))[torch.arange(40) % 4]
+    x, _, _, pair = model.forward(x0, t, source(0))
+    expected = (2.0 * model.process.rho(t) / x) ** 2 * conditional_pair_count(model.process, x0, x, t)
+    assert torch.allclose(pair, expected, rtol=1e-10)
 
 
 def test_the_grid_is_geometric_from_high_to_low() -> None:

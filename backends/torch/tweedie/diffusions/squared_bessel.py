@@ -36,7 +36,8 @@ from ....._namespace import UnmetHypothesis
 from ....._random import Source
 from .....numerics.tweedie import Kind, noncentral_step, poisson_loss, sample_with_count, square_loss
 from .....theory.processes import CIR
-from .....theory.tweedie import conditional_pair_count, posterior_mean_from_counts
+from .....theory.special import bessel_quotient
+from .....theory.tweedie import posterior_mean_from_counts
 from .base import AbstractDiffusion
 
 __all__ = ["Objective", "SquaredBesselDiffusion"]
@@ -125,14 +126,19 @@ class SquaredBesselDiffusion(AbstractDiffusion):
     def forward(self, x0: Tensor, t: Tensor, source: Source) -> tuple[Tensor, ...]:
         """As in the base class, with the sampled count N and the target of a second head behind it."""
         x, count = sample_with_count.kernel(xp, self.process, x0, t, source)
-        # float32 draws of a small shape can underflow; 0 is no state at t > 0.
-        x = torch.clamp(x, min=torch.finfo(x.dtype).tiny)
+        # Draws of a small dimension can underflow to 0, where 2 rho N / x is not defined; every target is
+        # smooth there, so that this far from 0 is as good.
+        _, rho = self.process.decay_rho(xp, t)
+        x = torch.maximum(x, 1e-12 * rho)
         return x, self.target(x0, x, t), count, *(self.pair_target(x0, x, t) for _ in range(self.heads - 1))
 
     def pair_target(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The conditional mean given x and x0 of what the second head regresses."""
-        _, rho = self.process.decay_rho(xp, t)
-        return (2.0 * rho / x) ** 2 * conditional_pair_count.kernel(xp, self.process, x0, x, t)
+        # (2 rho / x)^2 E[N(N-1)], written without the division by x.
+        q, rho = self.process.decay_rho(xp, t)
+        z, nu = torch.sqrt(x * x0 * q) / rho, self.process.nu
+        low, high = (bessel_quotient.kernel(xp, order, z) for order in (nu, nu + 1.0))
+        return (x0 * q / rho) ** 2 * low * high
 
     def loss(self, output: Tensor, x: Tensor, t: Tensor, *targets: Tensor) -> Tensor:
         mean, count, *pair = targets

@@ -209,7 +209,7 @@ def _charge(xp: Namespace, where: Array, mass: Array, price: float) -> Array:
 def _centre(xp: Namespace, logp: Array, logq: Array, kernel: Generator, at_zero: float) -> Array:
     """p (h - E_p h) for h = kernel(delta), and h = at_zero where the teacher has no mass."""
     p, _, delta, student, teacher = _ratio(xp, logp, logq)
-    h = xp.where(teacher | ~student, kernel(xp, delta), xp.asarray(at_zero, dtype=p.dtype))
+    h = xp.where(teacher | ~student, kernel(xp, delta), xp.full_like(p, at_zero))
     weighted = xp.where(student, p * h, xp.zeros_like(p))
     return weighted - p * xp.sum(weighted, axis=-1, keepdims=True)
 

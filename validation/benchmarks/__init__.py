@@ -20,6 +20,7 @@ class Row(TypedDict):
     """One comparison: ``ratio`` is the peer's time over ours, above 1 where ours is faster.
 
     ``peer_seconds`` and ``ratio`` are None where the peer is not installed or has no such thing.
+    ``ours_bytes`` and ``peer_bytes`` are peaks of memory, where memory is compared.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Row(TypedDict):
     peer_seconds: float | None
     ratio: float | None
     note: NotRequired[str]
+    ours_bytes: NotRequired[int]
+    peer_bytes: NotRequired[int]
 
 
 def names() -> list[str]:

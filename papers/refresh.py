@@ -2,7 +2,8 @@
 
     python papers/refresh.py                 from papers/data, the record of the last published run
     python papers/refresh.py --take report   take report/verify.json as that record first
-    python papers/refresh.py --training RUN  take RUN/report.json, which driftproof train wrote, too
+    python papers/refresh.py --training RUN RUN
+                                             take RUN/report.json, which driftproof train wrote: all of a paper
 
 A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!-- end -->``:
 
@@ -34,12 +35,18 @@ PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write the generated parts of README.md and papers/*.md.")
     parser.add_argument("--take", type=Path, metavar="REPORT", help="a folder that make verify wrote")
-    parser.add_argument("--training", type=Path, metavar="RUN", help="a folder that driftproof train wrote")
+    parser.add_argument(
+        "--training",
+        type=Path,
+        metavar="RUN",
+        nargs="+",
+        default=[],
+        help="folders that driftproof train wrote",
+    )
     given = parser.parse_args(arguments)
     if given.take is not None:
         take(given.take, PAGES)
-    if given.training is not None:
-        take_training(given.training, PAGES)
+    take_trainings(given.training, PAGES)
     for page in pages():
         page.write_text(refreshed(page.read_text(encoding="utf-8"), PAGES), encoding="utf-8")
 
@@ -68,20 +75,26 @@ def take(report: Path, record: Path) -> None:
     _write(record / "data" / "verify.json", _kept_of_run(run))
 
 
-def take_training(run: Path, record: Path) -> None:
-    """Copy the tables and figures of a training into ``record``."""
-    training = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    paper, figures = training["paper"], []
-    for old in (record / "figures").glob(f"{paper}-*.svg"):
-        old.unlink()
-    for number, figure in enumerate(training.get("figures", ()), 1):
-        svg = figure["svg"] if "svg" in figure else (run / figure["file"]).read_text(encoding="utf-8")
-        name = f"{paper}-{number}.svg"
-        (record / "figures" / name).write_text(svg, encoding="utf-8")
-        figures.append({"caption": figure["caption"], "file": f"figures/{name}"})
-    kept = {key: training[key] for key in ("title", "paper", "summary", "tables") if key in training}
-    meta = {key: training["meta"][key] for key in ("smoke", "device") if key in training.get("meta", {})}
-    _write(record / "data" / f"{paper}.json", {**kept, "meta": meta, "figures": figures})
+def take_trainings(runs: Sequence[Path], record: Path) -> None:
+    """Copy the tables and figures of trainings into ``record``, in place of all earlier ones of their papers."""
+    papers: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        training = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        paper, figures = training["paper"], []
+        ours = papers.setdefault(paper, [])
+        if not ours:
+            for old in (record / "figures").glob(f"{paper}-*.svg"):
+                old.unlink()
+        for number, figure in enumerate(training.get("figures", ()), 1):
+            svg = figure["svg"] if "svg" in figure else (run / figure["file"]).read_text(encoding="utf-8")
+            name = f"{paper}-{len(ours) + 1}-{number}.svg"
+            (record / "figures" / name).write_text(svg, encoding="utf-8")
+            figures.append({"caption": figure["caption"], "file": f"figures/{name}"})
+        kept = {key: training[key] for key in ("title", "summary", "tables")}
+        meta = {key: training["meta"][key] for key in ("smoke", "device") if key in training.get("meta", {})}
+        ours.append({**kept, "meta": meta, "figures": figures})
+    for paper, trainings in papers.items():
+        _write(record / "data" / f"{paper}.json", {"paper": paper, "trainings": trainings})
 
 
 def _kept_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,24 +206,26 @@ def _measured(evidence: Mapping[str, Any]) -> str:
 
 
 def _training(record: Path, paper: str) -> list[str]:
-    training = _read(record, paper)
-    lines = [training.get("summary", "").strip()]
-    if training["meta"].get("smoke"):
-        lines += ["", "**This is the smoke budget: it shows that the recipes run, not what they can do.**"]
-    for table in training.get("tables", ()):
-        rows = [
-            [short(cell) if isinstance(cell, float) else _plain(cell) for cell in row]
-            for row in table["rows"]
-        ]
-        lines += [
-            "",
-            f"*{table['caption']}*",
-            "",
-            *_table([_plain(name) for name in table["columns"]], rows, numbers=True),
-        ]
-    for figure in training["figures"]:
-        lines += ["", f"![{figure['caption']}]({figure['file']})", "", f"*{figure['caption']}*"]
-    return lines
+    if not (record / "data" / f"{paper}.json").is_file():
+        return ["No training has been recorded yet."]
+    lines = []
+    for training in _read(record, paper)["trainings"]:
+        lines += ["", f"### {training['title']}", "", training["summary"].strip()]
+        if training["meta"].get("smoke"):
+            lines += [
+                "",
+                "**This is the smoke budget: it shows that the recipes run, not what they can do.**",
+            ]
+        for table in training["tables"]:
+            rows = [
+                [short(cell) if isinstance(cell, float) else _plain(cell) for cell in row]
+                for row in table["rows"]
+            ]
+            columns = [_plain(name) for name in table["columns"]]
+            lines += ["", f"*{table['caption']}*", "", *_table(columns, rows, numbers=True)]
+        for figure in training["figures"]:
+            lines += ["", f"![{figure['caption']}]({figure['file']})", "", f"*{figure['caption']}*"]
+    return [*lines, ""]
 
 
 def _plain(cell: Any) -> str:

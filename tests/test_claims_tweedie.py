@@ -49,7 +49,9 @@ def test_docstrings_cite_claims_that_exist() -> None:
         (path.relative_to(ROOT).as_posix(), id)
         for folder in ("theory", "numerics")
         for path in (ROOT / folder).rglob("*.py")
-        for id in re.findall(r"\b(?:TWEEDIE|CONVENTION|SPECIAL)-[A-Z]+-\d+\b", path.read_text(encoding="utf-8"))
+        for id in re.findall(
+            r"\b(?:TWEEDIE|CONVENTION|SPECIAL)-[A-Z]+-\d+\b", path.read_text(encoding="utf-8")
+        )
     }
     assert {(path, id) for path, id in cited if id not in known} == set()
 

@@ -1,4 +1,4 @@
-"""Photograph the top of a report for the front page: python papers/picture.py report/index.html
+"""Photograph the claims of a report, without the trainings, for the front page: python papers/picture.py report
 
 Needs a Chromium or Chrome on the path, or named by CHROMIUM.
 """
@@ -14,19 +14,22 @@ from pathlib import Path
 
 from matplotlib import image
 
+from driftproof.validation.reporting import rebuild
+
 PICTURE = Path(__file__).resolve().parent / "figures" / "report.png"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SIZE = (1280, 1120)
+SIZE = (1280, 1500)
 LARGEST = 300_000
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        raise SystemExit("usage: python papers/picture.py report/index.html")
+    if len(sys.argv) != 2 or not (report := Path(sys.argv[1]) / "verify.json").is_file():
+        raise SystemExit("usage: python papers/picture.py REPORT, a folder that make verify wrote")
     browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
         raise SystemExit(f"picture: none of {', '.join(NAMES)} was found; name one in CHROMIUM")
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory() as profile, tempfile.TemporaryDirectory() as claims:
+        shutil.copy(report, claims)
         command = [
             browser,
             "--headless",
@@ -38,7 +41,7 @@ def main() -> None:
             f"--user-data-dir={profile}",
             f"--window-size={SIZE[0]},{SIZE[1]}",
             f"--screenshot={PICTURE}",
-            Path(sys.argv[1]).resolve().as_uri(),
+            rebuild(Path(claims)).resolve().as_uri(),
         ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     height, width = image.imread(PICTURE).shape[:2]

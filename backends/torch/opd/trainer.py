@@ -10,7 +10,7 @@ r"""OPD+ in TRL: generation, data, PEFT, accelerate and vLLM stay TRL's; the los
 
 The two forms are ``sampled`` (the log-probability of the token that was sampled, as in the paper) and
 ``full`` (the divergence over the whole vocabulary at the sampled states); neither holds the logits of a
-batch.  Written for TRL 1.x, whose ``DistillationTrainer`` computes its loss in ``_compute_loss``.
+batch.  Written for TRL 1.16 and later, whose ``DistillationTrainer`` computes its loss in ``_compute_loss``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from trl import DistillationConfig, DistillationTrainer
+
+try:
+    from trl import DistillationConfig, DistillationTrainer
+except ImportError as error:
+    raise ImportError(
+        "OPDPlusTrainer: expected trl >= 1.16 with DistillationTrainer; pip install 'driftproof[torch,hub]'"
+    ) from error
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.opd import Mode

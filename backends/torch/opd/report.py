@@ -18,9 +18,7 @@ def write(
     out: Path, title: str, before: Outcome, outcomes: Sequence[Outcome], meta: Mapping[str, object]
 ) -> None:
     """Write ``out/report.json``: a row for each contender, with intervals over seeds."""
-    rows = [
-        [row.label, interval(row.accuracy), interval(row.kl), str(len(row.kl))] for row in (before, *outcomes)
-    ]
+    rows = [[row.label, *_cells(row, before), str(len(row.kl))] for row in (before, *outcomes)]
     start = sum(before.kl) / len(before.kl)
     away = [row.label for row in outcomes if sum(row.kl) / len(row.kl) > start]
     summary = (
@@ -34,8 +32,17 @@ def write(
         "summary": summary,
         "tables": [
             {
-                "caption": "Held-out prompts; mean and 95 % interval over seeds",
-                "columns": ["distilled by", "right answers", "KL(p|q) per token, nats", "seeds"],
+                "caption": "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
+                "each student against itself before distillation",
+                "columns": [
+                    "distilled by",
+                    "right answers",
+                    "their change",
+                    "KL(p|q) per token, nats",
+                    "its change",
+                    "its ratio to before, each seed",
+                    "seeds",
+                ],
                 "rows": rows,
             }
         ],
@@ -52,3 +59,13 @@ def write(
     partial = out / f".report.json.{os.getpid()}.part"
     partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
     os.replace(partial, out / "report.json")
+
+
+def _cells(row: Outcome, before: Outcome) -> list[str]:
+    """Values, and changes of each student: the students differ more than the methods do."""
+    if row.label in (before.label, "teacher"):
+        return [interval(row.accuracy), "", interval(row.kl), "", ""]
+    better = [after - start for after, start in zip(row.accuracy, before.accuracy, strict=True)]
+    nearer = [after - start for after, start in zip(row.kl, before.kl, strict=True)]
+    ratios = ", ".join(f"{after / start:.2g}" for after, start in zip(row.kl, before.kl, strict=True))
+    return [interval(row.accuracy), interval(better), interval(row.kl), interval(nearer), ratios]

@@ -4,14 +4,26 @@ from .euler import euler_maruyama_step, heun_step
 from .gddim import ddim_step, gddim_step
 from .loop import METHODS, Method, sample
 from .paths import euler_paths
+from .transitions import (
+    ddim_moments,
+    flow_sde_moments,
+    gddim_moments,
+    predicted_moments,
+    step_log_prob,
+)
 
 __all__ = [
     "METHODS",
     "Method",
+    "ddim_moments",
     "ddim_step",
     "euler_maruyama_step",
     "euler_paths",
+    "flow_sde_moments",
+    "gddim_moments",
     "gddim_step",
     "heun_step",
+    "predicted_moments",
     "sample",
+    "step_log_prob",
 ]

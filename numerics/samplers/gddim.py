@@ -29,6 +29,7 @@ from typing import Any
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
 from .._steps import ordered, require_eta
+from .transitions import gddim_moments, kept_and_fresh
 
 __all__ = ["ddim_step", "gddim_step"]
 
@@ -90,15 +91,15 @@ def gddim_step(
     if isinstance(process, GBM):
         sigma_t, sigma_s = xp.sqrt(process.log_variance(t)), xp.sqrt(process.log_variance(s))
         shift = process.log_shift(s) - process.log_shift(t)
-        kept, fresh = _split(xp, sigma_s / sigma_t, eta)
+        kept, fresh = kept_and_fresh(xp, sigma_s / sigma_t, eta)
         return x * xp.exp(shift - sigma_t * eps + sigma_s * (kept * eps + fresh * noise))
     if not isinstance(process, AbstractGaussianProcess):
         raise UnmetHypothesis(
             "gddim_step", "the process is Gaussian or GBM", f"process {type(process).__name__}"
         )
     (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(xp, t), process.alpha_sigma(xp, s)
-    kept, fresh = _split(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
-    return alpha_s / alpha_t * (x - sigma_t * eps) + sigma_s * (kept * eps + fresh * noise)
+    mean, std = gddim_moments.kernel(xp, x, eps, alpha_t, sigma_t, alpha_s, sigma_s, eta)
+    return mean + std * noise
 
 
 @public(check=_informative("ddim_step"), x="state", t="> 0", s=">= 0")
@@ -123,15 +124,3 @@ def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Ar
         1.0
     """
     return gddim_step.kernel(xp, process, x, t, s, eps, 0.0, xp.zeros_like(x))
-
-
-def _split(xp: Namespace, q: Array, eta: float) -> tuple[Array, Array]:
-    """What is kept of the predicted noise and what comes in fresh: squares that sum to 1."""
-    power = eta * eta
-    if power == 0.0:
-        return xp.ones_like(q), xp.zeros_like(q)
-    inside = q > 0  # q = 0 at s = 0
-    log_q = xp.log(xp.where(inside, q, xp.ones_like(q)))
-    kept = xp.where(inside, xp.exp(power * log_q), xp.zeros_like(q))
-    fresh = xp.where(inside, xp.sqrt(-xp.expm1(2.0 * power * log_q)), xp.ones_like(q))
-    return kept, fresh

@@ -1,5 +1,7 @@
 """Steps of the general samplers."""
 
+import numpy as np
+
 from ..rows import GAUSSIAN, GEOMETRIC, PROCESSES, SCORES, immigration, mesh, row, states
 from .tweedie import step
 
@@ -12,6 +14,26 @@ def score(x, t):
 STEP = {"terms": immigration, "reason": "x and the drift over the step cancel near 0"}
 NOISE = (-1.3, 0.4)
 PREDICTING = (*GAUSSIAN, *GEOMETRIC)
+SIGNAL = {"alpha_t": (1e-3, 0.4), "sigma_t": (0.6, 80.0), "alpha_s": (0.5, 1.0), "sigma_s": (1e-3, 0.55)}
+LEVELS = {
+    "alpha_t": np.asarray([0.3, 0.5, 0.2]),
+    "sigma_t": np.asarray([0.9, 0.8, 2.0]),
+    "alpha_s": np.asarray([0.8, 0.9, 0.7]),
+    "sigma_s": np.asarray([0.6, 0.3, 1.0]),
+}
+CANCELLING = {"terms": "inputs", "reason": "the state and its predicted noise cancel"}
+STATES = (-3.0, 0.0, 0.5, 40.0)
+
+
+def moments(*etas, first="x", **levels):
+    """Every combination of levels before and after a step, at every eta."""
+    levels = {**SIGNAL, **levels}
+    return [mesh({"eta": eta}, **{first: STATES}, eps=NOISE, **levels) for eta in etas]
+
+
+def near(first="x"):
+    return {"gentle": {first: np.asarray([0.3, 0.9, 1.7]), "eps": np.asarray([0.4, -0.2, 1.0]), **LEVELS}}
+
 
 ROWS = {
     "numerics.samplers.euler.euler_maruyama_step": row(
@@ -33,6 +55,42 @@ ROWS = {
         ]
     ),
     "numerics.samplers.gddim.ddim_step": row([step(p, x=states(p), eps=SCORES) for p in PREDICTING]),
+    "numerics.samplers.transitions.gddim_moments": row(
+        moments(0.0, 0.7, 1.0, 3.0, sigma_s=(0.0, 1e-3, 0.55)), **CANCELLING, **near()
+    ),
+    "numerics.samplers.transitions.predicted_moments": row(
+        moments(0.0, 0.7, 1.0, 3.0, first="x0", alpha_t=(0.0, 0.4), sigma_s=(0.0, 0.55)),
+        **CANCELLING,
+        **near("x0"),
+    ),
+    "numerics.samplers.transitions.ddim_moments": row(
+        moments(0.0, 0.7, 1.0, sigma_s=(0.0, 1e-3, 0.55)), **CANCELLING, **near()
+    ),
+    "numerics.samplers.transitions.flow_sde_moments": row(
+        [
+            mesh({"a": a}, x=STATES, velocity=NOISE, t=(0.6, 0.95, 1.0), s=(0.0, 0.3, 0.5))
+            for a in (0.0, 0.7, 2.0)
+        ],
+        **CANCELLING,
+        gentle={
+            "x": np.asarray([0.3, 0.9, 1.7]),
+            "velocity": np.asarray([0.4, -0.2, 1.0]),
+            "t": np.asarray([0.4, 0.6, 0.8]),
+            "s": np.asarray([0.1, 0.25, 0.5]),
+        },
+    ),
+    "numerics.samplers.transitions.step_log_prob": row(
+        [
+            {
+                "x_next": np.asarray([[0.3, 5.0], [-1.0, 0.0]]),
+                "mean": np.asarray([[0.1, 4.0], [-1.0, 2.0]]),
+                "std": np.asarray([[1e-3, 0.5], [2.0, 40.0]]),
+            }
+        ],
+        terms="inputs",
+        reason="the next state is near to the mean",
+        whole=True,
+    ),
     "numerics.samplers.paths.euler_paths": row(
         [mesh({"process": p, "n_steps": 3, "T": 0.5}, x0=states(p)) for p in PROCESSES], random=True
     ),

@@ -14,6 +14,7 @@ from driftproof.theory.tweedie import symbolic
 DELTAS = [0.5, 1.0, 2.0, 2.0001, 4.0, 9.0]
 TIMES = [1e-6, 1.0, 1e3]
 POINTS = np.asarray([1e-12, 1.0, 1e8])
+COLD = CIR(kappa=1.0, theta=1.0, sigma=1.0)
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -109,6 +110,8 @@ def log_prob(x):
         (lambda: tweedie.conditional_score(VP(), np.ones(1), torch.ones(1), 1.0), TypeError, "one namespace"),
         (lambda: tweedie.conditional_count(VP(), 1.0, 1.0, 0.5), UnmetHypothesis, "BESQ or CIR"),
         (lambda: tweedie.posterior_mean(BESQ(2.0), 1.0, 1.0, 0.0), UnmetHypothesis, "score_prime"),
+        (lambda: tweedie.posterior_mean(Flow(), 1.0, 1.0, 0.0), UnmetHypothesis, r"alpha\(t\) >= "),
+        (lambda: tweedie.posterior_mean(COLD, 1.0, 740.0, 0.0, 0.0), UnmetHypothesis, "state is noise"),
         (lambda: tweedie.posterior_mean(GBM(0.0, 1.0), 1.0, 1.0, 0.0), UnmetHypothesis, "posterior_moment"),
         (lambda: tweedie.posterior_moment(BESQ(2.0), 1.0, 1.0, 1.0, log_prob), UnmetHypothesis, "GBM"),
         (lambda: tweedie.posterior_variance(BESQ(2.0), 1.0, 1.0, 0.0), UnmetHypothesis, "Gaussian"),

@@ -10,6 +10,7 @@ The full text of the paper was not available to us; every formula here is derive
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
@@ -24,7 +25,26 @@ __all__ = [
 ]
 
 
-@public(x="state", t="> 0")
+def _carries_data(subject: str) -> Callable[..., None]:
+    """The check that something of the data is left in the state: every formula here divides by it."""
+
+    def check(xp: Namespace, *, process: AbstractProcess, t: Array, **rest: Any) -> None:
+        match process:
+            case AbstractGaussianProcess():
+                symbol, kept = "alpha(t)", process.alpha_sigma(xp, t)[0]
+            case AbstractSquaredBessel():
+                symbol, kept = "exp(-kappa t)", process.decay_rho(xp, t)[0]
+            case _:
+                return
+        tiny = float(xp.finfo(kept.dtype).smallest_normal)
+        if not bool(xp.all(kept >= tiny)):
+            got = f"t = {float(xp.max(t))!r}, where the state is noise"
+            raise UnmetHypothesis(subject, f"{symbol} >= {tiny:.1e}", got)
+
+    return check
+
+
+@public(check=_carries_data("posterior_mean"), x="state", t="> 0")
 def posterior_mean(
     xp: Namespace,
     process: AbstractProcess,
@@ -52,7 +72,7 @@ def posterior_mean(
 
     Raises:
         UnmetHypothesis: GBM, whose posterior mean is no function of the score at x; a squared Bessel
-            process without ``score_prime``.
+            process without ``score_prime``; a time at which nothing of the data is left.
 
     References:
         | Tweedie's formula and selection bias (Efron, 2011), eq. (1.4)
@@ -86,7 +106,7 @@ def posterior_mean(
     raise UnmetHypothesis("posterior_mean", hypothesis, got)
 
 
-@public(x="> 0", t="> 0", n=">= 0", pairs=">= 0")
+@public(check=_carries_data("posterior_mean_from_counts"), x="> 0", t="> 0", n=">= 0", pairs=">= 0")
 def posterior_mean_from_counts(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, n: Array, pairs: Array
 ) -> Array:
@@ -122,7 +142,7 @@ def posterior_mean_from_counts(
     return 4.0 * rho**2 / (decay * x) * (pairs + (process.nu + 1.0) * n)
 
 
-@public(t="> 0")
+@public(check=_carries_data("posterior_variance"), t="> 0")
 def posterior_variance(
     xp: Namespace, process: AbstractGaussianProcess, x: Array, t: Array, score_prime: Array
 ) -> Array:

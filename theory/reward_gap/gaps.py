@@ -1,0 +1,227 @@
+r"""Reward gaps: what a policy that was tuned on the SDE loses or wins when the ODE is deployed.
+
+.. math:: \mathrm{gap}(\eta) = E\,r(Y_0^{ODE}) - E\,r(Y_0^{\eta})
+
+For Gaussian data, a linear or quadratic reward and a score that is exact up to scale and shift, both
+expectations are closed (:mod:`.moments`).  All formulae are derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat.numpy as numpy_namespace
+import numpy as np
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from ..laws import Gaussian
+from ..processes import VP, AbstractGaussianProcess
+from ..rewards import Reward
+from .moments import decay, log_loss, require_gaussian, require_model, terminal_moments
+from .quadrature import Floats, times
+
+__all__ = ["error_weight", "leading_gaps", "mean_error", "reward_gap", "terminal_law"]
+
+
+def terminal_law(
+    process: AbstractGaussianProcess,
+    data: Gaussian,
+    eta: float,
+    prior_variance: float | None = None,
+    kappa: float = 1.0,
+    shift: Array | float = 0.0,
+) -> Gaussian:
+    r"""The law of the samples for Gaussian data on R^d, from the prior :math:`N(0, V_p I)`.
+
+    .. math:: C = U\,\mathrm{diag}(v)\,U^\top: \qquad
+        Y_0 \sim N\big(U\,E(U^\top m),\; U\,\mathrm{diag}(Var)\,U^\top\big)
+
+    Arguments:
+        process: VP, VE or Flow.
+        data: Gaussian law with an invertible covariance.
+        eta: Stochasticity, >= 0.
+        prior_variance: :math:`V_p`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
+        kappa: Factor on the exact score, > 0.
+        shift: What the model adds to the data mean, shape (d,) or a number for all coordinates.
+
+    Returns:
+        A Gaussian law on R^d.
+
+    Raises:
+        UnmetHypothesis: As for :func:`terminal_moments`, or a singular covariance.
+
+    Claims: REWARD-GAP-PRIOR-1, REWARD-GAP-TILT-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> law = terminal_law(Flow(), Gaussian([1.0, 2.0], [[2.0, 1.0], [1.0, 2.0]]), 0.5)
+        >>> [round(float(m), 12) for m in law.mean]  # a flow starts from exact noise
+        [1.0, 2.0]
+    """
+    given = {"mean": data.mean, "cov": data.cov, "shift": shift}
+    xp, down, (mean, cov, shift) = boundary("terminal_law", **given)
+    values, vectors = xp.linalg.eigh(cov)
+    inwards = xp.matrix_transpose(vectors)
+    here = xp.squeeze(inwards @ mean[:, None], axis=-1)
+    offset = xp.squeeze(inwards @ (shift + 0.0 * mean)[:, None], axis=-1)
+    prior = None if prior_variance is None else 0.0 * here + prior_variance
+    m, v = terminal_moments(process, here, values, eta, prior, kappa, offset)
+    found = (vectors * v) @ inwards
+    found = 0.5 * (found + xp.matrix_transpose(found))
+    return Gaussian(down(xp.squeeze(vectors @ m[:, None], axis=-1)), down(found))
+
+
+def reward_gap(
+    process: AbstractGaussianProcess,
+    data: Gaussian,
+    reward: Reward,
+    eta: float,
+    reference: float = 0.0,
+    prior_variance: float | None = None,
+    kappa: float = 1.0,
+    shift: Array | float = 0.0,
+) -> Array:
+    r"""Expected reward at the reference stochasticity (the ODE) less that at eta.
+
+    .. math:: E\,r(Y_0^{\eta_{ref}}) - E\,r(Y_0^{\eta})
+
+    With its sign: positive where the ODE does better than the SDE.
+
+    Arguments:
+        process: VP, VE or Flow.
+        data: The law that the model believes in, Gaussian: of the data, or after tuning
+            (:func:`driftproof.theory.rewards.tilted`).
+        reward: Linear or Quadratic.
+        eta: Stochasticity of training, >= 0.
+        reference: Stochasticity of deployment, >= 0.
+        prior_variance, kappa, shift: As for :func:`terminal_law`.
+
+    Returns:
+        The gap, without axes.
+
+    Raises:
+        UnmetHypothesis: As for :func:`terminal_law`.
+
+    References:
+        | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng et al., 2025),
+          https://arxiv.org/abs/2510.10767
+
+    Claims: REWARD-GAP-PRIOR-1, REWARD-GAP-RATE-1
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> from driftproof.theory.rewards import Linear
+        >>> process = VE(sigma_min=1.0, sigma_max=2.0, T=1.0)  # a quarter of the variance at T is signal
+        >>> round(float(reward_gap(process, Gaussian([8.0], [[1.0]]), Linear([1.0]), 1.0)), 12)
+        -2.0
+    """
+    deployed, trained = (
+        terminal_law(process, data, e, prior_variance, kappa, shift) for e in (reference, eta)
+    )
+    return reward.expectation(deployed) - reward.expectation(trained)
+
+
+def _check_leading(xp: Namespace, *, process: Any, **_: Any) -> None:
+    require_gaussian("leading_gaps", process)
+
+
+@public(check=_check_leading, mean="finite", variance="> 0")
+def leading_gaps(
+    xp: Namespace, process: AbstractGaussianProcess, mean: Array, variance: Array
+) -> tuple[Array, Array]:
+    r"""Gaps of mean and variance, ODE less SDE, to leading order as the signal at T vanishes.
+
+    .. math:: \Delta E \sim -m\sqrt v\,\frac{\alpha_T}{\sigma_T}, \qquad
+        \Delta Var \sim v\,(k - v)\,\frac{\alpha_T^2}{\sigma_T^2}, \qquad
+        k = 1 \text{ for VP},\; 0 \text{ for VE and Flow}
+
+    The error of the SDE is of higher order for every eta > 0: the gap *is* the error of the ODE.  For VE
+    with :math:`\sigma_T^2 = T` the rates are :math:`T^{-1/2}` and :math:`1/T`, for VP
+    :math:`e^{-\frac12\int\beta}` and :math:`e^{-\int\beta}`; for Flow the gaps are 0.
+
+    Arguments:
+        process: VP, VE or Flow.
+        mean, variance: Data mean m and variance v > 0.
+
+    Returns:
+        The leading terms of both gaps, of the broadcast shape.
+
+    Claims: REWARD-GAP-RATE-1
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> round(float(leading_gaps(VE(1.0, 5.0, 1.0), 0.0, 6.0)[1]), 12)  # sigma_T^2 = 24
+        -1.5
+    """
+    blank = 0.0 * variance + 0.0 * mean
+    alpha, sigma = process.alpha_sigma(xp, blank + process.T)
+    level = alpha / sigma
+    known = 1.0 if isinstance(process, VP) else 0.0
+    return -mean * xp.sqrt(variance) * level, variance * (known - variance) * level**2
+
+
+def _check_weight(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any) -> None:
+    require_model("error_weight", process, eta)
+    if not bool(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
+        raise UnmetHypothesis("error_weight", "alpha(t) > 0", f"t up to {float(xp.max(t))!r}")
+
+
+@public(check=_check_weight, variance="> 0", t=">= 0")
+def error_weight(
+    xp: Namespace, process: AbstractGaussianProcess, variance: Array, eta: float, t: Array
+) -> Array:
+    r"""How much an error of the score at noise time t moves the mean of the samples.
+
+    .. math:: w_\eta(t) = \frac{1+\eta^2}2\,g_t^2\,\frac{q_t^{(1+\eta^2)/2}}{\alpha_t}, \qquad
+        \Delta E\,Y_0 = \int_0^T w_\eta(t)\,d_t\,dt \quad \text{for } \hat s = s + d_t
+
+    Arguments:
+        process: VP, VE or Flow.
+        variance: Data variance v, > 0.
+        eta: Stochasticity, >= 0.
+        t: Noise time, >= 0, where alpha(t) > 0.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Claims: REWARD-GAP-SHIFT-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> round(float(error_weight(Flow(), 1.0, 1.0, 0.5)), 12)
+        2.0
+    """
+    alpha, sigma = process.alpha_sigma(xp, t)
+    total = alpha**2 * variance + sigma**2
+    kept = decay(xp, 0.5 * eta * eta, log_loss(xp, process, variance, t))
+    return 0.5 * (1.0 + eta * eta) * process.rates(xp, t)[1] * xp.sqrt(variance / total) * kept
+
+
+def mean_error(
+    process: AbstractGaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
+) -> float:
+    r"""The error of the mean that an additive error of the score makes; the variance stays as it is.
+
+    .. math:: \int_0^T \frac{1+\eta^2}2\,g_t^2\,\frac{q_t^{(1+\eta^2)/2}}{\alpha_t}\,d_t\,dt
+
+    Arguments:
+        process: VP, VE or Flow.
+        variance: Data variance v, > 0.
+        eta: Stochasticity, >= 0.
+        error: The error d of the score as a function of an array of noise times (not of the state).
+
+    Returns:
+        The shift of the mean at noise time 0.
+
+    Claims: REWARD-GAP-SHIFT-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> consistent = lambda t: (1 - t) / ((1 - t) ** 2 + t**2)  # the mean is off by 1
+        >>> round(mean_error(Flow(), 1.0, 0.7, consistent), 9)
+        1.0
+    """
+    t, w = times(process.T)
+    weight = error_weight(process, np.full_like(t, variance), eta, t)
+    return float(np.sum(w * weight * numpy_namespace.asarray(error(t))))

@@ -4,6 +4,7 @@ from .euler import euler_maruyama_step, heun_step
 from .gddim import ddim_step, gddim_step
 from .loop import METHODS, Method, sample
 from .paths import euler_paths
+from .predictions import Prediction, data_and_noise
 from .transitions import (
     ddim_moments,
     flow_sde_moments,
@@ -15,6 +16,8 @@ from .transitions import (
 __all__ = [
     "METHODS",
     "Method",
+    "Prediction",
+    "data_and_noise",
     "ddim_moments",
     "ddim_step",
     "euler_maruyama_step",

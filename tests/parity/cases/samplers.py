@@ -55,6 +55,19 @@ ROWS = {
         ]
     ),
     "numerics.samplers.gddim.ddim_step": row([step(p, x=states(p), eps=SCORES) for p in PREDICTING]),
+    "numerics.samplers.predictions.data_and_noise": row(
+        [
+            mesh({"kind": kind}, x=STATES, output=NOISE, alpha=(1e-3, 0.5, 1.0), sigma=(1e-3, 0.5, 80.0))
+            for kind in ("epsilon", "sample", "v_prediction", "flow_prediction")
+        ],
+        **CANCELLING,
+        gentle={
+            "x": np.asarray([0.3, 0.9, 1.7]),
+            "output": np.asarray([0.4, -0.2, 1.0]),
+            "alpha": np.asarray([0.3, 0.5, 0.2]),
+            "sigma": np.asarray([0.9, 0.8, 2.0]),
+        },
+    ),
     "numerics.samplers.transitions.gddim_moments": row(
         moments(0.0, 0.7, 1.0, 3.0, sigma_s=(0.0, 1e-3, 0.55)), **CANCELLING, **near()
     ),

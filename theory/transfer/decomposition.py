@@ -1,0 +1,62 @@
+r"""The error of transfer: transport, source and mismatch.
+
+With :math:`f_T = f_S \circ S_0 + \Delta`, :math:`(S_0)_\# P_T = P_S` and :math:`\hat f = \hat f_S \circ \hat S`,
+
+.. math::
+    \|\hat f - f_T\|_{L^2(P_T)} \le [\hat f_S]_h\, \|\hat S - S_0\|_{L^2(P_T)}^h
+        + \|\hat f_S - f_S\|_{L^2(P_S)} + \|\Delta\|_{L^2(P_T)}, \qquad 0 < h \le 1
+
+The first step is the triangle inequality through :math:`\hat f_S \circ S_0`; the map carries the second norm from
+:math:`P_T` to :math:`P_S`; Jensen's inequality gives :math:`E|\hat S - S_0|^{2h} \le (E|\hat S - S_0|^2)^h`.
+More target samples shrink the first term only.
+"""
+
+from __future__ import annotations
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+
+__all__ = ["error_bound"]
+
+
+def _require_holder(xp: Namespace, holder: float, **_: Array) -> None:
+    if not 0.0 < holder <= 1.0:
+        raise UnmetHypothesis("error_bound", "0 < h <= 1", f"h = {holder!r}")
+
+
+@public(map_error=">= 0", source_error=">= 0", mismatch=">= 0", constant=">= 0", check=_require_holder)
+def error_bound(
+    xp: Namespace,
+    map_error: Array,
+    source_error: Array,
+    mismatch: Array,
+    constant: Array,
+    holder: float = 1.0,
+) -> Array:
+    r"""The bound on the :math:`L^2(P_T)` error of transfer.
+
+    .. math:: [\hat f_S]_h\, \|\hat S - S_0\|^h + \|\hat f_S - f_S\| + \|\Delta\|
+
+    Arguments:
+        map_error: :math:`\|\hat S - S_0\|_{L^2(P_T)}`, >= 0.
+        source_error: :math:`\|\hat f_S - f_S\|_{L^2(P_S)}`, >= 0.
+        mismatch: :math:`\|\Delta\|_{L^2(P_T)}`, >= 0: the floor that no number of target samples removes.
+        constant: Hölder constant :math:`[\hat f_S]_h` of the estimated source model, >= 0.
+        holder: Hölder exponent h in (0, 1]; 1 is Lipschitz.
+
+    Returns:
+        The bound, elementwise.
+
+    Raises:
+        UnmetHypothesis: h outside of (0, 1]: a function that is smoother is Lipschitz on a bounded set.
+
+    References:
+        | Sample complexity of transfer learning: an optimal transport approach (Cao, Guo, Tang & Wang, 2026),
+          https://arxiv.org/abs/2605.20545 (derived here)
+
+    Claims: TRANSFER-ERROR-1, TRANSFER-HOLDER-1
+
+    Example:
+        >>> float(error_bound(0.25, 0.5, 0.0, 2.0, holder=0.5))
+        1.5
+    """
+    return constant * map_error**holder + source_error + mismatch

@@ -1,0 +1,160 @@
+"""Score as action: closed forms against quadrature, finite differences and themselves on another backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftproof import UnmetHypothesis
+from driftproof.theory.laws import Gaussian, GaussianMixture, Normal
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.theory.score_as_action import (
+    ShiftedScore,
+    conditional_law,
+    exploration_inflation,
+    jensen_gap,
+    mean_square_td_limit,
+    optimal_action,
+    optimal_exploration,
+    plug_in_value,
+    q_function,
+    response,
+    terminal_law,
+    value,
+    value_function_bias,
+)
+
+PROCESS = VP(0.1, 4.0, 1.0)
+MEAN, COV = [0.5, -0.3], [[1.2, 0.3], [0.3, 0.5]]
+DATA = Gaussian(MEAN, COV)
+REWARD = Quadratic([1.0, -0.5], [[0.8, 0.2], [0.2, 0.4]])
+MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], [COV, [[0.3, 0.0], [0.0, 0.4]]])
+BETA = 0.5
+X = np.asarray([[0.3, -0.8], [1.5, 0.2]])
+
+
+@pytest.mark.parametrize("process", [PROCESS, VE(0.01, 5.0, 1.0), Flow()])
+@pytest.mark.parametrize("data", [DATA, MIXTURE])
+def test_the_optimal_action_is_the_gradient_of_the_value(process, data):
+    h = 1e-5
+    slope = np.stack(
+        [
+            (
+                value(process, data, REWARD, BETA, X + step, 0.4)
+                - value(process, data, REWARD, BETA, X - step, 0.4)
+            )
+            / (2 * h)
+            for step in h * np.eye(2)
+        ],
+        axis=-1,
+    )
+    got = optimal_action(process, data, REWARD, BETA, X, 0.4) - process.marginal(data, 0.4).score(X)
+    np.testing.assert_allclose(got, slope / BETA, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("data", [DATA, MIXTURE])
+def test_value_at_the_data_is_the_reward(data):
+    np.testing.assert_allclose(value(PROCESS, data, REWARD, BETA, X, 0.0), REWARD.value(X), rtol=1e-12)
+
+
+def test_a_mixture_of_one_is_gaussian():
+    one = GaussianMixture([1.0], [MEAN], [COV])
+    for f in (value, optimal_action):
+        np.testing.assert_allclose(
+            f(PROCESS, one, REWARD, BETA, X, 0.4), f(PROCESS, DATA, REWARD, BETA, X, 0.4)
+        )
+    ours, theirs = (conditional_law(PROCESS, d, REWARD, BETA, X[0], 0.4) for d in (one, DATA))
+    np.testing.assert_allclose(ours.means[0], theirs.mean)
+
+
+def test_times_broadcast_like_states():
+    t = np.asarray([0.2, 0.7])
+    together = value(PROCESS, DATA, REWARD, BETA, X, t)
+    singly = [value(PROCESS, DATA, REWARD, BETA, x, float(s)) for x, s in zip(X, t, strict=True)]
+    np.testing.assert_allclose(together, singly, rtol=1e-13)
+    policy = ShiftedScore(PROCESS, DATA, REWARD, BETA, [0.2, -0.1])
+    np.testing.assert_allclose(policy.value(X, t)[1], policy.value(X[1], 0.7), rtol=1e-13)
+
+
+def test_a_flow_reaches_the_tilt():
+    law, want = terminal_law(Flow(), DATA, REWARD, BETA), tilted(DATA, REWARD, BETA)
+    np.testing.assert_allclose(law.mean, want.mean, rtol=1e-12)
+    np.testing.assert_allclose(law.cov, want.cov, rtol=1e-12)
+    assert float(np.abs(value_function_bias(PROCESS, DATA, REWARD, BETA)[0]).max()) > 1e-3
+
+
+def test_shifted_score_moves_what_it_says():
+    policy = ShiftedScore(PROCESS, DATA, REWARD, BETA, [0.2, -0.1])
+    still = ShiftedScore(PROCESS, DATA, REWARD, BETA, [0.0, 0.0])
+    best = ShiftedScore(PROCESS, DATA, REWARD, BETA, policy.best())
+    np.testing.assert_allclose(best.policy_gradient(), 0.0, atol=1e-13)
+    assert best.objective() > max(policy.objective(), still.objective())
+    assert policy.terminal_kl() <= policy.path_kl()
+
+
+@pytest.mark.parametrize(("clock", "overshoots"), [(3.1, False), (3.3, True)])
+def test_the_ode_overshoots_on_long_schedules_only(clock, overshoots):
+    process = VP(clock, clock, 1.0)  # the border for v = 1: clock / 2 = 1.594
+    assert (float(response(process, 1.0, 1.0, 0.0)) > float(response(process, 1.0, 1.0, 1.0))) is overshoots
+
+
+def test_torch_and_numpy_agree():
+    torch = pytest.importorskip("torch")
+    lift = lambda v: torch.as_tensor(np.asarray(v, dtype=np.float64))
+    data = Gaussian(lift(MEAN), lift(COV))
+    mixture = GaussianMixture(*(lift(getattr(MIXTURE, k)) for k in ("weights", "means", "covs")))
+    reward = Quadratic(lift(REWARD.c), lift(REWARD.Q))
+    x = lift(X).requires_grad_()
+    for ours, theirs in ((DATA, data), (MIXTURE, mixture)):
+        v = value(PROCESS, theirs, reward, BETA, x, 0.4)
+        np.testing.assert_allclose(v.detach().numpy(), value(PROCESS, ours, REWARD, BETA, X, 0.4), rtol=1e-12)
+        (slope,) = torch.autograd.grad(v.sum(), x)
+        action = optimal_action(PROCESS, theirs, reward, BETA, x.detach(), 0.4)
+        score = PROCESS.marginal(theirs, 0.4).score(x.detach())
+        torch.testing.assert_close(slope / BETA, action - score, rtol=1e-10, atol=1e-12)
+    law = terminal_law(PROCESS, data, reward, BETA)
+    np.testing.assert_allclose(law.mean.numpy(), terminal_law(PROCESS, DATA, REWARD, BETA).mean, rtol=1e-12)
+    policy = ShiftedScore(PROCESS, data, reward, BETA, lift([0.2, -0.1]))
+    want = ShiftedScore(PROCESS, DATA, REWARD, BETA, [0.2, -0.1])
+    assert policy.objective() == pytest.approx(want.objective(), rel=1e-12)
+
+
+SINGULAR = Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]])
+CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("call", "hypothesis"),
+    [
+        (lambda: value(PROCESS, DATA, REWARD, 0.0, X, 0.4), "beta > 0"),
+        (lambda: value(PROCESS, DATA, REWARD, -1.0, X, 0.4), "beta > 0"),
+        (lambda: optimal_action(PROCESS, SINGULAR, REWARD, 1.0, X, 0.4), "cov is not singular"),
+        (lambda: terminal_law(PROCESS, SINGULAR, REWARD, 1.0), "cov is not singular"),
+        (lambda: value(PROCESS, DATA, CONVEX, 0.5, X, 0.9), "I + C Q / beta is positive definite"),
+        (lambda: value(PROCESS, DATA, REWARD, 1.0, X, 1.5), "t in [0, 1.0]"),
+        (lambda: value(PROCESS, Normal(0.0, 1.0), REWARD, 1.0, X, 0.5), "the data law is Gaussian or"),
+        (lambda: value(PROCESS, DATA, lambda x: x, 1.0, X, 0.5), "the reward is Linear or Quadratic"),
+        (lambda: value(PROCESS, DATA, Linear([1.0]), 1.0, X, 0.5), "a reward on R^2"),
+        (lambda: value(None, DATA, REWARD, 1.0, X, 0.5), "the process is VP, VE or Flow"),
+        (lambda: terminal_law(PROCESS, MIXTURE, REWARD, 1.0), "the data law is Gaussian"),
+        (lambda: conditional_law(PROCESS, DATA, REWARD, 1.0, X, 0.5), "one state x (d,)"),
+        (lambda: jensen_gap(PROCESS, MIXTURE, REWARD, 0.5), "the data law is Gaussian"),
+        (lambda: plug_in_value(PROCESS, SINGULAR, REWARD, X, 0.5), "cov is not singular"),
+        (lambda: ShiftedScore(Flow(), DATA, REWARD, 1.0, [0.0, 0.0]), "the process is VP"),
+        (lambda: ShiftedScore(PROCESS, DATA, REWARD, 0.0, [0.0, 0.0]), "beta > 0"),
+        (lambda: ShiftedScore(PROCESS, DATA, REWARD, 1.0, [0.0]), "shift (d,) like the data"),
+        (lambda: ShiftedScore(PROCESS, DATA, CONVEX, 0.1, [0.0, 0.0]).best(), "R Q R + beta B"),
+        (lambda: q_function(PROCESS, 0.5, 0.0, X, X, X, X), "beta > 0"),
+        (lambda: optimal_exploration(PROCESS, 0.5, 1.0, 0.0), "lambda > 0"),
+        (lambda: optimal_exploration(PROCESS, 0.5, -1.0, 1.0), "beta > 0"),
+        (lambda: exploration_inflation(PROCESS, 1.0, [1.0], [0.1, 0.5]), "the grid (N + 1,) falls"),
+        (lambda: response(Flow(), 1.0, 0.5), "the process is VP"),
+        (lambda: response(PROCESS, 1.0, 0.5, -1.0), "eta >= 0"),
+        (lambda: mean_square_td_limit(PROCESS, 1.0, 1.0, 2.0), "t <= T"),
+    ],
+)
+def test_bad_input_names_the_hypothesis(call, hypothesis):
+    with pytest.raises(UnmetHypothesis) as caught:
+        call()
+    assert hypothesis in str(caught.value)

@@ -1,0 +1,162 @@
+r"""What a value network must learn, and what it must not be trained with.
+
+For the pre-trained policy and a quadratic reward the value is the reward of the denoised state less a
+number that does not depend on the state:
+
+.. math:: V^{pre}(x, t) = r(\hat x_0(x, t)) - \tfrac12 \mathrm{tr}(Q\,C_t)
+
+so the skip connection :math:`r(\hat x_0)` of a value network deserves the weight 1 at *every* time; the
+weight :math:`\cos(\pi t / 2T)` makes the network learn :math:`r(\hat x_0)` again at high noise.
+
+Along a path :math:`dV = (\ldots)dt + g \nabla V \cdot dB`: the square of a TD error over a small step is
+the quadratic variation :math:`g^2|\nabla V|^2 dt`, and its minimiser is the flattest value function, not the
+right one.
+
+References:
+    | Policy evaluation and temporal-difference learning in continuous time and space: a martingale
+      approach (Jia, Zhou, 2022), https://arxiv.org/abs/2108.06655
+    | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; closed forms derived here
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..laws import Gaussian
+from ..processes import AbstractGaussianProcess
+from ..rewards import Reward
+from .posterior import matvec, posterior, problem
+
+__all__ = ["jensen_gap", "mean_square_td_limit", "plug_in_value"]
+
+_NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.legendre.leggauss(20))
+_PANELS = 16
+
+
+def plug_in_value(
+    process: AbstractGaussianProcess, data: Gaussian, reward: Reward, x: Array, t: Array
+) -> Array:
+    r"""The reward of the denoised state, Tweedie's plug-in for the value of the pre-trained policy.
+
+    .. math:: r\big(\hat x_0(x, t)\big), \qquad \hat x_0 = E[X_0 \mid X_t = x] = \frac{x + \sigma^2 s_{pre}}\alpha
+
+    Arguments:
+        process: VP, VE or Flow.
+        data: Gaussian data with a regular covariance.
+        reward: Linear or Quadratic.
+        x: State, shape (..., d).
+        t: Noise time in [0, T], shape () or that of x without its last axis.
+
+    Returns:
+        Array of shape (...).
+
+    Raises:
+        UnmetHypothesis: A singular covariance, a law that is not Gaussian, or t outside of [0, T].
+
+    Claims: SCORE-ACTION-JENSEN-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> from driftproof.theory.rewards import Quadratic
+        >>> law, reward = Gaussian([0.0], [[1.0]]), Quadratic([0.0], [[2.0]])
+        >>> float(plug_in_value(Flow(), law, reward, [2.0], 0.5)), float(jensen_gap(Flow(), law, reward, 0.5))
+        (-4.0, -0.5)
+    """
+    _require_gaussian("plug_in_value", data)
+    law = problem("plug_in_value", process, data, reward, x=x, t=t)
+    xp = law.xp
+    mean = posterior(xp, process, law, *law.points).means[..., 0, :]
+    bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1)
+    return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
+
+
+def jensen_gap(process: AbstractGaussianProcess, data: Gaussian, reward: Reward, t: Array) -> Array:
+    r"""What the plug-in lacks: a function of time alone.
+
+    .. math:: V^{pre}(x, t) - r(\hat x_0) = -\tfrac12 \mathrm{tr}(Q\,C_t), \qquad
+        C_t = \mathrm{Cov}[X_0 \mid X_t]
+
+    Arguments:
+        process, data, reward, t: As for :func:`plug_in_value`.
+
+    Returns:
+        Array of the shape of t; 0 for a linear reward.
+
+    Raises:
+        UnmetHypothesis: As for :func:`plug_in_value`.
+
+    Claims: SCORE-ACTION-JENSEN-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> from driftproof.theory.rewards import Linear
+        >>> abs(float(jensen_gap(Flow(), Gaussian([0.0], [[1.0]]), Linear([1.0]), 0.5)))
+        0.0
+    """
+    _require_gaussian("jensen_gap", data)
+    law = problem("jensen_gap", process, data, reward, t=t)
+    xp = law.xp
+    (t,) = law.points
+    x = xp.broadcast_to(law.means[0, :], (*t.shape, law.means.shape[-1]))
+    cov = posterior(xp, process, law, x, t).covs[..., 0, :, :]
+    return law.down(-0.5 * xp.sum(xp.linalg.diagonal(law.curvature @ cov), axis=-1))
+
+
+def _require_gaussian(subject: str, data: Any) -> None:
+    if not isinstance(data, Gaussian):
+        raise UnmetHypothesis(subject, "the data law is Gaussian", f"data law {type(data).__name__}")
+
+
+def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
+    if not isinstance(process, AbstractGaussianProcess):
+        got = f"process {type(process).__name__}"
+        raise UnmetHypothesis("mean_square_td_limit", "the process is VP, VE or Flow", got)
+    if not bool(xp.all(t <= process.T)):
+        raise UnmetHypothesis("mean_square_td_limit", f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
+
+
+@public(check=_check_limit, variance="> 0", slope="finite", t="> 0")
+def mean_square_td_limit(
+    xp: Namespace, process: AbstractGaussianProcess, variance: Array, slope: Array, t: Array
+) -> Array:
+    r"""Where squared TD errors end, on a problem that any right method solves with 0.
+
+    .. math:: w^* = \arg\min_w E\int_0^t |g \nabla V_w|^2 ds = -c\,\frac{A_1}{A_2}, \qquad
+        V_w = c M_s + w\,s\,M_s, \quad A_j = \int_0^t g^2 K^2 s^j\,ds
+
+    The pre-trained policy, the reward c x and Gaussian data of variance v: the value function is
+    :math:`c M` (M the posterior mean), so the true w is 0; the error grows with the reward and does not
+    depend on the number of paths or of steps.
+
+    Arguments:
+        process: VP, VE or Flow.
+        variance: Data variance v > 0.
+        slope: Slope c of the reward, broadcastable with ``variance``.
+        t: Noise time at which the paths start, in (0, T] (below 1 for a flow), broadcastable likewise.
+
+    Returns:
+        Array of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: t outside of (0, T].
+
+    Claims: SCORE-ACTION-MSTD-1
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> process = VE(1.0, 1.0000001, 1.0)  # nearly no noise: g^2 K^2 is constant
+        >>> round(float(mean_square_td_limit(process, 1.0, 2.0, 0.5)), 5)  # -c (t^2 / 2) / (t^3 / 3)
+        -6.0
+    """
+    first, second = 0.0 * t, 0.0 * t
+    for panel in range(_PANELS):
+        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+            s = t * ((panel + 0.5 * (1.0 + node)) / _PANELS)
+            alpha, sigma = process.alpha_sigma(xp, s)
+            _, g2 = process.rates(xp, s)
+            density = g2 * (alpha * variance / (alpha**2 * variance + sigma**2)) ** 2
+            first, second = first + weight * density * s, second + weight * density * s * s
+    return -slope * first / second

@@ -1,0 +1,124 @@
+r"""The data behind a noised point: Gaussian data and their mixtures under a Gaussian process.
+
+.. math:: X_0 \mid X_t = x \sim \sum_k \gamma_k(x)\, N(M_k, C_k), \qquad
+    M = m + K(x - \alpha m), \quad K = \alpha S \Sigma^{-1}, \quad C = \sigma^2 S \Sigma^{-1}, \quad
+    \Sigma = \alpha^2 S + \sigma^2 I
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+from array_api_compat import device
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..laws import Gaussian, GaussianMixture
+from ..laws.gaussian import check_regular, log_density, score_function
+from ..processes import VP, AbstractGaussianProcess
+from ..rewards import Quadratic, Reward
+from ..special.elementary import log_or_minus_infinity, log_sum_exp
+
+__all__ = ["Data", "Posterior", "Problem", "matvec", "posterior", "prior", "problem", "require_beta"]
+
+Data: TypeAlias = Gaussian | GaussianMixture
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """Component by component: log-weights (..., K), means (..., K, d), gains and covariances, scores."""
+
+    log_weights: Array
+    means: Array
+    gains: Array
+    covs: Array
+    scores: Array
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Data as a mixture and a reward as (c, Q), beside the points, in one namespace."""
+
+    xp: Namespace
+    down: Any
+    weights: Array
+    means: Array
+    covs: Array
+    c: Array
+    curvature: Array
+    points: tuple[Array, ...]
+
+
+def require_beta(subject: str, beta: float) -> None:
+    """Raise unless beta is a finite number > 0."""
+    if not 0.0 < beta < float("inf"):
+        raise UnmetHypothesis(subject, "beta > 0", f"beta = {beta!r}")
+
+
+def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Array) -> Problem:
+    """Bring data, reward and points to one namespace, and check what they must be.
+
+    Raises:
+        UnmetHypothesis: No Gaussian process, data or reward of this kind; a singular covariance; t outside
+            of [0, T].
+    """
+    if not isinstance(process, AbstractGaussianProcess):
+        raise UnmetHypothesis(subject, "the process is VP, VE or Flow", f"process {type(process).__name__}")
+    if not isinstance(data, Gaussian | GaussianMixture):
+        known = "the data law is Gaussian or GaussianMixture"
+        raise UnmetHypothesis(subject, known, f"data law {type(data).__name__}")
+    if not isinstance(reward, Reward):
+        raise UnmetHypothesis(subject, "the reward is Linear or Quadratic", f"reward {type(reward).__name__}")
+    bent = {"Q": reward.Q} if isinstance(reward, Quadratic) else {}
+    xp, down, values = boundary(subject, **points, **data.parameters, c=reward.c, **bent)
+    here, rest = values[: len(points)], values[len(points) :]
+    if "t" in points:
+        t = here[list(points).index("t")]
+        require(xp, subject, "t", t, f"in [0, {float(process.T)}]")
+    if isinstance(data, Gaussian):
+        mean, cov, c, *q = rest
+        weights, means, covs = xp.ones_like(mean[:1]), mean[None, :], cov[None, :, :]
+    else:
+        weights, means, covs, c, *q = rest
+    check_regular(xp, subject, covs)
+    d = means.shape[-1]
+    if c.shape != (d,):
+        raise UnmetHypothesis(subject, f"a reward on R^{d}, like the data", f"c has shape {tuple(c.shape)}")
+    curvature = q[0] if q else xp.zeros((d, d), dtype=c.dtype, device=device(c))
+    return Problem(xp, down, weights, means, covs, c, curvature, here)
+
+
+def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> Posterior:
+    """Kernel: the posterior of every component at x (..., d) and t (...)."""
+    alpha, sigma = process.alpha_sigma(xp, t)
+    alpha, sigma = alpha[..., None, None, None], sigma[..., None, None, None]
+    eye = xp.eye(law.covs.shape[-1], dtype=law.covs.dtype, device=device(law.covs))
+    total = alpha**2 * law.covs + sigma**2 * eye
+    share = xp.linalg.solve(total, xp.broadcast_to(law.covs, total.shape))  # S / Sigma: they commute
+    gains, covs = alpha * share, sigma**2 * share
+    centres = alpha[..., 0] * law.means
+    away = x[..., None, :] - centres
+    joint = log_or_minus_infinity(xp, law.weights) + log_density(xp, x[..., None, :], centres, total)
+    return Posterior(
+        log_weights=joint - log_sum_exp(xp, joint)[..., None],
+        means=law.means + matvec(xp, gains, away),
+        gains=gains,
+        covs=covs,
+        scores=score_function(xp, x[..., None, :], centres, total),
+    )
+
+
+def prior(process: AbstractGaussianProcess, data: Data) -> Gaussian:
+    """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
+    mean = data.mean if isinstance(data, Gaussian) else data.means[0]
+    xp, _, (mean, t) = boundary("prior", mean=mean, t=process.T)
+    variance = 1.0 if isinstance(process, VP) else process.alpha_sigma(xp, t)[1] ** 2
+    eye = xp.eye(mean.shape[-1], dtype=mean.dtype, device=device(mean))
+    return Gaussian(0.0 * mean, variance * eye)
+
+
+def matvec(xp: Namespace, matrix: Array, vector: Array) -> Array:
+    """Matrices (..., d, d) on vectors (..., d)."""
+    return xp.squeeze(matrix @ vector[..., None], axis=-1)

@@ -154,8 +154,7 @@ def leading_gaps(
         >>> round(float(leading_gaps(VE(1.0, 5.0, 1.0), 0.0, 6.0)[1]), 12)  # sigma_T^2 = 24
         -1.5
     """
-    blank = 0.0 * variance + 0.0 * mean
-    alpha, sigma = process.alpha_sigma(xp, blank + process.T)
+    alpha, sigma = process.alpha_sigma(xp, xp.zeros_like(variance + mean) + process.T)
     level = alpha / sigma
     known = 1.0 if isinstance(process, VP) else 0.0
     return -mean * xp.sqrt(variance) * level, variance * (known - variance) * level**2

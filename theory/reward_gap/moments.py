@@ -108,7 +108,7 @@ def _hypotheses(subject: str) -> Callable[..., None]:
         **_: Any,
     ) -> None:
         require_model(subject, process, eta, kappa)
-        t = 0.0 * variance + process.T if t is None else t
+        t = xp.zeros_like(variance) + process.T if t is None else t
         if not bool(xp.all(t <= process.T)):
             raise UnmetHypothesis(subject, f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
         if s is not None and not bool(xp.all(s < t)):
@@ -261,6 +261,7 @@ def terminal_moments(
         >>> round(float(m), 12), round(float(v), 12)
         (4.0, 0.75)
     """
-    end = 0.0 * variance + process.T
+    end = xp.zeros_like(variance) + process.T
     start = prior_variance_of(xp, process, end) if prior_variance is None else prior_variance
-    return propagate.kernel(xp, process, mean, variance, eta, end, 0.0 * end, 0.0 * end, start, kappa, shift)
+    zero = xp.zeros_like(end)
+    return propagate.kernel(xp, process, mean, variance, eta, end, zero, zero, start, kappa, shift)

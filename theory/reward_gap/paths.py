@@ -53,7 +53,7 @@ def _check(subject: str, random: bool) -> Any:
         require_model(subject, process, eta, kappa)
         if random and not eta > 0.0:
             raise UnmetHypothesis(subject, "eta > 0", f"eta = {eta!r}: the paths are deterministic")
-        end = 0.0 * variance + process.T
+        end = xp.zeros_like(variance) + process.T
         if kappa != 1.0 and not bool(xp.all(log_loss(xp, process, variance, end) < xp.inf)):
             got = f"kappa = {kappa!r}: the divergence is infinite"
             raise UnmetHypothesis(subject, "kappa = 1 where alpha(T) = 0", got)
@@ -103,7 +103,7 @@ def path_kl(
         1.0
     """
     c, more = kappa * (1.0 + eta * eta), kappa - 1.0
-    end = 0.0 * variance + 0.0 * mean + process.T
+    end = xp.zeros_like(variance + mean) + process.T
     loss = log_loss(xp, process, variance, end)
     alpha, sigma = process.alpha_sigma(xp, end)
     start = prior_variance_of(xp, process, end) if prior_variance is None else prior_variance
@@ -159,7 +159,7 @@ def fisher_information(xp: Namespace, process: AbstractGaussianProcess, variance
         >>> float(fisher_information(Flow(), 2.0, 1.0))
         0.5
     """
-    loss = log_loss(xp, process, variance, 0.0 * variance + process.T)
+    loss = log_loss(xp, process, variance, xp.zeros_like(variance) + process.T)
     return (0.5 * (eta + 1.0 / eta)) ** 2 * growth(xp, 1.0, loss) / variance
 
 
@@ -187,7 +187,7 @@ def policy_gradient_mean(
         0.75
     """
     half = 0.5 * (1.0 + eta * eta)
-    return half * growth(xp, half, log_loss(xp, process, variance, 0.0 * variance + process.T))
+    return half * growth(xp, half, log_loss(xp, process, variance, xp.zeros_like(variance) + process.T))
 
 
 def flow_grpo_eta(noise_level: float) -> float:

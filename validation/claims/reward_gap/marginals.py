@@ -1,0 +1,459 @@
+r"""Claims on the laws of the reverse family: marginals, prior mismatch, mis-scaled and shifted scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ....theory.processes import VE, VP, Flow
+from ....theory.reward_gap import error_weight, mean_error, propagate, signal_fraction, terminal_moments
+from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
+from ...evidence.base import Labelled
+from ...mutants import altered, arguments
+from .textbook import CASES, arrival, integral, schedule
+
+ETAS = (0.0, 0.3, 1.0, 1.5, 3.0)
+DATA = ((-0.8, 0.49), (0.0, 2.0), (1.3, 0.04))
+
+
+def marginal(process: Any, mean: float, variance: float, t: float) -> tuple[float, float]:
+    """Moments of the forward process."""
+    of = schedule(process)
+    return of.alpha(t) * mean, of.total(variance, t)
+
+
+def wrong_eta(change: Any) -> Any:
+    return arguments(
+        propagate,
+        lambda process, mean, variance, eta, *rest: (process, mean, variance, change(eta), *rest),
+    )
+
+
+def without_noise(
+    kernel: Any, xp: Any, process: Any, mean: Any, variance: Any, eta: float, *rest: Any
+) -> Any:
+    """The mean of eta with the variance of the drift alone."""
+    t, s, m, v, *model = rest
+    end, spread = kernel(xp, process, mean, variance, eta, t, s, m, v, *model)
+    return end, spread - kernel(xp, process, mean, variance, eta, t, s, m, 0.0 * v, *model)[1]
+
+
+@claim(
+    "REWARD-GAP-MARGINAL-1",
+    paper="reward_gap",
+    title="Every eta keeps the marginals; the law from any other start",
+    statement=r"""
+    Y_t \sim p_t \Rightarrow Y_s \sim p_s \;\;\forall \eta \ge 0; \qquad
+    E Y_s = \alpha_s\theta + \Phi\,(E Y_t - \alpha_t\theta), \quad
+    Var\,Y_s = \Phi^2\,Var\,Y_t + \eta^2\,\Sigma_s\,\frac{1 - r^{c-1}}{c-1}, \quad
+    \Phi = \sqrt{\tfrac{\Sigma_s}{\Sigma_t}}\; r^{\frac{c-1}2}, \; r = \tfrac{q_t}{q_s}, \;
+    c = \kappa(1+\eta^2)
+    """,
+    hypotheses=[r"\eta \geq 0", r"\kappa > 0", r"X_0 \text{ Gaussian}"],
+    vouches=[propagate, signal_fraction],
+)
+class Marginals:
+    """Twice: by the invariance of the forward law, and against the moment equations, solved step by step."""
+
+    @exact(tolerance=1e-13)
+    def forward_law_is_kept(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            for mean, variance in DATA:
+                for eta in ETAS:
+                    for t, s in ((late, 0.0), (0.7, 0.3)):
+                        start, end = (marginal(process, mean, variance, u) for u in (t, s))
+                        yield (
+                            f"{process}, eta = {eta}",
+                            thing(process, mean, variance, eta, t, s, *start),
+                            end,
+                        )
+
+    @exact(tolerance=1e-9)
+    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            for eta, kappa in ((0.0, 0.9), (0.5, 1.0), (1.0, 1.3), (2.0, 0.5), (1.0, 0.5)):
+                given = (process, 0.6, 0.49, eta, late, 0.05, (-0.4, 0.8), kappa, 0.35)
+                found = thing(*given[:6], *given[6], *given[7:])
+                yield f"{process}, eta = {eta}, kappa = {kappa}", found, arrival(*given)
+
+    @property(tolerance=1e-10, examples=30)
+    def two_steps_are_one(
+        thing: Thing,
+        eta: float = drawn(st.floats(0.0, 4.0)),
+        kappa: float = drawn(st.floats(0.2, 3.0)),
+        at: float = drawn(st.floats(0.1, 0.8)),
+    ) -> Iterator[Labelled]:
+        for process, late in CASES:
+            model = (process, 0.6, 0.49, eta)
+            there = thing(*model, late, at, -1.0, 0.7, kappa, 0.2)
+            direct = thing(*model, late, 0.05, -1.0, 0.7, kappa, 0.2)
+            yield f"{process}", thing(*model, at, 0.05, *map(float, there), kappa, 0.2), direct
+
+    @exact(tolerance=1e-11)
+    def signal_falls_as_the_noise_comes(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            of = schedule(process)
+            spent = integral(lambda t, of=of: of.g2(t) / of.total(0.49, t), 0.0, late)
+            yield f"{process}", -math.log(float(signal_fraction(process, 0.49, late))), spent
+
+    @boundary()
+    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+        for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0)):
+            yield raises(ValueError, propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
+        yield raises(ValueError, propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0)
+
+    @figure
+    def paths(thing: Thing) -> Any:
+        """Standard deviations on the way from noise to data (VP, data N(0, 0.49)), for a score that is
+        1.3 times too large: every eta is right with the exact score; none is with this one, and the ODE
+        errs most."""
+        from matplotlib.figure import Figure
+
+        process, times = VP(0.1, 8.0, 1.0), np.linspace(0.0, 0.999, 200)
+        drawn = Figure()
+        axes = drawn.subplots()
+        start = schedule(process).total(0.49, 1.0)
+        for eta in (0.0, 0.5, 1.0, 2.0):
+            spread = thing(process, 0.0, 0.49, eta, 1.0, times, 0.0, start, 1.3)[1]
+            axes.plot(times, np.sqrt(spread), label=f"η = {eta:g}")
+        right = [schedule(process).total(0.49, t) ** 0.5 for t in times]
+        axes.plot(times, right, color="black", linestyle=":", label="data, noised")
+        axes.set(xlabel="noise time", ylabel="standard deviation", xlim=(1.0, 0.0))
+        axes.legend(frameon=False)
+        return drawn
+
+    mutants = {
+        "eta for its square": wrong_eta(lambda eta: eta**0.5),
+        "the noise is forgotten": altered(propagate, without_noise),
+        "kappa on the whole drift": arguments(
+            propagate,
+            lambda process, m, v, eta, t, s, a, b, kappa=1.0, shift=0.0: (
+                (process, m, v, eta, t, s, kappa * a, b, kappa, shift)
+            ),
+        ),
+        "shift doubled": arguments(
+            propagate,
+            lambda process, m, v, eta, t, s, a, b, kappa=1.0, shift=0.0: (
+                (process, m, v, eta, t, s, a, b, kappa, 2 * shift)
+            ),
+        ),
+    }
+
+
+@claim(
+    "REWARD-GAP-PRIOR-1",
+    paper="reward_gap",
+    title="With the exact score all error is mismatch of the prior",
+    statement=r"""
+    E Y_0 = m\,(1 - q_T^{\frac{1+\eta^2}2}), \qquad
+    Var\,Y_0 = v + q_T^{1+\eta^2}\,\frac{V_p - \Sigma_T}{\alpha_T^2}: \qquad
+    m = 0,\; V_p = \Sigma_T \;\Rightarrow\; Y_0 \sim p_0 \;\;\forall \eta; \qquad
+    \text{Flow: } q_T = 0
+    """,
+    hypotheses=[r"\hat s = s", r"Y_T \sim N(0, V_p)"],
+    vouches=[terminal_moments],
+)
+class PriorMismatch:
+    @exact(tolerance=1e-13)
+    def no_gap_from_the_right_prior(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0), Flow()):
+            for variance in (0.04, 0.49, 3.0):
+                prior = marginal(process, 0.0, variance, 1.0)[1]
+                for eta in ETAS:
+                    yield f"{process}", thing(process, 0.0, variance, eta, prior), (0.0, variance)
+
+    @exact(tolerance=1e-12)
+    def as_stated(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
+            of = schedule(process)
+            for mean, variance in DATA:
+                q = of.fraction(variance, 1.0)
+                for prior in (None, 0.3):
+                    default = 1.0 if isinstance(process, VP) else of.noise(1.0)
+                    lack = (prior or default) - of.total(variance, 1.0)
+                    for eta in ETAS:
+                        want = (
+                            mean * (1 - q ** ((1 + eta**2) / 2)),
+                            variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
+                        )
+                        yield f"{process}, eta = {eta}", thing(process, mean, variance, eta, prior), want
+
+    @exact(tolerance=1e-9)
+    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
+            for eta in (0.0, 0.3, 1.0, 2.0):
+                want = arrival(process, 1.3, 0.49, eta, 1.0, 0.0, (0.0, 0.3))
+                yield f"{process}, eta = {eta}", thing(process, 1.3, 0.49, eta, 0.3), want
+
+    @exact(tolerance=1e-13)
+    def flows_have_no_mismatch(thing: Thing) -> Iterator[Labelled]:
+        for eta in ETAS:
+            for mean, variance in DATA:
+                yield f"eta = {eta}", thing(Flow(), mean, variance, eta), (mean, variance)
+
+    @boundary()
+    def another_prior_makes_a_gap(thing: Thing) -> Iterator[Any]:
+        process = VP(0.1, 3.0, 1.0)
+        sde, ode = (thing(process, 1.3, 0.49, eta) for eta in (1.0, 0.0))
+        yield "means of SDE and ODE", float(sde[0]), float(ode[0])
+
+    mutants = {
+        "exponent of the other eta": arguments(
+            terminal_moments, lambda p, m, v, eta, *rest: (p, m, v, 1.0 + 0.0 * eta, *rest)
+        ),
+        "deviation for variance in the prior": arguments(
+            terminal_moments,
+            lambda p, m, v, eta, prior=None, *rest: (
+                p,
+                m,
+                v,
+                eta,
+                None if prior is None else prior**0.5,
+                *rest,
+            ),
+        ),
+        "prior of unit variance": arguments(
+            terminal_moments,
+            lambda p, m, v, eta, prior=None, *rest: (p, m, v, eta, 1.0 if prior is None else prior, *rest),
+        ),
+    }
+
+
+def exploding(horizon: float) -> VE:
+    """VE with noise variance ``horizon`` at its end."""
+    return VE(1.0, math.sqrt(1.0 + horizon), 1.0)
+
+
+@claim(
+    "REWARD-GAP-SCALE-1",
+    paper="reward_gap",
+    title="The ODE amplifies an error of scale without bound, the SDE does not",
+    statement=r"""
+    \hat s = \kappa s: \quad Var\,Y_0 = v\Big[q_T^{c-1}\,\frac{V_p}{\Sigma_T}
+        + \eta^2\,\frac{1 - q_T^{c-1}}{c-1}\Big], \qquad
+    \frac{d \log Var}{d\kappa}\Big|_{\kappa=1} \to
+        \begin{cases} -\log(1/q_T) & \eta = 0 \\ -(1 + \eta^{-2}) & \eta > 0 \end{cases}
+        \quad (q_T \to 0)
+    """,
+    hypotheses=[r"\kappa > 0", r"c = \kappa(1+\eta^2)"],
+    vouches=[terminal_moments],
+)
+class Scale:
+    """With a score 1.1 times too large, data of variance 1 and a noise variance of 1e5, the ODE keeps 0.32 of
+    the variance and SDE(1) 0.83."""
+
+    @exact(tolerance=1e-9)
+    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0)):
+            for eta, kappa in ((0.0, 0.9), (0.0, 1.3), (0.5, 0.8), (0.5, 1.3), (1.0, 0.5), (2.0, 1.3)):
+                want = arrival(process, 0.7, 0.49, eta, 1.0, 0.0, (0.0, 2.0), kappa)
+                yield f"{process}, {eta}, {kappa}", thing(process, 0.7, 0.49, eta, 2.0, kappa), want
+
+    @exact(tolerance=1e-6)
+    def sensitivities(thing: Thing) -> Iterator[Labelled]:
+        # Central differences, less their leading error.
+        process, h = exploding(1e60), 1e-4
+        lost = math.log1p(1e60)
+        for eta in (0.0, 0.5, 1.0, 2.0):
+            up, down = (float(thing(process, 0.0, 1.0, eta, None, 1.0 + k)[1]) for k in (h, -h))
+            third = 0.0 if eta == 0.0 else -2.0 * (1 + eta**-2) ** 3  # of log Var, in the limit
+            slope = (math.log(up) - math.log(down)) / (2 * h)
+            want = -lost if eta == 0.0 else -(1 + eta**-2)
+            yield f"eta = {eta}", slope - h * h * third / 6, want
+
+    @exact(tolerance=1e-9)
+    def limits(thing: Thing) -> Iterator[Labelled]:
+        for kappa in (0.9, 1.1, 2.0):
+            for eta in (1.0, 2.0):
+                found = thing(exploding(1e12), 0.0, 0.7, eta, None, kappa)[1]
+                yield f"SDE, {kappa}", found, eta**2 * 0.7 / (kappa * (1 + eta**2) - 1)
+            ratio = thing(exploding(1e12), 0.0, 0.7, 0.0, None, kappa)[1]
+            yield f"ODE, {kappa}", ratio / (0.7 * (0.7e-12) ** (kappa - 1)), 1.0
+
+    @boundary()
+    def infinite_variances_are_refused(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 0.0, None, 0.9)
+        yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 1.0, None, 0.5)
+
+    @figure
+    def amplification(thing: Thing) -> Any:
+        """Variance of the samples over that of the data, for scores 5 and 10 per cent too large (VE): the
+        ODE forgets the data as the noise grows, the SDE settles."""
+        from matplotlib.figure import Figure
+
+        horizons = np.logspace(0, 8, 60)
+        drawn = Figure()
+        axes = drawn.subplots()
+        for eta, color in ((0.0, "C3"), (0.5, "C1"), (1.0, "C0"), (2.0, "C2")):
+            for kappa, line in ((1.1, "-"), (1.05, "--")):
+                spread = [float(thing(exploding(h), 0.0, 1.0, eta, None, kappa)[1]) for h in horizons]
+                label = f"η = {eta:g}" if line == "-" else None
+                axes.plot(horizons, spread, line, color=color, label=label)
+        axes.axhline(1.0, linewidth=0.5, color="grey")
+        axes.set(
+            xscale="log", ylim=(0.0, 1.1), xlabel="noise variance at T", ylabel="variance / data variance"
+        )
+        axes.legend(frameon=False)
+        return drawn
+
+    mutants = {
+        "kappa ignored": arguments(
+            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, 1.0)
+        ),
+        "kappa squared": arguments(
+            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, kappa**2)
+        ),
+        "kappa on the noise too": altered(
+            terminal_moments,
+            lambda kernel, xp, p, m, v, eta, prior=None, kappa=1.0: kernel(
+                xp, p, m, v, eta * kappa**0.5, prior, kappa
+            ),
+        ),
+    }
+
+
+def constant_shift(process: Any, variance: float, by: float) -> Any:
+    """The error of the score of a model that believes in a mean that is off."""
+    of = schedule(process)
+    return lambda t: np.asarray([of.alpha(u) * by / of.total(variance, u) for u in t])
+
+
+@claim(
+    "REWARD-GAP-SHIFT-1",
+    paper="reward_gap",
+    title="A consistent shift is harmless for every eta; other errors are weighted by eta",
+    statement=r"""
+    \hat s = s + d_t: \quad \Delta E Y_0 = \int_0^T \tfrac{1+\eta^2}2\,g^2\,
+        \frac{q_t^{(1+\eta^2)/2}}{\alpha_t}\,d_t\,dt; \qquad
+    d_t = \frac{\alpha_t\,\delta}{\Sigma_t} \Rightarrow
+        \Delta E Y_0 = \delta\,\big(1 - q_T^{\frac{1+\eta^2}2}\big)
+    """,
+    hypotheses=[r"d_t \text{ does not depend on the state}"],
+    vouches=[mean_error, error_weight],
+)
+class Shift:
+    thing = mean_error
+
+    @exact(tolerance=1e-9)
+    def consistent_shift(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
+            q = schedule(process).fraction(0.49, 1.0)
+            for eta in (0.0, 0.5, 1.0, 2.0):
+                got = thing(process, 0.49, eta, constant_shift(process, 0.49, 0.8))
+                yield f"{process}, eta = {eta}", got, 0.8 * (1 - q ** ((1 + eta**2) / 2))
+
+    @exact(tolerance=1e-9)
+    def moments_of_the_shifted_model(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
+            for eta in (0.0, 0.5, 1.0, 2.0):
+                shifted, plain = (terminal_moments(process, 0.3, 0.49, eta, shift=h) for h in (0.8, 0.0))
+                got = thing(process, 0.49, eta, constant_shift(process, 0.49, 0.8))
+                yield f"{process}, mean", got, shifted[0] - plain[0]
+                yield f"{process}, variance", shifted[1], plain[1]
+
+    @exact(tolerance=1e-8)
+    def moment_equations_of_another_error(thing: Thing) -> Iterator[Labelled]:
+        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0)):
+            for eta in (0.0, 0.5, 1.0, 2.0):
+                moved = arrival(process, 0.3, 0.49, eta, 1.0, 0.0, (0.0, 1.0), error=wave)
+                still = arrival(process, 0.3, 0.49, eta, 1.0, 0.0, (0.0, 1.0))
+                yield f"{process}, eta = {eta}", thing(process, 0.49, eta, wave), moved[0] - still[0]
+
+    @boundary()
+    def an_inconsistent_error_tells_the_eta(thing: Thing) -> Iterator[Any]:
+        process = VP(0.1, 8.0, 1.0)
+        yield "ODE and SDE", thing(process, 0.49, 0.0, wave), thing(process, 0.49, 1.0, wave)
+
+    mutants = {
+        "without the half": lambda p, v, eta, d: 2.0 * mean_error(p, v, eta, d),
+        "weight of the ODE": lambda p, v, eta, d: mean_error(p, v, 0.0, d),
+        "weight of Anderson's SDE": lambda p, v, eta, d: mean_error(p, v, 1.0, d),
+        "data variance ignored": lambda p, v, eta, d: mean_error(p, 1.0, eta, d),
+    }
+
+
+def wave(t: Any) -> Any:
+    """An error of the score that no shift of the data explains."""
+    return np.cos(3.0 * t) - 0.4
+
+
+@claim(
+    "REWARD-GAP-WINDOW-1",
+    paper="reward_gap",
+    title="A window of noise keeps the marginals: eta may depend on time",
+    statement=r"""
+    \eta_t = \eta\,1_{[t_1, t_2]}(t): \quad Y_T \sim p_T \Rightarrow Y_t \sim p_t \;\;\forall t; \qquad
+    \hat s = \kappa s: \;\text{the law depends on the window}
+    """,
+    hypotheses=[r"\eta_t \geq 0 \text{ piecewise constant}"],
+    vouches=[propagate],
+)
+class Window:
+    """As in MixGRPO: the ODE outside of a sliding window, the SDE inside."""
+
+    thing = staticmethod(lambda *given: through_window(propagate, *given))
+
+    @exact(tolerance=1e-13)
+    def forward_law_is_kept(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            for window in ((0.7, 0.4), (0.9, 0.6), (0.3, 0.1)):
+                for eta in (0.5, 1.0, 2.0):
+                    start, end = (marginal(process, 0.6, 0.49, t) for t in (late, 0.0))
+                    yield f"{process}, {window}", thing(process, late, window, eta, start), end
+
+    @exact(tolerance=1e-9)
+    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            at: tuple[float, float] = (-0.3, 0.7)
+            want = at
+            for t, s, eta in ((late, 0.7, 0.0), (0.7, 0.4, 1.2), (0.4, 0.0, 0.0)):
+                want = arrival(process, 0.6, 0.49, eta, t, s, want, 1.2)
+            yield f"{process}", thing(process, late, (0.7, 0.4), 1.2, at, 1.2), want
+
+    @boundary(tolerance=1e-2)
+    def a_mis_scaled_score_tells_the_window(thing: Thing) -> Iterator[Any]:
+        process = VP(0.1, 8.0, 1.0)
+        early, later = (thing(process, 1.0, w, 1.0, (0.0, 1.0), 1.2)[1] for w in ((0.9, 0.6), (0.4, 0.1)))
+        yield "variance", early, later
+
+    mutants = {
+        "noise outside of the window": lambda process, late, window, eta, *rest: propagate(
+            process, 0.6, 0.49, eta, late, 0.0, *rest[0], *rest[1:]
+        ),
+        "no noise in the window": lambda process, late, window, eta, *rest: through_window(
+            lambda p, m, v, e, *more: (propagate(p, m, v, e, *more)[0], propagate(p, m, v, 0.0, *more)[1]),
+            process,
+            late,
+            window,
+            eta,
+            *rest,
+        ),
+        "the drift of the ODE throughout": lambda process, late, window, eta, *rest: through_window(
+            lambda p, m, v, e, *more: (propagate(p, m, v, 0.0, *more)[0], propagate(p, m, v, e, *more)[1]),
+            process,
+            late,
+            window,
+            eta,
+            *rest,
+        ),
+    }
+
+
+def through_window(
+    step: Any,
+    process: Any,
+    late: float,
+    window: tuple[float, float],
+    eta: float,
+    start: tuple[float, float],
+    kappa: float = 1.0,
+) -> tuple[float, float]:
+    at = start
+    for t, s, noise in ((late, window[0], 0.0), (*window, eta), (window[1], 0.0, 0.0)):
+        m, v = step(process, 0.6, 0.49, noise, t, s, *at, kappa)
+        at = (float(m), float(v))
+    return at

@@ -1,0 +1,126 @@
+r"""The endpoint of an optimal trajectory, for any smooth reward: Moreau's envelope and beyond.
+
+On an affine flow a control moves the endpoint :math:`\hat y` of the uncontrolled trajectory and nothing
+else, so that the control problem from time t on is a minimisation over endpoints:
+
+.. math:: V = \min_z\; \tfrac12 (z - \hat y)^\top G^{-1} (z - \hat y) - r(z), \qquad
+    z = \hat y + G\,\nabla r(z)
+
+for the quadratic cost with Gramian G; for another convex cost L of the control,
+
+.. math:: z = \hat y + \int_0^t \Phi_s\,\nabla L^*\big(\Phi_s \nabla r(z)/\lambda\big)\,ds
+
+(noise time: the controls act from t down to 0).  Both are solved by Newton's method with differences of
+the gradient as second derivatives.  The full text of the paper was not available to us; derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..laws.gaussian import sqrt_psd
+
+__all__ = ["SmoothReward", "hopf_lax", "pushed_endpoint", "require_gradient"]
+
+Map = Callable[[Array], Array]
+
+_ITERATIONS, _HALVINGS = 100, 40
+
+
+class SmoothReward(Protocol):
+    """A reward with a gradient: ``value(x)`` (..., d) -> (...), ``gradient(x)`` (..., d) -> (..., d)."""
+
+    def value(self, x: Array) -> Array: ...
+
+    def gradient(self, x: Array) -> Array: ...
+
+
+def require_gradient(subject: str, reward: object) -> None:
+    """Raise unless the reward can be evaluated and differentiated."""
+    missing = [name for name in ("value", "gradient") if not callable(getattr(reward, name, None))]
+    if missing:
+        got = f"{type(reward).__name__} has no {' and no '.join(missing)}"
+        raise UnmetHypothesis(subject, "the reward has a value and a gradient", got)
+
+
+def hopf_lax(xp: Namespace, y: Array, gramian: Array, reward: SmoothReward) -> tuple[Array, Array]:
+    """Endpoints z (..., d) and values (...) of the quadratic cost, for endpoints y (..., d) without control.
+
+    Raises:
+        UnmetHypothesis: No minimum was found: the reward bends up faster than the cost.
+    """
+    root = sqrt_psd(xp, gramian)
+
+    def endpoint(w: Array) -> Array:
+        return y + _times(xp, root, w)
+
+    def residual(w: Array) -> Array:
+        return w - _times(xp, root, reward.gradient(endpoint(w)))
+
+    w, jacobian = _newton(xp, residual, xp.zeros_like(y))
+    symmetric = 0.5 * (jacobian + xp.matrix_transpose(jacobian))
+    _require_minimum(float(xp.min(xp.linalg.eigvalsh(symmetric))))
+    return endpoint(w), 0.5 * xp.sum(w * w, axis=-1) - reward.value(endpoint(w))
+
+
+def pushed_endpoint(xp: Namespace, y: Array, push: Map, reward: SmoothReward) -> Array:
+    """The endpoint z = y + push(gradient at z), where ``push`` is what the controls add up to.
+
+    Raises:
+        UnmetHypothesis: No solution was found, or it is no minimum.
+    """
+    z, jacobian = _newton(xp, lambda z: z - y - push(reward.gradient(z)), y)
+    _require_minimum(float(xp.min(xp.linalg.det(jacobian))))
+    return z
+
+
+def _newton(xp: Namespace, residual: Map, start: Array) -> tuple[Array, Array]:
+    """The root, and the matrix of derivatives there; steps are halved while they do not help."""
+    x, eps = start, float(xp.finfo(start.dtype).eps)
+    for _ in range(_ITERATIONS):
+        f, jacobian = residual(x), _jacobian(xp, residual, x)
+        size = xp.max(xp.abs(f), axis=-1)
+        if bool(xp.all(size <= 8.0 * eps * (1.0 + xp.max(xp.abs(x), axis=-1)))):
+            return x, jacobian
+        direction = xp.squeeze(xp.linalg.solve(jacobian, -f[..., None]), axis=-1)
+        better, length = x, 1.0
+        found = xp.zeros_like(size) > 0
+        for _ in range(_HALVINGS):
+            trial = x + length * direction
+            good = ~found & (xp.max(xp.abs(residual(trial)), axis=-1) < size)
+            better = xp.where(good[..., None], trial, better)
+            found = found | good
+            if bool(xp.all(found)):
+                break
+            length *= 0.5
+        if not bool(xp.any(found)):  # rounding: no step helps any more
+            break
+        x = better
+    f = residual(x)
+    worst = float(xp.max(xp.abs(f)))
+    if not worst <= 1e4 * eps * (1.0 + float(xp.max(xp.abs(x)))):
+        raise UnmetHypothesis("endpoint", "the endpoint equation has a solution", f"residual {worst:.3g}")
+    return x, _jacobian(xp, residual, x)
+
+
+def _jacobian(xp: Namespace, f: Map, x: Array) -> Array:
+    """Derivatives by central differences, shape (..., d, d)."""
+    step = float(xp.finfo(x.dtype).eps) ** (1.0 / 3.0)
+    identity = xp.eye(x.shape[-1], dtype=x.dtype, device=getattr(x, "device", None))
+    columns = [
+        (f(x + step * identity[i, :]) - f(x - step * identity[i, :])) / (2.0 * step)
+        for i in range(x.shape[-1])
+    ]
+    return xp.stack(columns, axis=-1)
+
+
+def _times(xp: Namespace, matrix: Array, vectors: Array) -> Array:
+    return xp.squeeze(matrix @ vectors[..., None], axis=-1)
+
+
+def _require_minimum(least: float) -> None:
+    if not least > 0.0:
+        hypothesis = "the endpoint is a minimum (I - G Hessian(r) is positive definite)"
+        raise UnmetHypothesis("endpoint", hypothesis, f"least eigenvalue {least:.3g}")

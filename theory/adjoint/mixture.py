@@ -1,0 +1,245 @@
+r"""Flows of Gaussian mixtures on the line: quantile maps, tilted weights, and the deterministic optimum.
+
+With :math:`F_t` and :math:`p_t` the distribution function and density at noise time t, the flow from t to s is
+the quantile map :math:`\varphi_{t \to s} = F_s^{-1} \circ F_t`, with derivative
+:math:`p_t(x)/p_s(\varphi(x))`.  The tilt by :math:`r(x) = cx - \frac12 qx^2` at weight :math:`\lambda` is again a
+mixture: with :math:`k_i = 1 + q\sigma_i^2/\lambda`,
+
+.. math:: \sigma_i^2 \to \frac{\sigma_i^2}{k_i}, \qquad m_i \to \frac{m_i + c\sigma_i^2/\lambda}{k_i}, \qquad
+    \log w_i \to \log w_i + \frac{c m_i - \frac12 q m_i^2 + \frac12 c^2\sigma_i^2/\lambda}{\lambda k_i}
+        - \tfrac12 \log k_i
+
+The deterministic optimum has no closed form; its trajectories (Pontryagin's extremals) are found by
+integrating state and adjoint *from the data*, where both are known:
+
+.. math:: x_0 = z, \; a_0 = -r'(z), \qquad \dot x = v(x, t) + \frac a\lambda, \qquad \dot a = -\partial_x v(x, t)\,a
+
+from t = 0 to t = 1: one quadrature for each endpoint z, no shooting.  Derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import root
+from scipy.special import logsumexp, ndtr
+
+from ..._namespace import UnmetHypothesis
+from ..laws import Mixture, Normal
+from ..processes import Flow
+from ..rewards import Linear, Quadratic
+
+__all__ = ["MixtureFlow"]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_STEPS, _BISECTIONS = 240, 90
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class MixtureFlow:
+    """The linear flow between noise N(0, 1) and a mixture of normal laws.
+
+    Arguments:
+        law: The data: a ``Mixture`` of ``Normal`` laws with vectors of parameters.
+
+    Raises:
+        UnmetHypothesis: Another law; in the methods: a weight that is not positive, a tilt that cannot be
+            normalised, or more than two competing trajectories.
+
+    Claims: ADJOINT-MIXTURE-1, ADJOINT-MODES-1
+
+    Example:
+        >>> flow = MixtureFlow(Mixture([0.5, 0.5], Normal([-2.0, 2.0], [0.5, 0.5])))
+        >>> abs(float(flow.flow_map(0.0, 1.0, 0.0))) < 1e-12  # the middle stays where it is
+        True
+    """
+
+    law: Mixture
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.law, Mixture) and isinstance(self.law.components, Normal)):
+            got = type(self.law).__name__
+            raise UnmetHypothesis("MixtureFlow", "the law is a Mixture of Normal laws", got)
+
+    def distribution(self, x: ArrayLike, t: float) -> Floats:
+        """Distribution function of x_t."""
+        w, m, s = self._components(t)
+        return np.asarray(np.sum(w * ndtr((np.asarray(x)[..., None] - m) / s), axis=-1))
+
+    def density(self, x: ArrayLike, t: float) -> Floats:
+        """Density of x_t."""
+        return np.exp(self._log_terms(np.asarray(x), t)[1])
+
+    def flow_map(self, x: ArrayLike, t: float, s: float) -> Floats:
+        """The flow from noise time t to noise time s: the quantile map, by bisection."""
+        level = self.distribution(x, t)
+        # In the upper half the complement is the accurate one.
+        upper = self._survival(x, t)
+        _, m, scale = self._components(s)
+        low = np.full(level.shape, float(np.min(m - 40.0 * scale)))
+        high = np.full(level.shape, float(np.max(m + 40.0 * scale)))
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            below = np.where(
+                level < 0.5, self.distribution(middle, s) < level, self._survival(middle, s) > upper
+            )
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return 0.5 * (low + high)
+
+    def slope(self, x: ArrayLike, t: float, s: float) -> Floats:
+        """Derivative of the flow from t to s: p_t(x) / p_s(image)."""
+        return self.density(x, t) / self.density(self.flow_map(x, t, s), s)
+
+    def velocity(self, x: ArrayLike, t: float) -> tuple[Floats, Floats]:
+        """Velocity of the flow and its derivative in x."""
+        x = np.asarray(x, dtype=np.float64)
+        parts = self.law.components
+        m, variance = np.asarray(parts.loc), np.asarray(parts.scale) ** 2
+        squared = (1.0 - t) ** 2 * variance + t**2
+        rate = (t - (1.0 - t) * variance) / squared
+        away = x[..., None] - (1.0 - t) * m
+        scores = -away / squared
+        log_p = np.log(self.law.weights) - 0.5 * np.log(squared) + 0.5 * away * scores
+        p = np.exp(log_p - np.max(log_p, axis=-1, keepdims=True))
+        p = p / np.sum(p, axis=-1, keepdims=True)
+        velocities = rate * away - m
+        mean, slope = np.sum(p * velocities, axis=-1), np.sum(p * rate, axis=-1)
+        covariance = np.sum(p * velocities * scores, axis=-1) - mean * np.sum(p * scores, axis=-1)
+        return mean, slope + covariance
+
+    def tilted(self, reward: Linear | Quadratic, lam: float) -> Mixture:
+        """The tilt of the data by the reward: what memoryless adjoint matching samples."""
+        c, q = _scalars(reward, lam)
+        parts = self.law.components
+        m, squared = np.asarray(parts.loc), np.asarray(parts.scale) ** 2
+        k = 1.0 + q * squared / lam
+        if not bool(np.all(k > 0.0)):
+            raise UnmetHypothesis("MixtureFlow.tilted", "1 + sigma^2 q / lam > 0", f"least {k.min():.3g}")
+        shift = (c * m - 0.5 * q * m**2 + 0.5 * c**2 * squared / lam) / (lam * k) - 0.5 * np.log(k)
+        log_w = np.log(np.asarray(self.law.weights)) + shift
+        weights = np.exp(log_w - logsumexp(log_w))
+        return Mixture(weights / weights.sum(), Normal((m + c * squared / lam) / k, np.sqrt(squared / k)))
+
+    def extremals(
+        self, z: ArrayLike, reward: Linear | Quadratic, lam: float, steps: int = _STEPS
+    ) -> tuple[Floats, Floats, Floats]:
+        """Noise, cost and adjoint at t = 1 of the trajectories that end in z, by a Runge-Kutta method of order 4."""
+        c, q = _scalars(reward, lam)
+        z = np.asarray(z, dtype=np.float64)
+        state = np.stack([z, -(c - q * z), np.zeros_like(z)])
+
+        def rates(state: Floats, t: float) -> Floats:
+            v, slope = self.velocity(state[0], t)
+            return np.stack([v + state[1] / lam, -slope * state[1], 0.5 / lam * state[1] ** 2])
+
+        h = 1.0 / steps
+        for k in range(steps):
+            t = k * h
+            first = rates(state, t)
+            second = rates(state + 0.5 * h * first, t + 0.5 * h)
+            third = rates(state + 0.5 * h * second, t + 0.5 * h)
+            fourth = rates(state + h * third, t + h)
+            state = state + h / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
+        return state[0], state[2] - (c * z - 0.5 * q * z**2), state[1]
+
+    def jump(
+        self, reward: Linear | Quadratic, lam: float, steps: int = _STEPS
+    ) -> tuple[float, float, float] | None:
+        """Where the optimum tears the data apart: the noise, and the endpoints on both sides of it.
+
+        From this noise two trajectories cost the same; between their endpoints there are no data at all.
+        None where one trajectory leads from every noise.
+
+        Raises:
+            UnmetHypothesis: More than two trajectories compete, or the jump was not found.
+        """
+        ends, noise, cost, folds = self._branches(reward, lam, steps)
+        if not folds:
+            return None
+        left, right = folds
+        shared = np.linspace(noise[right], noise[left], 201)[1:-1]
+        lower = np.interp(shared, noise[: left + 1], cost[: left + 1])
+        upper = np.interp(shared, noise[right:], cost[right:])
+        start = shared[int(np.argmin(np.abs(lower - upper)))]
+        guess = [
+            np.interp(start, noise[: left + 1], ends[: left + 1]),
+            np.interp(start, noise[right:], ends[right:]),
+        ]
+
+        def mismatch(pair: Floats) -> Floats:
+            at, paid, _ = self.extremals(pair, reward, lam, steps)
+            return np.asarray([at[1] - at[0], paid[1] - paid[0]])
+
+        found = root(mismatch, guess, tol=1e-12)
+        if not (np.max(np.abs(mismatch(found.x))) < 1e-9 and found.x[0] < found.x[1]):
+            raise UnmetHypothesis("MixtureFlow", "the optimum jumps at one noise", f"residual {found.fun}")
+        noise_there = float(self.extremals(found.x[0], reward, lam, steps)[0])
+        return noise_there, float(found.x[0]), float(found.x[1])
+
+    def upper_mass(
+        self, z: float, reward: Linear | Quadratic, lam: float, *, local: bool = False, steps: int = _STEPS
+    ) -> float:
+        """Mass of the data beyond z, a point between two modes.
+
+        Arguments:
+            z: The point that separates them.
+            reward, lam: The reward, which favours the upper mode, and the weight.
+            local: Of the optimum that matching rounds reach from the flow itself: each noise keeps to
+                the branch of its mode for as long as that branch exists, though the other may be cheaper.
+                Otherwise of the optimum.
+            steps: Runge-Kutta steps.
+        """
+        _, noise, _, folds = self._branches(reward, lam, steps)
+        if not folds:
+            return float(ndtr(-self.extremals(np.asarray(z), reward, lam, steps)[0]))
+        if local:
+            return float(ndtr(-noise[folds[0]]))
+        torn = self.jump(reward, lam, steps)
+        if torn is None or not torn[1] <= z <= torn[2]:
+            raise UnmetHypothesis("MixtureFlow", "z lies where the optimum tears", f"z = {z}, {torn}")
+        return float(ndtr(-torn[0]))
+
+    def _branches(
+        self, reward: Linear | Quadratic, lam: float, steps: int
+    ) -> tuple[Floats, Floats, Floats, tuple[int, int] | None]:
+        """Endpoints, noises and costs; and the last point of the lower branch, the first of the upper one."""
+        parts = self.law.components
+        loc, scale = np.asarray(parts.loc), np.asarray(parts.scale)
+        reach = 8.0 * float(np.max(scale))
+        ends = np.linspace(float(np.min(loc)) - reach, float(np.max(loc)) + reach, 301)
+        noise, cost, _ = self.extremals(ends, reward, lam, steps)
+        falling = np.flatnonzero(np.diff(noise) <= 0.0)
+        folds = (int(falling[0]), int(falling[-1]) + 1) if len(falling) else None
+        return ends, noise, cost, folds
+
+    def _components(self, t: float) -> tuple[Floats, Floats, Floats]:
+        if not 0.0 <= t <= 1.0:
+            raise UnmetHypothesis("MixtureFlow", "noise times lie in [0, 1]", f"t = {t!r}")
+        parts = self.law.components
+        alpha, sigma = Flow().alpha_sigma(np, np.asarray(t))
+        scale = np.sqrt((alpha * np.asarray(parts.scale)) ** 2 + sigma**2)
+        return np.asarray(self.law.weights), alpha * np.asarray(parts.loc), scale
+
+    def _survival(self, x: ArrayLike, t: float) -> Floats:
+        w, m, s = self._components(t)
+        return np.asarray(np.sum(w * ndtr(-(np.asarray(x)[..., None] - m) / s), axis=-1))
+
+    def _log_terms(self, x: Floats, t: float) -> tuple[Floats, Floats]:
+        w, m, s = self._components(t)
+        z = (x[..., None] - m) / s
+        terms = np.log(w) - 0.5 * z**2 - np.log(s) - 0.5 * np.log(2.0 * np.pi)
+        return terms, np.asarray(logsumexp(terms, axis=-1))
+
+
+def _scalars(reward: Linear | Quadratic, lam: float) -> tuple[float, float]:
+    if not 0.0 < lam < float("inf"):
+        raise UnmetHypothesis("MixtureFlow", "lam > 0", f"lam = {lam!r}")
+    if not isinstance(reward, Linear | Quadratic) or reward.c.shape != (1,):
+        got = type(reward).__name__
+        raise UnmetHypothesis("MixtureFlow", "the reward is Linear or Quadratic in one dimension", got)
+    return float(reward.c[0]), float(reward.Q[0, 0]) if isinstance(reward, Quadratic) else 0.0

@@ -1,0 +1,269 @@
+r"""Actors: by what each score of a path has to be weighted so that the sum is the policy gradient.
+
+All three forms are :math:`\nabla_\theta J = E \sum_k \langle \partial_\theta s_\theta(x_k, t_k), w_k\rangle` with
+
+.. math::
+    \text{pathwise:} \quad & w = f g^2\Delta\,\nabla V - \beta g^2\Delta\,(s_\theta - s_{pre}) \\
+    \text{advantage:} \quad & w = \tfrac f\eta\,\xi\,(\Delta V - \text{cost}) - \beta g^2\Delta\,(s_\theta - s_{pre}) \\
+    \text{REINFORCE:} \quad & w = \tfrac f\eta\,\xi\,(\text{return to go} - \text{baseline})
+        - \beta g^2\Delta\,(s_\theta - s_{pre})
+
+where :math:`\xi = g\Delta B`, :math:`f = \tfrac{1+\eta^2}2` and the running cost is
+:math:`\tfrac\beta2 g^2|s_\theta - s_{pre}|^2`, which at eta = 1 is the KL divergence of the paths.  The loss of
+an automatic-differentiation library is :math:`-\sum_k \langle s_\theta, \mathrm{detach}(w_k)\rangle`.
+
+Every sum carries :math:`\Delta`, so that the gradient belongs to the problem and not to the grid.  The last two
+forms divide by the likelihood of a step: at eta = 0 there is none.
+
+References:
+    | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; derived here
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from .._steps import require_batch, require_eta
+
+__all__ = [
+    "likelihood_weights",
+    "log_ratio",
+    "path_kl",
+    "pathwise_weights",
+    "running_cost",
+    "standardise",
+]
+
+
+def _paths(subject: str, array: str, beta: bool = False, likelihood: bool = False) -> Any:
+    """The check that arrays are paths (B, N, d) over N steps, beta > 0, and eta > 0 for likelihoods."""
+
+    def check(xp: Namespace, *, g2dt: Array, **given: Any) -> None:
+        value = given[array]
+        if value.ndim != 3 or g2dt.shape != value.shape[1:2]:
+            got = f"shapes {tuple(value.shape)}, {tuple(g2dt.shape)}"
+            raise UnmetHypothesis(subject, f"{array} (B, N, d) and g2dt (N,)", got)
+        require_batch(subject, value)
+        if beta and not 0.0 < given["beta"] < float("inf"):
+            raise UnmetHypothesis(subject, "beta > 0", f"beta = {given['beta']!r}")
+        if "eta" in given:
+            require_eta(subject, given["eta"])
+        if likelihood and not given["eta"] > 0.0:
+            hypothesis = "eta > 0: deterministic steps (ODE) have no likelihood ratio"
+            raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
+
+    return check
+
+
+@public(check=_paths("running_cost", "excess", beta=True), excess="finite", g2dt=">= 0")
+def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Array:
+    r"""The KL penalty as a running reward: what each step costs.
+
+    .. math:: \tfrac\beta2\,g^2\,|s_\theta - s_{pre}|^2\,\Delta
+
+    With noise predictions this is :math:`\tfrac\beta2\,(g^2/\sigma^2)\,|\epsilon_\theta - \epsilon_{pre}|^2\,\Delta`.
+
+    Arguments:
+        excess: Scores less pre-trained scores, (B, N, d).
+        g2dt: :math:`g^2\Delta` of the steps, (N,), >= 0.
+        beta: Strength of the penalty, > 0.
+
+    Returns:
+        Array (B, N).
+
+    Raises:
+        UnmetHypothesis: beta <= 0, or shapes that do not match.
+
+    Claims: SCORE-ACTION-KL-1
+
+    Example:
+        >>> running_cost([[[1.0, 2.0]]], [0.5], 2.0).tolist()
+        [[2.5]]
+    """
+    return 0.5 * beta * g2dt * xp.sum(excess * excess, axis=-1)
+
+
+@public(check=_paths("path_kl", "change"), change="finite", g2dt=">= 0")
+def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
+    r"""What each path contributes to the divergence of two policies at eta = 1.
+
+    .. math:: \tfrac12 \sum_k g_k^2\,|s' - s|^2\,\Delta_k, \qquad
+        \mathrm{KL}(P' \| P) = E' [\cdot]
+
+    Arguments:
+        change: Difference of the scores along the paths, (B, N, d).
+        g2dt: :math:`g^2\Delta` of the steps, (N,), >= 0.
+
+    Returns:
+        Array (B,).
+
+    Raises:
+        UnmetHypothesis: Shapes that do not match.
+
+    Claims: SCORE-ACTION-KL-1
+
+    Example:
+        >>> path_kl([[[1.0], [2.0]]], [0.5, 1.0]).tolist()
+        [2.25]
+    """
+    return 0.5 * xp.sum(g2dt * xp.sum(change * change, axis=-1), axis=-1)
+
+
+@public(check=_paths("log_ratio", "change", likelihood=True), change="finite", noise="finite", g2dt=">= 0")
+def log_ratio(xp: Namespace, change: Array, noise: Array, g2dt: Array, eta: float = 1.0) -> Array:
+    r"""Logarithm of the likelihood ratio of each step, of a new policy against the one that drew it.
+
+    .. math:: \ell_k = \tfrac f\eta\,(s' - s)\cdot\xi_k - \tfrac{f^2}{2\eta^2}\,|s' - s|^2\,g_k^2\,\Delta_k,
+        \qquad f = \tfrac{1+\eta^2}2
+
+    Summed over coordinates: the mean over d coordinates is d times smaller, and so would be the clip range.
+
+    Arguments:
+        change: New scores less old ones at the old states, (B, N, d).
+        noise: :math:`\xi = g\,\Delta B` of the old policy, (B, N, d).
+        g2dt: :math:`g^2\Delta`, (N,), >= 0.
+        eta: Stochasticity, > 0.
+
+    Returns:
+        Array (B, N).
+
+    Raises:
+        UnmetHypothesis: eta = 0, where no ratio exists, or shapes that do not match.
+
+    Claims: SCORE-ACTION-RATIO-1
+
+    Example:
+        >>> log_ratio([[[1.0]]], [[[2.0]]], [2.0]).tolist()
+        [[1.0]]
+    """
+    f = 0.5 * (1.0 + eta * eta) / eta
+    drawn = xp.sum(change * noise, axis=-1)
+    return f * drawn - 0.5 * f * f * g2dt * xp.sum(change * change, axis=-1)
+
+
+@public(
+    check=_paths("pathwise_weights", "excess", beta=True),
+    gradient="finite",
+    excess="finite",
+    g2dt=">= 0",
+)
+def pathwise_weights(
+    xp: Namespace, gradient: Array, excess: Array, g2dt: Array, beta: float, eta: float = 1.0
+) -> Array:
+    r"""Weights of the scores in the pathwise policy gradient (CT-PG); legal for the ODE too.
+
+    .. math:: w_k = g_k^2\Delta_k\Big[\tfrac{1+\eta^2}2\,\nabla V(x_k, t_k) - \beta\,(s_\theta - s_{pre})\Big]
+
+    Arguments:
+        gradient: Gradient in x of the policy's value function at the start of the steps, (B, N, d).
+        excess: Scores less pre-trained scores, (B, N, d).
+        g2dt: :math:`g^2\Delta`, (N,), >= 0.
+        beta: Strength of the penalty, > 0.
+        eta: Stochasticity, >= 0.
+
+    Returns:
+        Array (B, N, d).
+
+    Raises:
+        UnmetHypothesis: beta <= 0, eta < 0, or shapes that do not match.
+
+    Claims: SCORE-ACTION-PG-1
+
+    Example:
+        >>> pathwise_weights([[[3.0]]], [[[1.0]]], [0.5], 2.0).tolist()
+        [[[0.5]]]
+    """
+    f = 0.5 * (1.0 + eta * eta)
+    return g2dt[:, None] * (f * gradient - beta * excess)
+
+
+@public(
+    check=_paths("likelihood_weights", "excess", beta=True, likelihood=True),
+    advantage="finite",
+    noise="finite",
+    excess="finite",
+    g2dt=">= 0",
+)
+def likelihood_weights(
+    xp: Namespace,
+    advantage: Array,
+    noise: Array,
+    excess: Array,
+    g2dt: Array,
+    beta: float,
+    eta: float = 1.0,
+) -> Array:
+    r"""Weights of the scores in the likelihood-ratio forms of the policy gradient.
+
+    .. math:: w_k = \tfrac{1+\eta^2}{2\eta}\,\xi_k\,A_k - \beta g_k^2\Delta_k\,(s_\theta - s_{pre})
+
+    With the TD error :math:`A_k = V_{k+1} - V_k - \text{cost}_k` (:func:`td_errors`) this is the actor of
+    CT-PPO at ratio 1, with the return to go less a baseline (:func:`returns_to_go`) it is REINFORCE: the same
+    mean in the limit, and many times the variance.
+
+    Arguments:
+        advantage: :math:`A_k`, (B, N).
+        noise: :math:`\xi = g\,\Delta B`, (B, N, d).
+        excess: Scores less pre-trained scores, (B, N, d).
+        g2dt: :math:`g^2\Delta`, (N,), >= 0.
+        beta: Strength of the penalty, > 0.
+        eta: Stochasticity, > 0.
+
+    Returns:
+        Array (B, N, d).
+
+    Raises:
+        UnmetHypothesis: eta = 0, beta <= 0, or shapes that do not match.
+
+    Claims: SCORE-ACTION-PG-1, SCORE-ACTION-VARIANCE-1
+
+    Example:
+        >>> likelihood_weights([[3.0]], [[[2.0]]], [[[1.0]]], [0.5], 2.0).tolist()
+        [[[5.0]]]
+    """
+    f = 0.5 * (1.0 + eta * eta) / eta
+    return f * noise * advantage[..., None] - beta * g2dt[:, None] * excess
+
+
+def _two_axes(xp: Namespace, *, advantage: Array, over: str, **_: Any) -> None:
+    if advantage.ndim != 2 or advantage.shape[0] < 2:
+        got = f"shape {tuple(advantage.shape)}"
+        raise UnmetHypothesis("standardise", "advantages (B, N) of at least 2 paths", got)
+    if over not in ("rollout", "step"):
+        raise UnmetHypothesis("standardise", "over is rollout or step", repr(over))
+
+
+@public(check=_two_axes, advantage="finite")
+def standardise(xp: Namespace, advantage: Array, over: Literal["rollout", "step"] = "rollout") -> Array:
+    r"""Advantages on a scale that does not depend on that of the rewards.
+
+    .. math:: \text{rollout:} \; \frac{A_{ik} - \bar A_k}{\sqrt{\frac1N\sum_k s_k^2}}, \qquad
+        \text{step:} \; \frac{A_{ik} - \bar A_k}{s_k}, \qquad s_k^2 = \mathrm{Var}_i A_{ik}
+
+    One divisor for the whole rollout keeps the direction of the gradient.  A divisor for each step, as in the
+    published program, weights the steps anew: the gradient is that of another objective.
+
+    Arguments:
+        advantage: Advantages (B, N) of B >= 2 paths.
+        over: ``rollout`` or ``step``.
+
+    Returns:
+        Array (B, N); steps without any spread are 0.
+
+    Raises:
+        UnmetHypothesis: Fewer than 2 paths, or an unknown choice.
+
+    Claims: SCORE-ACTION-STANDARD-1
+
+    Example:
+        >>> standardise([[1.0, 4.0], [3.0, 0.0]], "step").tolist()
+        [[-1.0, 1.0], [1.0, -1.0]]
+    """
+    centred = advantage - xp.mean(advantage, axis=0, keepdims=True)
+    square = xp.mean(centred * centred, axis=0, keepdims=True)
+    if over == "rollout":
+        square = xp.mean(square, axis=1, keepdims=True)
+    spread = square > 0
+    root = xp.sqrt(xp.where(spread, square, xp.ones_like(square)))
+    return xp.where(spread, centred / root, xp.zeros_like(centred))

@@ -1,0 +1,268 @@
+"""The recipes of ``reward_gap``: a model, a sampler, a reward, and one of two ways to train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, final
+
+from ...._namespace import UnmetHypothesis
+from ....numerics.reward_gap import Window
+from ..recipe import build, read
+
+__all__ = [
+    "Budget",
+    "GaussianModel",
+    "Lora",
+    "PipelineModel",
+    "Recipe",
+    "RewardChoice",
+    "Sampling",
+    "load_recipe",
+    "packaged",
+]
+
+KINDS = ("stable_diffusion", "stable_diffusion_3", "flux")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The sampler of training.
+
+    Arguments:
+        steps: Steps of a trajectory.
+        eta: Its stochasticity; training needs eta > 0.
+        kind: ``gddim``, or ``flow_sde`` (Flow-GRPO's step, with a = sqrt(2) eta).
+    """
+
+    steps: int
+    eta: float = 1.0
+    kind: Literal["gddim", "flow_sde"] = "gddim"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a policy gradient runs with.
+
+    Arguments:
+        epochs: Rollouts, > 0.
+        prompts: Prompts of a rollout over all processes together, > 0.
+        group: Samples of each prompt, > 0.
+        updates: Optimizer steps of an epoch, over disjoint parts of the rollout; one of them is exactly on
+            policy, later ones rely on the clipped ratio.
+        passes: Times that a rollout is gone through.
+        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
+        learning_rate: Of AdamW, constant.
+        weight_decay: Of AdamW.
+        max_grad_norm: Largest norm of the gradient.
+        clip: The clip range of the ratio, in (0, 1).
+        ratio: ``sum``: log-ratios are those of the densities; ``mean``: they are divided by the number of
+            coordinates before they are clipped, as in ddpo-pytorch and flow_grpo, to whose clip ranges
+            this belongs.  The gradient at the old policy is the same.
+        advantage_clip: Largest absolute advantage; 0 clips nothing.
+        scale: Divide advantages by their standard deviation.
+        beta: Coefficient of the KL divergence from the model as it was, >= 0, in units of the advantages.
+        kl: ``loss``: the gradient of the divergence of each step, at the states that were visited; ``path``:
+            the gradient of the divergence of the paths, which also counts how a step changes later states.
+        history, least: Of DDPO: weight that past rewards keep (1 keeps all), and the rewards of a prompt before
+            its own statistics are used.
+        baseline: Of MixGRPO: ``others`` or ``group``.
+        seed: The seed of everything.
+        save_every: Epochs between two checkpoints.
+        evaluate_every: Epochs between two measurements of the reward gap; 0 measures before and after only.
+        pairs: Seeds of a measurement, >= 2.
+        level: Coverage of its interval.
+    """
+
+    epochs: int
+    prompts: int
+    group: int = 1
+    updates: int = 1
+    passes: int = 1
+    micro_batch: int = 1
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    clip: float = 1e-4
+    ratio: Literal["sum", "mean"] = "sum"
+    advantage_clip: float = 5.0
+    scale: bool = True
+    beta: float = 0.0
+    kl: Literal["loss", "path"] = "loss"
+    history: float = 1.0
+    least: int = 16
+    baseline: Literal["others", "group"] = "others"
+    seed: int = 0
+    save_every: int = 1
+    evaluate_every: int = 0
+    pairs: int = 64
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        positive = {
+            *("epochs", "prompts", "group", "updates", "passes", "micro_batch", "learning_rate"),
+            *("max_grad_norm", "save_every"),
+        }
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, str | bool):
+                continue
+            bound = "> 0" if one.name in positive else ">= 0"
+            if not (math.isfinite(value) and (value > 0 if one.name in positive else value >= 0)):
+                raise UnmetHypothesis("Budget", f"{one.name} {bound}", f"{one.name} = {value!r}")
+        for name, inside, hypothesis in (
+            ("clip", 0.0 < self.clip < 1.0, "clip in (0, 1)"),
+            ("level", 0.0 < self.level < 1.0, "level in (0, 1)"),
+            ("history", self.history <= 1.0, "history <= 1"),
+            ("least", self.least >= 2, "least >= 2"),
+            ("pairs", self.pairs >= 2, "pairs >= 2"),
+        ):
+            if not inside:
+                raise UnmetHypothesis("Budget", hypothesis, f"{name} = {getattr(self, name)!r}")
+
+    @property
+    def rows(self) -> int:
+        """Trajectories of a rollout, over all processes together."""
+        return self.prompts * self.group
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GaussianModel:
+    """The closed form: a score with mean theta and scale kappa on data N(0, variance), under VP.
+
+    Arguments:
+        variance: Of the data, > 0.
+        decay: The integral of the rate of VP over its time.
+        target: The reward is -(x - target)^2.
+        levels: Noise levels of the table.
+        tail: The last part of the epochs, whose mean parameters are reported, in (0, 1].
+    """
+
+    variance: float = 0.49
+    decay: float = 6.0
+    target: float = 1.0
+    levels: int = 1000
+    tail: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("variance", "decay", "levels", "tail"):
+            if not getattr(self, name) > 0:
+                raise UnmetHypothesis("GaussianModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
+        if self.tail > 1.0:
+            raise UnmetHypothesis("GaussianModel", "tail <= 1", f"tail = {self.tail!r}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Arguments of PEFT's ``LoraConfig``."""
+
+    rank: int
+    alpha: int
+    targets: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PipelineModel:
+    """A pipeline of diffusers.
+
+    Arguments:
+        kind: Its family.
+        name: For ``from_pretrained`` (safetensors only, no remote code), or a folder; empty for a small
+            configuration of the same classes with random weights.
+        lora: The adapter that is trained.
+        guidance: As in the pipeline.
+        side: Height and width of the images; 0 for those of the configuration.
+        dtype: Of the frozen weights.
+        prompts: The prompts, or
+        prompt_file: a file with one a line.
+        revision: Of the repository.
+    """
+
+    kind: Literal["stable_diffusion", "stable_diffusion_3", "flux"]
+    lora: Lora
+    name: str = ""
+    guidance: float = 1.0
+    side: int = 0
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    prompts: tuple[str, ...] = ()
+    prompt_file: str = ""
+    revision: str = "main"
+
+    def __post_init__(self) -> None:
+        if bool(self.prompts) == bool(self.prompt_file):
+            got = f"{len(self.prompts)} prompts, prompt_file = {self.prompt_file!r}"
+            raise UnmetHypothesis("PipelineModel", "prompts or a prompt_file", got)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RewardChoice:
+    """Which reward.
+
+    Arguments:
+        kind: ``jpeg`` (compressibility), ``aesthetic`` or ``clip``.
+        model: The CLIP model, for ``from_pretrained``.
+        head: The head of ``aesthetic``: a safetensors file.
+        sign: Of the size, for ``jpeg``.
+    """
+
+    kind: Literal["jpeg", "aesthetic", "clip"] = "jpeg"
+    model: str = "openai/clip-vit-large-patch14"
+    head: str = ""
+    sign: float = -1.0
+
+    def __post_init__(self) -> None:
+        if self.kind == "aesthetic" and not self.head:
+            raise UnmetHypothesis("reward", "head names a safetensors file, for aesthetic", "head = ''")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training.
+
+    Arguments:
+        title: Title of the section.
+        method: ``ddpo`` (advantages from running statistics of each prompt, every step stochastic) or
+            ``mixgrpo`` (advantages within groups, a window of stochastic steps).
+        sampling, budget: The sampler and the policy gradient.
+        gaussian, pipeline: One of the two models.
+        window: Of ``mixgrpo``; the full one is Flow-GRPO.
+        reward: Of a pipeline.
+        seeds: Of the Gaussian model: runs, whose spread gives the interval.
+    """
+
+    title: str
+    method: Literal["ddpo", "mixgrpo"]
+    sampling: Sampling
+    budget: Budget
+    gaussian: GaussianModel | None = None
+    pipeline: PipelineModel | None = None
+    window: Window = field(default_factory=Window)
+    reward: RewardChoice = field(default_factory=RewardChoice)
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if (self.gaussian is None) == (self.pipeline is None):
+            raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UnmetHypothesis("reward_gap recipe", "seeds are distinct, at least one", f"{self.seeds}")
+
+
+def packaged() -> list[Path]:
+    """The recipes of ``--smoke`` without ``--config``: they need no download."""
+    folder = Path(__file__).parent.parent / "recipes" / "reward_gap"
+    return [folder / "gaussian.toml", folder / "ddpo-sd15.toml"]
+
+
+def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
+    """The recipe of a file, and its tables as they were read."""
+    tables = read(path, smoke)
+    return build(Recipe, tables), tables

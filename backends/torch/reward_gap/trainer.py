@@ -1,0 +1,301 @@
+r"""Policy gradients on samplers: DDPO and MixGRPO (with the full window: Flow-GRPO).
+
+An epoch samples trajectories, rewards their ends, and ascends
+
+.. math:: \frac1S \sum_{i \in \text{sde}} \Big[\min\big(u_i A_i,\ \mathrm{clip}(u_i)\, A_i\big)
+    - \beta\,\mathrm{KL}_i\Big]
+
+over the S stochastic steps, whose log-probabilities are sums over coordinates.  With ``kl="path"`` the
+advantage of a step also pays for the divergences that follow it,
+:math:`A_i = A - \beta\sum_{k>i}\mathrm{KL}_k`, which makes the whole the gradient of
+:math:`E r - \beta\,\mathrm{KL}(\text{paths})`; with ``kl="loss"``, the usual form, it is not a gradient.
+
+The first update of an epoch is on policy: its ratio is 1 by definition, and not what two batches of
+different sizes round it to (beside a clip range of 1e-4 that matters).
+
+All randomness of epoch k is a function of (seed, k), drawn for all processes together: a run that was
+killed and resumed is the run that was not, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor, nn
+
+from ...._namespace import UnmetHypothesis
+from ....numerics.opd import discounted_future, leave_one_out
+from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
+from ..progress import Interruption, Progress
+from ..training import TrainingInterrupted, generator_of
+from .config import Budget
+from .denoisers import Condition, Predict, reference_of, require_prediction
+from .log import Log
+from .sampler import Sampler, log_prob
+from .task import Task
+from .trajectories import Pairs, Trajectories, rollout
+
+__all__ = ["AbstractTrainer"]
+
+# Streams of one seed that no epoch uses.
+EVALUATION, SHUFFLES = 1 << 30, 1 << 29
+
+
+class AbstractTrainer(ABC):
+    """The loop that DDPO and MixGRPO share; they differ in advantages and in the stochastic steps.
+
+    Arguments:
+        denoiser: The model, a module with an attribute ``prediction``; parameters that require gradients are
+            trained in place.
+        sampler: The steps of training, eta > 0.
+        task: Prompts, decoder, reward.
+        budget: The numbers of the policy gradient.
+        accelerator: Devices, processes and precision; by default what ``accelerate launch`` set.
+        title: The label of the progress bar.
+
+    Raises:
+        UnmetHypothesis: eta = 0, a model that predicts something else than the scheduler takes, no weights to
+            train, or a rollout that cannot be dealt evenly to processes and updates.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        sampler: Sampler,
+        task: Task,
+        budget: Budget,
+        *,
+        accelerator: Accelerator | None = None,
+        title: str = "train",
+    ) -> None:
+        name = type(self).__name__
+        require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
+        self.accelerator = accelerator or Accelerator()
+        parts = self.accelerator.num_processes * budget.updates
+        if budget.rows % parts:
+            raise UnmetHypothesis(name, "processes times updates divide the rows", f"{budget.rows} rows, {parts} parts")
+        if budget.beta > 0.0 and budget.kl == "path" and budget.rows < 2:
+            raise UnmetHypothesis(name, "at least 2 rows, for kl = path", f"{budget.rows} rows")
+        self.sampler, self.task, self.budget, self.title = sampler, task, budget, title
+        self._check(name)
+        for window in self._windows():
+            sampler.kinds(window, name)
+        self.weights = {key: p for key, p in denoiser.named_parameters() if p.requires_grad}
+        if not self.weights:
+            raise UnmetHypothesis(name, "some weights require gradients", "none does")
+        self.reference = reference_of(denoiser) if budget.beta > 0.0 else None
+        optimizer = torch.optim.AdamW(
+            list(self.weights.values()), lr=budget.learning_rate, weight_decay=budget.weight_decay
+        )
+        self.wrapped, self.stepper = self.accelerator.prepare(denoiser.eval(), optimizer)
+        self.denoiser: Predict = self.accelerator.unwrap_model(self.wrapped)
+        self.optimizer = optimizer
+
+    # -- what a method decides ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def window(self, epoch: int) -> Sequence[int]:
+        """The steps that are stochastic in this epoch."""
+
+    @abstractmethod
+    def advantages(self, rewards: Tensor, prompts: Tensor) -> Tensor:
+        """Advantages of all rewards of a rollout, with shape (B,), from what was seen so far."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What has to be saved beside weights and optimizer."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave."""
+
+    def _check(self, name: str) -> None:
+        """Hypotheses of the method."""
+
+    @abstractmethod
+    def _windows(self) -> Sequence[Sequence[int]]:
+        """Every window that will come."""
+
+    # -- the loop -----------------------------------------------------------------------------------------
+
+    def train(self, checkpoint: Path | None = None, config: Mapping[str, object] | None = None) -> Log:
+        """Run the budget, from the checkpoint if there is one.
+
+        Arguments:
+            checkpoint: A file to resume from when it exists, and to save to.
+            config: What the checkpoint must have been made with (JSON); another one is refused.
+
+        Raises:
+            FloatingPointError: A reward or a gradient is not finite; raised before the update it would have spoiled.
+            TrainingInterrupted: Ctrl-C; raised between two epochs, after saving.
+            ValueError: The checkpoint belongs to another configuration.
+        """
+        made_with = {**(config or {}), "budget": asdict(self.budget)}
+        log = Log(checkpoint, made_with, self.accelerator)
+        log.resume(self.weights, self.optimizer, self.restore)
+        visible = self.accelerator.is_main_process
+        bar = Progress(self.title, self.budget.epochs, log.epochs, visible=visible)
+        with Interruption() as interruption, bar as progress:
+            if not log.gaps:
+                log.measured(0, self.measure())
+            for epoch in range(log.epochs, self.budget.epochs):
+                numbers = self._epoch(epoch)
+                log.append({**numbers, **self.task.watch()})
+                progress.advance(-numbers["reward"])
+                done = epoch + 1
+                every = self.budget.evaluate_every
+                if done == self.budget.epochs or (every and done % every == 0):
+                    log.measured(done, self.measure())
+                stop = self._anywhere(interruption.asked)
+                if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
+                    log.save(self.weights, self.optimizer, self.state())
+                if stop and done < self.budget.epochs:
+                    raise TrainingInterrupted(done, checkpoint)
+        return log
+
+    def measure(self, pairs: int | None = None) -> PairedGap:
+        """The reward at eta = 0 and at the training eta, every step stochastic, from the same starts."""
+        total = pairs or self.budget.pairs
+        world = self.accelerator.num_processes
+        total = -(-total // world) * world  # up to a multiple
+        generator = generator_of(self.budget.seed, EVALUATION, self.accelerator.device)
+        start, mine = self._normal(generator, total), self._mine(total)
+        prompts = (torch.arange(total, device=start.device) % len(self.task.prompts))[mine]
+        ode: Sequence[int] = ()
+        found = []
+        for steps in (ode, range(self.sampler.n_steps)):
+            kinds = self.sampler.kinds(steps) if steps else ("ode",) * self.sampler.n_steps
+            done = rollout(
+                self.denoiser,
+                self.sampler,
+                kinds,
+                start[mine],
+                self.task.condition(prompts),
+                lambda _: self._normal(generator, total)[mine],
+                chunk=self.budget.micro_batch,
+            )
+            found.append(self.accelerator.gather(self.task.rewards(done.end, prompts)))
+        return paired_gap(found[0], found[1], self.budget.level)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        budget, device = self.budget, self.accelerator.device
+        generator = generator_of(budget.seed, epoch, device)
+        mine = self._mine(budget.rows)
+        prompts = self._prompts(generator)
+        start = self._normal(generator, budget.rows)
+        done = rollout(
+            self.denoiser,
+            self.sampler,
+            self.sampler.kinds(self.window(epoch)),
+            start[mine],
+            self.task.condition(prompts[mine]),
+            lambda _: self._normal(generator, budget.rows)[mine],
+            self.reference,
+            budget.micro_batch,
+        )
+        rewards = self.accelerator.gather(self.task.rewards(done.end, prompts[mine]))
+        relative = self.advantages(rewards.to(done.log_probs.dtype), prompts)
+        advantages = self._of_steps(relative, done.kl)[mine]
+        numbers = {
+            "reward": float(rewards.mean()),
+            "spread": float(rewards.std()) if len(rewards) > 1 else 0.0,
+            "window": float(done.stochastic[0]),
+        }
+        return {**numbers, **self._updates(epoch, done, advantages, self.task.condition(prompts[mine]))}
+
+    def _of_steps(self, relative: Tensor, kl: Tensor | None) -> Tensor:
+        """Advantages of all rows and stochastic steps, with shape (B, S)."""
+        if kl is None:
+            return relative[:, None]
+        if self.budget.kl == "loss":
+            return relative[:, None].expand(-1, kl.shape[1])
+        later = discounted_future.kernel(xp, self.accelerator.gather(kl), kl.new_tensor(1.0))
+        others = leave_one_out.kernel(xp, later.T).T
+        return relative[:, None] - self.budget.beta * (later - others)
+
+    def _updates(
+        self, epoch: int, done: Trajectories, advantages: Tensor, condition: Condition
+    ) -> dict[str, float]:
+        budget = self.budget
+        generator = generator_of(budget.seed, SHUFFLES + epoch)
+        device = advantages.device
+        advantages = advantages.expand(-1, len(done.stochastic))
+        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        first = True
+        for _ in range(budget.passes):
+            order = torch.randperm(len(advantages), generator=generator).to(device)
+            for rows in order.chunk(budget.updates):
+                self.stepper.zero_grad(set_to_none=True)
+                chunks = list(done.batches(rows, budget.micro_batch, generator))
+                count = len(rows) * len(done.stochastic)
+                for i, pairs in enumerate(chunks):
+                    with self._synchronised(i == len(chunks) - 1):
+                        loss, seen = self._loss(done, pairs, advantages, condition, on_policy=first)
+                        self.accelerator.backward(loss / count)
+                    sums += torch.stack([*seen, loss.detach().double()])
+                norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), budget.max_grad_norm)
+                if norm is not None and not bool(torch.isfinite(norm)):
+                    raise FloatingPointError(
+                        f"{self.title}: the gradient of epoch {epoch} is {float(norm)}; nothing was updated"
+                    )
+                self.stepper.step()
+                first = False
+        total = budget.passes * advantages.numel()
+        means = (self.accelerator.reduce(sums, reduction="mean") / total).tolist()
+        return dict(zip(("clip_fraction", "squared_log_ratio", "kl", "loss"), means, strict=True))
+
+    def _loss(
+        self, done: Trajectories, pairs: Pairs, advantages: Tensor, condition: Condition, *, on_policy: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The summed loss of some steps, and what is logged of them."""
+        budget = self.budget
+        x, after = done.states[pairs.steps, pairs.rows], done.states[pairs.steps + 1, pairs.rows]
+        rows = {name: value[pairs.rows.to(value.device)] for name, value in condition.items()}
+        t, eta = self.sampler.times(pairs.steps), self.sampler.eta
+        mean, std = self.sampler.moments(self.wrapped(x, t, rows), pairs.steps, x, eta)
+        logp = log_prob(after, mean, std)
+        old = logp.detach() if on_policy else done.log_probs[pairs.rows, pairs.places]
+        # Per coordinate or not, the gradient at the old policy is A times that of the log-probability.
+        size = float(x[0].numel()) if budget.ratio == "mean" else 1.0
+        chosen = advantages[pairs.rows, pairs.places].to(logp.dtype)
+        surrogate, clipped = clipped_surrogate.kernel(xp, logp / size, old / size, chosen, budget.clip)
+        kl = torch.zeros_like(logp)
+        if self.reference is not None:
+            other = self.sampler.moments(self.reference(x, t, rows), pairs.steps, x, eta)[0]
+            kl = step_kl.kernel(xp, mean, other, std)
+        loss = (budget.beta * kl - size * surrogate).sum()
+        ratio = (logp - old).detach() / size
+        return loss, tuple(part.detach().double().sum() for part in (clipped, ratio**2, kl))
+
+    # -- processes ----------------------------------------------------------------------------------------
+
+    def _prompts(self, generator: torch.Generator) -> Tensor:
+        """The prompt of every row: distinct prompts as far as there are enough, each ``group`` times."""
+        many, wanted = len(self.task.prompts), self.budget.prompts
+        if wanted <= many:
+            chosen = torch.randperm(many, generator=generator, device=generator.device)[:wanted]
+        else:
+            chosen = torch.randint(many, (wanted,), generator=generator, device=generator.device)
+        return chosen.repeat_interleave(self.budget.group)
+
+    def _normal(self, generator: torch.Generator, rows: int) -> Tensor:
+        shape = (rows, *self.task.shape)
+        return torch.randn(shape, generator=generator, device=generator.device, dtype=self.task.dtype)
+
+    def _mine(self, rows: int) -> slice:
+        share = rows // self.accelerator.num_processes
+        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+
+    def _anywhere(self, asked: bool) -> bool:
+        flag = torch.tensor(float(asked), device=self.accelerator.device)
+        return float(self.accelerator.reduce(flag, reduction="sum")) > 0.0
+
+    def _synchronised(self, last: bool) -> Any:
+        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)

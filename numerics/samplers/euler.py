@@ -9,9 +9,51 @@ from collections.abc import Callable
 
 from ..._namespace import Array, Namespace, public
 from ...theory.processes import AbstractProcess, reverse_drift
-from .._steps import ordered
+from .._steps import ordered, require_eta
 
-__all__ = ["euler_maruyama_step", "heun_step"]
+__all__ = ["euler_maruyama_moments", "euler_maruyama_step", "heun_step"]
+
+
+@public(check=ordered("euler_maruyama_moments"), t="> 0", s=">= 0")
+def euler_maruyama_moments(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, score: Array, eta: float
+) -> tuple[Array, Array]:
+    r"""Mean and standard deviation of an Euler-Maruyama step of the reverse family.
+
+    .. math:: m = x_t + \Big[-b + \tfrac{1+\eta^2}{2}(a\,s(x_t, t) + a')\Big](t - s), \qquad
+        \varsigma = \eta\sqrt{a\,(t-s)}
+
+    Arguments:
+        process: The forward process.
+        x: The state :math:`x_t`, with shape :math:`(B, *)`.
+        t: The noise time of ``x``, > 0.
+        s: The noise time of the result, 0 <= s < t.
+        score: The values :math:`s(x_t, t)`, with the shape of ``x``.
+        eta: The stochasticity of the reverse family, >= 0.
+
+    Returns:
+        Mean and standard deviation, with the shape of ``x``.
+
+    Raises:
+        UnmetHypothesis: Not 0 <= s < t, or eta < 0.
+
+    Claims: REWARD-GAP-ORDER-4
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> mean, std = euler_maruyama_moments(VE(1.0, 2.0, 1.0), 1.0, 1.0, 0.5, 0.0, 0.0)
+        >>> float(mean), float(std)
+        (1.0, 0.0)
+    """
+    require_eta("euler_maruyama_moments", eta)
+    drift = reverse_drift.kernel(xp, process, x, t, score, eta)
+    variance = process.coefficients(xp, x, t)[1] * (t - s)
+    # Rounding may leave the state of a half-line process at -1e-20; its noise there is 0, not NaN.
+    inside = variance > 0
+    scale = xp.where(
+        inside, xp.sqrt(xp.where(inside, variance, xp.ones_like(variance))), xp.zeros_like(variance)
+    )
+    return x + drift * (t - s), eta * scale
 
 
 @public(check=ordered("euler_maruyama_step"), t="> 0", s=">= 0")
@@ -53,14 +95,8 @@ def euler_maruyama_step(
         >>> float(euler_maruyama_step(CIR(1.0, 1.0, 1.0), 1.0, 1.0, 0.5, -1.0, 1.0, 0.0))
         1.0
     """
-    drift = reverse_drift.kernel(xp, process, x, t, score, eta)
-    variance = process.coefficients(xp, x, t)[1] * (t - s)
-    # Rounding may leave the state of a half-line process at -1e-20; its noise there is 0, not NaN.
-    inside = variance > 0
-    scale = xp.where(
-        inside, xp.sqrt(xp.where(inside, variance, xp.ones_like(variance))), xp.zeros_like(variance)
-    )
-    return x + drift * (t - s) + eta * scale * noise
+    mean, std = euler_maruyama_moments.kernel(xp, process, x, t, s, score, eta)
+    return mean + std * noise
 
 
 @public(check=ordered("heun_step"), t="> 0", s="> 0")

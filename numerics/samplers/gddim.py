@@ -29,23 +29,20 @@ from typing import Any
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
 from .._steps import ordered, require_eta
+from .clocks import informative
 from .transitions import gddim_moments, kept_and_fresh
 
 __all__ = ["ddim_step", "gddim_step"]
 
 
 def _informative(subject: str) -> Callable[..., None]:
-    """The check that the times are ordered and that the state still has some signal at t."""
+    """The check that the times are ordered and that a Gaussian state still has some signal at t."""
     in_order = ordered(subject)
 
     def check(xp: Namespace, *, process: AbstractProcess, s: Array, t: Array, **rest: Any) -> None:
         in_order(xp, s=s, t=t, **rest)
-        if isinstance(process, AbstractGaussianProcess) and not bool(
-            xp.all(process.alpha_sigma(xp, t)[0] > 0)
-        ):
-            raise UnmetHypothesis(
-                subject, "alpha(t) > 0", f"t = {float(xp.max(t))!r}, where the state is noise"
-            )
+        if isinstance(process, AbstractGaussianProcess):
+            informative(xp, subject, process, t)
 
     return check
 

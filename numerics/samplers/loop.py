@@ -1,111 +1,44 @@
 r"""The sampling loop: from a noised state down a grid of times, with any of the steps.
 
-A step is a pure function and a method is a row of a table: which parametrisation it wants, which eta it
-can run, and how to call it.  The loop owns what no step should: the grid, the conversion of the network
-output, the random source, the progress bar and the check that the result is finite.
+A step is a pure function and a method is a row of a table (:mod:`.methods`).  The loop owns what no step
+should: the grid, the eta of every step, the conversion of the network output, the history of multistep
+methods, the random source, the progress bar and the check that the result is finite.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, final
 
 from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
-from ..._random import Rng, Source, source
+from ..._random import Rng, source
 from ...theory.processes import AbstractProcess
 from .._steps import require_batch, require_eta
-from ..tweedie.parametrisations import Kind, convert
-from ..tweedie.reverse import (
-    bridge_step,
-    log_euler_step,
-    matched_bridge_step,
-    noncentral_step,
-    truncated_euler_step,
-)
-from .euler import euler_maruyama_step, heun_step
-from .gddim import gddim_step
+from .conversion import converted
+from .methods import METHODS, Method, Network, Wanted
+from .trajectory import Trajectory
 
-__all__ = ["METHODS", "Method", "sample"]
+__all__ = ["sample", "sample_trajectory"]
 
-Network: TypeAlias = Callable[[Array, Array], Array]
-Step: TypeAlias = Callable[[Namespace, Any, Array, Array, Array, Network, float, Source], Array]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Method:
-    """How the loop calls a step: what the step wants, from which family, and the eta it can run."""
-
-    wants: Kind | Literal["x0"]
-    step: Step
-    eta: float | None = None  # None: any eta >= 0
-    reaches_zero: bool = False  # may s be 0?
-
-
-METHODS: Mapping[str, Method] = {
-    "euler_maruyama": Method(
-        "score",
-        lambda xp, p, x, t, s, f, eta, z: euler_maruyama_step.kernel(
-            xp, p, x, t, s, f(x, t), eta, z.normal(x)
-        ),
-        reaches_zero=True,
-    ),
-    "heun": Method("score", lambda xp, p, x, t, s, f, eta, z: heun_step.kernel(xp, p, x, t, s, f), eta=0.0),
-    "gddim": Method(
-        "epsilon",
-        lambda xp, p, x, t, s, f, eta, z: gddim_step.kernel(xp, p, x, t, s, f(x, t), eta, z.normal(x)),
-        reaches_zero=True,
-    ),
-    "ddim": Method(
-        "epsilon",
-        lambda xp, p, x, t, s, f, eta, z: gddim_step.kernel(xp, p, x, t, s, f(x, t), 0.0, xp.zeros_like(x)),
-        eta=0.0,
-        reaches_zero=True,
-    ),
-    "log_euler": Method(
-        "log",
-        lambda xp, p, x, t, s, f, eta, z: log_euler_step.kernel(xp, p, x, t, s, f(x, t), eta, z.normal(x)),
-        reaches_zero=True,
-    ),
-    "truncated_euler": Method(
-        "count",
-        lambda xp, p, x, t, s, f, eta, z: truncated_euler_step.kernel(
-            xp, p, x, t, s, f(_positive(xp, x), t), eta, z.normal(x)
-        ),
-        reaches_zero=True,
-    ),
-    "noncentral": Method(
-        "count",
-        lambda xp, p, x, t, s, f, eta, z: noncentral_step.kernel(xp, p, x, t, s, f(x, t), z),
-        eta=1.0,
-    ),
-    "matched_bridge": Method(
-        "count",
-        lambda xp, p, x, t, s, f, eta, z: matched_bridge_step.kernel(xp, p, x, t, s, f(x, t), z),
-        eta=1.0,
-    ),
-    "bridge": Method(
-        "x0", lambda xp, p, x, t, s, f, eta, z: bridge_step.kernel(xp, p, x, t, s, f(x, t), z), eta=1.0
-    ),
-}
+Etas = float | Sequence[float]
 
 
 def sample(
     process: AbstractProcess,
     score: Network,
     grid: Sequence[float],
-    eta: float,
+    eta: Etas,
     rng: Rng,
-    method: str,
+    method: str | Method,
     *,
     start: Array,
-    kind: Kind | Literal["x0"] = "score",
+    kind: Wanted = "score",
     callback: Callable[[Mapping[str, Any]], None] | None = None,
     disable: bool | None = None,
 ) -> Array:
@@ -116,16 +49,21 @@ def sample(
         score: The network: a function of the state, with shape :math:`(B, *)`, and of the noise time, an
             array without axes; it returns an array with the shape of the state.
         grid: Noise times :math:`T = t_0 > t_1 > \dots > t_N \ge 0`, Python floats.
-        eta: The stochasticity of the reverse family, >= 0; 0 is the probability flow.
+        eta: The stochasticity of the reverse family, >= 0; 0 is the probability flow.  One number, or one
+            for each step (:func:`window`).
         rng: A numpy or torch generator or an integer seed.
-        method: ``euler_maruyama``, ``heun`` (eta = 0), ``gddim``, ``ddim`` (eta = 0); for GBM also
-            ``log_euler``; for BESQ and CIR ``noncentral``, ``matched_bridge``, ``bridge`` (eta = 1) and the
-            baseline ``truncated_euler``.
+        method: A row of :data:`METHODS` or its name.  ``euler_maruyama`` and ``gddim``, for any eta; for
+            Gaussian processes also ``song_ddim``, ``sde_dpm_solver_pp_2m``, for Flow ``flow_sde``, and with
+            eta = 0 ``ddim``, ``heun``, ``dpm_solver_1``, ``_2``, ``_3``, ``dpm_solver_pp_2s``, ``_2m``,
+            ``deis_2``, ``deis_3``; for GBM ``log_euler``; for BESQ and CIR ``noncentral``,
+            ``matched_bridge``, ``bridge`` (eta = 1) and the baseline ``truncated_euler``.
         start: The state at :math:`t_0`, with shape :math:`(B, *)`.
-        kind: What ``score`` returns: a parametrisation, or ``"x0"`` for the method ``bridge`` (a posterior
+        kind: What ``score`` returns: a parametrisation; for Gaussian processes also ``data`` (a posterior
+            mean) or ``velocity`` (:math:`\epsilon - x_0`); or ``x0`` for the method ``bridge`` (a posterior
             draw makes it exact, a posterior mean does not converge for BESQ and CIR).  Counts below 0 are
             taken as 0.
-        callback: Called after every step with a dictionary of ``i``, ``t``, ``s``, ``x``.
+        callback: Called after every step with a dictionary of ``i``, ``t``, ``s``, ``eta``, ``x``, and
+            ``mean`` and ``std``, None where the step has none.
         disable: No progress bar; by default there is one on a terminal only.
 
     Returns:
@@ -136,6 +74,8 @@ def sample(
             or a start outside of the state space.
         FloatingPointError: The result is not finite.
 
+    Claims: REWARD-GAP-ORDER-1
+
     Example:
         >>> from driftproof.theory.processes import VE
         >>> import numpy as np
@@ -143,81 +83,169 @@ def sample(
         >>> still.tolist()
         [1.0, 1.0, 1.0]
     """
-    chosen = _method(method, eta)
-    times = _grid(grid, chosen, method)
-    xp, down, (x,) = boundary("sample", start=start)
-    require_batch("sample", x)
-    require(xp, "sample", "start", x, process.support)
-    noise = source(rng, like=x)
-    network = _converted(xp, process, score, kind, chosen.wants)
-
-    def clock(t: float) -> Array:
-        return xp.asarray(t, dtype=x.dtype, device=device(x))
-
-    for i, (t, s) in enumerate(_progress(list(pairwise(times)), method, disable)):
-        x = chosen.step(xp, process, x, clock(t), clock(s), network, eta, noise)
+    run = _Run.of(process, score, grid, eta, method, start, kind)
+    for i, seen in enumerate(_progress(run.steps(rng), len(run.etas), run.name, disable)):
+        x = seen["x"]
         if callback is not None:
-            callback({"i": i, "t": t, "s": s, "x": x})
-    if process.support == ">= 0":
-        x = _positive(xp, x)  # full truncation ends on the half-line
-    if not bool(xp.all(xp.isfinite(x))):
-        lost = int(xp.sum(xp.astype(~xp.isfinite(x), xp.int64)))
-        raise FloatingPointError(
-            f"sample: {lost} of {math.prod(x.shape)} values are not finite after {method}"
-        )
-    return down(x)
+            callback({"i": i, **seen})
+    return run.ended(x)
 
 
-def _method(method: str, eta: float) -> Method:
+def sample_trajectory(
+    process: AbstractProcess,
+    score: Network,
+    grid: Sequence[float],
+    eta: Etas,
+    rng: Rng,
+    method: str | Method,
+    *,
+    start: Array,
+    kind: Wanted = "score",
+    disable: bool | None = None,
+) -> Trajectory:
+    r"""Runs a sampler and keeps every state with the moments it was drawn from.
+
+    Arguments:
+        process, score, grid, eta, rng, start, kind, disable: As for :func:`sample`.
+        method: A method whose steps are Gaussian: they have moments.
+
+    Returns:
+        The trajectory, whose steps with noise have a log-density.
+
+    Raises:
+        UnmetHypothesis: As for :func:`sample`, and a method whose steps have no moments.
+        FloatingPointError: The result is not finite.
+
+    Claims: REWARD-GAP-PATH-1
+
+    Example:
+        >>> from driftproof.theory.processes import VE
+        >>> import numpy as np
+        >>> path = sample_trajectory(VE(), lambda x, t: -x, [1.0, 0.5, 0.2], 1.0, 0, "gddim", start=np.ones(3))
+        >>> path.states.shape, path.log_probs().shape
+        ((3, 3), (2, 3))
+    """
+    run = _Run.of(process, score, grid, eta, method, start, kind)
+    if not run.method.is_gaussian(process):
+        known = ", ".join(name for name, row in METHODS.items() if row.is_gaussian(process))
+        raise UnmetHypothesis("sample_trajectory", f"method is one of {known}", f"method = {run.name!r}")
+    seen = list(_progress(run.steps(rng), len(run.etas), run.name, disable))
+    run.ended(seen[-1]["x"])
+    xp, x = run.xp, run.start
+    states = xp.stack([x, *(step["x"] for step in seen)])
+    means = xp.stack([step["mean"] for step in seen])
+    stds = xp.stack([step["std"] + xp.zeros_like(x) for step in seen])
+    return Trajectory(tuple(run.times), run.etas, run.down(states), run.down(means), run.down(stds))
+
+
+@final
+@dataclass(frozen=True)
+class _Run:
+    """A run whose arguments were checked."""
+
+    process: AbstractProcess
+    network: Network
+    times: list[float]
+    etas: tuple[float, ...]
+    method: Method
+    name: str
+    xp: Namespace
+    start: Array
+    down: Callable[[Any], Any]
+
+    @classmethod
+    def of(
+        cls,
+        process: AbstractProcess,
+        score: Network,
+        grid: Sequence[float],
+        eta: Etas,
+        method: str | Method,
+        start: Array,
+        kind: Wanted,
+    ) -> _Run:
+        name = method if isinstance(method, str) else "the method"
+        row = _method(method)
+        times = _grid(grid, row, name)
+        etas = _etas(eta, len(times) - 1, row, name)
+        xp, down, (x,) = boundary("sample", start=start)
+        require_batch("sample", x)
+        require(xp, "sample", "start", x, process.support)
+        network = converted(xp, process, score, kind, row.wants)
+        return cls(process, network, times, etas, row, name, xp, x, down)
+
+    def steps(self, rng: Rng) -> Iterator[dict[str, Any]]:
+        """The run, a dictionary a step."""
+        xp, x, noise = self.xp, self.start, source(rng, like=self.start)
+        past: list[tuple[Array, Array]] = []
+        gaussian = self.method.is_gaussian(self.process)
+
+        def clock(time: float) -> Array:
+            return xp.asarray(time, dtype=x.dtype, device=device(x))
+
+        for (time, after), eta in zip(pairwise(self.times), self.etas, strict=True):
+            t, s = clock(time), clock(after)
+            mean = std = None
+            if gaussian:
+                out = self.network(x, t)
+                moments: Any = self.method.moments
+                mean, std = moments(xp, self.process, x, t, s, out, eta, past, self.network)
+                x = mean + std * noise.normal(x) if eta > 0 else mean
+                past = [(t, out), *past][: self.method.memory]
+            else:
+                step: Any = self.method.step
+                x = step(xp, self.process, x, t, s, self.network, eta, noise)
+            yield {"t": time, "s": after, "eta": eta, "x": x, "mean": mean, "std": std}
+
+    def ended(self, x: Array) -> Array:
+        """The last state, in the dtype that came."""
+        xp = self.xp
+        if self.process.support == ">= 0":
+            x = xp.where(x < 0, xp.zeros_like(x), x)  # full truncation ends on the half-line
+        if not bool(xp.all(xp.isfinite(x))):
+            lost = int(xp.sum(xp.astype(~xp.isfinite(x), xp.int64)))
+            raise FloatingPointError(
+                f"sample: {lost} of {math.prod(x.shape)} values are not finite after {self.name}"
+            )
+        return self.down(x)
+
+
+def _method(method: str | Method) -> Method:
+    if isinstance(method, Method):
+        return method
     if method not in METHODS:
         raise UnmetHypothesis("sample", f"method is one of {', '.join(METHODS)}", f"method = {method!r}")
-    require_eta("sample", eta)
-    chosen = METHODS[method]
-    if chosen.eta is not None and eta != chosen.eta:
-        raise UnmetHypothesis("sample", f"eta = {chosen.eta:g} for method {method}", f"eta = {eta!r}")
-    return chosen
+    return METHODS[method]
 
 
-def _grid(grid: Sequence[float], chosen: Method, method: str) -> list[float]:
+def _etas(eta: Etas, steps: int, method: Method, name: str) -> tuple[float, ...]:
+    etas = tuple(eta) if isinstance(eta, Sequence) else (eta,) * steps
+    if len(etas) != steps:
+        raise UnmetHypothesis("sample", f"eta has {steps} values, one a step", f"{len(etas)} values")
+    for value in etas:
+        require_eta("sample", value)
+        if method.eta is not None and value != method.eta:
+            raise UnmetHypothesis("sample", f"eta = {method.eta:g} for method {name}", f"eta = {value!r}")
+    return etas
+
+
+def _grid(grid: Sequence[float], method: Method, name: str) -> list[float]:
     times = [float(t) for t in grid]
     if len(times) < 2 or not all(s < t for t, s in pairwise(times)):
         raise UnmetHypothesis("sample", "grid decreases, with two times or more", f"grid = {times!r}")
-    if not math.isfinite(times[0]) or times[-1] < 0.0 or (times[-1] == 0.0 and not chosen.reaches_zero):
-        end = ">= 0" if chosen.reaches_zero else "> 0"
-        hypothesis = f"grid is finite and ends {end} for method {method}"
+    if not math.isfinite(times[0]) or times[-1] < 0.0 or (times[-1] == 0.0 and not method.reaches_zero):
+        end = ">= 0" if method.reaches_zero else "> 0"
+        hypothesis = f"grid is finite and ends {end} for method {name}"
         raise UnmetHypothesis("sample", hypothesis, f"from {times[0]!r} to {times[-1]!r}")
     return times
 
 
-def _converted(
-    xp: Namespace,
-    process: AbstractProcess,
-    score: Network,
-    kind: Kind | Literal["x0"],
-    wants: Kind | Literal["x0"],
-) -> Network:
-    if kind == wants and wants != "count":
-        return score
-    if kind == "x0" or wants == "x0":
-        raise UnmetHypothesis("sample", f"kind = {wants!r} for this method", f"kind = {kind!r}")
-
-    def network(x: Array, t: Array) -> Array:
-        output = convert.kernel(xp, process, x, t, score(x, t), kind, wants)
-        return _positive(xp, output) if wants == "count" else output
-
-    return network
-
-
-def _positive(xp: Namespace, x: Array) -> Array:
-    return xp.where(x < 0, xp.zeros_like(x), x)  # NaN stays NaN
-
-
 def _progress(
-    steps: list[tuple[float, float]], method: str, disable: bool | None
-) -> Iterable[tuple[float, float]]:
+    steps: Iterable[dict[str, Any]], total: int, method: str, disable: bool | None
+) -> Iterable[dict[str, Any]]:
     if disable or (disable is None and not sys.stderr.isatty()):
         return steps
     from rich.console import Console
     from rich.progress import track
 
-    return track(steps, description=method, console=Console(stderr=True), transient=True)
+    return track(steps, description=method, total=total, console=Console(stderr=True), transient=True)

@@ -22,7 +22,27 @@ LEVELS = {
     "sigma_s": np.asarray([0.6, 0.3, 1.0]),
 }
 CANCELLING = {"terms": "inputs", "reason": "the state and its predicted noise cancel"}
+SOLVING = {"terms": "inputs", "single": 2e-5, "reason": "the prediction at the inner times cancels the state"}
 STATES = (-3.0, 0.0, 0.5, 40.0)
+VELOCITY = {
+    "x": np.asarray([0.3, 0.9, 1.7]),
+    "velocity": np.asarray([0.4, -0.2, 1.0]),
+    "t": np.asarray([0.4, 0.6, 0.8]),
+    "s": np.asarray([0.1, 0.25, 0.5]),
+}
+
+
+def remembering(process, fixed=None, **axes):
+    """Steps that use the prediction of the step before; s = 0 too."""
+    axes = {"x": STATES, "t": (0.3, 0.6), "s": (0.0, 1e-3, 0.2), "t_old": (0.8, 0.9), **axes}
+    return mesh({"process": process, **(fixed or {})}, **axes)
+
+
+def remembered(*predictions):
+    times = {"t_old": np.asarray([0.85, 0.9, 0.92]), "t_older": np.asarray([0.95, 0.96, 0.97])}
+    names = predictions if "eps_older" in predictions else predictions[:2]
+    used = times if "eps_older" in predictions else {"t_old": times["t_old"]}
+    return {**SOLVING, "gentle": {**used, **{name: np.asarray([0.4, -0.2, 1.0]) for name in names}}}
 
 
 def moments(*etas, first="x", **levels):
@@ -55,6 +75,47 @@ ROWS = {
         ]
     ),
     "numerics.samplers.gddim.ddim_step": row([step(p, x=states(p), eps=SCORES) for p in PREDICTING]),
+    "numerics.samplers.clocks.time_of_ratio": row(
+        [mesh({"process": p}, ratio=(0.0, 1e-6, 0.3, 1.0, 40.0)) for p in GAUSSIAN],
+    ),
+    "numerics.samplers.dpm_solver.dpm_solver_1": row(
+        [step(p, x=STATES, eps=SCORES) for p in GAUSSIAN], **CANCELLING
+    ),
+    "numerics.samplers.dpm_solver.dpm_solver_2": row(
+        [step(p, {"eps": score}, x=STATES) for p in GAUSSIAN], **SOLVING
+    ),
+    "numerics.samplers.dpm_solver.dpm_solver_3": row(
+        [step(p, {"eps": score}, x=STATES) for p in GAUSSIAN], **SOLVING
+    ),
+    "numerics.samplers.dpm_solver_pp.dpm_solver_pp_2s": row(
+        [step(p, {"data": score}, x=STATES) for p in GAUSSIAN], **SOLVING
+    ),
+    "numerics.samplers.dpm_solver_pp.dpm_solver_pp_2m": row(
+        [remembering(p, x0=SCORES, x0_old=(0.3,)) for p in GAUSSIAN], **remembered("x0", "x0_old")
+    ),
+    "numerics.samplers.dpm_solver_pp.sde_dpm_solver_pp_2m_moments": row(
+        [remembering(p, {"eta": eta}, x0=SCORES, x0_old=(0.3,)) for p in GAUSSIAN for eta in (0.0, 0.7)],
+        **remembered("x0", "x0_old"),
+    ),
+    "numerics.samplers.deis.deis_2": row(
+        [remembering(p, eps=SCORES, eps_old=(0.3,)) for p in GAUSSIAN], **remembered("eps", "eps_old")
+    ),
+    "numerics.samplers.deis.deis_3": row(
+        [remembering(p, eps=SCORES, eps_old=(0.3,), t_older=(0.99,), eps_older=(-0.2,)) for p in GAUSSIAN],
+        **remembered("eps", "eps_old", "eps_older"),
+    ),
+    "numerics.samplers.euler.euler_maruyama_moments": row(
+        [step(p, {"eta": eta}, x=states(p), score=SCORES) for p in PROCESSES for eta in (0.0, 1.0)],
+        **STEP,
+    ),
+    "numerics.samplers.flow.flow_sde_step": row(
+        [
+            mesh({"a": a}, x=STATES, velocity=NOISE, t=(0.6, 0.95, 1.0), s=(0.0, 0.3), noise=NOISE)
+            for a in (0.0, 0.7)
+        ],
+        **CANCELLING,
+        gentle={"noise": np.asarray([0.7, -0.1, 0.2]), **VELOCITY},
+    ),
     "numerics.samplers.predictions.data_and_noise": row(
         [
             mesh({"kind": kind}, x=STATES, output=NOISE, alpha=(1e-3, 0.5, 1.0), sigma=(1e-3, 0.5, 80.0))
@@ -85,12 +146,7 @@ ROWS = {
             for a in (0.0, 0.7, 2.0)
         ],
         **CANCELLING,
-        gentle={
-            "x": np.asarray([0.3, 0.9, 1.7]),
-            "velocity": np.asarray([0.4, -0.2, 1.0]),
-            "t": np.asarray([0.4, 0.6, 0.8]),
-            "s": np.asarray([0.1, 0.25, 0.5]),
-        },
+        gentle=VELOCITY,
     ),
     "numerics.samplers.transitions.step_log_prob": row(
         [

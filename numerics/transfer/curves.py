@@ -173,7 +173,7 @@ def transfer_gain(direct: CurveFit, transfer: CurveFit, risk: float) -> float:
 def _errors(m: Floats, risks: Floats) -> Floats:
     """Standard errors of the means: the relative spread as a power of m, which all sizes know together."""
     mean, freedom = risks.mean(axis=1), risks.shape[1] - 1
-    relative = np.maximum(risks.std(axis=1, ddof=1) / mean, 1e-9)  # exact risks have no spread
+    relative = np.maximum(risks.std(axis=1, ddof=1) / mean, 1e-5)  # exact risks have no spread
     bias = 0.5 * (digamma(0.5 * freedom) - math.log(0.5 * freedom))  # of the logarithm of a deviation
     line = np.polynomial.Polynomial.fit(np.log(m), np.log(relative) - bias, 1)
     result: Floats = mean * np.exp(line(np.log(m))) / math.sqrt(risks.shape[1])
@@ -204,7 +204,7 @@ def _least_squares(m: Floats, mean: Floats, error: Floats, floor: bool) -> tuple
     i = int(np.argmin(losses))
     ends = (grid[max(i - 1, 0)], grid[min(i + 1, grid.size - 1)])
     found = minimize_scalar(
-        lambda beta: solved(beta)[2], bounds=ends, method="bounded", options={"xatol": 1e-6}
+        lambda beta: solved(beta)[2], bounds=ends, method="bounded", options={"xatol": 1e-9}
     )
     beta = float(found.x) if found.fun < losses[i] else float(grid[i])
     c, low, loss = solved(beta)

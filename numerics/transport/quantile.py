@@ -60,7 +60,7 @@ def fit_quantile(x: Array, y: Array) -> QuantileMap:
     References:
         | Topics in optimal transportation (Villani, 2003), theorem 2.18
 
-    Claims: TRANSFER-EMPIRICAL-1
+    Claims: TRANSFER-ASSIGN-1
 
     Example:
         >>> onto = fit_quantile([[1.0], [3.0], [2.0]], [[20.0], [10.0], [30.0]])

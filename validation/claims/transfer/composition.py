@@ -1,0 +1,216 @@
+r"""The error of transfer: three parts, rough source models, and the line, where direct learning can win."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ....theory.transfer import (
+    composition_exponent,
+    direct_exponent,
+    error_bound,
+    projection_risk,
+    shift_composition_risk,
+)
+from ... import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
+from ...mutants import altered
+
+__all__ = ["DirectWins", "ErrorBound", "RoughModels"]
+
+
+def _norm(values: Any, weights: Any) -> float:
+    return float(np.sqrt(np.sum(weights * np.asarray(values) ** 2)))
+
+
+@claim(
+    "TRANSFER-ERROR-1",
+    paper="transfer",
+    title="The error of transfer has three parts",
+    statement=r"""\Vert \hat f_S \circ \hat S - f_T \Vert \leq \mathrm{Lip}(\hat f_S)\,\Vert \hat S - S_0 \Vert
+        + \Vert \hat f_S - f_S \Vert_{L^2(P_S)} + \Vert \Delta \Vert""",
+    hypotheses=[r"(S_0)_\# P_T = P_S", r"f_T = f_S \circ S_0 + \Delta"],
+    vouches=[error_bound],
+)
+class ErrorBound:
+    thing = error_bound
+
+    @bound(tight=0.9)
+    def random_discrete_models(thing: Thing, rng: np.random.Generator) -> Iterator[Any]:
+        """Target atoms x, their true images S(x) (the source law by construction), and a wrong map."""
+        for _ in range(200):
+            x, w = rng.normal(size=12), rng.dirichlet(np.ones(12))
+            shift, slope = rng.normal(size=2)
+            scales = 10.0 ** rng.uniform(-3, 0.5, size=3)
+            image = 1.5 * x - 1.0
+            moved = image + scales[0] * rng.normal(size=12)
+            mismatch, source_error = scales[1] * rng.normal(size=12), scales[2] * rng.normal()
+            guess = slope * moved + shift + source_error  # estimated source model: slope s + shift + error
+            truth = slope * image + shift + mismatch
+            parts = _norm(moved - image, w), abs(source_error), _norm(mismatch, w)
+            yield "", _norm(guess - truth, w), thing(*parts, abs(slope))
+
+    @exact(tolerance=1e-14)
+    def attained_when_the_parts_point_one_way(thing: Thing) -> Iterator[Any]:
+        for a, b, c, slope in ((0.1, 0.2, 0.3, 2.0), (1.0, 0.0, 0.5, 0.7), (0.0, 1.0, 0.0, 3.0)):
+            yield "", thing(a, b, c, slope), abs(slope * a + b + c)
+
+    mutants = {
+        "without the constant": altered(error_bound, lambda kernel, xp, a, b, c, slope: a + b + c),
+        "without the mismatch": altered(error_bound, lambda kernel, xp, a, b, c, slope: slope * a + b),
+        "root of the sum of squares": altered(
+            error_bound, lambda kernel, xp, a, b, c, slope: xp.sqrt((slope * a) ** 2 + b * b + c * c)
+        ),
+        "the largest of the three": altered(
+            error_bound, lambda kernel, xp, a, b, c, slope: xp.maximum(xp.maximum(slope * a, b), c)
+        ),
+    }
+
+
+@claim(
+    "TRANSFER-HOLDER-1",
+    paper="transfer",
+    title="Through a rough source model only a power of the transport error comes out",
+    statement=r"""\Vert f \circ \hat S - f \circ S \Vert_{L^2} \leq [f]_h\, \Vert \hat S - S \Vert_{L^2}^h, \qquad 0 < h \leq 1""",
+    hypotheses=[r"0 < h \leq 1"],
+    vouches=[error_bound, composition_exponent],
+)
+class RoughModels:
+    thing = (error_bound, composition_exponent)
+
+    @bound(tight=0.99)
+    def powers_of_the_distance(thing: Thing, rng: np.random.Generator) -> Iterator[Any]:
+        """f(x) = c |x|^h has the Hölder constant c; equality where the error is a constant away from 0."""
+        for h in (0.2, 0.5, 0.8, 1.0):
+            for spread in (0.0, 0.3, 3.0):
+                w = rng.dirichlet(np.ones(20))
+                wrong = 0.4 + spread * rng.normal(size=20)
+                value = _norm(2.5 * np.abs(wrong) ** h, w)  # S(x) = 0 for every x
+                yield f"h = {h}", value, thing[0](_norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
+
+    @exact(tolerance=1e-15)
+    def exponents(thing: Thing) -> Iterator[Any]:
+        """The exponent of the composed rate, read off the bound itself at two sample sizes."""
+        for h in (0.25, 0.5, 1.0):
+            for alpha, d in ((1.0, 4), (0.5, 3), (2.0, 1)):
+                rate_of_map = min(0.5, (alpha + 1.0) / (2.0 * alpha + d))
+                yield f"h = {h}, d = {d}", thing[1](h, alpha, d), h * rate_of_map
+        yield "smoother than Lipschitz gains nothing", thing[1](3.0, 1.0, 4), thing[1](1.0, 1.0, 4)
+
+    @boundary()
+    def smoother_than_lipschitz_is_no_holder_exponent(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=1.5)
+        yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=0.0)
+
+    mutants = {
+        "Lipschitz for all": (
+            altered(error_bound, lambda kernel, xp, a, b, c, k, holder=1.0: kernel(xp, a, b, c, k)),
+            composition_exponent,
+        ),
+        "power of the constant too": (
+            altered(
+                error_bound, lambda kernel, xp, a, b, c, k, holder=1.0: kernel(xp, a, b, c, k**holder, holder)
+            ),
+            composition_exponent,
+        ),
+        "roughness ignored": (error_bound, lambda h, alpha, d: composition_exponent(1.0, alpha, d)),
+        "gain from smoothness": (
+            error_bound,
+            lambda h, alpha, d: max(h, 1.0) * composition_exponent(h, alpha, d),
+        ),
+    }
+
+
+@claim(
+    "TRANSFER-DIRECT-1",
+    paper="transfer",
+    title="On the line, direct learning beats transfer of a model rougher than 1/2",
+    statement=r"""E\Vert f_S(\cdot + \hat\theta) - f_S(\cdot + \theta) \Vert^2 \sim
+        2\,\Gamma(1-h)\,\frac{(2\pi^2s^2)^h}{h}\, m^{-h}, \qquad
+        m^{-h} \gg m^{-\frac{2h}{2h+1}} \iff h < \tfrac12""",
+    hypotheses=[r"d = 1", r"|c_k|^2 = |k|^{-2h-1}", r"0 < h < 1"],
+    vouches=[shift_composition_risk, composition_exponent, direct_exponent],
+)
+class DirectWins:
+    thing = (shift_composition_risk, composition_exponent, direct_exponent)
+
+    @rate()
+    def transfer_of_a_rough_model(thing: Thing) -> Iterator[Rate]:
+        """The sum is an integral in the limit: of x^(-2h-1) (1 - exp(-x^2)), which is Gamma(1 - h)/(2h)."""
+        sizes = (1e8, 1e9, 1e10)
+        for h in (0.2, 0.35, 0.5, 0.7):
+            risks = [thing[0](m, h) for m in sizes]
+            orders = [math.log10(a / b) for a, b in pairwise(risks)]
+            a = 2.0 * (math.pi * 0.25) ** 2
+            want = 2.0 * math.gamma(1.0 - h) * a**h / h
+            expected = 2.0 * thing[1](h, 1.0, 1)
+            yield Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
+
+    @exact(tolerance=1e-9, scale=0.0)
+    def averaged_over_the_shift(thing: Thing) -> Iterator[Any]:
+        """Mode by mode, the mean of |exp(2 pi i k theta) - 1|^2 over the normal error by Gauss-Hermite."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(180)
+        weights = weights / weights.sum()
+        for h, m, spread in ((0.6, 4000.0, 0.25), (0.9, 1e4, 0.1)):
+            k = np.arange(1, 400)
+            phases = 2.0 * np.pi * np.outer(k, nodes) * spread / math.sqrt(m)
+            gap = (2.0 - 2.0 * np.cos(phases)) @ weights
+            head = 2.0 * float(np.sum(k ** (-2.0 * h - 1.0) * gap))
+            beyond = np.arange(400, 400_000)
+            rest = 2.0 * math.pi**2 * spread**2 / m
+            tail = 4.0 * float(np.sum(beyond ** (-2.0 * h - 1.0) * -np.expm1(-rest * beyond**2.0)))
+            tail += 4.0 * 400_000.0 ** (-2.0 * h) / (2.0 * h) * (1.0 + h / 400_000.0)
+            yield f"h = {h}", thing[0](m, h, spread), head + tail
+
+    @exact(tolerance=0.0)
+    def who_wins_in_the_end(thing: Thing) -> Iterator[Any]:
+        """The ratio of the exact risks, transfer over direct, from 10^5 samples to 10^9."""
+        for h in (0.2, 0.4, 0.6, 0.8):
+            ratio = [thing[0](m, h) / projection_risk(m, h, 1, noise=0.3).total for m in (1e5, 1e9)]
+            yield f"h = {h}, by risk", ratio[1] > ratio[0], h < 0.5
+            yield f"h = {h}, by exponent", thing[1](h, 1.0, 1) < thing[2](h, 1), h < 0.5
+
+    @figure
+    def on_the_line(thing: Thing) -> Any:
+        """Exact risks on the circle: transfer of a source model of roughness h through an estimated shift
+        (solid), and direct regression with noise 0.3 (dashed).  For h < 1/2 the labels of the target carry
+        more than the map."""
+        from matplotlib.figure import Figure
+
+        drawn = Figure()
+        axis = drawn.subplots()
+        sizes = np.geomspace(10.0, 1e8, 50)
+        for h in (0.3, 0.5, 0.7):
+            (line,) = axis.loglog(sizes, [thing[0](m, h) for m in sizes], label=f"h = {h}")
+            risks = [projection_risk(m, h, 1, noise=0.3).total for m in sizes]
+            axis.loglog(sizes, risks, "--", color=line.get_color())
+        axis.set_xlabel("target samples m")
+        axis.set_ylabel("squared error")
+        axis.legend(frameon=False)
+        return drawn
+
+    mutants = {
+        "one sign of the frequency": (
+            lambda m, h, spread=0.25: 0.5 * shift_composition_risk(m, h, spread),
+            composition_exponent,
+            direct_exponent,
+        ),
+        "deviation for variance": (
+            lambda m, h, spread=0.25: shift_composition_risk(m, h, math.sqrt(spread)),
+            composition_exponent,
+            direct_exponent,
+        ),
+        "Lipschitz for all": (
+            shift_composition_risk,
+            lambda h, alpha, d: composition_exponent(1.0, alpha, d),
+            direct_exponent,
+        ),
+        "large-d exponent of direct learning": (
+            shift_composition_risk,
+            composition_exponent,
+            lambda p, d: p / d,
+        ),
+    }

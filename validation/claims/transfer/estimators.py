@@ -1,0 +1,250 @@
+r"""Estimated maps and fitted curves, against enumeration and truths that are known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+
+from ....numerics.transfer import fit_curve
+from ....numerics.transport import (
+    PlanMap,
+    entropic_image,
+    fit_assignment,
+    fit_entropic,
+    fit_quantile,
+    half_step,
+)
+from ... import Thing, boundary, claim, exact, raises
+from ...mutants import altered
+
+__all__ = ["AssignmentMap", "EntropicTransport", "LearningCurve"]
+
+
+@claim(
+    "TRANSFER-ASSIGN-1",
+    paper="transfer",
+    title="The plan between samples is the best of all permutations; on the line it is sorted",
+    statement=r"""\min_P \sum_{ij} P_{ij} |x_i - y_j|^2 = \min_\pi \frac1m \sum_i |x_i - y_{\pi(i)}|^2""",
+    hypotheses=[r"m \;\mathrm{points\;each}"],
+    vouches=[fit_assignment, fit_quantile],
+)
+class AssignmentMap:
+    thing = (fit_assignment, fit_quantile)
+
+    @exact(tolerance=1e-12)
+    def all_permutations(thing: Thing, rng: np.random.Generator) -> Iterator[Any]:
+        for d in (1, 2, 3):
+            x, y = rng.normal(size=(6, d)), rng.normal(size=(6, d)) + 1.0
+            orders = np.asarray(list(itertools.permutations(range(6))))
+            costs = np.mean(np.sum((x[None] - y[orders]) ** 2, axis=-1), axis=-1)
+            fitted = thing[0](x, y)
+            yield f"d = {d}, cost", fitted.cost, costs.min()
+            yield f"d = {d}, images", fitted(x), y[orders[np.argmin(costs)]]
+            if d == 1:
+                line = thing[1](x, y)
+                yield "quantiles, cost", line.cost, costs.min()
+                yield "quantiles, images", line(x), fitted(x)
+
+    @exact(tolerance=1e-12)
+    def a_split_point_goes_to_the_barycentre(thing: Thing) -> Iterator[Any]:
+        fitted = thing[0]([[0.0], [10.0]], [[-1.0], [1.0], [8.0], [14.0]], y_weights=[0.3, 0.2, 0.1, 0.4])
+        yield (
+            "images",
+            fitted([[0.0], [10.0]]),
+            [[(0.3 * -1.0 + 0.2 * 1.0) / 0.5], [(0.1 * 8.0 + 0.4 * 14.0) / 0.5]],
+        )
+        yield "nearest neighbour", fitted([[4.9], [5.1]]), [[-0.2], [12.8]]
+
+    @boundary()
+    def an_unfinished_simplex_is_an_error(thing: Thing) -> Iterator[Any]:
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
+        yield raises(ValueError, fit_assignment, x, y, max_iterations=3)
+        yield raises(ValueError, fit_quantile, [[1.0], [1.0]], [[0.0], [2.0]])
+
+    mutants = {
+        "in the order of the rows": (lambda x, y, **options: _in_order(x, y), fit_quantile),
+        "greedy": (lambda x, y, **options: _greedy(x, y), fit_quantile),
+        "reversed on the line": (fit_assignment, lambda x, y: fit_quantile(-np.asarray(x), y)),
+        "mass for barycentre": (
+            lambda x, y, **options: _scaled(fit_assignment(x, y, **options), 1.0 / len(x)),
+            fit_quantile,
+        ),
+    }
+
+
+def _scaled(fitted: PlanMap, by: float) -> PlanMap:
+    return PlanMap(fitted.points, by * fitted.images, fitted.cost, fitted.extension)
+
+
+def _in_order(x: Any, y: Any) -> PlanMap:
+    x, y = np.asarray(x), np.asarray(y)
+    images = y[: len(x)]
+    return PlanMap(x, images, float(np.mean(np.sum((x - images) ** 2, axis=-1))), "nearest")
+
+
+def _greedy(x: Any, y: Any) -> PlanMap:
+    x, y = np.asarray(x), np.asarray(y)
+    nearest = np.argmin(np.sum((x[:, None] - y[None]) ** 2, axis=-1), axis=1)
+    return PlanMap(x, y[nearest], float(np.mean(np.sum((x - y[nearest]) ** 2, axis=-1))), "nearest")
+
+
+X = np.asarray([[0.0, 0.2], [1.0, -0.5], [2.5, 1.0]])
+Y = np.asarray([[0.5, 0.5], [2.0, 0.0], [3.0, -1.0], [1.0, 2.0]])
+
+
+def _textbook(epsilon: float, at: Any) -> list[list[Any]]:
+    """The entropic map by scaling vectors at fifty digits."""
+    x, y = X.tolist(), Y.tolist()
+    e = mp.mpf(epsilon)
+
+    def gibbs(p: Any, q: Any) -> Any:
+        return mp.exp(-mp.fsum((mp.mpf(a) - mp.mpf(b)) ** 2 for a, b in zip(p, q, strict=True)) / e)
+
+    kernel = mp.matrix([[gibbs(p, q) for q in y] for p in x])
+    v = mp.matrix([1] * len(y))
+    for _ in range(600):
+        u = mp.matrix([1 / mp.mpf(len(x)) / s for s in kernel * v])
+        v = mp.matrix([1 / mp.mpf(len(y)) / s for s in kernel.T * u])
+    images = []
+    for point in at:
+        w = [gibbs(point, q) * v[j] for j, q in enumerate(y)]
+        images.append(
+            [mp.fsum(a * mp.mpf(q[c]) for a, q in zip(w, y, strict=True)) / mp.fsum(w) for c in range(2)]
+        )
+    return images
+
+
+@claim(
+    "TRANSFER-ENTROPIC-1",
+    paper="transfer",
+    title="The entropic map and its debiasing",
+    statement=r"""S_\varepsilon(x) = \frac{\sum_j y_j e^{v_j - |x-y_j|^2/\varepsilon}}{\sum_j e^{v_j - |x-y_j|^2/\varepsilon}},
+        \qquad S = x + S_\varepsilon^{x \to y} - S_\varepsilon^{x \to x}: \;\; y = x + c \Rightarrow S(x) = x + c""",
+    hypotheses=[r"\varepsilon > 0", r"\mathrm{the\;marginals\;have\;converged}"],
+    vouches=[fit_entropic, entropic_image, half_step],
+)
+class EntropicTransport:
+    thing = (fit_entropic, entropic_image, half_step)
+
+    @exact(tolerance=1e-9)
+    def scaling_vectors_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+        new = [[0.3, 0.3], [-1.0, 2.0]]
+        for epsilon in (0.5, 4.0):
+            want = _textbook(epsilon, [*X.tolist(), *new])
+            fitted = thing[0](X, Y, epsilon, debias=False, tolerance=1e-13)
+            yield f"epsilon = {epsilon}", fitted(np.vstack([X, new])), want
+            potential = fitted.potential
+            yield f"epsilon = {epsilon}, formula", thing[1](np.vstack([X, new]), Y, potential, epsilon), want
+            cost = np.sum((X[:, None] - Y[None]) ** 2, axis=-1)
+            u = thing[2](cost, potential, np.log(np.full(3, 1 / 3)), epsilon)
+            plan = np.exp(u[:, None] + potential - cost / epsilon)
+            yield (
+                f"epsilon = {epsilon}, marginals",
+                np.concatenate([plan.sum(1), plan.sum(0)]),
+                [1 / 3] * 3 + [1 / 4] * 4,
+            )
+
+    @exact(tolerance=1e-5)
+    def a_shift_is_found_at_every_epsilon(thing: Thing) -> Iterator[Any]:
+        for epsilon in (0.5, 5.0, 50.0):
+            for shift in (0.0, 3.0):
+                yield f"epsilon = {epsilon}, shift {shift}", thing[0](Y, Y + shift, epsilon)(Y), Y + shift
+
+    @boundary(tolerance=0.1)
+    def without_debiasing_the_identity_is_shrunk(thing: Thing) -> Iterator[Any]:
+        yield "the same sample", thing[0](Y, Y, 5.0, debias=False)(Y), Y
+        yield raises(ValueError, fit_entropic, X, Y, 0.0)
+        yield raises(ValueError, fit_entropic, X, Y, -1.0)
+        yield raises(ValueError, fit_entropic, X, Y, 1e-3, max_iterations=11)
+
+    mutants = {
+        "half of the squared distance": (
+            lambda x, y, epsilon, **options: fit_entropic(x, y, 2.0 * epsilon, **options),
+            entropic_image,
+            half_step,
+        ),
+        "self-map added": (
+            lambda x, y, epsilon, **options: _twice(x, y, epsilon, **options),
+            entropic_image,
+            half_step,
+        ),
+        "weight forgotten": (
+            fit_entropic,
+            entropic_image,
+            altered(
+                half_step, lambda kernel, xp, c, v, log_a, epsilon: kernel(xp, c, v, 0.0 * log_a, epsilon)
+            ),
+        ),
+        "potential forgotten": (
+            fit_entropic,
+            altered(entropic_image, lambda kernel, xp, x, y, v, epsilon: kernel(xp, x, y, 0.0 * v, epsilon)),
+            half_step,
+        ),
+    }
+
+
+def _twice(x: Any, y: Any, epsilon: float, **options: Any) -> Any:
+    fitted = fit_entropic(x, y, epsilon, **options)
+    return lambda points: (
+        2.0 * fit_entropic(x, y, epsilon, **{**options, "debias": False})(points) - fitted(points)
+    )
+
+
+@claim(
+    "TRANSFER-CURVE-1",
+    paper="transfer",
+    title="Exponent, floor and burn-in of a learning curve",
+    statement=r"""r(m) = r_\infty + C m^{-\beta} \;\;(m \geq m_0) \;\Longrightarrow\; (\hat\beta, \hat C, \hat r_\infty) = (\beta, C, r_\infty)""",
+    hypotheses=[r"0.01 \leq \beta \leq 3"],
+    vouches=[fit_curve],
+)
+class LearningCurve:
+    thing = fit_curve
+
+    @exact(tolerance=1e-4)
+    def exact_curves(thing: Thing) -> Iterator[Any]:
+        m = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
+        for beta, c, low in ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2)):
+            fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1), resamples=20)
+            yield f"beta = {beta}", (fit.exponent, fit.constant, fit.floor), (beta, c, low)
+
+    @exact(tolerance=1e-4)
+    def a_beginning_that_is_no_power_is_left_out(thing: Thing) -> Iterator[Any]:
+        m = 10.0 * 2.0 ** np.arange(8)
+        risk = 3.0 * m**-0.75
+        risk[:2] *= 0.4  # capped by the range of the labels, say
+        fit = thing(m, np.repeat(risk[:, None], 3, axis=1), resamples=20)
+        yield "exponent and burn-in", (fit.exponent, fit.burn_in), (0.75, 2)
+
+    @boundary(tolerance=0.1)
+    def a_straight_line_is_biased_by_a_floor(thing: Thing) -> Any:
+        m = 10.0 * 2.0 ** np.arange(6)
+        risk = 0.05 + 3.0 / m
+        return np.polyfit(np.log(m), np.log(risk), 1)[0], -1.0
+
+    mutants = {
+        "without a floor": lambda m, risk, **options: fit_curve(m, risk, floor=False, **options),
+        "exponent of the root": lambda m, risk, **options: _halved(fit_curve(m, risk, **options)),
+        "straight line": lambda m, risk, **options: _line(m, risk, **options),
+    }
+
+
+def _halved(fit: Any) -> Any:
+    return replace(fit, exponent=0.5 * fit.exponent)
+
+
+def _line(m: Any, risk: Any, **options: Any) -> Any:
+    slope, level = np.polyfit(np.log(m), np.log(np.mean(risk, axis=1)), 1)
+    return replace(
+        fit_curve(m, risk, **options),
+        exponent=-float(slope),
+        constant=float(np.exp(level)),
+        floor=0.0,
+        burn_in=0,
+    )

@@ -1,0 +1,247 @@
+r"""Transport of samples on the line and between normal laws: exact expectations by other means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+
+from ....numerics.transport import fit_gaussian
+from ....theory.laws import Gaussian, wasserstein2
+from ....theory.transfer import (
+    empirical_transport_risk,
+    gaussian_map,
+    gaussian_map_constant,
+    gaussian_map_risk,
+)
+from ... import Rate, Thing, boundary, claim, exact, raises, rate
+
+__all__ = ["EmpiricalCost", "MapConstant", "MapRisk", "MongeMap"]
+
+
+@claim(
+    "TRANSFER-EMPIRICAL-1",
+    paper="transfer",
+    title="The transport cost of m uniform samples is 1/(6m), exactly",
+    statement=r"""E\,W_2^2(U_m, U) = \sum_{i=1}^m \int_{(i-1)/m}^{i/m} E(U_{(i)} - u)^2\,du = \frac1{6m}""",
+    hypotheses=[r"U_{(i)} \sim \mathrm{Beta}(i, m + 1 - i)"],
+    vouches=[empirical_transport_risk],
+)
+class EmpiricalCost:
+    thing = empirical_transport_risk
+
+    @exact(tolerance=1e-15, scale=0.0)
+    def moments_of_order_statistics_as_fractions(thing: Thing) -> Iterator[Any]:
+        for m in (1, 2, 3, 10, 37):
+            total = Fraction(0)
+            for i in range(1, m + 1):
+                mean, second = Fraction(i, m + 1), Fraction(i * (i + 1), (m + 1) * (m + 2))
+                low, high = Fraction(i - 1, m), Fraction(i, m)
+                total += second * (high - low) - mean * (high**2 - low**2) + (high**3 - low**3) / 3
+            yield f"m = {m}", thing(m), float(total)
+
+    @boundary()
+    def a_sample_has_a_size(thing: Thing) -> Iterator[Any]:
+        for m in (0, -3, 2.5):
+            yield raises(ValueError, thing, m)
+
+    mutants = {
+        "two samples": lambda m: 2.0 * empirical_transport_risk(m),
+        "m + 1": lambda m: empirical_transport_risk(m + 1),
+        "distance, not its square": lambda m: math.sqrt(empirical_transport_risk(m)),
+    }
+
+
+@claim(
+    "TRANSFER-GAUSSMAP-1",
+    paper="transfer",
+    title="The plug-in map between normal laws on the line: its risk at every sample size",
+    statement=r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
+        - 2\sqrt{\tfrac{m-1}2}\,\frac{\Gamma(\frac{m-2}2)}{\Gamma(\frac{m-1}2)} + 1 \sim \frac3{2m}""",
+    hypotheses=[r"m > 3", r"\hat\sigma^2 \;\mathrm{unbiased}"],
+    vouches=[gaussian_map_risk],
+)
+class MapRisk:
+    thing = gaussian_map_risk
+
+    @exact(tolerance=5e-13, scale=0.0)
+    def integrals_over_the_law_of_the_variance(thing: Thing) -> Iterator[Any]:
+        """E (sigma/sigma-hat - 1)^2 + E (sigma/sigma-hat)^2 / m, over chi-square with m - 1 degrees."""
+        for m in (4, 5, 7, 20, 100, 127, 128, 500):
+            k = mp.mpf(m - 1)
+            moments = []
+            for power in (1, 2):  # of sigma / sigma-hat: E (k/chi2)^(power/2), by quadrature in log chi2
+                log_norm = k / 2 * mp.log(2) + mp.loggamma(k / 2)
+
+                def density(s: Any, power: int = power, k: Any = k, log_norm: Any = log_norm) -> Any:
+                    return mp.exp((k - power) / 2 * s - mp.exp(s) / 2 + power * mp.log(k) / 2 - log_norm)
+
+                middle = mp.log(k)
+                cuts = [middle + c for c in (-60, -20, -5, -2, -1, -0.3, 0, 0.3, 1, 2, 5)]
+                with mp.workdps(20):
+                    moments.append(mp.quad(density, cuts))
+            yield f"m = {m}", thing(m), moments[1] - 2 * moments[0] + 1 + moments[1] / m
+
+    @rate()
+    def three_halves_over_m(thing: Thing) -> Rate:
+        sizes = (10_000, 20_000, 40_000)
+        risks = [thing(m) for m in sizes]
+        orders = [math.log2(a / b) for a, b in pairwise(risks)]
+        return Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5, 1e-3)
+
+    @boundary()
+    def without_a_fourth_sample_it_is_infinite(thing: Thing) -> Iterator[Any]:
+        for m in (1, 2, 3):
+            yield raises(ValueError, thing, m)
+
+    mutants = {
+        "mean known": lambda m: gaussian_map_risk(m) - (m - 1.0) / (m - 3.0) / m,
+        "variance of the maximum likelihood": lambda m: gaussian_map_risk(m) * m / (m - 1.0),
+        "asymptote for all": lambda m: 1.5 / m if m > 3 else gaussian_map_risk(m),
+        "one degree of freedom lost": lambda m: gaussian_map_risk(m + 1) if m > 3 else gaussian_map_risk(m),
+    }
+
+
+def _covariances() -> Iterator[tuple[str, Any, Any]]:
+    rng = np.random.default_rng(5)
+    for d in (1, 2, 4):
+        pair = []
+        for _ in range(2):
+            root = rng.standard_normal((d, d))
+            pair.append(root @ root.T + 0.3 * np.eye(d))
+        yield f"d = {d}", pair[0], pair[1]
+
+
+@claim(
+    "TRANSFER-GAUSSMAP-2",
+    paper="transfer",
+    title="The plug-in map between normal laws in dimension d: its leading constant",
+    statement=r"""m\,E\Vert\hat S - S_0\Vert^2 \to \mathrm{tr}\,\Sigma_S + \sum_{ij} (U^\top\Sigma_T^{-1}U)_{ii}
+        \frac{\mu_i^2\mu_j^2}{(\mu_i+\mu_j)^2}(1 + \delta_{ij}); \qquad
+        \Sigma_S = I: \;\; \frac{3d}2 + \sum_{a<b} \frac{l_a + l_b}{(\sqrt{l_a} + \sqrt{l_b})^2}""",
+    hypotheses=[r"\Sigma_T, \Sigma_S > 0"],
+    vouches=[gaussian_map_constant],
+)
+class MapConstant:
+    thing = gaussian_map_constant
+
+    @exact(tolerance=1e-6, scale=0.0)
+    def by_differences_of_the_map(thing: Thing) -> Iterator[Any]:
+        """The map differentiated in each entry of the sample covariance, whose variances Wishart's law gives."""
+        for label, target, source in _covariances():
+            d = len(target)
+            values, vectors = np.linalg.eigh(target)
+            root = vectors * np.sqrt(values) @ vectors.T
+            zero, total, h = np.zeros(d), float(np.trace(source)), 1e-5
+            for i in range(d):
+                for j in range(i, d):
+                    unit = np.zeros((d, d))
+                    unit[i, j] = unit[j, i] = 1.0
+                    ends = [
+                        gaussian_map(zero, target + s * h * root @ unit @ root, zero, source)[0]
+                        for s in (1, -1)
+                    ]
+                    slope = (ends[0] - ends[1]) / (2.0 * h)
+                    total += (2.0 if i == j else 1.0) * float(np.trace(slope @ target @ slope))
+            yield label, thing(target, source), total
+
+    @exact(tolerance=1e-12, scale=0.0)
+    def whitening(thing: Thing) -> Iterator[Any]:
+        for label, target, _ in _covariances():
+            d, values = len(target), np.linalg.eigvalsh(target)
+            pairs = [
+                (values[a] + values[b]) / (math.sqrt(values[a]) + math.sqrt(values[b])) ** 2
+                for a in range(d)
+                for b in range(a + 1, d)
+            ]
+            yield label, thing(target, np.eye(d)), 1.5 * d + sum(pairs)
+
+    @exact(tolerance=1e-3)
+    def on_the_line_the_limit_of_the_exact_risk(thing: Thing) -> Any:
+        return thing([[4.0]], [[9.0]]) / 9.0, 10**6 * gaussian_map_risk(10**6)
+
+    mutants = {
+        "roles swapped": lambda target, source: gaussian_map_constant(source, target),
+        "mean known": lambda target, source: (
+            gaussian_map_constant(target, source) - np.trace(np.asarray(source))
+        ),
+        "as many entries as the covariance has": lambda target, source: (
+            gaussian_map_constant(target, source) * len(target)
+        ),
+    }
+
+
+def _cholesky(mean: Any, cov: Any, onto_mean: Any, onto_cov: Any) -> tuple[Any, Any]:
+    a = np.linalg.cholesky(np.asarray(onto_cov)) @ np.linalg.inv(np.linalg.cholesky(np.asarray(cov)))
+    return a, onto_mean - a @ mean
+
+
+def _roots(mean: Any, cov: Any, onto_mean: Any, onto_cov: Any) -> tuple[Any, Any]:
+    """C'^1/2 C^-1/2: right if the two commute."""
+    zero, eye = np.zeros(len(mean)), np.eye(len(mean))
+    a = gaussian_map(zero, eye, zero, onto_cov)[0] @ gaussian_map(zero, cov, zero, eye)[0]
+    return a, onto_mean - a @ mean
+
+
+@claim(
+    "TRANSFER-BURES-1",
+    paper="transfer",
+    title="The map between normal laws: it pushes forward, is a gradient, and costs the distance",
+    statement=r"""A C A = C', \qquad A = A^\top \geq 0, \qquad
+        |\mu - \mu'|^2 + \mathrm{tr}\big((A - I)\,C\,(A - I)\big) = W_2^2""",
+    hypotheses=[r"C > 0"],
+    vouches=[gaussian_map, fit_gaussian],
+)
+class MongeMap:
+    thing = (gaussian_map, fit_gaussian)
+
+    @exact(tolerance=1e-11)
+    def its_three_properties(thing: Thing) -> Iterator[Any]:
+        for label, cov, onto in _covariances():
+            d = len(cov)
+            mean, centre = np.arange(d) - 0.5, np.linspace(1.0, 2.0, d)
+            a, b = thing[0](mean, cov, centre, onto)
+            yield f"{label}, covariance", a @ cov @ a.T, onto
+            yield f"{label}, mean", a @ mean + b, centre
+            yield f"{label}, symmetric", a, a.T
+            yield f"{label}, monotone", bool((np.linalg.eigvalsh(0.5 * (a + a.T)) > 0).all()), True
+            moved = a - np.eye(d)
+            cost = np.sum((mean - centre) ** 2) + np.trace(moved @ cov @ moved.T)
+            yield f"{label}, cost", cost, wasserstein2(Gaussian(mean, cov), Gaussian(centre, onto)) ** 2
+
+    @exact(tolerance=1e-8)
+    def the_map_of_pot(thing: Thing) -> Iterator[Any]:
+        import ot
+
+        for label, cov, onto in _covariances():
+            d = len(cov)
+            mean, centre = np.arange(d) - 0.5, np.linspace(1.0, 2.0, d)
+            a, _ = ot.gaussian.bures_wasserstein_mapping(mean, centre, cov, onto)
+            yield label, thing[0](mean, cov, centre, onto)[0], a
+
+    @exact(tolerance=1e-10)
+    def a_sample_takes_the_moments_of_the_other(thing: Thing, rng: np.random.Generator) -> Iterator[Any]:
+        x, y = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 3)), rng.exponential(size=(20, 3))
+        image = thing[1](x, y)(x)
+        yield "mean", image.mean(axis=0), y.mean(axis=0)
+        yield "covariance", np.cov(image.T), np.cov(y.T)
+
+    @boundary()
+    def a_degenerate_law_has_no_map(thing: Thing) -> Iterator[Any]:
+        flat = np.diag([1.0, 0.0])
+        yield raises(ValueError, gaussian_map, np.zeros(2), flat, np.zeros(2), np.eye(2))
+        yield raises(ValueError, fit_gaussian, np.eye(3)[:2], np.eye(3))  # m = 2 <= d = 3
+        still = np.asarray([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+        yield raises(ValueError, fit_gaussian, still, still)
+
+    mutants = {
+        "Cholesky factors": (_cholesky, fit_gaussian),
+        "product of roots": (_roots, fit_gaussian),
+        "backwards": (lambda m, c, n, e: gaussian_map(n, e, m, c), fit_gaussian),
+        "sample map backwards": (gaussian_map, lambda x, y: fit_gaussian(y, x)),
+    }

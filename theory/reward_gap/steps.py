@@ -113,7 +113,7 @@ def ddim_eta_limit(xp: Namespace, process: AbstractGaussianProcess, t: Array, s:
 
     .. math:: \eta_{\max} = \Big(1 - \frac{SNR_t}{SNR_s}\Big)^{-1/2} > 1
 
-    It is 1 for the last step, to s = 0, and little above for all long steps.  gDDIM has no limit.
+    It tends to 1 as s tends to 0 and is little above for all long steps.  gDDIM has no limit.
 
     Arguments:
         process: VP, VE or Flow.

@@ -1,0 +1,359 @@
+"""Claims on what tuning costs along the path: KL, Fisher information, policy gradients, and DDPO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+from ....numerics.samplers import gddim_step
+from ....theory.processes import VE, VP, Flow
+from ....theory.reward_gap import (
+    DDPOToy,
+    Tuned,
+    fisher_information,
+    path_kl,
+    path_kl_factor,
+    policy_gradient_mean,
+    terminal_moments,
+)
+from ... import Rate, Thing, bound, boundary, claim, drawn, exact, figure, property, raises, rate, symbolic
+from ...evidence.base import Labelled
+from ...mutants import arguments, outcome
+from ...symbols import on_symbols
+from .textbook import CASES, arrival, integral, schedule
+
+ETAS = (0.25, 0.5, 1.0, 1.5, 4.0)
+SCHEDULES = (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0))
+
+
+def summed_kl(process: Any, ends: tuple[float, float], n: int, eta: float, shift: float) -> float:
+    """KL of two chains of gDDIM steps whose scores differ by a shift of the data mean: n steps at once."""
+    of, grid, zero = schedule(process), np.linspace(*ends, n + 1), np.zeros(n)
+    t, s = grid[:-1], grid[1:]
+    wrong = np.asarray([-(of.noise(u) ** 0.5) * of.alpha(u) * shift / of.total(0.49, u) for u in t])
+    apart = gddim_step(process, zero, t, s, wrong, eta, zero)
+    spread = gddim_step(process, zero, t, s, zero, eta, np.ones(n))
+    return float(np.sum(apart**2 / (2 * spread**2)))
+
+
+@cache
+def extrapolated(process: Any, ends: tuple[float, float], eta: float) -> tuple[list[float], float]:
+    """Local orders of the summed KL, and its limit by Richardson."""
+    sums = [summed_kl(process, ends, n, eta, 0.8) for n in (100, 200, 400)]
+    limit = (8 * sums[2] - 6 * sums[1] + sums[0]) / 3
+    return [math.log2(abs((sums[0] - limit) / (sums[1] - limit)))], limit
+
+
+@claim(
+    "REWARD-GAP-KL-1",
+    paper="reward_gap",
+    title="Path KL: the same for eta and 1/eta, least at 1, infinite at 0",
+    statement=r"""
+    \frac{KL_\eta}{KL_1} = \frac{(1+\eta^2)^2}{4\eta^2} = \cosh^2(\log\eta), \qquad
+    KL_1 = \frac12 \int_0^T g^2\,E|s_\theta - s|^2\,dt
+    """,
+    hypotheses=[r"\eta > 0"],
+    vouches=[path_kl_factor],
+)
+class PathKL:
+    """From Girsanov's theorem, and from the steps of gDDIM: their summed KL converges to it."""
+
+    @symbolic()
+    def girsanov(thing: Thing) -> Any:
+        """Half the squared difference of the drifts over the squared noise, relative to eta = 1."""
+        eta, g, d = sp.symbols("eta g d", positive=True)
+
+        def rate(e: Any) -> Any:
+            return ((1 + e**2) / 2 * g**2 * d) ** 2 / (2 * (e * g) ** 2)
+
+        return {
+            "ratio": (on_symbols(thing, eta), sp.simplify(rate(eta) / rate(sp.Integer(1)))),
+            "hyperbolic": (on_symbols(thing, sp.exp(eta)), sp.cosh(eta).rewrite(sp.exp) ** 2),
+        }
+
+    @property(tolerance=1e-12, examples=60)
+    def symmetric_and_least_at_one(
+        thing: Thing, eta: float = drawn(st.floats(1e-3, 1e3))
+    ) -> Iterator[Labelled]:
+        yield "inverse", thing(eta), thing(1.0 / eta)
+        yield "at least 1", float(thing(eta)) >= 1.0, True
+
+    @rate()
+    def sums_over_gddim_steps(thing: Thing) -> Iterator[Rate]:
+        # Away from the ends, where the steps are regular; the exact integral is that of the next claim.
+        for process, _ in CASES:
+            of = schedule(process)
+            unit = 0.5 * integral(
+                lambda t, of=of: of.g2(t) * (of.alpha(t) * 0.8 / of.total(0.49, t)) ** 2, 0.1, 0.9
+            )
+            for eta in (0.5, 1.0, 2.0):
+                orders, limit = extrapolated(process, (0.9, 0.1), eta)
+                yield Rate(orders, 1.0, 0.1, limit, unit * float(thing(eta)), 1e-4)
+
+    @boundary()
+    def the_ode_has_no_path_density(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, path_kl_factor, 0.0)
+        yield raises(ValueError, path_kl, VP(), 0.0, 1.0, 0.0, 1.0, 0.3)
+
+    @figure
+    def cost(thing: Thing) -> Any:
+        """The KL of one and the same change of the score, by the stochasticity that it is sampled with."""
+        from matplotlib.figure import Figure
+
+        drawn = Figure()
+        axes, etas = drawn.subplots(), np.logspace(-1, 1, 200)
+        axes.loglog(etas, thing(etas))
+        axes.axvline(1.0, linewidth=0.5, color="grey")
+        axes.set(xlabel="η", ylabel="path KL / path KL at η = 1")
+        return drawn
+
+    mutants = {
+        "the noise alone": outcome(path_kl_factor, lambda f: f**0.5),
+        "without the half of the drift": outcome(path_kl_factor, lambda f: 4.0 * f),
+        "eta squared": arguments(path_kl_factor, lambda eta: (eta**2,)),
+    }
+
+
+@cache
+def accumulated(
+    process: Any, mean: float, variance: float, eta: float, kappa: float, shift: float, prior: float
+) -> float:
+    """The path KL from N(0, prior) at T = 1, as a third equation beside those of mean and variance."""
+    of, theta, half = schedule(process), mean + shift, (1 + eta**2) / 2
+
+    def equations(tau: float, y: Any) -> list[float]:
+        t = 1.0 - tau
+        alpha, total, g2 = of.alpha(t), of.total(variance, t), of.g2(t)
+        pull = half * kappa * g2 / total
+        off = kappa * (y[0] - alpha * theta) - (y[0] - alpha * mean)
+        return [
+            -of.f(t) * y[0] - pull * (y[0] - alpha * theta),
+            -2 * (of.f(t) + pull) * y[1] + eta**2 * g2,
+            (half / eta) ** 2 * g2 / 2 * (off**2 + (kappa - 1) ** 2 * y[1]) / total**2,
+        ]
+
+    found = solve_ivp(equations, (0.0, 1.0), (0.0, prior, 0.0), method="DOP853", rtol=1e-11, atol=1e-13)
+    return float(found.y[2, -1])
+
+
+@claim(
+    "REWARD-GAP-KL-2",
+    paper="reward_gap",
+    title="Path KL of a shifted and mis-scaled score, in closed form",
+    statement=r"""
+    KL = \frac{(1+\eta^2)^2}{8\eta^2} \int_{q_T}^1 \Big\{\frac qv\big[\delta + (\kappa-1)\theta\,r^{c/2}\big]^2
+        + (\kappa-1)^2\Big[\frac{V_p}{\Sigma_T} r^{c-1} + \eta^2\,\frac{1 - r^{c-1}}{c-1}\Big]\Big\}
+        \frac{dq}q, \quad r = \frac{q_T}q
+    """,
+    hypotheses=[r"\eta, \kappa > 0", r"q_T > 0 \text{ or } \kappa = 1"],
+    vouches=[path_kl],
+)
+class PathKLClosed:
+    @exact(tolerance=1e-8)
+    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+        models = ((1.0, 1.3, 0.4), (0.5, 0.8, 0.4), (1.0, 0.5, -0.3), (1.0, 1.0, 0.7), (2.0, 1.3, 0.0))
+        for process in SCHEDULES:
+            for eta, kappa, shift in models:
+                got = thing(process, 0.6, 0.49, eta, kappa, shift, 1.7)
+                yield (
+                    f"{process}, {eta}, {kappa}",
+                    got,
+                    accumulated(process, 0.6, 0.49, eta, kappa, shift, 1.7),
+                )
+
+    @exact(tolerance=1e-12)
+    def a_shift_costs_its_square(thing: Thing) -> Iterator[Labelled]:
+        for process in (*SCHEDULES, Flow()):
+            left = 1.0 - schedule(process).fraction(0.49, 1.0)
+            for eta in ETAS:
+                want = (1 + eta**2) ** 2 / (8 * eta**2) * 0.8**2 / 0.49 * left
+                yield f"{process}", thing(process, 0.6, 0.49, eta, 1.0, 0.8), want
+                yield "zero", thing(process, 0.6, 0.49, eta), 0.0
+
+    @exact(tolerance=1e-9)
+    def nothing_happens_at_the_special_powers(thing: Thing) -> Iterator[Labelled]:
+        """c = 1 and c = 2, where powers become logarithms, are limits of their neighbours."""
+        for eta, kappa in ((1.0, 0.5), (0.5, 0.8), (2.0, 0.4), (0.5, 1.6)):
+            at, below, above = (
+                float(thing(SCHEDULES[0], 0.6, 0.49, eta, kappa * (1 + h), 0.4)) for h in (0.0, -1e-5, 1e-5)
+            )
+            yield f"eta = {eta}, kappa = {kappa}", at, 0.5 * (below + above)
+
+    @boundary()
+    def flows_pay_infinitely_for_scale(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, path_kl, Flow(), 0.0, 1.0, 1.0, 1.1)
+
+    mutants = {
+        "twice": outcome(path_kl, lambda kl: 2.0 * kl),
+        "kappa of the other sign": arguments(
+            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, m, v, eta, 2.0 - kappa, shift, *r)
+        ),
+        "shift from the origin": arguments(
+            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, 0.0 * m, v, eta, kappa, shift, *r)
+        ),
+        "right prior": arguments(path_kl, lambda *given: given[:6]),
+    }
+
+
+@claim(
+    "REWARD-GAP-FISHER-1",
+    paper="reward_gap",
+    title="Fisher information and policy gradient in eta",
+    statement=r"""
+    I_\eta = \frac{(1+\eta^2)^2}{4\eta^2}\,\frac{1 - q_T}v = \partial_\delta^2 KL, \qquad
+    \partial_\theta E Y_0 = 1 - q_T^{\frac{1+\eta^2}2}, \qquad
+    \big(\partial_\theta E Y_0\big)^2 \le I_\eta\,Var\,Y_0
+    """,
+    hypotheses=[r"\eta > 0", r"r(x) = x"],
+    vouches=[fisher_information, policy_gradient_mean],
+)
+class Fisher:
+    """Least at eta = 1: there the score function of the paths, and with it REINFORCE, varies least."""
+
+    thing = fisher_information
+
+    @exact(tolerance=1e-9)
+    def curvature_of_the_path_kl(thing: Thing) -> Iterator[Labelled]:
+        for process in (*SCHEDULES, Flow()):
+            for eta in ETAS:
+                kl = path_kl(process, 0.3, 0.49, eta, shift=0.01)
+                yield f"{process}, eta = {eta}", thing(process, 0.49, eta), 2.0 * kl / 0.01**2
+
+    @rate()
+    def sums_over_gddim_steps(thing: Thing) -> Iterator[Rate]:
+        # From 0.9 to 0.1 the information is that of the fractions there.
+        for process, _ in CASES:
+            of = schedule(process)
+            far, near = (of.fraction(0.49, t) for t in (0.9, 0.1))
+            for eta in (0.5, 2.0):
+                orders, limit = extrapolated(process, (0.9, 0.1), eta)
+                share = (near - far) / (1.0 - of.fraction(0.49, 1.0))
+                yield Rate(orders, 1.0, 0.1, 2 * limit / 0.64, share * float(thing(process, 0.49, eta)), 1e-4)
+
+    @bound(tight=0.9)
+    def cramer_rao(thing: Thing) -> Iterator[Labelled]:
+        for process in (*SCHEDULES, Flow()):
+            for eta in ETAS:
+                slope = float(policy_gradient_mean(process, 0.49, eta))
+                spread = float(terminal_moments(process, 0.3, 0.49, eta)[1])
+                yield f"{process}, eta = {eta}", slope**2, float(thing(process, 0.49, eta)) * spread
+
+    @exact(tolerance=1e-10)
+    def gradient_by_differences(thing: Thing) -> Iterator[Labelled]:
+        for process in (*SCHEDULES, Flow()):
+            for eta in (0.0, *ETAS):
+                up, down = (terminal_moments(process, 0.3, 0.49, eta, shift=h)[0] for h in (0.5, -0.5))
+                yield f"{process}", policy_gradient_mean(process, 0.49, eta), up - down
+
+    mutants = {
+        "half": outcome(fisher_information, lambda i: 0.5 * i),
+        "deviation for variance": outcome(fisher_information, lambda i: 0.49**0.5 * i),
+        "noise alone": lambda process, v, eta: fisher_information(process, v, 1.0) / eta**2,
+        "drift alone": lambda process, v, eta: fisher_information(process, v, 1.0) * (1 + eta**2) ** 2 / 4,
+    }
+
+
+PROCESS = VP(6.0, 6.0, 1.0)
+
+
+def toy(beta: float) -> DDPOToy:
+    return DDPOToy(PROCESS, 0.0, 0.49, target=1.0, beta=beta)
+
+
+@cache
+def tuned(beta: float, eta: float, target: float = 1.0) -> Tuned:
+    return DDPOToy(PROCESS, 0.0, 0.49, target, beta).tuned(eta)
+
+
+def objective(theta: float, kappa: float, eta: float, beta: float) -> float:
+    """What training climbs, by the moment equations."""
+    m, v = arrival(PROCESS, 0.0, 0.49, eta, 1.0, 0.0, (0.0, 1.0), kappa, theta)
+    return -((m - 1.0) ** 2) - v - beta * accumulated(PROCESS, 0.0, 0.49, eta, kappa, theta, 1.0)
+
+
+@claim(
+    "REWARD-GAP-DDPO-1",
+    paper="reward_gap",
+    title="DDPO in closed form: tune on the SDE, deploy the ODE",
+    statement=r"""
+    (\theta, \kappa)_\eta = \arg\max\; -E(Y_0^\eta - 1)^2 - \beta\,KL_\eta, \qquad
+    R(\eta) = -E(Y_0^0 - 1)^2 \text{ at } (\theta, \kappa)_\eta: \quad
+    R(1) > R(\eta),\; \eta \in \{0.3, 0.7, 1.5, 2, 3\}
+    """,
+    hypotheses=[r"\text{VP}, \int\beta_t = 6", r"X_0 \sim N(0, 0.49)", r"\beta \in \{0.1, 0.3\}"],
+    vouches=[DDPOToy],
+)
+class DDPO:
+    r"""Every tuned model does better on the ODE than on the SDE that it was tuned on. Stochasticity helps up
+    to eta = 1, where a given KL buys the largest change of the score, and hurts beyond."""
+
+    thing = staticmethod(tuned)
+
+    @exact(tolerance=1e-7)
+    def value_and_reward(thing: Thing) -> Iterator[Labelled]:
+        for beta, eta in ((0.3, 1.0), (0.1, 2.0)):
+            best = thing(beta, eta)
+            want = objective(best.theta, best.kappa, eta, beta)
+            yield "objective", best.trained - beta * best.kl, want
+            m, v = arrival(PROCESS, 0.0, 0.49, 0.0, 1.0, 0.0, (0.0, 1.0), best.kappa, best.theta)
+            yield "deployed", best.deployed, -((m - 1.0) ** 2) - v
+
+    @exact(tolerance=2e-5)
+    def stationary(thing: Thing) -> Iterator[Labelled]:
+        # Central differences of step 1e-3 leave the third derivative, below 10.
+        for beta, eta in ((0.3, 1.0), (0.1, 2.0)):
+            best, h = thing(beta, eta), 1e-3
+            for name, a, b in (("theta", h, 0.0), ("kappa", 0.0, h)):
+                up, down = (objective(best.theta + k * a, best.kappa + k * b, eta, beta) for k in (1.0, -1.0))
+                yield f"slope in {name}, beta = {beta}", (up - down) / (2 * h), 0.0
+
+    @bound(tight=0.9)
+    def nothing_nearby_is_better(thing: Thing) -> Iterator[Labelled]:
+        rng = np.random.default_rng(0)
+        for beta, eta in ((0.3, 0.3), (0.3, 1.0), (0.1, 3.0)):
+            problem, best = toy(beta), thing(beta, eta)
+            top = problem.objective(best.theta, best.kappa, eta)
+            for theta, kappa in zip(rng.uniform(-0.5, 1.5, 40), rng.uniform(0.6, 4.0, 40), strict=True):
+                yield f"beta = {beta}", -top, -problem.objective(float(theta), float(kappa), eta)
+            yield "the optimum", -top, -problem.objective(best.theta, best.kappa, eta)
+
+    @exact(tolerance=0.0)
+    def one_is_best_and_the_ode_gains(thing: Thing) -> Iterator[Labelled]:
+        for beta in (0.1, 0.3):
+            found = {eta: thing(beta, eta) for eta in (0.3, 0.7, 1.0, 1.5, 2.0, 3.0)}
+            yield "best", max(found, key=lambda eta: found[eta].deployed), 1.0
+            yield "ODE above SDE", all(best.gap > 0.0 for best in found.values()), True
+
+    @boundary()
+    def the_ode_cannot_be_trained(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, toy(0.3).tuned, 0.0)
+        yield raises(ValueError, DDPOToy, PROCESS, 0.0, 0.49, 1.0, 0.0)
+
+    @figure
+    def rewards(thing: Thing) -> Any:
+        """Reward after tuning on SDE(eta) with a KL penalty, on that SDE (dashed) and on the ODE (solid):
+        moderate noise is best for the ODE, and the ODE is better than what was trained."""
+        from matplotlib.figure import Figure
+
+        drawn, etas = Figure(), np.linspace(0.25, 3.0, 24)
+        axes = drawn.subplots()
+        for beta, color in ((0.1, "C0"), (0.3, "C1")):
+            best = [thing(beta, float(eta)) for eta in etas]
+            axes.plot(etas, [b.deployed for b in best], color=color, label=f"β = {beta:g}")
+            axes.plot(etas, [b.trained for b in best], "--", color=color)
+        axes.set(xlabel="η of training", ylabel="expected reward")
+        axes.legend(frameon=False)
+        return drawn
+
+    mutants = {
+        "tuned for half of the penalty": lambda beta, eta: tuned(0.5 * beta, eta),
+        "tuned for another eta": lambda beta, eta: tuned(beta, eta + 0.2),
+        "another target": lambda beta, eta: tuned(beta, eta, 0.9),
+    }

@@ -110,7 +110,7 @@ class DDPOToy:
             return -self.objective(self.best_mean(kappa, eta), kappa, eta)
 
         # A scan first: the objective need not be concave in the scale.
-        scan = np.linspace(-1.5, 3.0, 46)
+        scan = np.linspace(-1.5, 3.0, 19)
         start = int(np.argmin([loss(float(u)) for u in scan]))
         if start in (0, len(scan) - 1):
             got = f"at the end {math.exp(scan[start]):.3g}"

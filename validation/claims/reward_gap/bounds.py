@@ -126,7 +126,7 @@ def coupled(process: Any, variance: float, radius: float, eta: float, late: floa
     of, rng = schedule(process), np.random.default_rng(0)
     x = np.linspace(-1.5, 1.5, 31) * of.total(variance + radius**2, late) ** 0.5
     pair = np.stack([x, x + 0.1])
-    for t, s in pairwise(float(u) for u in np.linspace(late, 0.0, 801)):
+    for t, s in pairwise(float(u) for u in np.linspace(late, 0.0, 401)):
         place, total = of.alpha(t) * radius, of.total(variance, t)
         score = -(pair - place * np.tanh(place * pair / total)) / total  # of two equal components
         noise = np.broadcast_to(rng.normal(size=x.shape), pair.shape)
@@ -175,9 +175,9 @@ class Mixtures:
                     limit = 1.0 - total * float(mixture_monotonicity(process, variance, radius, t))
                     yield f"{process}, t = {t}", np.max(1.0 + total * slope), limit
 
-    @bound(tight=0.8, slack=5e-3)
+    @bound(tight=0.8, slack=1e-3)
     def coupled_pairs(thing: Thing) -> Iterator[Labelled]:
-        # On every path; the slack is for 800 Euler steps with coefficients frozen at their start.
+        # On every path; the slack is for 400 Euler steps with coefficients frozen at their start.
         for process, late in CASES[:2]:
             for variance, radius in MIXTURES[:2]:
                 for eta in (0.0, 1.0):

@@ -1,4 +1,4 @@
-r"""Claims on the laws of the reverse family: marginals, prior mismatch, mis-scaled and shifted scores."""
+"""Claims on the laws of the reverse family: marginals, windows of noise, mismatch of the prior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import error_weight, mean_error, propagate, signal_fraction, terminal_moments
+from ....theory.reward_gap import propagate, signal_fraction, terminal_moments
 from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
 from ...evidence.base import Labelled
 from ...mutants import altered, arguments
@@ -221,164 +221,6 @@ class PriorMismatch:
             lambda p, m, v, eta, prior=None, *rest: (p, m, v, eta, 1.0 if prior is None else prior, *rest),
         ),
     }
-
-
-def exploding(horizon: float) -> VE:
-    """VE with noise variance ``horizon`` at its end."""
-    return VE(1.0, math.sqrt(1.0 + horizon), 1.0)
-
-
-@claim(
-    "REWARD-GAP-SCALE-1",
-    paper="reward_gap",
-    title="The ODE amplifies an error of scale without bound, the SDE does not",
-    statement=r"""
-    \hat s = \kappa s: \quad Var\,Y_0 = v\Big[q_T^{c-1}\,\frac{V_p}{\Sigma_T}
-        + \eta^2\,\frac{1 - q_T^{c-1}}{c-1}\Big], \qquad
-    \frac{d \log Var}{d\kappa}\Big|_{\kappa=1} \to
-        \begin{cases} -\log(1/q_T) & \eta = 0 \\ -(1 + \eta^{-2}) & \eta > 0 \end{cases}
-        \quad (q_T \to 0)
-    """,
-    hypotheses=[r"\kappa > 0", r"c = \kappa(1+\eta^2)"],
-    vouches=[terminal_moments],
-)
-class Scale:
-    """With a score 1.1 times too large, data of variance 1 and a noise variance of 1e5, the ODE keeps 0.32 of
-    the variance and SDE(1) 0.83."""
-
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0)):
-            for eta, kappa in ((0.0, 0.9), (0.0, 1.3), (0.5, 0.8), (0.5, 1.3), (1.0, 0.5), (2.0, 1.3)):
-                want = arrival(process, 0.7, 0.49, eta, 1.0, 0.0, (0.0, 2.0), kappa)
-                yield f"{process}, {eta}, {kappa}", thing(process, 0.7, 0.49, eta, 2.0, kappa), want
-
-    @exact(tolerance=1e-6)
-    def sensitivities(thing: Thing) -> Iterator[Labelled]:
-        # Central differences, less their leading error.
-        process, h = exploding(1e60), 1e-4
-        lost = math.log1p(1e60)
-        for eta in (0.0, 0.5, 1.0, 2.0):
-            up, down = (float(thing(process, 0.0, 1.0, eta, None, 1.0 + k)[1]) for k in (h, -h))
-            third = 0.0 if eta == 0.0 else -2.0 * (1 + eta**-2) ** 3  # of log Var, in the limit
-            slope = (math.log(up) - math.log(down)) / (2 * h)
-            want = -lost if eta == 0.0 else -(1 + eta**-2)
-            yield f"eta = {eta}", slope - h * h * third / 6, want
-
-    @exact(tolerance=1e-9)
-    def limits(thing: Thing) -> Iterator[Labelled]:
-        for kappa in (0.9, 1.1, 2.0):
-            for eta in (1.0, 2.0):
-                found = thing(exploding(1e12), 0.0, 0.7, eta, None, kappa)[1]
-                yield f"SDE, {kappa}", found, eta**2 * 0.7 / (kappa * (1 + eta**2) - 1)
-            ratio = thing(exploding(1e12), 0.0, 0.7, 0.0, None, kappa)[1]
-            yield f"ODE, {kappa}", ratio / (0.7 * (0.7e-12) ** (kappa - 1)), 1.0
-
-    @boundary()
-    def infinite_variances_are_refused(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 0.0, None, 0.9)
-        yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 1.0, None, 0.5)
-
-    @figure
-    def amplification(thing: Thing) -> Any:
-        """Variance of the samples over that of the data, for scores 5 and 10 per cent too large (VE): the
-        ODE forgets the data as the noise grows, the SDE settles."""
-        from matplotlib.figure import Figure
-
-        horizons = np.logspace(0, 8, 60)
-        drawn = Figure()
-        axes = drawn.subplots()
-        for eta, color in ((0.0, "C3"), (0.5, "C1"), (1.0, "C0"), (2.0, "C2")):
-            for kappa, line in ((1.1, "-"), (1.05, "--")):
-                spread = [float(thing(exploding(h), 0.0, 1.0, eta, None, kappa)[1]) for h in horizons]
-                label = f"η = {eta:g}" if line == "-" else None
-                axes.plot(horizons, spread, line, color=color, label=label)
-        axes.axhline(1.0, linewidth=0.5, color="grey")
-        axes.set(
-            xscale="log", ylim=(0.0, 1.1), xlabel="noise variance at T", ylabel="variance / data variance"
-        )
-        axes.legend(frameon=False)
-        return drawn
-
-    mutants = {
-        "kappa ignored": arguments(
-            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, 1.0)
-        ),
-        "kappa squared": arguments(
-            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, kappa**2)
-        ),
-        "kappa on the noise too": altered(
-            terminal_moments,
-            lambda kernel, xp, p, m, v, eta, prior=None, kappa=1.0: kernel(
-                xp, p, m, v, eta * kappa**0.5, prior, kappa
-            ),
-        ),
-    }
-
-
-def constant_shift(process: Any, variance: float, by: float) -> Any:
-    """The error of the score of a model that believes in a mean that is off."""
-    of = schedule(process)
-    return lambda t: np.asarray([of.alpha(u) * by / of.total(variance, u) for u in t])
-
-
-@claim(
-    "REWARD-GAP-SHIFT-1",
-    paper="reward_gap",
-    title="A consistent shift is harmless for every eta; other errors are weighted by eta",
-    statement=r"""
-    \hat s = s + d_t: \quad \Delta E Y_0 = \int_0^T \tfrac{1+\eta^2}2\,g^2\,
-        \frac{q_t^{(1+\eta^2)/2}}{\alpha_t}\,d_t\,dt; \qquad
-    d_t = \frac{\alpha_t\,\delta}{\Sigma_t} \Rightarrow
-        \Delta E Y_0 = \delta\,\big(1 - q_T^{\frac{1+\eta^2}2}\big)
-    """,
-    hypotheses=[r"d_t \text{ does not depend on the state}"],
-    vouches=[mean_error, error_weight],
-)
-class Shift:
-    thing = mean_error
-
-    @exact(tolerance=1e-9)
-    def consistent_shift(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
-            q = schedule(process).fraction(0.49, 1.0)
-            for eta in (0.0, 0.5, 1.0, 2.0):
-                got = thing(process, 0.49, eta, constant_shift(process, 0.49, 0.8))
-                yield f"{process}, eta = {eta}", got, 0.8 * (1 - q ** ((1 + eta**2) / 2))
-
-    @exact(tolerance=1e-9)
-    def moments_of_the_shifted_model(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
-            for eta in (0.0, 0.5, 1.0, 2.0):
-                shifted, plain = (terminal_moments(process, 0.3, 0.49, eta, shift=h) for h in (0.8, 0.0))
-                got = thing(process, 0.49, eta, constant_shift(process, 0.49, 0.8))
-                yield f"{process}, mean", got, shifted[0] - plain[0]
-                yield f"{process}, variance", shifted[1], plain[1]
-
-    @exact(tolerance=1e-8)
-    def moment_equations_of_another_error(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0)):
-            for eta in (0.0, 0.5, 1.0, 2.0):
-                moved = arrival(process, 0.3, 0.49, eta, 1.0, 0.0, (0.0, 1.0), error=wave)
-                still = arrival(process, 0.3, 0.49, eta, 1.0, 0.0, (0.0, 1.0))
-                yield f"{process}, eta = {eta}", thing(process, 0.49, eta, wave), moved[0] - still[0]
-
-    @boundary()
-    def an_inconsistent_error_tells_the_eta(thing: Thing) -> Iterator[Any]:
-        process = VP(0.1, 8.0, 1.0)
-        yield "ODE and SDE", thing(process, 0.49, 0.0, wave), thing(process, 0.49, 1.0, wave)
-
-    mutants = {
-        "without the half": lambda p, v, eta, d: 2.0 * mean_error(p, v, eta, d),
-        "weight of the ODE": lambda p, v, eta, d: mean_error(p, v, 0.0, d),
-        "weight of Anderson's SDE": lambda p, v, eta, d: mean_error(p, v, 1.0, d),
-        "data variance ignored": lambda p, v, eta, d: mean_error(p, 1.0, eta, d),
-    }
-
-
-def wave(t: Any) -> Any:
-    """An error of the score that no shift of the data explains."""
-    return np.cos(3.0 * t) - 0.4
 
 
 @claim(

@@ -19,7 +19,7 @@ from ....theory.rewards import Linear, Quadratic, tilted
 from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
 from ...evidence.base import Labelled
 from ...mutants import outcome
-from .marginals import exploding
+from .scores import exploding
 from .textbook import Floats, integral, schedule
 
 C = np.asarray([0.7, -1.2])

@@ -1,0 +1,200 @@
+"""Claims on the law of N steps: exact recursion through the steps themselves, and Flow-GRPO's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ....numerics.samplers import euler_maruyama_step, flow_sde_moments, gddim_step, sample
+from ....theory.processes import Flow
+from ....theory.reward_gap import flow_grpo_eta, propagate, sampler_moments
+from ... import Rate, Thing, boundary, claim, exact, raises, rate, symbolic
+from ...evidence.base import Labelled
+from .textbook import CASES, Floats, schedule
+
+
+@claim(
+    "REWARD-GAP-FLOW-1",
+    paper="reward_gap",
+    title="Flow-GRPO's sampler is the reverse family at eta = a over root 2",
+    statement=r"""
+    \sigma_t = a \sqrt{\tfrac t{1-t}}, \quad
+    dx = -\Big[v + \frac{\sigma_t^2}{2t}\,(x + (1-t)v)\Big] d\tau + \sigma_t\,dB
+    \;\;=\;\; \text{the family of the flow at } \eta = \frac a{\sqrt2}, \quad s = -\frac{x + (1-t)v}t
+    """,
+    hypotheses=[r"0 < t < 1", r"a \geq 0"],
+    vouches=[flow_grpo_eta],
+)
+class FlowGRPO:
+    thing = flow_grpo_eta
+
+    @exact(tolerance=1e-12)
+    def its_step_is_euler_maruyama_of_the_family(thing: Thing) -> Iterator[Labelled]:
+        x, v, z = np.asarray([0.3, -1.2]), np.asarray([1.1, 0.4]), np.asarray([0.7, -0.2])
+        for a in (0.0, 0.3, 0.7, 1.5):
+            for t, s in ((0.9, 0.8), (0.5, 0.2), (0.1, 0.0)):
+                mean, std = flow_sde_moments(x, v, t, s, a)
+                score = -(x + (1 - t) * v) / t
+                yield f"a = {a}", euler_maruyama_step(Flow(), x, t, s, score, thing(a), z), mean + std * z
+
+    @symbolic()
+    def the_score_of_a_velocity(thing: Thing) -> Any:
+        """x_t = (1-t) x_0 + t z with v = z - x_0: the noise is z = x + (1-t) v and the score -z / t."""
+        x0, z, t = sp.symbols("x0 z t", positive=True)
+        x = (1 - t) * x0 + t * z
+        return sp.expand(x + (1 - t) * (z - x0)), z
+
+    @symbolic()
+    def drifts(thing: Thing) -> Any:
+        x, v, t, a = sp.symbols("x v t a", positive=True)
+        score, g2, eta2 = -(x + (1 - t) * v) / t, 2 * t / (1 - t), a**2 / 2
+        family = x / (1 - t) + (1 + eta2) / 2 * g2 * score
+        grpo = -(v + a**2 * t / (1 - t) / (2 * t) * (x + (1 - t) * v))
+        return sp.simplify(family - grpo)
+
+    @boundary()
+    def negative_levels_are_refused(thing: Thing) -> Any:
+        return [raises(ValueError, flow_grpo_eta, -0.7)]
+
+    mutants = {
+        "eta is the noise level": lambda a: a,
+        "half": lambda a: a / 2.0,
+        "root 2 on the other side": lambda a: a * math.sqrt(2.0),
+    }
+
+
+def tuned_score(process: Any, kappa: float) -> Any:
+    """Score of data N(0.6, 0.49) times kappa."""
+    of = schedule(process)
+    return lambda x, t: -kappa * (x - of.alpha(float(t)) * 0.6) / of.total(0.49, float(t))
+
+
+def step_of(process: Any, eta: float, kappa: float, method: str) -> Any:
+    """A step of the library as a function of state, times and noise."""
+    score, of = tuned_score(process, kappa), schedule(process)
+
+    def euler(x: Floats, t: float, s: float, noise: Floats) -> Any:
+        return euler_maruyama_step(process, x, t, s, score(x, t), eta, noise)
+
+    def gddim(x: Floats, t: float, s: float, noise: Floats) -> Any:
+        return gddim_step(process, x, t, s, -(of.noise(t) ** 0.5) * score(x, t), eta, noise)
+
+    return {"euler_maruyama": euler, "gddim": gddim}[method]
+
+
+def shot(process: Any, eta: float, kappa: float, method: str, grid: list[float]) -> tuple[float, float]:
+    """Terminal moments from N(0.2, 1.3) by the loop of the library: every noise of its own batch entry."""
+
+    class OneHot(np.random.Generator):
+        """Entry k of the batch gets noise 1 at step k, and 0 otherwise."""
+
+        count = 0
+
+        def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+            noise = np.zeros(size, dtype=dtype)
+            noise[self.count] = 1.0
+            self.count += 1
+            return noise
+
+    n = len(grid) - 1
+    start = np.zeros(n + 2)
+    start[n] = 1.0  # the start as a unit; the last entry has no noise at all
+    end = sample(
+        process,
+        tuned_score(process, kappa),
+        grid,
+        eta,
+        OneHot(np.random.PCG64(0)),
+        method,
+        start=start,
+        disable=True,
+    )
+    response = end[:-1] - end[-1]
+    noise, gain = response[:n], response[n]
+    return float(end[-1] + 0.2 * gain), float(1.3 * gain**2 + np.sum(noise**2))
+
+
+@claim(
+    "REWARD-GAP-STEPS-1",
+    paper="reward_gap",
+    title="The exact law of an N-step sampler, from its steps",
+    statement=r"""
+    x_s = a x_t + b + c Z \;\Rightarrow\; m_s = a m_t + b, \quad v_s = a^2 v_t + c^2; \qquad
+    N \to \infty: \; (m, v) \to (E Y_s, Var\,Y_s) \text{ at order } 1
+    """,
+    hypotheses=[r"\text{the step is affine in state and noise}"],
+    vouches=[sampler_moments],
+)
+class Steps:
+    """For the very steps of the library, with exact and mis-scaled scores."""
+
+    thing = sampler_moments
+
+    @exact(tolerance=1e-12)
+    def one_noise_at_a_time_through_the_loop(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            grid = [float(t) for t in np.linspace(late, 0.1, 7)]
+            for method in ("euler_maruyama", "gddim"):
+                for eta, kappa in ((0.5, 1.0), (1.0, 1.3), (2.0, 0.8)):
+                    means, variances = thing(step_of(process, eta, kappa, method), grid, 0.2, 1.3)
+                    got = (means[-1], variances[-1])
+                    yield f"{process}, {method}", got, shot(process, eta, kappa, method, grid)
+
+    @exact(tolerance=1e-12)
+    def euler_by_hand(thing: Thing) -> Iterator[Labelled]:
+        for process, late in CASES:
+            of, grid = schedule(process), [float(t) for t in np.linspace(late, 0.1, 7)]
+            m, v, eta, kappa = 0.2, 1.3, 0.7, 1.1
+            for t, s in pairwise(grid):
+                pull = (1 + eta**2) / 2 * of.g2(t) * kappa / of.total(0.49, t)
+                gain = 1 - (t - s) * (of.f(t) + pull)
+                m = gain * m + (t - s) * pull * of.alpha(t) * 0.6
+                v = gain**2 * v + eta**2 * of.g2(t) * (t - s)
+            means, variances = thing(step_of(process, eta, kappa, "euler_maruyama"), grid, 0.2, 1.3)
+            yield f"{process}", (means[-1], variances[-1]), (m, v)
+
+    @rate()
+    def tends_to_the_law_of_the_equation(thing: Thing) -> Iterator[Rate]:
+        # Errors halve with the step; two Richardson steps find what they halve towards.
+        for process, late in CASES:
+            for method in ("euler_maruyama", "gddim"):
+                ends = []
+                for n in (128, 256, 512):
+                    grid = [float(t) for t in np.linspace(min(late, 0.8), 0.1, n + 1)]
+                    found = thing(step_of(process, 1.3, 1.2, method), grid, 0.2, 1.3)
+                    ends.append(np.asarray([found[0][-1], found[1][-1]]))
+                want = np.asarray(propagate(process, 0.6, 0.49, 1.3, min(late, 0.8), 0.1, 0.2, 1.3, 1.2))
+                errors = [end - want for end in ends]
+                for k in (0, 1):
+                    orders = [math.log2(abs(a[k] / b[k])) for a, b in pairwise(errors)]
+                    limit = (8 * ends[2][k] - 6 * ends[1][k] + ends[0][k]) / 3
+                    yield Rate(orders, 1.0, 0.1, limit, want[k], 1e-5)
+
+    @boundary()
+    def other_steps_are_refused(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, sampler_moments, lambda x, t, s, z: x * x + z, [1.0, 0.5], 0.0, 1.0)
+        yield raises(ValueError, sampler_moments, lambda x, t, s, z: x + x * z, [1.0, 0.5], 0.0, 1.0)
+        yield raises(ValueError, sampler_moments, lambda x, t, s, z: x, [0.5, 1.0], 0.0, 1.0)
+
+    mutants = {
+        "gain not squared": lambda step, grid, m, v: _recursion(
+            step, grid, m, v, lambda a, c: (abs(a), c**2)
+        ),
+        "noise not squared": lambda step, grid, m, v: _recursion(step, grid, m, v, lambda a, c: (a * a, c)),
+        "last step forgotten": lambda step, grid, m, v: sampler_moments(step, grid[:-1], m, v),
+    }
+
+
+def _recursion(step: Any, grid: list[float], m: float, v: float, squares: Any) -> tuple[Floats, Floats]:
+    for t, s in pairwise(grid):
+        b, one, noise = (
+            float(y) for y in step(np.asarray([0.0, 1.0, 0.0]), t, s, np.asarray([0.0, 0.0, 1.0]))
+        )
+        gain, fresh = squares(one - b, noise - b)
+        m, v = (one - b) * m + b, gain * v + fresh
+    return np.asarray([m]), np.asarray([v])

@@ -118,7 +118,10 @@ def verify(
 
 @app.command()
 def audit(
-    target: Annotated[str, typer.Argument(help="trl, or MODULE:OBJECT for a loss of yours.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="diffusers, trl, or MODULE:OBJECT for a scheduler, a step or a loss of yours."),
+    ],
     documented: Annotated[
         str | None, typer.Option(help="What your loss should descend (reverse_kl, gjsd(0.3), ...).")
     ] = None,
@@ -128,7 +131,7 @@ def audit(
     json_file: Json = None,
     html: Annotated[Path | None, typer.Option(file_okay=False, help="Write a page into this folder.")] = None,
 ) -> None:
-    """Find what the losses of an installed library, or yours, descend; exit status 1 if not --documented."""
+    """Audit the samplers or losses of an installed library, or yours; exit status 1 if not --documented."""
     from typing import cast, get_args
 
     from .validation.audits import audit_target
@@ -137,7 +140,12 @@ def audit(
 
     if kind not in (None, *get_args(Kind)):
         raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
-    found = audit_target(target, kind=cast("Kind | None", kind), documented=documented)
+    found = audit_target(
+        target,
+        kind=cast("Kind | None", kind),
+        documented=documented,
+        announce=lambda line: typer.echo(line, err=True),
+    )
     if json_file:
         found.write(json_file)
     if html:

@@ -1,68 +1,104 @@
 """Audits of other people's code, by exact numbers and without knowing what is inside.
 
-A loss is compared with the gradients of named objectives over an enumerated vocabulary.  A verdict names
-the version, the hypothesis and the number; it never says that somebody is wrong.
+A loss is compared with the gradients of named objectives over an enumerated vocabulary.  A sampler is run on
+Gaussian data with the exact model, and its terminal law is read off.  A verdict names the version, the
+hypothesis and the number; it never says that somebody is wrong.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ...theory.processes import AbstractGaussianProcess
 from .losses import PAIRS, Finding, Kind, identify, kind_of, objectives
 from .rows import Report, Row
+from .samplers import STEPS
+from .schedulers import audit_scheduler, audit_step, is_scheduler, is_step
 
 __all__ = ["Report", "Row", "audit", "audit_target", "versions"]
 
 
 def audit(
-    loss: Callable[..., Any],
+    thing: Any,
     *,
     kind: Kind | None = None,
     documented: str | None = None,
     quote: str = "",
     off_policy: bool = False,
+    steps: Sequence[int] = STEPS,
+    prediction: str | None = None,
+    step_options: Mapping[str, Any] | None = None,
+    process: AbstractGaussianProcess | None = None,
+    grid: Callable[[int], Sequence[float]] | None = None,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
     reproduction: str | None = None,
 ) -> Row:
-    """Which objective a loss descends: the expected gradient over five tokens, compared exactly.
+    """What a loss descends, or what a sampler converges to.
 
     Arguments:
-        loss: One of ``f(student_logits, teacher_logits)`` (the whole vocabulary, (1, 1, V) tensors),
-            ``f(logp, teacher_logp[, behaviour_logp])`` (one sampled token, (1, 1) tensors) and
-            ``f(student_logits, teacher_logits, tokens)`` (one sampled token, gathered by the loss).
-            It returns a tensor, which is summed.
-        kind: ``"logits"``, ``"logp"`` or ``"token"``, where the names of the parameters do not tell.
+        thing: A loss, a scheduler or a step function.
+
+            A loss is one of ``f(student_logits, teacher_logits)`` (the whole vocabulary, (1, 1, V)
+            tensors), ``f(logp, teacher_logp[, behaviour_logp])`` (one sampled token, (1, 1) tensors) and
+            ``f(student_logits, teacher_logits, tokens)`` (one sampled token, gathered by the loss).  It
+            returns a tensor, which is summed.
+
+            A scheduler has ``set_timesteps(n)``, ``timesteps``, ``step(model_output, timestep, sample)``
+            and its forward process, ``add_noise(original_samples, noise, timesteps)`` or
+            ``scale_noise(sample, timestep, noise)``, over torch tensors.  It is copied before each run.
+
+            A step function is ``step(model_output, t, s, sample, noise)``, from noise time t down to s,
+            over NumPy arrays of shape (K,) and Python floats.
+        kind: ``"logits"``, ``"logp"`` or ``"token"``, where the parameters of a loss do not tell.
         documented: The objective that the loss is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``, ...
         quote: The sentence that says so.
         off_policy: Sample the tokens from another policy than the student.
+        steps: The step counts of a sampler.
+        prediction: What its model returns: ``"epsilon"``, ``"v_prediction"``, ``"sample"`` or
+            ``"flow_prediction"``.  A scheduler is asked for its ``prediction_type``; where it states none,
+            or does not converge with it, the exact model that fits is looked for.
+        step_options: Further keyword arguments of a scheduler's ``step``.
+        process: The forward process of a step function; :class:`~driftproof.theory.processes.VP` unless given.
+        grid: Its noise times for n steps, n + 1 of them; equally spaced down to 0 unless given.
         name, options, reproduction: What the row says of the object; found where possible.
 
     Returns:
-        The row, with ``matches``, ``error`` and ``agrees``.
+        The row: with ``matches``, ``error`` and ``agrees`` for a loss, with ``mean_error``, ``std_error``,
+        ``order``, ``floor`` and ``severity`` for a sampler.  A sampler that returns NaN gets a verdict.
 
     Raises:
-        UnmetHypothesis: The signature cannot be told, or the gradient is not finite.
-        ValueError: A scheduler or sampler was given; these cannot be audited yet.
+        UnmetHypothesis: The signature cannot be told, the gradient is not finite, the scheduler lacks
+            something, its step changes the shape, its noise level rises along the grid.
 
     Example:
         >>> row = audit(lambda logp, teacher_logp: logp - teacher_logp, documented="reverse_kl")
         >>> row.verdict
         'descends nothing: the gradient is 0; documented: reverse KL(p||q)'
+        >>> from driftproof.numerics.samplers import ddim_step
+        >>> from driftproof.theory.processes import VP
+        >>> row = audit(lambda model_output, t, s, sample, noise: ddim_step(VP(), sample, t, s, model_output))
+        >>> row.severity, round(row.order)
+        ('converges', 1)
     """
-    if hasattr(loss, "set_timesteps") or hasattr(loss, "step"):
-        raise ValueError("audit: schedulers and samplers cannot be audited yet; losses can")
-    if not callable(loss):
-        raise TypeError(f"audit: expected a loss that can be called, got {type(loss).__name__}")
-    kind = kind or kind_of(loss)
-    finding = identify(loss, kind, off_policy=off_policy, also=(documented,) if documented else ())
+    named: dict[str, Any] = {"name": name, "options": options, "reproduction": reproduction, "steps": steps}
+    if is_scheduler(thing):
+        made = thing() if inspect.isclass(thing) else thing
+        return audit_scheduler(made, step_options=step_options, prediction=prediction, **named)
+    if is_step(thing):
+        return audit_step(thing, process=process, grid=grid, prediction=prediction, **named)
+    if not callable(thing):
+        raise TypeError(f"audit: expected a loss, a scheduler or a step function, got {type(thing).__name__}")
+    kind = kind or kind_of(thing)
+    finding = identify(thing, kind, off_policy=off_policy, also=(documented,) if documented else ())
     agrees, said = _against(finding, documented)
-    where = name or f"{loss.__module__}.{getattr(loss, '__qualname__', type(loss).__name__)}"
+    where = name or f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
     return Row(
         object=where,
         options=dict(options or {}),
@@ -76,28 +112,38 @@ def audit(
     )
 
 
-def audit_target(target: str, *, kind: Kind | None = None, documented: str | None = None) -> Report:
-    """Audit an installed library, or the loss ``MODULE:OBJECT``.
+def audit_target(
+    target: str,
+    *,
+    kind: Kind | None = None,
+    documented: str | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Report:
+    """Audit an installed library, or ``MODULE:OBJECT``: a loss, a scheduler, a class of these, or a step.
+
+    Arguments:
+        target: ``"trl"``, ``"diffusers"`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
+            options are tried, as for those of diffusers.
+        kind, documented: As in :func:`audit`, for a loss.
+        announce: Called with a line of progress.
 
     Raises:
-        ValueError: The library is not installed, or cannot be audited yet.
+        ValueError: The library is not installed.
         LookupError: There is no such target, module or object.
 
     Example:
-        >>> audit_target("diffusers")
+        >>> report = audit_target("driftproof.theory.special:mills")
         Traceback (most recent call last):
             ...
-        ValueError: audit: schedulers and samplers cannot be audited yet; trl and MODULE:OBJECT (a loss) can
+        driftproof._namespace.UnmetHypothesis: audit: hypothesis the loss is f(student_logits, ...
     """
     if target == "trl":
         return _installed("trl").report()
     if target == "diffusers":
-        raise ValueError(
-            "audit: schedulers and samplers cannot be audited yet; trl and MODULE:OBJECT (a loss) can"
-        )
+        return _installed("diffusers").report(announce)
     module, colon, path = target.partition(":")
     if not colon:
-        raise LookupError(f"audit: there is no target {target!r}; there are trl and MODULE:OBJECT (a loss)")
+        raise LookupError(f"audit: there is no target {target!r}; there are diffusers, trl and MODULE:OBJECT")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
     try:
@@ -106,8 +152,13 @@ def audit_target(target: str, *, kind: Kind | None = None, documented: str | Non
             found = getattr(found, attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise LookupError(f"audit: {target}: {error}") from error
+    used = versions(module.partition(".")[0], "torch")
+    if inspect.isclass(found) and is_scheduler(found):
+        from .diffusers import rows
+
+        return Report(target=target, versions=used, rows=rows(found, f"{module}.{path}"))
     row = audit(found, kind=kind, documented=documented, name=f"{module}.{path}")
-    return Report(target=target, versions=versions(module.partition(".")[0], "torch"), rows=(row,))
+    return Report(target=target, versions=used, rows=(row,))
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,24 @@ _PAGE = """<!doctype html>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top;
 padding: .35rem .6rem; border-bottom: 1px solid #8884 } pre { overflow-x: auto; font-size: 12px }
-.true { color: #18794e } .false { color: #b42318 }
+.true, .converges { color: #18794e } .false, .nan, .diverges { color: #b42318 }
+.floor, .mismatch, .slow { color: #975a16 } .unsupported { opacity: .6 }
 </style></head><body>
 <h1>Audit of {{ report.target }}</h1>
 <p>{% for name, version in report.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.
-p is the student, q the teacher or reference.</p>
-<table><tr><th>object</th><th>options</th><th>verdict</th></tr>
+{% if samplers %}Errors of the terminal mean and standard deviation with the exact model, at the step counts
+shown; a run starts at the exact marginal. {% for severity, count in samplers.items() %}{{ count }} {{ severity
+}}{{ ", " if not loop.last }}{% endfor %}.{% else %}p is the student, q the teacher or reference.{% endif %}</p>
+<table><tr><th>object</th><th>options</th><th>verdict</th>{% if samplers
+%}<th>steps</th><th>mean error</th><th>std error</th><th>order</th><th>floor</th>{% endif %}</tr>
 {% for row in report.rows %}<tr><td><code>{{ row.object }}</code></td>
 <td>{% for key, value in row.options.items() %}<code>{{ key }}={{ value }}</code> {% endfor %}</td>
-<td class="{{ row.agrees | lower }}">{{ row.verdict }}
+<td class="{{ row.severity or row.agrees | lower }}">{{ row.verdict }}
 <details><summary>why, and five lines that show it</summary><p>{{ row.reason }}</p>
-<pre>{{ row.reproduction }}</pre></details></td></tr>
+<pre>{{ row.reproduction }}</pre></details></td>{% if samplers
+%}<td>{{ row.steps | join(" ") }}</td><td>{{ row.mean_error | errors }}</td><td>{{ row.std_error | errors }}</td>
+<td>{{ "" if row.order is none else "%.1f" | format(row.order) }}</td>
+<td>{{ "" if row.floor is none else "%.1e" | format(row.floor) }}</td>{% endif %}</tr>
 {% endfor %}</table></body></html>
 """
 
@@ -40,11 +48,16 @@ def table(report: Report) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table("object", "options", "verdict", "error", box=box.SIMPLE_HEAD)
+    last = ("mean", "std", "order") if _samplers(report) else ("error",)
+    made = Table("object", "options", "verdict", *last, box=box.SIMPLE_HEAD)
     for row in report.rows:
         options = ", ".join(f"{name}={value}" for name, value in row.options.items())
-        error = "" if row.error is None else f"{row.error:.1e}"
-        made.add_row(escape(row.object), escape(options), escape(row.verdict), error)
+        if last == ("error",):
+            numbers = ["" if row.error is None else f"{row.error:.1e}"]
+        else:
+            numbers = [f"{errors[-1]:+.1e}" if errors else "" for errors in (row.mean_error, row.std_error)]
+            numbers.append("" if row.order is None else f"{row.order:.1f}")
+        made.add_row(escape(row.object), escape(options), escape(row.verdict), *numbers)
     return made
 
 
@@ -52,7 +65,14 @@ def write_page(report: Report, directory: Path) -> Path:
     """Write ``directory/audit-TARGET.html``; returns its path."""
     from jinja2 import Environment
 
-    page = Environment(autoescape=True).from_string(_PAGE).render(report=report)
+    environment = Environment(autoescape=True)
+    environment.filters["errors"] = lambda errors: " ".join(f"{error:+.0e}" for error in errors or ())
+    page = environment.from_string(_PAGE).render(report=report, samplers=_samplers(report))
     file = directory / f"audit-{report.target.replace(':', '.')}.html"
     write_atomically(file, page)
     return file
+
+
+def _samplers(report: Report) -> Counter[str]:
+    """How many samplers have each severity; nothing for a report on losses."""
+    return Counter(row.severity for row in report.rows if row.severity is not None)

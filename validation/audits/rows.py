@@ -24,6 +24,10 @@ class Row:
         verdict: One line; it names what was found, not whether somebody is wrong.
         mean_error, std_error: Errors of the terminal law, a list over the step counts (samplers).
         order, floor: Observed order of convergence, and the error that does not fall (samplers).
+        steps: The step counts of these lists (samplers).
+        severity: The class of the verdict: ``nan``, ``diverges``, ``floor``, ``mismatch``, ``slow``,
+            ``converges`` or ``unsupported`` (samplers).
+        affine: Whether every step is affine, so that the errors are exact (samplers).
         reason: Version, hypothesis and number behind the verdict; what the documentation says.
         reproduction: At most five lines of Python that show it.
         matches: The objectives that the gradient is, all names of one direction (losses).
@@ -41,6 +45,9 @@ class Row:
     std_error: Sequence[float] | None = None
     order: float | None = None
     floor: float | None = None
+    steps: Sequence[int] = ()
+    severity: str | None = None
+    affine: bool | None = None
     matches: Sequence[str] = ()
     error: float | None = None
     value: float | None = None

@@ -1,0 +1,236 @@
+"""Somebody's sampler as the probe sees it: schedulers of torch, and plain step functions.
+
+Noise is data here too: while a scheduler runs, whatever torch would draw from a standard normal comes from
+the probe instead.  A generator in a state that was seen before gives the same noise again, as it would.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._namespace import UnmetHypothesis
+from ...theory.processes import AbstractGaussianProcess
+from .affine import Draw, EndOfGrid, Vector
+
+__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "missing", "option", "parameters"]
+
+# Stands for the timestep of the next call as the value of an option of step; None after the last call.
+NEXT = "next timestep"
+
+_FORWARD = ("add_noise", "scale_noise")
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The named parameters of a function or bound method."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = inspect.signature(function).parameters
+    return {name: each for name, each in found.items() if each.kind not in variadic and name != "self"}
+
+
+def missing(scheduler: Any) -> tuple[str, ...]:
+    """What a scheduler (or its class) lacks for the probe, in words; nothing where it can be probed."""
+    lacks = []
+    for method in ("set_timesteps", "step"):
+        if not callable(getattr(scheduler, method, None)):
+            lacks.append(f"it has no {method}")
+    if not lacks:
+        wanted = _required(scheduler.step) - {"model_output", "timestep", "sample"}
+        if wanted:
+            lacks.append(f"step needs {', '.join(sorted(wanted))}")
+        if not {"model_output", "timestep", "sample"} <= set(parameters(scheduler.step)):
+            lacks.append("step does not take (model_output, timestep, sample)")
+        wanted = _required(scheduler.set_timesteps) - {"num_inference_steps"}
+        if wanted:
+            lacks.append(f"set_timesteps needs {', '.join(sorted(wanted))}")
+    forward = forward_process(scheduler)
+    if forward is None:
+        lacks.append("it states no forward process: neither add_noise nor scale_noise")
+    elif isinstance(forward, str):
+        lacks.append(forward)
+    return tuple(lacks)
+
+
+def option(scheduler: Any, name: str, default: Any = None) -> Any:
+    """An option of a scheduler: of its ``config`` where it has one, or an attribute."""
+    config = getattr(scheduler, "config", None)
+    found = config.get(name) if isinstance(config, Mapping) else None
+    return getattr(scheduler, name, default) if found is None else found
+
+
+@final
+class SchedulerSampler:
+    """An object with ``set_timesteps(n)``, ``timesteps``, ``step`` and ``add_noise`` or ``scale_noise``.
+
+    Arguments:
+        scheduler: The object; it is copied before every run.
+        options: Further keyword arguments of ``step``.
+
+    Raises:
+        UnmetHypothesis: The object lacks one of these.
+    """
+
+    def __init__(self, scheduler: Any, options: Mapping[str, Any] | None = None) -> None:
+        lacks = missing(scheduler)
+        if lacks:
+            raise UnmetHypothesis(
+                "audit", "a scheduler with set_timesteps, step(model_output, timestep, sample) and "
+                "add_noise(original_samples, noise, timesteps)", "; ".join(lacks)
+            )  # fmt: skip
+        self._original, self._options = scheduler, dict(options or {})
+        self._scheduler: Any = None
+        self._times: Any = ()
+        self._square, self._scaled, self._ends = 1.0, False, False
+        self.unit = float(option(scheduler, "sigma_data", 1.0))
+
+    def begin(self, steps: int) -> int:
+        import torch
+
+        self._scheduler = copy.deepcopy(self._original)
+        _step_count(self._scheduler, steps)
+        self._times = self._scheduler.timesteps
+        if not isinstance(self._times, torch.Tensor):
+            self._times = torch.as_tensor(np.asarray(self._times))
+        # One time more than steps: the last may be the end of the grid and no call.
+        self._ends = len(self._times) == steps + 1
+        if hasattr(self._scheduler, "set_begin_index"):
+            self._scheduler.set_begin_index(0)  # as pipelines do; repeated timesteps are told apart by it
+        return len(self._times)
+
+    def levels(self, call: int) -> tuple[float, float]:
+        import torch
+
+        alpha, sigma = self._forward(call)
+        if not hasattr(self._scheduler, "scale_model_input"):
+            return alpha, sigma
+        # What the model sees is scaled to one size, c^2 (u^2 + sigma^2) = 1.  Where that is another noise
+        # level than add_noise has, as between the stages of a step, the model is told the former.
+        one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        scale = float(self._scheduler.scale_model_input(one, self._times[call]))
+        if call == 0:  # single precision leaves little of u below a large sigma: the nearer of two
+            self._square = min((1.0, self.unit**2), key=lambda square: abs(scale**-2 - sigma**2 - square))
+            self._scaled = abs(scale**-2 - sigma**2 - self._square) <= 1e-2 + 1e-6 * sigma**2
+        if alpha != 1.0:
+            return alpha, sigma
+        square = scale**-2 - self._square
+        if not self._scaled or abs(square - sigma**2) <= 1e-5 * (1.0 + sigma**2):
+            return alpha, sigma
+        return alpha, math.sqrt(max(square, 0.0))
+
+    def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
+        import torch
+
+        from .noise import intercepted
+
+        state = torch.from_numpy(np.array(x)).reshape(1, 1, 1, -1)
+        made = torch.from_numpy(np.array(output)).reshape(1, 1, 1, -1)
+        with intercepted(draw, state.numel()), torch.no_grad():
+            options = {k: self._after(call) if v == NEXT else v for k, v in self._options.items()}
+            result = self._stepped(call, {"model_output": made, "sample": state, **options})
+        after = result.prev_sample if hasattr(result, "prev_sample") else result
+        after = after[0] if isinstance(after, tuple) else after
+        if after.shape != state.shape:
+            got = f"{tuple(after.shape)} from {tuple(state.shape)}"
+            raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
+        values: NDArray[np.float64] = after.double().reshape(-1).numpy()
+        return values
+
+    def _stepped(self, call: int, arguments: dict[str, Any]) -> Any:
+        try:
+            return self._scheduler.step(timestep=self._times[call], **arguments)
+        except IndexError:  # one time for each element of the batch, then
+            try:
+                return self._scheduler.step(timestep=self._times[call : call + 1], **arguments)
+            except IndexError as error:
+                if self._ends and call == len(self._times) - 1:
+                    raise EndOfGrid from error
+                raise
+
+    def _forward(self, call: int) -> tuple[float, float]:
+        """What the forward process makes of data 1 and of noise 1."""
+        import torch
+
+        clean, noise = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]], dtype=torch.float64).split(1)
+        method, names = forward_process(self._scheduler)
+        noisy = method(**dict(zip(names, (clean, noise, self._times[call : call + 1]), strict=True)))
+        return float(noisy[0, 0, 0, 0]), float(noisy[0, 0, 0, 1])
+
+    def _after(self, call: int) -> Any:
+        return self._times[call + 1] if call + 1 < len(self._times) else None
+
+
+@final
+class StepSampler:
+    """A plain function ``step(model_output, t, s, sample, noise)`` between two noise times t > s.
+
+    Arguments:
+        function: The step, over NumPy arrays of shape (K,); times are Python floats.
+        process: The forward process.
+        grid: The noise times of a run of n steps, n + 1 of them; by default equally spaced down to 0.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        process: AbstractGaussianProcess,
+        grid: Callable[[int], Sequence[float]] | None = None,
+    ) -> None:
+        self._function, self._process, self._grid = function, process, grid or self._equal
+        self._times: Sequence[float] = ()
+
+    def begin(self, steps: int) -> int:
+        self._times = [float(t) for t in self._grid(steps)]
+        return len(self._times) - 1
+
+    def levels(self, call: int) -> tuple[float, float]:
+        alpha, sigma = self._process.alpha_sigma(np, np.asarray(self._times[call]))
+        return float(alpha), float(sigma)
+
+    def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
+        after = np.asarray(
+            self._function(output, self._times[call], self._times[call + 1], x, draw(None)), dtype=np.float64
+        )
+        if after.shape != x.shape:
+            got = f"{after.shape} from {x.shape}"
+            raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
+        return after
+
+    def _equal(self, steps: int) -> Sequence[float]:
+        # A flow starts a little before its end, where the state says nothing about the data.
+        start = self._process.T
+        if float(self._process.alpha_sigma(np, np.asarray(start))[0]) <= 0.0:
+            start *= 0.999
+        return [float(t) for t in np.linspace(start, 0.0, steps + 1)]
+
+
+def _step_count(scheduler: Any, steps: int) -> None:
+    if "num_inference_steps" in parameters(scheduler.set_timesteps):
+        scheduler.set_timesteps(num_inference_steps=steps)
+    else:
+        scheduler.set_timesteps(steps)
+
+
+def _required(function: Callable[..., Any]) -> set[str]:
+    return {name for name, each in parameters(function).items() if each.default is each.empty}
+
+
+def forward_process(scheduler: Any) -> Any:
+    """The forward process and the names of its data, noise and time; or what is wrong with it, in words."""
+    for name in _FORWARD:
+        method = getattr(scheduler, name, None)
+        if not callable(method):
+            continue
+        found = parameters(method)
+        noise = [each for each in found if "noise" in each]
+        time = [each for each in found if "time" in each]
+        data = [each for each in found if each not in (*noise, *time)]
+        if (len(data), len(noise), len(time)) == (1, 1, 1):
+            return method, (data[0], noise[0], time[0])
+        return f"its {name}({', '.join(found)}) is no map of data, Gaussian noise and time"
+    return None

@@ -1,0 +1,186 @@
+r"""The exact affine probe: the law of a sampler's result, without a sample.
+
+With Gaussian data and the exact model every published step is affine in the state and in its noise, so the
+whole run is
+
+.. math:: x_0 = c + a\,u + \sum_i b_i z_i, \qquad u, z_i \sim N(0, 1)\ \text{independent},
+
+for a start :math:`x_T = \mu_T + \sqrt{\Sigma_T}\,u` at the marginal of the scheduler's own forward process.
+Coordinates of one array get :math:`(u, z) = 0`, one one-hot vector each, and a few dense vectors; then
+
+.. math:: \mathbb E x_0 = c, \qquad \operatorname{Var} x_0 = a^2 + \sum_i b_i^2
+
+are read off, and the dense vectors test superposition: a step that clips or adapts is seen, not averaged.
+
+Two data laws run side by side: N(m, v), and the point mass at m.  On the point mass every consistent scheme
+is exact at every step, whatever its order: what it misses there is no discretisation error but a grid, a
+schedule or a noise level that is not the one at which the model is evaluated next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._namespace import UnmetHypothesis
+from .models import Model
+
+__all__ = ["Draw", "EndOfGrid", "Path", "Sampler", "propagate"]
+
+Vector: TypeAlias = NDArray[np.float64]
+Draw: TypeAlias = Callable[[object], Vector]  # the standard normal that belongs to a key; None is a new one
+
+# Dense vectors of (u, z); they reach out to three standard deviations, where steps clip.
+_DENSE = 3
+
+
+class EndOfGrid(Exception):
+    """Raised by a sampler whose last time was no call but the end of its grid."""
+
+
+class Sampler(Protocol):
+    """Somebody's sampler, one call at a time, over arrays of shape (K,)."""
+
+    def begin(self, steps: int) -> int:
+        """Prepare a run of ``steps`` steps; returns how often the model is called."""
+        ...
+
+    def levels(self, call: int) -> tuple[float, float]:
+        """The scheduler's own forward process, (alpha, sigma), where the model is called."""
+        ...
+
+    def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
+        """The state after the call, given the model's output at ``x``."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Path:
+    """The exact laws along one run.
+
+    Arguments:
+        mean, std: Mean and standard deviation of the state before each call and at the end, shape (calls + 1,).
+        point_mean, point_std: The same for data at one point.
+        alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
+        defect: The largest failure of superposition, in units of the data.
+        last_move: The largest change that the last call made.
+        draws: How many standard normals were drawn.
+    """
+
+    mean: Vector
+    std: Vector
+    point_mean: Vector
+    point_std: Vector
+    alpha: Vector
+    sigma: Vector
+    defect: float
+    last_move: float
+    draws: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether every state is a number."""
+        return bool(np.all(np.isfinite(self.mean)) and np.all(np.isfinite(self.std)))
+
+
+def propagate(
+    sampler: Sampler, steps: int, model: Model, *, mean: float, variance: float, draws: int | None = None
+) -> Path:
+    """Run the probe.
+
+    Arguments:
+        sampler: The sampler; each run begins it anew.
+        steps: The number of steps that it is asked for.
+        model: The exact model, in the parametrisation that the sampler expects.
+        mean, variance: The data law N(mean, variance) of each coordinate.
+        draws: How many normals are expected; a run that draws more is repeated.
+
+    Raises:
+        UnmetHypothesis: The noise level rises along the grid, or a level is not a number.
+    """
+    capacity = draws or 2 * steps + 2
+    while True:
+        path = _run(sampler, steps, capacity, model, mean, variance)
+        if path.draws <= capacity:
+            return path
+        capacity = path.draws
+
+
+def _run(sampler: Sampler, steps: int, capacity: int, model: Model, mean: float, variance: float) -> Path:
+    calls, width = sampler.begin(steps), 2 + capacity + _DENSE
+    variances = np.repeat([variance, 0.0], width)
+    keys: dict[object, int] = {}
+
+    def draw(key: object) -> Vector:
+        index = keys.setdefault(object() if key is None else key, len(keys))
+        return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), 2)
+
+    x, states, levels, before = np.empty(0), [], [], math.inf
+    for call in range(calls):
+        alpha, sigma = sampler.levels(call)
+        before = _descending(call, alpha, sigma, before)
+        if call == 0:
+            start = np.tile(_column(0, width), 2)
+            x = alpha * mean + np.sqrt(alpha**2 * variances + sigma**2) * start
+            states.append(x)
+        with np.errstate(all="ignore"):
+            try:
+                x = sampler.step(call, model.output(x, alpha, sigma, mean, variances), x, draw)
+            except EndOfGrid:
+                break
+        states.append(x)
+        levels.append((alpha, sigma))
+        if not np.all(np.isfinite(x)):
+            break
+    if not levels:
+        raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
+    dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
+    return _path(np.stack(states), np.array(levels), dense, len(keys))
+
+
+def _column(index: int, width: int) -> Vector:
+    """Variable ``index`` of (u, z) in each coordinate: 0, a one-hot entry, and one to three deviations."""
+    column = np.zeros(width)
+    if index < width - 1 - _DENSE:
+        column[1 + index] = 1.0
+    rows = np.arange(_DENSE)
+    column[-_DENSE:] = (1.0 + rows) * math.sqrt(2.0) * np.sin(1.0 + (2.0 + rows) * index + rows)
+    return column
+
+
+def _path(states: Vector, levels: Vector, dense: Vector, draws: int) -> Path:
+    half = states.shape[1] // 2
+    with np.errstate(all="ignore"):
+        data, point = states[:, :half], states[:, half:]
+        response = data[:, 1:-_DENSE] - data[:, :1]
+        predicted = data[-1, 0] + dense @ response[-1]
+        point_response = point[:, 1:-_DENSE] - point[:, :1]
+        return Path(
+            mean=data[:, 0],
+            std=np.linalg.norm(response, axis=1),
+            point_mean=point[:, 0],
+            point_std=np.linalg.norm(point_response, axis=1),
+            alpha=levels[:, 0],
+            sigma=levels[:, 1],
+            defect=float(np.max(np.abs(data[-1, -_DENSE:] - predicted))),
+            last_move=float(np.max(np.abs(states[-1] - states[-2]))),
+            draws=draws,
+        )
+
+
+def _descending(call: int, alpha: float, sigma: float, before: float) -> float:
+    """The noise-to-signal ratio of this call; raise where it rises."""
+    if not (math.isfinite(alpha) and math.isfinite(sigma)):
+        got = f"alpha = {alpha}, sigma = {sigma} at call {call + 1}"
+        raise UnmetHypothesis("audit", "the forward process of the scheduler is finite", got)
+    ratio = abs(sigma / alpha) if alpha else math.inf
+    if ratio > before * (1.0 + 1e-4):
+        got = f"sigma / alpha rises from {before:.6g} to {ratio:.6g} at call {call + 1}"
+        raise UnmetHypothesis("audit", "the noise level falls from step to step", got)
+    return ratio

@@ -1,0 +1,253 @@
+"""Every scheduler of the installed diffusers, with every option that its code distinguishes.
+
+Nothing is known of any class.  Classes are what the library exports; options are the parameters of the
+constructor and of ``step``; their values are the strings with which the source compares them, both truth
+values, the orders 1 to 3, and 1 for a real number that is 0 unless given.  One option is changed at a time,
+from settings at which the step is affine; where that fails, one more is changed to see what it needs.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import logging
+import math
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, final
+
+from .adapters import NEXT, missing, parameters
+from .rows import Report, Row
+from .samplers import SEVERITIES, STEPS
+from .schedulers import audit_scheduler
+
+__all__ = ["Choice", "choices", "classes", "report", "rows"]
+
+Announce: TypeAlias = Callable[[str], None]
+
+# Orders that are tried where one is an option.
+_ORDERS = (1, 2, 3)
+_FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
+# A second option is looked for at these step counts only.
+_TRIAL = (5, 20)
+
+
+@final
+@dataclass(frozen=True)
+class Choice:
+    """A setting: keyword arguments of the constructor, and of ``step``."""
+
+    init: Mapping[str, Any] = field(default_factory=dict)
+    step: Mapping[str, Any] = field(default_factory=dict)
+
+    def __or__(self, other: Choice) -> Choice:
+        return Choice({**self.init, **other.init}, {**self.step, **other.step})
+
+    def __str__(self) -> str:
+        said = [f"{name}={value!r}" for name, value in self.init.items()]
+        return ", ".join(said + [f"step({name}={value!r})" for name, value in self.step.items()])
+
+
+def report(announce: Announce | None = None) -> Report:
+    """Audit the installed diffusers, worst first."""
+    import torch
+
+    from . import versions
+
+    found: list[Row] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tensors of some hundred numbers
+    try:
+        for cls in classes():
+            mine = rows(cls, f"diffusers.{cls.__name__}")
+            found += mine
+            if announce is not None:
+                worst = mine[0].severity
+                announce(f"{cls.__name__}: {len(mine)} settings, worst: {worst}")
+    finally:
+        torch.set_num_threads(threads)
+    return Report("diffusers", versions("diffusers", "torch"), tuple(sorted(found, key=_rank)))
+
+
+def classes() -> Iterator[type[Any]]:
+    """The classes that diffusers exports from its schedulers and that have ``set_timesteps``."""
+    home = importlib.import_module("diffusers.schedulers")
+    public = importlib.import_module("diffusers")
+    for name in sorted(dir(home)):
+        found = getattr(home, name, None)
+        if inspect.isclass(found) and hasattr(found, "set_timesteps") and hasattr(public, name):
+            yield found
+
+
+def rows(cls: type[Any], name: str, steps: Sequence[int] = STEPS) -> tuple[Row, ...]:
+    """All settings of one class, worst first."""
+    logger = logging.getLogger(cls.__module__.partition(".")[0])
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # hundreds of notes about options
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tuple(sorted(_rows(cls, name, steps), key=_rank))
+    finally:
+        logger.setLevel(level)
+
+
+def _rows(cls: type[Any], name: str, steps: Sequence[int]) -> Iterator[Row]:
+    lacks = missing(cls)
+    if lacks:
+        yield _unsupported(cls, name, Choice(), "; ".join(lacks))
+        return
+    singles = tuple(choices(cls))
+    first = _row(cls, name, Choice(), steps)
+    yield first
+    if first.severity == "unsupported":
+        return
+    base = Choice()
+    if not first.affine:
+        for single in singles:  # a switch that makes it affine
+            found = _row(cls, name, single, steps)
+            if found.affine:
+                base = single
+                yield found
+                break
+    for single in singles:
+        if single == base:
+            continue
+        found = _row(cls, name, base | single, steps)
+        if found.severity in ("nan", "diverges", "unsupported"):
+            second = _second(cls, name, base | single, singles, 0.3 * _size(found))
+            if second is not None:
+                found = replace(found, verdict=f"{found.verdict}; not so with {second}")
+                yield _row(cls, name, base | single | second, steps)
+        yield found
+
+
+def _second(
+    cls: type[Any], name: str, choice: Choice, singles: Sequence[Choice], below: float
+) -> Choice | None:
+    """One more option with which the setting converges, to an error below the given one."""
+    for single in singles:
+        if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
+            continue
+        found = _row(cls, name, choice | single, _TRIAL, search=False)
+        if found.affine and found.severity not in ("nan", "diverges", "unsupported") and _size(found) < below:
+            return single
+    return None
+
+
+def _row(cls: type[Any], name: str, choice: Choice, steps: Sequence[int], search: bool = True) -> Row:
+    try:
+        return audit_scheduler(
+            cls(**choice.init),
+            name=name,
+            options=choice.init,
+            step_options=choice.step,
+            steps=steps,
+            reproduction=_lines(name, choice),
+            search=search,
+        )
+    except Exception as error:  # noqa: BLE001  # whatever another library raises is why it is not supported
+        return _unsupported(cls, name, choice, _said(error))
+
+
+def _unsupported(cls: type[Any], name: str, choice: Choice, reason: str) -> Row:
+    return Row(
+        object=name,
+        options={**choice.init, **{f"step({key})": value for key, value in choice.step.items()}},
+        verdict=f"not supported, because {reason}",
+        reason=reason,
+        reproduction=_failing(name, choice),
+        severity="unsupported",
+    )
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def choices(cls: type[Any]) -> Iterator[Choice]:
+    """The settings of a class that differ from its defaults in one option."""
+    compared = _compared(cls)
+    for name, each in parameters(cls.__init__).items():
+        for value in _values(name, each.default, compared):
+            yield Choice(init={name: value})
+    for name, each in parameters(cls.step).items():
+        if name in _FIXED:
+            continue
+        for value in _values(name, each.default, compared):
+            yield Choice(step={name: value})
+        if each.default is None and name.endswith("_timestep"):
+            yield Choice(step={name: NEXT})
+
+
+def _values(name: str, default: Any, compared: Mapping[str, Sequence[str]]) -> Iterator[Any]:
+    if isinstance(default, bool):
+        yield not default
+    elif isinstance(default, int) and "order" in name:
+        yield from (order for order in _ORDERS if order != default)
+    elif isinstance(default, int) and default == 0:
+        yield 1
+    elif isinstance(default, float) and 0.0 <= default < 0.5:
+        # A probability, a noise level or an eta; tables such as beta_start stay as they are.
+        if name in compared or default == 0.0 or name == "eta":
+            yield 1.0
+    elif default is None or isinstance(default, str):
+        yield from (value for value in compared.get(name, ()) if value != default)
+
+
+def _compared(cls: type[Any]) -> dict[str, list[str]]:
+    """For each name, the strings with which the source of the class compares it."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        names = {each.attr if isinstance(each, ast.Attribute) else each.id
+                 for each in sides if isinstance(each, ast.Attribute | ast.Name)}  # fmt: skip
+        literals = [
+            leaf.value
+            for side in sides
+            for leaf in (side.elts if isinstance(side, ast.List | ast.Tuple | ast.Set) else [side])
+            if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+        ]
+        for name in names:
+            found.setdefault(name, []).extend(x for x in literals if x not in found.get(name, []))
+    return found
+
+
+def _rank(row: Row) -> tuple[int, float]:
+    severity = row.severity if row.severity in SEVERITIES else "unsupported"
+    return SEVERITIES.index(severity), -_size(row)
+
+
+def _size(row: Row) -> float:
+    """The error at the last step count; infinite where there is none."""
+    if not row.mean_error or not row.std_error:
+        return math.inf
+    return math.hypot(row.mean_error[-1], row.std_error[-1])
+
+
+def _call(name: str, choice: Choice) -> tuple[str, str]:
+    module, _, attribute = name.rpartition(".")
+    arguments = ", ".join(f"{key}={value!r}" for key, value in choice.init.items())
+    options = f", step_options={dict(choice.step)!r}" if choice.step else ""
+    imports = f"from {module} import {attribute}"
+    return imports, f"audit({attribute}({arguments}){options})"
+
+
+def _lines(name: str, choice: Choice) -> str:
+    imports, call = _call(name, choice)
+    shown = "print(row.verdict, row.steps, row.mean_error, row.std_error)"
+    return f"{imports}\nfrom driftproof.validation import audit\nrow = {call}\n{shown}"
+
+
+def _failing(name: str, choice: Choice) -> str:
+    imports, call = _call(name, choice)
+    start = f"{imports}; from driftproof.validation import audit"
+    return (
+        f"{start}\ntry:\n    print({call}.verdict)\nexcept Exception as error:\n    print(type(error), error)"
+    )

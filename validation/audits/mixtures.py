@@ -1,0 +1,152 @@
+"""Steps that are not affine: a Gaussian mixture inside of every clipping range, and Monte Carlo.
+
+The exact model of a mixture is known too, but the law of the result is not: it is sampled, and two tests
+with a stated false-alarm rate compare its mean and its variance with those of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtr
+
+from ...numerics.montecarlo import mean_test, variance_test
+from .affine import EndOfGrid, Sampler, Vector
+from .models import Model, models
+from .samplers import Finding, Severity
+
+__all__ = ["ALPHA", "PATHS", "settle"]
+
+# Two narrow modes well inside of [-1, 1], where clipping leaves the data alone.
+_WEIGHTS = np.array([0.3, 0.7])
+_MEANS = np.array([-0.6, 0.5])
+_SD: Final = 0.05
+
+_MEAN = float(_WEIGHTS @ _MEANS)
+_VARIANCE = float(_WEIGHTS @ (_MEANS - _MEAN) ** 2) + _SD**2
+_FOURTH = float(_WEIGHTS @ ((_MEANS - _MEAN) ** 4 + 6.0 * (_MEANS - _MEAN) ** 2 * _SD**2 + 3.0 * _SD**4))
+
+_GRID = np.linspace(-1.0, 1.0, 2001)
+
+PATHS: Final = 20_000
+STEPS: Final = (10, 40)
+# False-alarm rate of one test; fifty rows of two tests at the last step count spend 1e-6.
+ALPHA: Final = 1e-8
+
+# What is left at the last step count where an error falls, as a fraction of the first.
+_FALLS = 0.7
+_LARGE = 0.02
+
+
+def settle(
+    sampler: Sampler, model: Model, *, unit: float = 1.0, search: bool = True, seed: int = 0
+) -> Finding:
+    """Compare the law of the result with the data's, by Monte Carlo.
+
+    Arguments:
+        sampler: The sampler.
+        model: What the model returns, in the sampler's parametrisation.
+        unit: The unit of the data, for models that are looked for.
+        search: Look for another exact model where this one does not converge.
+        seed: Of the start and of all noise.
+    """
+    first = _judge(sampler, model, seed)
+    if not search or first.severity != "diverges":
+        return first
+    errors = {other: _distance(_run(sampler, STEPS[0], other, seed)) for other in models(unit)}
+    best = min(errors, key=errors.__getitem__)
+    if best == model:
+        return first
+    found = _judge(sampler, best, seed)
+    if found.severity == "diverges":
+        return first
+    return replace(found, text=f"{found.text}; reads the output as {best}")
+
+
+def _judge(sampler: Sampler, model: Model, seed: int) -> Finding:
+    means, stds, seen, refuted = [], [], [], False
+    for count in STEPS:
+        x = _run(sampler, count, model, seed)
+        if not np.all(np.isfinite(x)):
+            return _finding("nan", f"NaN at {count} steps", model, (count,), (math.nan,), (math.nan,))
+        mean = mean_test(x, _MEAN, ALPHA, sd=math.sqrt(_VARIANCE))
+        variance = variance_test(x, _VARIANCE, ALPHA, mean=_MEAN, kurtosis=_FOURTH / _VARIANCE**2)
+        means.append(float(x.mean()) - _MEAN)
+        stds.append(float(x.std()) - math.sqrt(_VARIANCE))
+        seen.append(max(mean.detectable, variance.detectable * math.sqrt(_VARIANCE) / 2.0))
+        refuted = mean.rejects or variance.rejects
+    errors = [math.hypot(*pair) for pair in zip(means, stds, strict=True)]
+    severity: Severity = "converges"
+    text = f"no error at {STEPS[-1]} steps; {seen[-1]:.2g} would have been seen"
+    if refuted:
+        falls = errors[-1] < _FALLS * errors[0]
+        severity = "converges" if falls else "diverges" if errors[-1] > _LARGE else "floor"
+        text = f"{'the error falls to' if falls else 'does not converge: error'} {errors[-1]:.2g} at {STEPS[-1]} steps"
+    return _finding(severity, text, model, STEPS, tuple(means), tuple(stds))
+
+
+def _distance(x: Vector) -> float:
+    distance = math.hypot(float(x.mean()) - _MEAN, float(x.std()) - math.sqrt(_VARIANCE))
+    return distance if math.isfinite(distance) else math.inf
+
+
+def _finding(
+    severity: Severity,
+    text: str,
+    model: Model,
+    steps: tuple[int, ...],
+    means: tuple[float, ...],
+    stds: tuple[float, ...],
+) -> Finding:
+    reason = (
+        f"superposition fails, so the probe does not settle it; data 0.3 N(-0.6, {_SD}^2) + 0.7 N(0.5, {_SD}^2), "
+        f"exact model ({model}), {PATHS} paths, false-alarm rate {ALPHA:.0e} a test"
+    )
+    said = f"not affine: settled by Gaussian mixture and Monte Carlo: {text}"
+    return Finding(severity, said, reason, steps, means, stds, None, None, model, False, 0)
+
+
+def _run(sampler: Sampler, steps: int, model: Model, seed: int) -> Vector:
+    rng = np.random.default_rng(seed)
+    noise: dict[object, Vector] = {}
+
+    def draw(key: object) -> Vector:
+        if key is None:
+            return rng.standard_normal(PATHS)
+        if key not in noise:
+            noise[key] = rng.standard_normal(PATHS)
+        return noise[key]
+
+    x = np.empty(0)
+    for call in range(sampler.begin(steps)):
+        alpha, sigma = sampler.levels(call)
+        if call == 0:
+            x0 = rng.choice(_MEANS, p=_WEIGHTS, size=PATHS) + _SD * rng.standard_normal(PATHS)
+            x = alpha * x0 + sigma * rng.standard_normal(PATHS)
+        with np.errstate(all="ignore"):
+            try:
+                x = sampler.step(call, _output(model, x, alpha, sigma), x, draw)
+            except EndOfGrid:
+                break
+        if not np.all(np.isfinite(x)):
+            break
+    return x
+
+
+def _output(model: Model, x: Vector, alpha: float, sigma: float) -> Vector:
+    """What the exact model of the mixture returns at x."""
+    total = alpha**2 * _SD**2 + sigma**2
+    away = x[:, None] - alpha * _MEANS
+    if model.consistency:  # in one dimension the flow keeps quantiles
+        level = ndtr(away / math.sqrt(total)) @ _WEIGHTS
+        x0 = np.interp(level, ndtr((_GRID[:, None] - _MEANS) / _SD) @ _WEIGHTS, _GRID)
+        return model.of(x0, (x - alpha * x0) / sigma if sigma else np.zeros_like(x), alpha, sigma)
+    log_weight = np.log(_WEIGHTS) - 0.5 * away**2 / total
+    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    x0 = np.sum(weight * (_MEANS + alpha * _SD**2 / total * away), axis=1)
+    z = np.sum(weight * (sigma / total * away), axis=1)
+    return model.of(x0, z, alpha, sigma)

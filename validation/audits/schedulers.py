@@ -1,0 +1,161 @@
+"""One sampler in, one row out: schedulers with ``set_timesteps`` and ``step``, and plain step functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from ..._namespace import UnmetHypothesis
+from ...theory.processes import VP, AbstractGaussianProcess
+from .adapters import SchedulerSampler, StepSampler, option, parameters
+from .mixtures import settle
+from .models import PREDICTIONS, Model
+from .rows import Row
+from .samplers import STEPS, Finding, find
+
+__all__ = [
+    "STEP_PARAMETERS",
+    "audit_scheduler",
+    "audit_step",
+    "is_scheduler",
+    "is_step",
+    "row",
+    "stated_order",
+]
+
+STEP_PARAMETERS: Final = ("model_output", "t", "s", "sample", "noise")
+
+
+def is_scheduler(thing: Any) -> bool:
+    """Whether it has ``set_timesteps`` and ``step``, or one of them: then what is missing is said."""
+    return hasattr(thing, "set_timesteps") or (hasattr(thing, "step") and not callable(thing))
+
+
+def is_step(thing: Any) -> bool:
+    """Whether it is a function ``step(model_output, t, s, sample, noise)``.
+
+    Example:
+        >>> is_step(lambda model_output, t, s, sample, noise: sample)
+        True
+    """
+    if not callable(thing):
+        return False
+    try:
+        return tuple(parameters(thing))[:5] == STEP_PARAMETERS
+    except (TypeError, ValueError):
+        return False
+
+
+def audit_scheduler(
+    scheduler: Any,
+    *,
+    name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    step_options: Mapping[str, Any] | None = None,
+    prediction: str | None = None,
+    steps: Sequence[int] = STEPS,
+    reproduction: str | None = None,
+    search: bool = True,
+) -> Row:
+    """Audit an object with ``set_timesteps``, ``timesteps``, ``step`` and a forward process.
+
+    Raises:
+        UnmetHypothesis: It lacks one of these, its step changes the shape, its noise level rises.
+    """
+    sampler = SchedulerSampler(scheduler, step_options)
+    stated = prediction or option(scheduler, "prediction_type")
+    model = _documented(stated) if prediction is None else _asked(prediction)
+    found = find(
+        sampler,
+        model,
+        unit=sampler.unit,
+        stated_order=stated_order(scheduler),
+        steps=steps,
+        search=search and prediction is None,
+    )
+    if not found.affine:
+        found = settle(sampler, found.model, unit=sampler.unit, search=search and prediction is None)
+    where = name or f"{type(scheduler).__module__}.{type(scheduler).__qualname__}"
+    said = {**(options or {}), **{f"step({key})": value for key, value in (step_options or {}).items()}}
+    return row(found, where, said, reproduction or _lines(where))
+
+
+def audit_step(
+    function: Callable[..., Any],
+    *,
+    process: AbstractGaussianProcess | None = None,
+    grid: Callable[[int], Sequence[float]] | None = None,
+    prediction: str | None = None,
+    name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    steps: Sequence[int] = STEPS,
+    reproduction: str | None = None,
+) -> Row:
+    """Audit a function ``step(model_output, t, s, sample, noise)`` over NumPy arrays and noise times t > s.
+
+    Raises:
+        UnmetHypothesis: The step changes the shape, or the grid rises.
+    """
+    process = process or VP()
+    sampler = StepSampler(function, process, grid)
+    found = find(sampler, _asked(prediction or "epsilon"), steps=steps, search=False)
+    if not found.affine:
+        found = settle(sampler, found.model, search=False)
+    where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+    said = {**(options or {}), "process": type(process).__name__, "prediction": str(found.model)}
+    return row(found, where, said, reproduction or _lines(where))
+
+
+def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str) -> Row:
+    """A finding as a row of the report; JSON has no NaN: there the errors are left out."""
+    finite = found.severity != "nan"
+    return Row(
+        object=name,
+        options=dict(options),
+        verdict=found.text,
+        reason=found.reason,
+        reproduction=reproduction,
+        mean_error=found.mean_error if finite else None,
+        std_error=found.std_error if finite else None,
+        order=found.order,
+        floor=found.floor,
+        steps=found.steps,
+        severity=found.severity,
+        affine=found.affine,
+    )
+
+
+def stated_order(scheduler: Any) -> int:
+    """The largest order that a scheduler states: among its options, as ``order``, or as a default of step."""
+    config = getattr(scheduler, "config", None)
+    options = {**config} if isinstance(config, Mapping) else {}
+    defaults = {name: each.default for name, each in parameters(scheduler.step).items()}
+    found = [
+        value
+        for name, value in (*options.items(), *defaults.items(), ("order", getattr(scheduler, "order", 1)))
+        if "order" in name and isinstance(value, int) and not isinstance(value, bool)
+    ]
+    return max([1, *found])
+
+
+def _documented(stated: Any) -> Model | None:
+    return Model(stated) if stated in PREDICTIONS else None
+
+
+def _asked(prediction: str) -> Model:
+    found = _documented(prediction)
+    if found is None:
+        raise UnmetHypothesis("audit", f"prediction is one of {', '.join(PREDICTIONS)}", repr(prediction))
+    return found
+
+
+def _lines(where: str) -> str:
+    module, _, attribute = where.rpartition(".")
+    return "\n".join(
+        (
+            f"from {module} import {attribute}",
+            "from driftproof.validation import audit",
+            f"row = audit({attribute})",
+            "print(row.verdict, row.mean_error, row.std_error)",
+        )
+    )

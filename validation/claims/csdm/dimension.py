@@ -1,0 +1,375 @@
+r"""The statistical dimension, the risks of decoding, and the latent dimension that is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.integrate import quad
+from scipy.optimize import linprog, minimize_scalar
+from scipy.stats import binom, chi2
+
+from ....numerics.montecarlo import detectable_effect
+from ....theory.csdm import (
+    euler_variance,
+    known_support_risk,
+    l1_risk,
+    optimal_latent_dimension,
+    optimal_threshold,
+    soft_threshold_risk,
+    statistical_dimension,
+)
+from ... import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
+from ... import bound as bounded
+from .textbook import density, soft
+
+__all__ = [
+    "BestDimension",
+    "KnownSupport",
+    "L1Risk",
+    "PhaseTransition",
+    "SoftThreshold",
+    "StatisticalDimension",
+]
+
+PAIRS = ((1, 5), (3, 20), (5, 50), (10, 64), (40, 64), (7, 1000))
+
+
+@claim(
+    "CSDM-SOFT-1",
+    paper="csdm",
+    title="The risk of the soft threshold",
+    statement=r"""E[(\eta(\theta + Z; \tau) - \theta)^2] = 1 + \tau^2
+        + (\theta^2 - \tau^2 - 1)[\Phi(\tau-\theta) - \Phi(-\tau-\theta)]
+        - (\tau-\theta)\varphi(\tau+\theta) - (\tau+\theta)\varphi(\tau-\theta)""",
+    hypotheses=[r"Z \sim N(0, 1)", r"\tau \geq 0"],
+    vouches=[soft_threshold_risk],
+)
+class SoftThreshold:
+    thing = soft_threshold_risk
+
+    @exact(tolerance=1e-10)
+    def quadrature(thing: Thing) -> Iterator[Any]:
+        for theta in (0.0, 0.3, -1.2, 4.0):
+            for tau in (0.0, 0.5, 1.7, 3.0):
+                kinks = sorted({-9.0 - theta, -tau - theta, tau - theta, 9.0 - theta, -9.0, 9.0})
+                error = lambda z, theta=theta, tau=tau: (soft(theta + z, tau) - theta) ** 2 * density(z)
+                total = sum(quad(error, a, b, epsabs=1e-14)[0] for a, b in pairwise(kinks))
+                yield f"theta = {theta}, tau = {tau}", thing(theta, tau), total
+
+    @exact(tolerance=1e-13)
+    def limits(thing: Thing) -> Iterator[Any]:
+        """No threshold: the noise. A large coordinate: its noise and the bias tau."""
+        yield "no threshold", thing(0.7, 0.0), 1.0
+        yield "far away", thing(50.0, 1.5), 1.0 + 1.5**2
+        yield "even", thing(-0.8, 1.1), thing(0.8, 1.1)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "hard threshold's bias": lambda theta, tau: soft_threshold_risk(theta, tau) - tau**2 * (theta != 0.0),
+        "theta and tau swapped": lambda theta, tau: soft_threshold_risk(tau, abs(theta)),
+        "one tail at theta = 0": lambda theta, tau: soft_threshold_risk(theta, tau) * (1.0 if theta else 0.5),
+    }
+
+
+@claim(
+    "CSDM-DIMENSION-1",
+    paper="csdm",
+    title="The statistical dimension of the l1 descent cone",
+    statement=r"""\delta(s, d) = \min_\tau \; s(1+\tau^2) + 2(d-s)[(1+\tau^2)Q(\tau) - \tau\varphi(\tau)], \qquad
+        s \leq \delta \leq \min(d,\; 2 s \log(d/s) + \tfrac54 s)""",
+    hypotheses=[r"0 \leq s \leq d"],
+    vouches=[statistical_dimension, optimal_threshold],
+)
+class StatisticalDimension:
+    thing = (statistical_dimension, optimal_threshold)
+
+    @exact(tolerance=1e-9)
+    def least_mean_distance_by_quadrature(thing: Thing) -> Iterator[Any]:
+        """The mean squared distance of a normal vector from tau times the subdifferential, minimised."""
+        for s, d in PAIRS:
+            least = minimize_scalar(
+                _mean_distance, args=(s, d), bounds=(0.0, 8.0), method="bounded", options={"xatol": 1e-9}
+            )
+            yield f"s = {s}, d = {d}", thing[0](s, d), least.fun
+
+    @exact(tolerance=1e-12)
+    def the_threshold_attains_it(thing: Thing) -> Iterator[Any]:
+        for s, d in PAIRS:
+            tau = thing[1](s, d)
+            value = s * (1.0 + tau**2) + (d - s) * soft_threshold_risk(0.0, tau)
+            yield f"s = {s}, d = {d}", value / d, thing[0](s, d) / d
+
+    @bounded(tight=0.5)
+    def upper_bounds(thing: Thing) -> Iterator[Any]:
+        for s, d in PAIRS:
+            yield f"s = {s}, d = {d}", thing[0](s, d), 2.0 * s * math.log(d / s) + 1.25 * s
+
+    @bounded(tight=0.9)
+    def exact_dimensions_of_two_cones(thing: Thing) -> Iterator[Any]:
+        """A right angle in the plane has dimension 1, a half-space d - 1/2; the formula bounds them from above."""
+        yield "a corner of the square", 1.0, thing[0](1, 2)
+        for d in (2, 5, 20):
+            yield f"half-space, d = {d}", d - 0.5, thing[0](d, d)
+
+    @boundary()
+    def more_non_zeros_than_coordinates(thing: Thing) -> Any:
+        return raises(ValueError, thing[0], 6, 5)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "one tail": (lambda s, d: 0.5 * (s + statistical_dimension(s, d)), optimal_threshold),
+        "s log(d/s)": (lambda s, d: s * math.log(max(d / s, math.e)), optimal_threshold),
+        "universal threshold": (statistical_dimension, lambda s, d: math.sqrt(2.0 * math.log(d))),
+        "threshold of s + 1": (statistical_dimension, lambda s, d: optimal_threshold(min(s + 1, d), d)),
+    }
+
+
+def _mean_distance(tau: float, s: int, d: int) -> float:
+    tail = quad(lambda z: (z - tau) ** 2 * density(z), tau, tau + 12.0, epsabs=1e-14)[0]
+    return s * (1.0 + tau * tau) + 2.0 * (d - s) * tail
+
+
+@claim(
+    "CSDM-PHASE-1",
+    paper="csdm",
+    title="Exact recovery begins at the statistical dimension",
+    statement=r"""P[\mathrm{basis\;pursuit\;recovers}] \leq \tfrac12 \;\; (m = \lfloor\delta\rfloor - 4), \qquad
+        \geq \tfrac12 \;\; (m = \lceil\delta\rceil + 4), \qquad s = 6, \; d = 60""",
+    hypotheses=[r"A_{ij} \; \mathrm{Gaussian}", r"x \; s\mathrm{\text{-}sparse}"],
+    vouches=[statistical_dimension],
+)
+class PhaseTransition:
+    """The theorem has a window of order sqrt(d) with large constants; the claim is the sharper one."""
+
+    thing = statistical_dimension
+
+    @statistical(n=120)
+    def linear_programmes(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
+        s, d = 6, 60
+        delta = thing(s, d)
+        for m, few in ((math.floor(delta) - 4, True), (math.ceil(delta) + 4, False)):
+            wins = sum(_recovers(rng, min(max(m, 1), d), s, d) for _ in range(n))
+            tail = binom.sf(wins - 1, n, 0.5) if few else binom.cdf(wins, n, 0.5)
+            seen = detectable_effect(n, alpha / 2.0, sigma=0.5)
+            yield Statistic(float(tail), seen, wins / n - 0.5, n, f"m = {m}")
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "twice": lambda s, d: 2.0 * statistical_dimension(s, d),
+        "2 s log(d/s)": lambda s, d: 2.0 * s * math.log(d / s),
+        "half": lambda s, d: 0.5 * statistical_dimension(s, d),
+    }
+
+
+def _recovers(rng: np.random.Generator, m: int, s: int, d: int) -> bool:
+    A = rng.standard_normal((m, d))
+    x = np.zeros(d)
+    x[:s] = rng.choice([-1.0, 1.0], s)
+    halves = linprog(np.ones(2 * d), A_eq=np.hstack([A, -A]), b_eq=A @ x, bounds=(0, None), method="highs")
+    return bool(halves.status == 0 and np.abs(halves.x[:d] - halves.x[d:] - x).max() < 1e-6)
+
+
+@claim(
+    "CSDM-RISK-1",
+    paper="csdm",
+    title="Least squares on the right support",
+    statement=r"""E\,|\hat x - x|^2 = \sigma^2\, E\,\mathrm{tr}(A_S^\top A_S)^{-1} = \frac{\sigma^2 s\, m}{m - s - 1}""",
+    hypotheses=[r"A_{ij} \sim N(0, 1/m)", r"m > s + 1"],
+    vouches=[known_support_risk],
+)
+class KnownSupport:
+    thing = known_support_risk
+
+    @exact(tolerance=1e-8)
+    def mean_of_an_inverse_chi_square(thing: Thing) -> Iterator[Any]:
+        """One entry of the inverse Gram matrix is m over a chi-square of m - s + 1 degrees of freedom."""
+        for m, s in ((7, 2), (10, 4), (20, 4), (40, 12), (12, 1)):
+            inverse = chi2(m - s + 1).expect(lambda u: 1.0 / u, lb=0.0, ub=np.inf, epsabs=1e-13)
+            yield f"m = {m}, s = {s}", thing(0.7, m, s), 0.49 * s * m * inverse
+
+    @statistical(n=4000)
+    def simulated_sketches(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Any:
+        """At m = 40 the trace has sixteen moments: its mean over n sketches is normal for any test here."""
+        m, s = 40, 6
+        A = rng.standard_normal((n, m, s)) / math.sqrt(m)
+        traces = np.trace(np.linalg.inv(np.swapaxes(A, 1, 2) @ A), axis1=1, axis2=2)
+        error = float(traces.std(ddof=1)) / math.sqrt(n)
+        z = (float(traces.mean()) - thing(1.0, m, s)) / error
+        p = math.erfc(abs(z) / math.sqrt(2.0))
+        return Statistic(p, detectable_effect(n, alpha, sigma=error * math.sqrt(n)), z * error, n)
+
+    @boundary()
+    def infinite_below(thing: Thing) -> Any:
+        return raises(ValueError, thing, 1.0, 5, 4)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "m - s": lambda sigma, m, s: sigma**2 * s * m / (m - s),
+        "sigma not squared": lambda sigma, m, s: known_support_risk(math.sqrt(sigma), m, s),
+        "columns of norm sqrt(m)": lambda sigma, m, s: known_support_risk(sigma, m, s) / m,
+    }
+
+
+@claim(
+    "CSDM-RISK-2",
+    paper="csdm",
+    title="The best l1 decoder at small noise",
+    statement=r"""E\,|\hat x - x|^2 \to \frac{\sigma^2 m\,\delta}{m - \delta}""",
+    hypotheses=[r"m > \delta(s, d)", r"\mathrm{amplitudes} \gg \sigma", r"d \to \infty"],
+    vouches=[l1_risk],
+)
+class L1Risk:
+    thing = l1_risk
+
+    @exact(tolerance=1e-8)
+    def state_evolution(thing: Thing) -> Iterator[Any]:
+        """The fixed point tau^2 = sigma^2 + risk/m with every coordinate's risk in closed form."""
+        for m, s, d, sigma in ((100, 20, 400, 0.3), (150, 20, 400, 1.0), (40, 6, 60, 0.1)):
+            yield f"m = {m}, s = {s}, d = {d}", thing(sigma, m, s, d), _state_evolution(sigma, m, s, d)
+
+    @boundary()
+    def no_recovery_below_the_statistical_dimension(thing: Thing) -> Any:
+        return raises(ValueError, thing, 1.0, 16, 5, 50)
+
+    @figure
+    def risks(thing: Thing) -> Any:
+        "Mean squared error of the best-tuned LASSO over 24 sketches (d = 200, s = 10) on the formula."
+        from matplotlib.figure import Figure
+
+        from ....numerics.sensing import gaussian_sketch, solve
+
+        picture = Figure(figsize=(6.4, 3.2))
+        axes = picture.add_subplot()
+        s, d, sigma = 10, 200, 0.01
+        delta, rng = statistical_dimension(s, d), np.random.default_rng(0)
+        m = np.linspace(delta * 1.05, 190, 300)
+        axes.plot(m, [thing(sigma, k, s, d) / sigma**2 for k in m], color="C0", label="formula")
+        axes.axvline(delta, color="0.6", linewidth=0.8)
+        axes.axvline(2.0 * delta, color="C3", linewidth=0.8, linestyle="--", label="best m for p = 1")
+        tau = optimal_threshold(s, d)
+        x = np.zeros(d)
+        x[:s] = 1.0
+        for k in (70, 90, 120, 160):
+            errors = []
+            effective = math.sqrt(sigma**2 / (1.0 - delta / k))
+            active = s + (d - s) * math.erfc(tau / math.sqrt(2.0))
+            lam = tau * effective * max(1.0 - active / k, 0.05)
+            for _ in range(24):
+                A = gaussian_sketch(k, d, rng)
+                found = solve(A, A @ x + sigma * rng.standard_normal(k), lam, tolerance=1e-9, most=20000).x
+                errors.append(float(np.sum((found - x) ** 2)) / sigma**2)
+            bar = 2.0 * np.std(errors) / math.sqrt(len(errors))
+            axes.errorbar(k, np.mean(errors), bar, fmt="o", color="k", markersize=3)
+        axes.set(xlabel="measurements m", ylabel="risk / sigma²", yscale="log")
+        axes.legend(fontsize=8)
+        return picture
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "no amplification": lambda sigma, m, s, d: sigma**2 * statistical_dimension(s, d),
+        "sparsity for dimension": lambda sigma, m, s, d: sigma**2 * m * s / (m - s),
+        "threshold of s + 1": lambda sigma, m, s, d: l1_risk(sigma, m, s + 1, d),
+    }
+
+
+def _state_evolution(sigma: float, m: int, s: int, d: int) -> float:
+    def share(alpha: float) -> float:  # of tau^2 that is risk, where amplitudes are 60 deviations
+        return (s * soft_threshold_risk(60.0, alpha) + (d - s) * soft_threshold_risk(0.0, alpha)) / m
+
+    best = minimize_scalar(share, bounds=(0.0, 8.0), method="bounded", options={"xatol": 1e-9}).fun
+    tau2 = sigma**2
+    for _ in range(4000):
+        tau2 = sigma**2 + best * tau2
+    return (tau2 - sigma**2) * m
+
+
+@claim(
+    "CSDM-BEST-1",
+    paper="csdm",
+    title="The best latent dimension",
+    statement=r"""\arg\min_m \frac{m^{pq+1}}{m - \delta} = \Big(1 + \frac1{pq}\Big)\,\delta""",
+    hypotheses=[r"\mathrm{budget} \; K m^q", r"\sigma^2 \propto K^{-p}", r"m > \delta"],
+    vouches=[optimal_latent_dimension],
+)
+class BestDimension:
+    thing = optimal_latent_dimension
+
+    @exact(tolerance=1e-6)
+    def the_risk_of_a_budget_is_least_there(thing: Thing) -> Iterator[Any]:
+        budget = 1e5
+        for s, d, p, q in ((5, 50, 1.0, 1.0), (10, 200, 5.0, 1.0), (6, 100, 2.0, 2.0), (8, 64, 1.0, 0.5)):
+            for decoder, risk in (
+                ("l1", l1_risk),
+                ("support", lambda e, m, s, d: known_support_risk(e, m, s)),
+            ):
+                delta = statistical_dimension(s, d) if decoder == "l1" else s + 1.0
+
+                def spent(
+                    m: float, risk: Any = risk, s: int = s, d: int = d, p: float = p, q: float = q
+                ) -> float:
+                    steps = budget / m**q
+                    return math.log(risk(steps ** (-0.5 * p), m, s, d))
+
+                best = _stationary(spent, delta * (1.0 + 1e-6), delta * (2.0 + 1.0 / (p * q)))
+                yield f"{decoder}, p = {p}, q = {q}", thing(s, d, p, decoder, q) / best, 1.0
+
+    @exact(tolerance=0.0)
+    def integer_optimum_with_the_exact_sampler(thing: Thing) -> Iterator[Any]:
+        """Not the power law but the recursion of the sampler itself, noise in its last step or not."""
+        s, d, budget, horizon = 6, 100, 60_000, 4.0
+        for p, last in ((1.0, True), (5.0, False)):
+            risks = {}
+            for m in range(s + 2, 31):
+                left = float(euler_variance(0.0, horizon, budget // m, last))
+                risks[m] = known_support_risk(math.sqrt(left), m, s)
+            best = min(risks, key=risks.__getitem__)
+            yield f"p = {p}", abs(best - thing(s, d, p, "support")) < 1.0, True
+
+    @boundary()
+    def orders_must_be_positive(thing: Thing) -> Any:
+        return raises(ValueError, thing, 5, 50, 0.0)
+
+    @figure
+    def budgets(thing: Thing) -> Any:
+        "Risk of a fixed budget against the latent dimension, with the exact sampler; dashed: the predicted best."
+        from matplotlib.figure import Figure
+
+        picture = Figure(figsize=(6.4, 3.2))
+        axes = picture.add_subplot()
+        s, d, budget = 6, 100, 30_000
+        for color, (decoder, last, p) in zip(
+            ("C0", "C1", "C2"), (("support", True, 1.0), ("l1", True, 1.0), ("l1", False, 5.0)), strict=True
+        ):
+            least = statistical_dimension(s, d) if decoder == "l1" else s + 1.0
+            ms = np.arange(math.ceil(least) + 1, 100)
+            noise = [math.sqrt(float(euler_variance(0.0, 4.0, budget // int(m), last))) for m in ms]
+            risk = [
+                l1_risk(e, int(m), s, d) if decoder == "l1" else known_support_risk(e, int(m), s)
+                for e, m in zip(noise, ms, strict=True)
+            ]
+            axes.plot(ms, np.array(risk) / min(risk), color=color, label=f"{decoder}, order {p:g}")
+            axes.axvline(thing(s, d, p, decoder), color=color, linestyle="--", linewidth=0.8)
+        axes.set(xlabel="latent dimension m", ylabel="risk over the least", yscale="log", ylim=(0.9, 50.0))
+        axes.legend(fontsize=8)
+        return picture
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "1 + p": lambda s, d, p, decoder="l1", q=1.0: (
+            (1.0 + p) / (1.0 + 1.0 / (p * q)) * optimal_latent_dimension(s, d, p, decoder, q)
+            if p > 0 and p * q != 1.0
+            else optimal_latent_dimension(s, d, p, decoder, q)
+        ),
+        "cost forgotten": lambda s, d, p, decoder="l1", q=1.0: optimal_latent_dimension(s, d, p, decoder),
+        "s for s + 1": lambda s, d, p, decoder="l1", q=1.0: optimal_latent_dimension(
+            s - (decoder == "support"), d, p, decoder, q
+        ),
+    }
+
+
+def _stationary(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where the slope of f changes sign, by bisection on symmetric differences."""
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        step = 1e-4 * middle
+        slope = f(middle + step) - f(middle - step)
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return 0.5 * (low + high)

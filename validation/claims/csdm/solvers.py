@@ -1,0 +1,361 @@
+r"""The prox, its certificate, the rates of ISTA and FISTA, and the sketches and bases that they work with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.fft import dct
+from scipy.stats import chi2
+
+from ....numerics.montecarlo import detectable_effect
+from ....numerics.sensing import (
+    cosine_basis,
+    duality_gap,
+    fista_step,
+    gaussian_sketch,
+    haar_basis,
+    ista_step,
+    lipschitz,
+    objective,
+    orthogonal_sketch,
+    product_basis,
+    prox,
+    rademacher_sketch,
+    soft_threshold,
+    solve,
+)
+from ... import Statistic, Thing, boundary, claim, exact, raises, statistical
+from ... import bound as bounded
+from ...mutants import altered
+from . import textbook
+
+__all__ = ["Bases", "DualityGap", "Prox", "Rates", "Sketches"]
+
+BOUNDS = ((-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0), (-0.5, 2.0))
+
+
+@claim(
+    "CSDM-PROX-1",
+    paper="csdm",
+    title="The prox of l1 with bounds: shrink first, clip then",
+    statement=r"""\arg\min_{l \leq x \leq h} \tfrac12 (x-v)^2 + \tau|x| = \mathrm{clip}(\eta(v; \tau), l, h)""",
+    hypotheses=[r"l \leq 0 \leq h", r"\tau \geq 0"],
+    vouches=[prox, soft_threshold],
+)
+class Prox:
+    thing = prox
+
+    @exact(tolerance=1e-14)
+    def least_of_all_candidates(thing: Thing) -> Iterator[Any]:
+        """Kinks, bounds and stationary points on each side: the best feasible one."""
+        v = np.linspace(-4.0, 4.0, 33)
+        for low, high in BOUNDS:
+            for tau in (0.0, 0.3, 1.5):
+                ends = [b for b in (low, high) if math.isfinite(b)]
+                want = []
+                for value in v:
+                    candidates = [0.0, *ends]
+                    candidates += [x for x in (value - tau,) if x > 0.0] + [
+                        x for x in (value + tau,) if x < 0.0
+                    ]
+                    feasible = [x for x in candidates if low <= x <= high]
+                    want.append(min(feasible, key=lambda x: 0.5 * (x - value) ** 2 + tau * abs(x)))
+                yield f"[{low}, {high}], tau = {tau}", thing(v, tau, low, high), want
+
+    @exact(tolerance=1e-14)
+    def moreau(thing: Thing) -> Any:
+        """What shrinking takes away is the projection on [-tau, tau]."""
+        v = np.linspace(-4.0, 4.0, 33)
+        return v - thing(v, 0.7, -math.inf, math.inf), np.minimum(np.maximum(v, -0.7), 0.7)
+
+    @boundary()
+    def bounds_must_hold_zero(thing: Thing) -> Any:
+        return raises(ValueError, thing, np.ones(2), 0.1, 0.5, 1.0)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "clip first": altered(
+            prox, lambda kernel, xp, v, tau, low, high: kernel(xp, xp.minimum(xp.maximum(v, low), high), tau)
+        ),
+        "hard threshold": altered(
+            prox, lambda kernel, xp, v, tau, low, high: kernel(xp, v * (abs(v) > tau), 0.0, low, high)
+        ),
+        "bounds forgotten": altered(prox, lambda kernel, xp, v, tau, low, high: kernel(xp, v, tau)),
+    }
+
+
+def _problems() -> Iterator[tuple[str, Any, Any, float, float, float]]:
+    rng = np.random.default_rng(8)
+    for low, high in BOUNDS:
+        for m, d in ((3, 4), (5, 4)):
+            A, y = rng.standard_normal((m, d)), 2.0 * rng.standard_normal(m)
+            yield f"{m} x {d}, [{low}, {high}]", A, y, 0.4, low, high
+
+
+@claim(
+    "CSDM-GAP-1",
+    paper="csdm",
+    title="The duality gap bounds the distance to the optimum, and closes there",
+    statement=r"""F(x) - F^* \leq F(x) - D(\theta), \qquad \theta = c\,(y - Ax)""",
+    hypotheses=[r"\lambda > 0", r"l \leq 0 \leq h"],
+    vouches=[duality_gap, objective, solve],
+)
+class DualityGap:
+    thing = (duality_gap, solve)
+
+    @bounded(tight=0.2, slack=1e-12)
+    def above_the_true_distance(thing: Thing) -> Iterator[Any]:
+        """The optimum by enumeration of signs and active bounds."""
+        rng = np.random.default_rng(9)
+        for label, A, y, lam, low, high in _problems():
+            best = textbook.lasso(A, y, lam, low, high)
+            least = textbook.objective(best, A, y, lam)
+            for spread in (0.0, 0.05, 0.5, 3.0):
+                x = np.clip(best + spread * rng.standard_normal(A.shape[1]), low, high)
+                distance = textbook.objective(x, A, y, lam) - least
+                yield label, max(distance, 0.0), float(thing[0](x, A, y, lam, low, high)) + 1e-13
+
+    @exact(tolerance=1e-12)
+    def zero_at_the_optimum(thing: Thing) -> Iterator[Any]:
+        for label, A, y, lam, low, high in _problems():
+            yield label, thing[0](textbook.lasso(A, y, lam, low, high), A, y, lam, low, high), 0.0
+
+    @exact(tolerance=1e-6)
+    def the_solver_finds_it(thing: Thing) -> Iterator[Any]:
+        for label, A, y, lam, low, high in _problems():
+            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-14, most=100_000).x
+            yield label, found, textbook.lasso(A, y, lam, low, high)
+
+    @exact(tolerance=1e-10)
+    def the_scale_of_the_sketch_is_a_scale_of_lambda(thing: Thing) -> Iterator[Any]:
+        """A sketch with entries c times as large needs a penalty c^2 times as large for the same decoder."""
+        for label, A, y, lam, low, high in _problems():
+            plain = thing[1](A, y, lam, low=low, high=high, tolerance=1e-12, most=100_000).x
+            scaled = thing[1](
+                2.0 * A, 2.0 * y, 4.0 * lam, low=low, high=high, tolerance=1e-12, most=100_000
+            ).x
+            yield label, scaled, plain
+
+    @boundary()
+    def no_penalty_no_certificate(thing: Thing) -> Iterator[Any]:
+        A, y = np.eye(2), np.ones(2)
+        yield raises(ValueError, thing[0], y, A, y, 0.0)
+        yield raises(ValueError, thing[1], A, y, -1.0)
+        yield raises(ArithmeticError, thing[1], gaussian_sketch(4, 9, 0), np.ones(4), 1e-3, most=3)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "residual as it is": (
+            lambda x, A, y, lam, low, high: (
+                float(objective(x, A, y, lam))
+                - float((y - A @ x) @ y)
+                + 0.5 * float(np.sum((y - A @ x) ** 2))
+            ),
+            solve,
+        ),
+        "half": (lambda *args: 0.5 * duality_gap(*args), solve),
+        "lambda of sklearn's alpha": (duality_gap, lambda A, y, lam, **k: solve(A, y, lam / A.shape[0], **k)),
+        "bounds forgotten": (duality_gap, lambda A, y, lam, low, high, **k: solve(A, y, lam, **k)),
+    }
+
+
+def _ratios(steps: Any, accelerated: bool) -> Iterator[Any]:
+    """Distance to the optimum over its bound, along the iterates."""
+    rng = np.random.default_rng(10)
+    for m, d, lam in ((8, 12, 0.05), (20, 12, 0.01)):
+        A = rng.standard_normal((m, d)) * np.logspace(0.0, -1.0, d)
+        y = rng.standard_normal(m)
+        best = solve(A, y, lam, tolerance=1e-13, most=50_000).x
+        L, least = lipschitz(A), float(objective(best, A, y, lam))
+        start = float(best @ best)
+        for k, x in zip(range(1, 301), steps(A, y, lam, 1.0 / L), strict=False):
+            gap = float(objective(x, A, y, lam)) - least
+            limit = 2.0 * L * start / (k + 1) ** 2 if accelerated else 0.5 * L * start / k
+            yield f"m = {m}, k = {k}", max(gap, 0.0), limit + 1e-13
+
+
+def _iterate(ista: Any, fista: Any) -> tuple[Any, Any]:
+    def plain(A: Any, y: Any, lam: float, h: float) -> Iterator[Any]:
+        x = np.zeros(A.shape[1])
+        while True:
+            x = ista(x, A, y, lam, h)
+            yield x
+
+    def fast(A: Any, y: Any, lam: float, h: float) -> Iterator[Any]:
+        x = z = np.zeros(A.shape[1])
+        t = np.ones(1)
+        while True:
+            x, z, t = fista(x, z, t, A, y, lam, h)
+            yield x
+
+    return plain, fast
+
+
+@claim(
+    "CSDM-FISTA-1",
+    paper="csdm",
+    title="The rates of ISTA and FISTA",
+    statement=r"""F_k - F^* \leq \frac{L|x_0 - x^*|^2}{2k} \;\; \mathrm{(ISTA)}, \qquad
+        \frac{2L|x_0 - x^*|^2}{(k+1)^2} \;\; \mathrm{(FISTA)}""",
+    hypotheses=[r"h \leq 1/L", r"\mathrm{no\;restart}"],
+    vouches=[ista_step, fista_step, lipschitz],
+)
+class Rates:
+    thing = (ista_step, fista_step)
+
+    @bounded(tight=0.1)
+    def proximal_gradient(thing: Thing) -> Iterator[Any]:
+        yield from _ratios(_iterate(*thing)[0], False)
+
+    @bounded(tight=0.1)
+    def accelerated(thing: Thing) -> Iterator[Any]:
+        yield from _ratios(_iterate(*thing)[1], True)
+
+    @exact(tolerance=1e-12)
+    def lipschitz_constant(thing: Thing) -> Iterator[Any]:
+        A = np.random.default_rng(0).standard_normal((4, 9))
+        yield "spectral norm", lipschitz(A), float(np.linalg.eigvalsh(A @ A.T)[-1])
+
+    @boundary()
+    def longer_steps_diverge(thing: Thing) -> Any:
+        """With h = 3/L the iterates of ISTA leave any bound."""
+        A, y = np.diag([1.0, 0.5]), np.array([1.0, 1.0])
+        steps = _iterate(*thing)[0](A, y, 0.1, 3.0)
+        far = [next(steps) for _ in range(30)][-1]
+        return math.log10(float(objective(far, A, y, 0.1))), math.log10(
+            float(objective(np.zeros(2), A, y, 0.1))
+        )
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "sign of the gradient": (
+            altered(ista_step, lambda kernel, xp, x, A, y, lam, h: kernel(xp, x, A, y, lam, -h)),
+            fista_step,
+        ),
+        "threshold without the step": (
+            altered(ista_step, lambda kernel, xp, x, A, y, lam, h: kernel(xp, x, A, y, lam / h, h)),
+            fista_step,
+        ),
+        "no momentum": (
+            ista_step,
+            altered(
+                fista_step, lambda kernel, xp, x, z, t, A, y, lam, h: _still(kernel, xp, x, t, A, y, lam, h)
+            ),
+        ),
+        "momentum too large": (
+            ista_step,
+            altered(
+                fista_step,
+                lambda kernel, xp, x, z, t, A, y, lam, h: kernel(xp, x, x + 1.3 * (z - x), t, A, y, lam, h),
+            ),
+        ),
+    }
+
+
+def _still(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: float) -> Any:
+    ahead, _, following = kernel(xp, x, x, t, A, y, lam, h)
+    return ahead, ahead, following
+
+
+@claim(
+    "CSDM-SKETCH-1",
+    paper="csdm",
+    title="Sketches have columns of mean squared norm 1",
+    statement=r"""E[A^\top A] = I, \qquad A A^\top = \tfrac dm I \;\; \mathrm{for\;subsampled\;orthogonal\;sketches}""",
+    hypotheses=[r"m \leq d \; \mathrm{(orthogonal)}"],
+    vouches=[gaussian_sketch, rademacher_sketch, orthogonal_sketch],
+)
+class Sketches:
+    thing = (gaussian_sketch, rademacher_sketch, orthogonal_sketch)
+
+    @exact(tolerance=1e-13)
+    def exact_norms(thing: Thing) -> Iterator[Any]:
+        for seed in range(5):
+            yield "Rademacher columns", np.sum(thing[1](6, 10, seed) ** 2, axis=0), np.ones(10)
+            A = thing[2](6, 16, seed)
+            yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
+
+    @statistical(n=200)
+    def squares_of_normals(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
+        """Exact chi-square laws of m times the sum of squares, and of the coherent sums of signs."""
+        m, d = 8, 24
+        total = sum(float(np.sum(thing[0](m, d, rng) ** 2)) for _ in range(n))
+        cells = n * m * d
+        yield _two_sided(chi2(cells), m * total, cells, alpha, "Gaussian")
+        # Rademacher and orthogonal: A applied to a constant vector has mean square 1 per measurement and coordinate.
+        spread = [m * float(np.mean(thing[1](m, d, rng) @ np.ones(d)) ** 2) * m / d for _ in range(n)]
+        z = (float(np.mean(spread)) - 1.0) / math.sqrt(2.0 / n)
+        p = min(1.0, 2.0 * n * math.exp(-0.25 * z * z)) if abs(z) > 6.0 else 1.0  # a Bernstein bound, crude
+        yield Statistic(p, 12.0 / math.sqrt(n), z * math.sqrt(2.0 / n), n, "signs")
+
+    @boundary()
+    def more_rows_than_there_are(thing: Thing) -> Any:
+        return raises(ValueError, thing[2], 9, 8, 0)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "entries N(0, 4/m)": (
+            lambda m, d, rng: 2.0 * gaussian_sketch(m, d, rng),
+            rademacher_sketch,
+            orthogonal_sketch,
+        ),
+        "entries over sqrt(d)": (
+            gaussian_sketch,
+            lambda m, d, rng: math.sqrt(m / d) * rademacher_sketch(m, d, rng),
+            orthogonal_sketch,
+        ),
+        "rows drawn with replacement": (
+            gaussian_sketch,
+            rademacher_sketch,
+            lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]],
+        ),
+    }
+
+
+def _two_sided(law: Any, value: float, n: int, alpha: float, label: str) -> Statistic:
+    p = 2.0 * min(float(law.cdf(value)), float(law.sf(value)))
+    effect = value / n - 1.0
+    return Statistic(min(1.0, p), detectable_effect(n, alpha / 2.0, sigma=math.sqrt(2.0)), effect, n, label)
+
+
+@claim(
+    "CSDM-BASIS-1",
+    paper="csdm",
+    title="Cosine and Haar bases are orthonormal",
+    statement=r"""\Psi\Psi^\top = I, \qquad (\Psi \otimes \Psi)\,\mathrm{vec}(X) = \mathrm{vec}(\Psi X \Psi^\top)""",
+    vouches=[cosine_basis, haar_basis, product_basis],
+)
+class Bases:
+    thing = (cosine_basis, haar_basis, product_basis)
+
+    @exact(tolerance=1e-13)
+    def orthonormal(thing: Thing) -> Iterator[Any]:
+        for d in (1, 2, 8, 64):
+            for name, basis in (("cosine", thing[0](d)), ("Haar", thing[1](d))):
+                yield f"{name}, d = {d}", basis @ basis.T, np.eye(d)
+                yield f"{name}, d = {d}, constant", basis[0], np.full(d, d**-0.5)
+
+    @exact(tolerance=1e-13)
+    def fast_transform(thing: Thing) -> Iterator[Any]:
+        x = np.random.default_rng(0).standard_normal(32)
+        yield "cosine", thing[0](32) @ x, dct(x, norm="ortho")
+        image = x[:16].reshape(4, 4)
+        basis = thing[0](4)
+        yield "images", thing[2](basis) @ image.reshape(-1), (basis @ image @ basis.T).reshape(-1)
+
+    @exact(tolerance=1e-13)
+    def steps_are_sparse_in_haar(thing: Thing) -> Any:
+        """A jump at a dyadic point has one coefficient beside the mean."""
+        step = np.repeat([0.0, 1.0], 8)
+        return np.sort(np.abs(thing[1](16) @ step))[:-2], np.zeros(14)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "constant row not halved": (lambda d: _first_row(cosine_basis(d)), haar_basis, product_basis),
+        "Haar not scaled": (cosine_basis, lambda d: math.sqrt(2.0) * haar_basis(d), product_basis),
+        "one side only": (cosine_basis, haar_basis, lambda b: np.kron(np.eye(len(b)), b)),
+    }
+
+
+def _first_row(basis: Any) -> Any:
+    changed = basis.copy()
+    changed[0] *= math.sqrt(2.0)
+    return changed

@@ -69,7 +69,9 @@ class UNetDenoiser(nn.Module):
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
             hidden = rows["prompt"]
-            return _first(self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False))
+            return _first(
+                self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False)
+            )
 
         return _guided(conditional, x, t, condition, self.guidance)
 

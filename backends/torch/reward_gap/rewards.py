@@ -127,7 +127,9 @@ def load_head(path: Path) -> nn.Module:
     places = sorted({int(name.split(".")[0]) for name in tensors if name.split(".")[0].isdecimal()})
     expected = {f"{place}.{part}" for place in places for part in ("weight", "bias")}
     if not places or set(tensors) != expected:
-        raise ValueError(f"aesthetic head: expected weights and biases of linear layers in {path}, got {sorted(tensors)}")
+        raise ValueError(
+            f"aesthetic head: expected weights and biases of linear layers in {path}, got {sorted(tensors)}"
+        )
     layers = []
     for place in places:
         weight = tensors[f"{place}.weight"]

@@ -43,9 +43,7 @@ class Sampler:
         UnmetHypothesis: eta < 0, an unknown kind, no timesteps, or ``flow_sde`` without a flow.
     """
 
-    def __init__(
-        self, scheduler: Any, eta: float, kind: Literal["gddim", "flow_sde"] = "gddim"
-    ) -> None:
+    def __init__(self, scheduler: Any, eta: float, kind: Literal["gddim", "flow_sde"] = "gddim") -> None:
         if not 0.0 <= eta < math.inf:
             raise UnmetHypothesis("Sampler", "eta >= 0", f"eta = {eta!r}")
         if kind not in ("gddim", "flow_sde"):

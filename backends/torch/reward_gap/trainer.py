@@ -81,7 +81,9 @@ class AbstractTrainer(ABC):
         self.accelerator = accelerator or Accelerator()
         parts = self.accelerator.num_processes * budget.updates
         if budget.rows % parts:
-            raise UnmetHypothesis(name, "processes times updates divide the rows", f"{budget.rows} rows, {parts} parts")
+            raise UnmetHypothesis(
+                name, "processes times updates divide the rows", f"{budget.rows} rows, {parts} parts"
+            )
         if budget.beta > 0.0 and budget.kl == "path" and budget.rows < 2:
             raise UnmetHypothesis(name, "at least 2 rows, for kl = path", f"{budget.rows} rows")
         self.sampler, self.task, self.budget, self.title = sampler, task, budget, title
@@ -115,9 +117,11 @@ class AbstractTrainer(ABC):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`state` gave."""
+        assert not state, "a method that has a state restores it"
 
+    @abstractmethod
     def _check(self, name: str) -> None:
-        """Hypotheses of the method."""
+        """Raise where a hypothesis of the method fails."""
 
     @abstractmethod
     def _windows(self) -> Sequence[Sequence[int]]:

@@ -1,0 +1,155 @@
+"""Runs of a recipe: the Gaussian model over seeds beside its exact optimum, or a pipeline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+from torch import nn
+
+from ....theory.processes import VP
+from ....theory.reward_gap import DDPOToy, Tuned
+from .config import GaussianModel, Recipe, RewardChoice
+from .gaussian import Exact, GaussianDenoiser, gaussian_sampler, gaussian_task
+from .log import Log
+from .methods import DDPOTrainer, MixGRPOTrainer
+from .rewards import AestheticReward, CLIPReward, JPEGReward, Reward, load_head
+from .sampler import Sampler
+from .task import Task
+from .trainer import AbstractTrainer
+
+__all__ = ["GaussianOutcome", "PipelineOutcome", "make_reward", "run_gaussian", "run_pipeline", "trainer_of"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GaussianOutcome:
+    """Runs of several seeds on the Gaussian model.
+
+    Arguments:
+        recipe: What was run.
+        logs: One log for each seed.
+        exact: The exact objective.
+        windows: The windows that the trainer goes through.
+        optimum: Where its expected update vanishes: theta and kappa.
+        continuous: The optimum of infinitely many steps; None where there is none (beta = 0).
+    """
+
+    recipe: Recipe
+    logs: tuple[Log, ...]
+    exact: Exact
+    windows: tuple[tuple[int, ...], ...]
+    optimum: tuple[float, float]
+    continuous: Tuned | None
+
+    @property
+    def model(self) -> GaussianModel:
+        """The model of the recipe."""
+        assert self.recipe.gaussian is not None  # checked by run_gaussian
+        return self.recipe.gaussian
+
+    def ends(self) -> NDArray[np.float64]:
+        """The mean of theta and kappa over the tail of each run, shape (seeds, 2)."""
+        keep = max(1, round(self.model.tail * self.recipe.budget.epochs))
+        return np.array(
+            [[np.mean(log.column(name)[-keep:]) for name in ("theta", "kappa")] for log in self.logs]
+        )
+
+    def interval(self, level: float) -> list[tuple[float, float]]:
+        """Mean and half-width of Student's interval over seeds, for theta and kappa; nan for one seed."""
+        ends = self.ends()
+        n = len(ends)
+        if n < 2:
+            return [(float(mean), math.nan) for mean in ends[0]]
+        scale = float(student_t.ppf(0.5 + 0.5 * level, n - 1)) / math.sqrt(n)
+        return [(float(part.mean()), scale * float(part.std(ddof=1))) for part in ends.T]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PipelineOutcome:
+    """One run on a pipeline."""
+
+    recipe: Recipe
+    log: Log
+
+
+def trainer_of(
+    recipe: Recipe, denoiser: nn.Module, sampler: Sampler, task: Task, accelerator: Accelerator, title: str
+) -> AbstractTrainer:
+    """The trainer of the recipe's method."""
+    options: dict[str, Any] = {"accelerator": accelerator, "title": title}
+    if recipe.method == "ddpo":
+        return DDPOTrainer(denoiser, sampler, task, recipe.budget, **options)
+    return MixGRPOTrainer(denoiser, sampler, task, recipe.budget, stochastic=recipe.window, **options)
+
+
+def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:
+    """Train one Gaussian model for each seed, and find the optimum that the theory gives."""
+    model = recipe.gaussian
+    assert model is not None  # chosen by the caller
+    logs = []
+    for seed in recipe.seeds:
+        one = replace(recipe, budget=replace(recipe.budget, seed=seed))
+        sampler = gaussian_sampler(model, recipe.sampling)
+        denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
+        task = gaussian_task(model, denoiser)
+        trainer = trainer_of(one, denoiser, sampler, task, accelerator, f"gaussian {seed}")
+        place = folder / f"gaussian-{recipe.method}-{seed}.safetensors"
+        logs.append(trainer.train(place, config=_made_with(one)))
+    sampler = gaussian_sampler(model, recipe.sampling)
+    denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
+    exact = Exact(model, sampler, denoiser, recipe.budget.beta, recipe.budget.kl)
+    n = sampler.n_steps
+    windows = {tuple(range(n))}
+    if recipe.method == "mixgrpo":
+        every = recipe.window.every
+        windows = {tuple(recipe.window.steps(n, i * every)) for i in range(n)}
+    optimum = exact.optimum(sorted(windows))
+    continuous = None
+    if recipe.budget.beta > 0.0:
+        process = VP(model.decay, model.decay, 1.0)
+        toy = DDPOToy(process, 0.0, model.variance, target=model.target, beta=recipe.budget.beta)
+        continuous = toy.tuned(recipe.sampling.eta)
+    return GaussianOutcome(recipe, tuple(logs), exact, tuple(sorted(windows)), optimum, continuous)
+
+
+def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
+    """Train the adapter of a pipeline; it is left in ``folder/lora``."""
+    from .pipelines import load_policy, save_adapter
+
+    model = recipe.pipeline
+    assert model is not None  # chosen by the caller
+    reward = make_reward(recipe.reward, accelerator.device)
+    policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
+    trainer = trainer_of(recipe, policy.denoiser, policy.sampler, policy.task, accelerator, recipe.method)
+    place = folder / f"{model.kind}-{recipe.method}.safetensors"
+    log = trainer.train(place, config=_made_with(recipe))
+    if accelerator.is_main_process:
+        save_adapter(policy.denoiser, model, folder / "lora")
+    return PipelineOutcome(recipe, log)
+
+
+def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
+    """The reward of a recipe; models come by ``from_pretrained``, safetensors only."""
+    if choice.kind == "jpeg":
+        return JPEGReward(sign=choice.sign)
+    from transformers import AutoTokenizer, CLIPModel
+
+    clip = CLIPModel.from_pretrained(choice.model, use_safetensors=True).to(device)
+    if choice.kind == "clip":
+        return CLIPReward(clip, AutoTokenizer.from_pretrained(choice.model))
+    return AestheticReward(clip, load_head(Path(choice.head)))
+
+
+def _made_with(recipe: Recipe) -> dict[str, object]:
+    """What a checkpoint is told of its recipe."""
+    parts = ("method", "sampling", "gaussian", "pipeline", "window", "reward")
+    return {name: repr(getattr(recipe, name)) for name in parts}

@@ -1,0 +1,123 @@
+"""The report of ``reward_gap``: tables and figures, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .experiment import GaussianOutcome, PipelineOutcome
+from .figures import gaussian_figure, pipeline_figure
+
+__all__ = ["LEVEL", "gaussian_section", "pipeline_section", "write"]
+
+Section: TypeAlias = dict[str, Any]
+
+LEVEL = 0.99
+
+
+def gaussian_section(outcome: GaussianOutcome) -> Section:
+    """Where the runs ended, and the optimum that they should have reached."""
+    recipe, exact, optimum = outcome.recipe, outcome.exact, outcome.optimum
+    found = outcome.interval(LEVEL)
+    ended = (found[0][0], found[1][0])
+    inside = all(abs(mean - best) <= half for (mean, half), best in zip(found, optimum, strict=True))
+    limit = outcome.continuous
+    columns = ["", "theta", "kappa", "reward, ODE", "reward, SDE", "gap"]
+
+    def values(name: str, theta: str, kappa: str, point: tuple[float, float]) -> list[str]:
+        ode, sde = (exact.reward(*point, eta_zero=eta_zero) for eta_zero in (True, False))
+        return [name, theta, kappa, f"{ode:.4f}", f"{sde:.4f}", f"{ode - sde:+.4f}"]
+
+    rows = [
+        values("before", "0", "1", (0.0, 1.0)),
+        values(f"trained, {len(outcome.logs)} seeds", _pair(*found[0]), _pair(*found[1]), ended),
+        values("exact optimum of the N steps", f"{optimum[0]:.4f}", f"{optimum[1]:.4f}", optimum),
+    ]
+    if limit is not None:
+        numbers = [f"{v:.4f}" for v in (limit.theta, limit.kappa, limit.deployed, limit.trained)]
+        rows.append(["optimum of infinitely many steps", *numbers, f"{limit.gap:+.4f}"])
+    windows = f", window of {recipe.window.size}" if recipe.method == "mixgrpo" and recipe.window.size else ""
+    caption = (
+        f"Gaussian model, {recipe.method}{windows}, N = {exact.sampler.n_steps}, training eta = "
+        f"{recipe.sampling.eta:g}, beta = {recipe.budget.beta:g} ({recipe.budget.kl}). Parameters: mean over the "
+        f"last {100 * outcome.model.tail:.0f} % of the epochs, {100 * LEVEL:g} % Student interval over seeds; "
+        "rewards are exact for these parameters."
+    )
+    if len(outcome.logs) < 2:
+        verdict = "One seed has no interval"
+    else:
+        verdict = f"The optimum lies {'inside' if inside else 'outside'} of the {100 * LEVEL:g} % intervals"
+    summary = (
+        f"Gaussian model: trained to theta {_pair(*found[0])}, kappa {_pair(*found[1])}; the exact optimum is "
+        f"{optimum[0]:.4f}, {optimum[1]:.4f}. {verdict}."
+    )
+    tables = [
+        {"caption": caption, "columns": columns, "rows": rows},
+        _gaps(outcome.logs[0].gaps, recipe.title),
+    ]
+    figure = {
+        "caption": "Exact rewards of the parameters while training (dots: measured on paired seeds, with "
+        "intervals), and the parameters of every seed; dashed: the exact optimum of the N steps.",
+        "svg": gaussian_figure(outcome),
+    }
+    return {"tables": tables, "figures": [figure], "summary": summary}
+
+
+def pipeline_section(outcome: PipelineOutcome) -> Section:
+    """Rewards before and after, on the ODE and on the SDE."""
+    (_, before), (_, after) = outcome.log.gaps[0], outcome.log.gaps[-1]
+    title = outcome.recipe.title
+    figure = {
+        "caption": f"{title}: reward while training, and the gap between the samplers on paired seeds.",
+        "svg": pipeline_figure(outcome),
+    }
+    summary = (
+        f"{title}: reward of the ODE {before.ode:.4g} before, {after.ode:.4g} after; gap to the SDE {after}."
+    )
+    return {"tables": [_gaps(outcome.log.gaps, title)], "figures": [figure], "summary": summary}
+
+
+def write(out: Path, title: str, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
+    """Write ``out/report.json``."""
+    names = ("torch", "accelerate", "diffusers")
+    report = {
+        "title": title,
+        "paper": "reward_gap",
+        "summary": " ".join(section["summary"] for section in sections),
+        "tables": [table for section in sections for table in section["tables"]],
+        "figures": [figure for section in sections for figure in section["figures"]],
+        "meta": {
+            **meta,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".report.json.{os.getpid()}.part"
+    try:
+        partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        os.replace(partial, out / "report.json")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _gaps(gaps: Sequence[tuple[int, Any]], title: str) -> dict[str, Any]:
+    first = gaps[0][1]
+    caption = (
+        f"{title}: mean reward at eta = 0 and at the training eta from the same {first.pairs} starts; gap with "
+        f"its {100 * first.level:g} % Student interval (each alone, not jointly)."
+    )
+    rows = [
+        [str(epochs), f"{g.ode:.4g}", f"{g.sde:.4g}", f"{g.gap:+.3g} [{g.low:+.3g}, {g.high:+.3g}]"]
+        for epochs, g in gaps
+    ]
+    return {"caption": caption, "columns": ["epochs", "reward, ODE", "reward, SDE", "gap"], "rows": rows}
+
+
+def _pair(mean: float, half: float) -> str:
+    return f"{mean:.4f}" if math.isnan(half) else f"{mean:.4f} ± {half:.2g}"

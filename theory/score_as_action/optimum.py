@@ -210,8 +210,8 @@ def value_function_bias(
 ) -> tuple[Array, Array]:
     r"""How far the optimum stays from the tilt of the data, because the start is not tilted.
 
-    .. math:: E_{tilt} X - E X_0 = O(\alpha_T^2), \qquad
-        \mathrm{Cov}_{tilt} - \mathrm{Cov}\,X_0 = O(\alpha_T^2)
+    .. math:: E_{tilt} X - E X_0 = \alpha_T^2\,\mathrm{Cov}_{tilt}\,E_{tilt}X + O(\alpha_T^4), \qquad
+        \mathrm{Cov}_{tilt} - \mathrm{Cov}\,X_0 = O(\alpha_T^4) \quad \text{from } N(0, I)
 
     The control cannot reach the law at time T, which the tilted law would have noised to.
 

@@ -1,0 +1,371 @@
+r"""The optimum: Bellman's equation, Riccati's, the posterior by quadrature, the law of the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from ....theory.laws import Gaussian, GaussianMixture
+from ....theory.processes import VE, VP, Flow
+from ....theory.rewards import Linear, Quadratic, tilted
+from ....theory.score_as_action import (
+    conditional_law,
+    jensen_gap,
+    optimal_action,
+    plug_in_value,
+    terminal_law,
+    value,
+    value_function_bias,
+)
+from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from ...evidence.base import Labelled
+from .textbook import NODES, PROCESS, WEIGHTS, Scalar, derivative
+
+BETA = 0.5
+DATA = Gaussian([0.5, -0.3], [[1.2, 0.3], [0.3, 0.5]])
+REWARD = Quadratic([1.0, -0.5], [[0.8, 0.2], [0.2, -0.1]])
+POINTS = np.asarray([[0.3, -0.8], [1.5, 0.2], [-2.0, 1.0]])
+LINE, SLOPE, BEND = Scalar(0.7, 0.6), 1.1, 0.8
+ON_LINE = Gaussian([LINE.m], [[LINE.s]])
+PARTS = ((0.3, Scalar(-1.0, 0.5)), (0.7, Scalar(1.2, 0.2)))
+MIXED = GaussianMixture([w for w, _ in PARTS], [[p.m] for _, p in PARTS], [[[p.s]] for _, p in PARTS])
+
+
+def reward_on_line(x: Any) -> Any:
+    return SLOPE * x - 0.5 * BEND * x * x
+
+
+@claim(
+    "SCORE-ACTION-OPT-1",
+    paper="score_as_action",
+    title="The optimal value and action on Gaussian data",
+    statement=r"""
+    V^* = r(M) + \tfrac1{2\beta} w^\top G C w - \tfrac\beta2 \log\det(I + CQ/\beta), \quad w = c - QM, \;
+    G = (I + CQ/\beta)^{-1}; \qquad a^* = s_{pre} + \nabla V^*/\beta
+    """,
+    hypotheses=[r"\beta > 0", r"I + CQ/\beta \succ 0", r"S \succ 0"],
+    vouches=[value, optimal_action],
+)
+class Optimum:
+    thing = staticmethod(lambda *args: (value(*args), optimal_action(*args)))
+
+    @exact(tolerance=2e-7)
+    def bellman_residual(thing: Thing) -> Iterator[Labelled]:
+        # Noise time: dV/dt = b.V' + g^2 lap V / 2 + g^2 |V'|^2 / (2 beta), b the drift of the sampler.
+        for process, t in ((PROCESS, 0.5), (VE(0.1, 3.0, 1.0), 0.4), (Flow(), 0.6)):
+
+            def v(x: Any, s: float, p: Any = process) -> Any:
+                return thing(p, DATA, REWARD, BETA, x, s)[0]
+
+            f, g2 = process.rates(np, np.asarray(t))
+            score = process.marginal(DATA, t).score(POINTS)
+            slopes = [derivative(lambda h, e=e, t=t: v(POINTS + h * e, t), h=1e-2) for e in np.eye(2)]
+            bends = [derivative(lambda h, e=e, t=t: v(POINTS + h * e, t), h=2e-2, order=2) for e in np.eye(2)]
+            slope = np.stack(slopes, axis=-1)
+            drift = np.sum((g2 * score - f * POINTS) * slope, axis=-1)
+            right = drift + 0.5 * g2 * sum(bends) + 0.5 * g2 / BETA * np.sum(slope**2, axis=-1)
+            yield f"{process}", derivative(lambda s: v(POINTS, s), t), right
+            action = thing(process, DATA, REWARD, BETA, POINTS, t)[1]
+            yield f"action, {process}", action, score + slope / BETA
+
+    @exact(tolerance=1e-8)
+    def riccati_equation(thing: Thing) -> Iterator[Labelled]:
+        def field(t: float, y: Any) -> list[float]:
+            p, g, _ = y
+            b = LINE.rate(t)
+            a, d = 0.5 * b - b / LINE.total(t), b * LINE.alpha(t) * LINE.m / LINE.total(t)
+            return [
+                2 * a * p + b * p * p / BETA,
+                a * g + d * p + b * p * g / BETA,
+                d * g + 0.5 * b * p + 0.5 * b * g * g / BETA,
+            ]
+
+        for t in (0.3, 1.0):
+            p, g, k = solve_ivp(field, (0.0, t), [-BEND, SLOPE, 0.0], "DOP853", rtol=1e-12, atol=1e-13).y[
+                :, -1
+            ]
+            for x in (-1.0, 2.0):
+                reward = Quadratic([SLOPE], [[BEND]])
+                v, action = thing(PROCESS, ON_LINE, reward, BETA, np.asarray([x]), t)
+                yield f"value, t = {t}", v, 0.5 * p * x * x + g * x + k
+                yield f"action, t = {t}", action[0], LINE.score(x, t) + (p * x + g) / BETA
+
+    @exact(tolerance=1e-11)
+    def exponential_moment_of_the_posterior(thing: Thing) -> Iterator[Labelled]:
+        for t in (0.1, 0.5, 1.0):
+            x0 = LINE.mean(0.4, t) + math.sqrt(LINE.spread(t)) * NODES
+            want = BETA * math.log(float(np.sum(WEIGHTS * np.exp(reward_on_line(x0) / BETA))))
+            got = thing(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA, np.asarray([0.4]), t)[0]
+            yield f"t = {t}", got, want
+
+    @boundary()
+    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+        x, flat = POINTS[0], Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]])
+        for beta in (0.0, -1.0):
+            yield raises(ValueError, value, PROCESS, DATA, REWARD, beta, x, 0.5)
+        yield raises(ValueError, value, PROCESS, flat, REWARD, 1.0, x, 0.5)
+        yield raises(ValueError, value, PROCESS, DATA, Quadratic([0.0, 0.0], -9.0 * np.eye(2)), 1.0, x, 1.0)
+
+    mutants = {
+        "without the variance of the posterior": lambda p, d, r, b, x, t: (
+            plug_in_value(p, d, r, x, t),
+            optimal_action(p, d, r, b, x, t),
+        ),
+        "beta squared": lambda p, d, r, b, x, t: (
+            value(p, d, r, b * b, x, t),
+            optimal_action(p, d, r, b * b, x, t),
+        ),
+        "action without 1 / beta": lambda p, d, r, b, x, t: (
+            value(p, d, r, b, x, t),
+            (1 - b) * p.marginal(d, t).score(x) + b * optimal_action(p, d, r, b, x, t),
+        ),
+        "risk-neutral value": lambda p, d, r, b, x, t: (
+            plug_in_value(p, d, r, x, t) + jensen_gap(p, d, r, t),
+            optimal_action(p, d, r, b, x, t),
+        ),
+    }
+
+
+@claim(
+    "SCORE-ACTION-MIX-1",
+    paper="score_as_action",
+    title="The optimum on Gaussian mixtures",
+    statement=r"""
+    V^* = \beta \log \sum_k \gamma_k e^{V_k/\beta}, \qquad
+    P^*(dx_0 | x) = \sum_k \pi_k N(G_k(M_k + C_k c/\beta), G_k C_k), \quad \pi_k \propto \gamma_k e^{V_k/\beta}
+    """,
+    hypotheses=[r"\beta > 0", r"I + C_k Q/\beta \succ 0"],
+    vouches=[conditional_law, value, optimal_action],
+)
+class Mixtures:
+    thing = staticmethod(lambda *args: (value(*args), optimal_action(*args), conditional_law(*args)))
+
+    @exact(tolerance=1e-9)
+    def posterior_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+        reward = Quadratic([SLOPE], [[BEND]])
+        x0 = np.linspace(-9.0, 9.0, 6001)
+        prior = sum(w * _normal(x0, p.m, p.s) for w, p in PARTS)
+        for t in (0.2, 0.6, 1.0):
+            alpha = float(LINE.alpha(t))
+
+            def tilt(x: float, a: float = alpha) -> Any:
+                return prior * _normal(x, a * x0, 1.0 - a * a) * np.exp(reward_on_line(x0) / BETA)
+
+            def log_mass(x: float, a: float = alpha) -> float:
+                plain = prior * _normal(x, a * x0, 1.0 - a * a)
+                return math.log(float(np.sum(tilt(x)) / np.sum(plain)))
+
+            for x in (-0.6, 0.9):
+                v, action, law = thing(PROCESS, MIXED, reward, BETA, np.asarray([x]), t)
+                yield f"value, t = {t}", v, BETA * log_mass(x)
+                density = tilt(x) / np.sum(tilt(x))
+                mean = float(np.sum(density * x0))
+                yield f"mean, t = {t}", law.mean[0], mean
+                yield f"variance, t = {t}", law.cov[0, 0], np.sum(density * (x0 - mean) ** 2)
+                # Tweedie's formula for the tilted law: its score is the optimal action.
+                yield f"action, t = {t}", action[0], (alpha * mean - x) / (1.0 - alpha**2)
+
+    mutants = {
+        "weights not tilted": lambda p, d, r, b, x, t: (
+            value(p, d, r, b, x, t),
+            optimal_action(p, d, r, b, x, t),
+            GaussianMixture(
+                conditional_law(p, d, Linear([0.0]), b, x, t).weights,
+                conditional_law(p, d, r, b, x, t).means,
+                conditional_law(p, d, r, b, x, t).covs,
+            ),
+        ),
+        "the Gaussian of the same moments": lambda p, d, r, b, x, t: (
+            value(p, Gaussian(d.mean, d.cov), r, b, x, t),
+            optimal_action(p, Gaussian(d.mean, d.cov), r, b, x, t),
+            conditional_law(p, Gaussian(d.mean, d.cov), r, b, x, t),
+        ),
+    }
+
+
+def _normal(x: Any, mean: Any, variance: float) -> Any:
+    return np.exp(-0.5 * (x - mean) ** 2 / variance) / math.sqrt(2.0 * math.pi * variance)
+
+
+@claim(
+    "SCORE-ACTION-TERMINAL-1",
+    paper="score_as_action",
+    title="What the optimum samples from a Gaussian start",
+    statement=r"""
+    X_0 \sim N\big(G(M_0 + C_0 c/\beta),\; G C_0 + G K_0 V_0 K_0 G^\top\big), \qquad
+    M_0 = m + K_0(\mu_0 - \alpha_T m)
+    """,
+    hypotheses=[r"X_T \sim N(\mu_0, V_0)", r"\beta > 0"],
+    vouches=[terminal_law],
+)
+class Terminal:
+    thing = terminal_law
+
+    @exact(tolerance=1e-8)
+    def moments_of_the_controlled_equation(thing: Thing) -> Iterator[Labelled]:
+        reward = Quadratic(REWARD.c, REWARD.Q)
+        for start in (Gaussian([0.0, 0.0], np.eye(2)), Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])):
+
+            def field(tau: float, y: Any) -> Any:
+                t = 1.0 - tau
+                corners = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+                action = optimal_action(PROCESS, DATA, reward, BETA, corners, t)
+                f, g2 = PROCESS.rates(np, np.asarray(t))
+                slope = g2 * (action[1:] - action[0]).T - f * np.eye(2)
+                cov = y[2:].reshape(2, 2)
+                move = slope @ y[:2] + g2 * action[0]
+                return np.concatenate([move, (slope @ cov + cov @ slope.T + g2 * np.eye(2)).ravel()])
+
+            y0 = np.concatenate([start.mean, np.asarray(start.cov).ravel()])
+            y = solve_ivp(field, (0.0, 1.0), y0, "DOP853", rtol=1e-9, atol=1e-10).y[:, -1]
+            law = thing(PROCESS, DATA, reward, BETA, start)
+            yield "mean", law.mean, y[:2]
+            yield "covariance", law.cov, y[2:].reshape(2, 2)
+
+    @exact(tolerance=1e-10)
+    def the_tilted_start_gives_the_tilt(thing: Thing) -> Iterator[Labelled]:
+        # Started where the tilted law is noised to, the optimum samples the tilt.
+        best = tilted(DATA, REWARD, BETA)
+        law = thing(PROCESS, DATA, REWARD, BETA, PROCESS.marginal(best, 1.0))
+        yield "mean", law.mean, best.mean
+        yield "covariance", law.cov, best.cov
+
+    mutants = {
+        "tilt of the data": lambda p, d, r, b, start: tilted(d, r, b),
+        "start forgotten": lambda p, d, r, b, start: terminal_law(p, d, r, b),
+        "beta halved": lambda p, d, r, b, start: terminal_law(p, d, r, 0.5 * b, start),
+    }
+
+
+@claim(
+    "SCORE-ACTION-BIAS-1",
+    paper="score_as_action",
+    title="The start is not tilted: the bias of the value function",
+    statement=r"""
+    E_{tilt} X - E X_0 = \alpha_T^2\,\mathrm{Cov}_{tilt}\,E_{tilt} X + O(\alpha_T^4), \qquad
+    \mathrm{Cov}_{tilt} - \mathrm{Cov}\,X_0 = O(\alpha_T^4) \quad \mathrm{from}\; N(0, I)
+    """,
+    hypotheses=[r"X_T \sim N(0, I)", r"\alpha_T \to 0"],
+    vouches=[value_function_bias],
+)
+class Bias:
+    thing = value_function_bias
+
+    @rate()
+    def orders_and_constant(thing: Thing) -> Iterator[Rate]:
+        clocks, best = (7.0, 8.0, 9.0), tilted(DATA, REWARD, BETA)
+        found = [thing(VP(b, b, 1.0), DATA, REWARD, BETA) for b in clocks]
+        means, covs = ([float(np.linalg.norm(pair[part])) for pair in found] for part in (0, 1))
+        lead = float(np.linalg.norm(best.cov @ best.mean))
+        # alpha_T^2 falls by e from one clock to the next.
+        yield Rate(
+            [math.log(a / b) for a, b in pairwise(means)], 1.0, 0.02, means[-1] * math.exp(9.0), lead, 0.01
+        )
+        yield Rate([math.log(a / b) for a, b in pairwise(covs)], 2.0, 0.02)
+
+    @exact(tolerance=1e-12)
+    def none_where_nothing_of_the_data_is_left(thing: Thing) -> Iterator[Labelled]:
+        mean, cov = thing(Flow(), DATA, REWARD, BETA)
+        yield "mean", mean, np.zeros(2)
+        yield "covariance", cov, np.zeros((2, 2))
+
+    @boundary(tolerance=1e-3)
+    def a_real_schedule_is_biased(thing: Thing) -> Labelled:
+        """With alpha_T = 0.132 the optimum misses the mean of the tilt by some parts in a thousand."""
+        return thing(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA)[0], np.zeros(1)
+
+    mutants = {
+        "half": lambda *args: tuple(0.5 * part for part in value_function_bias(*args)),
+        "from the noised data": lambda p, d, r, b: (
+            value_function_bias(p, d, r, b, p.marginal(d, p.T))
+            if not isinstance(p, Flow)
+            else value_function_bias(p, d, r, b)
+        ),
+    }
+
+
+@claim(
+    "SCORE-ACTION-JENSEN-1",
+    paper="score_as_action",
+    title="The value of the pre-trained policy is the reward of the denoised state, less a function of time",
+    statement=r"V^{pre}(x, t) = r(\hat x_0(x, t)) - \tfrac12 \mathrm{tr}(Q\,C_t)",
+    hypotheses=[r"\mathrm{Gaussian\;data}", r"r\;\mathrm{quadratic}"],
+    vouches=[plug_in_value, jensen_gap],
+)
+class Skip:
+    thing = staticmethod(lambda p, d, r, x, t: (plug_in_value(p, d, r, x, t), jensen_gap(p, d, r, t)))
+
+    @exact(tolerance=1e-12)
+    def expected_reward_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+        for t in (0.1, 0.5, 1.0):
+            for x in (-2.0, 0.0, 3.0):
+                reward = Quadratic([SLOPE], [[BEND]])
+                plug_in, gap = thing(PROCESS, ON_LINE, reward, np.asarray([x]), t)
+                x0 = LINE.mean(x, t) + math.sqrt(LINE.spread(t)) * NODES
+                yield f"value, t = {t}", plug_in + gap, np.sum(WEIGHTS * reward_on_line(x0))
+                denoised = (x + (1.0 - LINE.alpha(t) ** 2) * LINE.score(x, t)) / LINE.alpha(t)
+                yield f"Tweedie, t = {t}", plug_in, reward_on_line(denoised)
+
+    @exact(tolerance=1e-6)
+    def limit_of_the_optimal_value(thing: Thing) -> Iterator[Labelled]:
+        for t in (0.2, 0.9):
+            plug_in, gap = thing(PROCESS, DATA, REWARD, POINTS, t)
+            yield f"t = {t}", plug_in + gap, value(PROCESS, DATA, REWARD, 1e8, POINTS, t)
+
+    @boundary(tolerance=0.05)
+    def the_gap_of_a_mixture_depends_on_the_state(thing: Thing) -> Labelled:
+        """On a mixture what the plug-in lacks varies with x: there a network has something to learn."""
+        reward, gaps = Quadratic([SLOPE], [[BEND]]), []
+        for x in (-1.0, 0.2):
+            v = float(value(PROCESS, MIXED, reward, 1e7, np.asarray([x]), 0.7))
+            alpha = float(LINE.alpha(0.7))
+            score = float(PROCESS.marginal(MIXED, 0.7).score(np.asarray([x]))[0])
+            gaps.append(v - float(reward_on_line((x + (1.0 - alpha**2) * score) / alpha)))
+        return gaps[0], gaps[1]
+
+    @figure
+    def weights_of_the_skip(thing: Thing) -> Any:
+        """The weight of r(x0-hat) in the value function: regression of the exact value on the plug-in over the
+        states at each time, beside the weight cos(pi t / 2) of the published network."""
+        from matplotlib.figure import Figure
+
+        drawn = Figure()
+        axes, times = drawn.subplots(), np.linspace(0.02, 1.0, 60)
+        draws = np.random.default_rng(0).normal(size=2000)
+        reward = Quadratic([SLOPE], [[BEND]])
+        for label, data in (("Gaussian data", ON_LINE), ("mixture", MIXED)):
+            weights = []
+            for t in times:
+                x0 = data.sample((2000,), 1)[:, 0]
+                alpha = LINE.alpha(t)
+                x = alpha * x0 + math.sqrt(1.0 - alpha**2) * draws
+                v = value(PROCESS, data, reward, 1e7, x[:, None], t)
+                score = PROCESS.marginal(data, float(t)).score(x[:, None])[:, 0]
+                plug_in = reward_on_line((x + (1.0 - alpha**2) * score) / alpha)
+                weights.append(float(np.cov(v, plug_in)[0, 1] / np.var(plug_in, ddof=1)))
+            axes.plot(times, weights, label=label)
+        axes.plot(times, np.cos(0.5 * np.pi * times), "--", label="cos, as published")
+        axes.set_xlabel("noise time")
+        axes.set_ylabel("weight of the skip connection")
+        axes.legend(frameon=False)
+        return drawn
+
+    mutants = {
+        "gap of the wrong sign": lambda p, d, r, x, t: (
+            plug_in_value(p, d, r, x, t),
+            -jensen_gap(p, d, r, t),
+        ),
+        "cosine skip": lambda p, d, r, x, t: (
+            math.cos(0.5 * math.pi * t) * plug_in_value(p, d, r, x, t),
+            jensen_gap(p, d, r, t),
+        ),
+        "variance without the half": lambda p, d, r, x, t: (
+            plug_in_value(p, d, r, x, t),
+            2.0 * jensen_gap(p, d, r, t),
+        ),
+    }

@@ -24,15 +24,14 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import AbstractGaussianProcess
-from .moments import decay, log_loss, require_model
+from .moments import GaussianProcess, decay, log_loss, require_model
 from .quadrature import Floats, running, times
 
 __all__ = ["mixture_contraction", "mixture_monotonicity", "w2_bound"]
 
 
 def w2_bound(
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     eta: float,
     start: float,
     monotonicity: Callable[[Floats], Floats],
@@ -77,7 +76,7 @@ def w2_bound(
         contraction = np.exp(-inside) / process.alpha_sigma(xp, t)[0]
         total = float(np.sum(w * push * contraction * score_error(t)))
     if start > 0.0:
-        alpha = float(process.alpha_sigma(xp, xp.asarray(process.T))[0])
+        alpha = float(process.alpha_sigma(xp, np.asarray(process.T))[0])
         if not alpha > 0.0:
             raise UnmetHypothesis("w2_bound", "start = 0 where alpha(T) = 0", f"start = {start!r}")
         total += start * float(np.exp(-whole)) / alpha
@@ -93,7 +92,7 @@ def _check(subject: str) -> Callable[..., None]:
 
 @public(check=_check("mixture_monotonicity"), variance="> 0", radius=">= 0", t=">= 0")
 def mixture_monotonicity(
-    xp: Namespace, process: AbstractGaussianProcess, variance: Array, radius: Array, t: Array
+    xp: Namespace, process: GaussianProcess, variance: Array, radius: Array, t: Array
 ) -> Array:
     r"""Monotonicity of the score of a Gaussian mixture with common covariance :math:`v I`.
 
@@ -124,7 +123,7 @@ def mixture_monotonicity(
 
 @public(check=_check("mixture_contraction"), variance="> 0", radius=">= 0", t=">= 0")
 def mixture_contraction(
-    xp: Namespace, process: AbstractGaussianProcess, variance: Array, radius: Array, eta: float, t: Array
+    xp: Namespace, process: GaussianProcess, variance: Array, radius: Array, eta: float, t: Array
 ) -> Array:
     r"""The factor :math:`\Phi_\eta(0, t)` of the coupling bound for a Gaussian mixture, in closed form.
 

@@ -18,8 +18,7 @@ from typing import final
 import numpy as np
 
 from ..._namespace import UnmetHypothesis
-from ..processes import AbstractGaussianProcess
-from .moments import require_model, terminal_moments
+from .moments import GaussianProcess, require_model, terminal_moments
 from .paths import path_kl
 
 __all__ = ["DDPOToy", "Tuned"]
@@ -69,7 +68,7 @@ class DDPOToy:
         -1.4906
     """
 
-    process: AbstractGaussianProcess
+    process: GaussianProcess
     mean: float
     variance: float
     target: float = 1.0

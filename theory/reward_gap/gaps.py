@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public
 from ..laws import Gaussian
-from ..processes import VP, AbstractGaussianProcess
+from ..processes import VP
 from ..rewards import Reward
-from .moments import decay, log_loss, require_gaussian, require_model, terminal_moments
+from .moments import GaussianProcess, decay, log_loss, require_gaussian, require_model, terminal_moments
 from .quadrature import Floats, times
 
 __all__ = ["error_weight", "leading_gaps", "mean_error", "reward_gap", "terminal_law"]
 
 
 def terminal_law(
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     data: Gaussian,
     eta: float,
     prior_variance: float | None = None,
@@ -73,7 +72,7 @@ def terminal_law(
 
 
 def reward_gap(
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     data: Gaussian,
     reward: Reward,
     eta: float,
@@ -128,7 +127,7 @@ def _check_leading(xp: Namespace, *, process: Any, **_: Any) -> None:
 
 @public(check=_check_leading, mean="finite", variance="> 0")
 def leading_gaps(
-    xp: Namespace, process: AbstractGaussianProcess, mean: Array, variance: Array
+    xp: Namespace, process: GaussianProcess, mean: Array, variance: Array
 ) -> tuple[Array, Array]:
     r"""Gaps of mean and variance, ODE less SDE, to leading order as the signal at T vanishes.
 
@@ -167,9 +166,7 @@ def _check_weight(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any
 
 
 @public(check=_check_weight, variance="> 0", t=">= 0")
-def error_weight(
-    xp: Namespace, process: AbstractGaussianProcess, variance: Array, eta: float, t: Array
-) -> Array:
+def error_weight(xp: Namespace, process: GaussianProcess, variance: Array, eta: float, t: Array) -> Array:
     r"""How much an error of the score at noise time t moves the mean of the samples.
 
     .. math:: w_\eta(t) = \frac{1+\eta^2}2\,g_t^2\,\frac{q_t^{(1+\eta^2)/2}}{\alpha_t}, \qquad
@@ -198,7 +195,7 @@ def error_weight(
 
 
 def mean_error(
-    process: AbstractGaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
+    process: GaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
 ) -> float:
     r"""The error of the mean that an additive error of the score makes; the variance stays as it is.
 
@@ -223,4 +220,4 @@ def mean_error(
     """
     t, w = times(process.T)
     weight = error_weight(process, np.full_like(t, variance), eta, t)
-    return float(np.sum(w * weight * numpy_namespace.asarray(error(t))))
+    return float(np.sum(w * weight * np.asarray(error(t))))

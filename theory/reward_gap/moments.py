@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import VP, AbstractGaussianProcess
+from ..processes import VE, VP, AbstractGaussianProcess, Flow
 
 __all__ = [
+    "GaussianProcess",
     "decay",
     "growth",
     "log_loss",
@@ -43,6 +44,9 @@ __all__ = [
     "signal_fraction",
     "terminal_moments",
 ]
+
+
+GaussianProcess: TypeAlias = VP | VE | Flow  # with a horizon T
 
 
 def require_gaussian(subject: str, process: object) -> None:
@@ -61,7 +65,7 @@ def require_model(subject: str, process: object, eta: float, kappa: float = 1.0)
         raise UnmetHypothesis(subject, "kappa > 0", f"kappa = {kappa!r}")
 
 
-def log_loss(xp: Namespace, process: AbstractGaussianProcess, variance: Array, t: Array) -> Array:
+def log_loss(xp: Namespace, process: GaussianProcess, variance: Array, t: Array) -> Array:
     r"""Kernel: :math:`-\log q_t = \log(1 + \sigma_t^2 / (\alpha_t^2 v))`, infinite where the signal is gone."""
     alpha, sigma = process.alpha_sigma(xp, t)
     alpha, sigma = alpha + 0.0 * variance, sigma + 0.0 * variance
@@ -88,7 +92,7 @@ def growth(xp: Namespace, p: float, loss: Array) -> Array:
     return xp.where(finite, -xp.expm1(-p * xp.where(finite, loss, xp.zeros_like(loss))) / p, end)
 
 
-def prior_variance_of(xp: Namespace, process: AbstractGaussianProcess, t: Array) -> Array:
+def prior_variance_of(xp: Namespace, process: GaussianProcess, t: Array) -> Array:
     """Kernel: the variance that samplers start with: 1 for VP, the noise variance at T else."""
     return xp.ones_like(t) if isinstance(process, VP) else process.alpha_sigma(xp, t)[1] ** 2
 
@@ -127,7 +131,7 @@ def _check_fraction(xp: Namespace, *, process: Any, **_: Any) -> None:
 
 
 @public(check=_check_fraction, variance="> 0", t=">= 0")
-def signal_fraction(xp: Namespace, process: AbstractGaussianProcess, variance: Array, t: Array) -> Array:
+def signal_fraction(xp: Namespace, process: GaussianProcess, variance: Array, t: Array) -> Array:
     r"""The part of the variance at time t that is data.
 
     .. math:: q_t = \frac{\alpha_t^2 v}{\alpha_t^2 v + \sigma_t^2}, \qquad
@@ -156,7 +160,7 @@ def signal_fraction(xp: Namespace, process: AbstractGaussianProcess, variance: A
 )
 def propagate(
     xp: Namespace,
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     mean: Array,
     variance: Array,
     eta: float,
@@ -216,7 +220,7 @@ def propagate(
 @public(check=_hypotheses("terminal_moments"), mean="finite", variance="> 0", prior_variance=">= 0")
 def terminal_moments(
     xp: Namespace,
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     mean: Array,
     variance: Array,
     eta: float,

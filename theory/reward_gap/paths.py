@@ -16,8 +16,7 @@ import math
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import AbstractGaussianProcess
-from .moments import decay, growth, log_loss, prior_variance_of, require_model
+from .moments import GaussianProcess, decay, growth, log_loss, prior_variance_of, require_model
 
 __all__ = ["fisher_information", "flow_grpo_eta", "path_kl", "path_kl_factor", "policy_gradient_mean"]
 
@@ -64,7 +63,7 @@ def _check(subject: str, random: bool) -> Any:
 @public(check=_check("path_kl", True), mean="finite", variance="> 0", prior_variance=">= 0")
 def path_kl(
     xp: Namespace,
-    process: AbstractGaussianProcess,
+    process: GaussianProcess,
     mean: Array,
     variance: Array,
     eta: float,
@@ -136,7 +135,7 @@ def _twice_grown(xp: Namespace, p: float, loss: Array) -> Array:
 
 
 @public(check=_check("fisher_information", True), variance="> 0")
-def fisher_information(xp: Namespace, process: AbstractGaussianProcess, variance: Array, eta: float) -> Array:
+def fisher_information(xp: Namespace, process: GaussianProcess, variance: Array, eta: float) -> Array:
     r"""Fisher information of the sampled paths about the mean of the model.
 
     .. math:: I_\eta = \frac{(1+\eta^2)^2}{4\eta^2}\,\frac{1 - q_T}v
@@ -164,9 +163,7 @@ def fisher_information(xp: Namespace, process: AbstractGaussianProcess, variance
 
 
 @public(check=_check("policy_gradient_mean", False), variance="> 0")
-def policy_gradient_mean(
-    xp: Namespace, process: AbstractGaussianProcess, variance: Array, eta: float
-) -> Array:
+def policy_gradient_mean(xp: Namespace, process: GaussianProcess, variance: Array, eta: float) -> Array:
     r"""The exact policy gradient of the reward r(x) = x in the mean of the model.
 
     .. math:: \frac{d}{d\theta}\,E\,Y_0 = 1 - q_T^{(1+\eta^2)/2}

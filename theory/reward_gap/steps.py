@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import AbstractGaussianProcess
-from .moments import require_model
+from .moments import GaussianProcess, require_model
 from .quadrature import Floats
 
 __all__ = ["ddim_eta_limit", "ddim_variance", "gddim_variance", "sampler_moments"]
@@ -42,14 +41,14 @@ def _check(subject: str) -> Callable[..., None]:
     return check
 
 
-def _levels(xp: Namespace, process: AbstractGaussianProcess, t: Array, s: Array) -> tuple[Array, Array]:
+def _levels(xp: Namespace, process: GaussianProcess, t: Array, s: Array) -> tuple[Array, Array]:
     """Kernel: noise variance at s, and the root of the ratio of the signal-to-noise ratios."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(xp, t), process.alpha_sigma(xp, s)
     return sigma_s**2 + 0.0 * t, alpha_t * sigma_s / (sigma_t * alpha_s)
 
 
 @public(check=_check("gddim_variance"), t="> 0", s=">= 0")
-def gddim_variance(xp: Namespace, process: AbstractGaussianProcess, t: Array, s: Array, eta: float) -> Array:
+def gddim_variance(xp: Namespace, process: GaussianProcess, t: Array, s: Array, eta: float) -> Array:
     r"""Variance of the noise that a step of gDDIM injects.
 
     .. math:: \sigma^2 = \sigma_s^2\Big[1 - \Big(\frac{SNR_t}{SNR_s}\Big)^{\eta^2}\Big]
@@ -81,7 +80,7 @@ def gddim_variance(xp: Namespace, process: AbstractGaussianProcess, t: Array, s:
 
 
 @public(check=_check("ddim_variance"), t="> 0", s=">= 0")
-def ddim_variance(xp: Namespace, process: AbstractGaussianProcess, t: Array, s: Array, eta: float) -> Array:
+def ddim_variance(xp: Namespace, process: GaussianProcess, t: Array, s: Array, eta: float) -> Array:
     r"""Variance of the noise that a step of DDIM injects.
 
     .. math:: \sigma^2 = \eta^2\,\sigma_s^2\Big[1 - \frac{SNR_t}{SNR_s}\Big]
@@ -108,7 +107,7 @@ def ddim_variance(xp: Namespace, process: AbstractGaussianProcess, t: Array, s: 
 
 
 @public(check=_check("ddim_eta_limit"), t="> 0", s=">= 0")
-def ddim_eta_limit(xp: Namespace, process: AbstractGaussianProcess, t: Array, s: Array) -> Array:
+def ddim_eta_limit(xp: Namespace, process: GaussianProcess, t: Array, s: Array) -> Array:
     r"""The largest eta for which a step of DDIM exists.
 
     .. math:: \eta_{\max} = \Big(1 - \frac{SNR_t}{SNR_s}\Big)^{-1/2} > 1

@@ -97,7 +97,7 @@ class Marginals:
     def signal_falls_as_the_noise_comes(thing: Thing) -> Iterator[Labelled]:
         for process, late in CASES:
             of = schedule(process)
-            spent = integral(lambda t, of=of: of.g2(t) / of.total(0.49, t), 0.0, late)
+            spent = integral(of.loss_rate(0.49), 0.0, late)
             yield f"{process}", -math.log(float(signal_fraction(process, 0.49, late))), spent
 
     @boundary()

@@ -87,10 +87,7 @@ class PathKL:
     def sums_over_gddim_steps(thing: Thing) -> Iterator[Rate]:
         # Away from the ends, where the steps are regular; the exact integral is that of the next claim.
         for process, _ in CASES:
-            of = schedule(process)
-            unit = 0.5 * integral(
-                lambda t, of=of: of.g2(t) * (of.alpha(t) * 0.8 / of.total(0.49, t)) ** 2, 0.1, 0.9
-            )
+            unit = integral(schedule(process).shift_cost(0.49, 0.8), 0.1, 0.9)
             for eta in (0.5, 1.0, 2.0):
                 orders, limit = extrapolated(process, (0.9, 0.1), eta)
                 yield Rate(orders, 1.0, 0.1, limit, unit * float(thing(eta)), 1e-4)

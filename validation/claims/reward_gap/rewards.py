@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
@@ -90,6 +90,11 @@ def value(x: Floats) -> Floats:
     return np.asarray(C[0] * a + C[1] * b - 0.5 * bent)
 
 
+def tilted_power(k: int, c: float, q: float, beta: float) -> Callable[[float], float]:
+    """A power of x times the density of N(0.3, 0.6), up to a constant, tilted by a reward."""
+    return lambda x: x**k * math.exp(-((x - 0.3) ** 2) / 1.2 + (c * x - q * x * x / 2) / beta)
+
+
 @claim(
     "REWARD-GAP-TILT-1",
     paper="reward_gap",
@@ -107,10 +112,7 @@ class Tilt:
         for c, q, beta in ((0.8, 1.5, 0.4), (0.8, -0.3, 1.0), (-2.0, 0.0, 0.5)):
             best = thing(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
 
-            def density(x: float, c: float = c, q: float = q, beta: float = beta) -> float:
-                return math.exp(-((x - 0.3) ** 2) / 1.2 + (c * x - q * x * x / 2) / beta)
-
-            powers = [integral(lambda x, k=k, p=density: x**k * p(x), -15.0, 15.0) for k in range(3)]
+            powers = [integral(tilted_power(k, c, q, beta), -15.0, 15.0) for k in range(3)]
             first, second = powers[1] / powers[0], powers[2] / powers[0]
             yield "mean", best.mean[0], first
             yield "variance", best.cov[0, 0], second - first**2

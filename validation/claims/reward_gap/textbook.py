@@ -47,6 +47,14 @@ class Schedule:
     def fraction(self, variance: float, t: float) -> float:
         return self.alpha(t) ** 2 * variance / self.total(variance, t)
 
+    def loss_rate(self, variance: float) -> Callable[[float], float]:
+        """The rate at which the logarithm of the signal fraction falls."""
+        return lambda t: self.g2(t) / self.total(variance, t)
+
+    def shift_cost(self, variance: float, shift: float) -> Callable[[float], float]:
+        """Half the squared diffusion times the squared change of the score, for a shift of the data mean."""
+        return lambda t: 0.5 * self.g2(t) * (self.alpha(t) * shift / self.total(variance, t)) ** 2
+
 
 @cache
 def schedule(process: Any) -> Schedule:

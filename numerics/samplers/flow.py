@@ -75,7 +75,7 @@ def window(n_steps: int, start: int, length: int, eta: float) -> tuple[float, ..
     Raises:
         UnmetHypothesis: An argument out of its range.
 
-    Claims: REWARD-GAP-WINDOW-1
+    Claims: REWARD-GAP-WINDOW-2
 
     Example:
         >>> window(5, 1, 2, 0.7)

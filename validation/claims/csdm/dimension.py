@@ -136,7 +136,7 @@ def _mean_distance(tau: float, s: int, d: int) -> float:
     paper="csdm",
     title="Exact recovery begins at the statistical dimension",
     statement=r"""P[\mathrm{basis\;pursuit\;recovers}] \leq \tfrac12 \;\; (m = \lfloor\delta\rfloor - 4), \qquad
-        \geq \tfrac12 \;\; (m = \lceil\delta\rceil + 4), \qquad s = 6, \; d = 60""",
+        \geq \tfrac12 \;\; (m = \lceil\delta\rceil + 4), \qquad s = 4, \; d = 40""",
     hypotheses=[r"A_{ij} \; \mathrm{Gaussian}", r"x \; s\mathrm{\text{-}sparse}"],
     vouches=[statistical_dimension],
 )
@@ -145,9 +145,9 @@ class PhaseTransition:
 
     thing = statistical_dimension
 
-    @statistical(n=120)
-    def linear_programmes(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
-        s, d = 6, 60
+    @statistical()
+    def linear_programmes(thing: Thing, rng: np.random.Generator, alpha: float) -> Iterator[Any]:
+        s, d, n = 4, 40, 100  # as many at every effort: the planted errors need them
         delta = thing(s, d)
         for m, few in ((math.floor(delta) - 4, True), (math.ceil(delta) + 4, False)):
             wins = sum(_recovers(rng, min(max(m, 1), d), s, d) for _ in range(n))
@@ -157,8 +157,8 @@ class PhaseTransition:
 
     mutants: ClassVar[dict[str, Thing]] = {
         "twice": lambda s, d: 2.0 * statistical_dimension(s, d),
-        "2 s log(d/s)": lambda s, d: 2.0 * s * math.log(d / s),
-        "half": lambda s, d: 0.5 * statistical_dimension(s, d),
+        "the sparsity": lambda s, d: float(s),
+        "its upper bound": lambda s, d: 2.0 * s * math.log(d / s) + 1.25 * s,
     }
 
 

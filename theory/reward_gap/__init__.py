@@ -12,7 +12,14 @@ from .bounds import mixture_contraction, mixture_monotonicity, w2_bound
 from .ddpo import DDPOToy, Tuned
 from .gaps import error_weight, leading_gaps, mean_error, reward_gap, terminal_law
 from .moments import propagate, signal_fraction, terminal_moments
-from .paths import fisher_information, flow_grpo_eta, path_kl, path_kl_factor, policy_gradient_mean
+from .paths import (
+    fisher_information,
+    flow_grpo_eta,
+    path_kl,
+    path_kl_factor,
+    policy_gradient_mean,
+    reinforce_variance,
+)
 from .steps import ddim_eta_limit, ddim_variance, gddim_variance, sampler_moments
 
 __all__ = [
@@ -32,6 +39,7 @@ __all__ = [
     "path_kl_factor",
     "policy_gradient_mean",
     "propagate",
+    "reinforce_variance",
     "reward_gap",
     "sampler_moments",
     "signal_fraction",

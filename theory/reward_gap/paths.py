@@ -16,9 +16,24 @@ import math
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .moments import GaussianProcess, decay, growth, log_loss, prior_variance_of, require_model
+from .moments import (
+    GaussianProcess,
+    decay,
+    growth,
+    log_loss,
+    prior_variance_of,
+    require_model,
+    terminal_moments,
+)
 
-__all__ = ["fisher_information", "flow_grpo_eta", "path_kl", "path_kl_factor", "policy_gradient_mean"]
+__all__ = [
+    "fisher_information",
+    "flow_grpo_eta",
+    "path_kl",
+    "path_kl_factor",
+    "policy_gradient_mean",
+    "reinforce_variance",
+]
 
 
 @public(eta="in (0, inf)")
@@ -185,6 +200,49 @@ def policy_gradient_mean(xp: Namespace, process: GaussianProcess, variance: Arra
     """
     half = 0.5 * (1.0 + eta * eta)
     return half * growth(xp, half, log_loss(xp, process, variance, xp.zeros_like(variance) + process.T))
+
+
+@public(check=_check("reinforce_variance", True), mean="finite", variance="> 0")
+def reinforce_variance(
+    xp: Namespace,
+    process: GaussianProcess,
+    mean: Array,
+    variance: Array,
+    eta: float,
+    baseline: float | Array = 0.0,
+) -> Array:
+    r"""Variance of the policy gradient of one sampled path, for the reward r(x) = x less a baseline.
+
+    .. math:: Var\big[(Y_0 - b)\,S\big] = I_\eta\,\big[(E Y_0 - b)^2 + Var\,Y_0\big]
+        + \big(\partial_\theta E Y_0\big)^2, \qquad S = \partial_\theta \log P_\theta(Y)
+
+    End and score function of a path are jointly Gaussian, with the covariance
+    :math:`\partial_\theta E Y_0`.  For Flow the variance is least at eta = 1, whatever the baseline, and
+    the best baseline is the mean.
+
+    Arguments:
+        process: VP, VE or Flow.
+        mean, variance: Data mean m and variance v > 0.
+        eta: Stochasticity, > 0.
+        baseline: What is taken off the reward.
+
+    Returns:
+        The variance of one path's estimate, of the broadcast shape.
+
+    Raises:
+        UnmetHypothesis: eta <= 0: deterministic paths have no score function.
+
+    Claims: REWARD-GAP-REINFORCE-1
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> float(reinforce_variance(Flow(), 3.0, 1.0, 1.0)), float(reinforce_variance(Flow(), 3.0, 1.0, 1.0, 3.0))
+        (11.0, 2.0)
+    """
+    end, spread = terminal_moments.kernel(xp, process, mean, variance, eta)
+    information = fisher_information.kernel(xp, process, variance, eta)
+    slope = policy_gradient_mean.kernel(xp, process, variance, eta)
+    return information * ((end - baseline) ** 2 + spread) + slope**2
 
 
 def flow_grpo_eta(noise_level: float) -> float:

@@ -99,6 +99,16 @@ ROWS = {
     "theory.reward_gap.paths.policy_gradient_mean": row(
         [{"process": p, "variance": np.asarray(VARIANCES), "eta": eta} for p in GAUSSIAN for eta in ETAS]
     ),
+    "theory.reward_gap.paths.reinforce_variance": row(
+        [
+            {**sample, "eta": eta, "baseline": baseline}
+            for sample in data
+            for eta in ETAS[1:]
+            for baseline in (0.0, 0.3)
+        ],
+        gentle={"mean": (0.1, 0.5, -1.0)},
+        **POWER,
+    ),
     "theory.reward_gap.steps.gddim_variance": row(
         [steps(p, {"eta": eta}) for p in GAUSSIAN for eta in ETAS], **POWER
     ),

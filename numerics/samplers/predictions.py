@@ -63,7 +63,7 @@ def data_and_noise(
     Raises:
         UnmetHypothesis: A level at which the output does not determine both, or an unknown kind.
 
-    Claims: REWARD-GAP-PATH-1
+    Claims: REWARD-GAP-PREDICT-1
 
     Example:
         >>> [float(v) for v in data_and_noise(0.5, 1.0, 0.75, 0.25, "flow_prediction")]

@@ -124,7 +124,7 @@ def gddim_moments(
     Raises:
         UnmetHypothesis: alpha_t = 0, eta < 0, or a step that loses signal.
 
-    Claims: REWARD-GAP-ORDER-1, REWARD-GAP-PATH-1
+    Claims: REWARD-GAP-ORDER-1
 
     Example:
         >>> mean, std = gddim_moments(1.0, 0.0, 0.5, 0.5, 0.75, 0.25, 1.0)
@@ -174,7 +174,7 @@ def predicted_moments(
     Raises:
         UnmetHypothesis: eta < 0, or a step that loses signal.
 
-    Claims: REWARD-GAP-PATH-1
+    Claims: REWARD-GAP-PREDICT-1
 
     Example:
         >>> [float(v) for v in predicted_moments(2.0, 1.0, 0.0, 1.0, 0.5, 0.5, 1.0)]  # from pure noise
@@ -225,7 +225,7 @@ def ddim_moments(
     Raises:
         UnmetHypothesis: The variance is more than :math:`\sigma_s^2`, eta < 0, or a step that loses signal.
 
-    Claims: REWARD-GAP-PATH-1
+    Claims: REWARD-GAP-ORDER-1
 
     Example:
         >>> mean, std = ddim_moments(1.0, 0.0, 0.5, 0.5, 0.75, 0.25, 0.5)

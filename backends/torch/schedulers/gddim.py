@@ -88,7 +88,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
         | gDDIM: generalized denoising diffusion implicit models (Zhang, Tao, Chen, 2023)
         | https://arxiv.org/abs/2206.05564 (the form for every eta is derived here)
 
-    Claims: REWARD-GAP-PATH-1
+    Claims: REWARD-GAP-ORDER-1, REWARD-GAP-PREDICT-1, REWARD-GAP-PATH-1
 
     Example:
         >>> scheduler = GDDIMScheduler(prediction_type="flow_prediction")

@@ -130,4 +130,4 @@ def _sinkhorn(
             "fit_entropic", hypothesis, f"marginal error = {error:.3g} at epsilon = {epsilon:g}"
         )
     potential: Floats = log["log_v"]
-    return potential, float(np.sum(plan * cost)), int(log["niter"]) + 1, error
+    return potential, float(np.vdot(plan, cost)), int(log["niter"]) + 1, error

@@ -76,20 +76,24 @@ def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:
     if not 0.0 <= shrinkage < 1.0:
         raise UnmetHypothesis("fit_gaussian", "0 <= shrinkage < 1", f"shrinkage = {shrinkage!r}")
     m, d = source.shape
+    laws = [Gaussian(*_moments(rows, shrinkage)) for rows in (source, target)]
     if shrinkage == 0.0:
-        still = np.flatnonzero(np.ptp(source, axis=0) == 0.0)
+        # Means round: a still feature may show a variance of the order of its roundings.
+        suspects = np.flatnonzero(np.diagonal(laws[0].cov) <= 1e-28 * np.square(laws[0].mean))
+        still = suspects[np.ptp(source[:, suspects], axis=0) == 0.0]
         if still.size:
             got = f"{still.size} of {d} do not, the first is feature {still[0]}"
             raise UnmetHypothesis("fit_gaussian", "every feature of x varies, or shrinkage > 0", got)
         if m <= d:
             raise UnmetHypothesis("fit_gaussian", "m > d, or shrinkage > 0", f"m = {m}, d = {d}")
-    laws = [Gaussian(rows.mean(axis=0), _covariance(rows, shrinkage)) for rows in (source, target)]
     a, b = gaussian_map(laws[0].mean, laws[0].cov, laws[1].mean, laws[1].cov)
     return AffineMap(a, b, float(wasserstein2(*laws)) ** 2)
 
 
-def _covariance(rows: Floats, shrinkage: float) -> Floats:
-    d = rows.shape[1]
-    cov = np.cov(rows, rowvar=False).reshape(d, d)
-    result: Floats = (1.0 - shrinkage) * cov + shrinkage * (np.trace(cov) / d) * np.eye(d)
-    return result
+def _moments(rows: Floats, shrinkage: float) -> tuple[Floats, Floats]:
+    """Mean and shrunk covariance."""
+    m, d = rows.shape
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    cov = centred.T @ centred / (m - 1.0)
+    return mean, (1.0 - shrinkage) * cov + shrinkage * (np.trace(cov) / d) * np.eye(d)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, final
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "integral",
     "paths",
     "third_degree",
+    "third_degree_paths",
 ]
 
 Floats = NDArray[np.float64]
@@ -79,6 +81,18 @@ class Scalar:
     def spread(self, t: Any) -> Any:
         """Their variance."""
         return (1.0 - self.alpha(t) ** 2) * self.s / self.total(t)
+
+    def reach(self, t: Any) -> Any:
+        """What a unit shift of the score adds to the mean of the samples, by artanh or arctan."""
+        kappa, a = math.sqrt(abs(1.0 - self.s)), self.alpha(t)
+        inverse = np.arctanh if self.s < 1.0 else np.arctan
+        return 2.0 * self.s * (inverse(kappa) - inverse(kappa * a)) / kappa
+
+    def value(self, c: float, q: float, beta: float, shift: float, x: Any, t: Any) -> tuple[Any, Any]:
+        """Value of the shifted policy with the reward c x - q x^2 / 2, and its slope."""
+        mean = self.mean(x, t) + self.reach(t) * shift
+        spent = 0.5 * beta * shift**2 * self.clock(t)
+        return c * mean - 0.5 * q * (self.spread(t) + mean**2) - spent, self.gain(t) * (c - q * mean)
 
 
 @final
@@ -127,6 +141,12 @@ def fifth_degree(n: int) -> tuple[Floats, Floats]:
 def grid(n: int, power: float = 1.0) -> list[float]:
     """n steps from 1 to 0, uniform or denser near the data."""
     return [float(((n - k) / n) ** power) for k in range(n + 1)]
+
+
+@cache
+def third_degree_paths(law: Scalar, shift: float, n: int, power: float = 1.0) -> Rollout:
+    """Paths whose plain mean is an expectation, for estimators of degree 3 in the noise."""
+    return paths(law, shift, grid(n, power), third_degree(n + 1))
 
 
 def paths(law: Scalar, shift: float, times: Sequence[float], rows: Floats) -> Rollout:

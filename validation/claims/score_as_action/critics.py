@@ -1,0 +1,242 @@
+r"""Critics: what the martingale methods find, and what squared TD errors find instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from ....numerics.score_as_action import (
+    ctd_direction,
+    eligibility,
+    lstd,
+    martingale_loss,
+    martingale_regression,
+    mean_square_td,
+    returns_to_go,
+    running_cost,
+    td_errors,
+)
+from ....theory.processes import VE, Flow
+from ....theory.score_as_action import mean_square_td_limit
+from ... import Thing, boundary, claim, exact, figure, raises
+from ...evidence.base import Labelled
+from ...mutants import altered, arguments, outcome
+from .gradients import BETA, LAW, SLOPE
+from .textbook import PROCESS, extrapolate, integral, third_degree_paths
+
+SHIFT = 0.4
+
+
+@final
+@dataclass(frozen=True)
+class Critics:
+    """The pieces of the methods."""
+
+    regression: Thing = martingale_regression
+    solve: Thing = lstd
+    traces: Thing = eligibility
+    direction: Thing = ctd_direction
+    loss: Thing = martingale_loss
+    returns: Thing = returns_to_go
+    errors: Thing = td_errors
+    square: Thing = mean_square_td
+
+
+def _problem(n: int, shift: float, power: float = 1.0) -> dict[str, Any]:
+    """Paths, the true value h along them, and a feature whose weight should be 0."""
+    run = third_degree_paths(LAW, shift, n, power)
+    values, _ = LAW.value(SLOPE, 0.0, BETA, shift, run.states[..., 0], run.times)
+    means = LAW.mean(run.states, run.times[:, None])
+    features = run.times[:, None] * means
+    return {
+        "values": values,
+        "features": features,
+        "cost": running_cost(run.excess, run.g2dt, BETA),
+        "dt": run.dt,
+        "reward": values[:, -1],
+    }
+
+
+@claim(
+    "SCORE-ACTION-CRITIC-1",
+    paper="score_as_action",
+    title="Martingale loss, CTD and LSTD find the value function, on any grid",
+    statement=r"""
+    V_w = V^\theta + w\,t\,M: \quad \arg\min_w \tfrac12 E\sum_k (G_k - V_k)^2 \Delta_k \to 0, \qquad
+    E\sum_k e_k\,\delta_k = 0 \;\mathrm{at}\; w \to 0 \quad (\lambda \in [0, 1])
+    """,
+    hypotheses=[r"\mathrm{on\;policy}", r"\phi\;\mathrm{vanishes\;at\;the\;data}"],
+    vouches=[
+        martingale_regression,
+        lstd,
+        ctd_direction,
+        eligibility,
+        martingale_loss,
+        returns_to_go,
+        td_errors,
+    ],
+)
+class MartingaleMethods:
+    thing = Critics()
+
+    @exact(tolerance=1e-3)
+    def weights_vanish_with_the_step(thing: Thing) -> Iterator[Labelled]:
+        for power in (1.0, 2.0):
+
+            def fit(n: int, power: float = power) -> Any:
+                case = _problem(n, SHIFT, power)
+                errors = thing.errors(case["values"], case["cost"])
+                targets = thing.returns(case["reward"], case["cost"])[:, :-1] - case["values"][:, :-1]
+                start = case["features"][:, :-1]
+                found = [thing.regression(start, targets, case["dt"])[0]]
+                for lam in (0.0, 0.3, 1.0):
+                    traces = thing.traces(start, case["dt"], lam)
+                    found.append(thing.solve(traces, case["features"], errors)[0])
+                    found.append(thing.direction(traces, errors)[0])
+                return found
+
+            names = ["martingale", *(f"{k}({lam})" for lam in (0, 0.3, 1) for k in ("LSTD", "CTD"))]
+            for name, got in zip(names, extrapolate(fit, 40), strict=True):
+                yield f"{name}, t = u^{power}", got, 0.0
+
+    @exact(tolerance=1e-12)
+    def what_the_regression_minimises(thing: Thing) -> Labelled:
+        """The minimum of the loss by a parabola through three weights."""
+        case = _problem(30, SHIFT)
+        start, base = case["features"][:, :-1], case["values"][:, :-1] + 0.3
+        targets = thing.returns(case["reward"], case["cost"])[:, :-1]
+        losses = [float(thing.loss(base + w * start[..., 0], targets, case["dt"])) for w in (-1.0, 0.0, 1.0)]
+        best = 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
+        return thing.regression(start, targets - base, case["dt"])[0], best
+
+    @exact(tolerance=1e-12)
+    def traces_do_not_depend_on_the_grid(thing: Thing) -> Iterator[Labelled]:
+        # A constant feature: the trace is the integral of lambda^(t - s).
+        n = 4000
+        for lam in (0.3, 1.0):
+            trace = thing.traces(np.ones((1, n, 1)), np.full(n, 1.0 / n), lam)[0, -1, 0]
+            want = sum(lam ** (k / n) for k in range(n)) / n
+            yield f"lambda = {lam}", trace, want
+
+    @boundary()
+    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+        case = _problem(6, 0.0)
+        errors = td_errors(case["values"], case["cost"])
+        start = case["features"][:, :-1]
+        yield raises(ValueError, eligibility, start, case["dt"], 1.5)
+        yield raises(ValueError, eligibility, start, case["dt"], -0.5)
+        yield raises(ValueError, lstd, start, case["features"] + 1.0, errors)
+        yield raises(
+            ValueError,
+            lstd,
+            np.concatenate([start, start], axis=2),
+            np.concatenate([case["features"]] * 2, axis=2),
+            errors,
+        )
+
+    mutants = {
+        "cost of the wrong sign": replace(
+            thing,
+            returns=arguments(returns_to_go, lambda r, c: (r, -c)),
+            errors=arguments(td_errors, lambda v, c: (v, -c)),
+        ),
+        "terminal reward for return": replace(
+            thing, returns=arguments(returns_to_go, lambda r, c: (r, 0.0 * c))
+        ),
+        "residual gradient": replace(
+            thing,
+            traces=lambda phi, dt, lam: np.diff(np.concatenate([phi, 0 * phi[:, :1]], axis=1), axis=1),
+        ),
+        "loss without time": replace(
+            thing,
+            loss=altered(
+                martingale_loss, lambda f, xp, v, g, dt: f(xp, v, g, 0 * dt + 1 + xp.arange(len(dt)))
+            ),
+        ),
+        "discount a step": replace(
+            thing, traces=altered(eligibility, lambda f, xp, phi, dt, lam: f(xp, phi, 0 * dt + 1.0, lam))
+        ),
+    }
+
+
+@claim(
+    "SCORE-ACTION-MSTD-1",
+    paper="score_as_action",
+    title="Squared TD errors have the wrong limit",
+    statement=r"""
+    \arg\min_w E\sum_k \delta_k^2 \;\longrightarrow\; -c\,\frac{A_1}{A_2} \neq 0, \qquad
+    A_j = \int g^2 K^2 t^j dt, \quad V_w = c M + w\,t\,M, \; w_{true} = 0
+    """,
+    hypotheses=[r"\Delta \to 0", r"\mathrm{linear\;reward}"],
+    vouches=[mean_square_td_limit, mean_square_td],
+)
+class SquaredErrors:
+    """The minimiser has the least quadratic variation: it flattens the value function along the path."""
+
+    thing = mean_square_td_limit
+
+    @exact(tolerance=1e-3)
+    def minimiser_on_paths(thing: Thing) -> Labelled:
+        def best(n: int) -> float:
+            case = _problem(n, 0.0)
+            losses = []
+            for w in (-1.0, 0.0, 1.0):
+                values = case["values"] + w * case["features"][..., 0]
+                losses.append(float(mean_square_td(td_errors(values, case["cost"]))))
+            return 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
+
+        return extrapolate(best, 60), thing(PROCESS, LAW.s, SLOPE, 1.0)
+
+    @exact(tolerance=1e-11)
+    def integrals_by_adaptive_quadrature(thing: Thing) -> Iterator[Labelled]:
+        for process, t in ((PROCESS, 1.0), (VE(0.1, 3.0, 1.0), 1.0), (Flow(), 0.9)):
+            for v in (0.2, 3.0):
+
+                def density(s: float, p: Any = process, v: float = v) -> float:
+                    alpha, sigma = p.alpha_sigma(np, np.asarray(s))
+                    return float(p.rates(np, np.asarray(s))[1] * (alpha * v / (alpha**2 * v + sigma**2)) ** 2)
+
+                first = integral(lambda s, d=density: d(s) * s, 0.0, t)
+                second = integral(lambda s, d=density: d(s) * s * s, 0.0, t)
+                yield f"{process}, v = {v}", thing(process, v, SLOPE, t), -SLOPE * first / second
+
+    @boundary(tolerance=0.5)
+    def the_truth_is_zero(thing: Thing) -> Labelled:
+        """The weight that squared TD errors choose is of the size of the reward itself."""
+        return thing(PROCESS, LAW.s, SLOPE, 1.0), 0.0
+
+    @figure
+    def losses_of_three_critics(thing: Thing) -> Any:
+        """Expected losses in the weight w of a feature that the value function does not have (true w = 0), on 200
+        steps; each scaled to its range.  The squared TD error chooses the dotted line."""
+        from matplotlib.figure import Figure
+
+        drawing = Figure()
+        axes, weights = drawing.subplots(), np.linspace(-3.0, 1.5, 90)
+        case = _problem(200, 0.0)
+        targets = returns_to_go(case["reward"], case["cost"])[:, :-1]
+        start = case["features"][:, :-1, 0]
+        martingale, square = [], []
+        for w in weights:
+            martingale.append(float(martingale_loss(case["values"][:, :-1] + w * start, targets, case["dt"])))
+            errors = td_errors(case["values"] + w * case["features"][..., 0], case["cost"])
+            square.append(float(mean_square_td(errors)))
+        for label, loss in (("martingale loss", martingale), ("squared TD error", square)):
+            low, high = min(loss), max(loss)
+            axes.plot(weights, [(v - low) / (high - low) for v in loss], label=label)
+        axes.axvline(0.0, color="0.6", linewidth=0.8)
+        axes.axvline(float(thing(PROCESS, LAW.s, SLOPE, 1.0)), color="0.6", linestyle=":")
+        axes.set_xlabel("w")
+        axes.set_ylabel("loss, scaled")
+        axes.legend(frameon=False)
+        return drawing
+
+    mutants = {
+        "sign": outcome(mean_square_td_limit, lambda w: -w),
+        "the truth": outcome(mean_square_td_limit, lambda w: 0.0 * w),
+        "without g": lambda p, v, c, t: -c * 1.5 / np.asarray(t, dtype=float),
+        "variance halved": arguments(mean_square_td_limit, lambda p, v, c, t: (p, 0.5 * v, c, t)),
+    }

@@ -1,0 +1,122 @@
+r"""Gaussian exploration of the action: its optimal variance, and what holding an action over a step adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from ....theory.score_as_action import exploration_inflation, optimal_exploration, q_function
+from ... import Rate, Thing, boundary, claim, exact, raises, rate
+from ...evidence.base import Labelled
+from ...mutants import outcome
+from .textbook import PROCESS, Scalar, grid
+
+LAW = Scalar(0.5, 0.8)
+
+
+@claim(
+    "SCORE-ACTION-EXPLORE-1",
+    paper="score_as_action",
+    title="Optimal exploration is Gaussian around the improved action",
+    statement=r"""
+    \pi^*(a | x, t) \propto e^{q(x, t, a)/\lambda} = N\Big(s_{pre} + \tfrac{\nabla V}\beta,\;
+    \tfrac{\lambda}{\beta g^2}\Big)
+    """,
+    hypotheses=[r"\lambda > 0", r"\beta > 0"],
+    vouches=[optimal_exploration],
+)
+class Exploration:
+    thing = optimal_exploration
+
+    @exact(tolerance=1e-11)
+    def gibbs_law_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+        pre, slope, now = 0.3, -1.2, 0.8
+        for t in (0.2, 0.9):
+            for beta, heat in ((0.5, 0.1), (2.0, 1.5)):
+                spread = float(thing(PROCESS, t, beta, heat))
+                # A grid for the law itself, wherever the formula puts it: the trapezium rule is exact to rounding.
+                width = 12.0 * math.sqrt(heat / (beta * float(LAW.rate(t))))
+                a = pre + slope / beta + np.linspace(-width, width, 4001)[:, None]
+                one = np.ones_like(a)
+                q = q_function(PROCESS, np.full(4001, t), beta, a, now * one, pre * one, slope * one)
+                law = np.exp((q - q.max()) / heat)
+                law = law / law.sum()
+                mean = float(law @ a[:, 0])
+                yield f"mean, t = {t}", mean, pre + slope / beta
+                yield f"variance, t = {t}", spread, float(law @ (a[:, 0] - mean) ** 2)
+
+    @exact(tolerance=1e-6)
+    def entropy_against_penalty(thing: Thing) -> Iterator[Labelled]:
+        # The best variance of a Gaussian, by golden section on entropy less penalty.
+        for t in (0.1, 0.7):
+            g2 = float(LAW.rate(t))
+            best = minimize_scalar(
+                lambda u, g2=g2: 0.35 * g2 * math.exp(u) - 0.1 * u, bracket=(-8.0, 2.0), tol=1e-13
+            )
+            yield f"t = {t}", math.log(thing(PROCESS, t, 0.7, 0.2)), best.x
+
+    @boundary()
+    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+        for beta, heat in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (1.0, -1.0)):
+            yield raises(ValueError, optimal_exploration, PROCESS, 0.5, beta, heat)
+
+    mutants = {
+        "g for g^2": lambda p, t, b, heat: heat / (b * math.sqrt(float(LAW.rate(t)))),
+        "without beta": lambda p, t, b, heat: optimal_exploration(p, t, 1.0, heat),
+        "half": outcome(optimal_exploration, lambda v: 0.5 * v),
+    }
+
+
+@claim(
+    "SCORE-ACTION-EXPLORE-2",
+    paper="score_as_action",
+    title="Held actions inflate the variance of the samples, in proportion to the step",
+    statement=r"""
+    \delta \mathrm{Var}\,X_0 \sim \sum_k g_k^4 K_k^2\,\Sigma_k\,\Delta_k^2 = O(\Delta)
+    """,
+    hypotheses=[r"\mathrm{actions\;held\;over\;a\;step}", r"\Delta \to 0"],
+    vouches=[exploration_inflation],
+)
+class Inflation:
+    thing = exploration_inflation
+
+    @rate()
+    def exact_variances_of_euler_steps(thing: Thing) -> Iterator[Rate]:
+        for power in (1.0, 1.7):
+            gaps = []
+            for n in (100, 200, 400):
+                times = np.asarray(grid(n, power))
+                noise = 0.5 + times[:-1]  # the variance of the action may depend on time
+                claimed = float(thing(PROCESS, LAW.s, noise, times))
+                gaps.append(abs(_held(times, noise) / claimed - 1.0))
+            yield Rate([math.log2(gaps[i] / gaps[i + 1]) for i in range(2)], 1.0, 0.1)
+
+    @rate()
+    def first_order_in_the_step(thing: Thing) -> Rate:
+        found = [_held(np.asarray(grid(n)), np.full(n, 0.5)) for n in (100, 200, 400)]
+        fine = np.asarray(grid(400))
+        lead = float(thing(PROCESS, LAW.s, np.full(400, 0.5), fine)) * 400
+        return Rate(
+            [math.log2(found[i] / found[i + 1]) for i in range(2)], 1.0, 0.05, found[2] * 400, lead, 0.05
+        )
+
+    mutants = {
+        "first power of the step": lambda p, v, e, t: exploration_inflation(p, v, e / (t[:-1] - t[1:]), t),
+        "g^2 for g^4": lambda p, v, e, t: exploration_inflation(p, v, e / LAW.rate(t[:-1]), t),
+        "half": outcome(exploration_inflation, lambda v: 0.5 * v),
+    }
+
+
+def _held(times: Any, exploration: Any) -> float:
+    """What the exploration adds to the variance after Euler steps, exactly: the recursion of the variance."""
+    added = 0.0
+    for k, (t, s) in enumerate(pairwise(times)):
+        b, h = float(LAW.rate(t)), float(t - s)
+        slope = 1.0 + h * (0.5 * b - b / float(LAW.total(t)))
+        added = slope**2 * added + (b * h) ** 2 * float(exploration[k])
+    return added

@@ -89,9 +89,7 @@ def _compare(name: str, ours: Callable[[], Any], peer: str, theirs: Callable[[],
             start = time.process_time()
             call()
             spent[call].append(time.process_time() - start)
-    seconds, peer_seconds = (
-        statistics.median(spent[call][1:]) for call in (ours, theirs)
-    )  # the first warms up
+    seconds, peer_seconds = (min(spent[call][1:]) for call in (ours, theirs))  # the first warms up
     return Row(
         name=name,
         ours_seconds=seconds,

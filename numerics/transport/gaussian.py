@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from array_api_compat import device
 
 from ..._namespace import Array, UnmetHypothesis, boundary
 from ...theory.laws import Gaussian, wasserstein2
@@ -24,25 +25,28 @@ __all__ = ["AffineMap", "fit_gaussian"]
 @final
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """The map x -> A x + b; numpy and torch alike.
+    """The map x -> A x + b.
 
     Arguments:
-        matrix: A, shape (d, d).
+        matrix: A, shape (d, d), float64 on the host.
         shift: b, shape (d,).
         cost: Squared transport cost between the two normal laws.
     """
 
-    matrix: Array
-    shift: Array
+    matrix: Floats
+    shift: Floats
     cost: float
 
     def __call__(self, x: Array) -> Array:
-        """The images of points, shape (..., d)."""
-        _, down, (points, matrix, shift) = boundary("AffineMap", x=x, matrix=self.matrix, shift=self.shift)
-        if points.ndim < 1 or points.shape[-1] != shift.shape[0]:
+        """The images of points, shape (..., d), in their own namespace, dtype and device."""
+        xp, down, (points,) = boundary("AffineMap", x=x)
+        if points.ndim < 1 or points.shape[-1] != self.shift.shape[0]:
             got = f"shape {tuple(points.shape)}"
-            raise UnmetHypothesis("AffineMap", f"points have shape (..., {shift.shape[0]})", got)
-        return down(points @ matrix + shift)  # A is symmetric
+            raise UnmetHypothesis("AffineMap", f"points have shape (..., {self.shift.shape[0]})", got)
+        where = {"dtype": points.dtype, "device": device(points)}
+        return down(
+            points @ xp.asarray(self.matrix, **where) + xp.asarray(self.shift, **where)
+        )  # A is symmetric
 
 
 def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:

@@ -39,13 +39,12 @@ except ImportError as error:
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.samplers import step_log_prob
+from .config import resolved
 from .grids import run_grid
 from .levels import FlowLevels, Levels, VPLevels, betas_of, rescaled_to_zero_snr
 from .table import Row, coefficients
 
 __all__ = ["GDDIMOutput", "GDDIMScheduler"]
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 
 @dataclass
@@ -128,37 +127,20 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
         invert_sigmas: bool = False,
         shift_terminal: float | None = None,
     ) -> None:
-        has_betas = beta_schedule is not None or trained_betas is not None
-        if prediction_type is None:
-            prediction_type = "flow_prediction" if shift is not None and not has_betas else "epsilon"
-            self.register_to_config(prediction_type=prediction_type)
-        _require(prediction_type in PREDICTIONS, f"prediction_type is one of {PREDICTIONS}", prediction_type)
-        for name in ("thresholding", "invert_sigmas", "shift_terminal"):
-            value = self.config[name]
-            _require(not value, f"{name} is off: it is not supported", f"{name} = {value!r}")
-        _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")
-        flow = prediction_type == "flow_prediction"
-        if flow:
-            asked = f"beta_schedule = {beta_schedule!r}, rescale_betas_zero_snr = {rescale_betas_zero_snr}"
-            _require(not has_betas and not rescale_betas_zero_snr, "flow_prediction has no betas", asked)
-            _require(shift is None or shift > 0, "shift > 0", f"shift = {shift!r}")
-            _require(time_shift_type in ("exponential", "linear"), "time_shift_type", time_shift_type)
+        found = resolved(self.config)
+        self.register_to_config(**found)
+        if found["prediction_type"] == "flow_prediction":
             self.levels: Levels = FlowLevels(num_train_timesteps)
             start = torch.arange(num_train_timesteps, 0, -1, dtype=torch.float32)
         else:
-            asked = f"prediction_type = {prediction_type!r}, shift = {shift!r}"
-            _require(shift is None and not use_dynamic_shifting, "only flow_prediction has a shift", asked)
-            if not has_betas:
-                beta_schedule = "linear"
-                self.register_to_config(beta_schedule=beta_schedule)
-            betas = betas_of(str(beta_schedule), beta_start, beta_end, num_train_timesteps, trained_betas)
+            schedule = found["beta_schedule"]
+            betas = betas_of(schedule, beta_start, beta_end, num_train_timesteps, trained_betas)
             self.betas = rescaled_to_zero_snr(betas) if rescale_betas_zero_snr else betas
             self.alphas = 1.0 - self.betas
             self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)
             self.final_alpha_cumprod = torch.tensor(1.0) if set_alpha_to_one else self.alphas_cumprod[0]
-            self.levels = VPLevels(
-                self.alphas_cumprod.double().numpy(), float(self.final_alpha_cumprod.double())
-            )
+            bars, final = self.alphas_cumprod.double().numpy(), float(self.final_alpha_cumprod)
+            self.levels = VPLevels(bars, final)
             start = torch.arange(num_train_timesteps - 1, -1, -1)
         self.init_noise_sigma = 1.0
         self.num_inference_steps: int | None = None
@@ -206,20 +188,14 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
                 ``epsilon`` at pure noise.
         """
         grid = run_grid(self.levels, self.config, num_inference_steps, timesteps, sigmas, mu)
-        named, alpha, sigma = grid.timesteps, grid.alpha, grid.sigma
-        if self.config.prediction_type == "epsilon" and not (alpha[:-1] > 0).all():
-            came = "alpha = 0 at the first timestep; use v_prediction"
-            _require(False, "alpha > 0 with prediction_type epsilon", came, "set_timesteps")
-        self.timesteps = named.to(device)
-        self.num_inference_steps = len(named)
-        self._alpha, self._sigma = alpha, sigma
-        self._positions = {float(t): i for i, t in enumerate(named.tolist())}
-        _require(len(self._positions) == len(named), "timesteps differ", f"{named.tolist()}", "set_timesteps")
-        with np.errstate(divide="ignore"):
-            levels = sigma if isinstance(self.levels, FlowLevels) else sigma / alpha
-        self.sigmas = torch.as_tensor(levels, dtype=torch.float32)
-        self.begin_index = None
-        self._tables = {}
+        positions = {float(t): i for i, t in enumerate(grid.timesteps.tolist())}
+        count = len(grid.timesteps)
+        _require(len(positions) == count, "timesteps differ in float32", f"{grid.timesteps.tolist()}")
+        if self.config.prediction_type == "epsilon" and not (grid.alpha[:-1] > 0).all():
+            _require(False, "alpha > 0 with prediction_type epsilon", "alpha = 0; use v_prediction")
+        self.timesteps, self.sigmas = grid.timesteps.to(device), grid.sigmas
+        self.num_inference_steps, self.begin_index = count, None
+        self._grid, self._positions, self._tables = grid, positions, {}
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """For pipelines that announce where they begin; steps do not need it."""
@@ -309,7 +285,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
         _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}", "GDDIMScheduler.step")
         came = "num_inference_steps = None"
         _require(bool(self._positions), "set_timesteps was called", came, "GDDIMScheduler.step")
-        return coefficients(self._alpha, self._sigma, self.config.prediction_type, eta)
+        return coefficients(self._grid.alpha, self._grid.sigma, self.config.prediction_type, eta)
 
     def _mean(self, output: Tensor, sample: Tensor, row: Row) -> tuple[Tensor, Tensor]:
         if output.shape != sample.shape:

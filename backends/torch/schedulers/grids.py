@@ -25,6 +25,7 @@ class Grid:
     timesteps: Tensor  # (N,), int64 or float32
     alpha: Floats  # (N + 1,)
     sigma: Floats
+    sigmas: Tensor  # (N + 1,), float32, what diffusers calls so: sigma / alpha, or sigma of a flow
 
 
 def run_grid(levels: Levels, config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: Any) -> Grid:
@@ -61,7 +62,8 @@ def _flow(config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: float | N
     grid = _noisy(grid)
     named = torch.as_tensor(grid, dtype=torch.float32) * most
     grid = grid.astype(np.float32).astype(np.float64)  # as the timesteps name them
-    return Grid(named, np.append(1.0 - grid, 1.0), np.append(grid, 0.0))
+    sigma = np.append(grid, 0.0)
+    return Grid(named, 1.0 - sigma, sigma, torch.as_tensor(sigma, dtype=torch.float32))
 
 
 def _vp(levels: VPLevels, config: Any, n: int | None, timesteps: Any, sigmas: Any) -> Grid:
@@ -82,7 +84,9 @@ def _vp(levels: VPLevels, config: Any, n: int | None, timesteps: Any, sigmas: An
         got = f"last sigma / alpha = {sigma[-2] / alpha[-2]!r}, end {sigma[-1] / alpha[-1]!r}"
         raise UnmetHypothesis("set_timesteps", "the run ends with less noise than its last timestep", got)
     whole = bool((times == np.round(times)).all())
-    return Grid(torch.as_tensor(times, dtype=torch.int64 if whole else torch.float32), alpha, sigma)
+    named = torch.as_tensor(times, dtype=torch.int64 if whole else torch.float32)
+    with np.errstate(divide="ignore"):
+        return Grid(named, alpha, sigma, torch.as_tensor(sigma / alpha, dtype=torch.float32))
 
 
 def _noisy(sigmas: Floats) -> Floats:

@@ -82,13 +82,14 @@ class VPLevels:
         alpha, sigma = np.sqrt(bars), np.sqrt(1.0 - bars)
         between = timesteps != low
         if between.any():
-            ratio = np.exp(np.interp(timesteps[between], np.arange(self.log_ratio.size), self.log_ratio))
-            alpha[between], sigma[between] = 1.0 / np.hypot(1.0, ratio), ratio / np.hypot(1.0, ratio)
+            log_ratio = np.interp(timesteps[between], np.arange(self.log_ratio.size), self.log_ratio)
+            alpha[between], sigma[between] = self.of_ratio(np.exp(log_ratio))
         return alpha, sigma
 
     def of_ratio(self, ratio: Floats) -> tuple[Floats, Floats]:
         """alpha and sigma of noise ratios sigma / alpha."""
-        return 1.0 / np.hypot(1.0, ratio), ratio / np.hypot(1.0, ratio)
+        with np.errstate(divide="ignore"):  # either may be infinite
+            return 1.0 / np.hypot(1.0, ratio), 1.0 / np.hypot(1.0, 1.0 / ratio)
 
     def timesteps(self, ratio: Floats) -> Floats:
         """The timesteps of noise ratios, those out of the table at its ends."""

@@ -1,0 +1,444 @@
+"""GDDIMScheduler: diffusers' numbers where they are right, exact laws elsewhere, and whole pipelines."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch.schedulers import GDDIMScheduler
+
+SD = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+ETAS = (0.0, 0.3, 1.0, 2.5)
+
+
+def network(x, t):
+    return torch.tanh(x) + 0.1 * x
+
+
+def draw(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# -- beside diffusers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_eta_zero_and_one_are_diffusers_ddim(kind, spacing, eta, schedule):
+    """diffusers computes its coefficients in float32, where 1 - a - s^2 cancels; here it has float64 for them."""
+    settings = {**SD, "beta_schedule": schedule, "clip_sample": False}
+    peer = diffusers.DDIMScheduler(**settings, prediction_type=kind, timestep_spacing=spacing)
+    ours = GDDIMScheduler.from_config(peer.config)
+    assert torch.equal(ours.alphas_cumprod, peer.alphas_cumprod)
+    peer.alphas_cumprod, peer.final_alpha_cumprod = (
+        value.double() for value in (peer.alphas_cumprod, peer.final_alpha_cumprod)
+    )
+    peer.set_timesteps(20)
+    ours.set_timesteps(20)
+    assert torch.equal(ours.timesteps, peer.timesteps) and ours.timesteps.dtype == peer.timesteps.dtype
+    x = draw(2, 4, 8, 8, dtype=torch.float64)
+    for i, t in enumerate(peer.timesteps):
+        z = draw(2, 4, 8, 8, seed=i + 1, dtype=torch.float64)
+        out = network(x, t)
+        theirs = peer.step(out, t, x, eta=eta, variance_noise=z if eta else None)
+        mine = ours.step(out, t, x, eta=eta, noise=z)
+        for name in ("prev_sample", "pred_original_sample"):
+            got, want = getattr(mine, name), getattr(theirs, name)
+            assert float((got - want).abs().max()) <= 1e-10 * float(want.abs().max()), (name, int(t))
+        x = theirs.prev_sample
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_out_of_the_box_in_single_precision(eta):
+    peer = diffusers.DDIMScheduler(**SD, clip_sample=False)
+    ours = GDDIMScheduler.from_config(peer.config)
+    peer.set_timesteps(20)
+    ours.set_timesteps(20)
+    x = draw(2, 4, 8, 8)
+    for i, t in enumerate(peer.timesteps):
+        z = draw(2, 4, 8, 8, seed=i + 1)
+        theirs = peer.step(network(x, t), t, x, eta=eta, variance_noise=z if eta else None).prev_sample
+        mine = ours.step(network(x, t), t, x, eta=eta, noise=z).prev_sample
+        assert float((mine - theirs).abs().max()) <= 1e-6 * float(theirs.abs().max())
+        x = theirs
+
+
+def test_clipping_and_zero_snr_are_diffusers():
+    settings = {**SD, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    peer = diffusers.DDIMScheduler(**settings, rescale_betas_zero_snr=True, clip_sample_range=0.7)
+    ours = GDDIMScheduler.from_config(peer.config)
+    assert ours.config.clip_sample  # a default of the other class, kept
+    peer.set_timesteps(10)
+    ours.set_timesteps(10)
+    assert float(ours.alphas_cumprod[-1]) == 0.0
+    x = draw(2, 4, 8, 8)
+    for t in peer.timesteps:
+        out = network(x, t)
+        theirs, mine = peer.step(out, t, x).prev_sample, ours.step(out, t, x).prev_sample
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+        x = theirs
+    # From pure noise every eta > 0 forgets the state and draws afresh.
+    state = ours.step(x, ours.timesteps[0], x, eta=0.5, noise=torch.zeros_like(x))
+    data = ours.step(x, ours.timesteps[0], x, eta=0.5).pred_original_sample
+    assert torch.allclose(state.prev_sample, float(ours._grid.alpha[1]) * data, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"shift": 1.0}, {"shift": 3.0}, {"shift": 3.0, "use_dynamic_shifting": True}]
+)
+@pytest.mark.parametrize("custom", [False, True])
+def test_flows_are_diffusers_euler_at_eta_zero(settings, custom):
+    peer = diffusers.FlowMatchEulerDiscreteScheduler(**settings)
+    ours = GDDIMScheduler.from_config(peer.config)
+    assert ours.config.prediction_type == "flow_prediction"
+    mu = {"mu": 0.8} if "use_dynamic_shifting" in settings else {}
+    grid = {"sigmas": np.linspace(1.0, 0.1, 10)} if custom else {"num_inference_steps": 10}
+    peer.set_timesteps(**grid, **mu)
+    ours.set_timesteps(**grid, **mu)
+    assert torch.allclose(ours.timesteps, peer.timesteps, rtol=1e-6)
+    assert torch.allclose(ours.sigmas, peer.sigmas, rtol=1e-6)
+    x = y = draw(2, 4, 8, 8)
+    for t, u in zip(peer.timesteps, ours.timesteps, strict=True):
+        x = peer.step(network(x, t), t, x, return_dict=False)[0]
+        y = ours.step(network(y, u), u, y, return_dict=False)[0]
+    assert torch.allclose(x, y, rtol=1e-5, atol=2e-6)
+
+
+def test_the_forward_process_is_diffusers():
+    peer = diffusers.DDIMScheduler(**SD)
+    ours = GDDIMScheduler(**SD)
+    x, z, t = draw(5, 4, 8, 8), draw(5, 4, 8, 8, seed=1), torch.tensor([0, 1, 500, 998, 999])
+    assert torch.allclose(ours.add_noise(x, z, t), peer.add_noise(x, z, t), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(ours.get_velocity(x, z, t), peer.get_velocity(x, z, t), rtol=1e-5, atol=1e-6)
+    flow = GDDIMScheduler(prediction_type="flow_prediction")
+    half = flow.add_noise(x, z, torch.full((5,), 500.0))
+    assert torch.allclose(half, 0.5 * (x + z)) and torch.equal(flow.get_velocity(x, z, t), z - x)
+    assert torch.equal(flow.scale_noise(x, torch.full((5,), 500.0), z), half)
+    assert ours.scale_model_input(x) is x and len(ours) == 1000 and ours.init_noise_sigma == 1.0
+
+
+# -- exact laws -----------------------------------------------------------------------------------------
+
+
+def output_for(kind, a, b, x0, eps):
+    return {
+        "epsilon": eps,
+        "sample": x0,
+        "v_prediction": a * eps - b * x0,
+        "flow_prediction": eps - x0,
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction", "flow_prediction"])
+@pytest.mark.parametrize("eta", [*ETAS, 6.0])
+@pytest.mark.parametrize("grid", ["default", "timesteps", "sigmas"])
+def test_data_at_one_point_keep_their_exact_law_on_every_grid(kind, eta, grid):
+    """Mean and variance of a run, by the steps on (0, 1, noise): exact for data at one point, for every eta."""
+    flow = kind == "flow_prediction"
+    scheduler = GDDIMScheduler(prediction_type=kind) if flow else GDDIMScheduler(**SD, prediction_type=kind)
+    own = {
+        "timesteps": {"timesteps": [900.5, 700, 300, 17]},
+        "sigmas": {"sigmas": [0.9, 0.5, 0.2] if flow else [11.0, 3.0, 0.4]},
+        "default": {"num_inference_steps": 7},
+    }[grid]
+    scheduler.set_timesteps(**own)
+    x0 = 0.8
+    mean, variance = None, None
+    levels = list(zip(scheduler._grid.alpha, scheduler._grid.sigma, strict=True))
+    for t, (a, b), (c, d) in zip(scheduler.timesteps, levels[:-1], levels[1:], strict=True):
+        if mean is None:
+            mean, variance = a * x0, b * b
+        x = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
+        z = torch.tensor([[0.0], [0.0], [1.0]], dtype=torch.float64)
+        out = output_for(kind, a, b, x0 + 0.0 * x, (x - a * x0) / b)
+        moved = scheduler.step(out, t, x, eta=eta, noise=z).prev_sample[:, 0].numpy()
+        slope, spread = moved[1] - moved[0], moved[2] - moved[0]
+        mean, variance = moved[0] + slope * mean, slope**2 * variance + spread**2
+        assert mean == pytest.approx(c * x0, rel=1e-9, abs=1e-9)
+        assert variance == pytest.approx(d * d, rel=1e-8, abs=1e-12)
+
+
+def test_own_grids_are_the_levels_that_were_asked_for():
+    scheduler = GDDIMScheduler(**SD)
+    ratio = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt()
+    scheduler.set_timesteps(timesteps=[800, 650, 20])
+    assert scheduler.timesteps.dtype == torch.int64
+    assert torch.allclose(scheduler.sigmas[:3], ratio[[800, 650, 20]])
+    scheduler.set_timesteps(sigmas=[float(ratio[800]), float(ratio[20]), 0.0])
+    assert torch.allclose(scheduler.timesteps, torch.tensor([800.0, 20.0]), atol=1e-2)
+    assert float(scheduler.sigmas[-1]) == 0.0
+    flow = GDDIMScheduler(prediction_type="flow_prediction", shift=3.0)
+    flow.set_timesteps(timesteps=[750, 250])  # named after the shift
+    assert flow.sigmas.tolist() == [0.75, 0.25, 0.0]
+
+
+# -- densities ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_density_of_a_stored_step_is_that_of_the_draw(dtype):
+    scheduler = GDDIMScheduler(**SD)
+    scheduler.set_timesteps(10)
+    x = draw(3, 4, 8, 8).to(dtype)
+    out, t = network(x, 0).requires_grad_(), scheduler.timesteps[4]
+    generator = torch.Generator().manual_seed(3)
+    drawn = scheduler.step(out, t, x, eta=1.5, generator=generator, return_log_prob=True)
+    again = scheduler.step(out, t, x, eta=1.5, prev_sample=drawn.prev_sample.detach(), return_log_prob=True)
+    assert drawn.prev_sample.dtype == dtype and drawn.log_prob.dtype == torch.float32
+    assert torch.equal(again.log_prob, drawn.log_prob) and drawn.log_prob.shape == (3,)
+    mean, std = scheduler.moments(out, t, x, eta=1.5)
+    law = torch.distributions.Normal(mean, std)
+    want = law.log_prob(drawn.prev_sample.float()).sum(dim=(1, 2, 3))
+    assert torch.allclose(drawn.log_prob, want, rtol=1e-5)
+    again.log_prob.sum().backward()
+    assert bool(torch.isfinite(out.grad).all())
+
+
+def test_a_batch_of_timesteps_is_its_rows():
+    scheduler = GDDIMScheduler(**SD)
+    scheduler.set_timesteps(10)
+    x, out, z = draw(3, 4, 2, 2), draw(3, 4, 2, 2, seed=1), draw(3, 4, 2, 2, seed=2)
+    t = scheduler.timesteps[[1, 7, 4]]
+    whole = scheduler.step(out, t, x, eta=0.7, noise=z, return_log_prob=True)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = scheduler.step(out[one], t[i], x[one], eta=0.7, noise=z[one], return_log_prob=True)
+        assert torch.allclose(whole.prev_sample[one], alone.prev_sample, rtol=1e-6)
+        assert torch.allclose(whole.log_prob[one], alone.log_prob, rtol=1e-5)
+
+
+def test_generators_seeds_and_half_precision():
+    scheduler = GDDIMScheduler(**SD, eta=1.0)
+    scheduler.set_timesteps(10)
+    x, out, t = draw(2, 4, 8, 8), draw(2, 4, 8, 8, seed=1), scheduler.timesteps[3]
+    runs = [scheduler.step(out, t, x, generator=torch.Generator().manual_seed(5))[0] for _ in range(2)]
+    assert torch.equal(*runs)
+    several = [torch.Generator().manual_seed(k) for k in (1, 2)]
+    assert scheduler.step(out, t, x, generator=several)[0].shape == x.shape
+    low = scheduler.step(out.half(), t, x.half(), eta=0.0)[0]
+    single = scheduler.step(out.half().float(), t, x.half().float(), eta=0.0)[0]
+    assert low.dtype == torch.float16 and torch.equal(low, single.half())
+
+
+# -- as a part of diffusers -----------------------------------------------------------------------------
+
+
+def said(scheduler):
+    return {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+
+
+def test_configurations_come_back(tmp_path):
+    for scheduler in (GDDIMScheduler(**SD, eta=0.7), GDDIMScheduler(shift=3.0, use_dynamic_shifting=True)):
+        scheduler.save_pretrained(tmp_path)
+        back = GDDIMScheduler.from_pretrained(tmp_path)
+        assert said(back) == said(scheduler)
+        twin = copy.deepcopy(back)
+        twin.set_timesteps(5, mu=0.5)
+        assert len(twin.timesteps) == 5 and back.num_inference_steps is None
+
+
+def tiny_vae():
+    return diffusers.AutoencoderKL(
+        block_out_channels=(4,),
+        down_block_types=("DownEncoderBlock2D",),
+        up_block_types=("UpDecoderBlock2D",),
+        norm_num_groups=2,
+        latent_channels=4,
+    )
+
+
+def test_stable_diffusion_runs_as_with_ddim(tmp_path):
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    scheduler = diffusers.DDIMScheduler(**SD, clip_sample=False)
+    pipe = diffusers.StableDiffusionPipeline(
+        tiny_vae(), None, None, unet, scheduler, None, None, requires_safety_checker=False
+    )
+    pipe.set_progress_bar_config(disable=True)
+    prompt = {"prompt_embeds": draw(1, 5, 16), "negative_prompt_embeds": draw(1, 5, 16, seed=1)}
+    settings: dict[str, Any] = {"num_inference_steps": 4, "output_type": "latent", "height": 8, "width": 8}
+
+    def latents(eta):
+        generator = torch.Generator().manual_seed(7)
+        return pipe(**prompt, **settings, eta=eta, generator=generator, guidance_scale=2.0).images
+
+    theirs = latents(0.0), latents(1.0)
+    pipe.scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)
+    for eta, want in zip((0.0, 1.0), theirs, strict=True):
+        assert torch.allclose(latents(eta), want, rtol=1e-4, atol=1e-5)
+    assert bool(torch.isfinite(latents(2.0)).all())  # where DDIM is NaN
+    pipe.scheduler.save_pretrained(tmp_path)
+    assert GDDIMScheduler.from_pretrained(tmp_path).config.beta_schedule == "scaled_linear"
+
+
+def test_flow_pipelines_run_as_with_euler():
+    torch.manual_seed(0)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+    )
+    peer = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    pipe = diffusers.StableDiffusion3Pipeline(
+        transformer, peer, tiny_vae(), None, None, None, None, None, None
+    )
+    pipe.set_progress_bar_config(disable=True)
+    prompt = {"prompt_embeds": draw(1, 5, 16), "pooled_prompt_embeds": draw(1, 16)}
+
+    def latents():
+        return pipe(
+            **prompt,
+            num_inference_steps=4,
+            output_type="latent",
+            height=8,
+            width=8,
+            guidance_scale=1.0,
+            generator=torch.Generator().manual_seed(7),
+        ).images
+
+    want = latents()
+    pipe.scheduler = GDDIMScheduler.from_config(peer.config)
+    assert torch.allclose(latents(), want, rtol=1e-4, atol=1e-5)
+    pipe.scheduler = GDDIMScheduler.from_config(peer.config, eta=0.7)
+    assert not torch.allclose(latents(), want, rtol=1e-2)
+
+
+def test_flux_runs_as_with_euler():
+    torch.manual_seed(0)
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+    )
+    peer = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    pipe = diffusers.FluxPipeline(peer, tiny_vae(), None, None, None, None, transformer)
+    pipe.set_progress_bar_config(disable=True)
+    prompt = {"prompt_embeds": draw(1, 5, 16), "pooled_prompt_embeds": draw(1, 16)}
+
+    def latents():
+        return pipe(
+            **prompt,
+            num_inference_steps=4,
+            output_type="latent",
+            height=8,
+            width=8,
+            generator=torch.Generator().manual_seed(7),
+        ).images
+
+    want = latents()
+    pipe.scheduler = GDDIMScheduler.from_config(peer.config)
+    assert torch.allclose(latents(), want, rtol=1e-4, atol=1e-5)
+
+
+# -- bad input ------------------------------------------------------------------------------------------
+
+
+def ready(**settings):
+    scheduler = GDDIMScheduler(**(settings or SD))
+    scheduler.set_timesteps(5)
+    return scheduler
+
+
+ONES = torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: GDDIMScheduler(**SD, eta=-1.0), "eta >= 0"),
+        (lambda: GDDIMScheduler(**SD, prediction_type="flow_prediction"), "without betas"),
+        (lambda: GDDIMScheduler(**SD, prediction_type="velocity"), "prediction_type is one of"),
+        (lambda: GDDIMScheduler(prediction_type="epsilon", shift=3.0), "only flow_prediction has a shift"),
+        (lambda: GDDIMScheduler(beta_schedule="cosine"), "beta_schedule is"),
+        (lambda: GDDIMScheduler(**SD, thresholding=True), "thresholding is off"),
+        (lambda: GDDIMScheduler(shift=0.0), "shift > 0"),
+        (lambda: GDDIMScheduler(shift=1.0, time_shift_type="cubic"), "time_shift_type"),
+        (lambda: GDDIMScheduler(**SD, timestep_spacing="log").set_timesteps(5), "timestep_spacing is"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(), "is given"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(0), "1 <= num_inference_steps"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(1001), "1 <= num_inference_steps"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(timesteps=[5], sigmas=[1.0]), "timesteps and sigmas"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(timesteps=[1, 5]), "timesteps decreases"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(timesteps=[5, 5, 1]), "timesteps decreases"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(timesteps=[1000, 5]), "<= 999"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(timesteps=[]), "shape"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(3, timesteps=[9, 5]), "num_inference_steps = 3"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(sigmas=[float("nan"), 1.0]), "sigmas decreases"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(sigmas=[0.0]), "sigmas > 0"),
+        (lambda: GDDIMScheduler(**SD).set_timesteps(sigmas=[3.0, 1e-3]), "less noise"),
+        (lambda: GDDIMScheduler(shift=1.0).set_timesteps(sigmas=[1.5, 0.5]), "sigmas <= 1"),
+        (lambda: GDDIMScheduler(shift=1.0, use_dynamic_shifting=True).set_timesteps(5), "mu is given"),
+        (
+            lambda: GDDIMScheduler(**SD, rescale_betas_zero_snr=True).set_timesteps(timesteps=[999, 1]),
+            "use v_prediction",
+        ),
+        (lambda: GDDIMScheduler(**SD).step(ONES, 1, ONES), "set_timesteps was called"),
+        (lambda: ready().step(ONES, 2, ONES), "timestep is one of"),
+        (lambda: ready().step(ONES, 1, ONES, eta=-0.1), "eta >= 0"),
+        (lambda: ready().step(ONES, 1, ONES, eta=float("nan")), "eta >= 0"),
+        (lambda: ready().step(ONES[:1], 1, ONES), r"\(1, 3\), expected \(2, 3\)"),
+        (lambda: ready().step(ONES, 201, ONES, eta=1.0, noise=ONES[:1]), "noise has the shape"),
+        (
+            lambda: ready().step(ONES, 201, ONES, eta=1.0, noise=ONES, generator=torch.Generator()),
+            "one of generator and noise",
+        ),
+        (lambda: ready().step(ONES, 201, ONES, return_log_prob=True), "std = 0.0"),
+        (
+            lambda: ready(shift=1.0).step(
+                ONES, ready(shift=1.0).timesteps[-1], ONES, 1.0, return_log_prob=True
+            ),
+            "the last step",
+        ),
+    ],
+)
+def test_bad_input_is_refused(call, words):
+    with pytest.raises(UnmetHypothesis, match=words):
+        call()
+
+
+def test_a_refused_grid_leaves_the_one_before():
+    scheduler = ready()
+    before = scheduler.timesteps
+    with pytest.raises(UnmetHypothesis):
+        scheduler.set_timesteps(timesteps=[1, 5])
+    assert scheduler.timesteps is before
+    assert scheduler.step(ONES, int(before[0]), ONES)[0].shape == ONES.shape
+    assert all(t > s for t, s in pairwise(before.tolist()))

@@ -50,7 +50,7 @@ def terminal_law(
     Raises:
         UnmetHypothesis: As for :func:`terminal_moments`, or a singular covariance.
 
-    Claims: REWARD-GAP-PRIOR-1, REWARD-GAP-TILT-1
+    Claims: REWARD-GAP-LAW-1
 
     Example:
         >>> from driftproof.theory.processes import Flow
@@ -106,7 +106,7 @@ def reward_gap(
         | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng et al., 2025),
           https://arxiv.org/abs/2510.10767
 
-    Claims: REWARD-GAP-PRIOR-1, REWARD-GAP-RATE-1
+    Claims: REWARD-GAP-LAW-1, REWARD-GAP-RATE-1
 
     Example:
         >>> from driftproof.theory.processes import VE

@@ -229,20 +229,20 @@ class Mixtures:
 
     @figure
     def contraction(thing: Thing) -> Any:
-        """The factor of the bound against the stochasticity, VP with integral 4 of beta, v = 1: close
-        components forget the prior the faster the more noise; for distant ones the bound says nothing."""
+        """The factor of the bound against the stochasticity (VP, v = 1, components within R of the origin):
+        near ones forget the prior the faster the more noise; for distant ones the bound grows."""
         from matplotlib.figure import Figure
 
         drawn, etas = Figure(), np.linspace(0.0, 2.5, 100)
         axes = drawn.subplots()
-        for radius in (0.0, 0.5, 1.0, 2.0):
+        for radius in (0.0, 1.0, 1.5, 2.0, 2.2):
             axes.semilogy(
                 etas,
                 [float(thing(VP(0.1, 8.0, 1.0), 1.0, radius, float(eta), 1.0)) for eta in etas],
                 label=f"R = {radius:g}",
             )
         axes.axhline(1.0, linewidth=0.5, color="grey")
-        axes.set(xlabel="η", ylabel="contraction from T to 0", ylim=(1e-8, 1e8))
+        axes.set(xlabel="η", ylabel="contraction from T to 0", ylim=(1e-6, 1e3))
         axes.legend(frameon=False)
         return drawn
 

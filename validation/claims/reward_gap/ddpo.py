@@ -46,8 +46,8 @@ def objective(theta: float, kappa: float, eta: float, beta: float) -> float:
     vouches=[DDPOToy],
 )
 class DDPO:
-    r"""Every tuned model does better on the ODE than on the SDE that it was tuned on. Stochasticity helps up
-    to eta = 1, where a given KL buys the largest change of the score, and hurts beyond."""
+    """Every tuned model does better on the ODE than on the SDE that it was tuned on. Noise helps up to about
+    eta = 1, where a given KL buys the largest change of the score, and hurts beyond."""
 
     thing = staticmethod(tuned)
 

@@ -147,7 +147,7 @@ class PhaseTransition:
 
     @statistical()
     def linear_programmes(thing: Thing, rng: np.random.Generator, alpha: float) -> Iterator[Any]:
-        s, d, n = 4, 40, 100  # as many at every effort: the planted errors need them
+        s, d, n = 4, 40, 64  # as many at every effort: the planted errors need them
         delta = thing(s, d)
         for m, few in ((math.floor(delta) - 4, True), (math.ceil(delta) + 4, False)):
             wins = sum(_recovers(rng, min(max(m, 1), d), s, d) for _ in range(n))

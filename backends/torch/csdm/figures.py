@@ -1,0 +1,98 @@
+"""Figures of the report: inline SVG, one function each."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from .experiment import Study
+
+__all__ = ["budget_figure", "samples_figure"]
+
+COLOURS = ("#7fb2d9", "#4c72b0", "#8a5aa8", "#c8452f")
+
+
+def budget_figure(study: Study) -> str:
+    """Two distances and the decoding error against the latent dimension, a line for each budget."""
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for axes, name in zip(panels, ("W1", "MMD", "decoding error"), strict=True):
+        for budget, colour in zip(study.recipe.sampling.budgets, COLOURS, strict=False):
+            rows = [row for row in study.rows if row.budget == budget]
+            decoded = [row for row in rows if row.factor > 0.0]
+            plain = [row for row in rows if row.factor == 0.0]
+            for group, style, label in ((decoded, "o-", f"{budget}"), (plain, "s", None)):
+                values = [
+                    row.decoding if name == "decoding error" else row.metrics[name].value for row in group
+                ]
+                bars = [0.0 if name == "decoding error" else row.metrics[name].half_width for row in group]
+                axes.errorbar(
+                    [row.m for row in group],
+                    values,
+                    bars,
+                    fmt=style,
+                    color=colour,
+                    markersize=4,
+                    linewidth=1.2,
+                    elinewidth=0.7,
+                    label=label,
+                    markerfacecolor="none" if style == "s" else colour,
+                )
+        if name in study.floor:
+            axes.axhline(study.floor[name].value, color="#bbbbbb", linewidth=0.9)
+        if study.predicted <= 1.05 * study.data.dimension:
+            axes.axvline(study.predicted, color="#222222", linewidth=0.9, linestyle="--")
+        else:
+            axes.text(
+                0.98,
+                0.96,
+                f"predicted: {study.predicted:.0f} →",
+                transform=axes.transAxes,
+                ha="right",
+                va="top",
+            )
+        axes.set(xlabel="latent dimension m", title=name)
+    panels[0].legend(frameon=False, title="coordinates a sample")
+    return _svg(figure)
+
+
+def samples_figure(study: Study) -> str:
+    """Held-out rows, samples of the sketch nearest to the prediction, and of the full dimension."""
+    d = study.data.dimension
+    sketched = [label for label in study.samples if label.startswith("m = ")]
+    nearest = min(sketched, key=lambda label: abs(int(label[4:]) - min(study.predicted, d)))
+    picked = np.linspace(0, len(study.data.held_out) - 1, 24).astype(int)
+    sets = {
+        "held-out": study.data.held_out[picked],
+        nearest: study.samples[nearest],
+        "full dimension": study.samples["full dimension"],
+    }
+    if study.data.side:
+        figure = Figure(figsize=(10.5, 2.4), layout="constrained")
+        for axes, (name, rows) in zip(figure.subplots(3, 1), sets.items(), strict=True):
+            images = rows[:16].reshape(-1, study.data.side, study.data.side)
+            strip = np.concatenate([np.pad(image, 1) for image in images], axis=1)
+            axes.imshow(strip, cmap="gray_r", vmin=0.0, vmax=16.0, interpolation="nearest")
+            axes.set_ylabel(name, rotation=0, ha="right", va="center")
+            axes.set(xticks=[], yticks=[])
+        return _svg(figure)
+    figure = Figure(figsize=(10.5, 2.8), layout="constrained")
+    for axes, (name, rows) in zip(figure.subplots(1, 3, sharey=True), sets.items(), strict=True):
+        axes.plot(np.arange(1, d + 1), rows.T, color="#4c72b0", linewidth=0.7, alpha=0.7)
+        axes.set(title=name, xlabel="day")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an <svg> element: text stays text, and the same figure gives the same bytes."""
+    for axes in figure.get_axes():
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(9.5)
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "driftproof", "font.size": 9.0}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)

@@ -1,0 +1,279 @@
+r"""A trained sampler in a sketch with its decoder, called like a pipeline of diffusers.
+
+.. math:: u_T \sim N(0, I) \;\to\; \text{Euler-Maruyama}, \; K \text{ steps} \;\to\; \tilde y = \kappa u + \bar y
+    \;\to\; \hat x, \qquad \lambda = c\,\sigma\sqrt{2 \log d}, \quad \sigma^2 = 2 \kappa^2 T / K
+
+The noise that the decoder must remove is known exactly: that of the last step
+(:func:`driftproof.theory.csdm.euler_variance`).  Clock: :math:`dX = -X dt + \sqrt2 dB`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...._namespace import UnmetHypothesis
+from ...._random import Rng, source
+from ....numerics.csdm import Latents, universal_penalty
+from ....numerics.samplers import sample
+from ....numerics.sensing import debias
+from ....theory.processes import VP
+from .. import checkpoint as checkpoints
+from ..recipe import build
+from ..tweedie.diffusions.gaussian import GaussianDiffusion
+from ..tweedie.networks import NetworkRecipe, backbone
+from ..tweedie.scores import ScoreNetwork
+from .fista import batched_fista
+
+__all__ = ["CSDMOutput", "CSDMPipeline", "DecoderConfig", "PipelineConfig", "diffusion_of"]
+
+FORMAT = "driftproof-csdm/1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """How data come back from measurements.
+
+    Arguments:
+        factor: The penalty, in units of the universal one; 0: no decoding, the sketch must be square.
+        low, high: Bounds of the data, low <= 0 <= high; only without a basis.
+        refit: Whether least squares on the support follows.
+        tolerance, most: The duality gap relative to the squared measurements, and the steps allowed.
+    """
+
+    factor: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+    refit: bool = False
+    tolerance: float = 1e-5
+    most: int = 20_000
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.factor < math.inf:
+            raise UnmetHypothesis("decoder", "factor >= 0", f"factor = {self.factor!r}")
+        if not self.low <= 0.0 <= self.high:
+            raise UnmetHypothesis("decoder", "low <= 0 <= high", f"low = {self.low!r}, high = {self.high!r}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """Everything of a pipeline that is no tensor.
+
+    Arguments:
+        network: The backbone.
+        scale: The scale of the measurements, > 0.
+        decoder: The decoder.
+        low, high: Noise-to-signal ratios between which the network was trained; sampling starts at ``high``.
+    """
+
+    network: NetworkRecipe
+    scale: float
+    decoder: DecoderConfig
+    low: float = 0.02
+    high: float = 10.0
+
+    @property
+    def horizon(self) -> float:
+        """Where sampling starts on the clock."""
+        return 0.5 * math.log1p(self.high**2)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class CSDMOutput:
+    """What a call gives: ``samples`` (B, d), and the ``latents`` (B, m) that they were decoded from."""
+
+    samples: Tensor
+    latents: Tensor
+
+
+def diffusion_of(rows: Any, low: float, high: float) -> GaussianDiffusion:
+    """The diffusion of latents with shape (n, m): VP on the clock of this module."""
+    return GaussianDiffusion(VP(2.0, 2.0, 1.01 * 0.5 * math.log1p(high**2)), rows, low, high)
+
+
+@final
+class CSDMPipeline:
+    """Samples in a sketch, decodes, and can be saved.
+
+    Arguments:
+        network: The score network of the latents.
+        sketch: The matrix A, with shape (m, d).
+        centre: The mean of the measurements, with shape (m,).
+        basis: Orthogonal matrix with shape (d, d) in which the data are sparse, or None.
+        config: The rest.
+
+    Raises:
+        UnmetHypothesis: Shapes that do not match, bounds beside a basis, or no decoder for a sketch with m < d.
+
+    Example:
+        >>> from driftproof.backends.torch.tweedie.networks import NetworkRecipe
+        >>> config = PipelineConfig(NetworkRecipe(width=8, depth=1), 1.0, DecoderConfig())
+        >>> pipe = CSDMPipeline.untrained(torch.eye(3)[:2] + 0.1, torch.zeros(2), None, config)
+        >>> pipe(batch_size=4, num_inference_steps=10, generator=0).samples.shape
+        torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        network: ScoreNetwork,
+        sketch: Tensor,
+        centre: Tensor,
+        basis: Tensor | None,
+        config: PipelineConfig,
+    ) -> None:
+        self.latents = Latents(sketch, centre, config.scale)
+        self.network, self.basis, self.config = network.eval(), basis, config
+        m, d = sketch.shape
+        decoder = config.decoder
+        if basis is not None and (math.isfinite(decoder.low) or math.isfinite(decoder.high)):
+            got = f"low = {decoder.low}, high = {decoder.high} beside a basis"
+            raise UnmetHypothesis("CSDMPipeline", "bounds hold for data that are sparse themselves", got)
+        if basis is not None and tuple(basis.shape) != (d, d):
+            raise UnmetHypothesis("CSDMPipeline", "basis (d, d)", f"shape {tuple(basis.shape)}, d = {d}")
+        if decoder.factor == 0.0 and m < d:
+            raise UnmetHypothesis("CSDMPipeline", "a decoder (factor > 0) where m < d", f"m = {m}, d = {d}")
+
+    @classmethod
+    def untrained(
+        cls, sketch: Tensor, centre: Tensor, basis: Tensor | None, config: PipelineConfig, seed: int = 0
+    ) -> CSDMPipeline:
+        """A pipeline whose network puts out the score of standard normal latents."""
+        diffusion = diffusion_of(np.array([[-1.0], [1.0]]), config.low, config.high)
+        network = ScoreNetwork(backbone(config.network, sketch.shape[0], 0, 1, seed), diffusion)
+        return cls(network.to(sketch.device, sketch.dtype), sketch, centre, basis, config)
+
+    def noise(self, num_inference_steps: int) -> float:
+        """The noise level that the last step leaves in the measurements."""
+        return self.config.scale * math.sqrt(2.0 * self.config.horizon / num_inference_steps)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        batch_size: int = 1,
+        num_inference_steps: int = 200,
+        generator: Rng | None = None,
+        *,
+        progress: bool | None = False,
+    ) -> CSDMOutput:
+        """Draw samples.
+
+        Arguments:
+            batch_size: Rows, >= 1.
+            num_inference_steps: Steps of Euler-Maruyama; no step may end below the noise that the network saw.
+            generator: A torch generator or an integer seed; global state is never used.
+            progress: Whether to show a bar; None: on a terminal only.
+
+        Raises:
+            TypeError: No generator.
+            UnmetHypothesis: An empty batch, or steps shorter than the network can see.
+            NotConverged: The decoder did not reach its duality gap.
+        """
+        config, centre = self.config, self.latents.centre
+        if batch_size < 1 or num_inference_steps < 1:
+            got = f"batch_size = {batch_size}, num_inference_steps = {num_inference_steps}"
+            raise UnmetHypothesis("CSDMPipeline", "batch_size and num_inference_steps >= 1", got)
+        step = config.horizon / num_inference_steps
+        last = math.sqrt(math.expm1(2.0 * step))
+        if last < config.low:
+            got = f"the last step starts at {last:.3g}; at most {self._most_steps()} steps"
+            raise UnmetHypothesis("CSDMPipeline", f"noise-to-signal ratios >= {config.low:g}", got)
+        start = centre.new_zeros(batch_size, centre.shape[0])
+        noise = source(generator, like=start)
+        start = noise.normal(start)
+        grid = [step * k for k in range(num_inference_steps, 0, -1)] + [0.0]
+        u = sample(
+            self.network.diffusion.process,
+            lambda u, t: self.network(u, t.expand(u.shape[0], 1))[:, 0],
+            grid,
+            1.0,
+            noise,
+            "euler_maruyama",
+            start=start,
+            kind="epsilon",
+            disable=None if progress is None else not progress,
+        )
+        return CSDMOutput(self.decode(u, num_inference_steps), u)
+
+    def decode(self, latents: Tensor, num_inference_steps: int) -> Tensor:
+        """Data (B, d) of latents (B, m) that so many steps have left their noise in."""
+        decoder, sketch = self.config.decoder, self.latents.sketch
+        y = self.latents.measurements(latents)
+        if decoder.factor == 0.0:
+            return torch.linalg.solve(sketch, y.T).T
+        turned = sketch if self.basis is None else sketch @ self.basis.T
+        lam = decoder.factor * universal_penalty(self.noise(num_inference_steps), sketch.shape[1])
+        found = batched_fista(
+            turned,
+            y,
+            lam,
+            low=decoder.low,
+            high=decoder.high,
+            tolerance=decoder.tolerance,
+            most=decoder.most,
+        ).x
+        if decoder.refit:
+            found = debias(turned, y, found)
+        return found if self.basis is None else found @ self.basis
+
+    def to(self, device: torch.device | str) -> CSDMPipeline:
+        """The same pipeline on another device."""
+        basis = None if self.basis is None else self.basis.to(device)
+        sketch, centre = self.latents.sketch.to(device), self.latents.centre.to(device)
+        return CSDMPipeline(self.network.to(device), sketch, centre, basis, self.config)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into a folder."""
+        tensors = {
+            **checkpoints.prefixed("network", self.network.state_dict()),
+            "sketch": self.latents.sketch,
+            "centre": self.latents.centre,
+        }
+        if self.basis is not None:
+            tensors["basis"] = self.basis
+        place = Path(folder)
+        checkpoints.save(place / "model.safetensors", tensors, {"format": FORMAT})
+        # JSON has no infinity: a bound that is not there is null.
+        table = json.dumps({"format": FORMAT, **_plain(asdict(self.config))}, indent=1)
+        (place / "config.json").write_text(table, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> CSDMPipeline:
+        """Read what :meth:`save_pretrained` wrote, on the CPU.
+
+        Raises:
+            FileNotFoundError: There is no pipeline in the folder.
+            ValueError: The files are of another format, or damaged.
+        """
+        place = Path(folder)
+        if not (place / "config.json").is_file():
+            raise FileNotFoundError(f"CSDMPipeline: no config.json in {place}")
+        table = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        if table.pop("format", None) != FORMAT:
+            raise ValueError(f"CSDMPipeline: expected the format {FORMAT!r} in {place / 'config.json'}")
+        bounds = {"low": -math.inf, "high": math.inf}
+        decoder = {k: bounds[k] if v is None and k in bounds else v for k, v in table["decoder"].items()}
+        config = build(PipelineConfig, {**table, "decoder": decoder}, str(place / "config.json"))
+        tensors, _ = checkpoints.load(place / "model.safetensors")
+        pipe = cls.untrained(tensors["sketch"], tensors["centre"], tensors.get("basis"), config)
+        pipe.network.load_state_dict(checkpoints.under("network", tensors))
+        return pipe
+
+    def _most_steps(self) -> int:
+        return math.floor(self.config.horizon / (0.5 * math.log1p(self.config.low**2)))
+
+
+def _plain(table: Any) -> Any:
+    if isinstance(table, dict):
+        return {key: _plain(value) for key, value in table.items()}
+    return None if isinstance(table, float) and math.isinf(table) else table

@@ -1,0 +1,108 @@
+"""The report of the studies: tables and figures, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .experiment import Row, Study
+from .figures import budget_figure, samples_figure
+
+__all__ = ["write"]
+
+
+def write(out: Path, studies: Sequence[Study], meta: Mapping[str, object]) -> None:
+    """Write ``out/report.json``: a table and two figures for each study."""
+    title = studies[0].recipe.title if len(studies) == 1 else "Diffusion in a sketch of real data"
+    report = {
+        "title": title,
+        "paper": "csdm",
+        "summary": " ".join(_summary(study) for study in studies),
+        "tables": [_table(study) for study in studies],
+        "figures": [figure for study in studies for figure in _figures(study)],
+        "meta": {
+            **meta,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "scipy", "accelerate")},
+            },
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".report.json.{os.getpid()}.part"
+    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    os.replace(partial, out / "report.json")
+
+
+def _prediction(study: Study) -> str:
+    d = study.data.dimension
+    text = (
+        f"{study.sparsity} of {d} coefficients hold {study.recipe.energy:.0%} of a row's energy; their statistical "
+        f"dimension is {study.needed:.1f}, and the predicted best latent dimension {study.predicted:.1f}"
+    )
+    return text if study.predicted < d else f"{text}: above {d}, no sketch is predicted to pay"
+
+
+def _summary(study: Study) -> str:
+    """Who is best at each budget, and whether the error bars leave a doubt."""
+    parts = []
+    for budget in study.recipe.sampling.budgets:
+        rows = sorted((r for r in study.rows if r.budget == budget), key=lambda r: r.metrics["W1"].value)
+        best = rows[0]
+        full = next(r for r in rows if r.label == "full dimension")
+        gap = full.metrics["W1"] - best.metrics["W1"]
+        clear = "beyond" if gap.value > gap.half_width else "within"
+        if best is full:
+            parts.append(f"at {budget} coordinates a sample the full dimension is best")
+        else:
+            parts.append(
+                f"at {budget} coordinates a sample {best.label} is best in W1 ({best.metrics['W1']}, full dimension "
+                f"{full.metrics['W1']}, {clear} the error bars)"
+            )
+    return f"{study.recipe.title}: {_prediction(study)}. Found: {'; '.join(parts)}."
+
+
+def _table(study: Study) -> dict[str, Any]:
+    drawdowns = any(row.tail is not None for row in study.rows)
+    columns = ["", "coordinates a sample", "steps", "penalty / universal", "decoding error", "W1", "MMD"]
+    columns += ["95 % drawdown, less held-out"] if drawdowns else []
+    floor = ["training rows", "", "", "", "", str(study.floor["W1"]), str(study.floor["MMD"])]
+    caption = (
+        f"{study.recipe.title} ({study.data.source}). {_prediction(study)}. Distances from held-out rows, "
+        "1.96 bootstrap standard errors; decoding error: of held-out rows with the noise of the last step, in "
+        "standard deviations. One network size and one number of training steps for all."
+    )
+    rows = [floor + ([""] if drawdowns else []), *(_cells(row, drawdowns) for row in study.rows)]
+    return {"caption": caption, "columns": columns, "rows": rows}
+
+
+def _cells(row: Row, drawdowns: bool) -> list[str]:
+    cells = [
+        row.label,
+        str(row.budget),
+        str(row.steps),
+        f"{row.factor:g}" if row.factor else "",
+        f"{row.decoding:.3f}",
+        str(row.metrics["W1"]),
+        str(row.metrics["MMD"]),
+    ]
+    return [*cells, "" if row.tail is None else f"{row.tail:.3f}"] if drawdowns else cells
+
+
+def _figures(study: Study) -> list[dict[str, str]]:
+    return [
+        {
+            "caption": f"{study.recipe.title}: distance from the held-out rows against the latent dimension, at equal "
+            "budgets; the dashed line is the predicted best, open symbols are the full dimension without a decoder.",
+            "svg": budget_figure(study),
+        },
+        {
+            "caption": f"{study.recipe.title}: held-out rows and samples at the largest budget.",
+            "svg": samples_figure(study),
+        },
+    ]

@@ -79,7 +79,9 @@ def exact(kl="path", beta: float = BETA, eta: float = 1.0) -> Exact:
 
 
 def windows(window: Window) -> list[range]:
-    return [window.steps(STEPS, i * window.every) for i in range(STEPS)]
+    """Every place of the window once."""
+    starts = {window.steps(STEPS, i * window.every).start: i * window.every for i in range(STEPS)}
+    return [window.steps(STEPS, iteration) for iteration in starts.values()]
 
 
 # -- the exact objective

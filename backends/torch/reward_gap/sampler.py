@@ -112,7 +112,10 @@ class Sampler:
         noisy = {i for i, std in enumerate(self.stds(self.eta)) if std > 0.0}
         if not noisy & set(window):
             hypothesis = "eta > 0: a deterministic step has no log-probability"
-            raise UnmetHypothesis(subject, hypothesis, f"eta = {self.eta!r}, steps {list(window)}")
+            if self.eta > 0.0:
+                hypothesis = "some step of the window has noise (the last one, to the data, has none)"
+            got = f"eta = {self.eta!r}, steps {list(window)} of {self.n_steps}"
+            raise UnmetHypothesis(subject, hypothesis, got)
         return tuple("sde" if i in noisy and i in window else "ode" for i in range(self.n_steps))
 
     def eta_of(self, kind: Kind) -> float:

@@ -17,7 +17,7 @@ states: its target is constant in :math:`\tau`.  Derived here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -30,7 +30,7 @@ __all__ = ["Iteration", "gain_errors"]
 Floats: TypeAlias = NDArray[np.float64]
 Iteration: TypeAlias = Literal["lean", "full", "open-loop"]
 
-_NODES = 65
+_NODES, _POINTS = 97, 4001
 
 
 def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floats:
@@ -62,35 +62,33 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
     if method == "open-loop":
         limit = q / (1.0 + horizon * q)
         return np.abs(limit) * np.abs(horizon * q) ** np.arange(count + 1, dtype=np.float64)
-    steps: dict[str, Callable[[Floats, Any, float], Floats]] = {"lean": _lean, "full": _full}
+    steps: dict[str, Callable[[Floats, Floats, float], Floats]] = {"lean": _lean, "full": _full}
     if method not in steps:
         raise UnmetHypothesis("gain_errors", "method is lean, full or open-loop", f"method = {method!r}")
-    nodes = 0.5 * horizon * (1.0 - np.cos(np.pi * np.arange(_NODES) / (_NODES - 1)))
-    integrate = _integrator(horizon)
-    limit_gain = q / (1.0 + q * nodes)
+    x = -np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))
+    fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1))
+    points = np.linspace(-1.0, 1.0, _POINTS)
+    sampled = chebyshev.chebvander(points, _NODES - 1) @ fit
+    limit_gain = q / (1.0 + q * 0.5 * horizon * (1.0 + points))
+    integral = _integral(x, fit, horizon)
     gain, errors = np.zeros(_NODES), []
     for _ in range(count + 1):
-        errors.append(np.max(np.abs(gain - limit_gain)))
-        gain = steps[method](gain, integrate, q)
+        errors.append(np.max(np.abs(sampled @ gain - limit_gain)))
+        gain = steps[method](gain, integral, q)
     return np.asarray(errors, dtype=np.float64)
 
 
-def _lean(gain: Floats, integrate: Callable[[Floats], Floats], q: float) -> Floats:
-    return q * np.exp(-integrate(gain))
+def _lean(gain: Floats, integral: Floats, q: float) -> Floats:
+    return np.asarray(q * np.exp(-integral @ gain), dtype=np.float64)
 
 
-def _full(gain: Floats, integrate: Callable[[Floats], Floats], q: float) -> Floats:
-    grown = np.exp(2.0 * integrate(gain))
-    return (q + integrate(grown * gain**2)) / grown
+def _full(gain: Floats, integral: Floats, q: float) -> Floats:
+    # The equation in integral form, a linear system: exponentials of both signs would overflow.
+    matrix = np.eye(_NODES) + 2.0 * integral * gain
+    return np.asarray(np.linalg.solve(matrix, q + integral @ gain**2), dtype=np.float64)
 
 
-def _integrator(horizon: float) -> Callable[[Floats], Floats]:
-    """Integrals from 0 on the Chebyshev nodes, exact for polynomials."""
-    x = -np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))
-    to_coefficients = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1))
-
-    def integrate(values: Floats) -> Floats:
-        primitive = chebyshev.chebint(to_coefficients @ values, lbnd=-1.0)
-        return np.asarray(0.5 * horizon * chebyshev.chebval(x, primitive), dtype=np.float64)
-
-    return integrate
+def _integral(x: Floats, fit: Floats, horizon: float) -> Floats:
+    """The matrix that integrates from 0 on the Chebyshev nodes, exact for polynomials."""
+    primitives = [chebyshev.chebval(x, chebyshev.chebint(column, lbnd=-1.0)) for column in fit.T]
+    return np.asarray(0.5 * horizon * np.stack(primitives, axis=-1), dtype=np.float64)

@@ -24,7 +24,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import root
+from scipy.optimize import minimize_scalar, root
 from scipy.special import logsumexp, ndtr
 
 from ..._namespace import UnmetHypothesis
@@ -36,7 +36,7 @@ __all__ = ["MixtureFlow"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_STEPS, _BISECTIONS = 240, 90
+_STEPS, _BISECTIONS = 120, 60
 
 
 @final
@@ -194,11 +194,15 @@ class MixtureFlow:
                 Otherwise of the optimum.
             steps: Runge-Kutta steps.
         """
-        _, noise, _, folds = self._branches(reward, lam, steps)
+        ends, _, _, folds = self._branches(reward, lam, steps)
         if not folds:
             return float(ndtr(-self.extremals(np.asarray(z), reward, lam, steps)[0]))
         if local:
-            return float(ndtr(-noise[folds[0]]))
+            around = (ends[folds[0] - 1], ends[folds[0] + 1])
+            fold = minimize_scalar(
+                lambda e: -float(self.extremals(e, reward, lam, steps)[0]), bounds=around, method="bounded"
+            )
+            return float(ndtr(fold.fun))
         torn = self.jump(reward, lam, steps)
         if torn is None or not torn[1] <= z <= torn[2]:
             raise UnmetHypothesis("MixtureFlow", "z lies where the optimum tears", f"z = {z}, {torn}")
@@ -211,7 +215,7 @@ class MixtureFlow:
         parts = self.law.components
         loc, scale = np.asarray(parts.loc), np.asarray(parts.scale)
         reach = 8.0 * float(np.max(scale))
-        ends = np.linspace(float(np.min(loc)) - reach, float(np.max(loc)) + reach, 301)
+        ends = np.linspace(float(np.min(loc)) - reach, float(np.max(loc)) + reach, 161)
         noise, cost, _ = self.extremals(ends, reward, lam, steps)
         falling = np.flatnonzero(np.diff(noise) <= 0.0)
         folds = (int(falling[0]), int(falling[-1]) + 1) if len(falling) else None

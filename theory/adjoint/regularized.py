@@ -72,31 +72,37 @@ class RegularizedFlow:
         xp, down, x = self.flow._states("value", x, t, lam)
         z = self._endpoint(xp, x, t, reward, lam)
         slope = reward.gradient(z)
-        spent = xp.zeros_like(reward.value(z))
-        for s, weight in _quadrature(t):
-            phi = stretch(xp, self.flow.sigma, s, self.flow.path)
-            spent = spent + weight * self.cost.cost(self.cost.control(self.flow._apply(xp, phi, slope) / lam))
+        phi, weights = self._factors(xp, t)
+        costs = self.cost.cost(self.cost.control(_lead(xp, phi, slope) * (slope @ self.flow.axes) / lam))
+        spent = xp.sum(xp.reshape(weights, (-1,) + (1,) * (costs.ndim - 1)) * costs, axis=0)
         return down(lam * spent - reward.value(z))
 
     def _endpoint(self, xp: Namespace, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         require_gradient("RegularizedFlow", reward)
 
+        phi, weights = self._factors(xp, t)
+        back = xp.matrix_transpose(self.flow.axes)
+
         def push(slope: Array) -> Array:
-            total = xp.zeros_like(slope)
-            for s, weight in _quadrature(t):
-                phi = stretch(xp, self.flow.sigma, s, self.flow.path)
-                u = self.cost.control(self.flow._apply(xp, phi, slope) / lam)
-                total = total + weight * self.flow._apply(xp, phi, u)
-            return total
+            # The norm that a cost sees is the same along the axes of the covariance.
+            u = self.cost.control(_lead(xp, phi, slope) * (slope @ self.flow.axes) / lam)
+            return (
+                xp.sum(xp.reshape(weights, (-1,) + (1,) * slope.ndim) * _lead(xp, phi, slope) * u, axis=0)
+                @ back
+            )
 
         return pushed_endpoint(xp, self.flow.endpoint(x, t), push, reward)
 
+    def _factors(self, xp: Namespace, t: float) -> tuple[Array, Array]:
+        """Stretches at the nodes of a quadrature on [0, t], shape (n, d), and its weights (n,)."""
+        half = 0.5 * t / _PANELS
+        nodes = [half * (2 * panel + 1 + float(node)) for panel in range(_PANELS) for node in _NODES]
+        phi = xp.stack([stretch(xp, self.flow.sigma, s, self.flow.path) for s in nodes])
+        weights = [half * float(weight) for _ in range(_PANELS) for weight in _WEIGHTS]
+        where = {"dtype": phi.dtype, "device": getattr(phi, "device", None)}
+        return phi, xp.asarray(weights, **where)
 
-def _quadrature(t: float) -> list[tuple[float, float]]:
-    """Nodes and weights on [0, t]."""
-    half = 0.5 * t / _PANELS
-    return [
-        (half * (2 * panel + 1 + float(node)), half * float(weight))
-        for panel in range(_PANELS)
-        for node, weight in zip(_NODES, _WEIGHTS, strict=True)
-    ]
+
+def _lead(xp: Namespace, phi: Array, like: Array) -> Array:
+    """(n, d) to (n, 1, ..., 1, d), for states (..., d)."""
+    return xp.reshape(phi, (phi.shape[0],) + (1,) * (like.ndim - 1) + (phi.shape[1],))

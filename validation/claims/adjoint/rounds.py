@@ -1,0 +1,206 @@
+r"""Rounds of matching: which iteration converges, how fast, and where lean and full adjoints agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ....numerics.adjoint import (
+    AffinePolicy,
+    adjoints,
+    full_adjoints,
+    matching_round,
+    policy_rollout,
+    uncontrolled,
+)
+from ....theory.adjoint import DiscreteFlow, GaussianFlow, gain_errors, uniform_times
+from ....theory.rewards import Quadratic
+from ... import Thing, bound, boundary, claim, exact, figure, raises
+from .grids import NOISE, TIMES, matched
+from .textbook import CASES, FLOWS
+
+__all__ = ["Convergence", "LeanIsFullAtTheOptimum"]
+
+GRID = np.linspace(0.0, 1.0, 4001)
+LINE = GaussianFlow([0.0], [[0.49]])
+Q, G = 5.0, 0.55 * np.pi * 0.7 / 1.1
+
+
+def _largest(gain: Any, q: float, horizon: float) -> float:
+    tau = horizon * GRID
+    return float(np.max(np.abs(gain(tau) - q / (1.0 + q * tau))))
+
+
+@claim(
+    "ADJOINT-ITERATION-1",
+    paper="adjoint",
+    title="Three iterations: lean always, full quadratically, open loop for weak rewards only",
+    statement=r"""\mathrm{lean:}\; \pi_{k+1} = q e^{-\int \pi_k} \to \frac{q}{1+q\tau} \;\forall q \ge 0; \quad
+        \mathrm{full:}\; e_{k+1} = O(e_k^2); \quad \mathrm{open\;loop:}\; e_{k+1} = Gq\,e_k""",
+    hypotheses=[r"d = 1", r"q \ge 0", r"\mathrm{exact\;regression}"],
+    vouches=[gain_errors],
+)
+class Convergence:
+    thing = gain_errors
+
+    @exact(tolerance=1e-7)
+    def the_first_rounds_in_closed_form(thing: Thing) -> Iterator[Any]:
+        lean = [lambda s: 0.0 * s, lambda s: 0.0 * s + Q, lambda s: Q * np.exp(-Q * s)]
+        lean.append(lambda s: Q * np.exp(np.exp(-Q * s) - 1.0))
+        full = [*lean[:2], lambda s: 0.5 * Q * (1.0 + np.exp(-2.0 * Q * s))]
+        for name, gains in (("lean", lean), ("full", full)):
+            want = [_largest(gain, Q, G) for gain in gains]
+            yield name, thing(Q, G, len(gains) - 1, name), want
+
+    @exact(tolerance=1e-3)
+    def the_limits(thing: Thing) -> Iterator[Any]:
+        """q G = 27: the lean rounds get there all the same; the open loop leaves."""
+        yield "lean", thing(25.0, 1.1, 90, "lean")[-1] / 25.0, 0.0
+        yield "full", thing(25.0, 1.1, 12, "full")[-1] / 25.0, 0.0
+        ratios = thing(1.5, 1.0, 6, "open-loop")
+        yield "open loop", ratios[1:] / ratios[:-1], np.full(6, 1.5)
+
+    @bound(tight=0.02)
+    def full_rounds_square_the_error(thing: Thing) -> Iterator[Any]:
+        """|e_{k+1}| <= G e_k^2: from (e_{k+1})' = -2 pi_k e_{k+1} + e_k^2 with pi_k >= 0 after round one."""
+        errors = thing(Q, G, 5, "full")
+        yield "rounds 2 to 5", errors[2:], G * errors[1:-1] ** 2
+
+    @exact(tolerance=1e-2)
+    def rounds_on_a_grid_follow(thing: Thing) -> Iterator[Any]:
+        """Regression rounds of the trainer's code, on 24 and on 48 Euler steps, extrapolated to none."""
+        horizon = float(LINE.gramian(1.0, 1.0)[0, 0])
+        coarse, fine = (np.asarray(_errors_on_a_grid(n)) for n in (24, 48))
+        yield "errors", (2.0 * fine - coarse) / 1.5, thing(1.5, horizon, 4, "lean") / 1.5
+
+    @boundary()
+    def beyond_the_conjugate_point(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, thing, -1.0, 1.5, 3, "lean")
+        yield raises(ValueError, thing, 1.0, 1.0, 3, "newton")
+
+    @figure
+    def errors_by_round(thing: Thing) -> Any:
+        """Largest error of the feedback after each round, for a strong reward (Gq = 5.5): the lean adjoint
+        converges faster than any power, the full one quadratically, the open loop not at all."""
+        from matplotlib.figure import Figure
+
+        drawn = Figure()
+        axis = drawn.subplots()
+        for name in ("lean", "full", "open-loop"):
+            errors = thing(5.0, 1.1, 10, name)
+            axis.semilogy(np.maximum(errors, 1e-16), "o-", label=name, markersize=3)
+        axis.set(xlabel="round", ylabel="largest error", ylim=(1e-15, 1e7))
+        axis.legend(frameon=False)
+        return drawn
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "lean for all": lambda q, g, n, m: gain_errors(q, g, n, "lean"),
+        "half the curvature": lambda q, g, n, m: gain_errors(0.5 * q, g, n, m),
+        "one round late": lambda q, g, n, m: gain_errors(q, g, n + 1, m)[1:],
+    }
+
+
+@cache
+def _errors_on_a_grid(n: int) -> tuple[float, ...]:
+    """Largest error of the gain in endpoint coordinates after each of four rounds."""
+    times, noise, reward = uniform_times(n), np.asarray([[-1.0], [0.3], [1.2]]), Quadratic([0.0], [[1.5]])
+    policy, best, found = uncontrolled(LINE, n), DiscreteFlow(LINE, times), []
+    for _ in range(5):
+        worst = 0.0
+        for k in range(n):
+            want = best.control(np.asarray([[0.0], [1.0]]), k, reward, 1.0)
+            error = float(policy.gains[k, 0, 0] - (want[1, 0] - want[0, 0]))
+            after, before = (float(best.transition(j)[0, 0]) for j in (k, max(k - 1, 0)))
+            worst = max(worst, abs(error) / (after * before))
+        found.append(worst)
+        policy = matching_round(LINE, policy, reward, 1.0, noise, times)
+    return tuple(found)
+
+
+def _full(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+    path, controls = policy_rollout(flow, policy, NOISE, TIMES)
+    index = {t: k for k, t in enumerate(TIMES)}
+    return path, full_adjoints(
+        path,
+        reward.gradient(path.end),
+        flow.vjp,
+        lambda x, t, a: a @ policy.gains[index[t]],
+        lambda k, a: a - lam * controls[k],
+    )
+
+
+def _policy_value(flow: Any, policy: Any, reward: Any, lam: float, x: Any, start: int) -> Any:
+    paid = np.zeros(len(x))
+    for k in range(start, len(TIMES) - 1):
+        h, u = TIMES[k] - TIMES[k + 1], policy.control(k, x)
+        paid = paid + h * 0.5 * lam * np.sum(u**2, axis=-1)
+        x = x - h * (flow.velocity(x, TIMES[k]) + u)
+    return paid - reward.value(x)
+
+
+@claim(
+    "ADJOINT-ITERATION-2",
+    paper="adjoint",
+    title="The full adjoint is the gradient of the policy's value; at the optimum it is the lean one",
+    statement=r"""a^{full}_k = \nabla V^u_k(x_k), \qquad
+        a^{full} = a^{lean} \;\mathrm{where}\; \lambda u_k = a_{k+1}""",
+    hypotheses=[r"\mathrm{Euler\;steps}", r"L = \tfrac12|u|^2"],
+    vouches=[full_adjoints, adjoints],
+)
+class LeanIsFullAtTheOptimum:
+    thing = staticmethod(_full)
+
+    @exact(tolerance=1e-9)
+    def gradient_of_the_value(thing: Thing) -> Iterator[Any]:
+        rng = np.random.default_rng(5)
+        policy = AffinePolicy(0.4 * rng.normal(size=(12, 2, 2)), rng.normal(size=(12, 2)))
+        for name, flow, reward, lam in CASES:
+            path, after = thing(flow, policy, reward, lam)
+            for k in (1, 6, 12):
+                step = np.eye(2)
+                want = [
+                    0.5
+                    * (
+                        _policy_value(flow, policy, reward, lam, path.states[k] + e, k)
+                        - _policy_value(flow, policy, reward, lam, path.states[k] - e, k)
+                    )
+                    for e in step
+                ]  # quadratic: central differences are exact
+                yield f"{name}, k = {k}", after[k - 1], np.stack(want, axis=-1)
+
+    @exact(tolerance=1e-11)
+    def lean_at_the_fixed_point(thing: Thing) -> Iterator[Any]:
+        for name, flow, reward, lam in CASES:
+            path, after = thing(flow, matched(name), reward, lam)
+            lean = adjoints(path, reward.gradient(path.end), flow.vjp)
+            yield name, np.asarray(after), np.asarray(lean)
+
+    @boundary(tolerance=0.05)
+    def not_elsewhere(thing: Thing) -> Iterator[Any]:
+        _, flow, reward, lam = CASES[1]
+        policy = AffinePolicy(np.full((12, 2, 2), 0.3), np.ones((12, 2)))
+        path, after = thing(FLOWS["linear"], policy, reward, lam)
+        yield "first step", after[0], adjoints(path, reward.gradient(path.end), flow.vjp)[0]
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "no running cost": lambda f, p, r, lam: _without_cost(f, p, r, lam),
+        "the lean one": lambda f, p, r, lam: _lean(f, p, r, lam),
+        "sign": lambda f, p, r, lam: (_full(f, p, r, lam)[0], [-a for a in _full(f, p, r, lam)[1]]),
+    }
+
+
+def _without_cost(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+    path, _ = policy_rollout(flow, policy, NOISE, TIMES)
+    index = {t: k for k, t in enumerate(TIMES)}
+    slope = reward.gradient(path.end)
+    return path, full_adjoints(
+        path, slope, flow.vjp, lambda x, t, a: a @ policy.gains[index[t]], lambda k, a: a
+    )
+
+
+def _lean(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+    path, _ = policy_rollout(flow, policy, NOISE, TIMES)
+    return path, adjoints(path, reward.gradient(path.end), flow.vjp)

@@ -1,0 +1,168 @@
+r"""Truncated adjoints in three readings: how far they push, and what they lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ....numerics.adjoint import adjoints, rollout
+from ....theory.adjoint import GaussianFlow, uniform_times
+from ....theory.rewards import Linear, Quadratic
+from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from .textbook import path_factor, path_integral
+
+__all__ = ["Gains", "Gaps"]
+
+MODES = ("train", "frozen", "identity")
+SETTINGS = [
+    (path, sigma, tau) for path in ("linear", "trigonometric") for sigma, tau in ((0.7, 0.4), (2.0, 0.75))
+]
+
+
+def _line(sigma: float, path: str = "linear") -> GaussianFlow:
+    return GaussianFlow([0.0], [[sigma**2]], path=path)
+
+
+def _integral(path: str, sigma: float, tau: float, mode: str, f: Callable[[Any, Any], Any]) -> Any:
+    """The integral of f(psi, Phi) over the whole path."""
+    held = path_factor(sigma, tau, path) if mode == "frozen" else 0
+
+    def inside(t: Any) -> Any:
+        phi = path_factor(sigma, t, path)
+        return f(1 if mode == "identity" else phi, phi)
+
+    def before(t: Any) -> Any:
+        return f(held, path_factor(sigma, t, path))
+
+    return path_integral(inside, 0.0, tau, sigma) + path_integral(before, tau, 1.0, sigma)
+
+
+@claim(
+    "ADJOINT-TRUNCATION-1",
+    paper="adjoint",
+    title="Three readings of a truncated adjoint, and how far each pushes",
+    statement=r"""G_\tau, \qquad G_\tau + \frac{\Phi_\tau}\lambda\int_\tau^1 \Phi, \qquad \frac1\lambda\int_0^\tau \Phi
+        \qquad (\mathrm{train,\;frozen,\;identity})""",
+    hypotheses=[r"\mathrm{linear\;reward}"],
+    vouches=[GaussianFlow.truncated_gain, adjoints],
+)
+class Gains:
+    thing = GaussianFlow.truncated_gain
+
+    @exact(tolerance=1e-12)
+    def quadrature(thing: Thing) -> Iterator[Any]:
+        for path, sigma, tau in SETTINGS:
+            for mode in MODES:
+                want = _integral(path, sigma, tau, mode, lambda psi, phi: psi * phi)
+                yield f"{path}, {mode}", thing(_line(sigma, path), tau, 0.8, mode)[0, 0], want / 0.8
+
+    @rate()
+    def the_trainers_adjoints_converge_to_them(thing: Thing) -> Iterator[Rate]:
+        """Controls of the numerics on N Euler steps, the last 0.4 N of them exact: first order in 1/N."""
+        for mode in MODES:
+            errors = [
+                _pushed(n, mode) - float(thing(_line(0.7), 0.4, 1.0, mode)[0, 0]) for n in (80, 160, 320)
+            ]
+            yield Rate([float(np.log2(abs(a / b))) for a, b in pairwise(errors)], 1.0, 0.1)
+
+    @exact(tolerance=1e-13)
+    def nothing_is_lost_at_tau_one(thing: Thing) -> Iterator[Any]:
+        for mode in MODES[:2]:
+            yield mode, thing(_line(0.7), 1.0, 0.8, mode), _line(0.7).gramian(1.0, 0.8)
+
+    @boundary()
+    def bad_input(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, thing, _line(0.7), 1.5, 1.0, "train")
+        yield raises(ValueError, thing, _line(0.7), 0.5, 1.0, "drop")
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "always train": lambda f, tau, lam, m: f.truncated_gain(tau, lam, "train"),
+        "flow time": lambda f, tau, lam, m: f.truncated_gain(1.0 - tau, lam, m),
+        "no weight": lambda f, tau, lam, m: f.truncated_gain(tau, 1.0, m),
+    }
+
+
+def _pushed(steps: int, mode: str) -> float:
+    flow, times = _line(0.7), uniform_times(steps)
+    path = rollout(flow.velocity, np.zeros((1, 1)), times)
+    after = adjoints(path, np.ones((1, 1)), flow.vjp, last=2 * steps // 5, mode=mode)  # type: ignore[arg-type]
+    moved, x = 0.0, 1.0
+    for k, h in enumerate(path.steps):  # the push of each step, carried to the end
+        moved = moved * (1.0 - h * float(flow.vjp([0.0], times[k], [x])[0])) - h * (
+            0.0 if after[k] is None else float(after[k][0, 0])
+        )
+    return moved
+
+
+@claim(
+    "ADJOINT-TRUNCATION-2",
+    paper="adjoint",
+    title="What a truncated adjoint loses: freezing loses far less than dropping",
+    statement=r"""J(u_\psi) - J^* = \frac1{2\lambda}\,c^\top \int_0^1 (\psi_t - \Phi_t)^2\,dt\; c""",
+    hypotheses=[r"\mathrm{linear\;reward}", r"u = -\psi c/\lambda"],
+    vouches=[GaussianFlow.truncation_gap],
+)
+class Gaps:
+    thing = GaussianFlow.truncation_gap
+
+    @exact(tolerance=1e-11)
+    def quadrature(thing: Thing) -> Iterator[Any]:
+        for path, sigma, tau in SETTINGS:
+            for mode in MODES:
+                want = _integral(path, sigma, tau, mode, lambda psi, phi: (psi - phi) ** 2)
+                yield (
+                    f"{path}, {mode}",
+                    thing(_line(sigma, path), Linear([1.3]), tau, 0.8, mode),
+                    want * 1.69 / 1.6,
+                )
+
+    @exact(tolerance=1e-12)
+    def objective_of_the_truncated_control(thing: Thing) -> Iterator[Any]:
+        """Energy of psi less its push, from the gains alone (train: both are G_tau)."""
+        for _, sigma, tau in SETTINGS[:2]:
+            flow = _line(sigma)
+            kept, whole = (float(flow.gramian(t, 1.0)[0, 0]) for t in (tau, 1.0))
+            yield (
+                "train",
+                thing(flow, Linear([1.0]), tau, 1.0, "train"),
+                (0.5 * kept - kept) - (0.5 * whole - whole),
+            )
+
+    @exact(tolerance=2e-3)
+    def relative_losses_of_the_example(thing: Thing) -> Iterator[Any]:
+        """sigma = 0.7, the last 0.4 of the path: dropping loses half of the gain, freezing a twentieth."""
+        flow = _line(0.7)
+        whole = 0.5 * float(flow.gramian(1.0, 1.0)[0, 0])
+        for mode, want in (("train", 0.516), ("frozen", 0.047)):
+            yield mode, thing(flow, Linear([1.0]), 0.4, 1.0, mode) / whole, want
+
+    @boundary()
+    def linear_rewards_only(thing: Thing) -> Any:
+        return raises(ValueError, thing, _line(0.7), Quadratic([1.0], [[1.0]]), 0.5, 1.0, "train")
+
+    @figure
+    def losses(thing: Thing) -> Any:
+        """Share of the attainable gain that a truncated adjoint loses, when it is exact on noise times [0, τ]:
+        control dropped before τ, frozen there, and without any Jacobian (σ = 0.7, linear reward)."""
+        from matplotlib.figure import Figure
+
+        drawn = Figure()
+        axis = drawn.subplots()
+        taus, flow = np.linspace(0.02, 1.0, 50), _line(0.7)
+        whole = 0.5 * float(flow.gramian(1.0, 1.0)[0, 0])
+        for mode in MODES:
+            axis.plot(
+                taus, [thing(flow, Linear([1.0]), float(t), 1.0, mode) / whole for t in taus], label=mode
+            )
+        axis.set(xlabel="τ", ylabel="share lost", ylim=(0.0, 1.0))
+        axis.legend(frameon=False)
+        return drawn
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "always train": lambda f, r, tau, lam, m: f.truncation_gap(r, tau, lam, "train"),
+        "no half": lambda f, r, tau, lam, m: 2.0 * f.truncation_gap(r, tau, lam, m),
+        "what is kept": lambda f, r, tau, lam, m: 0.5 * f.gramian(tau, lam)[0, 0] * r.c[0] ** 2,
+    }

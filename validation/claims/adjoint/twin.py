@@ -1,0 +1,129 @@
+r"""The memoryless twin: it samples the tilt, and its matching loss never reaches zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ....theory.adjoint import GaussianFlow, MemorylessFlow
+from ....theory.rewards import Linear, Quadratic, tilted
+from ... import Thing, boundary, claim, exact, raises
+from .textbook import BENT, FLOWS, PULL, slopes
+
+__all__ = ["IrreducibleLoss", "SamplesTheTilt"]
+
+TWIN = MemorylessFlow(FLOWS["linear"])
+STATES = np.asarray([[0.3, -1.0], [-1.2, 0.4], [2.0, 1.5]])
+REWARDS = (("linear", PULL, 0.6), ("quadratic", BENT, 0.9))
+
+
+def _value_and_control(twin: Any, x: Any, t: float, reward: Any, lam: float) -> Any:
+    return twin.value(x, t, reward, lam), twin.control(x, t, reward, lam)
+
+
+def _laplacian(f: Any, x: Any, step: float = 2e-3) -> Any:
+    total = 0.0
+    for e in step * np.eye(x.shape[-1]):
+        ring = [(1, 1.5), (2, -0.15), (3, 1.0 / 90.0)]
+        total = total + sum(w * (f(x + j * e) + f(x - j * e)) for j, w in ring) - 2.0 * 49.0 / 36.0 * f(x)
+    return total / step**2
+
+
+@claim(
+    "ADJOINT-MEMORYLESS-1",
+    paper="adjoint",
+    title="Memoryless adjoint matching samples the tilt",
+    statement=r"""v^* = v - t\,\Sigma S_t^{-1}(\lambda I + Q C_t)^{-1}(c - Q M_t)
+        = \mathrm{the\;velocity\;of\;the\;flow\;whose\;data\;are\;} p\,e^{r/\lambda}""",
+    hypotheses=[r"\mathrm{linear\;path}", r"\sigma_t^2 = 2t/(1-t)", r"\Sigma^{-1} + Q/\lambda \succ 0"],
+    vouches=[MemorylessFlow.control, MemorylessFlow.value, MemorylessFlow.terminal_law],
+)
+class SamplesTheTilt:
+    thing = staticmethod(_value_and_control)
+
+    @exact(tolerance=1e-12)
+    def velocity_of_the_tilted_flow(thing: Thing) -> Iterator[Any]:
+        for name, reward, lam in REWARDS:
+            law = tilted(TWIN.flow.law, reward, lam)
+            other = GaussianFlow(law.mean, law.cov)
+            for t in (0.05, 0.5, 0.95, 1.0):
+                changed = TWIN.flow.velocity(STATES, t) + thing(TWIN, STATES, t, reward, lam)[1]
+                yield f"{name}, t = {t}", changed, other.velocity(STATES, t)
+
+    @exact(tolerance=1e-7)
+    def stochastic_hamilton_jacobi_bellman(thing: Thing) -> Iterator[Any]:
+        t, h = 0.6, 1e-3
+        noise = 2.0 * t / (1.0 - t)
+        for name, reward, lam in REWARDS:
+
+            def value(x: Any, t: float = t, reward: Any = reward, lam: float = lam) -> Any:
+                return thing(TWIN, x, t, reward, lam)[0]
+
+            weights = ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))
+            rate = sum(w * (value(STATES, t + j * h) - value(STATES, t - j * h)) for j, w in weights) / h
+            slope = slopes(value, STATES)
+            drift = -2.0 * TWIN.flow.velocity(STATES, t) - STATES / (1.0 - t)  # of data time
+            carried = np.sum(slope * drift - 0.5 * noise / lam * slope**2, axis=-1)
+            yield name, -rate + carried + 0.5 * noise * _laplacian(value, STATES), np.zeros(3)
+            yield f"{name}, control", thing(TWIN, STATES, t, reward, lam)[1], 0.5 * noise * slope / lam
+
+    @boundary()
+    def on_the_linear_path_for_normalisable_tilts(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, MemorylessFlow, FLOWS["trigonometric"])
+        yield raises(ValueError, thing, TWIN, STATES, 0.5, Quadratic([0.0, 0.0], -3.0 * np.eye(2)), 1.0)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "the deterministic optimum": lambda w, x, t, r, lam: (
+            w.flow.value(x, t, r, lam),
+            w.flow.control(x, t, r, lam),
+        ),
+        "weight forgotten": lambda w, x, t, r, lam: _value_and_control(w, x, t, r, 1.0),
+        "sign": lambda w, x, t, r, lam: (w.value(x, t, r, lam), -w.control(x, t, r, lam)),
+    }
+
+
+@claim(
+    "ADJOINT-MEMORYLESS-2",
+    paper="adjoint",
+    title="The matching loss of the twin keeps a floor",
+    statement=r"""\min_u \mathcal L = \tfrac12\big[\mathrm{tr}(\Sigma Q/\lambda) - \log\det(I + \Sigma Q/\lambda)\big]
+        > 0 \; \mathrm{for} \; Q \neq 0""",
+    hypotheses=[r"\Sigma^{-1} + Q/\lambda \succ 0"],
+    vouches=[MemorylessFlow.irreducible_loss],
+)
+class IrreducibleLoss:
+    thing = MemorylessFlow.irreducible_loss
+
+    @exact(tolerance=1e-11)
+    def variance_of_the_target_along_the_path(thing: Thing) -> Iterator[Any]:
+        """Half of sigma_t^2 tr(K Q P_t Q K)/lam^2, with P_t the covariance of the data of the tilt given x_t."""
+        nodes, weights = np.polynomial.legendre.leggauss(60)
+        for name, reward, lam in REWARDS:
+            q = reward.Q if isinstance(reward, Quadratic) else np.zeros((2, 2))
+            cov, total = TWIN.flow.cov, 0.0
+            for t, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
+                level = (1.0 - t) ** 2 / t**2
+                posterior = np.linalg.inv(np.linalg.inv(cov) + q / lam + level * np.eye(2))
+                slope = (1.0 - t) * cov @ np.linalg.inv((1.0 - t) ** 2 * cov + t**2 * np.eye(2))
+                total += (
+                    weight * 0.5 * 2.0 * t / (1.0 - t) * np.trace(slope @ q @ posterior @ q @ slope) / lam**2
+                )
+            yield name, thing(TWIN, reward, lam), total
+
+    @boundary(tolerance=0.1)
+    def no_floor_for_linear_rewards_only(thing: Thing) -> Iterator[Any]:
+        yield "quadratic", float(thing(TWIN, BENT, 0.9)), 0.0
+
+    @exact(tolerance=0.0)
+    def none_for_linear_rewards(thing: Thing) -> Iterator[Any]:
+        yield "linear", thing(TWIN, Linear([3.0, 1.0]), 0.5), 0.0
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "twice": lambda w, r, lam: 2.0 * w.irreducible_loss(r, lam),
+        "no logarithm": lambda w, r, lam: (
+            0.5 * np.trace(w.flow.cov @ r.Q) / lam if isinstance(r, Quadratic) else 0.0
+        ),
+        "weight forgotten": lambda w, r, lam: w.irreducible_loss(r, 1.0),
+    }

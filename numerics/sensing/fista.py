@@ -181,6 +181,9 @@ class NotConverged(ArithmeticError):
         self.problems, self.gap, self.tolerance, self.steps = problems, gap, tolerance, steps
         self.best = best
 
+    def __reduce__(self) -> tuple[type[NotConverged], tuple[int, float, float, int, Solution]]:
+        return type(self), (self.problems, self.gap, self.tolerance, self.steps, self.best)
+
 
 # Several steps at once: what a backend may compile.
 Advance: TypeAlias = Callable[..., tuple[Array, Array, Array]]

@@ -1,0 +1,215 @@
+"""Solvers of sparse problems beside other people's, on numpy and torch, and on wrong input."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from driftproof import UnmetHypothesis
+from driftproof.numerics.sensing import (
+    NotConverged,
+    cosine_basis,
+    debias,
+    duality_gap,
+    gaussian_sketch,
+    haar_basis,
+    lipschitz,
+    objective,
+    omp,
+    orthogonal_sketch,
+    prox,
+    rademacher_sketch,
+    solve,
+)
+
+RNG = np.random.default_rng(0)
+A = gaussian_sketch(20, 40, 0)
+X = np.zeros((6, 40))
+for row in X:
+    row[RNG.choice(40, 4, replace=False)] = RNG.uniform(1.0, 3.0, 4) * RNG.choice([-1.0, 1.0], 4)
+Y = X @ A.T + 0.05 * RNG.standard_normal((6, 20))
+LAM = 0.15
+
+
+def test_lasso_of_scikit_learn() -> None:
+    from sklearn.linear_model import Lasso
+
+    found = solve(A, Y, LAM, tolerance=1e-14, most=50_000).x
+    for y, ours in zip(Y, found, strict=True):
+        theirs = Lasso(alpha=LAM / 20, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(A, y).coef_
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+
+
+def test_positive_lasso_of_scikit_learn() -> None:
+    from sklearn.linear_model import Lasso
+
+    found = solve(A, Y, LAM, low=0.0, tolerance=1e-14, most=50_000).x
+    for y, ours in zip(Y, found, strict=True):
+        model = Lasso(alpha=LAM / 20, fit_intercept=False, tol=1e-14, max_iter=100_000, positive=True)
+        np.testing.assert_allclose(ours, model.fit(A, y).coef_, atol=1e-7)
+
+
+def test_the_goal_is_that_of_scikit_learn() -> None:
+    """At equal tolerance both stop within it: objectives differ by less than the common bound."""
+    from sklearn.linear_model import Lasso
+
+    for tolerance in (1e-2, 1e-4, 1e-6):
+        ours = solve(A, Y, LAM, tolerance=tolerance)
+        for y, x, gap in zip(Y, ours.x, ours.gap, strict=True):
+            model = Lasso(alpha=LAM / 20, fit_intercept=False, tol=tolerance, max_iter=100_000).fit(A, y)
+            goal = tolerance * float(y @ y)
+            assert gap <= goal and float(duality_gap(model.coef_, A, y, LAM)) <= 1.01 * goal
+            assert abs(float(objective(x, A, y, LAM) - objective(model.coef_, A, y, LAM))) <= goal
+
+
+def test_orthogonal_matching_pursuit_of_scikit_learn() -> None:
+    from sklearn.linear_model import orthogonal_mp
+
+    for s in (1, 4, 9):
+        theirs = orthogonal_mp(A / np.linalg.norm(A, axis=0), Y.T, n_nonzero_coefs=s).T
+        np.testing.assert_allclose(omp(A, Y, s), theirs / np.linalg.norm(A, axis=0), atol=1e-9)
+
+
+def test_box_by_scipy() -> None:
+    from scipy.optimize import lsq_linear
+
+    # With bounds [0, 1] the penalty is linear: |Ax - y|^2/2 + lam sum(x), least squares with a shifted target.
+    square = gaussian_sketch(40, 30, 3)
+    y = square @ RNG.uniform(-0.5, 1.5, 30)
+    shift = LAM * np.linalg.lstsq(square.T, np.ones(30), rcond=None)[0]
+    theirs = lsq_linear(square, y - shift, (0.0, 1.0), method="bvls", tol=1e-14).x
+    ours = solve(square, y, LAM, low=0.0, high=1.0, tolerance=1e-14, most=50_000).x
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_cvxpy() -> None:
+    cvxpy = pytest.importorskip("cvxpy")
+    x = cvxpy.Variable(40)
+    cvxpy.Problem(cvxpy.Minimize(0.5 * cvxpy.sum_squares(A @ x - Y[0]) + LAM * cvxpy.norm1(x))).solve()
+    np.testing.assert_allclose(solve(A, Y[0], LAM, tolerance=1e-12).x, x.value, atol=1e-4)
+
+
+def test_pylops() -> None:
+    pylops = pytest.importorskip("pylops")
+    theirs = pylops.optimization.sparsity.fista(
+        pylops.MatrixMult(A), Y[0], niter=20_000, eps=2.0 * LAM, tol=1e-14
+    )[0]
+    np.testing.assert_allclose(solve(A, Y[0], LAM, tolerance=1e-12).x, theirs, atol=1e-5)
+
+
+def test_a_batch_is_its_rows() -> None:
+    """Rows leave the batch when they are done: their answers do not depend on who else is in it."""
+    lam = np.linspace(0.05, 0.6, 6)
+    together = solve(A, Y, lam, tolerance=1e-9)
+    for y, each, x, gap in zip(Y, lam, together.x, together.gap, strict=True):
+        alone = solve(A, y, float(each), tolerance=1e-9)
+        np.testing.assert_allclose(x, alone.x, atol=1e-4)
+        assert gap <= 1e-9 * float(y @ y)
+    stacked = solve(A, Y.reshape(2, 3, 20), lam.reshape(2, 3), tolerance=1e-9)
+    np.testing.assert_array_equal(stacked.x.reshape(6, 40), together.x)
+    assert stacked.gap.shape == (2, 3)
+
+
+def test_torch_takes_the_same_path() -> None:
+    torch = pytest.importorskip("torch")
+    ours = solve(A, Y, LAM, low=0.0, high=2.0, tolerance=1e-9)
+    theirs = solve(torch.tensor(A), torch.tensor(Y), LAM, low=0.0, high=2.0, tolerance=1e-9)
+    assert theirs.steps == ours.steps
+    np.testing.assert_allclose(theirs.x.numpy(), ours.x, atol=1e-9)
+    single = solve(torch.tensor(A).float(), torch.tensor(Y).float(), LAM, tolerance=1e-5)
+    assert single.x.dtype == torch.float32
+    np.testing.assert_allclose(single.x.numpy(), solve(A, Y, LAM).x, atol=0.05)
+
+
+def test_array_api_strict() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    got = solve(strict.asarray(A), strict.asarray(Y), LAM, tolerance=1e-6)
+    np.testing.assert_array_equal(np.asarray(got.x), solve(A, Y, LAM, tolerance=1e-6).x)
+    rows = strict.asarray(Y)
+    np.testing.assert_allclose(np.asarray(omp(strict.asarray(A), rows, 3)), omp(A, Y, 3), atol=1e-12)
+    made = orthogonal_sketch(3, 8, 0, like=rows)
+    np.testing.assert_array_equal(np.asarray(made), orthogonal_sketch(3, 8, 0))
+
+
+def test_sketches_follow_the_generator_and_the_array() -> None:
+    torch = pytest.importorskip("torch")
+    for make in (gaussian_sketch, rademacher_sketch, orthogonal_sketch):
+        like = torch.zeros(1, dtype=torch.float64)
+        np.testing.assert_array_equal(make(3, 5, 7, like=like).numpy(), make(3, 5, 7))
+        drawn = make(3, 5, torch.Generator().manual_seed(0), like=like.float())
+        assert drawn.dtype == torch.float32 and drawn.shape == (3, 5)
+        with pytest.raises(UnmetHypothesis, match="m = 0"):
+            make(0, 5, 0)
+        with pytest.raises(TypeError):
+            make(3, 5, None)
+
+
+def test_start_at_the_solution_takes_no_step() -> None:
+    found = solve(A, Y, LAM, tolerance=1e-9)
+    again = solve(A, Y, LAM, tolerance=1e-9, start=found.x)
+    assert again.steps == 0
+    np.testing.assert_array_equal(again.x, found.x)
+    assert solve(A, np.zeros(20), LAM).x.tolist() == [0.0] * 40
+
+
+REFUSED = {
+    "lambda 0": (lambda: solve(A, Y, 0.0), "lambda = 0.0"),
+    "one lambda negative": (lambda: solve(A, Y, np.array([1.0, 1.0, 1.0, -2.0, 1.0, 1.0])), "lambda = -2.0"),
+    "lambdas missing": (lambda: solve(A, Y, np.ones(3)), "lambda (3,)"),
+    "zero column": (lambda: solve(A * (np.arange(40) > 1), Y, LAM), "2 of 40 columns"),
+    "shapes": (lambda: solve(A, Y[:, :5], LAM), "(20, 40), (6, 5)"),
+    "bounds without 0": (lambda: solve(A, Y, LAM, low=0.5), "low = 0.5"),
+    "tolerance 0": (lambda: solve(A, Y, LAM, tolerance=0.0), "tolerance = 0.0"),
+    "no steps": (lambda: solve(A, Y, LAM, most=0), "most = 0"),
+    "no problems": (lambda: solve(A, Y[:0], LAM), "(0, 20)"),
+    "NaN": (lambda: solve(A, Y * math.nan, LAM), "120 NaN"),
+    "infinite": (lambda: solve(A, np.full(20, math.inf), LAM), "infinite"),
+    "matching pursuit of s > m": (lambda: omp(A, Y, 21), "s = 21, m = 20"),
+    "matching pursuit of nothing": (lambda: omp(A, Y, 0), "s = 0"),
+    "unmeasured coordinate": (lambda: omp(A * (np.arange(40) > 0), Y, 2), "1 of 40 columns"),
+    "support of s > m": (lambda: debias(A, Y, np.ones((6, 40))), "s = 40, m = 20"),
+    "support of other data": (lambda: debias(A, Y, np.ones(40)), "(40,)"),
+    "prox of bounds without 0": (lambda: prox(Y, 0.1, 1.0, 2.0), "low = 1.0"),
+    "negative threshold": (lambda: prox(Y, -0.1), "tau = -0.1"),
+    "infinite sketch": (lambda: lipschitz(np.full((2, 2), math.inf)), "infinite"),
+    "orthogonal with m > d": (lambda: orthogonal_sketch(9, 8, 0), "m = 9, d = 8"),
+    "Haar of 6": (lambda: haar_basis(6), "d = 6"),
+    "cosine of 0": (lambda: cosine_basis(0), "d = 0"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_wrong_input_is_refused_with_the_number(name: str) -> None:
+    call, number = REFUSED[name]
+    with pytest.raises(UnmetHypothesis) as refused:
+        call()
+    assert number in str(refused.value)
+
+
+def test_not_converged_says_how_far_it_got() -> None:
+    with pytest.raises(NotConverged) as stopped:
+        solve(A, Y, 1e-3, tolerance=1e-12, most=30)
+    error = stopped.value
+    assert error.problems == 6 and error.steps == 30 and error.gap > 1e-12
+    assert f"relative duality gap {error.gap:.3g} > 1e-12" in str(error)
+    reached = duality_gap(error.best.x, A, Y, 1e-3)
+    np.testing.assert_allclose(error.best.gap, reached, rtol=1e-9)
+    assert error.best.x.shape == (6, 40)
+
+
+def test_errors_pickle() -> None:
+    with pytest.raises(NotConverged) as stopped:
+        solve(A, Y[0], 1e-3, tolerance=1e-12, most=2)
+    again = pickle.loads(pickle.dumps(stopped.value))
+    assert str(again) == str(stopped.value) and again.gap == stopped.value.gap
+
+
+def test_matching_pursuit_of_nothing_left() -> None:
+    """Asked for more columns than the data have: the rest gets coefficients of 0, not NaN."""
+    y = 2.0 * A[:, 3]
+    found = omp(A, y, 5)
+    want = np.zeros(40)
+    want[3] = 2.0
+    np.testing.assert_allclose(found, want, atol=1e-12)
+    assert omp(A, np.zeros(20), 3).tolist() == [0.0] * 40

@@ -49,7 +49,7 @@ def missing(scheduler: Any) -> tuple[str, ...]:
         wanted = _required(scheduler.set_timesteps) - {"num_inference_steps"}
         if wanted:
             lacks.append(f"set_timesteps needs {', '.join(sorted(wanted))}")
-    forward = forward_process(scheduler)
+    forward = _forward_process(scheduler)
     if forward is None:
         lacks.append("it states no forward process: neither add_noise nor scale_noise")
     elif isinstance(forward, str):
@@ -85,6 +85,8 @@ class SchedulerSampler:
             )  # fmt: skip
         self._original, self._options = scheduler, dict(options or {})
         self._scheduler: Any = None
+        self._prepared: dict[int, Any] = {}
+        self._process: Any = None
         self._times: Any = ()
         self._square, self._scaled, self._ends = 1.0, False, False
         self.unit = float(option(scheduler, "sigma_data", 1.0))
@@ -92,8 +94,11 @@ class SchedulerSampler:
     def begin(self, steps: int) -> int:
         import torch
 
-        self._scheduler = copy.deepcopy(self._original)
-        _step_count(self._scheduler, steps)
+        if steps not in self._prepared:
+            self._prepared[steps] = copy.deepcopy(self._original)
+            _step_count(self._prepared[steps], steps)
+        self._scheduler = copy.deepcopy(self._prepared[steps])
+        self._process = _forward_process(self._scheduler)
         self._times = self._scheduler.timesteps
         if not isinstance(self._times, torch.Tensor):
             self._times = torch.as_tensor(np.asarray(self._times))
@@ -157,7 +162,7 @@ class SchedulerSampler:
         import torch
 
         clean, noise = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]], dtype=torch.float64).split(1)
-        method, names = forward_process(self._scheduler)
+        method, names = self._process
         noisy = method(**dict(zip(names, (clean, noise, self._times[call : call + 1]), strict=True)))
         return float(noisy[0, 0, 0, 0]), float(noisy[0, 0, 0, 1])
 
@@ -220,7 +225,7 @@ def _required(function: Callable[..., Any]) -> set[str]:
     return {name for name, each in parameters(function).items() if each.default is each.empty}
 
 
-def forward_process(scheduler: Any) -> Any:
+def _forward_process(scheduler: Any) -> Any:
     """The forward process and the names of its data, noise and time; or what is wrong with it, in words."""
     for name in _FORWARD:
         method = getattr(scheduler, name, None)

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
 from .adapters import NEXT, missing, parameters
+from .models import Model
 from .rows import Report, Row
 from .samplers import SEVERITIES, STEPS
-from .schedulers import audit_scheduler
+from .schedulers import examine, row
 
 __all__ = ["Choice", "choices", "classes", "report", "rows"]
 
@@ -33,6 +34,7 @@ _ORDERS = (1, 2, 3)
 _FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
 # A second option is looked for at these step counts only.
 _TRIAL = (5, 20)
+_BAD = ("nan", "diverges", "unsupported")
 
 
 @final
@@ -46,30 +48,43 @@ class Choice:
     def __or__(self, other: Choice) -> Choice:
         return Choice({**self.init, **other.init}, {**self.step, **other.step})
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Both in one dictionary, for a row."""
+        return {**self.init, **{f"step({name})": value for name, value in self.step.items()}}
+
     def __str__(self) -> str:
         said = [f"{name}={value!r}" for name, value in self.init.items()]
         return ", ".join(said + [f"step({name}={value!r})" for name, value in self.step.items()])
 
 
-def report(announce: Announce | None = None) -> Report:
-    """Audit the installed diffusers, worst first."""
-    import torch
+def report(announce: Announce | None = None, jobs: int = -1) -> Report:
+    """Audit the installed diffusers, worst first.
+
+    Arguments:
+        announce: Called with a line of progress for each class.
+        jobs: Worker processes; -1 takes every core.
+    """
+    from joblib import Parallel, delayed
 
     from . import versions
 
+    names = [cls.__name__ for cls in classes()]
     found: list[Row] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tensors of some hundred numbers
-    try:
-        for cls in classes():
-            mine = rows(cls, f"diffusers.{cls.__name__}")
-            found += mine
-            if announce is not None:
-                worst = mine[0].severity
-                announce(f"{cls.__name__}: {len(mine)} settings, worst: {worst}")
-    finally:
-        torch.set_num_threads(threads)
+    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(_exported)(name) for name in names)
+    for i, (name, mine) in enumerate(zip(names, results, strict=True), 1):
+        found += mine
+        if announce is not None:
+            announce(f"{i}/{len(names)} {name}: {len(mine)} settings, worst: {mine[0].severity}")
     return Report("diffusers", versions("diffusers", "torch"), tuple(sorted(found, key=_rank)))
+
+
+def _exported(name: str) -> tuple[Row, ...]:
+    """All settings of a class that diffusers exports: the task of a worker."""
+    import torch
+
+    torch.set_num_threads(1)  # tensors of some hundred numbers
+    return rows(getattr(importlib.import_module("diffusers"), name), f"diffusers.{name}")
 
 
 def classes() -> Iterator[type[Any]]:
@@ -90,83 +105,82 @@ def rows(cls: type[Any], name: str, steps: Sequence[int] = STEPS) -> tuple[Row, 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tuple(sorted(_rows(cls, name, steps), key=_rank))
+            return tuple(sorted(_Settings(cls, name, steps).rows(), key=_rank))
     finally:
         logger.setLevel(level)
 
 
-def _rows(cls: type[Any], name: str, steps: Sequence[int]) -> Iterator[Row]:
-    lacks = missing(cls)
-    if lacks:
-        yield _unsupported(cls, name, Choice(), "; ".join(lacks))
-        return
-    singles = tuple(choices(cls))
-    first = _row(cls, name, Choice(), steps)
-    yield first
-    if first.severity == "unsupported":
-        return
-    base = Choice()
-    if not first.affine:
-        for single in singles:  # a switch that makes it affine
-            found = _row(cls, name, single, steps)
-            if found.affine:
-                base = single
-                yield found
-                break
-    for single in singles:
-        if single == base:
-            continue
-        found = _row(cls, name, base | single, steps)
-        if found.severity in ("nan", "diverges", "unsupported"):
-            second = _second(cls, name, base | single, singles, 0.3 * _size(found))
-            if second is not None:
-                found = replace(found, verdict=f"{found.verdict}; not so with {second}")
-                yield _row(cls, name, base | single | second, steps)
-        yield found
+@final
+class _Settings:
+    """The settings of one class; the exact model that the last one took is tried first on the next."""
 
+    def __init__(self, cls: type[Any], name: str, steps: Sequence[int]) -> None:
+        self._cls, self._name, self._steps = cls, name, steps
+        self._likely: Model | None = None
 
-def _second(
-    cls: type[Any], name: str, choice: Choice, singles: Sequence[Choice], below: float
-) -> Choice | None:
-    """One more option with which the setting converges, to an error below the given one."""
-    for single in singles:
-        if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
-            continue
-        found = _row(cls, name, choice | single, _TRIAL, search=False)
-        if found.affine and found.severity not in ("nan", "diverges", "unsupported") and _size(found) < below:
-            return single
-    return None
+    def rows(self) -> Iterator[Row]:
+        lacks = missing(self._cls)
+        if lacks:
+            yield self._unsupported(Choice(), "; ".join(lacks))
+            return
+        first = self._row(Choice())
+        yield first
+        if first.severity == "unsupported":
+            return
+        singles, base = tuple(choices(self._cls)), Choice()
+        if not first.affine:
+            for single in singles:  # a switch that makes it affine
+                found = self._row(single)
+                if found.affine:
+                    base = single
+                    yield found
+                    break
+        for choice in (base | single for single in singles if single != base):
+            found = self._row(choice)
+            if found.severity in _BAD:
+                second = self._second(choice, singles, 0.3 * _size(found))
+                if second is not None:
+                    found = replace(found, verdict=f"{found.verdict}; not so with {second}")
+                    yield self._row(choice | second)
+            yield found
 
+    def _second(self, choice: Choice, singles: Sequence[Choice], below: float) -> Choice | None:
+        """One more option with which the setting converges, to an error below the given one."""
+        for single in singles:
+            if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
+                continue
+            found = self._row(choice | single, _TRIAL)
+            if found.affine and found.severity not in _BAD and _size(found) < below:
+                return single
+        return None
 
-def _row(cls: type[Any], name: str, choice: Choice, steps: Sequence[int], search: bool = True) -> Row:
-    try:
-        return audit_scheduler(
-            cls(**choice.init),
-            name=name,
-            options=choice.init,
-            step_options=choice.step,
-            steps=steps,
-            reproduction=_lines(name, choice),
-            search=search,
+    def _row(self, choice: Choice, steps: Sequence[int] | None = None) -> Row:
+        """The row of a setting; a trial, at given step counts, takes the stated model only."""
+        try:
+            found = examine(
+                self._cls(**choice.init),
+                step_options=choice.step,
+                steps=steps or self._steps,
+                search=steps is None,
+                likely=self._likely,
+                settled=steps is None,
+            )
+        except Exception as error:  # noqa: BLE001  # whatever another library raises is why
+            text = " ".join(str(error).split())
+            return self._unsupported(choice, f"{type(error).__name__}: {text[:200]}")
+        if found.severity not in _BAD:
+            self._likely = found.model
+        return row(found, self._name, choice.options, _lines(self._name, choice))
+
+    def _unsupported(self, choice: Choice, reason: str) -> Row:
+        return Row(
+            object=self._name,
+            options=choice.options,
+            verdict=f"not supported, because {reason}",
+            reason=reason,
+            reproduction=_failing(self._name, choice),
+            severity="unsupported",
         )
-    except Exception as error:  # noqa: BLE001  # whatever another library raises is why it is not supported
-        return _unsupported(cls, name, choice, _said(error))
-
-
-def _unsupported(cls: type[Any], name: str, choice: Choice, reason: str) -> Row:
-    return Row(
-        object=name,
-        options={**choice.init, **{f"step({key})": value for key, value in choice.step.items()}},
-        verdict=f"not supported, because {reason}",
-        reason=reason,
-        reproduction=_failing(name, choice),
-        severity="unsupported",
-    )
-
-
-def _said(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def choices(cls: type[Any]) -> Iterator[Choice]:
@@ -219,16 +233,16 @@ def _compared(cls: type[Any]) -> dict[str, list[str]]:
     return found
 
 
-def _rank(row: Row) -> tuple[int, float]:
-    severity = row.severity if row.severity in SEVERITIES else "unsupported"
-    return SEVERITIES.index(severity), -_size(row)
+def _rank(each: Row) -> tuple[int, float]:
+    severity = each.severity if each.severity in SEVERITIES else "unsupported"
+    return SEVERITIES.index(severity), -_size(each)
 
 
-def _size(row: Row) -> float:
+def _size(each: Row) -> float:
     """The error at the last step count; infinite where there is none."""
-    if not row.mean_error or not row.std_error:
+    if not each.mean_error or not each.std_error:
         return math.inf
-    return math.hypot(row.mean_error[-1], row.std_error[-1])
+    return math.hypot(each.mean_error[-1], each.std_error[-1])
 
 
 def _call(name: str, choice: Choice) -> tuple[str, str]:

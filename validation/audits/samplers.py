@@ -96,6 +96,7 @@ def find(
     stated_order: int = 1,
     steps: Sequence[int] = STEPS,
     search: bool = True,
+    likely: Model | None = None,
 ) -> Finding:
     """Audit one sampler.
 
@@ -106,6 +107,7 @@ def find(
         stated_order: The order that it states.
         steps: Step counts; those that the sampler refuses are left out.
         search: Look for another exact model where the documented one does not converge.
+        likely: Try this one first.
 
     Raises:
         UnmetHypothesis: Grid, shape or draws cannot be audited.
@@ -115,17 +117,20 @@ def find(
     if first is not None and (not search or not first.affine or first.severity != "diverges"):
         return first
     counts = first.steps if first else tuple(_paths(sampler, Model(), steps))
-    trial = max(count for count in counts if count <= max(_TRIAL, counts[0]))
+    most = _TRIAL if first else 2 * _TRIAL  # with nothing stated the choice is final
+    trial = max(count for count in counts if count <= max(most, counts[0]))
     errors: dict[Model, float] = {}
-    for model in models(unit):
+    for model in (likely, *models(unit)) if likely else models(unit):
         path = propagate(sampler, trial, model, mean=MEAN, variance=VARIANCE)
         errors[model] = _distance(path) if path.finite and path.defect <= _AFFINE else math.inf
+        if model == likely and errors[model] < _BELIEVED:
+            break
     best = min(errors, key=errors.__getitem__)
     if first is None:
         if errors[best] > _BELIEVED and math.inf in errors.values():
             best = next(model for model, error in errors.items() if error == math.inf)
         found = _judge(sampler, best, stated_order, counts)
-        return _with(found, f"no prediction type is stated; of {len(errors)} exact models {best} fits best")
+        return _with(found, f"no prediction type is stated; of the exact models {best} fits best")
     before = math.hypot(first.mean_error[-1], first.std_error[-1])
     if best == documented or not errors[best] < min(_BELIEVED, _BETTER * before):
         return first

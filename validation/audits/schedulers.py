@@ -17,6 +17,7 @@ __all__ = [
     "STEP_PARAMETERS",
     "audit_scheduler",
     "audit_step",
+    "examine",
     "is_scheduler",
     "is_step",
     "row",
@@ -55,29 +56,49 @@ def audit_scheduler(
     prediction: str | None = None,
     steps: Sequence[int] = STEPS,
     reproduction: str | None = None,
-    search: bool = True,
 ) -> Row:
     """Audit an object with ``set_timesteps``, ``timesteps``, ``step`` and a forward process.
 
     Raises:
         UnmetHypothesis: It lacks one of these, its step changes the shape, its noise level rises.
     """
-    sampler = SchedulerSampler(scheduler, step_options)
-    stated = prediction or option(scheduler, "prediction_type")
-    model = _documented(stated) if prediction is None else _asked(prediction)
-    found = find(
-        sampler,
-        model,
-        unit=sampler.unit,
-        stated_order=stated_order(scheduler),
-        steps=steps,
-        search=search and prediction is None,
-    )
-    if not found.affine:
-        found = settle(sampler, found.model, unit=sampler.unit, search=search and prediction is None)
+    found = examine(scheduler, step_options=step_options, prediction=prediction, steps=steps)
     where = name or f"{type(scheduler).__module__}.{type(scheduler).__qualname__}"
     said = {**(options or {}), **{f"step({key})": value for key, value in (step_options or {}).items()}}
     return row(found, where, said, reproduction or _lines(where))
+
+
+def examine(
+    scheduler: Any,
+    *,
+    step_options: Mapping[str, Any] | None = None,
+    prediction: str | None = None,
+    steps: Sequence[int] = STEPS,
+    search: bool = True,
+    likely: Model | None = None,
+    settled: bool = True,
+) -> Finding:
+    """The finding behind :func:`audit_scheduler`.
+
+    Arguments:
+        search: Try other exact models where the stated one does not converge.
+        likely: Try this one first.
+        settled: Run a Monte Carlo where a step is not affine.
+    """
+    sampler = SchedulerSampler(scheduler, step_options)
+    search = search and prediction is None
+    found = find(
+        sampler,
+        _documented(option(scheduler, "prediction_type")) if prediction is None else _asked(prediction),
+        unit=sampler.unit,
+        stated_order=stated_order(scheduler),
+        steps=steps,
+        search=search,
+        likely=likely,
+    )
+    if found.affine or not settled:
+        return found
+    return settle(sampler, found.model, unit=sampler.unit, search=search)
 
 
 def audit_step(

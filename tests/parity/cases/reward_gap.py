@@ -6,7 +6,7 @@ from driftproof.theory.processes import VE, VP
 
 from ..rows import GAUSSIAN, mesh, row
 
-ETAS = (0.0, 0.3, 1.0, 2.0)
+ETAS = (0.0, 0.3, 2.0)
 MEANS, VARIANCES = (-3.0, 0.0, 0.7), (1e-4, 0.5, 1.0, 30.0)
 TIMES = (1e-3, 0.3, 0.95)
 MODELS = ((1.0, 0.0), (1.3, 0.4))
@@ -48,8 +48,9 @@ ROWS = {
             {**sample, "eta": eta, "kappa": kappa, "shift": shift, **prior}
             for sample in data
             for eta in ETAS
-            for kappa, shift in MODELS
-            for prior in ({}, {"prior_variance": 0.3 + sample["variance"]})
+            for (kappa, shift), prior in zip(
+                MODELS, ({}, {"prior_variance": 0.3 + sample["variance"]}), strict=True
+            )
         ],
         terms=spread,
         gentle={"mean": (0.1, 0.5, -1.0)},

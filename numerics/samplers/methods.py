@@ -69,8 +69,9 @@ class Method:
         )
 
 
-def _levels(xp: Namespace, p: Any, t: Array, s: Array) -> tuple[Array, ...]:
-    return (*p.alpha_sigma(xp, t), *p.alpha_sigma(xp, s))
+def _levels(xp: Namespace, p: Any, t: Array, s: Array) -> tuple[Array, Array, Array, Array]:
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = p.alpha_sigma(xp, t), p.alpha_sigma(xp, s)
+    return alpha_t, sigma_t, alpha_s, sigma_s
 
 
 def _still(xp: Namespace, mean: Array, s: Array) -> tuple[Array, Array]:

@@ -48,7 +48,7 @@ __all__ = ["GDDIMOutput", "GDDIMScheduler"]
 
 
 @dataclass
-class GDDIMOutput(BaseOutput):
+class GDDIMOutput(BaseOutput):  # type: ignore[misc]  # diffusers carries no types
     """What a step returns.
 
     Arguments:
@@ -62,7 +62,7 @@ class GDDIMOutput(BaseOutput):
     log_prob: Tensor | None = None
 
 
-class GDDIMScheduler(SchedulerMixin, ConfigMixin):
+class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     r"""gDDIM for models that predict noise, data, v or the velocity of a flow.
 
     Arguments:
@@ -100,7 +100,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
     _compatibles = [*(e.name for e in KarrasDiffusionSchedulers), "FlowMatchEulerDiscreteScheduler"]  # noqa: RUF012
     order = 1
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         num_train_timesteps: int = 1000,
@@ -275,7 +275,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):
                 shape = (-1, *(1,) * (sample.ndim - 1))
                 dtype = torch.promote_types(sample.dtype, torch.float32)
                 columns = torch.tensor(rows, dtype=dtype, device=sample.device).T
-                return Row(*(column.reshape(shape) for column in columns))  # type: ignore[arg-type]
+                return Row(*(column.reshape(shape) for column in columns))
             return table[self._positions[float(timestep)]]
         except KeyError as missing:
             came = f"timestep = {missing.args[0]!r}, grid {sorted(self._positions, reverse=True)}"

@@ -132,7 +132,9 @@ class FirstOrderFamily:
         "variance as standard deviation": {**METHODS, "gddim": of_levels(_eq_14)},
         "DDIM's variance for gDDIM's": {
             **METHODS,
-            "gddim": of_levels(lambda xp, *given: ddim_moments.kernel(xp, *given[:-1], min(given[-1], 1.0))),
+            "gddim": of_levels(
+                lambda xp, x, eps, a, b, c, e, eta: ddim_moments.kernel(xp, x, eps, a, b, c, e, min(eta, 1.0))
+            ),
         },
         "gDDIM's variance for DDIM's": {**METHODS, "song_ddim": METHODS["gddim"]},
     }

@@ -144,9 +144,9 @@ def _inverted(n_steps: int, start: int, length: int, eta: float) -> tuple[float,
 
 
 def _uncorrected(xp: Any, p: Any, x: Any, t: Any, s: Any, eps: Any, eta: Any, *_: Any) -> Any:
-    levels = (*p.alpha_sigma(xp, t), *p.alpha_sigma(xp, s))
-    mean, _unused = gddim_moments.kernel(xp, x, eps, *levels, 0.0)
-    return mean, gddim_moments.kernel(xp, x, eps, *levels, eta)[1]
+    (a, b), (c, e) = p.alpha_sigma(xp, t), p.alpha_sigma(xp, s)
+    mean, _unused = gddim_moments.kernel(xp, x, eps, a, b, c, e, 0.0)
+    return mean, gddim_moments.kernel(xp, x, eps, a, b, c, e, eta)[1]
 
 
 @claim(

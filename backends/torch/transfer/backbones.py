@@ -1,0 +1,103 @@
+"""Backbones: any module that takes images of shape (B, C, H, W) to features of shape (B, k)."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from ...._namespace import UnmetHypothesis
+
+__all__ = ["Classifier", "PretrainedFeatures", "extract", "small_backbone"]
+
+
+@final
+class PretrainedFeatures(nn.Module):
+    """A model of transformers (ViT, ResNet, ...) as a backbone: its pooled output, or its class token.
+
+    Arguments:
+        model: A model whose ``forward(pixel_values=...)`` gives ``pooler_output`` or ``last_hidden_state``.
+        frozen: No gradient, and evaluation mode for good.
+    """
+
+    def __init__(self, model: nn.Module, frozen: bool = True) -> None:
+        super().__init__()
+        self.model, self.frozen = model, frozen
+        if frozen:
+            model.requires_grad_(False)
+            model.eval()
+
+    @classmethod
+    def from_pretrained(cls, name: str, frozen: bool = True, **options: Any) -> PretrainedFeatures:
+        """The model of a name on the hub, or of a folder."""
+        from transformers import AutoModel
+
+        return cls(AutoModel.from_pretrained(name, **options), frozen)
+
+    def train(self, mode: bool = True) -> PretrainedFeatures:
+        """Training mode, unless frozen."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, shape (B, k)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            output = self.model(pixel_values=images)
+        pooled: Tensor | None = getattr(output, "pooler_output", None)
+        if pooled is not None:
+            return pooled.flatten(1)
+        hidden: Tensor = output.last_hidden_state
+        return hidden[:, 0] if hidden.ndim == 3 else hidden.mean(dim=(-2, -1))
+
+
+@final
+class Classifier(nn.Module):
+    """A backbone and a linear head."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(features, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, shape (B, k), and logits, shape (B, classes)."""
+        features: Tensor = self.backbone(images)
+        return features, self.head(features)
+
+
+def small_backbone(width: int, features: int, side: int = 8) -> nn.Sequential:
+    """A network for small grey images: two convolutions, one layer."""
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(width, 2 * width, 3, padding=1),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(2 * width * (side // 4) ** 2, features),
+        nn.GELU(),
+    )
+
+
+@torch.no_grad()
+def extract(backbone: nn.Module, images: Tensor, batch: int = 512) -> Tensor:
+    """Features of all images in evaluation mode, float64.
+
+    Raises:
+        UnmetHypothesis: The module does not give finite features of shape (B, k).
+    """
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        parts = [backbone(part) for part in images.split(batch)]
+    finally:
+        backbone.train(was_training)
+    features = torch.cat(parts)
+    if features.ndim != 2 or features.shape[0] != images.shape[0]:
+        got = f"shape {tuple(features.shape)} from {images.shape[0]} images"
+        raise UnmetHypothesis("backbone", "features have shape (B, k)", got)
+    wrong = int((~torch.isfinite(features)).sum())
+    if wrong:
+        raise UnmetHypothesis("backbone", "features are finite", f"{wrong} of {features.numel()} are not")
+    return features.double()

@@ -1,0 +1,204 @@
+r"""Few-shot comparisons: the same target images for every contender, a split and a source model a seed.
+
+================== =================================================================================
+source only        the source head on the target's features: no target image is used
+direct             logistic regression on the pixels of the m labelled images: no source is used
+source features    a ridge head on the source backbone's features of the m labelled images
+transport          the source head behind an affine map of features, estimated from m images without labels
+transport, labels  a ridge head on the mapped features, towards the source head
+fine-tuned         the whole network on the m labelled images, source images, and the transport cost between both
+wrong source       ridge towards a source head whose classes are shifted by one, at a fixed penalty
+================== =================================================================================
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ....numerics.transport import fit_gaussian
+from ..training import train
+from .backbones import Classifier, extract, small_backbone
+from .config import FineTuning, Recipe
+from .data import Domains, Shift, digits, few_shot_rows
+from .heads import Standardizer, adapted, one_hot, penalised, predicted
+from .sinkhorn import sinkhorn_loss
+
+__all__ = ["CLASSES", "Curves", "Prepared", "compare", "prepare", "source_model"]
+
+CLASSES = 10
+SOURCE_PENALTY = 1e-3
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Errors on the test images of the target: an array (sizes, seeds) for each contender.
+
+    Contenders that skip a size have NaN there.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    errors: dict[str, NDArray[np.float64]]
+    unit: str
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What one seed knows of the source: a network, its standardised features, and a linear head on them."""
+
+    network: Classifier
+    standard: Standardizer
+    features: Tensor
+    labels: Tensor
+    head: Tensor
+
+
+def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerator) -> Classifier:
+    """A network trained on the source images of one seed."""
+    images, labels = digits(Shift("none"), seed).source
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = Classifier(small_backbone(recipe.width, recipe.features), recipe.features, CLASSES)
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(images), (batch,), generator=generator, device=generator.device).cpu()
+        return images[rows].to(generator.device), labels[rows].to(generator.device)
+
+    def loss(model: Any, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(model(x)[1], y)
+
+    plan = replace(recipe.source_training, seed=seed)
+    config = {"plan": repr(plan), "width": recipe.width, "features": recipe.features}
+    place = folder / f"source-{seed}.safetensors"
+    done = train(
+        network, draw, loss, plan, checkpoint=place, config=config, accelerator=accelerator, title=place.stem
+    )
+    return done.model
+
+
+def prepare(network: Classifier, source: tuple[Tensor, Tensor]) -> Prepared:
+    """Features and the linear head of a trained network."""
+    device = next(network.parameters()).device
+    raw = extract(network.backbone, source[0].to(device))
+    labels, standard = source[1].to(device), Standardizer.of(raw)
+    features = standard(raw)
+    head = penalised(features, one_hot(labels, CLASSES), SOURCE_PENALTY)
+    return Prepared(network, standard, features, labels, head)
+
+
+def compare(shift: Shift, recipe: Recipe, models: dict[int, Prepared], accelerator: Accelerator) -> Curves:
+    """Every contender at every sample size and seed."""
+    errors: dict[str, NDArray[np.float64]] = {}
+    for column, seed in enumerate(recipe.seeds):
+        domains = digits(shift, seed)
+        for row, shots in enumerate(recipe.shots):
+            chosen = few_shot_rows(domains.pool[1], shots, np.random.default_rng((seed, shots)))
+            shot = (domains.pool[0][chosen], domains.pool[1][chosen])
+            measured = _contest(models[seed], shot, domains, recipe)
+            tuning = recipe.finetuning
+            if tuning is not None and shots in tuning.shots:
+                tuned = _finetuned(models[seed].network, shot, domains, tuning, seed, accelerator)
+                measured["fine-tuned"] = _error(tuned, domains.test)
+            for name, error in measured.items():
+                empty = np.full((len(recipe.shots), len(recipe.seeds)), np.nan)
+                errors.setdefault(name, empty)[row, column] = error
+    return Curves(shift.name, recipe.shots, errors, "images a class")
+
+
+def _contest(
+    source: Prepared, shot: tuple[Tensor, Tensor], domains: Domains, recipe: Recipe
+) -> dict[str, float]:
+    """Errors of the contenders with a frozen backbone, and of direct learning."""
+    device = source.features.device
+    z, test = (
+        source.standard(extract(source.network.backbone, images.to(device)))
+        for images in (shot[0], domains.test[0])
+    )
+    labels, truth = one_hot(shot[1].to(device), CLASSES), domains.test[1].to(device)
+    # Classes that the target does not have would be mass that the map must send somewhere.
+    present = torch.isin(source.labels, shot[1].to(device))
+    onto = fit_gaussian(z.cpu(), source.features[present].cpu(), recipe.shrinkage)
+    everything = fit_gaussian(z.cpu(), source.features.cpu(), recipe.shrinkage)
+    wrong = torch.roll(source.head, 1, dims=1)
+
+    def error(x: Tensor, head: Tensor) -> float:
+        return _share(predicted(x, head).argmax(dim=1), truth)
+
+    measured = {
+        "source only": error(test, source.head),
+        "direct": _direct(shot, domains.test),
+        "source features": error(test, adapted(z, labels)[0]),
+        "transport": error(everything(test), source.head),
+        "transport, labels": error(onto(test), adapted(onto(z), labels, source.head)[0]),
+        "wrong source": error(test, penalised(z, labels, recipe.wrong_penalty, wrong)),
+    }
+    if not bool(present.all()):
+        measured["transport, known classes"] = error(onto(test), source.head)
+    return measured
+
+
+def _direct(shot: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
+    from sklearn.linear_model import LogisticRegression
+
+    rows, held = (part[0].flatten(1).double().numpy() for part in (shot, test))
+    centre, scale = rows.mean(), max(float(rows.std()), 1e-9)
+    model = LogisticRegression(max_iter=500).fit((rows - centre) / scale, shot[1].numpy())
+    return 1.0 - float(model.score((held - centre) / scale, test[1].numpy()))
+
+
+def _finetuned(
+    network: Classifier,
+    shot: tuple[Tensor, Tensor],
+    domains: Domains,
+    tuning: FineTuning,
+    seed: int,
+    accelerator: Accelerator,
+) -> Classifier:
+    """The network after training on the shots, with the transport cost of its features to the source's."""
+    source = domains.source
+
+    def rows_of(part: tuple[Tensor, Tensor], generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(part[1]), (batch,), generator=generator, device=generator.device).cpu()
+        return part[0][rows].to(generator.device), part[1][rows].to(generator.device)
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
+        return *rows_of(shot, generator, batch), *rows_of(source, generator, batch)
+
+    def loss(
+        model: Callable[[Tensor], Any], x: Tensor, y: Tensor, x_source: Tensor, y_source: Tensor
+    ) -> Tensor:
+        features, logits = model(torch.cat([x, x_source]))
+        fit = cross_entropy(logits, torch.cat([y, y_source]))
+        if tuning.weight == 0.0:
+            return fit
+        here, there = features[: len(x)].float(), features[len(x) :].float()
+        spread = there.detach().var(dim=0).sum().clamp_min(1e-12)  # the cost in units of the source's own
+        return fit + tuning.weight * sinkhorn_loss(here, there, tuning.epsilon) / spread
+
+    plan = replace(tuning.plan, seed=seed)
+    start = copy.deepcopy(network).requires_grad_(True)  # an average comes without gradients
+    return train(start, draw, loss, plan, accelerator=accelerator, title=f"fine-tune {len(shot[1])}").model
+
+
+@torch.no_grad()
+def _error(network: nn.Module, test: tuple[Tensor, Tensor]) -> float:
+    network.eval()
+    device = next(network.parameters()).device
+    return _share(network(test[0].to(device))[1].argmax(dim=1), test[1].to(device))
+
+
+def _share(guess: Tensor, truth: Tensor) -> float:
+    return float((guess != truth).double().mean())

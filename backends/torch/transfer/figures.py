@@ -1,0 +1,51 @@
+"""The figure of a comparison, as SVG text."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from .fewshot import Curves
+
+__all__ = ["curves_figure"]
+
+COLOURS = {
+    "direct": "#222222",
+    "source only": "#999999",
+    "transport": "#4c72b0",
+    "transport, known classes": "#8a5aa8",
+    "transport, labels": "#c8452f",
+    "fine-tuned": "#b07a1c",
+    "wrong source": "#3a8f5c",
+    "source features": "#7fb2d9",
+    "ridge towards source": "#7fb2d9",
+}
+
+
+def curves_figure(curves: Curves) -> str:
+    """Errors against sample sizes, with bands over seeds."""
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axis = figure.subplots()
+    for name, errors in curves.errors.items():
+        kept = ~np.isnan(errors).any(axis=1)
+        sizes, values = np.asarray(curves.sizes)[kept], errors[kept]
+        n = values.shape[1]
+        half = student.ppf(0.975, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
+        mean, colour = values.mean(axis=1), COLOURS.get(name, "#000000")
+        style = "--" if name in ("source only", "wrong source") else "-"
+        axis.plot(sizes, mean, style, color=colour, lw=1.5, marker="o", ms=3, label=name)
+        axis.fill_between(sizes, np.maximum(mean - half, 1e-4), mean + half, color=colour, alpha=0.12, lw=0)
+    axis.set(xscale="log", yscale="log", xlabel=curves.unit, ylabel="error", title=curves.name)
+    axis.set_xticks(curves.sizes, [str(size) for size in curves.sizes], minor=False)
+    axis.minorticks_off()
+    axis.legend(frameon=False, fontsize=8, ncols=2)
+    text = io.StringIO()
+    options = {"svg.hashsalt": "driftproof", "svg.fonttype": "path"}
+    with mpl.rc_context(options):  # type: ignore[arg-type]  # a plain mapping of options
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return re.sub(r"^.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)

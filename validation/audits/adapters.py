@@ -10,6 +10,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -191,6 +192,11 @@ class StepSampler:
 
     def begin(self, steps: int) -> int:
         self._times = [float(t) for t in self._grid(steps)]
+        for t, s in pairwise(self._times):
+            if not t > s:
+                raise UnmetHypothesis(
+                    "audit", "the noise level falls from step to step", f"t = {t}, then {s}"
+                )
         return len(self._times) - 1
 
     def levels(self, call: int) -> tuple[float, float]:

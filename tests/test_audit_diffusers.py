@@ -1,0 +1,179 @@
+"""The audit of diffusers: known findings are found again, and nothing about any class is known in advance."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftproof import cli
+from driftproof.validation import audit
+from driftproof.validation.audits import audit_target, diffusers
+from driftproof.validation.audits.samplers import SEVERITIES
+
+pytest.importorskip("torch")
+library: Any = pytest.importorskip("diffusers")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def at(row: Any, steps: int) -> tuple[float, float]:
+    index = row.steps.index(steps)
+    return row.mean_error[index], row.std_error[index]
+
+
+def test_ddim_with_linspace_steps_on_another_grid_than_it_sets() -> None:
+    """github.com/huggingface/diffusers/issues/11347 and 12633."""
+    row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing="linspace"))
+    assert row.severity == "mismatch"
+    assert "the grids differ" in row.verdict
+    assert at(row, 10)[0] == pytest.approx(-4e-2, abs=2e-3)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_other_spacings_of_ddim_keep_the_mean(spacing: str) -> None:
+    row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing=spacing), steps=(5, 10, 20, 40))
+    assert row.severity == "converges", row.verdict
+    assert max(map(abs, row.mean_error or ())) < 1e-7
+
+
+def test_trailing_needs_a_count_that_divides_the_training_steps() -> None:
+    """1000 / 80 is no integer: the grid is rounded, the step is not."""
+    row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), steps=(40, 80))
+    assert row.severity == "mismatch"
+    assert at(row, 80)[0] < -1e-2
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_ddpm_uses_the_grid_that_it_sets(spacing: str) -> None:
+    """github.com/huggingface/diffusers/issues/9261, mended."""
+    row = audit(library.DDPMScheduler(clip_sample=False, timestep_spacing=spacing))
+    assert row.severity == "converges", row.verdict
+    assert max(map(abs, row.mean_error or ())) < 1e-5
+
+
+def test_ddpm_with_fixed_large_log_is_not_a_number() -> None:
+    """github.com/huggingface/diffusers/issues/14569."""
+    for cls in (library.DDPMScheduler, library.DDPMParallelScheduler):
+        for spacing in ("leading", "trailing"):
+            row = audit(cls(clip_sample=False, variance_type="fixed_large_log", timestep_spacing=spacing))
+            assert row.severity == "nan"
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("EulerDiscreteScheduler", 1.0),
+        ("HeunDiscreteScheduler", 2.0),
+        ("KDPM2DiscreteScheduler", 2.0),
+        ("FlowMatchEulerDiscreteScheduler", 1.0),
+        ("FlowMatchHeunDiscreteScheduler", 2.0),
+    ],
+)
+def test_orders_are_those_of_the_methods(name: str, order: float) -> None:
+    row = audit(getattr(library, name)())
+    assert row.severity == "converges", row.verdict
+    assert row.order == pytest.approx(order, abs=0.3)
+
+
+def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None:
+    row = audit(library.EDMEulerScheduler())
+    assert row.severity == "converges", row.verdict
+    assert row.verdict.endswith("reads the output as -v_prediction in units of 0.5")
+    row = audit(library.LCMScheduler(), steps=(5, 10))
+    assert row.verdict.endswith("reads the output as epsilon of the consistency function")
+
+
+def test_a_level_at_which_a_run_ends_too_early_is_a_floor() -> None:
+    row = audit(library.PNDMScheduler(), steps=(5, 10, 20))
+    assert row.severity == "floor"
+    assert "sigma = 0.01 instead of" in row.verdict
+    assert "the last call does nothing" in row.verdict
+
+
+def test_options_are_read_from_the_source() -> None:
+    found = [str(choice) for choice in diffusers.choices(library.DDIMScheduler)]
+    assert {"prediction_type='v_prediction'", "timestep_spacing='linspace'", "clip_sample=False"} <= set(
+        found
+    )
+    assert "step(eta=1.0)" in found
+    orders = [str(choice) for choice in diffusers.choices(library.DPMSolverMultistepScheduler)]
+    assert {"solver_order=3", "algorithm_type='sde-dpmsolver++'", "use_karras_sigmas=True"} <= set(orders)
+
+
+def test_no_verdict_knows_a_class_by_name() -> None:
+    folder = Path(inspect.getfile(diffusers)).parent
+    names = {cls.__name__ for cls in diffusers.classes()}
+    assert len(names) >= 40
+    for file in folder.glob("*.py"):
+        text = file.read_text()
+        assert not [name for name in names if name in text], file
+
+
+def test_a_class_is_audited_with_its_options() -> None:
+    report = audit_target("diffusers:DDPMScheduler")
+    severities = [row.severity for row in report.rows]
+    assert severities == sorted(severities, key=SEVERITIES.index)
+    assert len(report.rows) >= 12
+    assert {"nan", "converges", "unsupported"} <= set(severities)
+    assert any(row.affine is False for row in report.rows)  # the default clips
+    json.dumps(report.to_json(), allow_nan=False)
+    for row in {row.severity: row for row in report.rows}.values():
+        assert len(row.reproduction.splitlines()) <= 5
+        exec(row.reproduction, {})  # noqa: S102  # the reproduction is the product here
+
+
+def test_what_cannot_be_audited_says_why() -> None:
+    (row,) = diffusers.rows(library.VQDiffusionScheduler, "diffusers.VQDiffusionScheduler")
+    assert row.verdict.startswith("not supported, because it states no forward process")
+    exec(row.reproduction, {})  # noqa: S102
+
+
+def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
+    out, page = tmp_path / "out.json", tmp_path / "page"
+    arguments = ["audit", "diffusers:FlowMatchHeunDiscreteScheduler", "--json", str(out), "--html", str(page)]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows[-1]["mean_error"]) == len(rows[-1]["steps"]) == 5
+    text = next(page.glob("*.html")).read_text()
+    assert "<th>std error</th>" in text
+    assert "five lines that show it" in text
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample", "flow_prediction"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.5])
+def test_our_own_scheduler(prediction: str, eta: float) -> None:
+    schedulers = pytest.importorskip("driftproof.backends.torch.schedulers")
+    row = audit(schedulers.GDDIMScheduler(prediction_type=prediction), step_options={"eta": eta})
+    assert row.severity == "converges", row.verdict
+    assert max(map(abs, row.mean_error or ())) < 1e-8
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_our_own_scheduler_steps_on_the_grid_that_it_sets(spacing: str) -> None:
+    schedulers = pytest.importorskip("driftproof.backends.torch.schedulers")
+    row = audit(schedulers.GDDIMScheduler(timestep_spacing=spacing))
+    assert row.severity == "converges", row.verdict
+    assert max(map(abs, row.mean_error or ())) < 1e-12
+
+
+@pytest.mark.slow
+def test_the_installed_diffusers() -> None:
+    report = audit_target("diffusers")
+    json.dumps(report.to_json(), allow_nan=False)
+    settled = [row for row in report.rows if row.severity != "unsupported"]
+    assert len(settled) >= 300
+    assert len({row.object for row in settled}) >= 25
+    assert all(row.verdict and row.reason and row.reproduction for row in report.rows)
+    severities = [row.severity for row in report.rows]
+    assert severities == sorted(severities, key=SEVERITIES.index)
+    found = {(row.object, str(dict(row.options))): row.severity for row in report.rows}
+    linspace = "{'clip_sample': False, 'timestep_spacing': 'linspace'}"
+    large = "{'clip_sample': False, 'variance_type': 'fixed_large_log'}"
+    assert found["diffusers.DDIMScheduler", linspace] == "mismatch"
+    assert found["diffusers.DDPMScheduler", large] == "nan"

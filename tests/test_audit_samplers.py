@@ -1,0 +1,279 @@
+"""The affine probe: what is planted in a sampler is found, with its cause; what is right is left alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftproof.numerics.samplers import ddim_step, euler_maruyama_step, gddim_step
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.validation import audit
+from driftproof.validation.audits.adapters import StepSampler
+from driftproof.validation.audits.affine import propagate
+from driftproof.validation.audits.models import PREDICTIONS, Model, models
+from driftproof.validation.audits.samplers import MEAN, VARIANCE
+
+torch = pytest.importorskip("torch")
+
+
+def ddim(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+    return ddim_step(VP(), sample, t, s, model_output)
+
+
+class Toy:
+    """Euler's method on the probability flow of a variance-exploding process, noise prediction."""
+
+    prediction_type: str | None = "epsilon"
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64)
+        self.sigmas = torch.cat([10.0 * (0.01 / 10.0) ** ramp, torch.zeros(1, dtype=torch.float64)])
+        self.timesteps = torch.arange(num_inference_steps)
+
+    def add_noise(self, original_samples: Any, noise: Any, timesteps: Any) -> Any:
+        return original_samples + self.sigmas[timesteps] * noise
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return (sample + (self.sigmas[timestep + 1] - self.sigmas[timestep]) * model_output,)
+
+
+class Repeated(Toy):
+    """The last noise level twice: the final step does nothing."""
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        super().set_timesteps(num_inference_steps)
+        self.sigmas[-1] = self.sigmas[-2]
+
+
+class OtherGrid(Toy):
+    """The step goes a little less far than the grid."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        after = 0.8 * self.sigmas[timestep + 1] + 0.2 * self.sigmas[timestep]
+        return (sample + (after - self.sigmas[timestep]) * model_output,)
+
+
+class Noisy(Toy):
+    """Noise is added without the drift that pays for it."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        h = self.sigmas[timestep] ** 2 - self.sigmas[timestep + 1] ** 2
+        return (super().step(model_output, timestep, sample)[0] + h.sqrt() * torch.randn_like(sample),)
+
+
+class Ancestral(Toy):
+    """The same with the drift: down to sigma_down, and noise up to the next level."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        t, s = self.sigmas[timestep], self.sigmas[timestep + 1]
+        up = (s**2 * (t**2 - s**2) / t**2).sqrt()
+        down = (s**2 - up**2).sqrt()
+        return (sample + (down - t) * model_output + up * torch.randn(sample.shape, dtype=sample.dtype),)
+
+
+class Broken(Toy):
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return (sample * torch.tensor(-1.0).log(),)
+
+
+class Reshaping(Toy):
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return (sample[..., :-1],)
+
+
+class Rising(Toy):
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        super().set_timesteps(num_inference_steps)
+        self.sigmas = self.sigmas.flip(0)
+
+
+class Uniform(Toy):
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return (sample + torch.rand(sample.shape),)
+
+
+class Clipped(Toy):
+    """The predicted data point is clipped to [-1, 1]."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        t, s = self.sigmas[timestep], self.sigmas[timestep + 1]
+        x0 = (sample - t * model_output).clamp(-1.0, 1.0)
+        return (x0 + s * (sample - x0) / t,)
+
+
+class Velocity(Toy):
+    """Flow prediction that does not say so, and with the other sign."""
+
+    prediction_type = None
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        self.sigmas = torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64)
+        self.timesteps = torch.arange(num_inference_steps)
+
+    def scale_noise(self, sample: Any, timestep: Any, noise: Any) -> Any:
+        return (1.0 - self.sigmas[timestep]) * sample + self.sigmas[timestep] * noise
+
+    add_noise: Any = None
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return (sample - (self.sigmas[timestep + 1] - self.sigmas[timestep]) * model_output,)
+
+
+def test_the_probe_is_the_recursion_of_ddim() -> None:
+    """A second derivation: with x = m + c (x - m) at every step, the deviation is a product."""
+    n, process = 12, VP()
+    path = propagate(StepSampler(ddim, process), n, Model("epsilon"), mean=MEAN, variance=VARIANCE)
+    times = np.linspace(process.T, 0.0, n + 1)
+    alpha, sigma = (np.asarray(x) for x in process.alpha_sigma(np, times))
+    total = alpha**2 * VARIANCE + sigma**2
+    gains = alpha[1:] * alpha[:-1] * VARIANCE / total[:-1] + sigma[1:] * sigma[:-1] / total[:-1]
+    expected = math.sqrt(total[0]) * np.cumprod(gains)
+    np.testing.assert_allclose(path.std[1:], expected, rtol=1e-12)
+    np.testing.assert_allclose(path.mean, alpha * MEAN, atol=1e-14)
+    assert path.defect < 1e-13
+    assert (path.draws, path.finite) == (n, True)
+
+
+def test_variances_add_over_the_draws() -> None:
+    """The ancestral step of one point: after it the state has the law of the forward process."""
+
+    def step(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+        return gddim_step(VP(), sample, t, s, model_output, 1.7, noise)
+
+    path = propagate(StepSampler(step, VP()), 7, Model(), mean=MEAN, variance=VARIANCE)
+    np.testing.assert_allclose(path.point_std[:-1], path.sigma, rtol=1e-12)
+    np.testing.assert_allclose(path.point_mean[:-1], MEAN * path.alpha, atol=1e-14)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("process", [VP(), VE(), Flow()])
+def test_steps_of_our_own_converge(process: Any, eta: float) -> None:
+    def step(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+        return gddim_step(process, sample, t, s, model_output, eta, noise)
+
+    grid = None if process.T == 1.0 and not isinstance(process, VE) else geometric
+    row = audit(step, process=process, grid=grid)
+    assert row.severity == "converges", row.verdict
+    assert row.order is not None
+    assert 0.4 < row.order < 1.6
+    assert row.mean_error is not None
+    assert max(map(abs, row.mean_error)) < 1e-12  # a consistent grid keeps the mean
+
+
+def geometric(n: int) -> list[float]:
+    return [*np.geomspace(1.0, 1e-4, n).tolist(), 0.0]
+
+
+def test_euler_maruyama_is_of_first_order() -> None:
+    def step(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+        score = -model_output / VP().alpha_sigma(np, np.asarray(t))[1]
+        return euler_maruyama_step(VP(), sample, t, s, score, 1.0, noise)
+
+    row = audit(step, steps=(40, 80, 160))
+    assert row.order is not None
+    assert row.order == pytest.approx(1.0, abs=0.3)
+
+
+def test_every_exact_model_means_what_it_says() -> None:
+    x0, z, alpha, sigma = np.array([0.3, -1.0]), np.array([0.7, 0.2]), 0.6, 0.8
+    read = {name: Model(name).of(x0, z, alpha, sigma) for name in PREDICTIONS}
+    np.testing.assert_allclose(alpha * z - sigma * x0, read["v_prediction"], rtol=1e-14)
+    np.testing.assert_allclose(z - x0, read["flow_prediction"], rtol=1e-14)
+    assert len(set(models(0.5))) == len(list(models(0.5))) == 16
+
+
+def test_a_scheduler_of_the_user_is_audited() -> None:
+    row = audit(Toy())
+    assert row.severity == "converges", row.verdict
+    assert row.object.endswith("Toy")
+    assert row.affine
+    stochastic = audit(Ancestral())
+    assert stochastic.severity == "converges", stochastic.verdict
+    assert "normals drawn" in stochastic.reason
+
+
+def test_a_last_step_that_does_nothing_is_a_floor_with_its_cause() -> None:
+    row = audit(Repeated())
+    assert row.severity == "floor"
+    assert "the last call does nothing" in row.verdict
+    assert "sigma = 0.01 instead of" in row.verdict
+    assert row.floor == pytest.approx(math.hypot(0.5, 0.01) - 0.5, rel=1e-3)
+
+
+def test_a_step_on_another_grid_is_seen_at_the_first_call() -> None:
+    row = audit(OtherGrid())
+    assert row.severity in ("mismatch", "floor", "diverges")
+    assert "after call 1 of 5" in row.verdict
+    assert "the grids differ" in row.verdict
+
+
+def test_noise_without_drift_does_not_converge() -> None:
+    row = audit(Noisy())
+    assert row.severity == "diverges"
+    assert row.std_error is not None
+    assert row.std_error[-1] > 0.1
+
+
+def test_not_a_number_is_a_verdict_and_json() -> None:
+    row = audit(Broken())
+    assert row.severity == "nan"
+    assert row.verdict.startswith("NaN after call 1 of 5")
+    json.dumps(asdict(row), allow_nan=False)
+
+
+def test_clipping_is_settled_by_monte_carlo_with_its_budget() -> None:
+    row = audit(Clipped())
+    assert row.affine is False
+    assert row.severity == "converges", row.verdict
+    assert "not affine: settled by Gaussian mixture and Monte Carlo" in row.verdict
+    assert "would have been seen" in row.verdict or "falls" in row.verdict
+    assert "false-alarm rate 1e-08" in row.reason
+
+
+def test_what_is_not_stated_is_found() -> None:
+    row = audit(Velocity())
+    assert row.severity == "converges", row.verdict
+    assert "-flow_prediction fits best" in row.reason
+
+
+def test_a_wrong_prediction_type_is_named() -> None:
+    class Mislabelled(Toy):
+        prediction_type = "sample"
+
+    row = audit(Mislabelled())
+    assert row.verdict.endswith("reads the output as epsilon")
+    assert audit(Mislabelled(), prediction="sample").severity == "diverges"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "hypothesis"),
+    [
+        (Reshaping(), "keeps the shape"),
+        (Rising(), "noise level falls"),
+        (Uniform(), "standard normal"),
+    ],
+)
+def test_bad_schedulers_are_refused_with_the_hypothesis(scheduler: Any, hypothesis: str) -> None:
+    with pytest.raises(ValueError, match=hypothesis):
+        audit(scheduler)
+
+
+def test_bad_input_is_refused() -> None:
+    class Formless:
+        def set_timesteps(self, n: int) -> None: ...
+
+    with pytest.raises(ValueError, match="it has no step; it states no forward process"):
+        audit(Formless())
+    with pytest.raises(ValueError, match="prediction is one of"):
+        audit(Toy(), prediction="noise")
+    with pytest.raises(ValueError, match="keeps the shape"):
+        audit(lambda model_output, t, s, sample, noise: sample[:-1])
+    with pytest.raises(ValueError, match="noise level falls"):
+        audit(ddim, grid=lambda n: np.linspace(0.1, 1.0, n + 1).tolist())
+    with pytest.raises(TypeError, match="a loss, a scheduler or a step function"):
+        audit(3)

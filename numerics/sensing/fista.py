@@ -221,6 +221,7 @@ def solve(
     every: int = 20,
     start: Array | None = None,
     advance: Advance = advance,
+    certificate: Callable[..., Array] = duality_gap.kernel,
 ) -> Solution:
     r"""The LASSO with bounds, for every row of ``y`` at once.
 
@@ -239,7 +240,7 @@ def solve(
         most: Steps allowed.
         every: Steps between two looks at the gap.
         start: Where to start, with shape (..., d); 0 by default.
-        advance: The kernel that takes several steps; a compiled one, for instance.
+        advance, certificate: The kernels that take several steps and give the gap; compiled ones, for instance.
 
     Returns:
         The solution; a row of zeros in ``y`` gives zeros.
@@ -269,7 +270,19 @@ def solve(
         x = prox.kernel(xp, xp.reshape(begin, tuple(x.shape)), 0.0, low, high)
     step = 1.0 / (lipschitz(A) * (1.0 + 8.0 * float(xp.finfo(y.dtype).eps)))
     found, gap, steps = _descend(
-        xp, x, A, rows, lam, step, low, high, tolerance=tolerance, most=most, every=every, advance=advance
+        xp,
+        x,
+        A,
+        rows,
+        lam,
+        step,
+        low,
+        high,
+        tolerance=tolerance,
+        most=most,
+        every=every,
+        advance=advance,
+        certificate=certificate,
     )
     solution = Solution(down(xp.reshape(found, (*shape, A.shape[1]))), down(xp.reshape(gap, shape)), steps)
     size = xp.sum(rows * rows, axis=-1)
@@ -295,6 +308,7 @@ def _descend(
     most: int,
     every: int,
     advance: Advance,
+    certificate: Callable[..., Array],
 ) -> tuple[Array, Array, int]:
     """Iterates and gaps of all rows; rows that are done leave the batch."""
     goal = tolerance * xp.sum(y * y, axis=-1)
@@ -303,7 +317,7 @@ def _descend(
     finished: list[tuple[Array, Array, Array]] = []
     steps = 0
     while True:
-        gap = duality_gap.kernel(xp, x, A, y, lam, low, high)
+        gap = certificate(xp, x, A, y, lam, low, high)
         done = gap <= goal
         left = xp.sum(xp.astype(~done, xp.int64))
         if int(left) == 0 or steps >= most:

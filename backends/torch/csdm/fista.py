@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...._namespace import Namespace
-from ....numerics.sensing import Solution, fista_step, solve
+from ....numerics.sensing import Solution, duality_gap, fista_step, solve
 
 __all__ = ["batched_fista"]
 
@@ -49,7 +49,7 @@ def batched_fista(
         >>> batched_fista(torch.eye(2), torch.tensor([[3.0, 0.5]]), 1.0).x.tolist()
         [[2.0, 0.0]]
     """
-    options: dict[str, Any] = {"advance": _advance} if compile else {}
+    options: dict[str, Any] = {"advance": _advance, "certificate": _certificate} if compile else {}
     return solve(A, y, lam, low=low, high=high, tolerance=tolerance, most=most, every=every, **options)
 
 
@@ -68,7 +68,7 @@ def _advance(
     count: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Several steps; numbers travel as tensors, so that other numbers do not compile again."""
-    one = _compiled(low, high, restart)
+    one = _compiled_step(low, high, restart)
     length = torch.as_tensor(step, dtype=y.dtype, device=y.device)
     penalty = torch.as_tensor(lam, dtype=y.dtype, device=y.device)
     for _ in range(count):
@@ -76,11 +76,27 @@ def _advance(
     return x, z, t
 
 
+def _certificate(
+    namespace: Namespace, x: Tensor, A: Tensor, y: Tensor, lam: float | Tensor, low: float, high: float
+) -> Tensor:
+    gap: Tensor = _compiled_gap(low, high)(x, A, y, torch.as_tensor(lam, dtype=y.dtype, device=y.device))
+    return gap
+
+
 @functools.cache
-def _compiled(low: float, high: float, restart: bool) -> Any:
+def _compiled_step(low: float, high: float, restart: bool) -> Any:
     def step(
         x: Tensor, z: Tensor, t: Tensor, A: Tensor, y: Tensor, lam: Tensor, length: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         return fista_step.kernel(xp, x, z, t, A, y, lam, length, low, high, restart)
 
     return torch.compile(step, fullgraph=True, dynamic=True)
+
+
+@functools.cache
+def _compiled_gap(low: float, high: float) -> Any:
+    def gap(x: Tensor, A: Tensor, y: Tensor, lam: Tensor) -> Tensor:
+        value: Tensor = duality_gap.kernel(xp, x, A, y, lam, low, high)
+        return value
+
+    return torch.compile(gap, fullgraph=True, dynamic=True)

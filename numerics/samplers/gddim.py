@@ -79,6 +79,8 @@ def gddim_step(
     Raises:
         UnmetHypothesis: Not 0 <= s < t, eta < 0, or a process of another family.
 
+    Claims: REWARD-GAP-ORDER-1
+
     Example:
         >>> from driftproof.theory.processes import Flow
         >>> float(gddim_step(Flow(), 1.0, 0.5, 0.25, 1.0, 0.0, 0.0))  # Euler on a straight line

@@ -46,7 +46,7 @@ from driftproof.backends.torch.reward_gap.sampler import Sampler
 from driftproof.backends.torch.reward_gap.small import small_parts
 from driftproof.backends.torch.reward_gap.trajectories import rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
-from driftproof.numerics.reward_gap import Window
+from driftproof.numerics.reward_gap import Window, paired_gap
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
 
 CPU = Accelerator(cpu=True)
@@ -301,27 +301,22 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ddpo_makes_the_images_of_a_small_unet_compress_better(tmp_path: Path) -> None:
-    """One interval over 64 paired noises, level 1 - 1e-4: the reward after less the reward before."""
-    from driftproof.numerics.reward_gap import paired_gap
-
-    pipe = policy(
-        "stable_diffusion",
-        steps=5,
-        side=64,
-        guidance=1.0,
-        lora=Lora(8, 8, ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")),
-    )
-    start = torch.randn(64, *pipe.task.shape, generator=torch.Generator().manual_seed(9))
-    prompts = torch.arange(64) % 2
+def test_ddpo_makes_the_images_of_a_small_unet_compress_better() -> None:
+    """One interval over 32 paired noises at 1 - 1e-4, of the reward after less the reward before."""
+    lora = Lora(8, 32, ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_out"))
+    pipe = policy("stable_diffusion", guidance=1.0, lora=lora)
+    start = torch.randn(32, *pipe.task.shape, generator=torch.Generator().manual_seed(9))
+    prompts = torch.arange(32) % 2
 
     def rewards():
         rows = pipe.task.condition(prompts)
-        end = rollout(pipe.denoiser, pipe.sampler, ("ode",) * 5, start, rows, lambda i: start).end
+        end = rollout(pipe.denoiser, pipe.sampler, ("ode",) * 4, start, rows, lambda i: start).end
         return pipe.task.rewards(end, prompts)
 
     before = rewards()
-    budget = Budget(epochs=25, prompts=32, micro_batch=40, learning_rate=3e-3, least=8, ratio="mean", pairs=2)
+    budget = Budget(
+        epochs=30, prompts=64, micro_batch=128, learning_rate=1e-2, least=8, ratio="mean", pairs=2
+    )
     DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=CPU).train()
     gain = paired_gap(rewards(), before, level=1.0 - 1e-4)
     assert gain.low > 0.0, str(gain)

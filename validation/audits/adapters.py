@@ -162,7 +162,7 @@ class SchedulerSampler:
         """What the forward process makes of data 1 and of noise 1."""
         import torch
 
-        clean, noise = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]], dtype=torch.float64).split(1)
+        clean, noise = torch.tensor([[[[[1.0, 0.0]]]], [[[[0.0, 1.0]]]]], dtype=torch.float64).unbind()
         method, names = self._process
         noisy = method(**dict(zip(names, (clean, noise, self._times[call : call + 1]), strict=True)))
         return float(noisy[0, 0, 0, 0]), float(noisy[0, 0, 0, 1])
@@ -214,7 +214,7 @@ class StepSampler:
 
     def _equal(self, steps: int) -> Sequence[float]:
         # A flow starts a little before its end, where the state says nothing about the data.
-        start = self._process.T
+        start = float(getattr(self._process, "T", 1.0))
         if float(self._process.alpha_sigma(np, np.asarray(start))[0]) <= 0.0:
             start *= 0.999
         return [float(t) for t in np.linspace(start, 0.0, steps + 1)]

@@ -91,7 +91,7 @@ def models(unit: float = 1.0) -> Iterator[Model]:
         for prediction in PREDICTIONS:
             yield Model(prediction, consistency=consistency)
         for prediction in ("v_prediction", "flow_prediction"):
-            yield Model(prediction, sign=-1, consistency=consistency)  # type: ignore[arg-type]
+            yield Model(prediction, sign=-1, consistency=consistency)
         if unit != 1.0:
             for sign in (1, -1):
-                yield Model("v_prediction", sign=sign, unit=unit, consistency=consistency)  # type: ignore[arg-type]
+                yield Model("v_prediction", sign=sign, unit=unit, consistency=consistency)

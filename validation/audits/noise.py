@@ -7,9 +7,9 @@ is a step after which torch's generator has moved although nobody was seen to dr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-from unittest.mock import patch
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
 
 import torch
 
@@ -18,9 +18,12 @@ from .affine import Draw
 
 __all__ = ["intercepted"]
 
-_NORMAL = ("randn", "randn_like")
-_REFUSED = ("normal", "rand", "rand_like", "bernoulli", "multinomial", "randperm")
-_REFUSED_METHODS = ("normal_", "uniform_", "bernoulli_", "exponential_", "cauchy_", "log_normal_")
+_NORMAL: Final = {name: getattr(torch, name) for name in ("randn", "randn_like")}
+_SEEDS: Final = {"randint": torch.randint}
+_REFUSED: Final = ("normal", "rand", "rand_like", "bernoulli", "multinomial", "randperm")
+_ORIGINAL: Final = _NORMAL | _SEEDS | {name: getattr(torch, name) for name in _REFUSED}
+
+_STANDARD: Final = "every draw is standard normal, by torch.randn or torch.randn_like"
 
 
 @contextmanager
@@ -40,8 +43,7 @@ def intercepted(draw: Draw, size: int) -> Iterator[None]:
         generator = options.get("generator")
         # Read before torch draws: the same state gives the same noise, as in a Brownian tree.
         key = None if generator is None else generator.get_state().numpy().tobytes()
-        drawn = original(*args, **options)
-        state[0] = torch.get_rng_state()
+        drawn = seed(original, *args, **options)
         if drawn.numel() != size:
             got = f"noise of shape {tuple(drawn.shape)} for {size} coordinates"
             raise UnmetHypothesis("audit", "one draw for each coordinate of the state", got)
@@ -52,21 +54,18 @@ def intercepted(draw: Draw, size: int) -> Iterator[None]:
         state[0] = torch.get_rng_state()
         return drawn
 
-    def refused(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        raise UnmetHypothesis("audit", "every draw is standard normal", f"a draw by {original.__name__}")
+    def refused(name: str, *args: Any, **options: Any) -> Any:
+        raise UnmetHypothesis("audit", _STANDARD, f"a draw by torch.{name}")
 
-    def with_original(owner: Any, name: str, answer: Callable[..., Any]) -> Any:
-        original = getattr(owner, name)
-        return patch.object(owner, name, lambda *args, **options: answer(original, *args, **options))
-
-    with ExitStack() as stack:
-        for name in _NORMAL:
-            stack.enter_context(with_original(torch, name, normal))
-        stack.enter_context(with_original(torch, "randint", seed))
-        for name in _REFUSED:
-            stack.enter_context(with_original(torch, name, refused))
-        for name in _REFUSED_METHODS:
-            stack.enter_context(with_original(torch.Tensor, name, refused))
+    answers = {name: partial(normal, original) for name, original in _NORMAL.items()}
+    answers |= {name: partial(seed, original) for name, original in _SEEDS.items()}
+    answers |= {name: partial(refused, name) for name in _REFUSED}
+    try:
+        for name, answer in answers.items():
+            setattr(torch, name, answer)
         yield
-        if not torch.equal(state[0], torch.get_rng_state()):
-            raise UnmetHypothesis("audit", "every draw is by torch.randn or torch.randn_like", "another one")
+    finally:
+        for name, original in _ORIGINAL.items():
+            setattr(torch, name, original)
+    if not torch.equal(state[0], torch.get_rng_state()):
+        raise UnmetHypothesis("audit", _STANDARD, "another draw, which moved torch's generator")

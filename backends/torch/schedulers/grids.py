@@ -61,8 +61,7 @@ def _flow(config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: float | N
         grid = shifted(grid, shift, mu if dynamic else None, config.time_shift_type)
     grid = _noisy(grid)
     named = torch.as_tensor(grid, dtype=torch.float32) * most
-    grid = grid.astype(np.float32).astype(np.float64)  # as the timesteps name them
-    sigma = np.append(grid, 0.0)
+    sigma = np.append(named.double().numpy() / most, 0.0)  # as the timesteps name them
     return Grid(named, 1.0 - sigma, sigma, torch.as_tensor(sigma, dtype=torch.float32))
 
 

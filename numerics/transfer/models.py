@@ -44,7 +44,7 @@ def _linear(m: int) -> Any:
 def _network(m: int) -> Any:
     from sklearn.neural_network import MLPRegressor
 
-    return MLPRegressor((32,), solver="lbfgs", alpha=1.0 / m, max_iter=500, random_state=0)
+    return MLPRegressor(hidden_layer_sizes=(32,), solver="lbfgs", alpha=1.0 / m, max_iter=500, random_state=0)
 
 
 # What to fit to m labelled samples of the target, knowing nothing of the source.

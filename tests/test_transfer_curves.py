@@ -1,0 +1,116 @@
+"""Learning curves, direct baselines and ridge towards a source."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from driftproof import UnmetHypothesis
+from driftproof.numerics.transfer import BASELINES, Composed, direct, fit_curve, ridge_towards, transfer_gain
+from driftproof.numerics.transport import fit_gaussian
+from driftproof.theory.transfer import direct_exponent, projection_risk
+
+SIZES = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
+
+
+def noisy(risk, seed: int, spread: float = 0.05, seeds: int = 8):
+    return risk[:, None] * (1.0 + spread * np.random.default_rng(seed).standard_normal((risk.size, seeds)))
+
+
+@pytest.mark.parametrize(("beta", "floor"), [(0.5, 0.0), (1.0, 0.1), (0.3, 0.05)])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(beta: float, floor: float) -> None:
+    """Nominal 95 %; a smoothed error model and a chosen burn-in cost some. Below 60 % of 30 is a defect
+    (probability under 85 %: 1e-3)."""
+    held = 0
+    for seed in range(30):
+        fit = fit_curve(SIZES, noisy(floor + 2.0 * SIZES**-beta, seed), resamples=40, rng=seed)
+        held += fit.exponent_interval[0] <= beta <= fit.exponent_interval[1]
+    assert held >= 18
+
+
+def test_the_fit_is_the_same_for_the_same_rng_and_scales_with_the_units() -> None:
+    risk = noisy(0.1 + 3.0 / SIZES, 0)
+    first, again = fit_curve(SIZES, risk, rng=3), fit_curve(SIZES, risk, rng=3)
+    assert first == again
+    scaled = fit_curve(SIZES, 100.0 * risk, rng=3)
+    assert scaled.exponent == pytest.approx(first.exponent, rel=1e-6)
+    assert scaled.floor == pytest.approx(100.0 * first.floor, rel=1e-6)
+    assert scaled.burn_in == first.burn_in
+
+
+def test_the_fit_finds_the_exponent_of_an_exact_risk() -> None:
+    m = np.geomspace(1e5, 1e7, 8)
+    risk = np.asarray([projection_risk(size, 1.0, 3).total for size in m])
+    fit = fit_curve(m, np.repeat(risk[:, None], 3, axis=1), floor=False, resamples=20)
+    assert fit.exponent == pytest.approx(2.0 * direct_exponent(1.0, 3), abs=5e-3)
+
+
+def test_sizes_of_curves_invert_them() -> None:
+    fit = fit_curve(SIZES, noisy(0.1 + 3.0 / SIZES, 1))
+    assert fit.size(fit(50.0)) == pytest.approx(50.0)
+    assert fit.size(0.5 * fit.floor) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("m", "risk", "says"),
+    [
+        (SIZES[:3], np.ones((3, 4)), "at least 4 sizes"),
+        (SIZES, np.ones((6, 2)), "3 seeds"),
+        (SIZES[::-1], np.ones((6, 3)), "increasing"),
+        (SIZES, np.zeros((6, 3)), "every risk > 0"),
+        (SIZES, np.full((6, 3), np.nan), "risk is finite"),
+    ],
+)
+def test_curves_that_cannot_be_fitted_are_refused(m, risk, says: str) -> None:
+    with pytest.raises(UnmetHypothesis) as error:
+        fit_curve(m, risk)
+    assert says in str(error.value)
+
+
+def test_a_gain_needs_a_risk_that_one_of_both_reaches() -> None:
+    fits = [fit_curve(SIZES, noisy(low + 3.0 / SIZES, 2)) for low in (0.1, 0.2)]
+    with pytest.raises(UnmetHypothesis, match="above one of the floors"):
+        transfer_gain(*fits, 0.01)
+    assert transfer_gain(*fits, 0.15) == 0.0
+    assert 0.0 < transfer_gain(*fits, 0.5) < 1.0
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_learns_a_plane(name: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 2))
+    y = x @ np.asarray([1.0, -0.5]) + 2.0
+    model = direct(name, x[:100], y[:100])
+    assert np.mean((model.predict(x[100:]) - y[100:]) ** 2) < 0.2 * y.var()
+
+
+def test_baselines_refuse_what_they_cannot_standardise() -> None:
+    with pytest.raises(UnmetHypothesis, match="first is feature 1"):
+        direct("linear", [[0.0, 1.0], [1.0, 1.0]], [0.0, 1.0])
+    with pytest.raises(UnmetHypothesis, match="one label a row"):
+        direct("linear", [[0.0], [1.0], [2.0]], [0.0, 1.0])
+    with pytest.raises(LookupError, match="there is no baseline"):
+        direct("forest", [[0.0], [1.0]], [0.0, 1.0])
+
+
+def test_a_source_model_behind_its_transport_needs_no_label() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(400, 2))
+    y = np.sin(x[:, 0]) + x[:, 1]
+    moved = 3.0 * x + np.asarray([5.0, -2.0])
+    source = direct("kernel ridge", x[:200], y[:200])
+    model = Composed(fit_gaussian(moved[200:], x[:200]), source)
+    alone = np.mean((source.predict(moved[200:]) - y[200:]) ** 2)
+    assert np.mean((model.predict(moved[200:]) - y[200:]) ** 2) < 0.1 * alone
+
+
+def test_ridge_between_its_two_ends() -> None:
+    rng = np.random.default_rng(5)
+    x, source = rng.normal(size=(3, 6)), rng.normal(size=(6, 2))  # fewer samples than features
+    y = rng.normal(size=(3, 2))
+    np.testing.assert_allclose(ridge_towards(x, y, source, 1e12), source, atol=1e-10)
+    np.testing.assert_allclose(x @ ridge_towards(x, y, source, 1e-10), y, atol=1e-6)
+    with pytest.raises(UnmetHypothesis, match="penalty > 0"):
+        ridge_towards(x, y, source, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -25,6 +26,7 @@ from accelerate import Accelerator
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.reward_gap import main
 from driftproof.backends.torch.reward_gap.config import Budget, GaussianModel, Sampling
 from driftproof.backends.torch.reward_gap.gaussian import (
     Exact,
@@ -336,6 +338,50 @@ def test_a_checkpoint_of_another_budget_is_refused(tmp_path: Path) -> None:
     made()[0].train(path)
     with pytest.raises(ValueError, match="another configuration"):
         made(budget=replace(BUDGET, beta=0.1))[0].train(path)
+
+
+# -- processes and devices
+
+PARALLEL = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from test_torch_reward_gap import *
+
+found = {{}}
+for method in ("ddpo", "mixgrpo"):
+    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True))
+    log = trainer.train()
+    found[method] = [list(row.values()) for row in log.rows]
+    found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]
+if CPU.is_main_process:
+    Path({out!r}).write_text(json.dumps([CPU.num_processes, found]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    found = {}
+    for processes in (1, 2):
+        script, out = tmp_path / f"{processes}.py", tmp_path / f"{processes}.json"
+        script.write_text(PARALLEL.format(tests=str(Path(__file__).parent), out=str(out)))
+        # On one machine accelerate starts several CPU processes only through its GPU launcher (torchrun).
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+        launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+        launch += ["--num_processes", str(processes), "--num_cpu_threads_per_process", "1"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        subprocess.run([*launch, str(script)], check=True, env=environment, timeout=240)
+        count, found[processes] = json.loads(out.read_text())
+        assert count == processes
+    for name, values in found[1].items():
+        assert np.allclose(values, found[2][name], rtol=1e-9, atol=1e-11), name
+
+
+@pytest.mark.gpu
+def test_a_pipeline_trains_on_a_gpu(tmp_path: Path) -> None:
+    recipes = Path(sys.modules[GaussianModel.__module__].__file__).parent.parent / "recipes" / "reward_gap"
+    main(recipes / "mixgrpo-flux.toml", smoke=True, out=tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["meta"]["device"] == "cuda"
 
 
 # -- bad input

@@ -25,6 +25,7 @@ from typing import Literal, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import root
 from torch import Tensor, nn
 
@@ -127,9 +128,8 @@ class Exact:
 
     def reward(self, theta: float, kappa: float, eta_zero: bool) -> float:
         """The expected reward at eta = 0, or with every step stochastic."""
-        kinds: tuple[Kind, ...] = ("ode",) * self.sampler.n_steps
-        if not eta_zero:
-            kinds = self.sampler.kinds(range(self.sampler.n_steps))
+        every = range(self.sampler.n_steps)
+        kinds = self.sampler.deterministic if eta_zero else self.sampler.kinds(every)
         with torch.no_grad():
             return float(self.terms(*self._spread(theta, kappa), kinds)[0])
 
@@ -158,7 +158,11 @@ class Exact:
         Raises:
             FloatingPointError: No such point was found.
         """
-        found = root(lambda p: self.direction(float(p[0]), float(p[1]), windows), x0=[0.3, 1.1], tol=1e-12)
+
+        def field(point: NDArray[np.float64]) -> list[float]:
+            return self.direction(float(point[0]), float(point[1]), windows)
+
+        found = root(field, x0=[0.3, 1.1], tol=1e-12)
         if not found.success:
             raise FloatingPointError(f"Exact.optimum: {found.message}")
         return float(found.x[0]), float(found.x[1])

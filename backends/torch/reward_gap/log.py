@@ -64,7 +64,14 @@ class Log:
                 **checkpoints.prefixed("state", state),
             }
             gaps = [[epochs, asdict(gap)] for epochs, gap in self.gaps]
-            checkpoints.save(self.path, tensors, {"config": self.config, "rows": self.rows, "gaps": gaps})
+            scaler = self.accelerator.scaler  # only float16 has one
+            metadata = {
+                "config": self.config,
+                "rows": self.rows,
+                "gaps": gaps,
+                "scaler": {} if scaler is None else scaler.state_dict(),
+            }
+            checkpoints.save(self.path, tensors, metadata)
         self.accelerator.wait_for_everyone()
 
     def resume(
@@ -95,5 +102,7 @@ class Log:
                 weights[name].copy_(value)
         checkpoints.restore_optimizer(optimizer, checkpoints.under("optimizer", tensors))
         restore(checkpoints.under("state", tensors))
+        if self.accelerator.scaler is not None and metadata["scaler"]:
+            self.accelerator.scaler.load_state_dict(metadata["scaler"])
         self.rows = metadata["rows"]
         self.gaps = [(epochs, PairedGap(**gap)) for epochs, gap in metadata["gaps"]]

@@ -199,7 +199,7 @@ def _decoder(vae: Any) -> Callable[[Tensor], Tensor]:
 
     @torch.no_grad()
     def decode(latents: Tensor) -> Tensor:
-        parts = (latents / scale + shift).to(vae.dtype).split(DECODED_AT_ONCE)
+        parts = torch.split((latents / scale + shift).to(vae.dtype), DECODED_AT_ONCE)
         images = torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
         return (0.5 * images.float() + 0.5).clamp(0.0, 1.0)
 

@@ -130,7 +130,7 @@ def load_head(path: Path) -> nn.Module:
         raise ValueError(
             f"aesthetic head: expected weights and biases of linear layers in {path}, got {sorted(tensors)}"
         )
-    layers = []
+    layers: list[nn.Linear] = []
     for place in places:
         weight = tensors[f"{place}.weight"]
         if layers and layers[-1].out_features != weight.shape[1]:

@@ -103,6 +103,12 @@ class Sampler:
         std = self.moments(x, steps, x, eta)[1]
         return [float(value) for value in std.expand(self.n_steps, 1)[:, 0]]
 
+    @property
+    def deterministic(self) -> tuple[Kind, ...]:
+        """The tags of the probability flow: no step is stochastic."""
+        tag: Kind = "ode"
+        return (tag,) * self.n_steps
+
     def kinds(self, window: Sequence[int], subject: str = "Sampler") -> tuple[Kind, ...]:
         """The tag of every step: ``sde`` in the window where there is noise, ``ode`` elsewhere.
 

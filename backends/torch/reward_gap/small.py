@@ -50,7 +50,7 @@ def small_parts(model: PipelineModel, prompts: tuple[str, ...], device: torch.de
         norm_num_groups=4,
         sample_size=2 * SIDE,
     )
-    names = {"prompt": (LENGTH, WIDTH)}
+    names: dict[str, tuple[int, ...]] = {"prompt": (LENGTH, WIDTH)}
     if model.kind != "stable_diffusion":
         names["pooled"] = (POOLED,)
     conditions = {name: torch.randn(len(prompts), *shape, device=device) for name, shape in names.items()}

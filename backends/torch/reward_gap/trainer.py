@@ -172,10 +172,8 @@ class AbstractTrainer(ABC):
         generator = generator_of(self.budget.seed, EVALUATION, self.accelerator.device)
         start, mine = self._normal(generator, total), self._mine(total)
         prompts = (torch.arange(total, device=start.device) % len(self.task.prompts))[mine]
-        ode: Sequence[int] = ()
         found = []
-        for steps in (ode, range(self.sampler.n_steps)):
-            kinds = self.sampler.kinds(steps) if steps else ("ode",) * self.sampler.n_steps
+        for kinds in (self.sampler.deterministic, self.sampler.kinds(range(self.sampler.n_steps))):
             done = rollout(
                 self.denoiser,
                 self.sampler,
@@ -245,7 +243,9 @@ class AbstractTrainer(ABC):
                         self.accelerator.backward(loss / count)
                     sums += torch.stack([*seen, loss.detach().double()])
                 norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), budget.max_grad_norm)
-                if norm is not None and not bool(torch.isfinite(norm)):
+                # In float16 an overflow is the scaler's business: it skips the step and scales less.
+                scaled = self.accelerator.scaler is not None
+                if norm is not None and not scaled and not bool(torch.isfinite(norm)):
                     raise FloatingPointError(
                         f"{self.title}: the gradient of epoch {epoch} is {float(norm)}; nothing was updated"
                     )

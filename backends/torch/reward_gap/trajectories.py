@@ -63,7 +63,7 @@ class Trajectories:
         steps = torch.tensor(self.stochastic, device=rows.device)
         every = torch.cartesian_prod(rows, places)
         order = torch.randperm(len(every), generator=generator, device=generator.device).to(rows.device)
-        for chunk in every[order].split(size):
+        for chunk in torch.split(every[order], size):
             yield Pairs(chunk[:, 0], steps[chunk[:, 1]], chunk[:, 1])
 
 

@@ -1,0 +1,201 @@
+"""The recipes of ``score_as_action``: a model, a sampler, an actor, a critic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, final
+
+from ...._namespace import UnmetHypothesis
+from ..recipe import build, read
+from ..reward_gap.config import PipelineModel, RewardChoice, Sampling
+
+__all__ = ["Actor", "Budget", "CriticChoice", "GaussianModel", "Recipe", "load_recipe", "packaged"]
+
+Actor: TypeAlias = Literal["pathwise", "advantage", "ppo"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an actor and its critic run with.
+
+    Arguments:
+        epochs: Rollouts, > 0.
+        prompts: Prompts of a rollout over all processes together, > 0.
+        group: Samples of each prompt, > 0.
+        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
+        learning_rate: Of AdamW.
+        schedule: ``constant``, or ``cosine`` down to 0 over the epochs.
+        beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
+        warmup: Epochs at the start in which the critic learns alone.
+        updates: Optimizer steps of an epoch, over disjoint parts of the rollout.
+        passes: Times that a rollout is gone through; more than one wants ``ppo``.
+        clip: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
+        weight_decay: Of AdamW.
+        max_grad_norm: Largest norm of the gradient.
+        standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
+            steps, so that the balance of steps and of the penalty stays what it is.
+        normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
+        history, least: Of these statistics: weight that past rewards keep, and the rewards of a prompt before
+            its own are used.
+        seed: The seed of everything.
+        save_every: Epochs between two checkpoints.
+    """
+
+    epochs: int
+    prompts: int
+    group: int = 1
+    micro_batch: int = 1
+    learning_rate: float = 3e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    beta: float = 1e-2
+    warmup: int = 0
+    updates: int = 1
+    passes: int = 1
+    clip: float = 0.2
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    standardise: bool = False
+    normalise: Literal["none", "prompt"] = "none"
+    history: float = 1.0
+    least: int = 16
+    seed: int = 0
+    save_every: int = 1
+
+    def __post_init__(self) -> None:
+        free = {"warmup", "weight_decay", "seed"}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, str | bool):
+                continue
+            bound = ">= 0" if one.name in free else "> 0"
+            if not (math.isfinite(value) and (value >= 0 if one.name in free else value > 0)):
+                raise UnmetHypothesis("Budget", f"{one.name} {bound}", f"{one.name} = {value!r}")
+        for name, inside, hypothesis in (
+            ("clip", self.clip < 1.0, "clip in (0, 1)"),
+            ("history", self.history <= 1.0, "history <= 1"),
+            ("least", self.least >= 2, "least >= 2"),
+        ):
+            if not inside:
+                raise UnmetHypothesis("Budget", hypothesis, f"{name} = {getattr(self, name)!r}")
+
+    @property
+    def rows(self) -> int:
+        """Trajectories of a rollout, over all processes together."""
+        return self.prompts * self.group
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * epoch / self.epochs))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CriticChoice:
+    """The value function.
+
+    Arguments:
+        kind: ``quadratic`` (least squares, for the Gaussian model) or ``network``.
+        loss: ``martingale`` (least squares to the return) or ``ctd`` (CTD(0)).
+        skip: What multiplies the reward of the denoised state: ``none``, ``constant`` (1), ``learnable`` (a
+            number for each step, from 1), or ``cos``, as published, with sin on the network.
+        memory: Of ``quadratic``: the weight that past rollouts keep, in [0, 1).
+        width, learning_rate, steps, batch: Of ``network``: channels, Adam's rate, updates of an epoch, and
+            states of an update.
+    """
+
+    kind: Literal["quadratic", "network"] = "network"
+    loss: Literal["martingale", "ctd"] = "martingale"
+    skip: Literal["none", "constant", "learnable", "cos"] = "constant"
+    memory: float = 0.9
+    width: int = 32
+    learning_rate: float = 1e-3
+    steps: int = 10
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.memory < 1.0:
+            raise UnmetHypothesis("critic", "memory in [0, 1)", f"memory = {self.memory!r}")
+        if self.kind == "quadratic" and (self.loss != "martingale" or self.skip != "none"):
+            got = f"loss = {self.loss!r}, skip = {self.skip!r}"
+            raise UnmetHypothesis("critic", "martingale loss and no skip, for quadratic", got)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GaussianModel:
+    """The closed form: Gaussian data, a quadratic reward, a score with a free affine correction at each step.
+
+    Arguments:
+        mean, cov: Of the data, (d,) and (d, d).
+        c, Q: Of the reward c.x - x.Qx / 2.
+        decay: The integral of the rate of VP over its time.
+        levels: Noise levels of the table.
+        evaluation: Trajectories of the last measurement, >= 2.
+    """
+
+    mean: tuple[float, ...] = (0.5, -0.3)
+    cov: tuple[tuple[float, ...], ...] = ((1.2, 0.3), (0.3, 0.5))
+    c: tuple[float, ...] = (1.0, -0.5)
+    Q: tuple[tuple[float, ...], ...] = ((0.8, 0.2), (0.2, 0.4))
+    decay: float = 6.0
+    levels: int = 1000
+    evaluation: int = 20000
+
+    def __post_init__(self) -> None:
+        for name in ("decay", "levels"):
+            if not getattr(self, name) > 0:
+                raise UnmetHypothesis("GaussianModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
+        if self.evaluation < 2:
+            raise UnmetHypothesis("GaussianModel", "evaluation >= 2", f"evaluation = {self.evaluation!r}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training, or one for each actor and seed.
+
+    Arguments:
+        title: Title of the section.
+        actors: ``pathwise`` (CT-PG), ``advantage`` (TD-PG), ``ppo`` (CT-PPO).
+        sampling, budget, critic: The sampler, the actor's and the critic's numbers.
+        gaussian, pipeline: One of the two models.
+        reward: Of a pipeline.
+        seeds: Of the Gaussian model: runs, whose spread gives the interval.
+    """
+
+    title: str
+    actors: tuple[Actor, ...]
+    sampling: Sampling
+    budget: Budget
+    critic: CriticChoice = field(default_factory=CriticChoice)
+    gaussian: GaussianModel | None = None
+    pipeline: PipelineModel | None = None
+    reward: RewardChoice = field(default_factory=RewardChoice)
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        name = "score_as_action recipe"
+        if (self.gaussian is None) == (self.pipeline is None):
+            raise UnmetHypothesis(name, "a table [gaussian] or [pipeline]", "none or both")
+        if not self.actors or not set(self.actors) <= {"pathwise", "advantage", "ppo"}:
+            raise UnmetHypothesis(name, "actors are among pathwise, advantage, ppo", f"{self.actors}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UnmetHypothesis(name, "seeds are distinct, at least one", f"{self.seeds}")
+
+
+def packaged() -> list[Path]:
+    """The recipes of ``--smoke`` without ``--config``: they need no download."""
+    folder = Path(__file__).parent.parent / "recipes" / "score_as_action"
+    return [folder / "gaussian.toml", folder / "sd15.toml"]
+
+
+def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
+    """The recipe of a file, and its tables as they were read."""
+    tables = read(path, smoke)
+    return build(Recipe, tables), tables

@@ -1,0 +1,171 @@
+"""Runs of a recipe: each actor and seed on the Gaussian model beside its exact optimum, or on a pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from scipy.stats import t as student_t
+
+from ....theory.processes import VP
+from ....theory.score_as_action import terminal_law
+from ..reward_gap.experiment import make_reward
+from ..reward_gap.log import Log
+from .config import Actor, GaussianModel, Recipe
+from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
+from .gaussian import Exact, Floats, Moments, data_of, gaussian_parts, reward_of
+from .rollouts import stochastic_steps
+from .trainer import ActorCriticTrainer
+
+__all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GaussianOutcome:
+    """Runs on the Gaussian model.
+
+    Arguments:
+        recipe: What was run.
+        before: The pre-trained policy.
+        optimum: The best policy of these N steps.
+        continuous: Mean and covariance at the optimum of infinitely many steps.
+        ends: For each actor what every seed ended with.
+        logs: For each actor the log of every seed.
+        measured: For each actor the objective on fresh trajectories: mean and standard error, seeds together.
+    """
+
+    recipe: Recipe
+    before: Moments
+    optimum: Moments
+    continuous: tuple[Floats, Floats]
+    ends: Mapping[str, tuple[Moments, ...]]
+    logs: Mapping[str, tuple[Log, ...]]
+    measured: Mapping[str, tuple[float, float]]
+
+    def interval(self, actor: str, level: float) -> tuple[Floats, Floats]:
+        """Mean and half-width over seeds of the numbers of :func:`numbers`, jointly at this level (Bonferroni)."""
+        found = np.asarray([numbers(end) for end in self.ends[actor]])
+        n, many = found.shape
+        if n < 2:
+            return found[0], np.full(many, math.nan)
+        scale = float(student_t.ppf(1.0 - 0.5 * (1.0 - level) / many, n - 1)) / math.sqrt(n)
+        return found.mean(axis=0), scale * found.std(axis=0, ddof=1)
+
+    def inside(self, actor: str, level: float) -> bool:
+        """Whether the optimum lies in the interval, in every number."""
+        mean, half = self.interval(actor, level)
+        return bool(np.all(np.abs(mean - numbers(self.optimum)) <= half))
+
+
+def numbers(moments: Moments) -> Floats:
+    """Means, and covariances on and above the diagonal."""
+    return np.concatenate([moments.mean, moments.cov[np.triu_indices(len(moments.mean))]])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PipelineOutcome:
+    """Runs on a pipeline: for each actor a log."""
+
+    recipe: Recipe
+    logs: Mapping[str, Log]
+
+
+def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:
+    """Train every actor with every seed, and find the optimum that the theory gives."""
+    model = recipe.gaussian
+    assert model is not None  # chosen by the caller
+    denoiser, sampler, _, _ = gaussian_parts(model, recipe.sampling)
+    exact = Exact(model, sampler, recipe.budget.beta)
+    before, optimum = exact.of(denoiser), exact.optimum()
+    ends: dict[str, tuple[Moments, ...]] = {}
+    logs: dict[str, tuple[Log, ...]] = {}
+    measured: dict[str, tuple[float, float]] = {}
+    for actor in recipe.actors:
+        runs = [_gaussian_run(recipe, model, actor, seed, folder, accelerator) for seed in recipe.seeds]
+        ends[actor], logs[actor] = tuple(run[0] for run in runs), tuple(run[1] for run in runs)
+        draws = torch.cat([run[2] for run in runs])
+        measured[actor] = float(draws.mean()), float(draws.std()) / math.sqrt(len(draws))
+    law = terminal_law(
+        VP(model.decay, model.decay, 1.0), data_of(model), reward_of(model), recipe.budget.beta
+    )
+    return GaussianOutcome(recipe, before, optimum, (law.mean, law.cov), ends, logs, measured)
+
+
+def _gaussian_run(
+    recipe: Recipe, model: GaussianModel, actor: Actor, seed: int, folder: Path, accelerator: Accelerator
+) -> tuple[Moments, Log, torch.Tensor]:
+    denoiser, sampler, task, terminal = gaussian_parts(model, recipe.sampling)
+    budget = replace(recipe.budget, seed=seed, **_passes(actor, recipe))
+    critic = QuadraticCritic(len(model.mean), sampler.n_steps, recipe.critic.memory)
+    trainer = ActorCriticTrainer(
+        denoiser,
+        critic,
+        sampler,
+        task,
+        budget,
+        actor,
+        terminal=terminal,
+        accelerator=accelerator,
+        title=f"gaussian, {actor} {seed}",
+    )
+    log = trainer.train(folder / f"gaussian-{actor}-{seed}.safetensors", config=_made_with(recipe))
+    exact = Exact(model, sampler, budget.beta)
+    return exact.of(denoiser), log, trainer.measure(model.evaluation)
+
+
+def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
+    """Train the adapter of a pipeline with every actor; adapters are left in ``folder/lora-<actor>``."""
+    from ..reward_gap.pipelines import load_policy, save_adapter
+
+    model = recipe.pipeline
+    assert model is not None  # chosen by the caller
+    logs = {}
+    for actor in recipe.actors:
+        reward = make_reward(recipe.reward, accelerator.device)
+        policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
+        trainer = ActorCriticTrainer(
+            policy.denoiser,
+            _critic(recipe, policy, accelerator.device),
+            policy.sampler,
+            policy.task,
+            replace(recipe.budget, **_passes(actor, recipe)),
+            actor,
+            accelerator=accelerator,
+            title=actor,
+        )
+        logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_made_with(recipe))
+        if accelerator.is_main_process:
+            save_adapter(policy.denoiser, model, folder / f"lora-{actor}")
+    return PipelineOutcome(recipe, logs)
+
+
+def _critic(recipe: Recipe, policy: Any, device: torch.device) -> AbstractCritic:
+    """The value network of a pipeline; its first weights belong to the seed."""
+    count = stochastic_steps(policy.sampler, "critic")
+    times = policy.sampler.timesteps[:count].double() / len(policy.sampler.scheduler)
+    prompt = policy.task.conditions.get("prompt")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(recipe.budget.seed)
+        critic = NetworkCritic(
+            recipe.critic, policy.task.shape[0], 0 if prompt is None else prompt.shape[-1], times
+        )
+    return critic.to(device)
+
+
+def _passes(actor: Actor, recipe: Recipe) -> dict[str, int]:
+    """Several passes are for the clipped ratio alone."""
+    return {} if actor == "ppo" else {"passes": 1}
+
+
+def _made_with(recipe: Recipe) -> dict[str, object]:
+    """What a checkpoint is told of its recipe."""
+    parts = ("sampling", "critic", "gaussian", "pipeline", "reward")
+    return {name: repr(getattr(recipe, name)) for name in parts}

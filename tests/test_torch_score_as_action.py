@@ -1,0 +1,325 @@
+"""Score as action on torch: gradients of the actors against exact ones, critics, resuming, bad input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch import progress
+from driftproof.backends.torch import score_as_action as package
+from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
+from driftproof.backends.torch.reward_gap.pipelines import load_policy
+from driftproof.backends.torch.reward_gap.rewards import JPEGReward
+from driftproof.backends.torch.score_as_action.config import (
+    Budget,
+    CriticChoice,
+    GaussianModel,
+    Recipe,
+    load_recipe,
+    packaged,
+)
+from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCritic, QuadraticCritic
+from driftproof.backends.torch.score_as_action.gaussian import Exact, data_of, gaussian_parts, reward_of
+from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
+from driftproof.backends.torch.training import TrainingInterrupted
+from driftproof.theory.processes import VP
+from driftproof.theory.score_as_action import terminal_law
+
+MODEL, BETA = GaussianModel(), 0.5
+BUDGET = Budget(epochs=4, prompts=64, micro_batch=4096, learning_rate=3e-2, beta=BETA, max_grad_norm=1e9)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, **options):
+    denoiser, sampler, task, terminal = gaussian_parts(MODEL, Sampling(steps, eta))
+    critic = QuadraticCritic(2, steps, 0.9)
+    options.setdefault("terminal", terminal)
+    return ActorCriticTrainer(denoiser, critic, sampler, task, budget, actor, **options), denoiser, sampler
+
+
+def small_policy(**changes):
+    model = PipelineModel(
+        kind="stable_diffusion", lora=Lora(2, 2, ("to_q", "to_v")), side=16, prompts=("cat", "dog"), **changes
+    )
+    return load_policy(model, Sampling(4), JPEGReward(), torch.device("cpu"))
+
+
+def network_of(policy, **choice):
+    times = policy.sampler.timesteps.double() / 1000.0
+    given = {"width": 4, "steps": 3, "batch": 16, **choice}
+    return NetworkCritic(CriticChoice(**given), policy.task.shape[0], 8, times)
+
+
+def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
+    law = terminal_law(VP(MODEL.decay, MODEL.decay, 1.0), data_of(MODEL), reward_of(MODEL), BETA)
+    gaps = []
+    for n in (50, 500):
+        _, sampler, _, _ = gaussian_parts(MODEL, Sampling(n))
+        best = Exact(MODEL, sampler, BETA).optimum()
+        gaps.append(max(np.abs(best.mean - law.mean).max(), np.abs(best.cov - law.cov).max()))
+    # The last step into the data has little noise and so little control; its length is 1 / N.
+    assert gaps[1] < 0.2 * gaps[0] and gaps[1] < 0.02
+
+
+def test_no_neighbour_of_the_optimum_is_better():
+    denoiser, sampler, _, _ = gaussian_parts(MODEL, Sampling(2))
+    exact = Exact(MODEL, sampler, BETA)
+    best = exact.optimum().objective
+    # Climb by differences of the exact objective of the family: it ends at the optimum of dynamic programming.
+    weights = torch.nn.utils.parameters_to_vector(denoiser.parameters()).detach()
+
+    def objective(w):
+        torch.nn.utils.vector_to_parameters(torch.as_tensor(w), denoiser.parameters())
+        return -exact.of(denoiser).objective
+
+    from scipy.optimize import minimize
+
+    found = minimize(objective, weights.numpy(), method="BFGS", options={"maxiter": 40, "gtol": 1e-5})
+    assert -found.fun <= best + 1e-12
+    assert -found.fun == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
+def test_the_actor_ascends_the_exact_gradient(actor):
+    """With the exact value function, the averaged gradient is that of the exact objective: z < 5 in all of 30 numbers
+    (false alarm 2e-5); deviations of 6 standard errors, about 0.02 here, are seen with probability 0.84 each."""
+    budget = replace(BUDGET, prompts=512, micro_batch=1 << 20, epochs=24)
+    trainer, denoiser, sampler = trainer_of(actor, budget)
+    exact = Exact(MODEL, sampler, BETA)
+    with torch.no_grad():
+        denoiser.shift += 0.1
+        denoiser.slope += 0.03 * torch.eye(2)
+    _give_exact_values(trainer.critic, denoiser, sampler)
+    names = list(trainer.weights)
+    draws = []
+    for epoch in range(budget.epochs):
+        generator = torch.Generator().manual_seed(epoch)
+        prompts = torch.zeros(budget.rows, dtype=torch.long)
+        run, _ = trainer._rollout(generator, prompts, skips=False)
+        lesson = Lesson(
+            run.states, run.plug_in, trainer.terminal(run.end, prompts), BETA * run.kl, trainer.dt, {}
+        )
+        signal, divisor = trainer._signal(lesson, prompts, torch.ones(budget.rows))
+        pairs = torch.cartesian_prod(torch.arange(sampler.n_steps), torch.arange(budget.rows))
+        loss, _ = trainer._loss(run, lesson, pairs, signal, divisor, on_policy=True)
+        grads = torch.autograd.grad(-loss / budget.rows, [trainer.weights[n] for n in names])
+        draws.append(torch.cat([g.flatten() for g in grads]).numpy())
+    mean, error = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1) / np.sqrt(len(draws))
+    want = []
+    with torch.no_grad():
+        for name in names:
+            flat = trainer.weights[name].view(-1)
+            for i in range(len(flat)):
+                values = []
+                for h in (1e-4, -2e-4):
+                    flat[i] += h
+                    values.append(exact.of(denoiser).objective)
+                flat[i] += 1e-4
+                want.append((values[0] - values[1]) / 2e-4)
+    assert np.max(np.abs(mean - np.asarray(want)) / np.maximum(error, 1e-9)) < 6.0
+    assert np.max(error) < 0.05 * np.max(np.abs(want))
+
+
+def _give_exact_values(critic, denoiser, sampler):
+    """Backward recursion of V_k = w . phi for the affine policy, by regression on a few exact points."""
+    exact = Exact(MODEL, sampler, BETA)
+    steps, base = exact._steps(denoiser), exact._steps(gaussian_parts(MODEL, Sampling(sampler.n_steps))[0])
+    reward = reward_of(MODEL)
+    points = torch.as_tensor(np.random.default_rng(0).normal(size=(40, 2)))
+
+    def after(x):
+        return np.asarray(reward.value(x))
+
+    tail = np.asarray(reward.Q) * -1.0
+    for k in reversed(range(sampler.n_steps)):
+        (slope, shift, std), (slope0, shift0, _) = steps[k], base[k]
+        mean, mean0 = (points.numpy() @ a.T + b for a, b in ((slope, shift), (slope0, shift0)))
+        # E V(m + std z) = V(m) + std^2 tr V'' / 2 for a quadratic V.
+        cost = BETA * np.sum((mean - mean0) ** 2, axis=1) / (2 * std**2)
+        values = after(mean) + 0.5 * std**2 * np.trace(tail) - cost
+        phi = critic._features(points)
+        w = torch.linalg.lstsq(phi, torch.as_tensor(values)[:, None]).solution[:, 0]
+        critic.weights[k] = w
+        tail = np.array([[2 * w[3], w[4]], [w[4], 2 * w[5]]])
+
+        def after(x, w=w):
+            return (critic._features(torch.as_tensor(x)) @ w).numpy()
+
+
+def test_the_quadratic_critic_finds_the_value_function():
+    trainer, denoiser, sampler = trainer_of("advantage", replace(BUDGET, prompts=8192, micro_batch=1 << 20))
+    exact = QuadraticCritic(2, sampler.n_steps, 0.9)
+    _give_exact_values(exact, denoiser, sampler)
+    run, _ = trainer._rollout(
+        torch.Generator().manual_seed(5), torch.zeros(8192, dtype=torch.long), skips=False
+    )
+    rewards = trainer.terminal(run.end, torch.zeros(8192))
+    lesson = Lesson(run.states, run.plug_in, rewards, BETA * run.kl, trainer.dt, {})
+    trainer.critic.absorb(lesson, torch.Generator(), trainer.accelerator)
+    gap = (trainer.critic.along(lesson) - exact.along(lesson)).abs().mean()
+    assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
+
+
+@pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
+def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
+    budget = replace(BUDGET, passes=2 if actor == "ppo" else 1, updates=2)
+    whole, denoiser, _ = trainer_of(actor, budget)
+    log = whole.train(tmp_path / "whole.safetensors")
+    path = tmp_path / "killed.safetensors"
+    killed, _, _ = trainer_of(actor, budget)
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def advance(self, loss):
+            calls.append(loss)
+            if len(calls) == 2:
+                raise KeyboardInterrupt  # not between two epochs: what was saved is the epoch before
+
+        patch.setattr(progress.Progress, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            killed.train(path)
+    again, resumed, _ = trainer_of(actor, budget)
+    rest = again.train(path)
+    assert rest.rows == log.rows
+    for name, value in denoiser.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    for name, value in whole.critic.state_dict().items():
+        assert torch.equal(value, again.critic.state_dict()[name]), name
+    other, _, _ = trainer_of(actor, replace(budget, beta=0.1))
+    with pytest.raises(ValueError, match="another configuration"):
+        other.train(path)
+
+
+@pytest.mark.parametrize("skip", ["none", "constant", "learnable", "cos"])
+@pytest.mark.parametrize("loss", ["martingale", "ctd"])
+def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
+    budget = Budget(
+        epochs=2,
+        prompts=4,
+        micro_batch=8,
+        learning_rate=1e-3,
+        beta=1e-3,
+        normalise="prompt",
+        standardise=True,
+        least=2,
+    )
+
+    def made():
+        policy = small_policy()
+        torch.manual_seed(3)
+        critic = network_of(policy, skip=skip, loss=loss)
+        return ActorCriticTrainer(policy.denoiser, critic, policy.sampler, policy.task, budget, "ppo"), critic
+
+    whole, critic = made()
+    log = whole.train(tmp_path / "a.safetensors")
+    assert all(np.isfinite(list(row.values())).all() for row in log.rows)
+    assert any(bool((value != 0).any()) for name, value in whole.weights.items() if "lora_B" in name)
+    resumed, learnt = made()
+    (tmp_path / "b.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    assert resumed.train(tmp_path / "b.safetensors").rows == log.rows
+    for name, value in critic.state_dict().items():
+        assert torch.equal(value, learnt.state_dict()[name]), name
+    assert critic.skip.requires_grad is (skip == "learnable")
+
+
+def test_the_skip_is_the_value_at_the_start():
+    policy = small_policy()
+    x, plug_in = torch.randn(3, 4, 8, 8), torch.tensor([1.0, 2.0, 3.0])
+    steps, condition = torch.tensor([0, 1, 3]), {"prompt": torch.zeros(3, 4, 8)}
+    for skip in ("constant", "learnable"):
+        assert torch.equal(network_of(policy, skip=skip)(x, steps, plug_in, condition), plug_in)
+    turned = network_of(policy, skip="cos")(x, steps, plug_in, condition)
+    want = torch.cos(0.5 * torch.pi * policy.sampler.timesteps[steps] / 1000.0) * plug_in
+    torch.testing.assert_close(turned, want.float())
+    assert not bool(network_of(policy, skip="none")(x, steps, plug_in, condition).any())
+
+
+def test_ctrl_c_saves_and_says_so(tmp_path, monkeypatch):
+    trainer, _, _ = trainer_of("advantage")
+    monkeypatch.setattr(ActorCriticTrainer, "_anywhere", lambda self, asked: True)
+    with pytest.raises(TrainingInterrupted, match="stopped after step 1"):
+        trainer.train(tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "hypothesis"),
+    [
+        (lambda: trainer_of("advantage", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
+        (lambda: trainer_of("ppo", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
+        (
+            lambda: trainer_of("pathwise", terminal=lambda x, _: x.detach().sum(-1)),
+            "the reward has a gradient",
+        ),
+        (lambda: trainer_of("pathwise", terminal=None), "the reward has a gradient"),
+        (lambda: trainer_of("advantage", replace(BUDGET, passes=2)), "passes = 1, but for ppo"),
+        (
+            lambda: trainer_of("advantage", replace(BUDGET, updates=7)),
+            "processes times updates divide the rows",
+        ),
+        (lambda: replace(BUDGET, beta=0.0), "beta > 0"),
+        (lambda: replace(BUDGET, beta=-1.0), "beta > 0"),
+        (lambda: replace(BUDGET, clip=1.0), "clip in (0, 1)"),
+        (lambda: CriticChoice(memory=1.0), "memory in [0, 1)"),
+        (lambda: CriticChoice(kind="quadratic"), "martingale loss and no skip"),
+        (lambda: gaussian_parts(GaussianModel(c=(1.0,), Q=((1.0,),)), Sampling(4)), "one space"),
+        (
+            lambda: gaussian_parts(GaussianModel(cov=((1.0, 2.0), (2.0, 1.0))), Sampling(4)),
+            "positive semi-definite",
+        ),
+        (
+            lambda: Exact(
+                GaussianModel(Q=((-90.0, 0.0), (0.0, 0.0))), gaussian_parts(MODEL, Sampling(4))[1], 0.1
+            ).optimum(),
+            "beta / std^2 - P",
+        ),
+        (lambda: Recipe("a", ("ppo",), Sampling(4), BUDGET), "a table [gaussian] or [pipeline]"),
+        (lambda: Recipe("a", (), Sampling(4), BUDGET, gaussian=MODEL), "actors are among"),
+    ],
+)
+def test_bad_input_names_the_hypothesis(call, hypothesis):
+    with pytest.raises(UnmetHypothesis) as caught:
+        call()
+    assert hypothesis in str(caught.value)
+
+
+def test_a_pathwise_actor_takes_no_skip():
+    policy = small_policy()
+    given = (policy.denoiser, network_of(policy), policy.sampler, policy.task, BUDGET, "pathwise")
+    with pytest.raises(UnmetHypothesis, match="a critic without skip"):
+        ActorCriticTrainer(*given, terminal=lambda x, _: x.flatten(1).sum(1))
+
+
+def test_packaged_recipes_are_whole():
+    for path in packaged():
+        for smoke in (False, True):
+            recipe, _ = load_recipe(path, smoke)
+            assert recipe.budget.beta > 0
+
+
+def test_main_writes_a_report(tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    text = packaged()[0].read_text(encoding="utf-8").split("[smoke]")[0]
+    text = text.replace("seeds = [0, 1, 2, 3, 4, 5]", "seeds = [0, 1]").replace("epochs = 600", "epochs = 6")
+    recipe.write_text(
+        text.replace("prompts = 1024", "prompts = 64").replace("steps = 16", "steps = 4"), encoding="utf-8"
+    )
+    package.main(recipe, smoke=False, out=tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["paper"] == "score_as_action" and len(report["tables"][0]["rows"]) == 6
+    assert report["figures"][0]["svg"].startswith("<svg")

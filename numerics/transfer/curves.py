@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import digamma
 from scipy.stats import f as fisher
 from scipy.stats import t as student
@@ -64,8 +63,8 @@ def fit_curve(
 ) -> CurveFit:
     r"""Fit exponent, constant and floor of a learning curve; drop the sizes that come before it begins.
 
-    Weighted least squares on the means over seeds (standard errors smoothed over the sizes), :math:`\beta` in [0.01, 3] by a grid and a line search, C and
-    :math:`r_\infty` non-negative and exact for each :math:`\beta`.  The burn-in is the smallest one whose residuals pass
+    Weighted least squares on the means over seeds (standard errors smoothed over the sizes), :math:`\beta` in
+    [0.01, 3] by a grid that is refined, C and :math:`r_\infty` non-negative and exact for each :math:`\beta`.  The burn-in is the smallest one whose residuals pass
     an F test at ``1 - level``, with at least one size more than parameters left.  The bootstrap resamples
     seeds, the columns, and fits anew with that burn-in.
 
@@ -181,31 +180,30 @@ def _errors(m: Floats, risks: Floats) -> Floats:
 
 
 def _least_squares(m: Floats, mean: Floats, error: Floats, floor: bool) -> tuple[float, float, float, float]:
-    """Exponent, constant, floor and chi-square of the best curve."""
+    """Exponent, constant, floor and chi-square of the best curve: a grid of exponents, refined around the best."""
     weight, scaled = 1.0 / error**2, np.log(m / m[0])
-
-    def solved(beta: float) -> tuple[float, float, float]:
-        power = np.exp(-beta * scaled)
-        one, first, second = weight.sum(), weight @ power, weight @ (power * power)
-        value, moment = weight @ mean, weight @ (power * mean)
-        determinant = one * second - first * first
-        c, low = moment / second, 0.0
-        if floor and determinant > 1e-12 * one * second:
-            both = (
-                (one * moment - first * value) / determinant,
-                (second * value - first * moment) / determinant,
-            )
-            if both[1] > 0.0:
-                c, low = both if both[0] > 0.0 else (0.0, value / one)
-        return c, low, float(weight @ (mean - low - c * power) ** 2)
-
     grid = np.geomspace(0.01, 3.0, 60)
-    losses = [solved(beta)[2] for beta in grid]
-    i = int(np.argmin(losses))
-    ends = (grid[max(i - 1, 0)], grid[min(i + 1, grid.size - 1)])
-    found = minimize_scalar(
-        lambda beta: solved(beta)[2], bounds=ends, method="bounded", options={"xatol": 1e-9}
-    )
-    beta = float(found.x) if found.fun < losses[i] else float(grid[i])
-    c, low, loss = solved(beta)
-    return beta, c * float(m[0]) ** beta, low, loss
+    while True:
+        c, low, loss = _solved(np.exp(-grid[:, None] * scaled), mean, weight, floor)
+        i = int(np.argmin(loss))
+        left, right = grid[max(i - 1, 0)], grid[min(i + 1, grid.size - 1)]
+        if right - left < 1e-9:
+            return float(grid[i]), float(c[i] * m[0] ** grid[i]), float(low[i]), float(loss[i])
+        grid = np.linspace(left, right, 21)
+
+
+def _solved(power: Floats, mean: Floats, weight: Floats, floor: bool) -> tuple[Floats, Floats, Floats]:
+    """Constants and floors, both >= 0, of curves with given powers, shape (curves, sizes), and their chi-square."""
+    one, value = weight.sum(), weight @ mean
+    first, second, moment = power @ weight, (power * power) @ weight, (power * mean) @ weight
+    c, low = moment / second, np.zeros_like(first)
+    if floor:
+        determinant = one * second - first * first
+        told_apart = determinant > 1e-12 * one * second
+        safe = np.where(told_apart, determinant, 1.0)
+        slope, level = (one * moment - first * value) / safe, (second * value - first * moment) / safe
+        inside = told_apart & (level > 0.0)
+        c = np.where(inside, np.maximum(slope, 0.0), c)
+        low = np.where(inside, np.where(slope > 0.0, level, value / one), low)
+    residual = mean - low[:, None] - c[:, None] * power
+    return c, low, (residual * residual) @ weight

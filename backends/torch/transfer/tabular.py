@@ -18,7 +18,7 @@ from .fewshot import Curves
 __all__ = ["compare_table"]
 
 Floats = NDArray[np.float64]
-PENALTIES = tuple(10.0 ** (0.5 * k) for k in range(-4, 7))
+PENALTIES = tuple(10.0 ** (0.5 * k) for k in range(-2, 7))
 
 
 def compare_table(recipe: TableRecipe) -> Curves:

@@ -1,0 +1,293 @@
+"""Transfer on torch: minibatch Sinkhorn, backbones, heads, data, and whole runs that repeat."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from torch import nn
+
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch.recipe import RecipeError
+from driftproof.backends.torch.transfer import PretrainedFeatures, extract, main, sinkhorn_loss, sinkhorn_plan
+from driftproof.backends.torch.transfer.backbones import Classifier, small_backbone
+from driftproof.backends.torch.transfer.config import load_recipe, packaged
+from driftproof.backends.torch.transfer.data import Shift, diabetes, digits, few_shot_rows
+from driftproof.backends.torch.transfer.heads import (
+    PENALTIES,
+    Standardizer,
+    adapted,
+    one_hot,
+    penalised,
+    predicted,
+)
+from driftproof.backends.torch.transfer.report import interval
+from driftproof.backends.torch.transfer.sinkhorn import squared_distances
+
+RECIPE = """
+title = "Toy"
+shots = [1, 2, 3, 4]
+seeds = [0, 1, 2]
+width = 4
+features = 6
+source_training = { steps = 4, batch = 16, learning_rate = 1e-2, ema = 0.5 }
+finetuning = { shots = [2], plan = { steps = 2, batch = 8, learning_rate = 1e-3, ema = 0.5 } }
+
+[[shift]]
+name = "faint"
+contrast = 0.5
+
+[[shift]]
+name = "few classes"
+classes = [1, 3, 8]
+
+[table]
+sizes = [6, 12, 24, 48]
+splits = 3
+"""
+
+
+def rows(seed: int, *shape: int):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# -- minibatch Sinkhorn
+
+
+def test_plans_are_those_of_pot() -> None:
+    ot = pytest.importorskip("ot")
+    cost = squared_distances(rows(0, 12, 3), rows(1, 9, 3) + 1.0)
+    want = ot.bregman.sinkhorn_log([], [], cost.numpy(), 1.0, stopThr=1e-12, numItermax=10_000)
+    plan = sinkhorn_plan(cost, 1.0, tolerance=1e-5)
+    assert plan.dtype == torch.float32
+    np.testing.assert_allclose(plan.numpy(), want, atol=2e-6)
+
+
+def test_tiny_epsilons_do_not_underflow_in_float32() -> None:
+    """exp(-100/0.1) is 0 in float32: in the domain of probabilities the plan would be NaN."""
+    cost = torch.tensor([[100.0, 400.0], [400.0, 100.0]])
+    plan = sinkhorn_plan(cost, 0.1)
+    # The potentials are about 1000: their float32 roundings are 6e-5 of the plan.
+    np.testing.assert_allclose(plan.numpy(), 0.5 * np.eye(2), atol=1e-4)
+
+
+def test_what_did_not_converge_is_an_error_with_its_number() -> None:
+    cost = squared_distances(rows(2, 40, 2), rows(3, 40, 2))
+    with pytest.raises(UnmetHypothesis, match=r"within 10 iterations fails \(marginal error = "):
+        sinkhorn_plan(cost, 1e-3, iterations=10)
+    with pytest.raises(UnmetHypothesis, match="epsilon > 0"):
+        sinkhorn_plan(cost, 0.0)
+    with pytest.raises(UnmetHypothesis, match="every cost is finite"):
+        sinkhorn_plan(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), 1.0)
+
+
+def test_the_loss_is_computed_in_float32_whatever_comes() -> None:
+    x, y = rows(4, 16, 5), rows(5, 16, 5)
+    want = float(sinkhorn_loss(x, y))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = sinkhorn_loss(x.float(), y.float())
+    assert under.dtype == torch.float32
+    assert float(under) == pytest.approx(want, rel=1e-5)
+    half = sinkhorn_loss(x.bfloat16(), y.bfloat16())
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(want, rel=0.02)
+
+
+def test_descending_the_loss_moves_features_onto_each_other() -> None:
+    x, y = rows(6, 24, 2).float().requires_grad_(), rows(7, 24, 2).float() + 4.0
+    before = float(sinkhorn_loss(x.detach(), y))
+    for _ in range(30):
+        (gradient,) = torch.autograd.grad(sinkhorn_loss(x, y), x)
+        x = (x - 6.0 * gradient).detach().requires_grad_()
+    assert float(sinkhorn_loss(x.detach(), y)) < 0.02 * before
+    same = y.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(sinkhorn_loss(same, y.clone()), same)
+    assert gradient.abs().max() < 0.05
+
+
+# -- backbones
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_models_of_transformers_are_backbones(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    if kind == "vit":
+        config = transformers.ViTConfig(
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=8,
+            image_size=8,
+            patch_size=4,
+            num_channels=1,
+        )
+    else:
+        config = transformers.ResNetConfig(
+            num_channels=1, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic"
+        )
+    torch.manual_seed(0)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    frozen = PretrainedFeatures.from_pretrained(str(tmp_path))
+    images = torch.randn(5, 1, 8, 8)
+    features = extract(frozen, images, batch=2)
+    assert features.shape == (5, 8)
+    assert features.dtype == torch.float64
+    frozen.train()
+    assert not frozen.model.training
+    assert not frozen(images).requires_grad
+    tuned = PretrainedFeatures.from_pretrained(str(tmp_path), frozen=False).train()
+    assert tuned.model.training
+    tuned(images).sum().backward()
+    assert any(p.grad is not None for p in tuned.parameters())
+
+
+def test_extraction_checks_and_leaves_the_mode_alone() -> None:
+    backbone = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)).train()
+    images = torch.ones(3, 1, 2, 2)
+    assert torch.equal(extract(backbone, images), torch.ones(3, 4, dtype=torch.float64))
+    assert backbone.training
+    with pytest.raises(UnmetHypothesis, match=r"features have shape \(B, k\)"):
+        extract(nn.Identity(), images)
+    with pytest.raises(UnmetHypothesis, match="4 of 12 are not"):
+        extract(nn.Flatten(), torch.cat([images[:2], images[:1] * math.nan]))
+
+
+def test_a_classifier_gives_features_and_logits() -> None:
+    model = Classifier(small_backbone(4, 6), 6, 10)
+    features, logits = model(torch.randn(3, 1, 8, 8))
+    assert features.shape == (3, 6)
+    assert logits.shape == (3, 10)
+
+
+# -- heads
+
+
+def test_the_leave_one_out_error_is_that_of_leaving_one_out() -> None:
+    x, y, source = rows(8, 9, 4), rows(9, 9, 2), rows(10, 5, 2)
+    head, chosen = adapted(x, y, source)
+    errors = []
+    for penalty in PENALTIES:
+        left = []
+        for i in range(9):
+            kept = [j for j in range(9) if j != i]
+            # One row less: the penalty stays the same in units of the whole sample.
+            without = penalised(x[kept], y[kept], penalty * 9 / 8, source)
+            left.append(((predicted(x[i : i + 1], without) - y[i]) ** 2).mean())
+        errors.append(float(torch.stack(left).mean()))
+    assert chosen == PENALTIES[int(np.argmin(errors))]
+    torch.testing.assert_close(head, penalised(x, y, chosen, source))
+
+
+def test_fewer_rows_than_features_still_have_a_head() -> None:
+    x, y = rows(11, 3, 40), one_hot(torch.tensor([0, 1, 2]), 3)
+    head, _ = adapted(x, y)
+    assert predicted(x, head).argmax(dim=1).tolist() == [0, 1, 2]
+    flat = torch.cat([rows(12, 5, 2), torch.ones(5, 1, dtype=torch.float64)], dim=1)
+    assert torch.isfinite(Standardizer.of(flat)(flat)).all()
+
+
+# -- data
+
+
+def test_no_image_is_in_two_parts_and_seeds_differ() -> None:
+    domains = digits(Shift("none"), 0)
+    flat = [part[0].flatten(1).tolist() for part in (domains.source, domains.pool, domains.test)]
+    sets = [{tuple(row) for row in part} for part in flat]
+    assert sum(map(len, sets)) == len(set.union(*sets)) == 1797
+    assert not torch.equal(digits(Shift("none"), 1).source[0], domains.source[0])
+    few = digits(Shift("few", classes=(2, 7)), 0)
+    assert set(few.pool[1].tolist()) == {2, 7}
+    assert set(few.source[1].tolist()) == set(range(10))
+
+
+def test_shots_are_of_every_class_and_refused_beyond_the_pool() -> None:
+    labels = torch.tensor([0] * 5 + [4] * 3)
+    chosen = few_shot_rows(labels, 3, np.random.default_rng(0))
+    assert torch.bincount(labels[chosen]).tolist() == [3, 0, 0, 0, 3]
+    with pytest.raises(UnmetHypothesis, match="class 4 has 3"):
+        few_shot_rows(labels, 4, np.random.default_rng(0))
+    with pytest.raises(UnmetHypothesis, match="contrast is not 0"):
+        Shift("blank", contrast=0.0)
+    with pytest.raises(UnmetHypothesis, match="distinct digits"):
+        Shift("twice", classes=(1, 1))
+
+
+def test_the_table_is_standardised_by_its_source() -> None:
+    table = diabetes(seed=0)
+    np.testing.assert_allclose(table.source[0].mean(axis=0), 0.0, atol=1e-9)
+    assert len(table.source[1]) + len(table.pool[1]) + len(table.test[1]) == 442
+    assert table.pool[0].shape[1] == 9
+
+
+# -- recipes and runs
+
+
+def toy(tmp_path: Path, text: str = RECIPE) -> Path:
+    path = tmp_path / "toy.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("seeds = [0, 1, 2]", "seeds = [0, 0, 1]", "3 distinct seeds"),
+        ("shots = [1, 2, 3, 4]", "shots = [2, 1]", "increasing"),
+        ("shots = [2], plan", "shots = [7], plan", "among the shots"),
+        ("width = 4", "width = 0", "width > 0"),
+        ('name = "few classes"', 'name = "faint"', "distinct names"),
+        ("sizes = [6, 12, 24, 48]", "sizes = [2, 12]", "between 5 and 110"),
+        ("width = 4", "widht = 4", "unknown key"),
+        ("splits = 3", "spilts = 3", "unknown key"),
+        ("features = 6", "shrinkage = 0.0", "0 < shrinkage < 1"),
+    ],
+)
+def test_recipes_that_cannot_be_run_say_why(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises((RecipeError, UnmetHypothesis), match=says):
+        load_recipe(toy(tmp_path, RECIPE.replace(old, new, 1)), smoke=False)
+
+
+def test_the_packaged_recipe_has_five_seeds_and_a_smoke_budget() -> None:
+    full, small = (load_recipe(packaged(), smoke)[0] for smoke in (False, True))
+    assert len(full.seeds) >= 5
+    assert len(small.shots) < len(full.shots)
+    assert small.finetuning is not None
+    assert small.finetuning.plan.steps < full.finetuning.plan.steps
+
+
+def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path) -> None:
+    config = toy(tmp_path)
+    reports = []
+    for name in ("first", "second"):
+        main(config, False, tmp_path / name)
+        reports.append(json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")))
+    report = reports[0]
+    assert report["paper"] == "transfer"
+    assert [figure["svg"].startswith("<svg") for figure in report["figures"]] == [True] * 3
+    assert report["tables"] == reports[1]["tables"]
+    errors = {
+        table["caption"].split(":")[0]: table
+        for table in report["tables"]
+        if "interval over" in table["caption"]
+    }
+    assert set(errors) == {"faint", "few classes", "diabetes, by sex"}
+    for table in errors.values():
+        contenders = [row[0] for row in table["rows"]]
+        assert {"source only", "direct", "transport", "transport, labels", "wrong source"} <= set(contenders)
+        assert all(len(row) == len(table["columns"]) for row in table["rows"])
+    tuned = next(row for row in errors["faint"]["rows"] if row[0] == "fine-tuned")
+    assert [bool(cell) for cell in tuned[1:]] == [False, True, False, False]
+    assert "transport, known classes" in [row[0] for row in errors["few classes"]["rows"]]
+
+
+def test_intervals_are_students() -> None:
+    mean, half = interval(np.asarray([1.0, 2.0, 3.0]))
+    assert mean == 2.0
+    assert half == pytest.approx(4.302653 / math.sqrt(3.0), rel=1e-6)

@@ -87,6 +87,8 @@ class SchedulerSampler:
         self._original, self._options = scheduler, dict(options or {})
         self._scheduler: Any = None
         self._prepared: dict[int, Any] = {}
+        self._known: dict[tuple[int, int], tuple[float, float]] = {}  # add_noise, at steps and call
+        self._steps = 0
         self._process: Any = None
         self._times: Any = ()
         self._square, self._scaled, self._ends = 1.0, False, False
@@ -95,6 +97,7 @@ class SchedulerSampler:
     def begin(self, steps: int) -> int:
         import torch
 
+        self._steps = steps
         if steps not in self._prepared:
             self._prepared[steps] = copy.deepcopy(self._original)
             _step_count(self._prepared[steps], steps)
@@ -112,7 +115,9 @@ class SchedulerSampler:
     def levels(self, call: int) -> tuple[float, float]:
         import torch
 
-        alpha, sigma = self._forward(call)
+        if (self._steps, call) not in self._known:
+            self._known[self._steps, call] = self._forward(call)
+        alpha, sigma = self._known[self._steps, call]
         if not hasattr(self._scheduler, "scale_model_input"):
             return alpha, sigma
         # What the model sees is scaled to one size, c^2 (u^2 + sigma^2) = 1.  Where that is another noise

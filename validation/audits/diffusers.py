@@ -137,7 +137,8 @@ class _Settings:
                     break
         for choice in (base | single for single in singles if single != base):
             found = self._row(choice)
-            if found.severity in _BAD:
+            # A combination of options is refused by a ValueError; other errors are not for want of one.
+            if found.severity in _BAD and (found.affine is not None or "ValueError" in found.reason):
                 second = self._second(choice, singles, 0.3 * _size(found))
                 if second is not None:
                     found = replace(found, verdict=f"{found.verdict}; not so with {second}")

@@ -1,0 +1,130 @@
+"""The report of ``adjoint``: tables and figures, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from .experiment import GaussianOutcome, ModelOutcome, interval
+from .trainer import COLUMNS, Tuned
+
+__all__ = ["gaussian_section", "model_section", "write"]
+
+Section: TypeAlias = dict[str, Any]
+INK, BLUE, RED = "#222222", "#4c72b0", "#c8452f"
+
+
+def gaussian_section(outcome: GaussianOutcome) -> Section:
+    """The objective reached, the interval that the loss certifies, and the optimum."""
+    o, m = outcome, outcome.recipe.matching
+    inside = "lies inside" if o.holds else "lies OUTSIDE"
+    rows = [
+        ["objective before", f"{o.before:.6f}"],
+        ["objective after", f"{o.objective:.6f}"],
+        ["matching loss after", f"{o.loss:.3g}"],
+        ["certified interval of the optimum", f"[{o.certified.low:.6f}, {o.certified.high:.6f}]"],
+        ["exact optimum of the steps", f"{o.optimum:.6f}"],
+        ["mean of the data", ", ".join(f"{v:.4f}" for v in o.mean)],
+        ["mean at the optimum", ", ".join(f"{v:.4f}" for v in o.best_mean)],
+    ]
+    assert o.recipe.gaussian is not None
+    caption = (
+        f"A Gaussian flow tuned for a quadratic reward, lambda = {m.lam:g}, {o.recipe.gaussian.steps} Euler steps, "
+        f"{o.recipe.budget.steps} steps of {o.recipe.budget.batch} samples. Expectations are exact: costs are "
+        "quadratic in the noise. The interval comes from objective and loss alone (ADJOINT-CERTIFICATE-1)."
+    )
+    summary = (
+        f"Gaussian flow: objective {o.before:.4f} before, {o.objective:.4f} after; the exact optimum {o.optimum:.4f} "
+        f"{inside} the certified interval [{o.certified.low:.4f}, {o.certified.high:.4f}]."
+    )
+    figure = {
+        "caption": "Objective (estimated from each batch; dashed: the exact optimum) and matching loss while training.",
+        "svg": _training_figure(o.tuned, o.optimum),
+    }
+    tables = [{"caption": caption, "columns": ["", "value"], "rows": rows}]
+    return {"tables": tables, "figures": [figure], "summary": summary}
+
+
+def model_section(outcome: ModelOutcome) -> Section:
+    """Rewards on held-out noise before and after, paired."""
+    o, model = outcome, outcome.recipe.model
+    assert model is not None
+    gain, half = interval(o.after.rewards.cpu() - o.before.rewards.cpu())
+    rows = []
+    for name, found, spread in (("before", o.before, o.spread[0]), ("after", o.after, o.spread[1])):
+        cells = [
+            f"{mean:.4g} ± {width:.2g}"
+            for mean, width in map(interval, (found.rewards.cpu(), found.costs.cpu(), found.losses.cpu()))
+        ]
+        rows.append([name, *cells, f"{spread:.4g}"])
+    size = model.name or "a small configuration with random weights"
+    caption = (
+        f"{o.recipe.title}: {size}; {len(o.before.rewards)} held-out noises, 95 % intervals. "
+        f"lambda = {o.recipe.matching.lam:g}, {model.steps} steps"
+        + (
+            f", adjoints of the last {o.recipe.matching.last} ({o.recipe.matching.mode})"
+            if o.recipe.matching.last
+            else ""
+        )
+        + f"; {o.recipe.budget.steps} steps of {o.recipe.budget.batch}."
+    )
+    clear = "a clear gain" if gain > half else "no clear gain"
+    summary = f"{o.recipe.title}: reward {gain:+.4g} ± {half:.2g} on held-out noise, paired; {clear}."
+    figure = {
+        "caption": "Reward and matching loss of each batch while training.",
+        "svg": _training_figure(o.tuned, None),
+    }
+    columns = ["", "reward", "objective", "matching loss", "deviation of pixels over noises"]
+    tables = [{"caption": caption, "columns": columns, "rows": rows}]
+    return {"tables": tables, "figures": [figure], "summary": summary}
+
+
+def write(out: Path, title: str, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
+    """Write ``out/report.json``."""
+    versions = {name: version(name) for name in ("torch", "diffusers", "peft", "accelerate")}
+    report = {
+        "title": title,
+        "paper": "adjoint",
+        "summary": " ".join(section["summary"] for section in sections),
+        "tables": [table for section in sections for table in section["tables"]],
+        "figures": [figure for section in sections for figure in section["figures"]],
+        "meta": {**meta, "versions": {"python": platform.python_version(), **versions}},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".report.json.{os.getpid()}.part"
+    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    os.replace(partial, out / "report.json")
+
+
+def _training_figure(tuned: Tuned, optimum: float | None) -> str:
+    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    log = tuned.log.numpy()
+    steps = np.arange(1, len(log) + 1)
+    name = "reward" if optimum is None else "objective"
+    left.plot(steps, log[:, COLUMNS.index(name)], color=BLUE, lw=0.8)
+    if optimum is not None:
+        left.axhline(optimum, color=INK, lw=0.9, ls="--")
+    left.set(title=name, xlabel="step")
+    right.semilogy(steps, np.maximum(log[:, COLUMNS.index("loss")], 1e-30), color=RED, lw=0.8)
+    right.set(title="matching loss", xlabel="step")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "driftproof", "font.size": 9.0}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)

@@ -1,0 +1,130 @@
+r"""What a flow is tuned for: a reward with a gradient, through a decoder, in single precision.
+
+.. math:: \nabla r = \tfrac1n \sum_i \nabla_x\, r\big(\mathrm{decode}(x + s\,\xi_i)\big)
+
+Rewards see images in [0, 1]; their gradients pass through the decoder.  Smoothing (n > 1) and a bound on the
+norm tame decoders whose gradients are rough; the bound is the running cost ``BallCost`` in disguise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from ...._namespace import UnmetHypothesis
+from ....theory.adjoint.endpoints import SmoothReward
+from .velocities import Condition
+
+__all__ = ["Reward", "Task", "closed_form"]
+
+# reward(images, prompts) -> (B,), differentiable in the images.
+Reward: TypeAlias = Callable[[Tensor, Sequence[str]], Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is sampled and what it is worth.
+
+    Arguments:
+        shape: Shape of a state.
+        reward: From decoded states and prompts to numbers (B,).
+        decode: From last states to images; the identity unless given.
+        prompts: Prompts; a task without has one empty prompt.
+        conditions: Named tensors with a row for each prompt.
+        dtype: Of states and adjoints: float32 or float64, whatever the network computes in.
+        device: Where the states live.
+        smoothing: Copies of the state that a gradient is averaged over, >= 1.
+        noise: Standard deviation of the copies.
+        bound: Largest norm of the gradient of a sample; infinity for none.
+
+    Raises:
+        UnmetHypothesis: Conditions without a row for each prompt, half precision, or numbers out of range.
+    """
+
+    shape: tuple[int, ...]
+    reward: Reward
+    decode: Callable[[Tensor], Tensor] = field(default=lambda x: x)
+    prompts: tuple[str, ...] = ("",)
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    smoothing: int = 1
+    noise: float = 0.02
+    bound: float = float("inf")
+
+    def __post_init__(self) -> None:
+        for name, value in self.conditions.items():
+            if len(value) != len(self.prompts):
+                got = f"{len(value)} rows of {name!r} for {len(self.prompts)} prompts"
+                raise UnmetHypothesis("Task", "conditions have a row for each prompt", got)
+        if self.dtype not in (torch.float32, torch.float64):
+            raise UnmetHypothesis("Task", "adjoints accumulate in float32 or float64", str(self.dtype))
+        if not (self.prompts and self.smoothing >= 1 and self.noise >= 0.0 and self.bound > 0.0):
+            raise UnmetHypothesis(
+                "Task", "prompts, smoothing >= 1, noise >= 0 and bound > 0", repr(self)[:80]
+            )
+
+    def condition(self, rows: Tensor) -> Condition:
+        """The conditions of some prompts, by number."""
+        return {name: value[rows.to(value.device)] for name, value in self.conditions.items()}
+
+    def rewards_and_gradients(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards (B,) of last states and their gradients (B, *).
+
+        Raises:
+            FloatingPointError: A reward or a gradient is not finite.
+            UnmetHypothesis: A reward without gradient, or not one for each state.
+        """
+        prompts = [self.prompts[i] for i in rows.tolist()]
+        total, rewards = torch.zeros_like(x), x.new_zeros(len(x))
+        for _ in range(self.smoothing):
+            moved = x.detach() + (self.noise * torch.randn_like(x) if self.smoothing > 1 else 0.0)
+            moved.requires_grad_()
+            with torch.enable_grad():
+                values = self._values(moved, prompts)
+                (slope,) = torch.autograd.grad(values.sum(), moved)
+            total, rewards = total + slope / self.smoothing, rewards + values.detach() / self.smoothing
+        for name, found in (("reward", rewards), ("gradient of the reward", total)):
+            if not bool(torch.isfinite(found).all()):
+                raise FloatingPointError(f"{name}: not finite for some of {len(x)} states")
+        norms = total.flatten(1).norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
+        scale = (self.bound / norms).clamp_max(1.0).reshape(-1, *[1] * (x.ndim - 1))
+        return rewards, total * scale
+
+    def _values(self, x: Tensor, prompts: Sequence[str]) -> Tensor:
+        values = self.reward(self.decode(x), prompts)
+        if values.shape != (len(x),):
+            got = f"shape {tuple(values.shape)} for {len(x)} states"
+            raise UnmetHypothesis("reward", "one reward for each state", got)
+        if not values.requires_grad:
+            hypothesis = "the reward has a gradient in the images"
+            got = f"{type(self.reward).__name__} returned a constant; use a policy gradient for it"
+            raise UnmetHypothesis("reward", hypothesis, got)
+        return values.to(x.dtype)
+
+
+def closed_form(reward: SmoothReward) -> Reward:
+    """A reward of the theory, as a function that autograd differentiates by its own gradient."""
+
+    class Known(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(reward.gradient(x))
+            value: Tensor = reward.value(x)
+            return value
+
+        @staticmethod
+        def backward(ctx: Any, *outer: Tensor) -> Tensor:
+            (slope,) = ctx.saved_tensors
+            return outer[0][..., None] * slope
+
+    def call(x: Tensor, prompts: Sequence[str]) -> Tensor:
+        value: Tensor = Known.apply(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return value
+
+    return call

@@ -1,0 +1,241 @@
+r"""Adjoint matching on torch: roll out, pull the reward's gradient back, regress the control on it.
+
+.. math:: \min_u\; \sum_k h_k\,\tfrac12 E\,\Big|\,v_{tuned}(x_k, t_k) - v_{base}(x_k, t_k)
+    - \nabla L^*\Big(\frac{a_{k+1}}\lambda\Big)\Big|^2
+
+on trajectories of the current policy, with the adjoint of the *base* velocity held fixed.  Every kernel is
+that of :mod:`driftproof.numerics.adjoint`; this module adds autograd, accelerate and exact resume.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor, nn
+
+from ....numerics.adjoint import (
+    Trajectory,
+    adjoints,
+    chosen_steps,
+    control_target,
+    matching_loss,
+    quantile_mask,
+    rollout,
+    sample_losses,
+    step_probabilities,
+    trajectory_costs,
+)
+from ..training import Plan, train
+from .config import Matching
+from .flows import FlowModel
+from .task import Task
+from .velocities import Condition
+
+__all__ = ["COLUMNS", "AdjointMatchingTrainer", "Evaluation", "Tuned"]
+
+COLUMNS = ("reward", "objective", "loss", "kept", "adjoint")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Numbers of every trajectory, shape (B,): reward, cost (running cost less reward), matching loss."""
+
+    rewards: Tensor
+    costs: Tensor
+    losses: Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What training gives: the log, a row for each step (columns: COLUMNS), its losses and seconds."""
+
+    log: Tensor
+    losses: Tensor
+    seconds: float
+
+
+@final
+class AdjointMatchingTrainer:
+    """Tunes a flow for a reward.
+
+    Arguments:
+        flow: The model; its trainable weights end as the average that the plan asks for.
+        task: Shape, conditions, reward.
+        times: Decreasing noise times: the grid of rollouts and adjoints.
+        matching: Weight, truncation, sub-sampling, damping, mask, guidance.
+        plan: Steps, batch, learning rate.
+        checkpoint: A file to resume from when it exists, and to save to.
+        config: What the checkpoint must have been made with (JSON).
+        accelerator: Devices, processes and precision.
+
+    Raises:
+        UnmetHypothesis: In ``train``: what the parts refuse, before the first step.
+
+    Example:
+        >>> from driftproof.theory.adjoint import GaussianFlow, uniform_times
+        >>> from driftproof.theory.rewards import Linear
+        >>> from driftproof.backends.torch.adjoint import AffineFlow, closed_form
+        >>> times, one = uniform_times(2), torch.ones(1)
+        >>> flow = AffineFlow(GaussianFlow(one, one[None]), times)
+        >>> trainer = AdjointMatchingTrainer(flow, Task((1,), closed_form(Linear(one))), times,
+        ...                                  Matching(lam=2.0), Plan(steps=1, batch=4, learning_rate=0.1))
+        >>> float(trainer.evaluate(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long)).losses[0])
+        0.125
+    """
+
+    def __init__(
+        self,
+        flow: FlowModel,
+        task: Task,
+        times: Sequence[float],
+        matching: Matching,
+        plan: Plan,
+        *,
+        checkpoint: Path | None = None,
+        config: Mapping[str, object] | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.flow, self.task, self.matching, self.plan = flow, task, matching, plan
+        self.times = tuple(float(t) for t in times)
+        self.checkpoint = checkpoint
+        self.config = json.loads(json.dumps(dict(config or {})))  # as a file gives it back: no tuples
+        self.accelerator = accelerator or Accelerator()
+        count = len(self.times) - 1
+        matching.require_steps(count)
+        # Where the control is dropped, it is neither trained nor applied.
+        self.first = count - matching.last if matching.last and matching.mode != "frozen" else 0
+        self.probabilities = [0.0] * self.first + list(step_probabilities(count - self.first))
+        self.chosen = min(matching.chosen or count - self.first, count - self.first)
+
+    def train(self, title: str = "adjoint matching") -> Tuned:
+        """Run the plan, from the checkpoint if there is one; the flow then holds the averaged weights."""
+        policy = _Policy(self.flow, self.plan.steps, self.matching.guidance == "full")
+        done = train(
+            policy,
+            self._draw,
+            self._loss,
+            self.plan,
+            checkpoint=self.checkpoint,
+            config={**self.config, "matching": repr(self.matching), "times": list(self.times)},
+            accelerator=self.accelerator,
+            title=title,
+        )
+        log = policy.log.detach().cpu().clone()
+        with torch.no_grad():
+            for weight, average in zip(policy.weights, done.model.weights, strict=True):
+                weight.copy_(average)
+        return Tuned(log, done.losses, done.seconds)
+
+    @torch.no_grad()
+    def evaluate(self, noise: Tensor, rows: Tensor) -> Evaluation:
+        """Reward, cost and the whole matching loss of trajectories from given noise; no step is left out."""
+        condition = self.task.condition(rows)
+        path = self._rollout(noise, condition)
+        rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
+        after = adjoints(path, gradient, self._vjp(condition))
+        full = self.matching.guidance == "full"
+        controls = []
+        for k, (x, t) in enumerate(zip(path.states, path.times[:-1], strict=False)):
+            applied = k >= self.first
+            v = self.flow.base(x, t, condition, full)
+            controls.append(self.flow.tuned(x, t, condition, full) - v if applied else torch.zeros_like(v))
+        lam, cost = self.matching.lam, self.matching.cost.made()
+        losses = matching_loss(path, controls, after, lam)
+        return Evaluation(rewards, trajectory_costs(path, controls, rewards, lam, cost), losses)
+
+    @torch.no_grad()
+    def sample(self, noise: Tensor, rows: Tensor) -> Tensor:
+        """Data of the tuned flow from given noise, with the grid and guidance of the training."""
+        end: Tensor = self._rollout(noise, self.task.condition(rows)).end
+        return end
+
+    def _draw(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        where = {"generator": generator, "device": generator.device}
+        noise = torch.randn(batch, *self.task.shape, dtype=self.task.dtype, **where)
+        rows = torch.randint(len(self.task.prompts), (batch,), **where)
+        return noise, rows, torch.rand(batch, self.chosen, **where)
+
+    def _loss(self, policy: Any, noise: Tensor, rows: Tensor, uniforms: Tensor) -> Tensor:
+        m, condition = self.matching, self.task.condition(rows)
+        with torch.no_grad():
+            path = self._rollout(noise, condition)
+        rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
+        after = adjoints(path, gradient, self._vjp(condition), last=m.last or None, mode=m.mode)
+        cost, full = m.cost.made(), m.guidance == "full"
+        losses, spent, largest = noise.new_zeros(len(noise)), noise.new_zeros(len(noise)), 0.0
+        for k, weight in chosen_steps(self.probabilities, uniforms[0].tolist()):
+            x, t, a, h = path.states[k], path.times[k], after[k], path.steps[k]
+            assert a is not None  # steps without a target have probability 0
+            u = policy(x, t, condition) - self.flow.base(x, t, condition, full)
+            target = control_target(a, m.lam, cost, current=u.detach(), damping=m.damping)
+            losses = losses + weight * h * sample_losses(u, target)
+            spent = spent + weight * h * m.lam * cost.cost(u.detach().flatten(1))
+            largest = max(largest, float(a.flatten(1).norm(dim=1).max()))
+        mask = quantile_mask(losses.detach(), m.keep)
+        self._write(policy, rewards, spent - rewards, losses.detach(), mask, largest)
+        # A mean over dimensions, too, so that learning rate and clipping mean the same for every shape.
+        return (mask * losses).sum() / mask.sum() / noise[0].numel()
+
+    def _rollout(self, noise: Tensor, condition: Condition) -> Trajectory:
+        guided, first_time = self.matching.guidance != "none", self.times[self.first]
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            call = self.flow.base if t > first_time else self.flow.tuned
+            return call(x, t, condition, guided)
+
+        return rollout(velocity, noise, self.times)
+
+    def _vjp(self, condition: Condition) -> Callable[[Tensor, float, Tensor], Tensor]:
+        full = self.matching.guidance == "full"
+
+        def vjp(x: Tensor, t: float, a: Tensor) -> Tensor:
+            return self.flow.vjp(x, t, a, condition, full)
+
+        return vjp
+
+    def _write(
+        self, policy: Any, rewards: Tensor, costs: Tensor, losses: Tensor, mask: Tensor, largest: float
+    ) -> None:
+        """Put a row into the log, a buffer of the policy: what resumes with the weights cannot disagree with them."""
+        means = [part.float().mean() for part in (rewards, costs, losses, mask)]
+        row = torch.stack([*means, means[0].new_tensor(largest)])
+        inner: _Policy = self.accelerator.unwrap_model(policy)
+        shared = self.accelerator.reduce(row.to(inner.log.device), reduction="mean")
+        inner.log[int(inner.written)] = shared
+        inner.written += 1
+
+
+@final
+class _Policy(nn.Module):
+    """The weights that are trained, and the log; the network itself is not copied or saved."""
+
+    log: Tensor
+    written: Tensor
+
+    def __init__(self, flow: FlowModel, steps: int, guided: bool) -> None:
+        super().__init__()
+        self.flow, self.guided = flow, guided
+        self.weights = nn.ParameterList(flow.trainable())
+        self.register_buffer("log", torch.zeros(steps, len(COLUMNS)))
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor, t: float, condition: Condition) -> Tensor:
+        return self.flow.tuned(x, t, condition, self.guided)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # The moving average wants a second set of weights, not a second network.
+        twin = type(self).__new__(type(self))
+        nn.Module.__init__(twin)
+        twin.flow, twin.guided = self.flow, self.guided
+        twin.weights = nn.ParameterList([nn.Parameter(weight.detach().clone()) for weight in self.weights])
+        twin.register_buffer("log", self.log.clone())
+        twin.register_buffer("written", self.written.clone())
+        return twin

@@ -26,9 +26,8 @@ import numpy as np
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..laws import Gaussian
-from ..processes import AbstractGaussianProcess
 from ..rewards import Reward
-from .posterior import matvec, posterior, problem
+from .posterior import Process, matvec, posterior, problem
 
 __all__ = ["jensen_gap", "mean_square_td_limit", "plug_in_value"]
 
@@ -36,9 +35,7 @@ _NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.
 _PANELS = 16
 
 
-def plug_in_value(
-    process: AbstractGaussianProcess, data: Gaussian, reward: Reward, x: Array, t: Array
-) -> Array:
+def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t: Array) -> Array:
     r"""The reward of the denoised state, Tweedie's plug-in for the value of the pre-trained policy.
 
     .. math:: r\big(\hat x_0(x, t)\big), \qquad \hat x_0 = E[X_0 \mid X_t = x] = \frac{x + \sigma^2 s_{pre}}\alpha
@@ -73,7 +70,7 @@ def plug_in_value(
     return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
 
 
-def jensen_gap(process: AbstractGaussianProcess, data: Gaussian, reward: Reward, t: Array) -> Array:
+def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Array:
     r"""What the plug-in lacks: a function of time alone.
 
     .. math:: V^{pre}(x, t) - r(\hat x_0) = -\tfrac12 \mathrm{tr}(Q\,C_t), \qquad
@@ -111,7 +108,7 @@ def _require_gaussian(subject: str, data: Any) -> None:
 
 
 def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
-    if not isinstance(process, AbstractGaussianProcess):
+    if not isinstance(process, Process):
         got = f"process {type(process).__name__}"
         raise UnmetHypothesis("mean_square_td_limit", "the process is VP, VE or Flow", got)
     if not bool(xp.all(t <= process.T)):
@@ -119,9 +116,7 @@ def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
 
 
 @public(check=_check_limit, variance="> 0", slope="finite", t="> 0")
-def mean_square_td_limit(
-    xp: Namespace, process: AbstractGaussianProcess, variance: Array, slope: Array, t: Array
-) -> Array:
+def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope: Array, t: Array) -> Array:
     r"""Where squared TD errors end, on a problem that any right method solves with 0.
 
     .. math:: w^* = \arg\min_w E\int_0^t |g \nabla V_w|^2 ds = -c\,\frac{A_1}{A_2}, \qquad

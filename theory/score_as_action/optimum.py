@@ -25,17 +25,14 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis
 from ..laws import Gaussian, GaussianMixture
-from ..processes import AbstractGaussianProcess
 from ..rewards import Reward, tilted
 from ..special.elementary import log_sum_exp
-from .posterior import Data, Posterior, Problem, matvec, posterior, prior, problem, require_beta
+from .posterior import Data, Posterior, Problem, Process, matvec, posterior, prior, problem, require_beta
 
 __all__ = ["conditional_law", "optimal_action", "terminal_law", "value", "value_function_bias"]
 
 
-def value(
-    process: AbstractGaussianProcess, data: Data, reward: Reward, beta: float, x: Array, t: Array
-) -> Array:
+def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
     r"""The optimal value function.
 
     .. math:: V^*(x, t) = \beta \log E\big[e^{r(X_0)/\beta} \mid X_t = x\big]
@@ -72,9 +69,7 @@ def value(
     return law.down(beta * log_sum_exp(law.xp, log_tilt + values / beta))
 
 
-def optimal_action(
-    process: AbstractGaussianProcess, data: Data, reward: Reward, beta: float, x: Array, t: Array
-) -> Array:
+def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
     r"""The optimal action: the score that the fine-tuned model should have.
 
     .. math:: a^* = s_{pre} + \frac{\nabla V^*}\beta
@@ -107,7 +102,7 @@ def optimal_action(
 
 
 def conditional_law(
-    process: AbstractGaussianProcess, data: Data, reward: Reward, beta: float, x: Array, t: Array
+    process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array
 ) -> Gaussian | GaussianMixture:
     r"""What the optimum samples from one state: the posterior, tilted by the reward.
 
@@ -151,7 +146,7 @@ def conditional_law(
 
 
 def terminal_law(
-    process: AbstractGaussianProcess,
+    process: Process,
     data: Gaussian,
     reward: Reward,
     beta: float,
@@ -202,7 +197,7 @@ def terminal_law(
 
 
 def value_function_bias(
-    process: AbstractGaussianProcess,
+    process: Process,
     data: Gaussian,
     reward: Reward,
     beta: float,

@@ -15,13 +15,24 @@ from array_api_compat import device
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from ..laws import Gaussian, GaussianMixture
 from ..laws.gaussian import check_regular, log_density, score_function
-from ..processes import VP, AbstractGaussianProcess
+from ..processes import VE, VP, Flow
 from ..rewards import Quadratic, Reward
 from ..special.elementary import log_or_minus_infinity, log_sum_exp
 
-__all__ = ["Data", "Posterior", "Problem", "matvec", "posterior", "prior", "problem", "require_beta"]
+__all__ = [
+    "Data",
+    "Posterior",
+    "Problem",
+    "Process",
+    "matvec",
+    "posterior",
+    "prior",
+    "problem",
+    "require_beta",
+]
 
 Data: TypeAlias = Gaussian | GaussianMixture
+Process: TypeAlias = VP | VE | Flow
 
 
 @final
@@ -64,7 +75,7 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
         UnmetHypothesis: No Gaussian process, data or reward of this kind; a singular covariance; t outside
             of [0, T].
     """
-    if not isinstance(process, AbstractGaussianProcess):
+    if not isinstance(process, Process):
         raise UnmetHypothesis(subject, "the process is VP, VE or Flow", f"process {type(process).__name__}")
     if not isinstance(data, Gaussian | GaussianMixture):
         known = "the data law is Gaussian or GaussianMixture"
@@ -110,7 +121,7 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
     )
 
 
-def prior(process: AbstractGaussianProcess, data: Data) -> Gaussian:
+def prior(process: Process, data: Data) -> Gaussian:
     """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
     mean = data.mean if isinstance(data, Gaussian) else data.means[0]
     xp, _, (mean, t) = boundary("prior", mean=mean, t=process.T)

@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import VP, AbstractGaussianProcess
-from .posterior import require_beta
+from ..processes import VP
+from .posterior import Process, require_beta
 
 __all__ = ["exploration_inflation", "optimal_exploration", "q_function"]
 
 
 def _gaussian_and_beta(subject: str, process: Any, beta: float) -> None:
-    if not isinstance(process, AbstractGaussianProcess):
+    if not isinstance(process, Process):
         raise UnmetHypothesis(subject, "the process is VP, VE or Flow", f"process {type(process).__name__}")
     require_beta(subject, beta)
 
@@ -46,7 +46,7 @@ def _check_inflation(xp: Namespace, *, process: Any, grid: Array, **_: Any) -> N
 @public(check=_check_q, t=">= 0")
 def q_function(
     xp: Namespace,
-    process: AbstractGaussianProcess,
+    process: Process,
     t: Array,
     beta: float,
     action: Array,
@@ -94,9 +94,7 @@ def q_function(
 
 
 @public(check=_check_exploration, t="> 0")
-def optimal_exploration(
-    xp: Namespace, process: AbstractGaussianProcess, t: Array, beta: float, temperature: float
-) -> Array:
+def optimal_exploration(xp: Namespace, process: Process, t: Array, beta: float, temperature: float) -> Array:
     r"""Variance of the optimal Gaussian exploration, with an entropy bonus of temperature lambda.
 
     .. math:: \Sigma^*(t) = \frac{\lambda}{\beta g^2(t)}\,I = \arg\max_\Sigma\;

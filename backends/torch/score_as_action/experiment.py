@@ -17,7 +17,7 @@ from ....theory.processes import VP
 from ....theory.score_as_action import terminal_law
 from ..reward_gap.experiment import make_reward
 from ..reward_gap.log import Log
-from .config import Actor, GaussianModel, Recipe
+from .config import Actor, Budget, GaussianModel, Recipe
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .gaussian import Exact, Floats, Moments, data_of, gaussian_parts, reward_of
 from .rollouts import stochastic_steps
@@ -103,7 +103,7 @@ def _gaussian_run(
     recipe: Recipe, model: GaussianModel, actor: Actor, seed: int, folder: Path, accelerator: Accelerator
 ) -> tuple[Moments, Log, torch.Tensor]:
     denoiser, sampler, task, terminal = gaussian_parts(model, recipe.sampling)
-    budget = replace(recipe.budget, seed=seed, **_passes(actor, recipe))
+    budget = _budget(actor, recipe, seed)
     critic = QuadraticCritic(len(model.mean), sampler.n_steps, recipe.critic.memory)
     trainer = ActorCriticTrainer(
         denoiser,
@@ -127,7 +127,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
-    logs = {}
+    logs: dict[str, Log] = {}
     for actor in recipe.actors:
         reward = make_reward(recipe.reward, accelerator.device)
         policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
@@ -136,7 +136,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
             _critic(recipe, policy, accelerator.device),
             policy.sampler,
             policy.task,
-            replace(recipe.budget, **_passes(actor, recipe)),
+            _budget(actor, recipe, recipe.budget.seed),
             actor,
             accelerator=accelerator,
             title=actor,
@@ -160,9 +160,10 @@ def _critic(recipe: Recipe, policy: Any, device: torch.device) -> AbstractCritic
     return critic.to(device)
 
 
-def _passes(actor: Actor, recipe: Recipe) -> dict[str, int]:
+def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:
     """Several passes are for the clipped ratio alone."""
-    return {} if actor == "ppo" else {"passes": 1}
+    passes = recipe.budget.passes if actor == "ppo" else 1
+    return replace(recipe.budget, seed=seed, passes=passes)
 
 
 def _made_with(recipe: Recipe) -> dict[str, object]:

@@ -55,10 +55,10 @@ def stochastic_steps(sampler: Sampler, subject: str) -> int:
 
 def moments(sampler: Sampler, output: Tensor, steps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of steps whose numbers do not fall, (n,): one call for each number."""
-    found, counts = steps.unique_consecutive(return_counts=True)
+    found, counts = torch.unique_consecutive(steps, return_counts=True)
     sizes = counts.tolist()
     means, stds = [], []
-    for k, o, part in zip(found.tolist(), output.split(sizes), x.split(sizes), strict=True):
+    for k, o, part in zip(found.tolist(), torch.split(output, sizes), torch.split(x, sizes), strict=True):
         mean, std = _moments(sampler, o, int(k), part, sampler.eta)
         means.append(mean)
         stds.append(std.reshape(-1, *(1,) * (x.ndim - 1)).expand(len(part), *(1,) * (x.ndim - 1)))

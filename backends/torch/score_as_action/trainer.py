@@ -217,7 +217,7 @@ class ActorCriticTrainer:
             for rows in order.chunk(budget.updates):
                 self.stepper.zero_grad(set_to_none=True)
                 every = torch.cartesian_prod(torch.arange(self.count, device=device), rows)
-                chunks = every.split(budget.micro_batch)
+                chunks = torch.split(every, budget.micro_batch)
                 for i, pairs in enumerate(chunks):
                     with self._synchronised(i == len(chunks) - 1):
                         loss, seen = self._loss(run, lesson, pairs, signal, divisor, on_policy=first)

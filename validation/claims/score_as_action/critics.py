@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -103,7 +104,7 @@ class MartingaleMethods:
                 yield f"{name}, t = u^{power}", got, 0.0
 
     @exact(tolerance=1e-12)
-    def what_the_regression_minimises(thing: Thing) -> Labelled:
+    def what_the_regression_minimises(thing: Thing) -> tuple[Any, Any]:
         """The minimum of the loss by a parabola through three weights."""
         case = _problem(30, SHIFT)
         start, base = case["features"][:, :-1], case["values"][:, :-1] + 0.3
@@ -162,6 +163,13 @@ class MartingaleMethods:
     }
 
 
+def _density(process: Any, v: float, power: int, s: float) -> float:
+    """g^2 K^2 s^power."""
+    alpha, sigma = process.alpha_sigma(np, np.asarray(s))
+    gain = alpha * v / (alpha**2 * v + sigma**2)
+    return float(process.rates(np, np.asarray(s))[1] * gain**2 * s**power)
+
+
 @claim(
     "SCORE-ACTION-MSTD-1",
     paper="score_as_action",
@@ -179,7 +187,7 @@ class SquaredErrors:
     thing = mean_square_td_limit
 
     @exact(tolerance=1e-3)
-    def minimiser_on_paths(thing: Thing) -> Labelled:
+    def minimiser_on_paths(thing: Thing) -> tuple[Any, Any]:
         def best(n: int) -> float:
             case = _problem(n, 0.0)
             losses = []
@@ -194,17 +202,11 @@ class SquaredErrors:
     def integrals_by_adaptive_quadrature(thing: Thing) -> Iterator[Labelled]:
         for process, t in ((PROCESS, 1.0), (VE(0.1, 3.0, 1.0), 1.0), (Flow(), 0.9)):
             for v in (0.2, 3.0):
-
-                def density(s: float, p: Any = process, v: float = v) -> float:
-                    alpha, sigma = p.alpha_sigma(np, np.asarray(s))
-                    return float(p.rates(np, np.asarray(s))[1] * (alpha * v / (alpha**2 * v + sigma**2)) ** 2)
-
-                first = integral(lambda s, d=density: d(s) * s, 0.0, t)
-                second = integral(lambda s, d=density: d(s) * s * s, 0.0, t)
+                first, second = (integral(partial(_density, process, v, j), 0.0, t) for j in (1, 2))
                 yield f"{process}, v = {v}", thing(process, v, SLOPE, t), -SLOPE * first / second
 
     @boundary(tolerance=0.5)
-    def the_truth_is_zero(thing: Thing) -> Labelled:
+    def the_truth_is_zero(thing: Thing) -> tuple[Any, Any]:
         """The weight that squared TD errors choose is of the size of the reward itself."""
         return thing(PROCESS, LAW.s, SLOPE, 1.0), 0.0
 

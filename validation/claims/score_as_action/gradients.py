@@ -158,13 +158,13 @@ class Variances:
 
     @rate()
     def increments_of_the_value(thing: Thing) -> Iterator[Rate]:
-        spreads = [_variances(thing, n)["advantage"] for n in (20, 40, 80)]
+        spreads = [_variances(thing, n)["advantage"] for n in (16, 32, 64)]
         lead = 2.0 * SLOPE**2 * integral(lambda t: float(LAW.rate(t) * LAW.gain(t)) ** 2, 0.0, 1.0)
-        fine = 2.0 * spreads[2] * 80 - spreads[1] * 40
-        yield Rate([math.log2(a / b) for a, b in pairwise(spreads)], 1.0, 0.2, fine, lead, 0.02)
+        fine = 2.0 * spreads[2] * 64 - spreads[1] * 32
+        yield Rate([math.log2(a / b) for a, b in pairwise(spreads)], 1.0, 0.25, fine, lead, 0.02)
 
     @exact(tolerance=2e-3)
-    def returns(thing: Thing) -> Labelled:
+    def returns(thing: Thing) -> tuple[Any, Any]:
         made = policy(0.0, LINEAR)
         reach = float(response(PROCESS, LAW.s, 1.0))
         law = made.terminal_law()
@@ -219,7 +219,7 @@ class Ratios:
             yield f"eta = {eta}", thing(change, noise, g2dt, eta), want.sum(axis=-1)
 
     @exact(tolerance=1e-12)
-    def spread_of_a_latent_image(thing: Thing) -> Labelled:
+    def spread_of_a_latent_image(thing: Thing) -> tuple[Any, Any]:
         # A change of 1e-3 in each of 4 x 64 x 64 coordinates; one standard deviation of noise along it.
         d, g2 = 4 * 64 * 64, 0.075
         change = np.full((2, 1, d), 1e-3)
@@ -233,7 +233,7 @@ class Ratios:
         return raises(ValueError, log_ratio, one, one, np.ones(1), 0.0)
 
     @boundary(tolerance=0.9)
-    def a_mean_is_not_a_likelihood(thing: Thing) -> Labelled:
+    def a_mean_is_not_a_likelihood(thing: Thing) -> tuple[Any, Any]:
         d = 1024
         change = np.full((1, 1, d), 1e-2)
         noise = np.full((1, 1, d), 1.0)
@@ -264,20 +264,20 @@ class Standardised:
     thing = standardise
 
     @exact(tolerance=1e-3)
-    def one_divisor_keeps_the_direction(thing: Thing) -> Labelled:
+    def one_divisor_keeps_the_direction(thing: Thing) -> tuple[Any, Any]:
         """Early and late halves of the sampling keep their proportion in the gradient."""
         want = integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
         return extrapolate(lambda n: _proportion(thing, n, "rollout"), 40), want
 
     @exact(tolerance=1e-3)
-    def where_a_divisor_for_each_step_leads(thing: Thing) -> Labelled:
+    def where_a_divisor_for_each_step_leads(thing: Thing) -> tuple[Any, Any]:
         want = integral(lambda t: math.sqrt(LAW.rate(t)), 0.5, 1.0) / integral(
             lambda t: math.sqrt(LAW.rate(t)), 0.0, 0.5
         )
         return extrapolate(lambda n: _proportion(thing, n, "step"), 40), want
 
     @boundary(tolerance=0.1)
-    def it_is_not_the_gradient(thing: Thing) -> Labelled:
+    def it_is_not_the_gradient(thing: Thing) -> tuple[Any, Any]:
         return _proportion(thing, 80, "step"), integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
 
     mutants = {

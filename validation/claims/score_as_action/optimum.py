@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,12 +25,13 @@ from ....theory.score_as_action import (
 )
 from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
 from ...evidence.base import Labelled
-from .textbook import NODES, PROCESS, WEIGHTS, Scalar, derivative
+from .textbook import NODES, PROCESS, WEIGHTS, Scalar, derivative, directional
 
 BETA = 0.5
 DATA = Gaussian([0.5, -0.3], [[1.2, 0.3], [0.3, 0.5]])
 REWARD = Quadratic([1.0, -0.5], [[0.8, 0.2], [0.2, -0.1]])
 POINTS = np.asarray([[0.3, -0.8], [1.5, 0.2], [-2.0, 1.0]])
+START = Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])
 LINE, SLOPE, BEND = Scalar(0.7, 0.6), 1.1, 0.8
 ON_LINE = Gaussian([LINE.m], [[LINE.s]])
 PARTS = ((0.3, Scalar(-1.0, 0.5)), (0.7, Scalar(1.2, 0.2)))
@@ -52,25 +54,21 @@ def reward_on_line(x: Any) -> Any:
     vouches=[value, optimal_action],
 )
 class Optimum:
-    thing = staticmethod(lambda *args: (value(*args), optimal_action(*args)))
+    thing = (value, optimal_action)
 
     @exact(tolerance=2e-7)
     def bellman_residual(thing: Thing) -> Iterator[Labelled]:
         # Noise time: dV/dt = b.V' + g^2 lap V / 2 + g^2 |V'|^2 / (2 beta), b the drift of the sampler.
         for process, t in ((PROCESS, 0.5), (VE(0.1, 3.0, 1.0), 0.4), (Flow(), 0.6)):
-
-            def v(x: Any, s: float, p: Any = process) -> Any:
-                return thing(p, DATA, REWARD, BETA, x, s)[0]
-
+            v = partial(_value_of, thing, process)
             f, g2 = process.rates(np, np.asarray(t))
             score = process.marginal(DATA, t).score(POINTS)
-            slopes = [derivative(lambda h, e=e, t=t: v(POINTS + h * e, t), h=1e-2) for e in np.eye(2)]
-            bends = [derivative(lambda h, e=e, t=t: v(POINTS + h * e, t), h=2e-2, order=2) for e in np.eye(2)]
-            slope = np.stack(slopes, axis=-1)
+            slope = np.stack(directional(partial(v, t), POINTS, 1e-2), axis=-1)
+            bend = sum(directional(partial(v, t), POINTS, 2e-2, order=2))
             drift = np.sum((g2 * score - f * POINTS) * slope, axis=-1)
-            right = drift + 0.5 * g2 * sum(bends) + 0.5 * g2 / BETA * np.sum(slope**2, axis=-1)
-            yield f"{process}", derivative(lambda s: v(POINTS, s), t), right
-            action = thing(process, DATA, REWARD, BETA, POINTS, t)[1]
+            right = drift + 0.5 * g2 * bend + 0.5 * g2 / BETA * np.sum(slope**2, axis=-1)
+            yield f"{process}", derivative(partial(v, x=POINTS), t), right
+            action = thing[1](process, DATA, REWARD, BETA, POINTS, t)
             yield f"action, {process}", action, score + slope / BETA
 
     @exact(tolerance=1e-8)
@@ -91,7 +89,7 @@ class Optimum:
             ]
             for x in (-1.0, 2.0):
                 reward = Quadratic([SLOPE], [[BEND]])
-                v, action = thing(PROCESS, ON_LINE, reward, BETA, np.asarray([x]), t)
+                v, action = (f(PROCESS, ON_LINE, reward, BETA, np.asarray([x]), t) for f in thing)
                 yield f"value, t = {t}", v, 0.5 * p * x * x + g * x + k
                 yield f"action, t = {t}", action[0], LINE.score(x, t) + (p * x + g) / BETA
 
@@ -100,7 +98,7 @@ class Optimum:
         for t in (0.1, 0.5, 1.0):
             x0 = LINE.mean(0.4, t) + math.sqrt(LINE.spread(t)) * NODES
             want = BETA * math.log(float(np.sum(WEIGHTS * np.exp(reward_on_line(x0) / BETA))))
-            got = thing(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA, np.asarray([0.4]), t)[0]
+            got = thing[0](PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA, np.asarray([0.4]), t)
             yield f"t = {t}", got, want
 
     @boundary()
@@ -112,23 +110,28 @@ class Optimum:
         yield raises(ValueError, value, PROCESS, DATA, Quadratic([0.0, 0.0], -9.0 * np.eye(2)), 1.0, x, 1.0)
 
     mutants = {
-        "without the variance of the posterior": lambda p, d, r, b, x, t: (
-            plug_in_value(p, d, r, x, t),
-            optimal_action(p, d, r, b, x, t),
+        "without the variance of the posterior": (
+            lambda p, d, r, b, x, t: plug_in_value(p, d, r, x, t),
+            optimal_action,
         ),
-        "beta squared": lambda p, d, r, b, x, t: (
-            value(p, d, r, b * b, x, t),
-            optimal_action(p, d, r, b * b, x, t),
+        "beta squared": tuple(
+            lambda p, d, r, b, x, t, f=f: f(p, d, r, b * b, x, t) for f in (value, optimal_action)
         ),
-        "action without 1 / beta": lambda p, d, r, b, x, t: (
-            value(p, d, r, b, x, t),
-            (1 - b) * p.marginal(d, t).score(x) + b * optimal_action(p, d, r, b, x, t),
+        "action without 1 / beta": (
+            value,
+            lambda p, d, r, b, x, t: (
+                (1 - b) * p.marginal(d, t).score(x) + b * optimal_action(p, d, r, b, x, t)
+            ),
         ),
-        "risk-neutral value": lambda p, d, r, b, x, t: (
-            plug_in_value(p, d, r, x, t) + jensen_gap(p, d, r, t),
-            optimal_action(p, d, r, b, x, t),
+        "risk-neutral value": (
+            lambda p, d, r, b, x, t: plug_in_value(p, d, r, x, t) + jensen_gap(p, d, r, t),
+            optimal_action,
         ),
     }
+
+
+def _value_of(thing: Thing, process: Any, t: float, x: Any) -> Any:
+    return thing[0](process, DATA, REWARD, BETA, x, t)
 
 
 @claim(
@@ -171,21 +174,19 @@ class Mixtures:
                 yield f"action, t = {t}", action[0], (alpha * mean - x) / (1.0 - alpha**2)
 
     mutants = {
-        "weights not tilted": lambda p, d, r, b, x, t: (
-            value(p, d, r, b, x, t),
-            optimal_action(p, d, r, b, x, t),
-            GaussianMixture(
-                conditional_law(p, d, Linear([0.0]), b, x, t).weights,
-                conditional_law(p, d, r, b, x, t).means,
-                conditional_law(p, d, r, b, x, t).covs,
-            ),
-        ),
+        "weights not tilted": lambda *args: (value(*args), optimal_action(*args), _untilted(*args)),
         "the Gaussian of the same moments": lambda p, d, r, b, x, t: (
             value(p, Gaussian(d.mean, d.cov), r, b, x, t),
             optimal_action(p, Gaussian(d.mean, d.cov), r, b, x, t),
             conditional_law(p, Gaussian(d.mean, d.cov), r, b, x, t),
         ),
     }
+
+
+def _untilted(process: Any, data: Any, reward: Any, beta: float, x: Any, t: float) -> GaussianMixture:
+    plain: Any = conditional_law(process, data, Linear([0.0]), beta, x, t)
+    tilted_parts: Any = conditional_law(process, data, reward, beta, x, t)
+    return GaussianMixture(plain.weights, tilted_parts.means, tilted_parts.covs)
 
 
 def _normal(x: Any, mean: Any, variance: float) -> Any:
@@ -208,24 +209,10 @@ class Terminal:
 
     @exact(tolerance=1e-8)
     def moments_of_the_controlled_equation(thing: Thing) -> Iterator[Labelled]:
-        reward = Quadratic(REWARD.c, REWARD.Q)
-        for start in (Gaussian([0.0, 0.0], np.eye(2)), Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])):
-
-            def field(tau: float, y: Any) -> Any:
-                t = 1.0 - tau
-                corners = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-                action = optimal_action(PROCESS, DATA, reward, BETA, corners, t)
-                f, g2 = PROCESS.rates(np, np.asarray(t))
-                slope = g2 * (action[1:] - action[0]).T - f * np.eye(2)
-                cov = y[2:].reshape(2, 2)
-                move = slope @ y[:2] + g2 * action[0]
-                return np.concatenate([move, (slope @ cov + cov @ slope.T + g2 * np.eye(2)).ravel()])
-
-            y0 = np.concatenate([start.mean, np.asarray(start.cov).ravel()])
-            y = solve_ivp(field, (0.0, 1.0), y0, "DOP853", rtol=1e-9, atol=1e-10).y[:, -1]
-            law = thing(PROCESS, DATA, reward, BETA, start)
-            yield "mean", law.mean, y[:2]
-            yield "covariance", law.cov, y[2:].reshape(2, 2)
+        mean, cov = _controlled(START)
+        law = thing(PROCESS, DATA, REWARD, BETA, START)
+        yield "mean", law.mean, mean
+        yield "covariance", law.cov, cov
 
     @exact(tolerance=1e-10)
     def the_tilted_start_gives_the_tilt(thing: Thing) -> Iterator[Labelled]:
@@ -240,6 +227,25 @@ class Terminal:
         "start forgotten": lambda p, d, r, b, start: terminal_law(p, d, r, b),
         "beta halved": lambda p, d, r, b, start: terminal_law(p, d, r, 0.5 * b, start),
     }
+
+
+@cache
+def _controlled(start: Gaussian) -> tuple[Any, Any]:
+    """Mean and covariance of the sampler with the optimal action, by their differential equation."""
+
+    def field(tau: float, y: Any) -> Any:
+        t = 1.0 - tau
+        corners = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        action = optimal_action(PROCESS, DATA, REWARD, BETA, corners, t)
+        f, g2 = PROCESS.rates(np, np.asarray(t))
+        slope = g2 * (action[1:] - action[0]).T - f * np.eye(2)
+        cov = y[2:].reshape(2, 2)
+        move = slope @ y[:2] + g2 * action[0]
+        return np.concatenate([move, (slope @ cov + cov @ slope.T + g2 * np.eye(2)).ravel()])
+
+    y0 = np.concatenate([start.mean, np.asarray(start.cov).ravel()])
+    y = solve_ivp(field, (0.0, 1.0), y0, "DOP853", rtol=1e-9, atol=1e-10).y[:, -1]
+    return y[:2], y[2:].reshape(2, 2)
 
 
 @claim(
@@ -275,7 +281,7 @@ class Bias:
         yield "covariance", cov, np.zeros((2, 2))
 
     @boundary(tolerance=1e-3)
-    def a_real_schedule_is_biased(thing: Thing) -> Labelled:
+    def a_real_schedule_is_biased(thing: Thing) -> tuple[Any, Any]:
         """With alpha_T = 0.132 the optimum misses the mean of the tilt by some parts in a thousand."""
         return thing(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA)[0], np.zeros(1)
 
@@ -318,7 +324,7 @@ class Skip:
             yield f"t = {t}", plug_in + gap, value(PROCESS, DATA, REWARD, 1e8, POINTS, t)
 
     @boundary(tolerance=0.05)
-    def the_gap_of_a_mixture_depends_on_the_state(thing: Thing) -> Labelled:
+    def the_gap_of_a_mixture_depends_on_the_state(thing: Thing) -> tuple[Any, Any]:
         """On a mixture what the plug-in lacks varies with x: there a network has something to learn."""
         reward, gaps = Quadratic([SLOPE], [[BEND]]), []
         for x in (-1.0, 0.2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ... import Rate, Thing, bound, boundary, claim, drawn, exact, figure, prope
 from ...evidence.base import Labelled
 from ...mutants import arguments, outcome
 from .optimum import BETA, DATA, POINTS, REWARD
-from .textbook import PROCESS, Scalar, derivative
+from .textbook import PROCESS, Scalar, derivative, directional
 
 SHIFT, OTHER = np.asarray([0.3, -0.2]), np.asarray([-0.1, 0.25])
 
@@ -31,6 +32,7 @@ def policy(shift: Any = SHIFT, **changes: Any) -> ShiftedScore:
     return ShiftedScore(**{**given, **changes})
 
 
+@cache
 def reach(law: Scalar, t: float, eta: float) -> float:
     """The response by adaptive quadrature of its definition, with the inner integral as an ODE."""
     c = 0.5 * (1.0 + eta * eta)
@@ -40,6 +42,10 @@ def reach(law: Scalar, t: float, eta: float) -> float:
         return [0.5 * b - c * b / float(law.total(r)), c * b * math.exp(y[0])]
 
     return float(solve_ivp(field, (0.0, t), [0.0, 0.0], "DOP853", rtol=1e-12, atol=1e-13).y[1, -1])
+
+
+def _objective(thing: Thing, start: Gaussian | None, shift: Any) -> float:
+    return float(thing(PROCESS, DATA, REWARD, BETA, shift, start).objective())
 
 
 @claim(
@@ -62,13 +68,11 @@ class Shifted:
         for t in (0.3, 0.8):
             f, g2 = PROCESS.rates(np, np.asarray(t))
             action = PROCESS.marginal(DATA, t).score(POINTS) + SHIFT
-            slopes, bends = [], []
-            for e in np.eye(2):
-                slopes.append(derivative(lambda h, e=e, t=t: made.value(POINTS + h * e, t), h=1e-2))
-                bends.append(derivative(lambda h, e=e, t=t: made.value(POINTS + h * e, t), h=2e-2, order=2))
-            slope = np.stack(slopes, axis=-1)
+            v = partial(made.value, t=t)
+            slope = np.stack(directional(v, POINTS, 1e-2), axis=-1)
+            bend = sum(directional(v, POINTS, 2e-2, order=2))
             moved = np.sum((g2 * action - f * POINTS) * slope, axis=-1)
-            right = moved + 0.5 * g2 * sum(bends) - 0.5 * BETA * g2 * float(SHIFT @ SHIFT)
+            right = moved + 0.5 * g2 * bend - 0.5 * BETA * g2 * float(SHIFT @ SHIFT)
             yield f"t = {t}", derivative(lambda s: made.value(POINTS, s), t), right
             yield f"gradient, t = {t}", made.value_gradient(POINTS, t), slope
         yield "at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
@@ -83,13 +87,7 @@ class Shifted:
             x = from_law.mean + nodes @ np.linalg.cholesky(from_law.cov).T
             mean = np.sum(np.outer(w, w) / (2 * math.pi) * made.value(x, 1.0))
             yield "objective", made.objective(), mean
-            slope = [
-                derivative(
-                    lambda h, e=e, s=start: thing(PROCESS, DATA, REWARD, BETA, SHIFT + h * e, s).objective(),
-                    h=0.1,
-                )
-                for e in np.eye(2)
-            ]
+            slope = directional(partial(_objective, thing, start), SHIFT, 0.1)
             yield "gradient", made.policy_gradient(), slope
         best = thing(PROCESS, DATA, REWARD, BETA, thing(PROCESS, DATA, REWARD, BETA, SHIFT).best())
         yield "best", best.policy_gradient(), np.zeros(2)
@@ -146,7 +144,7 @@ class Deployed:
             yield f"eta = {eta}", moved, map_ @ SHIFT
 
     @exact(tolerance=1e-9)
-    def border_of_over_shooting(thing: Thing) -> Labelled:
+    def border_of_over_shooting(thing: Thing) -> tuple[Any, Any]:
         def gap(half: float) -> float:
             p = VP(2 * half, 2 * half, 1.0)
             return float(thing(p, 1.0, 1.0, 0.0)) - float(thing(p, 1.0, 1.0, 1.0))
@@ -218,7 +216,7 @@ class Penalty:
             yield Rate(orders, 1.0, 0.01, errors[-1][k] * 160, lead, 1e-3)
 
     @exact(tolerance=1e-13)
-    def chain_rule_of_gaussian_steps(thing: Thing) -> Labelled:
+    def chain_rule_of_gaussian_steps(thing: Thing) -> tuple[Any, Any]:
         # KL of two normal laws with one variance, step by step.
         change = np.asarray([[[0.3, -1.0], [0.2, 0.4]]])
         g2dt = np.asarray([0.5, 0.25])
@@ -296,8 +294,8 @@ class AdvantageRate:
 
         yield "at the policy", q(score + SHIFT), np.zeros(3)
         top = score + gradient / BETA
-        for e in np.eye(2):
-            yield "slope at the top", derivative(lambda h, e=e: q(top + h * e), h=0.1), np.zeros(3)
+        for slope in directional(q, top, 0.1):
+            yield "slope at the top", slope, np.zeros(3)
 
     @exact(tolerance=1e-11)
     def nothing_improves_the_optimum(thing: Thing) -> Iterator[Labelled]:
@@ -318,6 +316,7 @@ class AdvantageRate:
     }
 
 
+@cache
 def _on_the_way(t: float) -> Gaussian:
     """The law at noise time t under the shift OTHER, from N(0, I) at T: mean and covariance by their ODE."""
     values, vectors = np.linalg.eigh(DATA.cov)

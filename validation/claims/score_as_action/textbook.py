@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, final
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "Given",
     "Scalar",
     "derivative",
+    "directional",
     "extrapolate",
     "fifth_degree",
     "grid",
@@ -170,6 +171,15 @@ def extrapolate(of: Callable[[int], Any], n: int = 48) -> Any:
 def integral(f: Callable[[float], float], low: float, high: float) -> float:
     """Adaptive quadrature."""
     return float(quad(f, low, high, epsabs=1e-13, epsrel=1e-13, limit=200)[0])
+
+
+def directional(f: Callable[[Any], Any], x: Any, h: float, order: int = 1) -> list[Any]:
+    """Derivatives of f at the points x (..., d) along each coordinate."""
+
+    def along(e: Any, step: float) -> Any:
+        return f(x + step * e)
+
+    return [derivative(partial(along, e), h=h, order=order) for e in np.eye(np.shape(x)[-1])]
 
 
 def derivative(f: Callable[[float], Any], at: float = 0.0, h: float = 1e-3, order: int = 1) -> Any:

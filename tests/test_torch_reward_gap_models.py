@@ -34,11 +34,13 @@ from driftproof.backends.torch.reward_gap.config import (
     Budget,
     Lora,
     PipelineModel,
+    RewardChoice,
     Sampling,
     load_recipe,
     packaged,
 )
 from driftproof.backends.torch.reward_gap.denoisers import reference_of
+from driftproof.backends.torch.reward_gap.experiment import make_reward
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
 from driftproof.backends.torch.reward_gap.pipelines import load_policy, save_adapter
 from driftproof.backends.torch.reward_gap.rewards import checked, load_head
@@ -482,6 +484,18 @@ def test_prompts_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(UnmetHypothesis, match="a prompt on some line"):
         policy("flux", prompts=(), prompt_file=str(tmp_path / "prompts.txt"))
+
+
+def test_missing_files_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    text = (FOLDER / "mixgrpo-flux.toml").read_text(encoding="utf-8").split("[smoke]")[0]
+    (tmp_path / "flux.toml").write_text(text.replace("prompts.txt", "no-such-file.txt"), encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="no-such-file"):
+        main(tmp_path / "flux.toml", smoke=False, out=tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="aesthetic head: no file"):
+        make_reward(RewardChoice(kind="aesthetic", head="no-such-file.safetensors"), torch.device("cpu"))
+    with pytest.raises(UnmetHypothesis, match="head names a safetensors file"):
+        RewardChoice(kind="aesthetic")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_writes_a_report(tmp_path: Path) -> None:

@@ -1,7 +1,17 @@
 """Policy gradients on diffusion samplers: DDPO, MixGRPO and Flow-GRPO, with the reward gap while training.
 
 ``driftproof train reward_gap`` trains the adapter of a published pipeline, a small pipeline with random
-weights, or the closed-form Gaussian model, whose optimum is known.
+weights, or the closed-form Gaussian model, whose optimum is known.  In a program, with a pipeline, a
+decoder and a reward of one's own:
+
+.. code-block:: python
+
+    scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(50)
+    policy = UNetDenoiser(pipe.unet, scheduler.config.prediction_type, guidance=5.0)
+    task = Task(prompts, {"prompt": embeds, "negative": negatives}, (4, 64, 64), decode, reward)
+    log = DDPOTrainer(policy, Sampler(scheduler, eta=1.0), task, Budget(epochs=100, prompts=64)).train()
+    print(log.gaps[-1])  # epochs done, reward of the ODE less that of the SDE with its interval
 """
 
 from __future__ import annotations

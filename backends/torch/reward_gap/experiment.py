@@ -123,10 +123,11 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
 
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
     """Train the adapter of a pipeline; it is left in ``folder/lora``."""
-    from .pipelines import load_policy, save_adapter
+    from .pipelines import load_policy, prompts_of, save_adapter
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
+    prompts_of(model)  # a missing file is told before anything is loaded
     reward = make_reward(recipe.reward, accelerator.device)
     policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
     trainer = trainer_of(recipe, policy.denoiser, policy.sampler, policy.task, accelerator, recipe.method)
@@ -143,10 +144,11 @@ def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
         return JPEGReward(sign=choice.sign)
     from transformers import AutoTokenizer, CLIPModel
 
+    head = load_head(Path(choice.head)) if choice.kind == "aesthetic" else None
     clip = CLIPModel.from_pretrained(choice.model, use_safetensors=True).to(device)
-    if choice.kind == "clip":
+    if head is None:
         return CLIPReward(clip, AutoTokenizer.from_pretrained(choice.model))
-    return AestheticReward(clip, load_head(Path(choice.head)))
+    return AestheticReward(clip, head)
 
 
 def _made_with(recipe: Recipe) -> dict[str, object]:

@@ -20,7 +20,7 @@ from .sampler import Sampler
 from .small import Parts, small_parts
 from .task import Task
 
-__all__ = ["Policy", "load_policy", "save_adapter"]
+__all__ = ["Policy", "load_policy", "prompts_of", "save_adapter"]
 
 ENCODED_AT_ONCE, DECODED_AT_ONCE = 16, 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,7 +52,7 @@ def load_policy(
         FileNotFoundError: There is no such file of prompts.
         UnmetHypothesis: A pipeline whose schedule or prediction does not fit, or a file without prompts.
     """
-    prompts = _prompts(model)
+    prompts = prompts_of(model)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         parts = _pretrained(model, prompts, device) if model.name else small_parts(model, prompts, device)
@@ -82,7 +82,13 @@ def save_adapter(denoiser: nn.Module, model: PipelineModel, folder: Path) -> Non
     _pipeline_class(model.kind).save_lora_weights(str(folder), **{where: weights})
 
 
-def _prompts(model: PipelineModel) -> tuple[str, ...]:
+def prompts_of(model: PipelineModel) -> tuple[str, ...]:
+    """The prompts of the recipe or of its file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnmetHypothesis: It has no prompt.
+    """
     if not model.prompt_file:
         return model.prompts
     lines = Path(model.prompt_file).read_text(encoding="utf-8").splitlines()

@@ -119,8 +119,11 @@ def load_head(path: Path) -> nn.Module:
     ``layers.`` before), all linear: one is a linear head, more are LAION's, whose dropout does nothing here.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: Other names, or shapes that do not follow on each other.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"aesthetic head: no file {path}")
     from safetensors.torch import load_file
 
     tensors = {name.removeprefix("layers."): value for name, value in load_file(path).items()}

@@ -34,7 +34,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from ...._namespace import UnmetHypothesis
-from ....numerics.reward_gap import clipped_surrogate, step_kl, update_statistics
+from ....numerics.reward_gap import clipped_surrogate, step_kl
 from ....numerics.score_as_action import td_errors
 from .. import checkpoint as checkpoints
 from ..progress import Interruption, Progress
@@ -46,6 +46,7 @@ from ..training import TrainingInterrupted, generator_of
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
 from .rollouts import Run, finish, moments, rollout, stochastic_steps
+from .statistics import PromptStatistics
 
 __all__ = ["ActorCriticTrainer", "Terminal"]
 
@@ -117,8 +118,7 @@ class ActorCriticTrainer:
         self.critic = critic.to(device)
         self.wrapped, self.stepper = self.accelerator.prepare(denoiser.eval(), self.optimizer)
         self.denoiser: Predict = self.accelerator.unwrap_model(self.wrapped)
-        zeros = torch.zeros(len(task.prompts), dtype=torch.float64, device=device)
-        self.statistics = (zeros, zeros.clone(), zeros.clone())  # count, mean, squares
+        self.statistics = PromptStatistics(len(task.prompts), budget.history, budget.least).to(device)
         t = sampler.timesteps.double()
         t = torch.cat([t, t.new_zeros(1)]) / len(sampler.scheduler)
         self.dt = (t[:-1] - t[1:])[: self.count].clamp(min=float(t[0]) * 1e-6).to(device)
@@ -181,7 +181,9 @@ class ActorCriticTrainer:
             raise FloatingPointError(
                 f"{self.title}: a reward of epoch {epoch} is not finite; nothing was updated"
             )
-        centre, scale = self._normaliser(everywhere, prompts, mine)
+        centre, scale = torch.zeros_like(raw), torch.ones_like(raw)
+        if budget.normalise == "prompt":
+            centre, scale = self.statistics.absorb(everywhere, prompts, mine)
         lesson = Lesson(
             states=run.states,
             plug_in=(run.plug_in - centre) / scale,
@@ -313,33 +315,15 @@ class ActorCriticTrainer:
         )
         return run, mine
 
-    def _normaliser(self, rewards: Tensor, prompts: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
-        """What is taken from the reward of each row here, and what divides it."""
-        own = rewards[mine]
-        if self.budget.normalise == "none":
-            return torch.zeros_like(own), torch.ones_like(own)
-        members = nn.functional.one_hot(prompts, len(self.task.prompts)).double()
-        self.statistics = update_statistics.kernel(
-            xp, *self.statistics, rewards.double(), members, self.budget.history
-        )
-        count, mean, squares = (part[prompts[mine]] for part in self.statistics)
-        known = count >= self.budget.least
-        deviation = (squares / (count - 1.0).clamp(min=1.0)).sqrt()
-        centre = torch.where(known, mean, rewards.double().mean())
-        scale = torch.where(known, deviation, rewards.double().std(correction=0))
-        # Rewards without any spread say nothing: they are 0, whatever divides them.
-        return centre.to(own.dtype), torch.where(scale > 0, scale, 1.0).to(own.dtype)
-
     def _state(self) -> dict[str, Tensor]:
-        state = dict(zip(("count", "mean", "squares"), self.statistics, strict=True))
+        state = checkpoints.prefixed("statistics", self.statistics.state_dict())
         state |= checkpoints.prefixed("critic", self.critic.state_dict())
         for i, optimizer in enumerate(self.critic.optimizers()):
             state |= checkpoints.prefixed(f"critic_optimizer{i}", checkpoints.optimizer_tensors(optimizer))
         return state
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
-        count, mean, squares = (state[k].to(self.accelerator.device) for k in ("count", "mean", "squares"))
-        self.statistics = (count, mean, squares)
+        self.statistics.load_state_dict(checkpoints.under("statistics", state))
         self.critic.load_state_dict(checkpoints.under("critic", state))
         for i, optimizer in enumerate(self.critic.optimizers()):
             checkpoints.restore_optimizer(optimizer, checkpoints.under(f"critic_optimizer{i}", state))

@@ -141,7 +141,7 @@ def test_wrong_recipes(tmp_path) -> None:
         'name = "digits"\nheld': ('name = "faces"\nheld', RecipeError),
         'kind = "mlp"': ('kind = "conv"', RecipeError),
         'basis = "none"': ('basis = "cosine"', RecipeError),
-        "energy = 0.99": ("energy = 1.0", UnmetHypothesis),
+        "energies = [0.9, 0.95, 0.99]": ("energies = [1.0]", UnmetHypothesis),
         "seeds = [0]": ("seeds = []", UnmetHypothesis),
         "dimensions = [24, 32, 40, 48, 56]": ("dimensions = [0]", UnmetHypothesis),
     }
@@ -156,7 +156,7 @@ def test_wrong_recipes(tmp_path) -> None:
 def test_smoke_run_writes_a_report(tmp_path) -> None:
     main(packaged()[0], True, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["paper"] == "csdm" and "no sketch is predicted to pay" in report["summary"]
+    assert report["paper"] == "csdm" and "so not at all" in report["summary"]
     labels = [row[0] for row in report["tables"][0]["rows"]]
     assert labels == ["training rows", "m = 32", "full dimension, decoded", "full dimension"]
     assert all(figure["svg"].startswith("<svg") for figure in report["figures"])

@@ -57,7 +57,7 @@ class Recipe:
         sketch: ``gaussian``, ``rademacher`` or ``orthogonal``.
         basis: ``none``, ``cosine`` or ``haar``: where the data are sparse.
         low, high: Bounds of the data, only with ``basis = "none"``.
-        energy: The share of a row's energy that defines its sparsity.
+        energies: Shares of a row's energy, each of which defines a sparsity: real data have no one of their own.
         order: The order p of the variance that the sampler adds, for the predicted optimum.
         network: The backbone, the same for every dimension.
         noise: The range of noise that the network sees.
@@ -74,7 +74,7 @@ class Recipe:
     basis: Literal["none", "cosine", "haar"] = "cosine"
     low: float = -math.inf
     high: float = math.inf
-    energy: float = 0.99
+    energies: tuple[float, ...] = (0.9, 0.95, 0.99)
     order: float = 1.0
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     noise: NoiseRange = field(default_factory=NoiseRange)
@@ -92,8 +92,8 @@ class Recipe:
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UnmetHypothesis("csdm recipe", "seeds are distinct, at least one", f"seeds = {self.seeds}")
-        if not 0.0 < self.energy < 1.0:
-            raise UnmetHypothesis("csdm recipe", "0 < energy < 1", f"energy = {self.energy!r}")
+        if not self.energies or not all(0.0 < energy < 1.0 for energy in self.energies):
+            raise UnmetHypothesis("csdm recipe", "0 < energies < 1", f"energies = {self.energies}")
         if self.network.kind != "mlp":
             raise RecipeError("recipe.network.kind: expected mlp, measurements are no images")
         bounded = math.isfinite(self.low) or math.isfinite(self.high)

@@ -41,7 +41,7 @@ from .config import Recipe
 from .data import drawdown, effective_sparsity
 from .pipeline import CSDMPipeline, DecoderConfig, PipelineConfig, diffusion_of
 
-__all__ = ["Row", "Study", "run"]
+__all__ = ["Prediction", "Row", "Study", "run"]
 
 Rows = NDArray[np.float64]
 SKETCHES = {"gaussian": gaussian_sketch, "rademacher": rademacher_sketch, "orthogonal": orthogonal_sketch}
@@ -80,22 +80,36 @@ class Row:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """What theory says of rows whose energy is held by so many coefficients.
+
+    Arguments:
+        energy: The share of a training row's energy.
+        sparsity: Coefficients that hold it, on average.
+        needed: Their statistical dimension.
+        best: The predicted best latent dimension; above d: no sketch pays.
+    """
+
+    energy: float
+    sparsity: int
+    needed: float
+    best: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Study:
     """All rows of a recipe with what theory predicts.
 
     Arguments:
-        sparsity: Coefficients that hold the recipe's share of a training row's energy.
-        needed: Their statistical dimension.
-        predicted: The predicted best latent dimension; above d: no sketch pays.
+        predictions: One for each share of energy.
         floor: The training rows measured like samples.
         samples: A few samples by label at the largest budget.
     """
 
     recipe: Recipe
     data: Data
-    sparsity: int
-    needed: float
-    predicted: float
+    predictions: tuple[Prediction, ...]
     floor: Mapping[str, Estimate]
     rows: tuple[Row, ...]
     samples: Mapping[str, Rows]
@@ -113,7 +127,6 @@ def run(
     dimensions = [*sorted(m for m in recipe.dimensions if m < d), d]
     basis = None if recipe.basis == "none" else BASES[recipe.basis](d)
     coefficients = data.train if basis is None else data.train @ basis.T
-    sparsity = effective_sparsity(coefficients, recipe.energy)
     held = Held(data.held_out, data.block, lambda rows: None)
     collected: dict[tuple[str, int], list[Row]] = {}
     samples: dict[str, Rows] = {}
@@ -129,13 +142,16 @@ def run(
     return Study(
         recipe,
         data,
-        sparsity,
-        statistical_dimension(sparsity, d),
-        optimal_latent_dimension(sparsity, d, recipe.order),
+        tuple(_predicted(coefficients, energy, recipe.order) for energy in recipe.energies),
         floor,
         tuple(_averaged(rows) for rows in collected.values()),
         samples,
     )
+
+
+def _predicted(coefficients: Rows, energy: float, order: float) -> Prediction:
+    s, d = effective_sparsity(coefficients, energy), coefficients.shape[1]
+    return Prediction(energy, s, statistical_dimension(s, d), optimal_latent_dimension(s, d, order))
 
 
 def _trained(

@@ -44,16 +44,15 @@ def budget_figure(study: Study) -> str:
                 )
         if name in study.floor:
             axes.axhline(study.floor[name].value, color="#bbbbbb", linewidth=0.9)
-        if study.predicted <= 1.05 * study.data.dimension:
-            axes.axvline(study.predicted, color="#222222", linewidth=0.9, linestyle="--")
-        else:
+        low, high = axes.get_xlim()
+        for p in study.predictions:
+            inside = p.best <= study.data.dimension
+            at = p.best if inside else study.data.dimension + 0.02 * (high - low)
+            axes.axvline(at, color="#222222", linewidth=0.8, linestyle="--" if inside else ":")
+            text = f"{p.energy:.0%}" if inside else f"{p.energy:.0%}: {p.best:.0f} →"
+            height = 0.98 - 0.07 * study.predictions.index(p)
             axes.text(
-                0.98,
-                0.96,
-                f"predicted: {study.predicted:.0f} →",
-                transform=axes.transAxes,
-                ha="right",
-                va="top",
+                at, height, text, transform=axes.get_xaxis_transform(), ha="right", va="top", fontsize=7
             )
         axes.set(xlabel="latent dimension m", title=name)
     panels[0].legend(frameon=False, title="coordinates a sample")
@@ -64,7 +63,8 @@ def samples_figure(study: Study) -> str:
     """Held-out rows, samples of the sketch nearest to the prediction, and of the full dimension."""
     d = study.data.dimension
     sketched = [label for label in study.samples if label.startswith("m = ")]
-    nearest = min(sketched, key=lambda label: abs(int(label[4:]) - min(study.predicted, d)))
+    middle = study.predictions[len(study.predictions) // 2].best
+    nearest = min(sketched, key=lambda label: abs(int(label[4:]) - min(middle, d)))
     picked = np.linspace(0, len(study.data.held_out) - 1, 24).astype(int)
     sets = {
         "held-out": study.data.held_out[picked],

@@ -40,12 +40,14 @@ def write(out: Path, studies: Sequence[Study], meta: Mapping[str, object]) -> No
 
 
 def _prediction(study: Study) -> str:
+    """Sparsity, what it needs and what is predicted to be best, for each share of energy."""
     d = study.data.dimension
-    text = (
-        f"{study.sparsity} of {d} coefficients hold {study.recipe.energy:.0%} of a row's energy; their statistical "
-        f"dimension is {study.needed:.1f}, and the predicted best latent dimension {study.predicted:.1f}"
-    )
-    return text if study.predicted < d else f"{text}: above {d}, no sketch is predicted to pay"
+    cases = [
+        f"{p.energy:.0%} of a row's energy lies in {p.sparsity} of {d} coefficients, which need {p.needed:.0f} "
+        f"measurements and are best sketched to {p.best:.0f}" + (" (so not at all)" if p.best >= d else "")
+        for p in study.predictions
+    ]
+    return "; ".join(cases)
 
 
 def _summary(study: Study) -> str:
@@ -98,7 +100,7 @@ def _figures(study: Study) -> list[dict[str, str]]:
     return [
         {
             "caption": f"{study.recipe.title}: distance from the held-out rows against the latent dimension, at equal "
-            "budgets; the dashed line is the predicted best, open symbols are the full dimension without a decoder.",
+            "budgets; dashed lines are the predicted best for a share of the energy (dotted: beyond the full dimension), open symbols are the full dimension without a decoder.",
             "svg": budget_figure(study),
         },
         {

@@ -7,7 +7,8 @@ source features    a ridge head on the source backbone's features of the m label
 transport          the source head behind an affine map of features, estimated from m images without labels
 transport, labels  a ridge head on the mapped features, towards the source head
 fine-tuned         the whole network on the m labelled images, source images, and the transport cost between both
-wrong source       ridge towards a source head whose classes are shifted by one, at a fixed penalty
+wrong source       ridge towards a source head whose classes are shifted by one, at a fixed penalty; or at the
+                   penalty of least leave-one-out error
 ================== =================================================================================
 """
 
@@ -144,6 +145,7 @@ def _contest(
         "transport": error(everything(test), source.head),
         "transport, labels": error(onto(test), adapted(onto(z), labels, source.head)[0]),
         "wrong source": error(test, penalised(z, labels, recipe.wrong_penalty, wrong)),
+        "wrong source, chosen penalty": error(test, adapted(z, labels, wrong)[0]),
     }
     if not bool(present.all()):
         measured["transport, known classes"] = error(onto(test), source.head)

@@ -22,6 +22,7 @@ COLOURS = {
     "transport, labels": "#c8452f",
     "fine-tuned": "#b07a1c",
     "wrong source": "#3a8f5c",
+    "wrong source, chosen penalty": "#8fc9a5",
     "source features": "#7fb2d9",
     "ridge towards source": "#7fb2d9",
 }
@@ -32,6 +33,7 @@ def curves_figure(curves: Curves) -> str:
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axis = figure.subplots()
     for name, errors in curves.errors.items():
+        # Contenders that skip a size have NaN there.
         kept = ~np.isnan(errors).any(axis=1)
         sizes, values = np.asarray(curves.sizes)[kept], errors[kept]
         n = values.shape[1]
@@ -42,6 +44,11 @@ def curves_figure(curves: Curves) -> str:
         axis.fill_between(sizes, np.maximum(mean - half, 1e-4), mean + half, color=colour, alpha=0.12, lw=0)
     axis.set(xscale="log", yscale="log", xlabel=curves.unit, ylabel="error", title=curves.name)
     axis.set_xticks(curves.sizes, [str(size) for size in curves.sizes], minor=False)
+    means = np.concatenate([errors.mean(axis=1) for errors in curves.errors.values()])
+    low, high = 0.7 * float(np.nanmin(means)), 1.8 * float(np.nanmax(means))
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if low <= tick <= high]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ylim(max(low, 1e-3), high)
     axis.minorticks_off()
     axis.legend(frameon=False, fontsize=8, ncols=2)
     text = io.StringIO()

@@ -52,6 +52,7 @@ def _contest(
         "ridge towards source": error(held, _adapted(x, y, beta)),
         "transport, labels": error(onto(held), _adapted(onto(x), y, beta)),
         "wrong source": error(held, ridge_towards(_constant(x), y, -beta, 1.0)),
+        "wrong source, chosen penalty": error(held, _adapted(x, y, -beta)),
     }
 
 

@@ -121,6 +121,9 @@ def test_a_class_is_audited_with_its_options() -> None:
     assert len(report.rows) >= 12
     assert {"nan", "converges", "unsupported"} <= set(severities)
     assert any(row.affine is False for row in report.rows)  # the default clips
+    found = {str(dict(row.options)): row.severity for row in report.rows}
+    assert found["{'clip_sample': False, 'timestep_spacing': 'trailing'}"] == "converges"
+    assert found["{'clip_sample': False, 'variance_type': 'fixed_large_log'}"] == "nan"
     json.dumps(report.to_json(), allow_nan=False)
     for row in {row.severity: row for row in report.rows}.values():
         assert len(row.reproduction.splitlines()) <= 5

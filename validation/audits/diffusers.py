@@ -131,7 +131,7 @@ class _Settings:
         if not first.affine:
             for single in singles:  # a switch that makes it affine
                 found = self._row(single)
-                if found.affine:
+                if found.affine and found.severity not in _BAD:
                     base = single
                     yield found
                     break

@@ -1,9 +1,7 @@
-"""The adapters against the pipelines of diffusers, the rewards, the recipes, and whole runs."""
+"""The adapters of real classes: against the pipelines of diffusers, under their samplers, in training."""
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,35 +13,25 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
 import diffusers
-import numpy as np
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.recipe import RecipeError
 from driftproof.backends.torch.reward_gap import (
-    AestheticReward,
-    CLIPReward,
     FluxDenoiser,
     JPEGReward,
     SD3Denoiser,
     UNetDenoiser,
-    main,
 )
 from driftproof.backends.torch.reward_gap.config import (
     Budget,
     Lora,
     PipelineModel,
-    RewardChoice,
     Sampling,
-    load_recipe,
-    packaged,
 )
 from driftproof.backends.torch.reward_gap.denoisers import reference_of
-from driftproof.backends.torch.reward_gap.experiment import make_reward
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
 from driftproof.backends.torch.reward_gap.pipelines import load_policy, save_adapter
-from driftproof.backends.torch.reward_gap.rewards import checked, load_head
 from driftproof.backends.torch.reward_gap.sampler import Sampler
 from driftproof.backends.torch.reward_gap.small import small_parts
 from driftproof.backends.torch.reward_gap.trajectories import rollout
@@ -322,204 +310,6 @@ def test_ddpo_makes_the_images_of_a_small_unet_compress_better() -> None:
     DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=CPU).train()
     gain = paired_gap(rewards(), before, level=1.0 - 1e-4)
     assert gain.low > 0.0, str(gain)
-
-
-# -- rewards
-
-
-def test_jpeg_size_is_that_of_the_file() -> None:
-    from PIL import Image
-
-    images = torch.rand(3, 3, 16, 24, generator=torch.Generator().manual_seed(0))
-    images[1] = 0.5
-    rewards = JPEGReward()(images, [""] * 3)
-    for image, reward in zip(images, rewards.tolist(), strict=True):
-        pixels = (image.permute(1, 2, 0).numpy() * 255.0).round().astype(np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="JPEG", quality=95)
-        assert reward == pytest.approx(-len(buffer.getvalue()) / 1000.0)
-    assert rewards[1] > rewards[0]
-    assert torch.equal(JPEGReward(sign=1.0)(images, [""] * 3), -rewards)
-    with pytest.raises(UnmetHypothesis, match="quality"):
-        JPEGReward(quality=0)
-
-
-def small_clip():
-    from transformers import CLIPConfig, CLIPModel
-
-    text = {"vocab_size": 12, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "max_position_embeddings": 6, "eos_token_id": 11}
-    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 8, "patch_size": 4}
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=5))
-
-
-def letters(prompts, **_):
-    ids = torch.tensor([[1 + len(prompt) % 9, 2, 3, 11] for prompt in prompts])
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def test_the_clip_reward_is_the_cosine_of_the_model() -> None:
-    clip = small_clip()
-    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    rewards = CLIPReward(clip, letters)(images, ["cat", "horse"])
-    mean, std = (
-        torch.tensor(v)[:, None, None]
-        for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    )
-    with torch.no_grad():
-        output = clip(pixel_values=(images - mean) / std, **letters(["cat", "horse"]))
-    expected = output.logits_per_image.diagonal() / clip.logit_scale.exp()
-    assert torch.allclose(rewards, expected, atol=1e-5)
-    assert CLIPReward(clip, letters)(torch.rand(2, 3, 20, 12), ["cat", "horse"]).shape == (2,)
-
-
-def test_the_aesthetic_head_comes_from_safetensors(tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = torch.randn(4, 5, generator=generator), torch.randn(1, 4, generator=generator)
-    layers = {"layers.0.weight": first, "layers.0.bias": torch.zeros(4)}
-    layers |= {"layers.2.weight": second, "layers.2.bias": torch.ones(1)}
-    save_file(layers, tmp_path / "head.safetensors")
-    reward = AestheticReward(small_clip(), load_head(tmp_path / "head.safetensors"))
-    images = torch.rand(2, 3, 8, 8, generator=generator)
-    from driftproof.backends.torch.reward_gap.rewards import _image_features
-
-    features = _image_features(small_clip().eval(), images)
-    assert torch.allclose(reward(images, ["", ""]), (features @ first.T @ second.T)[:, 0] + 1.0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        ({"0.weight": (1, 5)}, "weights and biases"),
-        ({"0.weight": (4, 5), "0.bias": (4,), "2.weight": (1, 3), "2.bias": (1,)}, "takes 3 features"),
-        ({"0.weight": (2, 5), "0.bias": (2,)}, "expected one score"),
-    ],
-)
-def test_heads_that_do_not_fit_are_refused(tmp_path: Path, tensors, message: str) -> None:
-    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "head.safetensors")
-    with pytest.raises(ValueError, match=message):
-        load_head(tmp_path / "head.safetensors")
-
-
-def test_a_reward_may_be_any_program() -> None:
-    assert checked(lambda images, prompts: [1, 2], torch.zeros(2, 3), ["", ""]).tolist() == [1.0, 2.0]
-    with pytest.raises(FloatingPointError, match="inf for 'b'"):
-        checked(lambda images, prompts: [1.0, float("inf")], torch.zeros(2, 3), ["a", "b"])
-
-
-# -- recipes and whole runs
-
-FOLDER = packaged()[0].parent
-
-
-def test_the_recipes_of_published_models_say_what_users_know() -> None:
-    ddpo = load_recipe(FOLDER / "ddpo-sd15.toml", smoke=False)[0]
-    assert ddpo.pipeline is not None
-    assert (ddpo.sampling.steps, ddpo.sampling.eta, ddpo.pipeline.guidance) == (50, 1.0, 5.0)
-    assert (ddpo.budget.clip, ddpo.budget.advantage_clip, ddpo.budget.learning_rate) == (1e-4, 5.0, 3e-4)
-    flow = load_recipe(FOLDER / "flow-grpo-sd3.toml", smoke=False)[0]
-    assert 2.0**0.5 * flow.sampling.eta == pytest.approx(0.7, rel=1e-12)
-    assert flow.window.size == 0
-    mix = load_recipe(FOLDER / "mixgrpo-flux.toml", smoke=False)[0]
-    assert 0 < mix.window.size < mix.sampling.steps
-    for path in FOLDER.glob("*.toml"):
-        recipe = load_recipe(path, smoke=True)[0]
-        assert recipe.pipeline is None or recipe.pipeline.name == ""
-
-
-GAUSSIAN = """
-title = "Toy"
-method = "mixgrpo"
-seeds = [0, 1]
-window = { size = 2, every = 1 }
-[gaussian]
-[sampling]
-steps = 4
-[budget]
-epochs = 4
-prompts = 2
-group = 8
-micro_batch = 1000
-scale = false
-beta = 0.1
-kl = "path"
-pairs = 8
-"""
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "error", "match"),
-    [
-        ("[gaussian]", "", UnmetHypothesis, "gaussian"),
-        ('method = "mixgrpo"', 'method = "ppo"', RecipeError, "expected one of"),
-        ("seeds = [0, 1]", "seeds = [1, 1]", UnmetHypothesis, "distinct"),
-        ("size = 2", "size = -2", UnmetHypothesis, "size >= 0"),
-        ("epochs = 4", "epochs = 4\nlr = 1", RecipeError, "unknown key 'lr'"),
-        ("[gaussian]", "[gaussian]\nvariance = -1.0", UnmetHypothesis, "variance > 0"),
-        ('kl = "path"', 'kl = "k3"', RecipeError, "expected one of"),
-    ],
-)
-def test_a_recipe_that_cannot_be_run_is_refused(
-    tmp_path: Path, old: str, new: str, error: type[Exception], match: str
-) -> None:
-    assert old in GAUSSIAN
-    (tmp_path / "toy.toml").write_text(GAUSSIAN.replace(old, new), encoding="utf-8")
-    with pytest.raises(error, match=match):
-        load_recipe(tmp_path / "toy.toml", smoke=False)
-
-
-@pytest.mark.parametrize("wrong", [{"prompts": ()}, {"prompt_file": "both.txt"}])
-def test_prompts_come_from_one_place(wrong) -> None:
-    with pytest.raises(UnmetHypothesis, match="prompts or a prompt_file"):
-        model("flux", **wrong)
-
-
-def test_prompts_may_come_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a cat\n\n  a dog \n", encoding="utf-8")
-    pipe = policy("flux", prompts=(), prompt_file=str(tmp_path / "prompts.txt"))
-    assert pipe.task.prompts == ("a cat", "a dog")
-    (tmp_path / "prompts.txt").write_text("\n", encoding="utf-8")
-    with pytest.raises(UnmetHypothesis, match="a prompt on some line"):
-        policy("flux", prompts=(), prompt_file=str(tmp_path / "prompts.txt"))
-
-
-def test_missing_files_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    text = (FOLDER / "mixgrpo-flux.toml").read_text(encoding="utf-8").split("[smoke]")[0]
-    (tmp_path / "flux.toml").write_text(text.replace("prompts.txt", "no-such-file.txt"), encoding="utf-8")
-    with pytest.raises(FileNotFoundError, match="no-such-file"):
-        main(tmp_path / "flux.toml", smoke=False, out=tmp_path / "out")
-    with pytest.raises(FileNotFoundError, match="aesthetic head: no file"):
-        make_reward(RewardChoice(kind="aesthetic", head="no-such-file.safetensors"), torch.device("cpu"))
-    with pytest.raises(UnmetHypothesis, match="head names a safetensors file"):
-        RewardChoice(kind="aesthetic")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_writes_a_report(tmp_path: Path) -> None:
-    (tmp_path / "toy.toml").write_text(GAUSSIAN, encoding="utf-8")
-    main(tmp_path / "toy.toml", smoke=False, out=tmp_path / "out")
-    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert report["paper"] == "reward_gap"
-    assert [row[0] for row in report["tables"][0]["rows"]] == [
-        "before",
-        "trained, 2 seeds",
-        "exact optimum of the N steps",
-        "optimum of infinitely many steps",
-    ]
-    assert [row[0] for row in report["tables"][1]["rows"]] == ["0", "4"]
-    assert report["figures"][0]["svg"].startswith("<svg")
-    assert list((tmp_path / "out").glob(".*")) == []
-
-
-@pytest.mark.parametrize("name", ["mixgrpo-flux.toml", "flow-grpo-sd3.toml"])
-def test_the_smoke_of_a_published_recipe_needs_no_download(tmp_path: Path, name: str) -> None:
-    main(FOLDER / name, smoke=True, out=tmp_path)
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert [row[0] for row in report["tables"][0]["rows"]] == ["0", "3", "6"]
-    assert (tmp_path / "checkpoints" / "lora" / "pytorch_lora_weights.safetensors").is_file()
 
 
 def test_adapters_are_denoisers() -> None:

@@ -1,0 +1,62 @@
+"""Trainers on the Gaussian model, whose objective is exact: what the tests of the policy gradients share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+
+from driftproof.backends.torch.reward_gap.config import Budget, GaussianModel, Sampling
+from driftproof.backends.torch.reward_gap.gaussian import (
+    Exact,
+    GaussianDenoiser,
+    gaussian_sampler,
+    gaussian_task,
+)
+from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.numerics.reward_gap import Window
+
+MODEL, STEPS, BETA = GaussianModel(), 8, 0.05
+CPU = Accelerator(cpu=True)
+BUDGET = Budget(
+    epochs=20,
+    prompts=64,
+    micro_batch=10**6,
+    learning_rate=1e-2,
+    max_grad_norm=1e6,
+    scale=False,
+    advantage_clip=0.0,
+    beta=BETA,
+    kl="path",
+    history=0.9,
+    pairs=64,
+)
+FULL, SLIDING = Window(), Window(size=3, every=1)
+
+
+def made(method="ddpo", budget: Budget = BUDGET, window: Window = FULL, eta: float = 1.0, start=(0.0, 1.0)):
+    """A trainer on the Gaussian model, and that model."""
+    sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS, eta=eta))
+    denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
+    if method == "ddpo":
+        trainer = DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), budget, accelerator=CPU)
+    else:
+        budget = replace(budget, prompts=budget.prompts // 16, group=16)
+        task = gaussian_task(MODEL, denoiser)
+        trainer = MixGRPOTrainer(denoiser, sampler, task, budget, accelerator=CPU, stochastic=window)
+    with torch.no_grad():  # after the reference was copied
+        denoiser.theta.fill_(start[0])
+        denoiser.kappa.fill_(start[1])
+    return trainer, denoiser
+
+
+def exact(kl="path", beta: float = BETA, eta: float = 1.0) -> Exact:
+    trainer, denoiser = made(eta=eta)
+    return Exact(MODEL, trainer.sampler, denoiser, beta, kl)
+
+
+def windows(window: Window) -> list[range]:
+    """Every place of the window once."""
+    starts = {window.steps(STEPS, i * window.every).start: i * window.every for i in range(STEPS)}
+    return [window.steps(STEPS, iteration) for iteration in starts.values()]

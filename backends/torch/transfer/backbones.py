@@ -90,7 +90,7 @@ def extract(backbone: nn.Module, images: Tensor, batch: int = 512) -> Tensor:
     was_training = backbone.training
     backbone.eval()
     try:
-        parts = [backbone(part) for part in images.split(batch)]
+        parts = [backbone(part) for part in torch.split(images, batch)]
     finally:
         backbone.train(was_training)
     features = torch.cat(parts)

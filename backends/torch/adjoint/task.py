@@ -81,14 +81,18 @@ class Task:
             UnmetHypothesis: A reward without gradient, or not one for each state.
         """
         prompts = [self.prompts[i] for i in rows.tolist()]
-        total, rewards = torch.zeros_like(x), x.new_zeros(len(x))
+        total, rewards = torch.zeros_like(x), None
         for _ in range(self.smoothing):
             moved = x.detach() + (self.noise * torch.randn_like(x) if self.smoothing > 1 else 0.0)
             moved.requires_grad_()
             with torch.enable_grad():
-                values = self._values(moved, prompts)
-                (slope,) = torch.autograd.grad(values.sum(), moved)
-            total, rewards = total + slope / self.smoothing, rewards + values.detach() / self.smoothing
+                rewards = self._values(moved, prompts)
+                (slope,) = torch.autograd.grad(rewards.sum(), moved)
+            total = total + slope / self.smoothing
+        if rewards is None or self.smoothing > 1:  # the copies are for the gradient alone
+            with torch.enable_grad():
+                rewards = self._values(x.detach().requires_grad_(), prompts)
+        rewards = rewards.detach()
         for name, found in (("reward", rewards), ("gradient of the reward", total)):
             if not bool(torch.isfinite(found).all()):
                 raise FloatingPointError(f"{name}: not finite for some of {len(x)} states")

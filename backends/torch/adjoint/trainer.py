@@ -139,7 +139,9 @@ class AdjointMatchingTrainer:
         """Reward, cost and the whole matching loss of trajectories from given noise; no step is left out."""
         condition = self.task.condition(rows)
         path = self._rollout(noise, condition)
-        rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)  # the copies of a smoothed gradient: the same at every call
+            rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
         after = adjoints(path, gradient, self._vjp(condition))
         full = self.matching.guidance == "full"
         controls = []

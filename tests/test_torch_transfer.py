@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
+from accelerate import Accelerator
 from torch import nn
 
 from driftproof import UnmetHypothesis
@@ -20,6 +21,7 @@ from driftproof.backends.torch.transfer import PretrainedFeatures, extract, main
 from driftproof.backends.torch.transfer.backbones import Classifier, small_backbone
 from driftproof.backends.torch.transfer.config import load_recipe, packaged
 from driftproof.backends.torch.transfer.data import Shift, diabetes, digits, few_shot_rows
+from driftproof.backends.torch.transfer.fewshot import contest, prepare, source_model
 from driftproof.backends.torch.transfer.heads import (
     PENALTIES,
     Standardizer,
@@ -146,6 +148,33 @@ def test_models_of_transformers_are_backbones(kind: str, tmp_path: Path) -> None
     assert tuned.model.training
     tuned(images).sum().backward()
     assert any(p.grad is not None for p in tuned.parameters())
+
+
+def test_a_folder_of_transformers_runs_the_recipe(tmp_path: Path) -> None:
+    """Three channels and 12 pixels wanted, one channel and 8 given; frozen, so that no weight moves."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        num_channels=3,
+        embedding_size=4,
+        hidden_sizes=[4, 6],
+        depths=[1, 1],
+        layer_type="basic",
+        image_size=12,
+    )
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config)
+    model.save_pretrained(tmp_path / "model")
+    text = RECIPE.replace('title = "Toy"', f'title = "Toy"\npretrained = "{tmp_path / "model"}"', 1)
+    recipe, _ = load_recipe(toy(tmp_path, text), smoke=False)
+    network = source_model(recipe, 0, tmp_path, Accelerator())
+    assert network.head.in_features == network.backbone.features == 6
+    for before, after in zip(model.parameters(), network.backbone.model.parameters(), strict=True):
+        assert torch.equal(before, after.to(before.device))
+    domains = digits(Shift("none"), 0)
+    shot = tuple(part[few_shot_rows(domains.pool[1], 2, np.random.default_rng(0))] for part in domains.pool)
+    errors = contest(prepare(network, domains.source), shot, domains.test)
+    assert set(errors) >= {"direct", "transport", "transport, labels"}
+    assert all(0.0 <= error <= 1.0 for error in errors.values())
 
 
 def test_extraction_checks_and_leaves_the_mode_alone() -> None:

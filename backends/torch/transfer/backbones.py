@@ -6,6 +6,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ...._namespace import UnmetHypothesis
 
@@ -15,6 +16,8 @@ __all__ = ["Classifier", "PretrainedFeatures", "extract", "small_backbone"]
 @final
 class PretrainedFeatures(nn.Module):
     """A model of transformers (ViT, ResNet, ...) as a backbone: its pooled output, or its class token.
+
+    Images of another size or with one channel are brought to those of the model's configuration.
 
     Arguments:
         model: A model whose ``forward(pixel_values=...)`` gives ``pooler_output`` or ``last_hidden_state``.
@@ -35,6 +38,12 @@ class PretrainedFeatures(nn.Module):
 
         return cls(AutoModel.from_pretrained(name, **options), frozen)
 
+    @property
+    def features(self) -> int:
+        """How many features an image has."""
+        config: Any = self.model.config
+        return int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
+
     def train(self, mode: bool = True) -> PretrainedFeatures:
         """Training mode, unless frozen."""
         super().train(mode and not self.frozen)
@@ -43,12 +52,19 @@ class PretrainedFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (B, k)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.model(pixel_values=images)
+            output = self.model(pixel_values=self._fitted(images))
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is not None:
             return pooled.flatten(1)
         hidden: Tensor = output.last_hidden_state
         return hidden[:, 0] if hidden.ndim == 3 else hidden.mean(dim=(-2, -1))
+
+    def _fitted(self, images: Tensor) -> Tensor:
+        config: Any = self.model.config
+        side, channels = getattr(config, "image_size", None), getattr(config, "num_channels", images.shape[1])
+        if isinstance(side, int) and images.shape[-1] != side:
+            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        return images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images
 
 
 @final

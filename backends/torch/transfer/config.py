@@ -68,6 +68,8 @@ class Recipe:
         finetuning: Of the whole network; None leaves the backbone frozen throughout.
         table: The comparison on a table; None leaves it out.
         width, features: Channels and features of the backbone.
+        pretrained: A model for ``from_pretrained`` (a name on the hub, or a folder) in place of that backbone.
+        frozen: Whether the weights of a pretrained backbone stay as they are; its head is trained all the same.
         shrinkage: Of the covariances behind the affine map, in (0, 1).
         wrong_penalty: Penalty towards a source head with its classes shifted by one, > 0.
     """
@@ -81,6 +83,8 @@ class Recipe:
     table: TableRecipe | None = None
     width: int = 16
     features: int = 24
+    pretrained: str = ""
+    frozen: bool = True
     shrinkage: float = 0.1
     wrong_penalty: float = 1.0
 

@@ -29,13 +29,13 @@ from torch.nn.functional import cross_entropy
 
 from ....numerics.transport import fit_gaussian
 from ..training import train
-from .backbones import Classifier, extract, small_backbone
+from .backbones import Classifier, PretrainedFeatures, extract, small_backbone
 from .config import FineTuning, Recipe
 from .data import Domains, Shift, digits, few_shot_rows
 from .heads import Standardizer, adapted, one_hot, penalised, predicted
 from .sinkhorn import sinkhorn_loss
 
-__all__ = ["CLASSES", "Curves", "Prepared", "compare", "prepare", "source_model"]
+__all__ = ["CLASSES", "Curves", "Prepared", "compare", "contest", "prepare", "source_model"]
 
 CLASSES = 10
 SOURCE_PENALTY = 1e-3
@@ -72,7 +72,11 @@ def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerat
     images, labels = digits(Shift("none"), seed).source
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        network = Classifier(small_backbone(recipe.width, recipe.features), recipe.features, CLASSES)
+        if recipe.pretrained:
+            published = PretrainedFeatures.from_pretrained(recipe.pretrained, recipe.frozen)
+            network = Classifier(published, published.features, CLASSES)
+        else:
+            network = Classifier(small_backbone(recipe.width, recipe.features), recipe.features, CLASSES)
 
     def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(images), (batch,), generator=generator, device=generator.device).cpu()
@@ -82,7 +86,7 @@ def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerat
         return cross_entropy(model(x)[1], y)
 
     plan = replace(recipe.source_training, seed=seed)
-    config = {"plan": repr(plan), "width": recipe.width, "features": recipe.features}
+    config = {"plan": repr(plan), "size": sum(p.numel() for p in network.parameters())}
     place = folder / f"source-{seed}.safetensors"
     done = train(
         network, draw, loss, plan, checkpoint=place, config=config, accelerator=accelerator, title=place.stem
@@ -96,7 +100,7 @@ def prepare(network: Classifier, source: tuple[Tensor, Tensor]) -> Prepared:
     raw = extract(network.backbone, source[0].to(device))
     labels, standard = source[1].to(device), Standardizer.of(raw)
     features = standard(raw)
-    head = penalised(features, one_hot(labels, CLASSES), SOURCE_PENALTY)
+    head = penalised(features, one_hot(labels, network.head.out_features), SOURCE_PENALTY)
     return Prepared(network, standard, features, labels, head)
 
 
@@ -108,7 +112,13 @@ def compare(shift: Shift, recipe: Recipe, models: dict[int, Prepared], accelerat
         for row, shots in enumerate(recipe.shots):
             chosen = few_shot_rows(domains.pool[1], shots, np.random.default_rng((seed, shots)))
             shot = (domains.pool[0][chosen], domains.pool[1][chosen])
-            measured = _contest(models[seed], shot, domains, recipe)
+            measured = contest(
+                models[seed],
+                shot,
+                domains.test,
+                shrinkage=recipe.shrinkage,
+                wrong_penalty=recipe.wrong_penalty,
+            )
             tuning = recipe.finetuning
             if tuning is not None and shots in tuning.shots:
                 tuned = _finetuned(models[seed].network, shot, domains, tuning, seed, accelerator)
@@ -119,36 +129,48 @@ def compare(shift: Shift, recipe: Recipe, models: dict[int, Prepared], accelerat
     return Curves(shift.name, recipe.shots, errors, "images a class")
 
 
-def _contest(
-    source: Prepared, shot: tuple[Tensor, Tensor], domains: Domains, recipe: Recipe
+def contest(
+    source: Prepared,
+    shot: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    *,
+    shrinkage: float = 0.1,
+    wrong_penalty: float = 1.0,
 ) -> dict[str, float]:
-    """Errors of the contenders with a frozen backbone, and of direct learning."""
+    """Errors of the contenders whose backbone is frozen, and of direct learning.
+
+    Arguments:
+        source: Any backbone with its source features, see :func:`prepare`.
+        shot: The m target images with labels.
+        test: Target images to measure on.
+        shrinkage: Of the covariances behind the affine map, in (0, 1).
+        wrong_penalty: Penalty towards the wrong source, > 0.
+    """
     device = source.features.device
-    z, test = (
-        source.standard(extract(source.network.backbone, images.to(device)))
-        for images in (shot[0], domains.test[0])
+    z, held = (
+        source.standard(extract(source.network.backbone, images.to(device))) for images in (shot[0], test[0])
     )
-    labels, truth = one_hot(shot[1].to(device), CLASSES), domains.test[1].to(device)
+    labels, truth = one_hot(shot[1].to(device), source.head.shape[1]), test[1].to(device)
     # Classes that the target does not have would be mass that the map must send somewhere.
     present = torch.isin(source.labels, shot[1].to(device))
-    onto = fit_gaussian(z.cpu(), source.features[present].cpu(), recipe.shrinkage)
-    everything = fit_gaussian(z.cpu(), source.features.cpu(), recipe.shrinkage)
+    onto = fit_gaussian(z.cpu(), source.features[present].cpu(), shrinkage)
+    everything = fit_gaussian(z.cpu(), source.features.cpu(), shrinkage)
     wrong = torch.roll(source.head, 1, dims=1)
 
     def error(x: Tensor, head: Tensor) -> float:
         return _share(predicted(x, head).argmax(dim=1), truth)
 
     measured = {
-        "source only": error(test, source.head),
-        "direct": _direct(shot, domains.test),
-        "source features": error(test, adapted(z, labels)[0]),
-        "transport": error(everything(test), source.head),
-        "transport, labels": error(onto(test), adapted(onto(z), labels, source.head)[0]),
-        "wrong source": error(test, penalised(z, labels, recipe.wrong_penalty, wrong)),
-        "wrong source, chosen penalty": error(test, adapted(z, labels, wrong)[0]),
+        "source only": error(held, source.head),
+        "direct": _direct(shot, test),
+        "source features": error(held, adapted(z, labels)[0]),
+        "transport": error(everything(held), source.head),
+        "transport, labels": error(onto(held), adapted(onto(z), labels, source.head)[0]),
+        "wrong source": error(held, penalised(z, labels, wrong_penalty, wrong)),
+        "wrong source, chosen penalty": error(held, adapted(z, labels, wrong)[0]),
     }
     if not bool(present.all()):
-        measured["transport, known classes"] = error(onto(test), source.head)
+        measured["transport, known classes"] = error(onto(held), source.head)
     return measured
 
 

@@ -64,8 +64,25 @@ def audit_scheduler(
     """
     found = examine(scheduler, step_options=step_options, prediction=prediction, steps=steps)
     where = name or f"{type(scheduler).__module__}.{type(scheduler).__qualname__}"
-    said = {**(options or {}), **{f"step({key})": value for key, value in (step_options or {}).items()}}
-    return row(found, where, said, reproduction or _lines(where))
+    own = _chosen(scheduler) if options is None else options
+    said = {**own, **{f"step({key})": value for key, value in (step_options or {}).items()}}
+    made = "".join(f", {key}={value!r}" for key, value in own.items()).removeprefix(", ")
+    asked = {"step_options": dict(step_options or {}), "prediction": prediction}
+    more = "".join(f", {key}={value!r}" for key, value in asked.items() if value)
+    return row(found, where, said, reproduction or _lines(where, f"({made}){more}"))
+
+
+def _chosen(scheduler: Any) -> dict[str, Any]:
+    """The options of a configured object that are not the defaults of its class."""
+    config = getattr(scheduler, "config", None)
+    if not isinstance(config, Mapping):
+        return {}
+    defaults = parameters(type(scheduler).__init__)
+    return {
+        name: config[name]
+        for name, each in defaults.items()
+        if name in config and repr(config[name]) != repr(each.default)
+    }
 
 
 def examine(
@@ -170,13 +187,13 @@ def _asked(prediction: str) -> Model:
     return found
 
 
-def _lines(where: str) -> str:
+def _lines(where: str, call: str = "") -> str:
     module, _, attribute = where.rpartition(".")
     return "\n".join(
         (
             f"from {module} import {attribute}",
             "from driftproof.validation import audit",
-            f"row = audit({attribute})",
+            f"row = audit({attribute}{call})",
             "print(row.verdict, row.mean_error, row.std_error)",
         )
     )

@@ -12,6 +12,7 @@ and the optimal action is within the family: the trainer has to find it.  As N g
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -140,8 +141,8 @@ class Exact:
     beta: float
 
     def of(self, denoiser: AffineDenoiser) -> Moments:
-        """The law and the objective of a policy."""
-        return self._propagated(self._steps(denoiser))
+        """The law and the objective of a policy, wherever its weights lie."""
+        return self._propagated(self._steps(copy.deepcopy(denoiser).cpu()))
 
     def optimum(self) -> Moments:
         """The law and the objective of the best policy.

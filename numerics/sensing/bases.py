@@ -93,4 +93,4 @@ def product_basis(basis: Any) -> Matrix:
         [0.5, 0.5, 0.5, 0.5]
     """
     rows = np.asarray(basis, dtype=np.float64)
-    return np.kron(rows, rows)
+    return np.asarray(np.kron(rows, rows), dtype=np.float64)

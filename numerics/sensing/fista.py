@@ -326,7 +326,7 @@ def _descend(
         # Leaving pays where a good part of the batch is done: a gather costs a few steps.
         if 4 * int(left) <= 3 * rows.shape[0]:
             gone, stay = xp.nonzero(done)[0], xp.nonzero(~done)[0]
-            finished.append(tuple(xp.take(part, gone, axis=0) for part in (rows, x, gap)))  # type: ignore[arg-type]
+            finished.append(tuple(xp.take(part, gone, axis=0) for part in (rows, x, gap)))
             rows, x, z, t, y, goal = (xp.take(part, stay, axis=0) for part in (rows, x, z, t, y, goal))
             if not isinstance(lam, float):
                 lam = xp.take(lam, stay, axis=0)

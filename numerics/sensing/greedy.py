@@ -99,7 +99,8 @@ def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
     unit = A / xp.sqrt(xp.sum(A * A, axis=0))
     columns = xp.arange(A.shape[1], device=A.device)
     chosen = xp.zeros_like(y[..., :1] * A[0, :])
-    left, directions = y, []
+    left = y
+    directions: list[Array] = []
     for _ in range(s):
         fit = xp.abs(left @ unit)
         fit = xp.where(chosen > 0, -xp.ones_like(fit), fit)  # at a residual of 0 a new column, too

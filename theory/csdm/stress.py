@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from scipy.special import ndtri
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
 from ..laws import Gaussian
 from ..laws.gaussian import check_psd
 
@@ -109,7 +109,7 @@ class FactorModel:
         spread = b @ left @ xp.matrix_transpose(b) + residuals
         return Gaussian(b @ (gain @ g[:, None])[:, 0], 0.5 * (spread + xp.matrix_transpose(spread)))
 
-    def _arrays(self, values: Array | None = None) -> tuple[object, object, tuple[Array, ...]]:
+    def _arrays(self, values: Array | None = None) -> tuple[Namespace, Any, tuple[Array, ...]]:
         given = {} if values is None else {"values": values}
         return boundary(
             "FactorModel",

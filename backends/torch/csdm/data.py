@@ -9,7 +9,8 @@ digits    8x8 images, grey levels 0 to 16, about half of them 0                 
 ========= ======================================================================= =======================
 
 A drawdown is the largest fall of a path below its highest point so far; the paths kept are those above the
-quantile of the *training* drawdowns.
+quantile of the *training* drawdowns.  Held out are spans of two years in turn with those of training: the question
+here is how well one law is sampled, and the last years alone have another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..tweedie.data import load as load_rows
 __all__ = ["SketchData", "drawdown", "effective_sparsity", "load"]
 
 Rows = NDArray[np.float64]
+_SPAN = 504
 
 
 @final
@@ -39,7 +41,7 @@ class SketchData:
         name: ``stress`` or ``digits``.
         window: Days of a path.
         trailing: Days before a path that set its scale.
-        held_out: The share of the rows, from the end, that no training sees.
+        held_out: The share of the rows that no training sees, in (0, 1/2]: from the end (``digits``), or in spans.
         share: The share of the paths that count as stress, in (0, 1].
     """
 
@@ -64,7 +66,12 @@ def load(recipe: SketchData) -> Data:
     if recipe.name == "digits":
         return load_rows(DataRecipe("digits", held_out=recipe.held_out))
     prices = load_rows(DataRecipe("prices", recipe.window, recipe.trailing, recipe.held_out))
-    train, held_out = (2.0 * np.log(rows) for rows in (prices.train, prices.held_out))
+    paths = 2.0 * np.log(np.concatenate([prices.train, prices.held_out]))
+    # Spans of two years in turn, each without its first paths: no path shares a day with one of another span.
+    spans = [span[recipe.window - 1 :] for span in np.split(paths, range(_SPAN, len(paths), _SPAN))]
+    every = max(2, round(1.0 / recipe.held_out))
+    held_out = np.concatenate([span for i, span in enumerate(spans) if i % every == every - 1])
+    train = np.concatenate([span for i, span in enumerate(spans) if i % every != every - 1])
     level = float(np.quantile(drawdown(train), 1.0 - recipe.share))
     train, held_out = (rows[drawdown(rows) >= level] for rows in (train, held_out))
     if min(len(train), len(held_out)) < 2:

@@ -118,7 +118,7 @@ class Study:
 def run(
     recipe: Recipe, tables: Mapping[str, Any], data: Data, folder: Path, accelerator: Accelerator
 ) -> Study:
-    """Train, sample and measure every dimension of a recipe.
+    """Train, sample and measure every dimension of a recipe; the pipelines are saved beside the checkpoints.
 
     Raises:
         UnmetHypothesis: A latent dimension above d.
@@ -134,10 +134,12 @@ def run(
         for m in dimensions:
             pipe, seconds = _trained(recipe, tables, data, basis, m, seed, folder, accelerator)
             for budget in recipe.sampling.budgets:
-                for row, rows in _measured(recipe, data, held, pipe, budget, seed, seconds):
+                for row, rows, one in _measured(recipe, data, held, pipe, budget, seed, seconds):
                     collected.setdefault((row.label, budget), []).append(row)
                     if budget == max(recipe.sampling.budgets):
                         samples[row.label] = rows[:24]
+                        if row.factor > 0.0 and accelerator.is_main_process:
+                            one.save_pretrained(folder.parent / "pipelines" / f"{recipe.name}-{m}-{seed}")
     floor = compare(data.train, held, _bootstrap(), data.block, recipe.sampling.replicates)
     return Study(
         recipe,
@@ -211,7 +213,7 @@ def _full(rows: Rows) -> Latents:
 
 def _measured(
     recipe: Recipe, data: Data, held: Held, pipe: CSDMPipeline, budget: int, seed: int, seconds: float
-) -> list[tuple[Row, Rows]]:
+) -> list[tuple[Row, Rows, CSDMPipeline]]:
     m, d = pipe.latents.sketch.shape
     steps = max(1, min(budget // m, pipe._most_steps()))
     device = pipe.latents.sketch.device
@@ -241,7 +243,7 @@ def _measured(
         error = _decoding_error(one, data.held_out, steps, generator_of(seed, _CALIBRATION, device))
         scale = float(np.sqrt(np.mean((data.held_out - data.held_out.mean(axis=0)) ** 2)))
         chosen = Row(label, m, budget, steps, decoder.factor, error / scale, metrics, tail, (seconds, spent))
-        rows.append((chosen, found))
+        rows.append((chosen, found, one))
     return rows
 
 

@@ -56,7 +56,7 @@ def _summary(study: Study) -> str:
     for budget in study.recipe.sampling.budgets:
         rows = sorted((r for r in study.rows if r.budget == budget), key=lambda r: r.metrics["W1"].value)
         best = rows[0]
-        full = next(r for r in rows if r.label == "full dimension")
+        full = _full(study, budget)
         gap = full.metrics["W1"] - best.metrics["W1"]
         clear = "beyond" if gap.value > gap.half_width else "within"
         if best is full:
@@ -71,19 +71,35 @@ def _summary(study: Study) -> str:
 
 def _table(study: Study) -> dict[str, Any]:
     drawdowns = any(row.tail is not None for row in study.rows)
-    columns = ["", "coordinates a sample", "steps", "penalty / universal", "decoding error", "W1", "MMD"]
+    columns = [
+        "",
+        "coordinates a sample",
+        "steps",
+        "penalty / universal",
+        "decoding error",
+        "W1",
+        "W1 less the full dimension's",
+        "MMD",
+    ]
     columns += ["95 % drawdown, less held-out"] if drawdowns else []
-    floor = ["training rows", "", "", "", "", str(study.floor["W1"]), str(study.floor["MMD"])]
+    floor = ["training rows", "", "", "", "", str(study.floor["W1"]), "", str(study.floor["MMD"])]
     caption = (
         f"{study.recipe.title} ({study.data.source}). {_prediction(study)}. Distances from held-out rows, "
-        "1.96 bootstrap standard errors; decoding error: of held-out rows with the noise of the last step, in "
+        "1.96 bootstrap standard errors, differences paired; decoding error: of held-out rows with the noise of the last step, in "
         "standard deviations. One network size and one number of training steps for all."
     )
-    rows = [floor + ([""] if drawdowns else []), *(_cells(row, drawdowns) for row in study.rows)]
+    rows = [
+        floor + ([""] if drawdowns else []),
+        *(_cells(row, _full(study, row.budget), drawdowns) for row in study.rows),
+    ]
     return {"caption": caption, "columns": columns, "rows": rows}
 
 
-def _cells(row: Row, drawdowns: bool) -> list[str]:
+def _full(study: Study, budget: int) -> Row:
+    return next(row for row in study.rows if row.label == "full dimension" and row.budget == budget)
+
+
+def _cells(row: Row, full: Row, drawdowns: bool) -> list[str]:
     cells = [
         row.label,
         str(row.budget),
@@ -91,6 +107,7 @@ def _cells(row: Row, drawdowns: bool) -> list[str]:
         f"{row.factor:g}" if row.factor else "",
         f"{row.decoding:.3f}",
         str(row.metrics["W1"]),
+        "" if row is full else str(row.metrics["W1"] - full.metrics["W1"]),
         str(row.metrics["MMD"]),
     ]
     return [*cells, "" if row.tail is None else f"{row.tail:.3f}"] if drawdowns else cells

@@ -190,6 +190,7 @@ class EarlyStopping:
         for process in (VP(), VE(), Flow(), CLOCK):
             for t in (0.05, 0.3, 0.8):
                 stopped = process.marginal(law, t)
+                assert isinstance(stopped, Gaussian)
                 extra = stopped.cov / float(process.alpha(t)) ** 2 - law.cov
                 got = float(thing(process, t)) ** 2 * np.eye(4)
                 yield f"{type(process).__name__}, t = {t}", got / extra[0, 0], extra / extra[0, 0]

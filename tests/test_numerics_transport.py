@@ -79,6 +79,17 @@ def test_samples_show_the_exact_risk_of_the_map() -> None:
     assert abs(z) < 4.9
 
 
+def test_weights_are_repeated_rows_up_to_the_bias() -> None:
+    x, y = samples(9, m=200)
+    counts = np.arange(200) % 3 + 1
+    weighted = fit_gaussian(x, y, x_weights=counts)
+    repeated = fit_gaussian(np.repeat(x, counts, axis=0), y)
+    np.testing.assert_allclose(weighted(x), repeated(x), atol=0.02)
+    np.testing.assert_array_equal(
+        fit_gaussian(x, y, x_weights=np.full(200, 7.0)).shift, fit_gaussian(x, y).shift
+    )
+
+
 @pytest.mark.parametrize(
     ("x", "says"),
     [

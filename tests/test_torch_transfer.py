@@ -26,6 +26,7 @@ from driftproof.backends.torch.transfer.heads import (
     PENALTIES,
     Standardizer,
     adapted,
+    class_shares,
     one_hot,
     penalised,
     predicted,
@@ -220,6 +221,19 @@ def test_fewer_rows_than_features_still_have_a_head() -> None:
     assert predicted(x, head).argmax(dim=1).tolist() == [0, 1, 2]
     flat = torch.cat([rows(12, 5, 2), torch.ones(5, 1, dtype=torch.float64)], dim=1)
     assert torch.isfinite(Standardizer.of(flat)(flat)).all()
+
+
+def test_class_shares_are_found_without_labels() -> None:
+    """Two normal classes at -1 and 1: a calibrated source model of equal shares, a target with 90 % of one."""
+    draws = torch.Generator().manual_seed(0)
+    classes = (torch.rand(4000, generator=draws) < 0.9).double()
+    x = torch.randn(4000, generator=draws, dtype=torch.float64) + 2.0 * classes - 1.0
+    probability = torch.sigmoid(2.0 * x)
+    both = torch.stack([1.0 - probability, probability], dim=1)
+    shares = class_shares(both, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    # Overlapping classes: a standard deviation of about 0.006, and counting the guesses gives 0.77.
+    assert abs(float(shares[1]) - 0.9) < 0.03
+    assert float(both[:, 1].mean()) < 0.8
 
 
 # -- data

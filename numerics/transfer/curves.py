@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from ..._namespace import Array, UnmetHypothesis
 from ..._random import NumpySource, Rng, source
-from ..transport._samples import Floats, as_rows
+from .._samples import Floats, as_rows
 
 __all__ = ["CurveFit", "fit_curve", "transfer_gain"]
 

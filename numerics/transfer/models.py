@@ -10,7 +10,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from ..transport._samples import as_rows
+from .._samples import as_rows
 
 __all__ = ["BASELINES", "Composed", "Predictor", "direct"]
 

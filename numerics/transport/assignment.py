@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from ._samples import Floats, as_points, as_rows, as_weights
+from .._samples import Floats, as_points, as_rows, as_weights
 
 __all__ = ["Extension", "PlanMap", "fit_assignment"]
 

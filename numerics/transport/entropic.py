@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from ._samples import Floats, as_points, as_rows, as_weights
+from .._samples import Floats, as_points, as_rows, as_weights
 from .sinkhorn import entropic_image
 
 __all__ = ["EntropicMap", "fit_entropic"]

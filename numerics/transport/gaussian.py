@@ -17,7 +17,7 @@ from array_api_compat import device
 from ..._namespace import Array, UnmetHypothesis, boundary
 from ...theory.laws import Gaussian, wasserstein2
 from ...theory.transfer import gaussian_map
-from ._samples import Floats, as_rows
+from .._samples import Floats, as_rows, as_weights
 
 __all__ = ["AffineMap", "fit_gaussian"]
 
@@ -49,7 +49,14 @@ class AffineMap:
         )  # A is symmetric
 
 
-def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:
+def fit_gaussian(
+    x: Array,
+    y: Array,
+    shrinkage: float = 0.0,
+    *,
+    x_weights: Array | None = None,
+    y_weights: Array | None = None,
+) -> AffineMap:
     r"""The affine map from the sample x onto the sample y.
 
     .. math:: \hat\Sigma = (1 - \rho)\,\Sigma + \rho\,\frac{\mathrm{tr}\,\Sigma}{d} I
@@ -57,6 +64,8 @@ def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:
     Arguments:
         x, y: Samples, shapes (m, d) and (n, d), on the host.
         shrinkage: :math:`\rho` in [0, 1), for both covariances.
+        x_weights, y_weights: Weights of the rows, > 0; uniform unless given.  Classes whose shares differ
+            between the laws are brought to the same shares by them.
 
     Returns:
         The map, and the squared transport cost between the normal laws.
@@ -80,7 +89,13 @@ def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:
     if not 0.0 <= shrinkage < 1.0:
         raise UnmetHypothesis("fit_gaussian", "0 <= shrinkage < 1", f"shrinkage = {shrinkage!r}")
     m, d = source.shape
-    laws = [Gaussian(*_moments(rows, shrinkage)) for rows in (source, target)]
+    weights = (
+        as_weights("fit_gaussian", "x_weights", x_weights, m),
+        as_weights("fit_gaussian", "y_weights", y_weights, target.shape[0]),
+    )
+    laws = [
+        Gaussian(*_moments(rows, w, shrinkage)) for rows, w in zip((source, target), weights, strict=True)
+    ]
     if shrinkage == 0.0:
         # Means round: a still feature may show a variance of the order of its roundings.
         suspects = np.flatnonzero(np.diagonal(laws[0].cov) <= 1e-28 * np.square(laws[0].mean))
@@ -94,10 +109,10 @@ def fit_gaussian(x: Array, y: Array, shrinkage: float = 0.0) -> AffineMap:
     return AffineMap(a, b, float(wasserstein2(*laws)) ** 2)
 
 
-def _moments(rows: Floats, shrinkage: float) -> tuple[Floats, Floats]:
-    """Mean and shrunk covariance."""
-    m, d = rows.shape
-    mean = rows.mean(axis=0)
+def _moments(rows: Floats, weights: Floats, shrinkage: float) -> tuple[Floats, Floats]:
+    """Mean and shrunk covariance; unbiased before it is shrunk."""
+    d = rows.shape[1]
+    mean = weights @ rows
     centred = rows - mean
-    cov = centred.T @ centred / (m - 1.0)
+    cov = (centred.T * weights) @ centred / (1.0 - weights @ weights)
     return mean, (1.0 - shrinkage) * cov + shrinkage * (np.trace(cov) / d) * np.eye(d)

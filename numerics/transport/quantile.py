@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from ._samples import Floats, as_points, as_rows
+from .._samples import Floats, as_points, as_rows
 
 __all__ = ["QuantileMap", "fit_quantile"]
 

@@ -5,6 +5,8 @@ source only        the source head on the target's features: no target image is 
 direct             logistic regression on the pixels of the m labelled images: no source is used
 source features    a ridge head on the source backbone's features of the m labelled images
 transport          the source head behind an affine map of features, estimated from m images without labels
+  estimated        the same, with source rows weighted to the class shares that the m images seem to have
+  known            the same, with source rows of the classes that the target has
 transport, labels  a ridge head on the mapped features, towards the source head
 fine-tuned         the whole network on the m labelled images, source images, and the transport cost between both
 wrong source       ridge towards a source head whose classes are shifted by one, at a fixed penalty; or at the
@@ -32,7 +34,7 @@ from ..training import train
 from .backbones import Classifier, PretrainedFeatures, extract, small_backbone
 from .config import FineTuning, Recipe
 from .data import Domains, Shift, digits, few_shot_rows
-from .heads import Standardizer, adapted, one_hot, penalised, predicted
+from .heads import Standardizer, adapted, class_shares, one_hot, penalised, predicted
 from .sinkhorn import sinkhorn_loss
 
 __all__ = ["CLASSES", "Curves", "Prepared", "compare", "contest", "prepare", "source_model"]
@@ -155,6 +157,9 @@ def contest(
     present = torch.isin(source.labels, shot[1].to(device))
     onto = fit_gaussian(z.cpu(), source.features[present].cpu(), shrinkage)
     everything = fit_gaussian(z.cpu(), source.features.cpu(), shrinkage)
+    estimated = fit_gaussian(
+        z.cpu(), source.features.cpu(), shrinkage, y_weights=_class_weights(source, everything(z)).cpu()
+    )
     wrong = torch.roll(source.head, 1, dims=1)
 
     def error(x: Tensor, head: Tensor) -> float:
@@ -165,6 +170,7 @@ def contest(
         "direct": _direct(shot, test),
         "source features": error(held, adapted(z, labels)[0]),
         "transport": error(everything(held), source.head),
+        "transport, estimated classes": error(estimated(held), source.head),
         "transport, labels": error(onto(held), adapted(onto(z), labels, source.head)[0]),
         "wrong source": error(held, penalised(z, labels, wrong_penalty, wrong)),
         "wrong source, chosen penalty": error(held, adapted(z, labels, wrong)[0]),
@@ -172,6 +178,17 @@ def contest(
     if not bool(present.all()):
         measured["transport, known classes"] = error(onto(held), source.head)
     return measured
+
+
+@torch.no_grad()
+def _class_weights(source: Prepared, mapped: Tensor) -> Tensor:
+    """Weights that bring the source rows to the class shares of the target, as estimated from mapped features."""
+    network = source.network
+    logits = network.head(source.standard.undo(mapped).to(network.head.weight.dtype))
+    prior = torch.bincount(source.labels, minlength=logits.shape[1]).double() / len(source.labels)
+    prior = prior.clamp_min(1e-6)
+    shares = class_shares(logits.double().softmax(dim=1), prior)
+    return (shares / prior)[source.labels]
 
 
 def _direct(shot: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:

@@ -19,6 +19,7 @@ COLOURS = {
     "source only": "#999999",
     "transport": "#4c72b0",
     "transport, known classes": "#8a5aa8",
+    "transport, estimated classes": "#c59ad6",
     "transport, labels": "#c8452f",
     "fine-tuned": "#b07a1c",
     "wrong source": "#3a8f5c",

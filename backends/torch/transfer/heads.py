@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....numerics.transfer import ridge_towards
 
-__all__ = ["Standardizer", "adapted", "one_hot", "penalised", "predicted", "with_constant"]
+__all__ = ["Standardizer", "adapted", "class_shares", "one_hot", "penalised", "predicted", "with_constant"]
 
 PENALTIES = tuple(10.0 ** (0.5 * k) for k in range(-6, 7))
 
@@ -35,6 +35,41 @@ class Standardizer:
 
     def __call__(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.deviation
+
+    def undo(self, features: Tensor) -> Tensor:
+        """The features before."""
+        return features * self.deviation + self.mean
+
+
+def class_shares(probabilities: Tensor, prior: Tensor, *, smoothing: float = 0.1, steps: int = 100) -> Tensor:
+    r"""Shares of the classes in a sample without labels, from the probabilities of a model with other shares.
+
+    .. math:: \pi_c \leftarrow \frac1m \sum_i \frac{p_c(x_i)\,\pi_c/\pi^S_c}{\sum_b p_b(x_i)\,\pi_b/\pi^S_b}
+
+    Arguments:
+        probabilities: Of the source model, shape (m, classes).
+        prior: Shares of the source :math:`\pi^S`, shape (classes,), > 0.
+        smoothing: Rows of every class that are added, > 0: no share becomes 0.
+        steps: Steps of expectation and maximisation.
+
+    Returns:
+        Shares, shape (classes,), with sum 1.
+
+    References:
+        | Adjusting the outputs of a classifier to new a priori probabilities (Saerens, Latinne & Decaestecker, 2002)
+
+    Example:
+        >>> sure = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> class_shares(sure, torch.tensor([0.5, 0.5]), smoothing=1.0)
+        tensor([0.6000, 0.4000])
+    """
+    m, classes = probabilities.shape
+    shares = prior
+    for _ in range(steps):
+        posterior = probabilities * (shares / prior)
+        posterior = posterior / posterior.sum(dim=1, keepdim=True)
+        shares = (posterior.sum(dim=0) + smoothing) / (m + smoothing * classes)
+    return shares
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -66,7 +66,7 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
     if method not in steps:
         raise UnmetHypothesis("gain_errors", "method is lean, full or open-loop", f"method = {method!r}")
     x = -np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))
-    fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1))
+    fit = np.asarray(np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)), dtype=np.float64)
     points = np.linspace(-1.0, 1.0, _POINTS)
     sampled = chebyshev.chebvander(points, _NODES - 1) @ fit
     limit_gain = q / (1.0 + q * 0.5 * horizon * (1.0 + points))

@@ -98,8 +98,8 @@ class MixtureFlow:
     def velocity(self, x: ArrayLike, t: float) -> tuple[Floats, Floats]:
         """Velocity of the flow and its derivative in x."""
         x = np.asarray(x, dtype=np.float64)
-        parts = self.law.components
-        m, variance = np.asarray(parts.loc), np.asarray(parts.scale) ** 2
+        m, scale = self._parts()
+        variance = scale**2
         squared = (1.0 - t) ** 2 * variance + t**2
         rate = (t - (1.0 - t) * variance) / squared
         away = x[..., None] - (1.0 - t) * m
@@ -115,8 +115,8 @@ class MixtureFlow:
     def tilted(self, reward: Linear | Quadratic, lam: float) -> Mixture:
         """The tilt of the data by the reward: what memoryless adjoint matching samples."""
         c, q = _scalars(reward, lam)
-        parts = self.law.components
-        m, squared = np.asarray(parts.loc), np.asarray(parts.scale) ** 2
+        m, scale = self._parts()
+        squared = scale**2
         k = 1.0 + q * squared / lam
         if not bool(np.all(k > 0.0)):
             raise UnmetHypothesis("MixtureFlow.tilted", "1 + sigma^2 q / lam > 0", f"least {k.min():.3g}")
@@ -212,8 +212,7 @@ class MixtureFlow:
         self, reward: Linear | Quadratic, lam: float, steps: int
     ) -> tuple[Floats, Floats, Floats, tuple[int, int] | None]:
         """Endpoints, noises and costs; and the last point of the lower branch, the first of the upper one."""
-        parts = self.law.components
-        loc, scale = np.asarray(parts.loc), np.asarray(parts.scale)
+        loc, scale = self._parts()
         reach = 8.0 * float(np.max(scale))
         ends = np.linspace(float(np.min(loc)) - reach, float(np.max(loc)) + reach, 161)
         noise, cost, _ = self.extremals(ends, reward, lam, steps)
@@ -221,13 +220,17 @@ class MixtureFlow:
         folds = (int(falling[0]), int(falling[-1]) + 1) if len(falling) else None
         return ends, noise, cost, folds
 
+    def _parts(self) -> tuple[Floats, Floats]:
+        """Means and deviations of the components."""
+        given = self.law.components.parameters
+        return np.asarray(given["loc"]), np.asarray(given["scale"])
+
     def _components(self, t: float) -> tuple[Floats, Floats, Floats]:
         if not 0.0 <= t <= 1.0:
             raise UnmetHypothesis("MixtureFlow", "noise times lie in [0, 1]", f"t = {t!r}")
-        parts = self.law.components
+        loc, scale = self._parts()
         alpha, sigma = Flow().alpha_sigma(np, np.asarray(t))
-        scale = np.sqrt((alpha * np.asarray(parts.scale)) ** 2 + sigma**2)
-        return np.asarray(self.law.weights), alpha * np.asarray(parts.loc), scale
+        return np.asarray(self.law.weights), alpha * loc, np.sqrt((alpha * scale) ** 2 + sigma**2)
 
     def _survival(self, x: ArrayLike, t: float) -> Floats:
         w, m, s = self._components(t)

@@ -170,13 +170,10 @@ def _held_out(task: Task, count: int) -> tuple[Tensor, Tensor]:
 def _measured(
     trainer: AdjointMatchingTrainer, noise: Tensor, rows: Tensor, size: int
 ) -> tuple[Evaluation, float]:
-    parts = [trainer.evaluate(x, r) for x, r in zip(noise.split(size), rows.split(size), strict=True)]
-    joined = Evaluation(
-        *(torch.cat([getattr(p, name) for p in parts]) for name in ("rewards", "costs", "losses"))
-    )
+    batches = list(zip(torch.split(noise, size), torch.split(rows, size), strict=True))
+    parts = [trainer.evaluate(x, r) for x, r in batches]
+    names = ("rewards", "costs", "losses")
+    joined = Evaluation(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
     with torch.no_grad():
-        images = [
-            trainer.task.decode(trainer.sample(x, r))
-            for x, r in zip(noise.split(size), rows.split(size), strict=True)
-        ]
-    return joined, float(torch.cat(images).std(dim=0).mean())
+        images = torch.cat([trainer.task.decode(trainer.sample(x, r)) for x, r in batches])
+    return joined, float(images.std(dim=0).mean())

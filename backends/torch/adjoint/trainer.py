@@ -160,10 +160,10 @@ class AdjointMatchingTrainer:
         return end
 
     def _draw(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        where = {"generator": generator, "device": generator.device}
-        noise = torch.randn(batch, *self.task.shape, dtype=self.task.dtype, **where)
-        rows = torch.randint(len(self.task.prompts), (batch,), **where)
-        return noise, rows, torch.rand(batch, self.chosen, **where)
+        device, task = generator.device, self.task
+        noise = torch.randn(batch, *task.shape, generator=generator, device=device, dtype=task.dtype)
+        rows = torch.randint(len(task.prompts), (batch,), generator=generator, device=device)
+        return noise, rows, torch.rand(batch, self.chosen, generator=generator, device=device)
 
     def _loss(self, policy: Any, noise: Tensor, rows: Tensor, uniforms: Tensor) -> Tensor:
         m, condition = self.matching, self.task.condition(rows)

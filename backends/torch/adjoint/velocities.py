@@ -67,7 +67,8 @@ class Flux2Velocity:
     def __init__(self, network: nn.Module, guidance: float = 1.0) -> None:
         self.network = network
         told = bool(cast("Any", network).config.guidance_embeds)
-        self.told, self.guidance = (guidance, 1.0) if told else (None, guidance)
+        self.told: float | None = guidance if told else None
+        self.guidance = 1.0 if told else guidance
 
     def __call__(self, x: Tensor, t: float, condition: Condition) -> Tensor:
         def predict(x: Tensor, times: Tensor, rows: Condition) -> Tensor:

@@ -20,7 +20,7 @@ __all__ = ["Gramians", "NotTheTilt", "OptimalLaw", "Thresholds", "Values"]
 STATES = np.asarray([[0.3, -1.0], [-1.2, 0.4], [2.0, 1.5]])
 
 
-def _line(sigma: float, path: str = "linear") -> GaussianFlow:
+def _line(sigma: float, path: Any = "linear") -> GaussianFlow:
     return GaussianFlow([1.3], [[sigma**2]], path=path)
 
 

@@ -116,6 +116,26 @@ def _dynamic_programming(c: float) -> float:
     return float(ndtr(-kink))
 
 
+@cache
+def _at_the_jump(c: float) -> tuple[Any, Any]:
+    """Noises and costs of the two trajectories from the jump."""
+    torn = SYMMETRIC.jump(Linear([c]), 1.0)
+    assert torn is not None
+    noise, cost, _ = SYMMETRIC.extremals(torn[1:], Linear([c]), 1.0)
+    return noise, cost
+
+
+@cache
+def _fold() -> float:
+    """The largest noise of the lower branch, by bisection on the slope of noise against endpoint."""
+    low, high = -1.6, -1.0
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        ends = SYMMETRIC.extremals([middle - 1e-4, middle + 1e-4], Linear([0.5]), 1.0)[0]
+        low, high = (middle, high) if ends[1] > ends[0] else (low, middle)
+    return float(SYMMETRIC.extremals(np.asarray(low), Linear([0.5]), 1.0)[0])
+
+
 @claim(
     "ADJOINT-MODES-1",
     paper="adjoint",
@@ -148,8 +168,7 @@ class Modes:
     def both_trajectories_cost_the_same_at_the_jump(thing: Thing) -> Iterator[Any]:
         for c in (0.5, 1.0):
             mass = thing(SYMMETRIC, c)[1]
-            _, below, above = SYMMETRIC.jump(Linear([c]), 1.0)
-            noise, cost, _ = SYMMETRIC.extremals([below, above], Linear([c]), 1.0)
+            noise, cost = _at_the_jump(c)
             yield f"c = {c}, noise", noise, np.full(2, -ndtri(mass))
             yield f"c = {c}, cost", cost[0], cost[1]
 
@@ -162,13 +181,7 @@ class Modes:
     @exact(tolerance=1e-3)
     def the_fold_by_the_costs_of_the_lower_branch(thing: Thing) -> Iterator[Any]:
         """The lower branch ends where its noise is largest: found here by bisection on the derivative."""
-        low, high = -1.6, -1.0
-        for _ in range(22):
-            middle = 0.5 * (low + high)
-            ends = SYMMETRIC.extremals([middle - 1e-4, middle + 1e-4], Linear([0.5]), 1.0, 120)[0]
-            low, high = (middle, high) if ends[1] > ends[0] else (low, middle)
-        fold = float(SYMMETRIC.extremals(np.asarray(low), Linear([0.5]), 1.0)[0])
-        yield "c = 0.5", thing(SYMMETRIC, 0.5)[2], ndtr(-fold)
+        yield "c = 0.5", thing(SYMMETRIC, 0.5)[2], ndtr(-_fold())
 
     mutants: ClassVar[dict[str, Thing]] = {
         "the tilt for all": lambda f, c: (_masses(f, c)[0],) * 3,

@@ -42,6 +42,7 @@ class Latents:
         UnmetHypothesis: Shapes do not match, or the scale is not positive.
 
     Example:
+        >>> import numpy as np
         >>> latents = Latents(np.eye(2), np.zeros(2), 2.0)
         >>> latents.encode(np.array([4.0, 0.0])).tolist()
         [2.0, 0.0]
@@ -115,6 +116,7 @@ class SparseDecoder:
         UnmetHypothesis: lam <= 0, a basis that is not orthogonal, or bounds beside a basis.
 
     Example:
+        >>> import numpy as np
         >>> SparseDecoder(np.eye(3), 0.5)(np.array([2.0, 0.25, -1.0])).tolist()
         [1.5, 0.0, -0.5]
     """
@@ -232,6 +234,7 @@ def generate(
     Claims: CSDM-PIPELINE-1
 
     Example:
+        >>> import numpy as np
         >>> from driftproof.theory.processes import VP
         >>> law = Latents(np.eye(2), np.zeros(2), 1.0)
         >>> generate(VP(2.0, 2.0, 3.0), lambda u, t: -u, law, lambda y: y, [3.0, 1.0, 0.1], 5, 0).shape

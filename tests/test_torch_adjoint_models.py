@@ -271,3 +271,26 @@ def test_recipes_name_modules_that_exist():
         for target in recipe.model.targets:
             assert any(n == target or n.endswith(f".{target}") for n in modules), target
         assert replace(recipe, held_out=8).held_out == 8
+
+
+def test_mixed_precision_leaves_no_control_where_there_is_none():
+    """Adapters at zero: base and tuned velocity are rounded alike, and adjoints stay in single precision."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)
+    try:
+        accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+        model = PublishedModel("flux2", steps=2)
+        made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+        plan = Plan(steps=1, batch=2, learning_rate=0.05)
+        trainer = AdjointMatchingTrainer(
+            made.flow, made.task, made.times, Matching(0.1), plan, accelerator=accelerator
+        )
+        noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
+        found = trainer.evaluate(noise, rows)
+        torch.testing.assert_close(found.costs, -found.rewards)  # no running cost at all
+        assert found.losses.dtype == torch.float32
+        assert bool(torch.isfinite(trainer.train().log).all())
+    finally:
+        AcceleratorState._reset_state(True)

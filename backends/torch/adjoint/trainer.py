@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -147,8 +147,9 @@ class AdjointMatchingTrainer:
         controls = []
         for k, (x, t) in enumerate(zip(path.states, path.times[:-1], strict=False)):
             applied = k >= self.first
-            v = self.flow.base(x, t, condition, full)
-            controls.append(self.flow.tuned(x, t, condition, full) - v if applied else torch.zeros_like(v))
+            v = self._velocity("base", x, t, condition, full)
+            tuned = self._velocity("tuned", x, t, condition, full) if applied else v
+            controls.append(tuned - v)
         lam, cost = self.matching.lam, self.matching.cost.made()
         losses = matching_loss(path, controls, after, lam)
         return Evaluation(rewards, trajectory_costs(path, controls, rewards, lam, cost), losses)
@@ -163,7 +164,9 @@ class AdjointMatchingTrainer:
         device, task = generator.device, self.task
         noise = torch.randn(batch, *task.shape, generator=generator, device=device, dtype=task.dtype)
         rows = torch.randint(len(task.prompts), (batch,), generator=generator, device=device)
-        return noise, rows, torch.rand(batch, self.chosen, generator=generator, device=device)
+        # The same steps in every row, so that two processes take those that one would take.
+        uniforms = torch.rand(1, self.chosen, generator=generator, device=device)
+        return noise, rows, uniforms.expand(batch, -1)
 
     def _loss(self, policy: Any, noise: Tensor, rows: Tensor, uniforms: Tensor) -> Tensor:
         m, condition = self.matching, self.task.condition(rows)
@@ -176,7 +179,7 @@ class AdjointMatchingTrainer:
         for k, weight in chosen_steps(self.probabilities, uniforms[0].tolist()):
             x, t, a, h = path.states[k], path.times[k], after[k], path.steps[k]
             assert a is not None  # steps without a target have probability 0
-            u = policy(x, t, condition) - self.flow.base(x, t, condition, full)
+            u = policy(x, t, condition) - self._velocity("base", x, t, condition, full)
             target = control_target(a, m.lam, cost, current=u.detach(), damping=m.damping)
             losses = losses + weight * h * sample_losses(u, target)
             spent = spent + weight * h * m.lam * cost.cost(u.detach().flatten(1))
@@ -190,16 +193,24 @@ class AdjointMatchingTrainer:
         guided, first_time = self.matching.guidance != "none", self.times[self.first]
 
         def velocity(x: Tensor, t: float) -> Tensor:
-            call = self.flow.base if t > first_time else self.flow.tuned
-            return call(x, t, condition, guided)
+            return self._velocity("base" if t > first_time else "tuned", x, t, condition, guided)
 
         return rollout(velocity, noise, self.times)
+
+    def _velocity(
+        self, kind: Literal["base", "tuned"], x: Tensor, t: float, condition: Condition, guided: bool
+    ) -> Tensor:
+        # As accelerate calls the policy: in another precision, the difference of the two would be rounding.
+        with self.accelerator.autocast():
+            call = self.flow.base if kind == "base" else self.flow.tuned
+            return call(x, t, condition, guided)
 
     def _vjp(self, condition: Condition) -> Callable[[Tensor, float, Tensor], Tensor]:
         full = self.matching.guidance == "full"
 
         def vjp(x: Tensor, t: float, a: Tensor) -> Tensor:
-            return self.flow.vjp(x, t, a, condition, full)
+            with self.accelerator.autocast():
+                return self.flow.vjp(x, t, a, condition, full)
 
         return vjp
 

@@ -53,9 +53,8 @@ def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, **options):
 
 
 def small_policy(**changes):
-    model = PipelineModel(
-        kind="stable_diffusion", lora=Lora(2, 2, ("to_q", "to_v")), side=16, prompts=("cat", "dog"), **changes
-    )
+    given = {"lora": Lora(2, 2, ("to_q", "to_v")), "side": 16, "prompts": ("cat", "dog"), **changes}
+    model = PipelineModel(kind="stable_diffusion", **given)
     return load_policy(model, Sampling(4), JPEGReward(), torch.device("cpu"))
 
 
@@ -235,6 +234,31 @@ def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
     for name, value in critic.state_dict().items():
         assert torch.equal(value, learnt.state_dict()[name]), name
     assert critic.skip.requires_grad is (skip == "learnable")
+
+
+@pytest.mark.parametrize(
+    ("actor", "skip"), [("pathwise", "none"), pytest.param("ppo", "constant", marks=pytest.mark.slow)]
+)
+def test_a_small_unet_learns(actor, skip):
+    """The objective on 64 fresh trajectories, the same before and after, rises by 5.5 standard errors: Student's
+    false alarm is 4e-7, and a rise of 8 standard errors is seen with probability 0.99."""
+    policy = small_policy(lora=Lora(4, 4, ("to_q", "to_k", "to_v", "to_out.0")))
+    task = replace(policy.task, decode=lambda x: x, reward=lambda x, _: x.flatten(1).mean(dim=1))
+    torch.manual_seed(0)
+    critic = network_of(policy, skip=skip, width=8, steps=10, batch=128, learning_rate=1e-2)
+    budget = Budget(
+        epochs=10, prompts=32, micro_batch=256, learning_rate=2e-2, beta=1e-3, warmup=1, max_grad_norm=1e9
+    )
+    if actor == "ppo":
+        budget = replace(budget, epochs=20, prompts=64, standardise=True)
+    terminal = (lambda x, _: x.flatten(1).mean(dim=1)) if actor == "pathwise" else None
+    trainer = ActorCriticTrainer(
+        policy.denoiser, critic, policy.sampler, task, budget, actor, terminal=terminal
+    )
+    before = trainer.measure(64)
+    trainer.train()
+    rise = (trainer.measure(64) - before).double()
+    assert float(rise.mean()) > 5.5 * float(rise.std()) / 8.0
 
 
 def test_the_skip_is_the_value_at_the_start():

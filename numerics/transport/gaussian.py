@@ -114,5 +114,6 @@ def _moments(rows: Floats, weights: Floats, shrinkage: float) -> tuple[Floats, F
     d = rows.shape[1]
     mean = weights @ rows
     centred = rows - mean
-    cov = (centred.T * weights) @ centred / (1.0 - weights @ weights)
+    centred *= np.sqrt(weights)[:, None]
+    cov = centred.T @ centred / (1.0 - weights @ weights)
     return mean, (1.0 - shrinkage) * cov + shrinkage * (np.trace(cov) / d) * np.eye(d)

@@ -189,6 +189,21 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
         call()
 
 
+def test_rewards_without_gradient_are_named():
+    """A program, and a network that looks at something else."""
+    from driftproof.backends.torch.reward_gap import JPEGReward
+
+    images = torch.rand(2, 3, 8, 8)
+    elsewhere = torch.ones((), requires_grad=True)
+
+    def blind(x, prompts):
+        return elsewhere * torch.ones(len(x))
+
+    for reward, name in ((JPEGReward(), "JPEGReward"), (blind, "blind")):
+        with pytest.raises(UnmetHypothesis, match=f"has a gradient in the images fails .{name}"):
+            Task((3, 8, 8), reward).rewards_and_gradients(images, torch.zeros(2, dtype=torch.long))
+
+
 def test_a_reward_that_is_not_finite_stops_the_training():
     task = Task((2,), lambda x, p: x.sum(dim=1) / 0.0, dtype=torch.float64)
     with pytest.raises(FloatingPointError, match="not finite"):

@@ -66,7 +66,8 @@ def prepared(
         parts = _published(model, device) if model.name else Parts(*small_parts(model))
         _adapt(parts.network, model)
     network = parts.network.to(device).eval()
-    vae = parts.vae.to(device).eval().requires_grad_(False)
+    # Single precision: the gradients of decoders in half precision are noise.
+    vae = parts.vae.to(device, torch.float32).eval().requires_grad_(False)
     conditions = {name: value.to(device) for name, value in parts.conditions.items()}
     task = Task(
         shape=parts.shape,

@@ -41,6 +41,7 @@ class Task:
         smoothing: Copies of the state that a gradient is averaged over, >= 1.
         noise: Standard deviation of the copies.
         bound: Largest norm of the gradient of a sample; infinity for none.
+        at_once: States that are decoded together, >= 1.
 
     Raises:
         UnmetHypothesis: Conditions without a row for each prompt, half precision, or numbers out of range.
@@ -56,6 +57,7 @@ class Task:
     smoothing: int = 1
     noise: float = 0.02
     bound: float = float("inf")
+    at_once: int = 8
 
     def __post_init__(self) -> None:
         for name, value in self.conditions.items():
@@ -81,18 +83,9 @@ class Task:
             UnmetHypothesis: A reward without gradient, or not one for each state.
         """
         prompts = [self.prompts[i] for i in rows.tolist()]
-        total, rewards = torch.zeros_like(x), None
-        for _ in range(self.smoothing):
-            moved = x.detach() + (self.noise * torch.randn_like(x) if self.smoothing > 1 else 0.0)
-            moved.requires_grad_()
-            with torch.enable_grad():
-                rewards = self._values(moved, prompts)
-                (slope,) = torch.autograd.grad(rewards.sum(), moved)
-            total = total + slope / self.smoothing
-        if rewards is None or self.smoothing > 1:  # the copies are for the gradient alone
-            with torch.enable_grad():
-                rewards = self._values(x.detach().requires_grad_(), prompts)
-        rewards = rewards.detach()
+        chunks = range(0, len(x), self.at_once)
+        parts = [self._chunk(x[i : i + self.at_once].detach(), prompts[i : i + self.at_once]) for i in chunks]
+        rewards, total = (torch.cat(column) for column in zip(*parts, strict=True))
         for name, found in (("reward", rewards), ("gradient of the reward", total)):
             if not bool(torch.isfinite(found).all()):
                 raise FloatingPointError(f"{name}: not finite for some of {len(x)} states")
@@ -100,16 +93,36 @@ class Task:
         scale = (self.bound / norms).clamp_max(1.0).reshape(-1, *[1] * (x.ndim - 1))
         return rewards, total * scale
 
-    def _values(self, x: Tensor, prompts: Sequence[str]) -> Tensor:
+    def _chunk(self, x: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        total, rewards = torch.zeros_like(x), None
+        for _ in range(self.smoothing):
+            moved = x + (self.noise * torch.randn_like(x) if self.smoothing > 1 else 0.0)
+            moved.requires_grad_()
+            with torch.enable_grad():
+                rewards = self._values(moved, prompts)
+                (slope,) = torch.autograd.grad(rewards.sum(), moved, allow_unused=True)
+            if slope is None:
+                raise _no_gradient(self.reward)
+            total = total + slope / self.smoothing
+        if rewards is None or self.smoothing > 1:  # the copies are for the gradient alone
+            with torch.no_grad():
+                rewards = self._values(x, prompts, constant=True)
+        return rewards.detach(), total
+
+    def _values(self, x: Tensor, prompts: Sequence[str], constant: bool = False) -> Tensor:
         values = self.reward(self.decode(x), prompts)
         if values.shape != (len(x),):
             got = f"shape {tuple(values.shape)} for {len(x)} states"
             raise UnmetHypothesis("reward", "one reward for each state", got)
-        if not values.requires_grad:
-            hypothesis = "the reward has a gradient in the images"
-            got = f"{type(self.reward).__name__} returned a constant; use a policy gradient for it"
-            raise UnmetHypothesis("reward", hypothesis, got)
+        if not (constant or values.requires_grad):
+            raise _no_gradient(self.reward)
         return values.to(x.dtype)
+
+
+def _no_gradient(reward: Reward) -> UnmetHypothesis:
+    name = getattr(reward, "__name__", type(reward).__name__)
+    got = f"{name} does not depend on them differentiably; a policy gradient needs no gradient"
+    return UnmetHypothesis("reward", "the reward has a gradient in the images", got)
 
 
 def closed_form(reward: SmoothReward) -> Reward:

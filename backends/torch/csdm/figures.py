@@ -55,7 +55,8 @@ def budget_figure(study: Study) -> str:
                 at, height, text, transform=axes.get_xaxis_transform(), ha="right", va="top", fontsize=7
             )
         axes.set(xlabel="latent dimension m", title=name)
-    panels[0].legend(frameon=False, title="coordinates a sample")
+    lines = panels[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside right center", frameon=False, title="coordinates\na sample")
     return _svg(figure)
 
 

@@ -51,22 +51,24 @@ def _prediction(study: Study) -> str:
 
 
 def _summary(study: Study) -> str:
-    """Who is best at each budget, and whether the error bars leave a doubt."""
-    parts = []
-    for budget in study.recipe.sampling.budgets:
-        rows = sorted((r for r in study.rows if r.budget == budget), key=lambda r: r.metrics["W1"].value)
-        best = rows[0]
-        full = _full(study, budget)
-        gap = full.metrics["W1"] - best.metrics["W1"]
-        clear = "beyond" if gap.value > gap.half_width else "within"
-        if best is full:
-            parts.append(f"at {budget} coordinates a sample the full dimension is best")
-        else:
-            parts.append(
-                f"at {budget} coordinates a sample {best.label} is best in W1 ({best.metrics['W1']}, full dimension "
-                f"{full.metrics['W1']}, {clear} the error bars)"
-            )
+    """Who is nearest in each distance at each budget, and whether the error bars leave a doubt."""
+    parts = [
+        f"at {budget} coordinates a sample {_nearest(study, budget, 'W1')}, and {_nearest(study, budget, 'MMD')}"
+        for budget in study.recipe.sampling.budgets
+    ]
     return f"{study.recipe.title}: {_prediction(study)}. Found: {'; '.join(parts)}."
+
+
+def _nearest(study: Study, budget: int, metric: str) -> str:
+    full = _full(study, budget)
+    best = min((r for r in study.rows if r.budget == budget), key=lambda r: r.metrics[metric].value)
+    if best is full:
+        return f"the full dimension is nearest in {metric} ({full.metrics[metric]})"
+    gap = full.metrics[metric] - best.metrics[metric]
+    clear = "beyond" if gap.value > gap.half_width else "within"
+    return (
+        f"{best.label} is nearest in {metric}, {gap} nearer than the full dimension ({clear} the error bars)"
+    )
 
 
 def _table(study: Study) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from . import Row
 
 __all__ = ["run"]
 
-ROWS, WIDTH, TURNS = 800, 16, 16
+ROWS, WIDTH, SECONDS = 800, 16, 12.0
 
 
 def run() -> list[Row]:
@@ -84,7 +84,9 @@ def _affine(x: Any, y: Any) -> Row:
 
 def _compare(name: str, ours: Callable[[], Any], peer: str, theirs: Callable[[], Any], note: str) -> Row:
     spent: dict[Any, list[float]] = {ours: [], theirs: []}
-    for turn in range(TURNS + 1):
+    turn, began = 0, time.process_time()
+    while turn < 8 or time.process_time() - began < SECONDS:
+        turn += 1
         for call in (ours, theirs) if turn % 2 else (theirs, ours):
             start = time.process_time()
             call()

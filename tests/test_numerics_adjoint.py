@@ -180,6 +180,7 @@ PATH = rollout(FLOW.velocity, NOISE, TIMES)
         (lambda: control_target(100.0 * NOISE, 1.0, HuberCost(1.0)), "no bounded minimiser"),
         (lambda: quantile_mask([1.0], 0.0), "share in"),
         (lambda: step_probabilities(4, late_share=1.0), "late_share in"),
+        (lambda: step_probabilities(0), "count >= 1"),
         (lambda: chosen_steps([0.5, 0.4], [0.1]), "with sum 1"),
         (lambda: chosen_steps([1.0], []), "at least one uniform"),
         (lambda: trajectory_costs(PATH, [NOISE], NOISE[:, 0], 1.0), "one control for each step"),

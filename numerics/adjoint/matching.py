@@ -30,7 +30,7 @@ def _positive(xp: Namespace, *, lam: float, damping: float, cost: RunningCost, a
         raise UnmetHypothesis("control_target", "damping in [0, 1)", f"damping = {damping!r}")
     if a.ndim < 2:
         raise UnmetHypothesis("control_target", "a batch (B, *)", f"shape {tuple(a.shape)}")
-    cost._require_reach(xp, _flat(xp, a) / lam)
+    cost.require_reach(xp, _flat(xp, a) / lam)
 
 
 @public(check=_positive)
@@ -97,8 +97,6 @@ def quantile_mask(xp: Namespace, losses: Array, share: float) -> Array:
     Raises:
         UnmetHypothesis: A share outside of (0, 1].
 
-    Claims: ADJOINT-MASK-1
-
     Example:
         >>> quantile_mask([3.0, 1.0, 9.0, 2.0], 0.75).tolist()
         [1.0, 1.0, 0.0, 1.0]
@@ -126,9 +124,11 @@ def step_probabilities(count: int, late_share: float = 0.5, late_from: float = 0
     for name, value in (("late_share", late_share), ("late_from", late_from)):
         if not 0.0 < value < 1.0:
             raise UnmetHypothesis("step_probabilities", f"{name} in (0, 1)", f"{name} = {value!r}")
+    if count < 1:
+        raise UnmetHypothesis("step_probabilities", "count >= 1", f"count = {count}")
     late = np.arange(count) >= late_from * count
-    if count < 1 or not 0 < late.sum() < count:
-        return np.full(max(count, 1), 1.0 / max(count, 1))
+    if not 0 < late.sum() < count:  # one part alone takes all
+        return np.full(count, 1.0 / count)
     return np.where(late, late_share / late.sum(), (1.0 - late_share) / (~late).sum())
 
 

@@ -75,59 +75,59 @@ class DiscreteFlow:
 
     def transition(self, k: int) -> Array:
         """What a push after step k is worth at the end, Psi_k: shape (d, d)."""
-        xp = self.flow._at("transition", 0.0)
-        return self.flow._matrix(xp, self._stretches(xp)[k + 1])
+        xp = self.flow.checked("transition", 0.0)
+        return self.flow.along_axes(xp, self._stretches(xp)[k + 1])
 
     def gramian(self, lam: float, start: int = 0) -> Array:
         """The Gramian of the steps from ``start`` on: shape (d, d)."""
-        xp = self.flow._at("gramian", 0.0, lam)
-        return self.flow._matrix(xp, self._gain(xp, start)) / lam
+        xp = self.flow.checked("gramian", 0.0, lam)
+        return self.flow.along_axes(xp, self._gain(xp, start)) / lam
 
     def uncontrolled_law(self) -> Gaussian:
         """The law that the Euler steps give to the data without any control."""
-        xp = self.flow._at("uncontrolled_law", 0.0)
+        xp = self.flow.checked("uncontrolled_law", 0.0)
         centre, spread = self._affine(xp, 0)
-        return Gaussian(centre, self.flow._matrix(xp, spread**2))
+        return Gaussian(centre, self.flow.along_axes(xp, spread**2))
 
     def terminal_law(self, reward: Linear | Quadratic, lam: float) -> Gaussian:
         """The law of the data at the fixed point of adjoint matching on this grid."""
-        xp = self.flow._at("terminal_law", 0.0, lam)
-        c, q = self.flow._coefficients(xp, reward)
+        xp = self.flow.checked("terminal_law", 0.0, lam)
+        c, q = self.flow.coefficients(xp, reward)
         g = self.gramian(lam)
-        inverse = xp.linalg.inv(self.flow._invertible(xp, g, q))
+        inverse = xp.linalg.inv(self.flow.invertible(xp, g, q))
         base = self.uncontrolled_law()
         cov = inverse @ base.cov @ xp.matrix_transpose(inverse)
         return Gaussian(inverse @ (base.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def endpoint(self, x: Array, k: int = 0) -> Array:
         """Where the uncontrolled steps from k on take states x (..., d)."""
-        xp, down, x = self.flow._states("endpoint", x, self.times[k])
+        xp, down, x = self.flow.checked_states("endpoint", x, self.times[k])
         centre, spread = self._affine(xp, k)
-        return down(centre + self.flow._apply(xp, spread, x))
+        return down(centre + self.flow.scaled(xp, spread, x))
 
     def control(self, x: Array, k: int, reward: Linear | Quadratic, lam: float) -> Array:
         """The optimal control of step k at states x (..., d): shape (..., d)."""
-        xp, down, x = self.flow._states("control", x, self.times[k], lam)
-        c, q = self.flow._coefficients(xp, reward)
-        g = self.flow._matrix(xp, self._gain(xp, k)) / lam
-        inverse = xp.linalg.inv(self.flow._invertible(xp, g, q))
+        xp, down, x = self.flow.checked_states("control", x, self.times[k], lam)
+        c, q = self.flow.coefficients(xp, reward)
+        g = self.flow.along_axes(xp, self._gain(xp, k)) / lam
+        inverse = xp.linalg.inv(self.flow.invertible(xp, g, q))
         centre, spread = self._affine(xp, k)
-        y = centre + self.flow._apply(xp, spread, x)
+        y = centre + self.flow.scaled(xp, spread, x)
         z = (y + g @ c) @ xp.matrix_transpose(inverse)
         weight = self._stretches(xp)[k + self.index]
-        return down(-self.flow._apply(xp, weight, c - z @ q) / lam)
+        return down(-self.flow.scaled(xp, weight, c - z @ q) / lam)
 
     def objective(self, reward: Linear | Quadratic, lam: float) -> Array:
         r"""The least expected cost :math:`E[\sum_k h_k \frac\lambda2|u_k|^2 - r(x_N)]`: a 0-D array.
 
         With ``index=0``, the cost at that fixed point.
         """
-        xp = self.flow._at("objective", 0.0, lam)
-        _, q = self.flow._coefficients(xp, reward)
+        xp = self.flow.checked("objective", 0.0, lam)
+        _, q = self.flow.coefficients(xp, reward)
         law = self.terminal_law(reward, lam)
         weights = self._stretches(xp)
         squared = sum(h * weights[k + self.index] ** 2 for k, h in enumerate(self.steps))
-        push = self.flow._matrix(xp, squared) / lam
+        push = self.flow.along_axes(xp, squared) / lam
         slope = reward.gradient(law.mean)
         energy = 0.5 * (slope @ (push @ slope) + xp.sum((q @ push @ q) * law.cov))
         return energy - reward.expectation(law)
@@ -157,8 +157,8 @@ class DiscreteFlow:
                 continue
             alpha, _, alpha_rate, _ = levels(self.flow.path, self.times[k])
             rate = velocity_rate(xp, self.flow.sigma, self.times[k], self.flow.path)
-            drift = alpha_rate * self.flow.mean - self.flow._apply(xp, rate, alpha * self.flow.mean)
-            centre = centre - h * self.flow._apply(xp, weights[k + 1], drift)
+            drift = alpha_rate * self.flow.mean - self.flow.scaled(xp, rate, alpha * self.flow.mean)
+            centre = centre - h * self.flow.scaled(xp, weights[k + 1], drift)
         return centre, weights[start]
 
 

@@ -86,52 +86,52 @@ class GaussianFlow:
 
     def velocity(self, x: Array, t: float) -> Array:
         """Velocity dx/dt of the flow at states x (..., d)."""
-        xp, down, x = self._states("velocity", x, t)
+        xp, down, x = self.checked_states("velocity", x, t)
         return down(velocity_kernel(xp, x, t, self))
 
     def transition(self, t: float) -> Array:
         r"""The matrix :math:`\Phi_t = \partial x_0 / \partial x_t`, shape (d, d)."""
-        xp = self._at("transition", t)
-        return self._matrix(xp, stretch(xp, self.sigma, t, self.path))
+        xp = self.checked("transition", t)
+        return self.along_axes(xp, stretch(xp, self.sigma, t, self.path))
 
     def vjp(self, x: Array, t: float, a: Array) -> Array:
         """Transposed Jacobian of the velocity at x applied to covectors a (..., d)."""
-        xp, down, a = self._states("vjp", a, t)
-        return down(self._apply(xp, velocity_rate(xp, self.sigma, t, self.path), a))
+        xp, down, a = self.checked_states("vjp", a, t)
+        return down(self.scaled(xp, velocity_rate(xp, self.sigma, t, self.path), a))
 
     def endpoint(self, x: Array, t: float) -> Array:
         """Where the uncontrolled flow takes states x (..., d) of time t: data, shape (..., d)."""
-        xp, down, x = self._states("endpoint", x, t)
+        xp, down, x = self.checked_states("endpoint", x, t)
         return down(self._endpoint(xp, x, t))
 
     def gramian(self, t: float, lam: float) -> Array:
         r"""How far a unit of gradient moves the endpoint: :math:`G_t = \lambda^{-1}\int_0^t \Phi_s^2\,ds`, (d, d)."""
-        xp = self._at("gramian", t, lam)
+        xp = self.checked("gramian", t, lam)
         return self._gramian(xp, t, lam)
 
     def optimal_endpoint(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """Where the optimally controlled flow takes states x (..., d) of time t: shape (..., d)."""
-        xp, down, x = self._states("optimal_endpoint", x, t, lam)
+        xp, down, x = self.checked_states("optimal_endpoint", x, t, lam)
         return down(self._solved(xp, x, t, reward, lam)[0])
 
     def value(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The least cost to go V(x, t), shape (...); for any smooth reward by the Moreau envelope."""
-        xp, down, x = self._states("value", x, t, lam)
+        xp, down, x = self.checked_states("value", x, t, lam)
         return down(self._solved(xp, x, t, reward, lam)[1])
 
     def control(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The optimal change u of the velocity at states x (..., d) and noise time t: shape (..., d)."""
-        xp, down, x = self._states("control", x, t, lam)
+        xp, down, x = self.checked_states("control", x, t, lam)
         z, _ = self._solved(xp, x, t, reward, lam)
         _, _, (slope,) = boundary("GaussianFlow.control", slope=reward.gradient(z))
-        return down(-self._apply(xp, stretch(xp, self.sigma, t, self.path), slope) / lam)
+        return down(-self.scaled(xp, stretch(xp, self.sigma, t, self.path), slope) / lam)
 
     def riccati(self, t: float, reward: Linear | Quadratic, lam: float) -> Array:
         r"""Second derivative of the value: :math:`P_t = \Phi_t Q (I + G_t Q)^{-1} \Phi_t`, shape (d, d)."""
-        xp = self._at("riccati", t, lam)
-        _, q = self._coefficients(xp, reward)
-        gain = self._invertible(xp, self._gramian(xp, t, lam), q)
-        phi = self._matrix(xp, stretch(xp, self.sigma, t, self.path))
+        xp = self.checked("riccati", t, lam)
+        _, q = self.coefficients(xp, reward)
+        gain = self.invertible(xp, self._gramian(xp, t, lam), q)
+        phi = self.along_axes(xp, stretch(xp, self.sigma, t, self.path))
         return phi @ q @ xp.linalg.inv(gain) @ phi
 
     def terminal_law(self, reward: Linear | Quadratic, lam: float, tau: float = 1.0) -> Gaussian:
@@ -139,20 +139,20 @@ class GaussianFlow:
 
         .. math:: N\big((I+GQ)^{-1}(m + Gc),\; (I+GQ)^{-1}\Sigma(I+GQ)^{-\top}\big), \quad G = G_\tau
         """
-        xp = self._at("terminal_law", tau, lam)
-        c, q = self._coefficients(xp, reward)
+        xp = self.checked("terminal_law", tau, lam)
+        c, q = self.coefficients(xp, reward)
         g = self._gramian(xp, tau, lam)
-        inverse = xp.linalg.inv(self._invertible(xp, g, q))
+        inverse = xp.linalg.inv(self.invertible(xp, g, q))
         mean = inverse @ (self.mean + g @ c)
         cov = inverse @ self.cov @ xp.matrix_transpose(inverse)
         return Gaussian(mean, 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def optimal_cost(self, reward: Linear | Quadratic, lam: float) -> Array:
         """The least expected cost E V(x, 1) over noise x: a 0-D array."""
-        xp = self._at("optimal_cost", 1.0, lam)
-        c, q = self._coefficients(xp, reward)
+        xp = self.checked("optimal_cost", 1.0, lam)
+        c, q = self.coefficients(xp, reward)
         g = self._gramian(xp, 1.0, lam)
-        inverse = xp.linalg.inv(self._invertible(xp, g, q))
+        inverse = xp.linalg.inv(self.invertible(xp, g, q))
         curvature = q @ inverse
         mean = 0.5 * self.mean @ (curvature @ self.mean) - c @ (inverse @ (self.mean + 0.5 * g @ c))
         return mean + 0.5 * xp.sum(curvature * self.cov)
@@ -166,8 +166,8 @@ class GaussianFlow:
 
         Claims: ADJOINT-TRUNCATION-1
         """
-        xp = self._at("truncated_gain", tau, lam)
-        return self._matrix(xp, gain_of(xp, self.sigma, tau, self.path, mode)) / lam
+        xp = self.checked("truncated_gain", tau, lam)
+        return self.along_axes(xp, gain_of(xp, self.sigma, tau, self.path, mode)) / lam
 
     def truncation_gap(self, reward: Linear, tau: float, lam: float, mode: Truncation) -> Array:
         r"""What a truncated adjoint loses of the objective :math:`E r - \int \frac\lambda2 |u|^2`: a 0-D array.
@@ -177,13 +177,14 @@ class GaussianFlow:
 
         Claims: ADJOINT-TRUNCATION-2
         """
-        xp = self._at("truncation_gap", tau, lam)
+        xp = self.checked("truncation_gap", tau, lam)
         if not isinstance(reward, Linear):
             raise UnmetHypothesis("truncation_gap", "the reward is Linear", type(reward).__name__)
         along = xp.matrix_transpose(self.axes) @ reward.c
         return 0.5 / lam * xp.sum(along**2 * gap_of(xp, self.sigma, tau, self.path, mode))
 
-    def _at(self, method: str, t: float, lam: float = 1.0) -> Namespace:
+    def checked(self, method: str, t: float, lam: float = 1.0) -> Namespace:
+        """The namespace, once time and weight are in their ranges."""
         subject = f"GaussianFlow.{method}"
         if not 0.0 <= t <= 1.0:
             raise UnmetHypothesis(subject, "noise times lie in [0, 1]", f"t = {t!r}")
@@ -192,26 +193,31 @@ class GaussianFlow:
         xp, _, _ = boundary(subject, mean=self.mean)
         return xp
 
-    def _states(self, method: str, x: Array, t: float, lam: float = 1.0) -> tuple[Namespace, Any, Array]:
-        self._at(method, t, lam)
+    def checked_states(
+        self, method: str, x: Array, t: float, lam: float = 1.0
+    ) -> tuple[Namespace, Any, Array]:
+        """Namespace, cast of results and states (..., d), once all are in their ranges."""
+        self.checked(method, t, lam)
         xp, down, (x, _) = boundary(f"GaussianFlow.{method}", x=x, mean=self.mean)
         if not x.ndim or x.shape[-1] != self.mean.shape[0]:
             got = f"shape {tuple(x.shape)}, d = {self.mean.shape[0]}"
             raise UnmetHypothesis(f"GaussianFlow.{method}", "x (..., d)", got)
         return xp, down, x
 
-    def _matrix(self, xp: Namespace, values: Array) -> Array:
+    def along_axes(self, xp: Namespace, values: Array) -> Array:
+        """Kernel: the matrix with these eigenvalues along the axes of the covariance."""
         return (self.axes * values) @ xp.matrix_transpose(self.axes)
 
-    def _apply(self, xp: Namespace, values: Array, x: Array) -> Array:
+    def scaled(self, xp: Namespace, values: Array, x: Array) -> Array:
+        """Kernel: that matrix applied to vectors (..., d)."""
         return ((x @ self.axes) * values) @ xp.matrix_transpose(self.axes)
 
     def _gramian(self, xp: Namespace, t: float, lam: float) -> Array:
-        return self._matrix(xp, stretch_square_integral(xp, self.sigma, t, self.path)) / lam
+        return self.along_axes(xp, stretch_square_integral(xp, self.sigma, t, self.path)) / lam
 
     def _endpoint(self, xp: Namespace, x: Array, t: float) -> Array:
         alpha = levels(self.path, t)[0]
-        return self.mean + self._apply(xp, stretch(xp, self.sigma, t, self.path), x - alpha * self.mean)
+        return self.mean + self.scaled(xp, stretch(xp, self.sigma, t, self.path), x - alpha * self.mean)
 
     def _solved(
         self, xp: Namespace, x: Array, t: float, reward: SmoothReward, lam: float
@@ -221,13 +227,14 @@ class GaussianFlow:
         y, g = self._endpoint(xp, x, t), self._gramian(xp, t, lam)
         if not isinstance(reward, Linear | Quadratic):
             return hopf_lax(xp, y, g, reward)
-        c, q = self._coefficients(xp, reward)
-        gain = self._invertible(xp, g, q)
+        c, q = self.coefficients(xp, reward)
+        gain = self.invertible(xp, g, q)
         z = xp.squeeze(xp.linalg.inv(gain) @ (y + g @ c)[..., None], axis=-1)
         slope = reward.gradient(z)
         return z, 0.5 * xp.sum(slope * (slope @ g), axis=-1) - reward.value(z)
 
-    def _coefficients(self, xp: Namespace, reward: Linear | Quadratic) -> tuple[Array, Array]:
+    def coefficients(self, xp: Namespace, reward: Linear | Quadratic) -> tuple[Array, Array]:
+        """Slope c and curvature Q of a reward."""
         if not isinstance(reward, Linear | Quadratic):
             raise UnmetHypothesis("GaussianFlow", "the reward is Linear or Quadratic", type(reward).__name__)
         q = reward.Q if isinstance(reward, Quadratic) else xp.zeros_like(self.cov)
@@ -236,7 +243,7 @@ class GaussianFlow:
             raise UnmetHypothesis("GaussianFlow", "the reward lives on the space of the data", got)
         return reward.c, q
 
-    def _invertible(self, xp: Namespace, gramian: Array, q: Array) -> Array:
+    def invertible(self, xp: Namespace, gramian: Array, q: Array) -> Array:
         """I + G Q, whose eigenvalues are real: those of I + G^(1/2) Q G^(1/2)."""
         values, axes = xp.linalg.eigh(gramian)
         root = axes * xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
@@ -252,4 +259,4 @@ def velocity_kernel(xp: Namespace, x: Array, t: float, flow: GaussianFlow) -> Ar
     """Kernel: alpha' m + (s'/s) (x - alpha m), direction by direction."""
     alpha, _, alpha_rate, _ = levels(flow.path, t)
     rate = velocity_rate(xp, flow.sigma, t, flow.path)
-    return alpha_rate * flow.mean + flow._apply(xp, rate, x - alpha * flow.mean)
+    return alpha_rate * flow.mean + flow.scaled(xp, rate, x - alpha * flow.mean)

@@ -82,18 +82,18 @@ class MemorylessFlow:
         c, q, inverse, _ = self._solved(xp, t, reward, lam)
         residual = c - self._posterior_mean(xp, x, t) @ q
         weight = t * self.flow.sigma**2 / self._spread(t)
-        return down(-self.flow._apply(xp, weight, residual @ xp.matrix_transpose(inverse)) / lam)
+        return down(-self.flow.scaled(xp, weight, residual @ xp.matrix_transpose(inverse)) / lam)
 
     def irreducible_loss(self, reward: Linear | Quadratic, lam: float) -> Array:
         """The matching loss at the optimum, in nats: a 0-D array, 0 for linear rewards only."""
-        xp = self.flow._at("irreducible_loss", 1.0, lam)
+        xp = self.flow.checked("irreducible_loss", 1.0, lam)
         self.terminal_law(reward, lam)  # exists
-        _, q = self.flow._coefficients(xp, reward)
+        _, q = self.flow.coefficients(xp, reward)
         values = xp.linalg.eigvalsh(self._symmetric(xp, self.flow.cov, q)) / lam
         return 0.5 * xp.sum(values - xp.log1p(values))
 
     def _states(self, method: str, x: Array, t: float, lam: float) -> tuple[Namespace, Any, Array]:
-        self.flow._at(method, t, lam)
+        self.flow.checked(method, t, lam)
         xp, down, (x, _) = boundary(f"MemorylessFlow.{method}", x=x, mean=self.flow.mean)
         return xp, down, x
 
@@ -103,15 +103,15 @@ class MemorylessFlow:
     def _posterior_mean(self, xp: Namespace, x: Array, t: float) -> Array:
         mean = self.flow.mean
         slope = (1.0 - t) * self.flow.sigma**2 / self._spread(t)
-        return mean + self.flow._apply(xp, slope, x - (1.0 - t) * mean)
+        return mean + self.flow.scaled(xp, slope, x - (1.0 - t) * mean)
 
     def _solved(
         self, xp: Namespace, t: float, reward: Linear | Quadratic, lam: float
     ) -> tuple[Array, Array, Array, Array]:
         """c, Q, (I + Q C / lam)^-1 and the posterior covariance C."""
         self.terminal_law(reward, lam)  # exists
-        c, q = self.flow._coefficients(xp, reward)
-        cov = self.flow._matrix(xp, t**2 * self.flow.sigma**2 / self._spread(t))
+        c, q = self.flow.coefficients(xp, reward)
+        cov = self.flow.along_axes(xp, t**2 * self.flow.sigma**2 / self._spread(t))
         identity = xp.eye(c.shape[0], dtype=c.dtype, device=getattr(c, "device", None))
         return c, q, xp.linalg.inv(identity + q @ cov / lam), cov
 

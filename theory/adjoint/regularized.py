@@ -57,19 +57,19 @@ class RegularizedFlow:
 
     def endpoint(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """Where the optimally controlled flow takes states x (..., d) of noise time t."""
-        xp, down, x = self.flow._states("endpoint", x, t, lam)
+        xp, down, x = self.flow.checked_states("endpoint", x, t, lam)
         return down(self._endpoint(xp, x, t, reward, lam))
 
     def control(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The optimal change of the velocity at states x (..., d) and noise time t."""
-        xp, down, x = self.flow._states("control", x, t, lam)
+        xp, down, x = self.flow.checked_states("control", x, t, lam)
         slope = reward.gradient(self._endpoint(xp, x, t, reward, lam))
         phi = stretch(xp, self.flow.sigma, t, self.flow.path)
-        return down(self.cost.control(-self.flow._apply(xp, phi, slope) / lam))
+        return down(self.cost.control(-self.flow.scaled(xp, phi, slope) / lam))
 
     def value(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The least cost to go, shape (...)."""
-        xp, down, x = self.flow._states("value", x, t, lam)
+        xp, down, x = self.flow.checked_states("value", x, t, lam)
         z = self._endpoint(xp, x, t, reward, lam)
         slope = reward.gradient(z)
         phi, weights = self._factors(xp, t)

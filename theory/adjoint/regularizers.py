@@ -58,7 +58,7 @@ class RunningCost(ABC):
     def conjugate(self, a: Array) -> Array:
         """Conjugate at costates a (..., d): shape (...)."""
         xp, down, (a,) = boundary(type(self).__name__, a=a)
-        self._require_reach(xp, a)
+        self.require_reach(xp, a)
         return down(self.conjugate_of_norm(xp, norm_of(xp, a)[..., 0]))
 
     def control(self, a: Array) -> Array:
@@ -68,14 +68,15 @@ class RunningCost(ABC):
             UnmetHypothesis: The conjugate is infinite there: the cost has no bounded minimiser.
         """
         xp, down, (a,) = boundary(type(self).__name__, a=a)
-        self._require_reach(xp, a)
+        self.require_reach(xp, a)
         return down(self.control_kernel(xp, a))
 
     def control_kernel(self, xp: Namespace, a: Array) -> Array:
         """Kernel of :meth:`control`."""
         return self.factor(xp, norm_of(xp, a)) * a
 
-    def _require_reach(self, xp: Namespace, a: Array) -> None:
+    def require_reach(self, xp: Namespace, a: Array) -> None:
+        """Raise if a costate lies beyond the reach of the cost."""
         reach = self.reach()
         if reach < float("inf"):
             most = float(xp.max(norm_of(xp, a)))

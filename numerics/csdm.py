@@ -253,5 +253,24 @@ def generate(
 
 
 def left_noise(process: AbstractGaussianProcess, latents: Latents, end: float) -> float:
-    r"""The noise level of the measurements that an exact sampler leaves at time ``end``: :math:`\kappa\sigma/\alpha`."""
+    r"""The noise level of the measurements that an exact sampler leaves.
+
+    .. math:: \kappa\,\frac{\sigma_{t_0}}{\alpha_{t_0}}
+
+    Arguments:
+        process: The Gaussian process of the latents.
+        latents: Their coordinates.
+        end: The noise time where sampling stops, >= 0.
+
+    Returns:
+        The noise level.
+
+    Claims: CSDM-PIPELINE-1
+
+    Example:
+        >>> import numpy as np
+        >>> from driftproof.theory.processes import Flow
+        >>> left_noise(Flow(), Latents(np.eye(2), np.zeros(2), 3.0), 0.5)
+        3.0
+    """
     return latents.scale * float(early_stopping_noise(process, end))

@@ -215,7 +215,7 @@ def _measured(
     recipe: Recipe, data: Data, held: Held, pipe: CSDMPipeline, budget: int, seed: int, seconds: float
 ) -> list[tuple[Row, Rows, CSDMPipeline]]:
     m, d = pipe.latents.sketch.shape
-    steps = max(1, min(budget // m, pipe._most_steps()))
+    steps = max(1, min(budget // m, pipe.most_steps))
     device = pipe.latents.sketch.device
     rows = []
     for plain in (False, True) if m == d else (False,):

@@ -153,6 +153,11 @@ class CSDMPipeline:
         network = ScoreNetwork(backbone(config.network, sketch.shape[0], 0, 1, seed), diffusion)
         return cls(network.to(sketch.device, sketch.dtype), sketch, centre, basis, config)
 
+    @property
+    def most_steps(self) -> int:
+        """Steps beyond which the last one would begin below the noise that the network was trained on."""
+        return math.floor(self.config.horizon / (0.5 * math.log1p(self.config.low**2)))
+
     def noise(self, num_inference_steps: int) -> float:
         """The noise level that the last step leaves in the measurements."""
         return self.config.scale * math.sqrt(2.0 * self.config.horizon / num_inference_steps)
@@ -186,7 +191,7 @@ class CSDMPipeline:
         step = config.horizon / num_inference_steps
         last = math.sqrt(math.expm1(2.0 * step))
         if last < config.low:
-            got = f"the last step starts at {last:.3g}; at most {self._most_steps()} steps"
+            got = f"the last step starts at {last:.3g}; at most {self.most_steps} steps"
             raise UnmetHypothesis("CSDMPipeline", f"noise-to-signal ratios >= {config.low:g}", got)
         start = centre.new_zeros(batch_size, centre.shape[0])
         noise = source(generator, like=start)
@@ -268,9 +273,6 @@ class CSDMPipeline:
         pipe = cls.untrained(tensors["sketch"], tensors["centre"], tensors.get("basis"), config)
         pipe.network.load_state_dict(checkpoints.under("network", tensors))
         return pipe
-
-    def _most_steps(self) -> int:
-        return math.floor(self.config.horizon / (0.5 * math.log1p(self.config.low**2)))
 
 
 def _plain(table: Any) -> Any:

@@ -118,6 +118,8 @@ def test_the_discrete_laws_by_simulation_of_the_covariance():
         (lambda: FLOW.gramian(1.0, 0.0), "lam > 0"),
         (lambda: FLOW.gramian(1.0, -2.0), "lam > 0"),
         (lambda: FLOW.gramian(1.0, float("nan")), "lam > 0"),
+        (lambda: FLOW.weighted_gramian(1.0, 1.0, lambda s: -1.0), "weight > 0"),
+        (lambda: FLOW.weighted_gramian(1.0, 1.0, lambda s: 1.0 - s), "the weight keeps the Gramian finite"),
         (lambda: FLOW.value(X, 1.0, object(), 1.0), "the reward has a value and a gradient"),
         (lambda: FLOW.control([[0.0]], 1.0, BENT, 1.0), r"x \(\.\.\., d\)"),
         (lambda: FLOW.control(X, 1.0, Linear([1.0]), 1.0), "the reward lives on the space"),

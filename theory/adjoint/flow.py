@@ -19,8 +19,13 @@ available to us; derived here.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, final
+
+import numpy as np
+from scipy.integrate import IntegrationWarning, quad
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
 from ..laws import Gaussian
@@ -31,6 +36,8 @@ from .paths import Path, check_path, levels, stretch, stretch_square_integral, v
 from .truncation import Truncation, gain_of, gap_of
 
 __all__ = ["GaussianFlow"]
+
+_ACCURACY: dict[str, Any] = {"epsabs": 1e-13, "epsrel": 1e-12, "limit": 200}
 
 
 @final
@@ -108,6 +115,48 @@ class GaussianFlow:
         r"""How far a unit of gradient moves the endpoint: :math:`G_t = \lambda^{-1}\int_0^t \Phi_s^2\,ds`, (d, d)."""
         xp = self.checked("gramian", t, lam)
         return self._gramian(xp, t, lam)
+
+    def weighted_gramian(self, t: float, lam: float, weight: Callable[[float], float]) -> Array:
+        r"""The Gramian :math:`\lambda^{-1}\int_0^t \Phi_s^2/w_s\,ds` of a price that changes with time: (d, d).
+
+        Arguments:
+            t, lam: As for :meth:`gramian`.
+            weight: w(s) > 0 at noise times s.
+
+        Raises:
+            UnmetHypothesis: The integral diverges: control is almost free somewhere, and no optimum exists.
+                So it is for :math:`w = 2(1-s)/s`, the weight of a KL divergence of the memoryless diffusion.
+
+        Claims: ADJOINT-WEIGHT-1
+
+        Example:
+            >>> flow = GaussianFlow([0.0], [[1.0]])
+            >>> price = lambda s: 2.0 * float(flow.transition(s)[0, 0]) ** 2  # what the stretch is worth
+            >>> round(float(flow.weighted_gramian(0.5, 1.0, price)[0, 0]), 12)
+            0.25
+        """
+        xp = self.checked("weighted_gramian", t, lam)
+
+        def integrand(s: float) -> Any:
+            w = float(weight(s))
+            if not w > 0.0:
+                got = f"{w!r} at noise time {s:.3g}"
+                raise UnmetHypothesis("GaussianFlow.weighted_gramian", "weight > 0", got)
+            return np.asarray(stretch(xp, self.sigma, s, self.path)) ** 2 / w
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", IntegrationWarning)
+            try:
+                parts = [
+                    quad(lambda s, i=i: integrand(s)[i], 0.0, t, **_ACCURACY)[0]
+                    for i in range(len(self.sigma))
+                ]
+            except IntegrationWarning as error:
+                hypothesis = "the weight keeps the Gramian finite"
+                got = f"the integral up to t = {t!r} does not converge"
+                raise UnmetHypothesis("GaussianFlow.weighted_gramian", hypothesis, got) from error
+        where = {"dtype": self.sigma.dtype, "device": getattr(self.sigma, "device", None)}
+        return self.along_axes(xp, xp.asarray(parts, **where)) / lam
 
     def optimal_endpoint(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """Where the optimally controlled flow takes states x (..., d) of time t: shape (..., d)."""

@@ -2,7 +2,7 @@ r"""The memoryless twin: it samples the tilt, and its matching loss never reache
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from ....theory.rewards import Linear, Quadratic, tilted
 from ... import Thing, boundary, claim, exact, raises
 from .textbook import BENT, FLOWS, PULL, slopes
 
-__all__ = ["IrreducibleLoss", "SamplesTheTilt"]
+__all__ = ["IrreducibleLoss", "PriceOfTime", "SamplesTheTilt"]
 
 TWIN = MemorylessFlow(FLOWS["linear"])
 STATES = np.asarray([[0.3, -1.0], [-1.2, 0.4], [2.0, 1.5]])
@@ -126,4 +126,60 @@ class IrreducibleLoss:
             0.5 * np.trace(w.flow.cov @ r.Q) / lam if isinstance(r, Quadratic) else 0.0
         ),
         "weight forgotten": lambda w, r, lam: w.irreducible_loss(r, 1.0),
+    }
+
+
+def _weighted(sigma: float, t: float, weight: Any) -> float:
+    return float(GaussianFlow([0.0], [[sigma**2]]).weighted_gramian(t, 0.8, weight)[0, 0])
+
+
+def _stretch_of(flow: GaussianFlow, power: int = 1) -> Callable[[float], float]:
+    return lambda s: float(flow.transition(s)[0, 0]) ** power
+
+
+def _memoryless_price(s: float) -> float:
+    return 2.0 * (1.0 - s) / s if s > 0.0 else float("inf")
+
+
+@claim(
+    "ADJOINT-WEIGHT-1",
+    paper="adjoint",
+    title="The price of the memoryless diffusion makes the control of the flow free",
+    statement=r"""\int_0^{1-\varepsilon} \frac{\Phi_s^2}{w_s}\,ds \sim \frac{\sigma^2}2 \log\frac1\varepsilon
+        \quad \mathrm{for} \quad w_s = \frac{2(1-s)}s: \quad G_1 = \infty""",
+    hypotheses=[r"\mathrm{linear\;path}, \; d = 1"],
+    vouches=[GaussianFlow.weighted_gramian],
+)
+class PriceOfTime:
+    """The KL weight that reinforcement learning on the diffusion implies must not be kept for the flow."""
+
+    thing = staticmethod(_weighted)
+
+    @exact(tolerance=1e-10)
+    def prices_with_closed_forms(thing: Thing) -> Iterator[Any]:
+        for sigma in (0.6, 1.8):
+            flow = GaussianFlow([0.0], [[sigma**2]])
+            yield "constant", thing(sigma, 0.7, lambda s: 3.0), float(flow.gramian(0.7, 0.8)[0, 0]) / 3.0
+            stretch = _stretch_of(flow)
+            yield "squared stretch", thing(sigma, 0.7, _stretch_of(flow, 2)), 0.7 / 0.8
+            yield (
+                "stretch",
+                thing(sigma, 0.7, stretch),
+                float(flow.truncated_gain(0.7, 0.8, "identity")[0, 0]),
+            )
+
+    @exact(tolerance=1e-3)
+    def logarithmic_growth(thing: Thing) -> Iterator[Any]:
+        for sigma in (0.6, 1.8):
+            near, far = (thing(sigma, 1.0 - e, _memoryless_price) for e in (1e-6, 1e-4))
+            yield f"sigma = {sigma}", (near - far) / np.log(1e2), 0.5 * sigma**2 / 0.8
+
+    @boundary()
+    def there_is_no_gramian_at_the_end(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, thing, 0.6, 1.0, _memoryless_price)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "times the weight": lambda sigma, t, w: _weighted(sigma, t, lambda s: 1.0 / w(s) if w(s) else 1.0),
+        "flow time": lambda sigma, t, w: _weighted(sigma, t, lambda s: w(1.0 - s) or 1e-3),
+        "no weight": lambda sigma, t, w: _weighted(sigma, t, lambda s: 1.0),
     }

@@ -137,11 +137,13 @@ class GaussianFlow:
         """
         xp = self.checked("weighted_gramian", t, lam)
 
+        subject, finite = "GaussianFlow.weighted_gramian", "the weight keeps the Gramian finite"
+
         def integrand(s: float) -> Any:
             w = float(weight(s))
             if not w > 0.0:
-                got = f"{w!r} at noise time {s:.3g}"
-                raise UnmetHypothesis("GaussianFlow.weighted_gramian", "weight > 0", got)
+                hypothesis = finite if w == 0.0 else "weight > 0"
+                raise UnmetHypothesis(subject, hypothesis, f"{w!r} at noise time {s:.3g}")
             return np.asarray(stretch(xp, self.sigma, s, self.path)) ** 2 / w
 
         with warnings.catch_warnings():
@@ -152,9 +154,7 @@ class GaussianFlow:
                     for i in range(len(self.sigma))
                 ]
             except IntegrationWarning as error:
-                hypothesis = "the weight keeps the Gramian finite"
-                got = f"the integral up to t = {t!r} does not converge"
-                raise UnmetHypothesis("GaussianFlow.weighted_gramian", hypothesis, got) from error
+                raise UnmetHypothesis(subject, finite, f"no convergence up to t = {t!r}") from error
         where = {"dtype": self.sigma.dtype, "device": getattr(self.sigma, "device", None)}
         return self.along_axes(xp, xp.asarray(parts, **where)) / lam
 

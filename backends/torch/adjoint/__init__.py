@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-from ..training import TrainingInterrupted, few_threads
+from ..running import run_recipes
 from .config import Cost, Matching, load_recipe, packaged
 from .flows import AffineFlow, FlowModel, NetworkFlow
 from .task import Reward, Task, closed_form
 from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
 from .velocities import Flux2Velocity, SD3Velocity, SiTVelocity, Velocity
+
+if TYPE_CHECKING:
+    from ..report import Section
+    from .config import Recipe
 
 __all__ = [
     "AdjointMatchingTrainer",
@@ -51,31 +52,21 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         SystemExit: 130 after ctrl-C, with everything saved.
     """
     from .experiment import tune_gaussian, tune_model
-    from .report import gaussian_section, model_section, write
+    from .report import gaussian_section, model_section
 
-    started = time.perf_counter()
+    def section(recipe: Recipe, checkpoints: Path, accelerator: Any) -> Section:
+        if recipe.gaussian is not None:
+            return gaussian_section(tune_gaussian(recipe, checkpoints, accelerator))
+        return model_section(tune_model(recipe, checkpoints, accelerator))
+
     recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
-    accelerator = Accelerator()
-    sections = []
-    try:
-        with few_threads():
-            for recipe, _ in recipes:
-                if recipe.gaussian is not None:
-                    sections.append(gaussian_section(tune_gaussian(recipe, out / "checkpoints", accelerator)))
-                else:
-                    sections.append(model_section(tune_model(recipe, out / "checkpoints", accelerator)))
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
-    if accelerator.is_main_process:
-        title = recipes[0][0].title if config is not None else "Adjoint matching"
-        meta = {
-            "seed": [recipe.budget.seed for recipe, _ in recipes],
-            "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        write(out, title, sections, meta)
-        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
+    run_recipes(
+        "adjoint",
+        recipes,
+        section,
+        out,
+        title=recipes[0][0].title if config is not None else "Adjoint matching",
+        seeds=lambda recipe: recipe.budget.seed,
+        smoke=smoke,
+        packages=("torch", "diffusers", "peft", "accelerate"),
+    )

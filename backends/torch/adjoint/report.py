@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import platform
-import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, TypeAlias
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..report import Section, svg
 from .experiment import GaussianOutcome, ModelOutcome, interval
 from .trainer import COLUMNS, Tuned
 
-__all__ = ["gaussian_section", "model_section", "write"]
+__all__ = ["gaussian_section", "model_section"]
 
-Section: TypeAlias = dict[str, Any]
 INK, BLUE, RED = "#222222", "#4c72b0", "#c8452f"
 
 
@@ -90,23 +79,6 @@ def model_section(outcome: ModelOutcome) -> Section:
     return {"tables": tables, "figures": [figure], "summary": summary}
 
 
-def write(out: Path, title: str, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``."""
-    versions = {name: version(name) for name in ("torch", "diffusers", "peft", "accelerate")}
-    report = {
-        "title": title,
-        "paper": "adjoint",
-        "summary": " ".join(section["summary"] for section in sections),
-        "tables": [table for section in sections for table in section["tables"]],
-        "figures": [figure for section in sections for figure in section["figures"]],
-        "meta": {**meta, "versions": {"python": platform.python_version(), **versions}},
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    os.replace(partial, out / "report.json")
-
-
 def _training_figure(tuned: Tuned, optimum: float | None) -> str:
     figure = Figure(figsize=(8.0, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -119,12 +91,4 @@ def _training_figure(tuned: Tuned, optimum: float | None) -> str:
     left.set(title=name, xlabel="step")
     right.semilogy(steps, np.maximum(log[:, COLUMNS.index("loss")], 1e-30), color=RED, lw=0.8)
     right.set(title="matching loss", xlabel="step")
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "driftproof", "font.size": 9.0}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
+    return svg(figure)

@@ -6,13 +6,12 @@ in full dimension, with the same network and budget, and measures what each budg
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from ..training import TrainingInterrupted, few_threads
+from ..running import interruptible, told
 from .config import load_recipe, packaged
 from .data import load
 from .experiment import run
@@ -40,23 +39,18 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
     data = [load(recipe.data) for recipe, _ in recipes]
     accelerator = Accelerator()
-    try:
-        with few_threads():
-            studies = [
-                run(recipe, tables, rows, out / "checkpoints", accelerator)
-                for (recipe, tables), rows in zip(recipes, data, strict=True)
-            ]
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
+    with interruptible():
+        studies = [
+            run(recipe, tables, rows, out / "checkpoints", accelerator)
+            for (recipe, tables), rows in zip(recipes, data, strict=True)
+        ]
     if accelerator.is_main_process:
-        meta = {
-            "seed": sorted({seed for recipe, _ in recipes for seed in recipe.seeds}),
-            "recipe": {recipe.name: tables for recipe, tables in recipes},
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+        meta = told(
+            accelerator,
+            started,
+            seed=sorted({seed for recipe, _ in recipes for seed in recipe.seeds}),
+            recipe={recipe.name: tables for recipe, tables in recipes},
+            smoke=smoke,
+        )
         write(out, studies, meta)
         print(f"{out / 'report.json'}: {sum(len(study.rows) for study in studies)} rows")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import re
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..report import svg
 from .experiment import Study
 
 __all__ = ["budget_figure", "samples_figure"]
@@ -57,7 +54,7 @@ def budget_figure(study: Study) -> str:
         axes.set(xlabel="latent dimension m", title=name)
     lines = panels[0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside right center", frameon=False, title="coordinates\na sample")
-    return _svg(figure)
+    return svg(figure)
 
 
 def samples_figure(study: Study) -> str:
@@ -80,20 +77,9 @@ def samples_figure(study: Study) -> str:
             axes.imshow(strip, cmap="gray_r", vmin=0.0, vmax=16.0, interpolation="nearest")
             axes.set_ylabel(name, rotation=0, ha="right", va="center")
             axes.set(xticks=[], yticks=[])
-        return _svg(figure)
+        return svg(figure)
     figure = Figure(figsize=(10.5, 2.8), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, 3, sharey=True), sets.items(), strict=True):
         axes.plot(np.arange(1, d + 1), rows.T, color="#4c72b0", linewidth=0.7, alpha=0.7)
         axes.set(title=name, xlabel="day")
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an <svg> element: text stays text, and the same figure gives the same bytes."""
-    for axes in figure.get_axes():
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_fontsize(9.5)
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "driftproof", "font.size": 9.0}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    return svg(figure)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..report import write_report
 from .experiment import Row, Study
 from .figures import budget_figure, samples_figure
 
@@ -19,24 +16,11 @@ __all__ = ["write"]
 def write(out: Path, studies: Sequence[Study], meta: Mapping[str, object]) -> None:
     """Write ``out/report.json``: a table and two figures for each study."""
     title = studies[0].recipe.title if len(studies) == 1 else "Diffusion in a sketch of real data"
-    report = {
-        "title": title,
-        "paper": "csdm",
-        "summary": " ".join(_summary(study) for study in studies),
-        "tables": [_table(study) for study in studies],
-        "figures": [figure for study in studies for figure in _figures(study)],
-        "meta": {
-            **meta,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "numpy", "scipy", "accelerate")},
-            },
-        },
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    os.replace(partial, out / "report.json")
+    sections = [
+        {"summary": _summary(study), "tables": [_table(study)], "figures": _figures(study)}
+        for study in studies
+    ]
+    write_report(out, "csdm", title, sections, meta, ("torch", "numpy", "scipy", "accelerate"))
 
 
 def _prediction(study: Study) -> str:

@@ -7,13 +7,12 @@ table ``[published]`` it trains published models through TRL.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
 from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]  # ships no types
 
-from ..training import TrainingInterrupted
+from ..running import interruptible, told
 from .config import load_recipe, packaged
 from .linear import linear_log_probs, linear_opd_loss
 from .losses import OPDLoss, full_vocabulary_loss, opd_loss
@@ -46,19 +45,9 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     from .report import write
 
     accelerator = Accelerator()
-    try:
+    with interruptible():
         before, outcomes = compare(recipe, out / "checkpoints", accelerator)
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
     if accelerator.is_main_process:
-        meta = {
-            "seed": list(recipe.seeds),
-            "recipe": dict(tables),
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+        meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
         write(out, recipe.title, before, outcomes, meta)
         print(f"{out / 'report.json'}: {len(outcomes)} rows")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from ..report import write_report
 from .experiment import Outcome, interval
 
 __all__ = ["write"]
@@ -26,39 +23,22 @@ def write(
         if away
         else "No contender ended further from the teacher than it began."
     )
-    report = {
-        "title": title,
-        "paper": "opd",
-        "summary": summary,
-        "tables": [
-            {
-                "caption": "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
-                "each student against itself before distillation",
-                "columns": [
-                    "distilled by",
-                    "right answers",
-                    "their change",
-                    "KL(p|q) per token, nats",
-                    "its change",
-                    "its ratio to before, each seed",
-                    "seeds",
-                ],
-                "rows": rows,
-            }
+    table = {
+        "caption": "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
+        "each student against itself before distillation",
+        "columns": [
+            "distilled by",
+            "right answers",
+            "their change",
+            "KL(p|q) per token, nats",
+            "its change",
+            "its ratio to before, each seed",
+            "seeds",
         ],
-        "figures": [],
-        "meta": {
-            **meta,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "transformers", "accelerate")},
-            },
-        },
+        "rows": rows,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    os.replace(partial, out / "report.json")
+    section = {"summary": summary, "tables": [table], "figures": []}
+    write_report(out, "opd", title, [section], meta, ("torch", "transformers", "accelerate"))
 
 
 def _cells(row: Outcome, before: Outcome) -> list[str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import re
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..report import svg
 from .experiment import GaussianOutcome, PipelineOutcome
 from .log import Log
 
@@ -45,7 +42,7 @@ def gaussian_figure(outcome: GaussianOutcome) -> str:
         parameters.axhline(value, color=colour, lw=0.9, ls="--", label=name)
     parameters.set(title="parameters, every seed", xlabel="epoch")
     parameters.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def pipeline_figure(outcome: PipelineOutcome) -> str:
@@ -62,7 +59,7 @@ def pipeline_figure(outcome: PipelineOutcome) -> str:
     gap.axhline(0.0, color="#bbbbbb", lw=0.8)
     _gap_dots(gap, log)
     gap.set(title="reward gap, ODE − SDE", xlabel="epoch")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _dots(axes: Axes, log: Log) -> None:
@@ -76,14 +73,3 @@ def _gap_dots(axes: Axes, log: Log) -> None:
     middle = np.array([g.gap for g in gaps])
     bars = np.array([[g.gap - g.low for g in gaps], [g.high - g.gap for g in gaps]])
     axes.errorbar(epochs, middle, yerr=bars, fmt="o", color=INK, ms=3.5, lw=1.0)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an <svg> element: text stays text, and the same figure gives the same bytes."""
-    for axes in figure.get_axes():
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_fontsize(9.5)
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "driftproof", "font.size": 9.0}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)

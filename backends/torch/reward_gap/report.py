@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
+from ..report import Section
 from .experiment import GaussianOutcome, PipelineOutcome
 from .figures import gaussian_figure, pipeline_figure
 
-__all__ = ["LEVEL", "gaussian_section", "pipeline_section", "write"]
-
-Section: TypeAlias = dict[str, Any]
+__all__ = ["LEVEL", "gaussian_section", "pipeline_section"]
 
 LEVEL = 0.99
 
@@ -81,29 +75,6 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
         f"{title}: reward of the ODE {before.ode:.4g} before, {after.ode:.4g} after; gap to the SDE {after}."
     )
     return {"tables": [_gaps(outcome.log.gaps, title)], "figures": [figure], "summary": summary}
-
-
-def write(out: Path, title: str, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``."""
-    names = ("torch", "accelerate", "diffusers")
-    report = {
-        "title": title,
-        "paper": "reward_gap",
-        "summary": " ".join(section["summary"] for section in sections),
-        "tables": [table for section in sections for table in section["tables"]],
-        "figures": [figure for section in sections for figure in section["figures"]],
-        "meta": {
-            **meta,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        },
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    try:
-        partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        os.replace(partial, out / "report.json")
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _gaps(gaps: Sequence[tuple[int, Any]], title: str) -> dict[str, Any]:

@@ -6,16 +6,17 @@ the closed-form Gaussian model, whose optimum is known.
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-from ..training import TrainingInterrupted, few_threads
+from ..running import run_recipes
 from .config import Budget, CriticChoice, load_recipe, packaged
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
+
+if TYPE_CHECKING:
+    from ..report import Section
+    from .config import Recipe
 
 __all__ = [
     "AbstractCritic",
@@ -41,30 +42,21 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         SystemExit: 130 after ctrl-C, with everything saved.
     """
     from .experiment import run_gaussian, run_pipeline
-    from .report import gaussian_section, pipeline_section, write
+    from .report import gaussian_section, pipeline_section
 
-    started = time.perf_counter()
+    def section(recipe: Recipe, checkpoints: Path, accelerator: Any) -> Section:
+        if recipe.gaussian is not None:
+            return gaussian_section(run_gaussian(recipe, checkpoints, accelerator))
+        return pipeline_section(run_pipeline(recipe, checkpoints, accelerator))
+
     recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
-    accelerator, sections = Accelerator(), []
-    try:
-        with few_threads():
-            for recipe, _ in recipes:
-                if recipe.gaussian is not None:
-                    sections.append(gaussian_section(run_gaussian(recipe, out / "checkpoints", accelerator)))
-                else:
-                    sections.append(pipeline_section(run_pipeline(recipe, out / "checkpoints", accelerator)))
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
-    if accelerator.is_main_process:
-        title = recipes[0][0].title if config is not None else "Score as action"
-        meta = {
-            "seed": [list(recipe.seeds) if recipe.gaussian else recipe.budget.seed for recipe, _ in recipes],
-            "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        write(out, title, sections, meta)
-        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
+    run_recipes(
+        "score_as_action",
+        recipes,
+        section,
+        out,
+        title=recipes[0][0].title if config is not None else "Score as action",
+        seeds=lambda recipe: list(recipe.seeds) if recipe.gaussian else recipe.budget.seed,
+        smoke=smoke,
+        packages=("torch", "accelerate", "diffusers", "peft"),
+    )

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import platform
-import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..report import Section, svg
 from .experiment import GaussianOutcome, PipelineOutcome
 
-__all__ = ["LEVEL", "gaussian_section", "pipeline_section", "write"]
+__all__ = ["LEVEL", "gaussian_section", "pipeline_section"]
 
-Section: TypeAlias = dict[str, Any]
 
 LEVEL = 0.99
 COLOURS = {"pathwise": "#4c72b0", "advantage": "#c8452f", "ppo": "#55813c"}
@@ -132,29 +124,6 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
     }
 
 
-def write(out: Path, title: str, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``."""
-    names = ("torch", "accelerate", "diffusers", "peft")
-    report = {
-        "title": title,
-        "paper": "score_as_action",
-        "summary": " ".join(section["summary"] for section in sections),
-        "tables": [table for section in sections for table in section["tables"]],
-        "figures": [figure for section in sections for figure in section["figures"]],
-        "meta": {
-            **meta,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        },
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    try:
-        partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        os.replace(partial, out / "report.json")
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _curves(curves: Mapping[str, Any], label: str, levels: Mapping[str, float]) -> str:
     """One curve for each actor, as an <svg> element: the same figure gives the same bytes."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -165,8 +134,4 @@ def _curves(curves: Mapping[str, Any], label: str, levels: Mapping[str, float]) 
         axes.axhline(level, color="#555555", lw=0.9, ls=style)
     axes.set(xlabel="epoch", ylabel=label)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "driftproof", "font.size": 9.0}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    return svg(figure)

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from ..training import TrainingInterrupted, few_threads
+from ..running import interruptible, told
 from .backbones import Classifier, PretrainedFeatures, extract
 from .config import load_recipe, packaged
 from .sinkhorn import sinkhorn_loss, sinkhorn_plan
@@ -39,26 +38,15 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     started = time.perf_counter()
     recipe, tables = load_recipe(config if config is not None else packaged(), smoke)
     accelerator = Accelerator()
-    try:
-        with few_threads():
-            models = {}
-            for seed in recipe.seeds:
-                network = source_model(recipe, seed, out / "checkpoints", accelerator)
-                models[seed] = prepare(network, digits(Shift("none"), seed).source)
-            compared = [compare(shift, recipe, models, accelerator) for shift in recipe.shift]
-            if recipe.table is not None:
-                compared.append(compare_table(recipe.table))
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
+    with interruptible():
+        models = {}
+        for seed in recipe.seeds:
+            network = source_model(recipe, seed, out / "checkpoints", accelerator)
+            models[seed] = prepare(network, digits(Shift("none"), seed).source)
+        compared = [compare(shift, recipe, models, accelerator) for shift in recipe.shift]
+        if recipe.table is not None:
+            compared.append(compare_table(recipe.table))
     if accelerator.is_main_process:
-        meta = {
-            "seed": list(recipe.seeds),
-            "recipe": dict(tables),
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+        meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
         write(out, recipe.title, compared, meta)
         print(f"{out / 'report.json'}: {len(compared)} comparisons")

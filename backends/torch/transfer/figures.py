@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import re
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
+from ..report import svg
 from .fewshot import Curves
 
 __all__ = ["curves_figure"]
@@ -52,8 +49,4 @@ def curves_figure(curves: Curves) -> str:
     axis.set_ylim(max(low, 1e-3), high)
     axis.minorticks_off()
     axis.legend(frameon=False, fontsize=8, ncols=2)
-    text = io.StringIO()
-    options = {"svg.hashsalt": "driftproof", "svg.fonttype": "path"}
-    with mpl.rc_context(options):  # type: ignore[arg-type]  # a plain mapping of options
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return re.sub(r"^.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)
+    return svg(figure)

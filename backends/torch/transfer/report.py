@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from scipy.stats import t as student
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.transfer import CurveFit, fit_curve, transfer_gain
+from ..report import write_report
 from .fewshot import Curves
 from .figures import curves_figure
 
@@ -52,24 +49,8 @@ def write(out: Path, title: str, compared: Sequence[Curves], meta: Mapping[str, 
         caption = f"{curves.name}: error on held-out target rows; bands are 95 % intervals over seeds."
         figures.append({"caption": caption, "svg": curves_figure(curves)})
         sentences.append(_verdict(curves))
-    report = {
-        "title": title,
-        "paper": "transfer",
-        "summary": " ".join(sentences),
-        "tables": tables,
-        "figures": figures,
-        "meta": {
-            **meta,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "scikit-learn", "POT", "accelerate")},
-            },
-        },
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".report.json.{os.getpid()}.part"
-    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    os.replace(partial, out / "report.json")
+    section = {"summary": " ".join(sentences), "tables": tables, "figures": figures}
+    write_report(out, "transfer", title, [section], meta, ("torch", "scikit-learn", "POT", "accelerate"))
 
 
 def _errors(curves: Curves) -> dict[str, Any]:

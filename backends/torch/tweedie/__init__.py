@@ -7,13 +7,12 @@ rows held out.
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from ..training import TrainingInterrupted, few_threads
+from ..running import interruptible, told
 from .config import load_recipe, packaged
 from .data import vix
 from .energies import compare_estimators
@@ -44,25 +43,20 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     accelerator = Accelerator()
     sections: dict[str, Section] = {}
     samples = {}
-    try:
-        with few_threads():
-            for one in prepared:
-                parts, rows = _sections(one, out / "checkpoints", accelerator)
-                sections.update(parts)
-                samples.update(rows)
-    except TrainingInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(130) from None
+    with interruptible():
+        for one in prepared:
+            parts, rows = _sections(one, out / "checkpoints", accelerator)
+            sections.update(parts)
+            samples.update(rows)
     if accelerator.is_main_process:
         title = prepared[0].recipe.title if config is not None else "Diffusion beyond Gaussian, on real data"
-        meta = {
-            "seed": [list(one.recipe.seeds) for one in prepared],
-            "recipes": {one.recipe.name: dict(one.tables) for one in prepared},
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+        meta = told(
+            accelerator,
+            started,
+            seed=[list(one.recipe.seeds) for one in prepared],
+            recipes={one.recipe.name: dict(one.tables) for one in prepared},
+            smoke=smoke,
+        )
         write(out, title, sections, samples, meta)
         print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections.values())}")
 

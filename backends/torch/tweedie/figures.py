@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..report import svg
 from .experiment import Comparison
 from .laws import LawsStudy
 from .metrics import autocorrelation
@@ -62,7 +60,7 @@ def laws_figure(study: LawsStudy) -> str:
     title = "quantiles of the variance against the training years"
     right.set(title=title, xscale="log", yscale="log", xlabel="variance / trailing mean")
     right.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def paths_figure(comparison: Comparison) -> str:
@@ -94,7 +92,7 @@ def paths_figure(comparison: Comparison) -> str:
     left.legend(frameon=False)
     right.axhline(0.0, color="#bbbbbb", lw=0.8)
     right.set(title="autocorrelation of the daily squares", xlabel="lag in days")
-    return _svg(figure)
+    return svg(figure)
 
 
 def images_figure(comparison: Comparison) -> str:
@@ -111,7 +109,7 @@ def images_figure(comparison: Comparison) -> str:
         axes.imshow(strip, cmap="gray_r", vmin=0.0, vmax=16.0, interpolation="nearest")
         axes.set_ylabel(name)
         axes.set(xticks=[], yticks=[])
-    return _svg(figure)
+    return svg(figure)
 
 
 def error_figure(comparison: Comparison) -> str:
@@ -148,20 +146,11 @@ def error_figure(comparison: Comparison) -> str:
     )
     right.set(yscale="log", xlabel="step", title="training loss")
     right.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _colour(name: str) -> str:
     return COLOURS.get(name, "#888888")
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an <svg> element: text stays text, and the same figure gives the same bytes."""
-    _plain(figure.get_axes())
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "driftproof", "font.size": 9.0}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def _plain(axes: Sequence[Axes]) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..report import versioned, write_report, write_whole
 from .accuracy import Error
 from .energies import EnergyRow
 from .experiment import Comparison, Result
@@ -160,33 +158,15 @@ def write(
     meta: Mapping[str, object],
 ) -> None:
     """Write report.json, metrics.json and samples/*.npy; each file whole or not at all."""
-    versions = {name: version(name) for name in ("torch", "numpy", "scipy", "accelerate")}
-    meta = {**meta, "versions": {"python": platform.python_version(), **versions}}
-    report = {
-        "title": title,
-        "paper": "tweedie",
-        "summary": " ".join(section["summary"] for section in sections.values()),
-        "tables": [table for section in sections.values() for table in section["tables"]],
-        "figures": [figure for section in sections.values() for figure in section["figures"]],
-        "meta": meta,
-    }
+    packages = ("torch", "numpy", "scipy", "accelerate")
     for name, rows in samples.items():
         buffer = io.BytesIO()
         np.save(buffer, rows, allow_pickle=False)
-        _replace(out / "samples" / f"{name}.npy", buffer.getvalue())
-    metrics = {"meta": meta, **{name: section["metrics"] for name, section in sections.items()}}
-    _replace(out / "metrics.json", json.dumps(metrics, indent=1).encode())
-    _replace(out / "report.json", json.dumps(report, indent=1).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        write_whole(out / "samples" / f"{name}.npy", buffer.getvalue())
+    metrics = {name: section["metrics"] for name, section in sections.items()}
+    whole = {"meta": versioned(meta, packages), **metrics}
+    write_whole(out / "metrics.json", json.dumps(whole, indent=1).encode())
+    write_report(out, "tweedie", title, list(sections.values()), meta, packages)
 
 
 def _pairs(comparison: Comparison) -> dict[str, Any]:

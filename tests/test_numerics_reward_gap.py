@@ -72,6 +72,16 @@ def test_a_group_without_spread_says_nothing(value: float) -> None:
     assert not running_advantages(np.full(3, value), members, *state, least=2.0).any()
 
 
+@pytest.mark.parametrize(("unit", "dtype"), [(1e-200, "float64"), (1e30, "float32"), (1e-30, "float32")])
+def test_the_unit_of_rewards_is_irrelevant(unit: float, dtype: str) -> None:
+    """Their squares are beyond the range of the dtype."""
+    rewards = np.asarray([1.0, 2.0, 6.0], dtype=dtype)
+    scaled = np.asarray(unit, dtype=dtype) * rewards
+    assert group_advantages(scaled) == pytest.approx(group_advantages(rewards), rel=1e-6)
+    plain = group_advantages(scaled, scale=False) / np.asarray(unit, dtype=dtype)
+    assert plain == pytest.approx([-3.0, -1.5, 4.5], rel=1e-6)
+
+
 @given(
     batches=st.lists(
         st.lists(st.tuples(st.integers(0, 2), st.floats(-1e3, 1e3)), min_size=1, max_size=6),
@@ -122,6 +132,10 @@ def test_young_prompts_take_the_statistics_of_the_batch() -> None:
         (lambda: group_advantages([1.0, 2.0], clip=0.0), "clip > 0"),
         (lambda: group_advantages([1.0, 2.0], "mean"), "baseline is"),
         (lambda: group_advantages([1.0, math.nan]), "NaN"),
+        (lambda: group_advantages([1.0, math.inf]), "rewards is finite"),
+        (lambda: update_statistics([0.0], [0.0], [-1.0], [1.0], [[1.0]], 1.0), "squares >= 0"),
+        (lambda: update_statistics([0.0], [0.0], [0.0], [[1.0]], [[[1.0]]], 1.0), r"rewards \(B,\)"),
+        (lambda: running_advantages([1.0], [[1.0]], [1.0], [0.0, 0.0], [0.0]), "mean has the shape of count"),
         (lambda: update_statistics([0.0], [0.0], [0.0], [1.0], [[1.0]], 1.5), "decay in"),
         (lambda: update_statistics([0.0], [0.0], [0.0], [1.0], [[0.5]], 1.0), "one 1 and zeros"),
         (lambda: update_statistics([0.0], [0.0], [0.0], [1.0], [[1.0], [1.0]], 1.0), "a row per reward"),
@@ -167,9 +181,27 @@ def test_a_log_ratio_of_single_precision_resolves_the_clip_range() -> None:
 
 
 def test_ratios_far_away_stay_finite() -> None:
-    surrogate, _ = clipped_surrogate([1e4, -1e4, 1e4], [0.0, 0.0, 0.0], [-1.0, 1.0, 0.0])
+    surrogate, clipped = clipped_surrogate([1e4, -1e4, 1e4], [0.0, 0.0, 0.0], [-1.0, 1.0, 0.0])
     assert np.isfinite(surrogate).all()
     assert surrogate[0] < -1e8
+    assert clipped.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_what_is_called_clipped_has_no_gradient_and_the_rest_has() -> None:
+    torch = pytest.importorskip("torch")
+    logp = torch.linspace(-30.0, 30.0, 121, dtype=torch.float64, requires_grad=True)
+    for sign in (-1.0, 1.0):
+        advantage = sign * torch.ones_like(logp)
+        surrogate, clipped = clipped_surrogate(logp, torch.zeros_like(advantage), advantage, 0.2)
+        slope = torch.autograd.grad(surrogate.sum(), logp)[0]
+        assert torch.equal(slope == 0.0, clipped == 1.0)
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    with pytest.raises(UnmetHypothesis, match="old_logp has the shape of logp"):
+        clipped_surrogate(np.zeros((3, 1)), np.zeros((1, 2)), np.zeros((3, 1)))
+    with pytest.raises(UnmetHypothesis, match="mean_ref has the shape of mean"):
+        step_kl(np.zeros((2, 3)), np.zeros((2, 1)), 1.0)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0, -0.1])
@@ -205,6 +237,11 @@ def test_every_step_is_in_the_window_at_some_time() -> None:
 def test_windows_that_do_not_exist_are_refused(wrong) -> None:
     with pytest.raises(UnmetHypothesis):
         Window(**wrong)
+
+
+def test_windows_count_in_integers() -> None:
+    with pytest.raises(TypeError, match="an integer for size"):
+        Window(size=1.5)  # type: ignore[arg-type]
 
 
 def test_a_window_wider_than_the_grid_is_refused() -> None:
@@ -252,6 +289,7 @@ def test_pairing_removes_what_both_share() -> None:
         ([1.0], [1.0], {}, "n >= 2"),
         ([1.0, 2.0], [1.0, 2.0, 3.0], {}, "n >= 2"),
         ([1.0, math.nan], [1.0, 2.0], {}, "NaN"),
+        ([1.0, math.inf], [1.0, 2.0], {}, "ode is finite"),
         ([1.0, 2.0], [1.0, 2.0], {"level": 1.0}, "level in"),
         ([1.0, 2.0], [1.0, 2.0], {"method": "z"}, "method is"),
     ],

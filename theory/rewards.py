@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, final
 
-from .._namespace import Array, Namespace, UnmetHypothesis, boundary
+from .._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from .laws import Gaussian
 from .laws.gaussian import check_regular
 
@@ -38,7 +38,7 @@ class Linear:
         c: Direction, shape (d,).
 
     Raises:
-        UnmetHypothesis: ``c`` is no vector.
+        UnmetHypothesis: ``c`` is no vector, or not finite; points or laws of another dimension.
 
     Claims: REWARD-GAP-REWARD-1
 
@@ -50,24 +50,28 @@ class Linear:
     c: Array
 
     def __post_init__(self) -> None:
-        _, _, (c,) = boundary("Linear", c=self.c)
-        if c.ndim != 1:
+        xp, _, (c,) = boundary("Linear", c=self.c)
+        require(xp, "Linear", "c", c, "finite")
+        if c.ndim != 1 or c.shape[0] < 1:
             raise UnmetHypothesis("Linear", "c (d,)", f"shape {tuple(c.shape)}")
         object.__setattr__(self, "c", c)
 
     def value(self, x: Array) -> Array:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c) = boundary("Linear.value", x=x, c=self.c)
+        _same_space("Linear.value", x, c)
         return down(_value(xp, x, c, None))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
         xp, down, (x, c) = boundary("Linear.gradient", x=x, c=self.c)
+        _same_space("Linear.gradient", x, c)
         return down(_gradient(xp, x, c, None))
 
     def expectation(self, law: Moments) -> Array:
         """Expected reward under a law on R^d, of which it needs the mean alone."""
         xp, down, (m, c) = boundary("Linear.expectation", mean=law.mean, c=self.c)
+        _same_space("Linear.expectation", m, c)
         return down(_value(xp, m, c, None))
 
 
@@ -81,7 +85,8 @@ class Quadratic:
         Q: Curvature, shape (d, d), symmetric; not necessarily definite.
 
     Raises:
-        UnmetHypothesis: ``Q`` is not symmetric, or the shapes do not match.
+        UnmetHypothesis: ``Q`` is not symmetric, a number is not finite, or the shapes do not match, of points
+            and laws too.
 
     Claims: REWARD-GAP-REWARD-1
 
@@ -95,8 +100,10 @@ class Quadratic:
 
     def __post_init__(self) -> None:
         xp, _, (c, q) = boundary("Quadratic", c=self.c, Q=self.Q)
+        require(xp, "Quadratic", "c", c, "finite")
+        require(xp, "Quadratic", "Q", q, "finite")
         d = c.shape[-1] if c.ndim else 0
-        if c.ndim != 1 or q.shape != (d, d):
+        if c.ndim != 1 or d < 1 or q.shape != (d, d):
             got = f"shapes {tuple(c.shape)}, {tuple(q.shape)}"
             raise UnmetHypothesis("Quadratic", "c (d,) and Q (d, d)", got)
         skew = float(xp.max(xp.abs(q - xp.matrix_transpose(q))))
@@ -108,21 +115,31 @@ class Quadratic:
     def value(self, x: Array) -> Array:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c, q) = boundary("Quadratic.value", x=x, c=self.c, Q=self.Q)
+        _same_space("Quadratic.value", x, c)
         return down(_value(xp, x, c, q))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
         xp, down, (x, c, q) = boundary("Quadratic.gradient", x=x, c=self.c, Q=self.Q)
+        _same_space("Quadratic.gradient", x, c)
         return down(_gradient(xp, x, c, q))
 
     def expectation(self, law: Moments) -> Array:
         """Expected reward under a law on R^d, of which it needs the mean and the covariance alone."""
         given = {"mean": law.mean, "cov": law.cov, "c": self.c, "Q": self.Q}
         xp, down, (m, cov, c, q) = boundary("Quadratic.expectation", **given)
+        _same_space("Quadratic.expectation", m, c)
         return down(_value(xp, m, c, q) - 0.5 * xp.sum(q * cov, axis=(-2, -1)))
 
 
 Reward: TypeAlias = Linear | Quadratic
+
+
+def _same_space(subject: str, x: Array, c: Array) -> None:
+    """Raise unless points and reward live on the same R^d."""
+    if x.ndim < 1 or x.shape[-1] != c.shape[0]:
+        got = f"shape {tuple(x.shape)}, d = {c.shape[0]}"
+        raise UnmetHypothesis(subject, "points (..., d) of the dimension of c", got)
 
 
 def _value(xp: Namespace, x: Array, c: Array, q: Array | None) -> Array:
@@ -149,8 +166,8 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
         The optimal Gaussian law.
 
     Raises:
-        UnmetHypothesis: beta <= 0, a singular covariance, or a reward that grows faster than the
-            density falls: :math:`C^{-1} + Q/\beta` is not positive definite.
+        UnmetHypothesis: beta <= 0, a reward on another space, a singular covariance, or a reward that grows
+            faster than the density falls: :math:`C^{-1} + Q/\beta` is not positive definite.
 
     Claims: REWARD-GAP-TILT-1
 
@@ -165,6 +182,7 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
     if isinstance(reward, Quadratic):
         given["Q"] = reward.Q
     xp, down, (m, cov, c, *curvature) = boundary("tilted", **given)
+    _same_space("tilted", m, c)
     check_regular(xp, "tilted", cov)
     precision = xp.linalg.inv(cov)
     tight = precision + curvature[0] / beta if curvature else precision

@@ -26,7 +26,7 @@ __all__ = ["Baseline", "group_advantages", "running_advantages", "update_statist
 Baseline: TypeAlias = Literal["others", "group"]
 
 
-@public
+@public(rewards="finite")
 def group_advantages(
     xp: Namespace,
     rewards: Array,
@@ -50,7 +50,7 @@ def group_advantages(
         Advantages of shape (..., G).
 
     Raises:
-        UnmetHypothesis: G < 2, an unknown baseline, or clip <= 0.
+        UnmetHypothesis: G < 2, a reward that is not finite, an unknown baseline, or clip <= 0.
 
     References:
         | DeepSeekMath (Shao et al., 2024), section 4.1, https://arxiv.org/abs/2402.03300
@@ -66,11 +66,15 @@ def group_advantages(
         raise UnmetHypothesis("group_advantages", "at least 2 samples of a prompt", f"G = {count}")
     if baseline not in ("others", "group"):
         raise UnmetHypothesis("group_advantages", "baseline is others or group", repr(baseline))
-    deviation = rewards - xp.mean(rewards, axis=-1, keepdims=True)
-    variance = xp.sum(deviation * deviation, axis=-1, keepdims=True) / (count - 1.0)
+    # In units of the largest reward: squares of rewards neither overflow nor vanish.
     size = xp.max(xp.abs(rewards), axis=-1, keepdims=True)
+    unit = xp.where(size > 0, size, xp.ones_like(size))
+    relative = rewards / unit
+    deviation = relative - xp.mean(relative, axis=-1, keepdims=True)
+    variance = xp.sum(deviation * deviation, axis=-1, keepdims=True) / (count - 1.0)
     kept = count / (count - 1.0) if baseline == "others" else 1.0
-    return _clipped(xp, "group_advantages", _scaled(xp, kept * deviation, variance, size, scale), clip)
+    found = _scaled(xp, kept * deviation, variance, xp.ones_like(size), scale)
+    return _clipped(xp, "group_advantages", found if scale else found * unit, clip)
 
 
 def _aligned(subject: str) -> Any:
@@ -78,6 +82,13 @@ def _aligned(subject: str) -> Any:
 
     def check(xp: Namespace, *, rewards: Array, members: Array, count: Array, **rest: Any) -> None:
         require_batch(subject, rewards)
+        if (rewards.ndim, count.ndim) != (1, 1):
+            got = f"shapes {tuple(rewards.shape)} and {tuple(count.shape)}"
+            raise UnmetHypothesis(subject, "rewards (B,) and count (P,)", got)
+        for name in ("mean", "squares"):
+            if rest[name].shape != count.shape:
+                got = f"shape {tuple(rest[name].shape)}, expected {tuple(count.shape)}"
+                raise UnmetHypothesis(subject, f"{name} has the shape of count", got)
         wanted = (*rewards.shape, *count.shape)
         if tuple(members.shape) != wanted:
             got = f"shape {tuple(members.shape)}, expected {wanted}"
@@ -89,7 +100,14 @@ def _aligned(subject: str) -> Any:
     return check
 
 
-@public(check=_aligned("update_statistics"), rewards="finite", members="in [0, 1]", count=">= 0")
+@public(
+    check=_aligned("update_statistics"),
+    rewards="finite",
+    members="in [0, 1]",
+    count=">= 0",
+    mean="finite",
+    squares=">= 0",
+)
 def update_statistics(
     xp: Namespace, count: Array, mean: Array, squares: Array, rewards: Array, members: Array, decay: float
 ) -> tuple[Array, Array, Array]:
@@ -133,7 +151,14 @@ def update_statistics(
     return total, mean + share * shift, squares
 
 
-@public(check=_aligned("running_advantages"), rewards="finite", members="in [0, 1]", count=">= 0")
+@public(
+    check=_aligned("running_advantages"),
+    rewards="finite",
+    members="in [0, 1]",
+    count=">= 0",
+    mean="finite",
+    squares=">= 0",
+)
 def running_advantages(
     xp: Namespace,
     rewards: Array,

@@ -13,11 +13,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, UnmetHypothesis, boundary, require
 from ..._random import Rng, source
 
 __all__ = ["PairedGap", "paired_gap"]
@@ -63,7 +64,8 @@ def paired_gap(
         A :class:`PairedGap`.
 
     Raises:
-        UnmetHypothesis: Fewer than 2 pairs, different shapes, NaN, or a level outside of (0, 1).
+        UnmetHypothesis: Fewer than 2 pairs, different shapes, a reward that is not finite, or a level outside
+            of (0, 1).
 
     Example:
         >>> gap = paired_gap([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
@@ -77,6 +79,8 @@ def paired_gap(
         raise UnmetHypothesis("paired_gap", "two rewards of each of n >= 2 seeds", got)
     if not 0.0 < level < 1.0:
         raise UnmetHypothesis("paired_gap", "level in (0, 1)", f"level = {level!r}")
+    for name, rewards in (("ode", left), ("sde", right)):
+        require(numpy_namespace, "paired_gap", name, rewards, "finite")
     difference = left - right
     n, mean = difference.size, float(difference.mean())
     if method == "t":

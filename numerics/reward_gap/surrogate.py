@@ -23,13 +23,17 @@ from .._steps import require_batch
 
 __all__ = ["LARGEST_LOG_RATIO", "clipped_surrogate", "step_kl"]
 
-# exp(20) times any sane advantage is finite in float32; a ratio that far from 1 is clipped all the same.
+# exp(20) times any sane advantage is finite in float32; that far from 1 the ratio is held.
 LARGEST_LOG_RATIO = 20.0
 
 
-def _clip_range(xp: Namespace, *, clip: float, **rest: Any) -> None:
+def _clip_range(xp: Namespace, *, logp: Array, clip: float, **rest: Any) -> None:
     if not 0.0 < clip < 1.0:
         raise UnmetHypothesis("clipped_surrogate", "clip in (0, 1)", f"clip = {clip!r}")
+    for name in ("old_logp", "advantage"):
+        if rest[name].shape != logp.shape:
+            got = f"shape {tuple(rest[name].shape)}, expected {tuple(logp.shape)}"
+            raise UnmetHypothesis("clipped_surrogate", f"{name} has the shape of logp", got)
 
 
 @public(check=_clip_range, logp="finite", old_logp="finite", advantage="finite")
@@ -41,7 +45,8 @@ def clipped_surrogate(
     .. math:: L = \min\big(u A,\ \mathrm{clip}(u, 1-c, 1+c)\, A\big), \qquad u = p(x_s|x_t)/p_{old}(x_s|x_t)
 
     Its gradient at :math:`u = 1` is :math:`A \nabla\log p`.  The ratio is formed as 1 + expm1 of the difference
-    of the log-probabilities, so that it keeps its digits beside a clip range of 1e-4 in float32.
+    of the log-probabilities, so that it keeps its digits beside a clip range of 1e-4 in float32.  A difference
+    beyond 20 counts as 20: there :math:`A < 0` has no gradient either, where PPO's is too large for any use.
 
     Arguments:
         logp: Log-probabilities under the trained policy, any shape; half precision is lifted to float32.
@@ -53,7 +58,7 @@ def clipped_surrogate(
         The surrogate, and 1 where the clip has taken its gradient away, 0 elsewhere; both of the shape of ``logp``.
 
     Raises:
-        UnmetHypothesis: clip outside of (0, 1), or a log-probability that is not finite.
+        UnmetHypothesis: clip outside of (0, 1), shapes that differ, or a log-probability that is not finite.
 
     Example:
         >>> surrogate, clipped = clipped_surrogate([0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [2.0, 2.0, -1.0], 0.5)
@@ -63,12 +68,16 @@ def clipped_surrogate(
     excess = xp.expm1(xp.clip(logp - old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
     free, bound = excess * advantage, xp.clip(excess, -clip, clip) * advantage
     held = bound < free
-    clipped = xp.where(held, xp.ones_like(free), xp.zeros_like(free))
+    far = (xp.abs(logp - old_logp) > LARGEST_LOG_RATIO) & (advantage != 0)
+    clipped = xp.where(held | far, xp.ones_like(free), xp.zeros_like(free))
     return advantage + xp.where(held, bound, free), clipped
 
 
-def _batch(xp: Namespace, *, mean: Array, **rest: Any) -> None:
+def _batch(xp: Namespace, *, mean: Array, mean_ref: Array, **rest: Any) -> None:
     require_batch("step_kl", mean)
+    if mean_ref.shape != mean.shape:
+        got = f"shape {tuple(mean_ref.shape)}, expected {tuple(mean.shape)}"
+        raise UnmetHypothesis("step_kl", "mean_ref has the shape of mean", got)
 
 
 @public(check=_batch, mean="finite", mean_ref="finite", std="> 0")
@@ -86,7 +95,8 @@ def step_kl(xp: Namespace, mean: Array, mean_ref: Array, std: Array) -> Array:
         The divergences, with shape :math:`(B,)`.
 
     Raises:
-        UnmetHypothesis: std = 0: deterministic steps are singular to each other.
+        UnmetHypothesis: std = 0, where deterministic steps are singular to each other; means whose shapes
+            differ.
 
     Example:
         >>> float(step_kl([[1.0, 2.0]], [[0.0, 0.0]], 0.5)[0])

@@ -32,6 +32,7 @@ class Window:
 
     Raises:
         UnmetHypothesis: A number outside of its range.
+        TypeError: A number that is no integer.
 
     Example:
         >>> window = Window(size=2, stride=1, every=10)
@@ -48,6 +49,8 @@ class Window:
     def __post_init__(self) -> None:
         for name, least in (("size", 0), ("stride", 1), ("every", 1)):
             value = getattr(self, name)
+            if not isinstance(value, int):
+                raise TypeError(f"Window: expected an integer for {name}, got {type(value).__name__}")
             if value < least:
                 raise UnmetHypothesis("Window", f"{name} >= {least}", f"{name} = {value!r}")
 

@@ -23,8 +23,8 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .moments import GaussianProcess, decay, log_loss, require_model
+from ..._namespace import Array, Namespace, UnmetHypothesis, public, require
+from .moments import GaussianProcess, decay, log_loss, require_model, require_times
 from .quadrature import Floats, running, times
 
 __all__ = ["mixture_contraction", "mixture_monotonicity", "w2_bound"]
@@ -53,7 +53,8 @@ def w2_bound(
         The bound.
 
     Raises:
-        UnmetHypothesis: start < 0, or start > 0 where alpha(T) = 0: the bound is infinite or undecided.
+        UnmetHypothesis: start < 0, or start > 0 where alpha(T) = 0: the bound is infinite or undecided; a
+            monotonicity that is not finite, a score error that is negative or not finite.
 
     Claims: REWARD-GAP-BOUND-1, REWARD-GAP-MIXTURE-1
 
@@ -70,11 +71,11 @@ def w2_bound(
     xp, power = numpy_namespace, 0.5 * (1.0 + eta * eta)
     t, w = times(process.T)
     push = power * process.rates(xp, t)[1]
-    inside, whole = running(push * monotonicity(t), process.T)
+    inside, whole = running(push * _values("monotonicity", monotonicity, t, "finite"), process.T)
     total = 0.0
     if score_error is not None:
         contraction = np.exp(-inside) / process.alpha_sigma(xp, t)[0]
-        total = float(np.sum(w * push * contraction * score_error(t)))
+        total = float(np.sum(w * push * contraction * _values("score_error", score_error, t, ">= 0")))
     if start > 0.0:
         alpha = float(process.alpha_sigma(xp, np.asarray(process.T))[0])
         if not alpha > 0.0:
@@ -83,9 +84,17 @@ def w2_bound(
     return total
 
 
+def _values(name: str, function: Callable[[Floats], Floats], t: Floats, domain: str) -> Floats:
+    """The function at these times, in its domain."""
+    values = np.asarray(function(t), dtype=np.float64)
+    require(numpy_namespace, "w2_bound", name, values, domain)
+    return values
+
+
 def _check(subject: str) -> Callable[..., None]:
-    def check(xp: Namespace, *, process: Any, eta: float = 0.0, **_: Any) -> None:
+    def check(xp: Namespace, *, process: Any, t: Array, eta: float = 0.0, **_: Any) -> None:
         require_model(subject, process, eta)
+        require_times(xp, subject, process, t)
 
     return check
 
@@ -104,7 +113,7 @@ def mixture_monotonicity(
         process: VP, VE or Flow.
         variance: Common variance v of the components, > 0.
         radius: Radius R of a ball that holds their means, >= 0.
-        t: Noise time, >= 0.
+        t: Noise time in [0, T].
 
     Returns:
         Array of the broadcast shape; negative where the components are far apart.
@@ -137,7 +146,7 @@ def mixture_contraction(
         variance: Common variance v of the components, > 0.
         radius: Radius R of a ball that holds their means, >= 0; 0 for one Gaussian.
         eta: Stochasticity, >= 0.
-        t: Noise time, >= 0.
+        t: Noise time in [0, T].
 
     Returns:
         Array of the broadcast shape.

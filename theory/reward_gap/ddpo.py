@@ -54,10 +54,13 @@ class DDPOToy:
     r"""Fine-tuning of a Gaussian score for the reward :math:`-(x - a)^2` with a path-KL penalty.
 
     Arguments:
-        process: VP or VE (for Flow the penalty on the scale is infinite).
+        process: VP or VE; for Flow, where alpha(T) = 0, the penalty on the scale is infinite.
         mean, variance: Of the data, one-dimensional; the variance > 0.
         target: The a of the reward.
         beta: Strength of the penalty, > 0.
+
+    Raises:
+        UnmetHypothesis: A process without signal at T, a number that is not finite, or one <= 0 that shall be > 0.
 
     Claims: REWARD-GAP-DDPO-1
 
@@ -76,6 +79,11 @@ class DDPOToy:
 
     def __post_init__(self) -> None:
         require_model("DDPOToy", self.process, 0.0)
+        if not float(self.process.alpha(self.process.T)) > 0.0:
+            raise UnmetHypothesis("DDPOToy", "alpha(T) > 0", "alpha(T) = 0.0: the penalty is infinite")
+        for name in ("mean", "target"):
+            if not math.isfinite(getattr(self, name)):
+                raise UnmetHypothesis("DDPOToy", f"{name} is finite", f"{name} = {getattr(self, name)!r}")
         for name in ("variance", "beta"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise UnmetHypothesis("DDPOToy", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
@@ -101,7 +109,11 @@ class DDPOToy:
         return self.mean + 0.5 * (high - low) / (2.0 * middle - low - high)
 
     def tuned(self, eta: float) -> Tuned:
-        """The optimum of training on SDE(eta), eta > 0."""
+        """The optimum of training on SDE(eta), eta > 0.
+
+        Raises:
+            UnmetHypothesis: eta <= 0, or an optimal scale outside of the range that is searched.
+        """
         from scipy.optimize import minimize_scalar
 
         def loss(log_kappa: float) -> float:

@@ -11,13 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from ..laws import Gaussian
 from ..processes import VP
 from ..rewards import Reward
-from .moments import GaussianProcess, decay, log_loss, require_gaussian, require_model, terminal_moments
+from .moments import (
+    GaussianProcess,
+    decay,
+    log_loss,
+    require_gaussian,
+    require_model,
+    require_times,
+    terminal_moments,
+)
 from .quadrature import Floats, times
 
 __all__ = ["error_weight", "leading_gaps", "mean_error", "reward_gap", "terminal_law"]
@@ -60,6 +69,9 @@ def terminal_law(
     """
     given = {"mean": data.mean, "cov": data.cov, "shift": shift}
     xp, down, (mean, cov, shift) = boundary("terminal_law", **given)
+    if tuple(shift.shape) not in ((), (1,), tuple(mean.shape)):
+        got = f"shape {tuple(shift.shape)}, expected {tuple(mean.shape)}"
+        raise UnmetHypothesis("terminal_law", "shift is a number or a vector of the space", got)
     values, vectors = xp.linalg.eigh(cov)
     inwards = xp.matrix_transpose(vectors)
     here = xp.squeeze(inwards @ mean[:, None], axis=-1)
@@ -161,6 +173,7 @@ def leading_gaps(
 
 def _check_weight(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any) -> None:
     require_model("error_weight", process, eta)
+    require_times(xp, "error_weight", process, t)
     if not bool(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
         raise UnmetHypothesis("error_weight", "alpha(t) > 0", f"t up to {float(xp.max(t))!r}")
 
@@ -176,7 +189,7 @@ def error_weight(xp: Namespace, process: GaussianProcess, variance: Array, eta: 
         process: VP, VE or Flow.
         variance: Data variance v, > 0.
         eta: Stochasticity, >= 0.
-        t: Noise time, >= 0, where alpha(t) > 0.
+        t: Noise time in [0, T], where alpha(t) > 0.
 
     Returns:
         Array of the broadcast shape.
@@ -210,6 +223,9 @@ def mean_error(
     Returns:
         The shift of the mean at noise time 0.
 
+    Raises:
+        UnmetHypothesis: An error that is not finite, variance <= 0, or eta < 0.
+
     Claims: REWARD-GAP-SHIFT-1
 
     Example:
@@ -220,4 +236,6 @@ def mean_error(
     """
     t, w = times(process.T)
     weight = error_weight(process, np.full_like(t, variance), eta, t)
-    return float(np.sum(w * weight * np.asarray(error(t))))
+    values = np.asarray(error(t), dtype=np.float64)
+    require(numpy_namespace, "mean_error", "error", values, "finite")
+    return float(np.sum(w * weight * values))

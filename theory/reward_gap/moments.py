@@ -41,6 +41,7 @@ __all__ = [
     "propagate",
     "require_gaussian",
     "require_model",
+    "require_times",
     "signal_fraction",
     "terminal_moments",
 ]
@@ -63,6 +64,12 @@ def require_model(subject: str, process: object, eta: float, kappa: float = 1.0)
         raise UnmetHypothesis(subject, "eta >= 0", f"eta = {eta!r}")
     if not 0.0 < kappa < math.inf:
         raise UnmetHypothesis(subject, "kappa > 0", f"kappa = {kappa!r}")
+
+
+def require_times(xp: Namespace, subject: str, process: GaussianProcess, t: Array) -> None:
+    """Raise unless the times are within the horizon."""
+    if not bool(xp.all(t <= process.T)):
+        raise UnmetHypothesis(subject, f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
 
 
 def log_loss(xp: Namespace, process: GaussianProcess, variance: Array, t: Array) -> Array:
@@ -113,8 +120,7 @@ def _hypotheses(subject: str) -> Callable[..., None]:
     ) -> None:
         require_model(subject, process, eta, kappa)
         t = xp.zeros_like(variance) + process.T if t is None else t
-        if not bool(xp.all(t <= process.T)):
-            raise UnmetHypothesis(subject, f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
+        require_times(xp, subject, process, t)
         if s is not None and not bool(xp.all(s < t)):
             raise UnmetHypothesis(subject, "s < t", f"s = {float(xp.max(s))!r}")
         c = kappa * (1.0 + eta * eta)
@@ -126,8 +132,9 @@ def _hypotheses(subject: str) -> Callable[..., None]:
     return check
 
 
-def _check_fraction(xp: Namespace, *, process: Any, **_: Any) -> None:
+def _check_fraction(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
     require_gaussian("signal_fraction", process)
+    require_times(xp, "signal_fraction", process, t)
 
 
 @public(check=_check_fraction, variance="> 0", t=">= 0")
@@ -140,7 +147,7 @@ def signal_fraction(xp: Namespace, process: GaussianProcess, variance: Array, t:
     Arguments:
         process: VP, VE or Flow.
         variance: Data variance v, > 0.
-        t: Noise time, >= 0, broadcastable with ``variance``.
+        t: Noise time in [0, T], broadcastable with ``variance``.
 
     Returns:
         Array of the broadcast shape, in [0, 1].

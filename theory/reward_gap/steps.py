@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -166,7 +167,9 @@ def sampler_moments(
     """
     if len(grid) < 2 or not all(s < t for t, s in pairwise(grid)):
         raise UnmetHypothesis("sampler_moments", "grid decreases, with two times or more", f"grid = {grid!r}")
-    if not variance >= 0.0:
+    if not math.isfinite(mean):
+        raise UnmetHypothesis("sampler_moments", "mean is finite", f"mean = {mean!r}")
+    if not 0.0 <= variance < math.inf:
         raise UnmetHypothesis("sampler_moments", "variance >= 0", f"variance = {variance!r}")
     x, z = np.asarray([0.0, 1.0, 0.0, -2.5]), np.asarray([0.0, 0.0, 1.0, 1.5])
     means, variances = [mean], [variance]

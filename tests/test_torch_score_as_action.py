@@ -18,6 +18,7 @@ from driftproof.backends.torch import score_as_action as package
 from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
 from driftproof.backends.torch.reward_gap.pipelines import load_policy
 from driftproof.backends.torch.reward_gap.rewards import JPEGReward
+from driftproof.backends.torch.score_as_action import trainer as trainer_module
 from driftproof.backends.torch.score_as_action.config import (
     Budget,
     CriticChoice,
@@ -275,7 +276,7 @@ def test_the_skip_is_the_value_at_the_start():
 
 def test_ctrl_c_saves_and_says_so(tmp_path, monkeypatch):
     trainer, _, _ = trainer_of("advantage")
-    monkeypatch.setattr(ActorCriticTrainer, "_anywhere", lambda self, asked: True)
+    monkeypatch.setattr(trainer_module, "anywhere", lambda accelerator, asked: True)
     with pytest.raises(TrainingInterrupted, match="stopped after step 1"):
         trainer.train(tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").exists()

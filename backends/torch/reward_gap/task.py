@@ -51,6 +51,20 @@ class Task:
         """The conditions of some prompts, by number."""
         return {name: value[prompts.to(value.device)] for name, value in self.conditions.items()}
 
+    def draw_prompts(self, generator: torch.Generator, count: int, group: int) -> Tensor:
+        """The prompt of every row: distinct prompts as far as there are enough, each ``group`` times."""
+        many = len(self.prompts)
+        if count <= many:
+            chosen = torch.randperm(many, generator=generator, device=generator.device)[:count]
+        else:
+            chosen = torch.randint(many, (count,), generator=generator, device=generator.device)
+        return chosen.repeat_interleave(group)
+
+    def draw_noise(self, generator: torch.Generator, rows: int) -> Tensor:
+        """Standard normal states."""
+        shape = (rows, *self.shape)
+        return torch.randn(shape, generator=generator, device=generator.device, dtype=self.dtype)
+
     def rewards(self, states: Tensor, prompts: Tensor) -> Tensor:
         """The rewards of last states."""
         with torch.no_grad():

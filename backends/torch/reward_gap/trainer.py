@@ -19,12 +19,10 @@ killed and resumed is the run that was not, bit for bit.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import array_api_compat.torch as xp
 import torch
@@ -35,6 +33,7 @@ from ...._namespace import UnmetHypothesis
 from ....numerics.opd import discounted_future, leave_one_out
 from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
 from ..progress import Interruption, Progress
+from ..sharing import anywhere, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Budget
 from .denoisers import Condition, Predict, reference_of, require_prediction
@@ -157,7 +156,7 @@ class AbstractTrainer(ABC):
                 every = self.budget.evaluate_every
                 if done == self.budget.epochs or (every and done % every == 0):
                     log.measured(done, self.measure())
-                stop = self._anywhere(interruption.asked)
+                stop = anywhere(self.accelerator, interruption.asked)
                 if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
                     log.save(self.weights, self.optimizer, self.state())
                 if stop and done < self.budget.epochs:
@@ -170,7 +169,7 @@ class AbstractTrainer(ABC):
         world = self.accelerator.num_processes
         total = -(-total // world) * world  # up to a multiple
         generator = generator_of(self.budget.seed, EVALUATION, self.accelerator.device)
-        start, mine = self._normal(generator, total), self._mine(total)
+        start, mine = self.task.draw_noise(generator, total), share(self.accelerator, total)
         prompts = (torch.arange(total, device=start.device) % len(self.task.prompts))[mine]
         found = []
         for kinds in (self.sampler.deterministic, self.sampler.kinds(range(self.sampler.n_steps))):
@@ -180,7 +179,7 @@ class AbstractTrainer(ABC):
                 kinds,
                 start[mine],
                 self.task.condition(prompts),
-                lambda _: self._normal(generator, total)[mine],
+                lambda _: self.task.draw_noise(generator, total)[mine],
                 chunk=self.budget.micro_batch,
             )
             found.append(self.accelerator.gather(self.task.rewards(done.end, prompts)))
@@ -189,16 +188,16 @@ class AbstractTrainer(ABC):
     def _epoch(self, epoch: int) -> dict[str, float]:
         budget, device = self.budget, self.accelerator.device
         generator = generator_of(budget.seed, epoch, device)
-        mine = self._mine(budget.rows)
-        prompts = self._prompts(generator)
-        start = self._normal(generator, budget.rows)
+        mine = share(self.accelerator, budget.rows)
+        prompts = self.task.draw_prompts(generator, budget.prompts, budget.group)
+        start = self.task.draw_noise(generator, budget.rows)
         done = rollout(
             self.denoiser,
             self.sampler,
             self.sampler.kinds(self.window(epoch)),
             start[mine],
             self.task.condition(prompts[mine]),
-            lambda _: self._normal(generator, budget.rows)[mine],
+            lambda _: self.task.draw_noise(generator, budget.rows)[mine],
             self.reference,
             budget.micro_batch,
         )
@@ -238,7 +237,7 @@ class AbstractTrainer(ABC):
                 chunks = list(done.batches(rows, budget.micro_batch, generator))
                 count = len(rows) * len(done.stochastic)
                 for i, pairs in enumerate(chunks):
-                    with self._synchronised(i == len(chunks) - 1):
+                    with synchronised(self.accelerator, self.wrapped, i == len(chunks) - 1):
                         loss, seen = self._loss(done, pairs, advantages, condition, on_policy=first)
                         self.accelerator.backward(loss / count)
                     sums += torch.stack([*seen, loss.detach().double()])
@@ -279,27 +278,3 @@ class AbstractTrainer(ABC):
         return loss, tuple(part.detach().double().sum() for part in (clipped, ratio**2, kl))
 
     # -- processes ----------------------------------------------------------------------------------------
-
-    def _prompts(self, generator: torch.Generator) -> Tensor:
-        """The prompt of every row: distinct prompts as far as there are enough, each ``group`` times."""
-        many, wanted = len(self.task.prompts), self.budget.prompts
-        if wanted <= many:
-            chosen = torch.randperm(many, generator=generator, device=generator.device)[:wanted]
-        else:
-            chosen = torch.randint(many, (wanted,), generator=generator, device=generator.device)
-        return chosen.repeat_interleave(self.budget.group)
-
-    def _normal(self, generator: torch.Generator, rows: int) -> Tensor:
-        shape = (rows, *self.task.shape)
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=self.task.dtype)
-
-    def _mine(self, rows: int) -> slice:
-        share = rows // self.accelerator.num_processes
-        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
-
-    def _anywhere(self, asked: bool) -> bool:
-        flag = torch.tensor(float(asked), device=self.accelerator.device)
-        return float(self.accelerator.reduce(flag, reduction="sum")) > 0.0
-
-    def _synchronised(self, last: bool) -> Any:
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)

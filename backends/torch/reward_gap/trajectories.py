@@ -14,7 +14,7 @@ from ....numerics.reward_gap import step_kl
 from .denoisers import Condition, Predict
 from .sampler import Kind, Sampler, log_prob
 
-__all__ = ["Pairs", "Trajectories", "rollout"]
+__all__ = ["Pairs", "Trajectories", "chunked", "rollout"]
 
 # The noise of a step for the whole batch of all processes, cut to the rows of this one.
 Noise = Callable[[int], Tensor]
@@ -95,7 +95,7 @@ def rollout(
         x = states[-1]
         steps = torch.full((len(x),), i, device=x.device)
         eta = sampler.eta_of(kind)
-        mean, std = sampler.moments(_chunked(predict, sampler, x, steps, condition, chunk), steps, x, eta)
+        mean, std = sampler.moments(chunked(predict, sampler, x, steps, condition, chunk), steps, x, eta)
         if kind == "ode":
             states.append(mean.to(x.dtype))
             continue
@@ -103,7 +103,7 @@ def rollout(
         states.append((mean + std * noise(i).to(mean.dtype)).to(x.dtype))
         log_probs.append(log_prob(states[-1], mean, std))
         if reference is not None:
-            other = _chunked(reference, sampler, x, steps, condition, chunk)
+            other = chunked(reference, sampler, x, steps, condition, chunk)
             divergences.append(step_kl.kernel(xp, mean, sampler.moments(other, steps, x, eta)[0], std))
     blank = start.new_zeros(len(start), 0)
     return Trajectories(
@@ -114,9 +114,10 @@ def rollout(
     )
 
 
-def _chunked(
+def chunked(
     predict: Predict, sampler: Sampler, x: Tensor, steps: Tensor, condition: Condition, chunk: int | None
 ) -> Tensor:
+    """The model on all rows, at most ``chunk`` of them at a time."""
     t = sampler.times(steps)
     if chunk is None or len(x) <= chunk:
         return predict(x, t, condition)

@@ -14,6 +14,7 @@ from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import step_kl
 from ..reward_gap.denoisers import Condition, Predict
 from ..reward_gap.sampler import Sampler, log_prob
+from ..reward_gap.trajectories import chunked
 
 __all__ = ["Run", "finish", "moments", "rollout", "stochastic_steps"]
 
@@ -101,9 +102,9 @@ def rollout(
     for k in range(count):
         x = states[-1]
         steps = torch.full((len(x),), k, device=x.device)
-        output = _chunked(predict, sampler, x, steps, condition, chunk)
+        output = chunked(predict, sampler, x, steps, condition, chunk)
         mean, std = _moments(sampler, output, k, x, sampler.eta)
-        other = _chunked(reference, sampler, x, steps, condition, chunk)
+        other = chunked(reference, sampler, x, steps, condition, chunk)
         divergences.append(step_kl.kernel(xp, mean, _moments(sampler, other, k, x, sampler.eta)[0], std))
         # The density is that of the state as it is stored.
         states.append((mean + std * noise(k).to(mean.dtype)).to(x.dtype))
@@ -129,16 +130,6 @@ def finish(
     """The deterministic steps after the stochastic ones."""
     for k in range(count, sampler.n_steps):
         steps = torch.full((len(x),), k, device=x.device)
-        output = _chunked(predict, sampler, x, steps, condition, chunk)
+        output = chunked(predict, sampler, x, steps, condition, chunk)
         x = _moments(sampler, output, k, x, 0.0)[0].to(x.dtype)
     return x
-
-
-def _chunked(
-    predict: Predict, sampler: Sampler, x: Tensor, steps: Tensor, condition: Condition, chunk: int | None
-) -> Tensor:
-    t = sampler.times(steps)
-    if chunk is None or len(x) <= chunk:
-        return predict(x, t, condition)
-    parts = [slice(i, i + chunk) for i in range(0, len(x), chunk)]
-    return torch.cat([predict(x[p], t[p], {k: v[p] for k, v in condition.items()}) for p in parts])

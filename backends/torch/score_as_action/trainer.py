@@ -22,11 +22,10 @@ a run that was killed and resumed is the run that was not, bit for bit.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import array_api_compat.torch as xp
 import torch
@@ -42,6 +41,7 @@ from ..reward_gap.denoisers import Condition, Predict, reference_of, require_pre
 from ..reward_gap.log import Log
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.task import Task
+from ..sharing import anywhere, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
@@ -148,7 +148,7 @@ class ActorCriticTrainer:
                 log.append({**numbers, **self.task.watch()})
                 progress.advance(-numbers["objective"])
                 done = epoch + 1
-                stop = self._anywhere(interruption.asked)
+                stop = anywhere(self.accelerator, interruption.asked)
                 if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
                     log.save(self.weights, self.optimizer, self._state())
                 if stop and done < self.budget.epochs:
@@ -172,7 +172,7 @@ class ActorCriticTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = budget.rate(epoch)
         generator = generator_of(budget.seed, epoch, self.accelerator.device)
-        prompts = self._prompts(generator)
+        prompts = self.task.draw_prompts(generator, self.budget.prompts, self.budget.group)
         run, mine = self._rollout(generator, prompts, skips=self.skips)
         with torch.no_grad():
             raw = self.terminal(run.end, prompts[mine])
@@ -221,7 +221,7 @@ class ActorCriticTrainer:
                 every = torch.cartesian_prod(torch.arange(self.count, device=device), rows)
                 chunks = torch.split(every, budget.micro_batch)
                 for i, pairs in enumerate(chunks):
-                    with self._synchronised(i == len(chunks) - 1):
+                    with synchronised(self.accelerator, self.wrapped, i == len(chunks) - 1):
                         loss, seen = self._loss(run, lesson, pairs, signal, divisor, on_policy=first)
                         self.accelerator.backward(loss / len(rows))
                     sums += seen
@@ -299,8 +299,8 @@ class ActorCriticTrainer:
 
     def _rollout(self, generator: torch.Generator, prompts: Tensor, *, skips: bool) -> tuple[Run, slice]:
         rows = len(prompts)
-        mine = self._mine(rows)
-        start = self._normal(generator, rows)[mine]
+        mine = share(self.accelerator, rows)
+        start = self.task.draw_noise(generator, rows)[mine]
         own = prompts[mine]
         run = rollout(
             self.denoiser,
@@ -309,7 +309,7 @@ class ActorCriticTrainer:
             self.count,
             start,
             self.task.condition(own),
-            lambda _: self._normal(generator, rows)[mine],
+            lambda _: self.task.draw_noise(generator, rows)[mine],
             (lambda guess: self.task.rewards(guess, own)) if skips else None,
             self.budget.micro_batch,
         )
@@ -327,27 +327,3 @@ class ActorCriticTrainer:
         self.critic.load_state_dict(checkpoints.under("critic", state))
         for i, optimizer in enumerate(self.critic.optimizers()):
             checkpoints.restore_optimizer(optimizer, checkpoints.under(f"critic_optimizer{i}", state))
-
-    def _prompts(self, generator: torch.Generator) -> Tensor:
-        """The prompt of every row: distinct prompts as far as there are enough, each ``group`` times."""
-        many, wanted = len(self.task.prompts), self.budget.prompts
-        if wanted <= many:
-            chosen = torch.randperm(many, generator=generator, device=generator.device)[:wanted]
-        else:
-            chosen = torch.randint(many, (wanted,), generator=generator, device=generator.device)
-        return chosen.repeat_interleave(self.budget.group)
-
-    def _normal(self, generator: torch.Generator, rows: int) -> Tensor:
-        shape = (rows, *self.task.shape)
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=self.task.dtype)
-
-    def _mine(self, rows: int) -> slice:
-        share = rows // self.accelerator.num_processes
-        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
-
-    def _anywhere(self, asked: bool) -> bool:
-        flag = torch.tensor(float(asked), device=self.accelerator.device)
-        return float(self.accelerator.reduce(flag, reduction="sum")) > 0.0
-
-    def _synchronised(self, last: bool) -> Any:
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)

@@ -35,12 +35,10 @@ def _prediction(study: Study) -> str:
 
 
 def _summary(study: Study) -> str:
-    """Who is nearest in each distance at each budget, and whether the error bars leave a doubt."""
-    parts = [
-        f"at {budget} coordinates a sample {_nearest(study, budget, 'W1')}, and {_nearest(study, budget, 'MMD')}"
-        for budget in study.recipe.sampling.budgets
-    ]
-    return f"{study.recipe.title}: {_prediction(study)}. Found: {'; '.join(parts)}."
+    """The prediction, and who is nearest in each distance at the largest budget; the table has the others."""
+    budget = max(study.recipe.sampling.budgets)
+    found = f"at {budget} coordinates a sample {_nearest(study, budget, 'W1')}, and {_nearest(study, budget, 'MMD')}"
+    return f"{study.recipe.title}: {_prediction(study)}. Found: {found}."
 
 
 def _nearest(study: Study, budget: int, metric: str) -> str:

@@ -16,6 +16,7 @@ from driftproof.theory.adjoint import (
     MemorylessFlow,
     MixtureFlow,
     PowerCost,
+    QuadraticCost,
     RegularizedFlow,
     gain_errors,
     uniform_times,
@@ -27,6 +28,7 @@ PLANE = ([1.3, -0.2], [[0.49, 0.2], [0.2, 1.1]])
 FLOW = GaussianFlow(*PLANE)
 BENT = Quadratic([0.8, 0.1], [[1.7, -0.3], [-0.3, 0.2]])
 X = np.array([[0.3, -1.0], [2.0, 0.5]])
+GRID = DiscreteFlow(FLOW, uniform_times(3))
 
 
 @pytest.mark.parametrize("path", ["linear", "trigonometric"])
@@ -128,6 +130,20 @@ def test_the_discrete_laws_by_simulation_of_the_covariance():
         (lambda: FLOW.truncation_gap(BENT, 0.5, 1.0, "train"), "the reward is Linear"),
         (lambda: DiscreteFlow(FLOW, [0.0, 1.0]), "times decrease from 1 to 0"),
         (lambda: DiscreteFlow(FLOW, uniform_times(3), index=-1), "index is 1"),
+        (lambda: GRID.control(X, -1, BENT, 1.0), r"step in 0\.\.2"),
+        (lambda: GRID.control(X, 3, BENT, 1.0), r"step in 0\.\.2"),
+        (lambda: GRID.transition(-1), r"step in 0\.\.2"),
+        (lambda: GRID.endpoint(X, 4), r"step in 0\.\.3"),
+        (lambda: GRID.gramian(1.0, -1), r"step in 0\.\.3"),
+        (lambda: FLOW.truncation_gap(Linear([1.0]), 0.5, 1.0, "train"), "the reward lives on the space"),
+        (lambda: FLOW.value(X[:0], 1.0, BENT, 1.0), "not empty"),
+        (lambda: MemorylessFlow(FLOW).control(X[:, :1], 0.5, BENT, 1.0), r"x \(\.\.\., d\)"),
+        (lambda: gain_errors(float("inf"), 1.0, 3, "lean"), r"1 \+ G q > 0"),
+        (lambda: gain_errors(1.0, 1.0, -1, "lean"), "count >= 0"),
+        (lambda: gain_errors(1e4, 1.0, 3, "full"), "polynomials resolve the gain"),
+        (lambda: mixture().flow_map(float("nan"), 1.0, 0.0), "x is finite"),
+        (lambda: mixture().velocity(0.0, 2.0), r"noise times lie in \[0, 1\]"),
+        (lambda: mixture().jump(Linear([20.0]), 1.0), "the optimum jumps at one noise"),
         (lambda: uniform_times(0), "steps >= 1"),
         (lambda: MemorylessFlow(GaussianFlow(*PLANE, path="trigonometric")), "the path is linear"),
         (lambda: gain_errors(-1.0, 2.0, 3, "lean"), r"1 \+ G q > 0"),
@@ -160,6 +176,44 @@ def test_a_reward_that_bends_up_too_fast_is_refused():
 
     with pytest.raises(UnmetHypothesis, match="endpoint"):
         FLOW.control(np.zeros((1, 2)), 1.0, Steep(), 0.5)
+
+
+def test_a_maximum_in_two_directions_is_no_minimum():
+    """Two negative eigenvalues have a positive product: the sign of a determinant would not tell."""
+    plane = RegularizedFlow(GaussianFlow([0.0, 0.0], np.eye(2)), QuadraticCost())
+    with pytest.raises(UnmetHypothesis, match="the endpoint is a minimum"):
+        plane.endpoint([0.3, 0.2], 1.0, Quadratic([0.1, 0.1], -5.0 * np.eye(2)), 1.0)
+
+
+def test_gaps_vanish_next_to_the_end_without_cancellation():
+    """All but 1e-9 of a steep path is exact: what is lost is positive, and known to second order."""
+    tau = 1.0 - 1e-9
+    for path in ("linear", "trigonometric"):
+        flow = GaussianFlow([0.0], [[1e12]], path=path)
+        rest = float(flow.gramian(1.0, 1.0)[0, 0] - flow.gramian(tau, 1.0)[0, 0])
+        gap = float(flow.truncation_gap(Linear([1.0]), tau, 1.0, "frozen"))
+        assert abs(gap) < 1e-10 * rest
+
+
+def test_weighted_gramians_in_single_precision():
+    flow = GaussianFlow(np.float32([0.0]), np.float32([[0.49]]))
+    found = flow.weighted_gramian(0.5, 1.0, lambda s: 1.0)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, flow.gramian(0.5, 1.0), rtol=1e-6)
+
+
+def test_quantile_maps_far_in_the_tails():
+    """Fifty deviations out the map is that of the outer component: -2 or 2, and half of the distance."""
+    for sign in (-1.0, 1.0):
+        image, slope = mixture().flow_map(50.0 * sign, 1.0, 0.0), mixture().slope(50.0 * sign, 1.0, 0.0)
+        np.testing.assert_allclose([sign * image, slope], [27.0, 0.5], atol=0.01)
+
+
+def test_modes_are_treated_alike():
+    """Mirrored reward, mirrored masses: of the optimum and of what rounds of matching reach."""
+    for local in (False, True):
+        up, down = (mixture().upper_mass(0.0, Linear([c]), 1.0, local=local) for c in (0.5, -0.5))
+        np.testing.assert_allclose(up + down, 1.0, atol=1e-8)
 
 
 def test_one_component_has_no_jump():

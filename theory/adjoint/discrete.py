@@ -44,7 +44,8 @@ class DiscreteFlow:
             k, for comparison with code that does.
 
     Raises:
-        UnmetHypothesis: Times that do not decrease from 1 to 0, or another index.
+        UnmetHypothesis: Times that do not decrease from 1 to 0, or another index; in the methods: a step
+            that the grid does not have.
 
     Claims: ADJOINT-DISCRETE-1, ADJOINT-INDEX-1
 
@@ -76,11 +77,13 @@ class DiscreteFlow:
     def transition(self, k: int) -> Array:
         """What a push after step k is worth at the end, Psi_k: shape (d, d)."""
         xp = self.flow.checked("transition", 0.0)
+        self._require_step(k)
         return self.flow.along_axes(xp, self._stretches(xp)[k + 1])
 
     def gramian(self, lam: float, start: int = 0) -> Array:
         """The Gramian of the steps from ``start`` on: shape (d, d)."""
         xp = self.flow.checked("gramian", 0.0, lam)
+        self._require_step(start, len(self.steps))
         return self.flow.along_axes(xp, self._gain(xp, start)) / lam
 
     def uncontrolled_law(self) -> Gaussian:
@@ -100,13 +103,15 @@ class DiscreteFlow:
         return Gaussian(inverse @ (base.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def endpoint(self, x: Array, k: int = 0) -> Array:
-        """Where the uncontrolled steps from k on take states x (..., d)."""
+        """Where the uncontrolled steps from k on take states x (..., d), k in 0..N."""
+        self._require_step(k, len(self.steps))
         xp, down, x = self.flow.checked_states("endpoint", x, self.times[k])
         centre, spread = self._affine(xp, k)
         return down(centre + self.flow.scaled(xp, spread, x))
 
     def control(self, x: Array, k: int, reward: Linear | Quadratic, lam: float) -> Array:
-        """The optimal control of step k at states x (..., d): shape (..., d)."""
+        """The optimal control of step k in 0..N-1 at states x (..., d): shape (..., d)."""
+        self._require_step(k)
         xp, down, x = self.flow.checked_states("control", x, self.times[k], lam)
         c, q = self.flow.coefficients(xp, reward)
         g = self.flow.along_axes(xp, self._gain(xp, k)) / lam
@@ -131,6 +136,11 @@ class DiscreteFlow:
         slope = reward.gradient(law.mean)
         energy = 0.5 * (slope @ (push @ slope) + xp.sum((q @ push @ q) * law.cov))
         return energy - reward.expectation(law)
+
+    def _require_step(self, k: int, last: int | None = None) -> None:
+        last = len(self.steps) - 1 if last is None else last
+        if k not in range(last + 1):  # a negative one would count from the end
+            raise UnmetHypothesis("DiscreteFlow", f"step in 0..{last}", f"step {k!r}")
 
     def _stretches(self, xp: Namespace) -> list[Array]:
         """Factors from the state of index k to the end, k = 0..N, direction by direction."""
@@ -168,6 +178,6 @@ def uniform_times(steps: int) -> list[float]:
     >>> uniform_times(2)
     [1.0, 0.5, 0.0]
     """
-    if steps < 1:
-        raise UnmetHypothesis("uniform_times", "steps >= 1", f"steps = {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise UnmetHypothesis("uniform_times", "steps >= 1, an integer", f"steps = {steps!r}")
     return [1.0 - k / steps for k in range(steps)] + [0.0]

@@ -11,7 +11,8 @@ for the quadratic cost with Gramian G; for another convex cost L of the control,
 .. math:: z = \hat y + \int_0^t \Phi_s\,\nabla L^*\big(\Phi_s \nabla r(z)/\lambda\big)\,ds
 
 (noise time: the controls act from t down to 0).  Both are solved by Newton's method with differences of
-the gradient as second derivatives.  The full text of the paper was not available to us; derived here.
+the gradient as second derivatives, from the endpoint without control.  What is found is a minimum near it; it is
+*the* minimum where :math:`I - G \nabla^2 r` is positive definite everywhere, as for every concave reward.  The full text of the paper was not available to us; derived here.
 """
 
 from __future__ import annotations
@@ -60,8 +61,7 @@ def hopf_lax(xp: Namespace, y: Array, gramian: Array, reward: SmoothReward) -> t
         return w - _times(xp, root, reward.gradient(endpoint(w)))
 
     w, jacobian = _newton(xp, residual, xp.zeros_like(y))
-    symmetric = 0.5 * (jacobian + xp.matrix_transpose(jacobian))
-    _require_minimum(float(xp.min(xp.linalg.eigvalsh(symmetric))))
+    _require_minimum(xp, _symmetric(xp, jacobian))
     return endpoint(w), 0.5 * xp.sum(w * w, axis=-1) - reward.value(endpoint(w))
 
 
@@ -71,8 +71,11 @@ def pushed_endpoint(xp: Namespace, y: Array, push: Map, reward: SmoothReward) ->
     Raises:
         UnmetHypothesis: No solution was found, or it is no minimum.
     """
-    z, jacobian = _newton(xp, lambda z: z - y - push(reward.gradient(z)), y)
-    _require_minimum(float(xp.min(xp.linalg.det(jacobian))))
+    z, _ = _newton(xp, lambda z: z - y - push(reward.gradient(z)), y)
+    # The eigenvalues of I - (derivative of push)(Hessian of r) are real: those of a symmetric matrix.
+    root = sqrt_psd(xp, _symmetric(xp, _jacobian(xp, push, reward.gradient(z))))
+    bent = root @ _symmetric(xp, _jacobian(xp, reward.gradient, z)) @ root
+    _require_minimum(xp, xp.eye(y.shape[-1], dtype=y.dtype, device=getattr(y, "device", None)) - bent)
     return z
 
 
@@ -120,7 +123,13 @@ def _times(xp: Namespace, matrix: Array, vectors: Array) -> Array:
     return xp.squeeze(matrix @ vectors[..., None], axis=-1)
 
 
-def _require_minimum(least: float) -> None:
+def _symmetric(xp: Namespace, matrix: Array) -> Array:
+    return 0.5 * (matrix + xp.matrix_transpose(matrix))
+
+
+def _require_minimum(xp: Namespace, curvature: Array) -> None:
+    """Raise unless the symmetric matrices (..., d, d) are positive definite."""
+    least = float(xp.min(xp.linalg.eigvalsh(curvature)))
     if not least > 0.0:
         hypothesis = "the endpoint is a minimum (I - G Hessian(r) is positive definite)"
         raise UnmetHypothesis("endpoint", hypothesis, f"least eigenvalue {least:.3g}")

@@ -138,20 +138,21 @@ class GaussianFlow:
         xp = self.checked("weighted_gramian", t, lam)
 
         subject, finite = "GaussianFlow.weighted_gramian", "the weight keeps the Gramian finite"
+        # In double precision whatever the flow has: rounding must not look like divergence.
+        sigma = np.asarray([float(value) for value in self.sigma])
 
         def integrand(s: float) -> Any:
             w = float(weight(s))
             if not w > 0.0:
                 hypothesis = finite if w == 0.0 else "weight > 0"
                 raise UnmetHypothesis(subject, hypothesis, f"{w!r} at noise time {s:.3g}")
-            return np.asarray(stretch(xp, self.sigma, s, self.path)) ** 2 / w
+            return np.asarray(stretch(np, sigma, s, self.path)) ** 2 / w
 
         with warnings.catch_warnings():
             warnings.simplefilter("error", IntegrationWarning)
             try:
                 parts = [
-                    quad(lambda s, i=i: integrand(s)[i], 0.0, t, **_ACCURACY)[0]
-                    for i in range(len(self.sigma))
+                    quad(lambda s, i=i: integrand(s)[i], 0.0, t, **_ACCURACY)[0] for i in range(len(sigma))
                 ]
             except IntegrationWarning as error:
                 raise UnmetHypothesis(subject, finite, f"no convergence up to t = {t!r}") from error
@@ -164,7 +165,11 @@ class GaussianFlow:
         return down(self._solved(xp, x, t, reward, lam)[0])
 
     def value(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
-        """The least cost to go V(x, t), shape (...); for any smooth reward by the Moreau envelope."""
+        r"""The least cost to go V(x, t), shape (...); for any smooth reward by the Moreau envelope.
+
+        A reward with several peaks, where :math:`I - G \nabla^2 r` is not positive definite everywhere, may have
+        several minima: this is the cost of one near the endpoint without control.
+        """
         xp, down, x = self.checked_states("value", x, t, lam)
         return down(self._solved(xp, x, t, reward, lam)[1])
 
@@ -229,7 +234,7 @@ class GaussianFlow:
         xp = self.checked("truncation_gap", tau, lam)
         if not isinstance(reward, Linear):
             raise UnmetHypothesis("truncation_gap", "the reward is Linear", type(reward).__name__)
-        along = xp.matrix_transpose(self.axes) @ reward.c
+        along = xp.matrix_transpose(self.axes) @ self.coefficients(xp, reward)[0]
         return 0.5 / lam * xp.sum(along**2 * gap_of(xp, self.sigma, tau, self.path, mode))
 
     def checked(self, method: str, t: float, lam: float = 1.0) -> Namespace:
@@ -248,9 +253,9 @@ class GaussianFlow:
         """Namespace, cast of results and states (..., d), once all are in their ranges."""
         self.checked(method, t, lam)
         xp, down, (x, _) = boundary(f"GaussianFlow.{method}", x=x, mean=self.mean)
-        if not x.ndim or x.shape[-1] != self.mean.shape[0]:
+        if not x.ndim or x.shape[-1] != self.mean.shape[0] or 0 in tuple(x.shape):
             got = f"shape {tuple(x.shape)}, d = {self.mean.shape[0]}"
-            raise UnmetHypothesis(f"GaussianFlow.{method}", "x (..., d)", got)
+            raise UnmetHypothesis(f"GaussianFlow.{method}", "x (..., d), not empty", got)
         return xp, down, x
 
     def along_axes(self, xp: Namespace, values: Array) -> Array:

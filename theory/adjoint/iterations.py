@@ -16,6 +16,7 @@ states: its target is constant in :math:`\tau`.  Derived here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -30,7 +31,7 @@ __all__ = ["Iteration", "gain_errors"]
 Floats: TypeAlias = NDArray[np.float64]
 Iteration: TypeAlias = Literal["lean", "full", "open-loop"]
 
-_NODES, _POINTS = 97, 4001
+_LEAST_NODES, _MOST_NODES, _POINTS = 97, 1001, 4001
 
 
 def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floats:
@@ -39,7 +40,7 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
     For ``"open-loop"`` the error is that of the constant gradient along a trajectory from the unit state.
 
     Arguments:
-        q: Curvature of the reward, finite with 1 + G q > 0.
+        q: Curvature of the reward, with 1 + G q > 0.
         horizon: The Gramian G, > 0.
         count: Rounds, >= 0.
         method: ``"lean"``, ``"full"`` or ``"open-loop"``.
@@ -48,7 +49,8 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
         Errors, shape (count + 1,).
 
     Raises:
-        UnmetHypothesis: 1 + G q <= 0, G <= 0 or another method.
+        UnmetHypothesis: 1 + G q <= 0, G <= 0, another method, or G q above about 2900 or as near to -1 as
+            6e-4, where polynomials do not resolve the gain.
 
     Claims: ADJOINT-ITERATION-1
 
@@ -57,25 +59,39 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
         >>> [round(float(e) / float(errors[0]), 12) for e in errors]
         [1.0, 0.5, 0.25, 0.125]
     """
-    if not horizon > 0.0 or not 1.0 + horizon * q > 0.0:
+    if not (0.0 < horizon < math.inf and 0.0 < 1.0 + horizon * q < math.inf):
         raise UnmetHypothesis("gain_errors", "G > 0 and 1 + G q > 0", f"G = {horizon!r}, q = {q!r}")
+    if count < 0:
+        raise UnmetHypothesis("gain_errors", "count >= 0", f"count = {count!r}")
     if method == "open-loop":
         limit = q / (1.0 + horizon * q)
         return np.abs(limit) * np.abs(horizon * q) ** np.arange(count + 1, dtype=np.float64)
     steps: dict[str, Callable[[Floats, Floats, float], Floats]] = {"lean": _lean, "full": _full}
     if method not in steps:
         raise UnmetHypothesis("gain_errors", "method is lean, full or open-loop", f"method = {method!r}")
-    x = -np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))
-    fit = np.asarray(np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)), dtype=np.float64)
+    nodes = _nodes(horizon * q)
+    x = -np.cos(np.pi * np.arange(nodes) / (nodes - 1))
+    fit = np.asarray(np.linalg.inv(chebyshev.chebvander(x, nodes - 1)), dtype=np.float64)
     points = np.linspace(-1.0, 1.0, _POINTS)
-    sampled = chebyshev.chebvander(points, _NODES - 1) @ fit
+    sampled = chebyshev.chebvander(points, nodes - 1) @ fit
     limit_gain = q / (1.0 + q * 0.5 * horizon * (1.0 + points))
     integral = _integral(x, fit, horizon)
-    gain, errors = np.zeros(_NODES), []
+    gain, errors = np.zeros(nodes), []
     for _ in range(count + 1):
         errors.append(np.max(np.abs(sampled @ gain - limit_gain)))
         gain = steps[method](gain, integral, q)
     return np.asarray(errors, dtype=np.float64)
+
+
+def _nodes(strength: float) -> int:
+    """Chebyshev nodes that resolve 1 / (1 + G q s) on [0, 1] to rounding: by Bernstein's ellipse up to its pole."""
+    if strength == 0.0:
+        return _LEAST_NODES
+    beyond = 2.0 / strength if strength > 0.0 else 2.0 * (1.0 + strength) / -strength
+    needed = 37.0 / math.log1p(beyond + math.sqrt(beyond * (2.0 + beyond)))
+    if not needed < _MOST_NODES:
+        raise UnmetHypothesis("gain_errors", "polynomials resolve the gain", f"G q = {strength!r}")
+    return max(_LEAST_NODES, math.ceil(needed) + 1)
 
 
 def _lean(gain: Floats, integral: Floats, q: float) -> Floats:
@@ -84,7 +100,7 @@ def _lean(gain: Floats, integral: Floats, q: float) -> Floats:
 
 def _full(gain: Floats, integral: Floats, q: float) -> Floats:
     # The equation in integral form, a linear system: exponentials of both signs would overflow.
-    matrix = np.eye(_NODES) + 2.0 * integral * gain
+    matrix = np.eye(len(gain)) + 2.0 * integral * gain
     return np.asarray(np.linalg.solve(matrix, q + integral @ gain**2), dtype=np.float64)
 
 

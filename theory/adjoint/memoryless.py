@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic, tilted
 from .flow import GaussianFlow
@@ -93,9 +93,7 @@ class MemorylessFlow:
         return 0.5 * xp.sum(values - xp.log1p(values))
 
     def _states(self, method: str, x: Array, t: float, lam: float) -> tuple[Namespace, Any, Array]:
-        self.flow.checked(method, t, lam)
-        xp, down, (x, _) = boundary(f"MemorylessFlow.{method}", x=x, mean=self.flow.mean)
-        return xp, down, x
+        return self.flow.checked_states(method, x, t, lam)
 
     def _spread(self, t: float) -> Array:
         return (1.0 - t) ** 2 * self.flow.sigma**2 + t**2

@@ -25,7 +25,7 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar, root
-from scipy.special import logsumexp, ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr
 
 from ..._namespace import UnmetHypothesis
 from ..laws import Mixture, Normal
@@ -73,30 +73,35 @@ class MixtureFlow:
 
     def density(self, x: ArrayLike, t: float) -> Floats:
         """Density of x_t."""
-        return np.exp(self._log_terms(np.asarray(x), t)[1])
+        return np.exp(self._log_density(np.asarray(x), t))
 
     def flow_map(self, x: ArrayLike, t: float, s: float) -> Floats:
         """The flow from noise time t to noise time s: the quantile map, by bisection."""
-        level = self.distribution(x, t)
-        # In the upper half the complement is the accurate one.
-        upper = self._survival(x, t)
+        x = np.asarray(x, dtype=np.float64)
+        if not bool(np.all(np.isfinite(x))):
+            raise UnmetHypothesis("MixtureFlow.flow_map", "x is finite", "NaN or infinity")
+        _, m, scale = self._components(t)
+        reach = 2.0 + float(np.max(np.abs((x[..., None] - m) / scale), initial=0.0))
+        # In the upper half the complement is the accurate one; logarithms, for the far tails.
+        level, upper = self._log_tails(x, t)
         _, m, scale = self._components(s)
-        low = np.full(level.shape, float(np.min(m - 40.0 * scale)))
-        high = np.full(level.shape, float(np.max(m + 40.0 * scale)))
+        low = np.full(level.shape, float(np.min(m - reach * scale)))
+        high = np.full(level.shape, float(np.max(m + reach * scale)))
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
-            below = np.where(
-                level < 0.5, self.distribution(middle, s) < level, self._survival(middle, s) > upper
-            )
+            less, more = self._log_tails(middle, s)
+            below = np.where(level < upper, less < level, more > upper)
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
 
     def slope(self, x: ArrayLike, t: float, s: float) -> Floats:
         """Derivative of the flow from t to s: p_t(x) / p_s(image)."""
-        return self.density(x, t) / self.density(self.flow_map(x, t, s), s)
+        image = self.flow_map(x, t, s)
+        return np.exp(self._log_density(np.asarray(x), t) - self._log_density(image, s))
 
     def velocity(self, x: ArrayLike, t: float) -> tuple[Floats, Floats]:
         """Velocity of the flow and its derivative in x."""
+        _require_time(t)
         x = np.asarray(x, dtype=np.float64)
         m, scale = self._parts()
         variance = scale**2
@@ -176,7 +181,9 @@ class MixtureFlow:
             return np.asarray([at[1] - at[0], paid[1] - paid[0]])
 
         found = root(mismatch, guess, tol=1e-12)
-        if not (np.max(np.abs(mismatch(found.x))) < 1e-9 and found.x[0] < found.x[1]):
+        # A root with both ends on one branch is no jump: there the two trajectories are the same.
+        apart = found.x[0] <= ends[left + 1] and found.x[1] >= ends[right - 1]
+        if not (apart and np.max(np.abs(mismatch(found.x))) < 1e-9):
             raise UnmetHypothesis("MixtureFlow", "the optimum jumps at one noise", f"residual {found.fun}")
         noise_there = float(self.extremals(found.x[0], reward, lam, steps)[0])
         return noise_there, float(found.x[0]), float(found.x[1])
@@ -188,7 +195,7 @@ class MixtureFlow:
 
         Arguments:
             z: The point that separates them.
-            reward, lam: The reward, which favours the upper mode, and the weight.
+            reward, lam: The reward and the weight.
             local: Of the optimum that matching rounds reach from the flow itself: each noise keeps to
                 the branch of its mode for as long as that branch exists, though the other may be cheaper.
                 Otherwise of the optimum.
@@ -198,11 +205,17 @@ class MixtureFlow:
         if not folds:
             return float(ndtr(-self.extremals(np.asarray(z), reward, lam, steps)[0]))
         if local:
-            around = (ends[folds[0] - 1], ends[folds[0] + 1])
-            fold = minimize_scalar(
-                lambda e: -float(self.extremals(e, reward, lam, steps)[0]), bounds=around, method="bounded"
-            )
-            return float(ndtr(fold.fun))
+            # The noises of a branch end at its fold: the lower one's above, the upper one's below.
+            limits = []
+            for fold, sign in zip(folds, (-1.0, 1.0), strict=True):
+                found = minimize_scalar(
+                    lambda e, sign=sign: sign * float(self.extremals(e, reward, lam, steps)[0]),
+                    bounds=(ends[fold - 1], ends[fold + 1]),
+                    method="bounded",
+                )
+                limits.append(sign * float(found.fun))
+            middle = float(self.flow_map(z, 0.0, 1.0))  # what the flow itself sends to z
+            return float(ndtr(-min(max(middle, limits[1]), limits[0])))
         torn = self.jump(reward, lam, steps)
         if torn is None or not torn[1] <= z <= torn[2]:
             raise UnmetHypothesis("MixtureFlow", "z lies where the optimum tears", f"z = {z}, {torn}")
@@ -226,21 +239,28 @@ class MixtureFlow:
         return np.asarray(given["loc"]), np.asarray(given["scale"])
 
     def _components(self, t: float) -> tuple[Floats, Floats, Floats]:
-        if not 0.0 <= t <= 1.0:
-            raise UnmetHypothesis("MixtureFlow", "noise times lie in [0, 1]", f"t = {t!r}")
+        _require_time(t)
         loc, scale = self._parts()
         alpha, sigma = Flow().alpha_sigma(np, np.asarray(t))
         return np.asarray(self.law.weights), alpha * loc, np.sqrt((alpha * scale) ** 2 + sigma**2)
 
-    def _survival(self, x: ArrayLike, t: float) -> Floats:
+    def _log_tails(self, x: Floats, t: float) -> tuple[Floats, Floats]:
+        """Logarithms of the masses below and above x."""
         w, m, s = self._components(t)
-        return np.asarray(np.sum(w * ndtr(-(np.asarray(x)[..., None] - m) / s), axis=-1))
+        z = (x[..., None] - m) / s
+        below, above = (logsumexp(np.log(w) + log_ndtr(side), axis=-1) for side in (z, -z))
+        return np.asarray(below), np.asarray(above)
 
-    def _log_terms(self, x: Floats, t: float) -> tuple[Floats, Floats]:
+    def _log_density(self, x: Floats, t: float) -> Floats:
         w, m, s = self._components(t)
         z = (x[..., None] - m) / s
         terms = np.log(w) - 0.5 * z**2 - np.log(s) - 0.5 * np.log(2.0 * np.pi)
-        return terms, np.asarray(logsumexp(terms, axis=-1))
+        return np.asarray(logsumexp(terms, axis=-1))
+
+
+def _require_time(t: float) -> None:
+    if not 0.0 <= t <= 1.0:
+        raise UnmetHypothesis("MixtureFlow", "noise times lie in [0, 1]", f"t = {t!r}")
 
 
 def _scalars(reward: Linear | Quadratic, lam: float) -> tuple[float, float]:

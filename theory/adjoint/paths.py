@@ -50,8 +50,8 @@ def levels(path: str, t: float) -> tuple[float, float, float, float]:
     if path == "linear":
         return 1.0 - t, t, -1.0, 1.0
     rate = 0.5 * math.pi
-    # cos(pi/2) is 6e-17 in floats; the end of the path holds no data at all.
-    cosine = math.cos(rate * t) if t < 1.0 else 0.0
+    # As a sine: cos(pi t / 2) loses its digits near t = 1, and is 6e-17 there, not 0.
+    cosine = math.sin(rate * (1.0 - t))
     return cosine, math.sin(rate * t), -rate * math.sin(rate * t), rate * cosine
 
 
@@ -83,7 +83,7 @@ def stretch_integral(xp: Namespace, sigma: Array, t: float, path: str) -> Array:
     """Kernel: the integral of the factor over the times [0, t]."""
     if path == "linear":
         total = 1.0 + sigma**2
-        end = xp.asinh((sigma**2 - total * t) / sigma)
+        end = xp.asinh((sigma**2 * (1.0 - t) - t) / sigma)  # sigma^2 - total t, without cancellation
         return sigma / xp.sqrt(total) * (xp.asinh(sigma) - end)
     alpha, beta, _, _ = levels(path, t)
     squared = alpha**2 + (beta / sigma) ** 2  # 1 - m sin^2 with m = 1 - 1/sigma^2, without cancellation

@@ -79,6 +79,8 @@ class RunningCost(ABC):
         """Raise if a costate lies beyond the reach of the cost."""
         reach = self.reach()
         if reach < float("inf"):
+            if 0 in tuple(a.shape):
+                return
             most = float(xp.max(norm_of(xp, a)))
             if not most <= reach:
                 hypothesis = f"|a| <= {reach:g}, or the cost has no bounded minimiser"

@@ -55,6 +55,8 @@ def group_advantages(
     References:
         | DeepSeekMath (Shao et al., 2024), section 4.1, https://arxiv.org/abs/2402.03300
 
+    Claims: REWARD-GAP-ADVANTAGE-1
+
     Example:
         >>> group_advantages([1.0, 2.0, 6.0], scale=False).tolist()
         [-3.0, -1.5, 4.5]
@@ -132,6 +134,8 @@ def update_statistics(
     References:
         | Algorithms for computing the sample variance (Chan, Golub, LeVeque, 1983)
 
+    Claims: REWARD-GAP-ADVANTAGE-2
+
     Example:
         >>> state = update_statistics([0.0], [0.0], [0.0], [1.0, 3.0], [[1.0], [1.0]], 1.0)
         >>> [float(part[0]) for part in state]
@@ -195,6 +199,8 @@ def running_advantages(
     References:
         | Training diffusion models with reinforcement learning (Black et al., 2023), section 4.3
         | https://arxiv.org/abs/2305.13301
+
+    Claims: REWARD-GAP-ADVANTAGE-2
 
     Example:
         >>> members = [[1.0], [1.0]]

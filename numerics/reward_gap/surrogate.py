@@ -60,6 +60,11 @@ def clipped_surrogate(
     Raises:
         UnmetHypothesis: clip outside of (0, 1), shapes that differ, or a log-probability that is not finite.
 
+    References:
+        | Proximal policy optimization algorithms (Schulman et al., 2017), eq. (7), https://arxiv.org/abs/1707.06347
+
+    Claims: REWARD-GAP-SURROGATE-1
+
     Example:
         >>> surrogate, clipped = clipped_surrogate([0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [2.0, 2.0, -1.0], 0.5)
         >>> surrogate.tolist()[:2], clipped.tolist()
@@ -97,6 +102,8 @@ def step_kl(xp: Namespace, mean: Array, mean_ref: Array, std: Array) -> Array:
     Raises:
         UnmetHypothesis: std = 0, where deterministic steps are singular to each other; means whose shapes
             differ.
+
+    Claims: REWARD-GAP-KL-3
 
     Example:
         >>> float(step_kl([[1.0, 2.0]], [[0.0, 0.0]], 0.5)[0])

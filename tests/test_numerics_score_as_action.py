@@ -118,6 +118,25 @@ def test_critics_agree_on_an_exact_family():
     np.testing.assert_allclose(np.mean(np.sum(traces * moved[..., None], axis=1), axis=0), 0.0, atol=1e-10)
 
 
+def test_what_rounding_leaves_of_equal_advantages_is_no_spread():
+    """The mean of seven times 0.1 is not 0.1; divided by its own size, the difference would be a unit."""
+    for dtype in (np.float32, np.float64):
+        equal = np.full((7, 2), 0.1, dtype=dtype)
+        for over in ("rollout", "step"):
+            assert not standardise(equal, over).any()
+    # A spread that is small beside the other steps is one all the same.
+    small = np.asarray([[1e-9, 1.0], [-1e-9, 3.0]])
+    np.testing.assert_array_equal(standardise(small, "step"), [[1.0, -1.0], [-1.0, 1.0]])
+
+
+def nowhere(x, t):
+    return x * np.nan
+
+
+def flat(x, t):
+    return x[:, :1]
+
+
 RUN = paths(3, 4)
 FLAT = np.zeros((4, 3))
 COMMON = (RUN.noise, RUN.excess, RUN.g2dt)
@@ -147,6 +166,21 @@ COMMON = (RUN.noise, RUN.excess, RUN.g2dt)
         (lambda: rollout(PROCESS, shifted, pretrained, [1.0], 0, RUN.states[:, 0]), "the grid falls"),
         (lambda: rollout(PROCESS, shifted, pretrained, [1.0, 0.5], 0, np.zeros(2)), "start (B, d)"),
         (lambda: paths(3, 4, eta=-1.0), "eta >= 0"),
+        (lambda: likelihood_weights(FLAT[:, :1], *COMMON, 1.0), "advantage (B, N) like excess"),
+        (lambda: likelihood_weights(FLAT, RUN.noise[:1], *COMMON[1:], 1.0), "noise (B, N, d) like excess"),
+        (lambda: pathwise_weights(RUN.noise[:1], *COMMON[1:], 1.0), "gradient (B, N, d) like excess"),
+        (lambda: log_ratio(RUN.excess, RUN.noise[:1], RUN.g2dt), "noise (B, N, d) like change"),
+        (lambda: standardise(FLAT[:, :0]), "at least 2 paths"),
+        (lambda: rollout(PROCESS, shifted, pretrained, [9.0, 0.5], 0, RUN.states[:, 0]), "one <= T"),
+        (lambda: rollout(PROCESS, shifted, pretrained, [np.nan, 0.5], 0, RUN.states[:, 0]), "the grid falls"),
+        (
+            lambda: rollout(PROCESS, nowhere, pretrained, [1.0, 0.5], 0, RUN.states[:, 0]),
+            "states stay finite",
+        ),
+        (
+            lambda: rollout(PROCESS, flat, pretrained, [1.0, 0.5], 0, np.ones((3, 2))),
+            "the score has the shape",
+        ),
     ],
 )
 def test_bad_input_names_the_hypothesis(call, hypothesis):

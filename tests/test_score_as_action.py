@@ -152,9 +152,31 @@ CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
         (lambda: response(Flow(), 1.0, 0.5), "the process is VP"),
         (lambda: response(PROCESS, 1.0, 0.5, -1.0), "eta >= 0"),
         (lambda: mean_square_td_limit(PROCESS, 1.0, 1.0, 2.0), "t <= T"),
+        (lambda: value(PROCESS, DATA, REWARD, 1.0, X[:, :1], 0.5), "x (..., 2), like the data"),
+        (lambda: value(PROCESS, DATA, REWARD, 1.0, 0.5, 0.5), "x (..., 2), like the data"),
+        (lambda: value(PROCESS, DATA, REWARD, 1.0, X, np.full(7, 0.5)), "t () or like x"),
+        (lambda: conditional_law(PROCESS, DATA, REWARD, 1.0, X[0], [0.5, 0.6]), "one time t ()"),
+        (lambda: terminal_law(PROCESS, DATA, REWARD, 1.0, Gaussian([0.0], [[1.0]])), "x (..., 2)"),
+        (lambda: terminal_law(PROCESS, DATA, REWARD, 1.0, Normal(0.0, 1.0)), "the start is Gaussian"),
+        (
+            lambda: ShiftedScore(PROCESS, DATA, REWARD, 1.0, [0.0, 0.0], Gaussian([0.0], [[1.0]])),
+            "start (d,) like the data",
+        ),
+        (lambda: q_function(PROCESS, 2.0, 1.0, X, X, X, X), "t in [0, 1.0]"),
+        (lambda: q_function(Flow(), 1.0, 1.0, X, X, X, X), "t in [0, 1.0)"),
+        (lambda: q_function(PROCESS, 0.5, 1.0, X, X, X[:1], X), "of one shape"),
+        (lambda: optimal_exploration(Flow(), 1.0, 1.0, 1.0), "t in [0, 1.0)"),
+        (lambda: exploration_inflation(PROCESS, 1.0, [1.0], [3.0, 0.5]), "t in [0, 1.0]"),
+        (lambda: exploration_inflation(PROCESS, 1.0, [1.0, 1.0], [0.9, 0.5]), "exploration (N,)"),
+        (lambda: response(PROCESS, 1.0, 9.0), "t in [0, 1.0]"),
     ],
 )
 def test_bad_input_names_the_hypothesis(call, hypothesis):
     with pytest.raises(UnmetHypothesis) as caught:
         call()
     assert hypothesis in str(caught.value)
+
+
+def test_squared_td_errors_of_the_shortest_paths():
+    """Over a time whose square underflows the rate is constant: -c (t^2 / 2) / (t^3 / 3)."""
+    assert float(mean_square_td_limit(PROCESS, 1.0, 1.0, 1e-200)) == pytest.approx(-1.5e200, rel=1e-12)

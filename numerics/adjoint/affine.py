@@ -50,7 +50,14 @@ def uncontrolled(flow: GaussianFlow, steps: int) -> AffinePolicy:
 def policy_rollout(
     flow: GaussianFlow, policy: AffinePolicy, noise: Array, times: Sequence[float]
 ) -> tuple[Trajectory, list[Array]]:
-    """The trajectory under a policy, and the controls along it."""
+    """The trajectory under a policy, and the controls along it.
+
+    Raises:
+        UnmetHypothesis: A policy of another number of steps, or what :func:`rollout` refuses.
+    """
+    if policy.gains.shape[0] != len(times) - 1:
+        got = f"{policy.gains.shape[0]} for {len(times) - 1} steps"
+        raise UnmetHypothesis("policy_rollout", "a control for each step of the grid", got)
     index = {float(t): k for k, t in enumerate(times)}
 
     def velocity(x: Array, t: float) -> Array:
@@ -78,7 +85,7 @@ def matching_round(
         flow, policy: The flow and the current policy.
         reward: With ``gradient(x)``.
         lam: Weight of the running cost, > 0.
-        noise: Samples of the noise, shape (B, d), B > d.
+        noise: Samples of the noise, shape (B, d), B > d, that span the space.
         times: The grid.
         last, mode: Truncation, as for :func:`adjoints`; steps without target get no control.
         damping: Share of the current control in the target, in [0, 1).
@@ -93,6 +100,10 @@ def matching_round(
     if noise.ndim != 2 or noise.shape[0] <= d:
         raise UnmetHypothesis("matching_round", "more samples than dimensions", f"shape {tuple(noise.shape)}")
     xp = array_api_compat.array_namespace(noise)
+    spread = xp.linalg.svdvals(noise - xp.mean(noise, axis=0))
+    if not float(xp.min(spread)) > noise.shape[0] * float(xp.finfo(noise.dtype).eps) * float(xp.max(spread)):
+        got = f"spread from {float(xp.min(spread)):.3g} to {float(xp.max(spread)):.3g}"
+        raise UnmetHypothesis("matching_round", "samples that determine an affine map", got)
     path, controls = policy_rollout(flow, policy, noise, times)
     after = adjoints(path, reward.gradient(path.end), flow.vjp, last=last, mode=mode)
     gains, offsets = [], []

@@ -23,13 +23,20 @@ __all__ = ["chosen_steps", "control_target", "quantile_mask", "sample_losses", "
 Floats: TypeAlias = NDArray[np.float64]
 
 
-def _positive(xp: Namespace, *, lam: float, damping: float, cost: RunningCost, a: Array, **_: object) -> None:
+def _positive(
+    xp: Namespace, *, lam: float, damping: float, cost: RunningCost, a: Array, current: Array | None
+) -> None:
     if not 0.0 < lam < float("inf"):
         raise UnmetHypothesis("control_target", "lam > 0", f"lam = {lam!r}")
     if not 0.0 <= damping < 1.0:
         raise UnmetHypothesis("control_target", "damping in [0, 1)", f"damping = {damping!r}")
+    if damping > 0.0 and current is None:
+        raise UnmetHypothesis("control_target", "damping needs the current controls", "current = None")
     if a.ndim < 2:
         raise UnmetHypothesis("control_target", "a batch (B, *)", f"shape {tuple(a.shape)}")
+    if current is not None and current.shape != a.shape:
+        got = f"shapes {tuple(current.shape)}, {tuple(a.shape)}"
+        raise UnmetHypothesis("control_target", "current (B, *) like a", got)
     cost.require_reach(xp, _flat(xp, a) / lam)
 
 
@@ -69,7 +76,13 @@ def control_target(
     return wanted if current is None else (1.0 - damping) * wanted + damping * current
 
 
-@public
+def _alike(xp: Namespace, *, control: Array, target: Array) -> None:
+    if control.shape != target.shape or not control.ndim:
+        got = f"shapes {tuple(control.shape)}, {tuple(target.shape)}"
+        raise UnmetHypothesis("sample_losses", "control and target (B, *)", got)
+
+
+@public(check=_alike)
 def sample_losses(xp: Namespace, control: Array, target: Array) -> Array:
     r"""Half of the squared distance of each sample to its target: (B, *) and (B, *) to (B,).
 
@@ -83,7 +96,14 @@ def sample_losses(xp: Namespace, control: Array, target: Array) -> Array:
     return 0.5 * xp.sum(difference * difference, axis=-1)
 
 
-@public
+def _share_of_some(xp: Namespace, *, losses: Array, share: float) -> None:
+    if not 0.0 < share <= 1.0:
+        raise UnmetHypothesis("quantile_mask", "share in (0, 1]", f"share = {share!r}")
+    if losses.ndim != 1 or not losses.shape[0]:
+        raise UnmetHypothesis("quantile_mask", "losses (B,) of at least one", f"shape {tuple(losses.shape)}")
+
+
+@public(check=_share_of_some)
 def quantile_mask(xp: Namespace, losses: Array, share: float) -> Array:
     """Ones for the samples of least loss, a share of the batch rounded up; zeros for the rest.
 
@@ -95,14 +115,12 @@ def quantile_mask(xp: Namespace, losses: Array, share: float) -> Array:
         share: The share that stays, in (0, 1].
 
     Raises:
-        UnmetHypothesis: A share outside of (0, 1].
+        UnmetHypothesis: A share outside of (0, 1], or no losses.
 
     Example:
         >>> quantile_mask([3.0, 1.0, 9.0, 2.0], 0.75).tolist()
         [1.0, 1.0, 0.0, 1.0]
     """
-    if not 0.0 < share <= 1.0:
-        raise UnmetHypothesis("quantile_mask", "share in (0, 1]", f"share = {share!r}")
     count = losses.shape[0]
     kept = min(count, max(1, -int(-share * count // 1)))
     threshold = xp.sort(losses, axis=0)[kept - 1]
@@ -144,7 +162,7 @@ def chosen_steps(
         uniforms: n numbers in [0, 1): number i chooses within [i/n, (i+1)/n).
 
     Raises:
-        UnmetHypothesis: Probabilities that are negative or do not sum to 1, or no uniforms.
+        UnmetHypothesis: Probabilities that are negative or do not sum to 1, no uniforms, or some outside of [0, 1).
 
     Claims: ADJOINT-SUBSAMPLING-1
 
@@ -158,9 +176,12 @@ def chosen_steps(
     n = len(uniforms)
     if n == 0:
         raise UnmetHypothesis("chosen_steps", "at least one uniform", "none")
+    shifts = np.asarray(uniforms, dtype=np.float64)
+    if not bool(np.all((shifts >= 0.0) & (shifts < 1.0))):
+        raise UnmetHypothesis("chosen_steps", "uniforms in [0, 1)", f"uniforms = {list(uniforms)[:4]}")
     ends = np.cumsum(p)
     ends[np.flatnonzero(p)[-1] :] = 1.0  # whatever the rounding
-    levels = (np.arange(n) + np.asarray(uniforms, dtype=np.float64)) / n
+    levels = (np.arange(n) + shifts) / n
     found = np.searchsorted(ends, np.minimum(levels, np.nextafter(1.0, 0.0)), side="right")
     return [(int(k), 1.0 / (n * float(p[k]))) for k in found]
 

@@ -56,6 +56,9 @@ def trajectory_costs(
         raise UnmetHypothesis("trajectory_costs", "one control for each step", got)
     if not 0.0 < lam < float("inf"):
         raise UnmetHypothesis("trajectory_costs", "lam > 0", f"lam = {lam!r}")
+    if tuple(rewards.shape) != (trajectory.end.shape[0],):
+        got = f"shape {tuple(rewards.shape)} for {trajectory.end.shape[0]} trajectories"
+        raise UnmetHypothesis("trajectory_costs", "one reward for each trajectory", got)
     xp = array_api_compat.array_namespace(rewards)
     spent = xp.zeros_like(rewards)
     for h, u in zip(trajectory.steps, controls, strict=True):
@@ -104,8 +107,9 @@ def optimum_interval(objective: float, loss: float, lam: float, curvature: float
         Certificate(low=0.0, high=0.5)
     """
     for name, value, good in (
-        ("lam > 0", lam, lam > 0.0),
-        ("loss >= 0", loss, loss >= 0.0),
+        ("objective is finite", objective, abs(objective) < float("inf")),
+        ("lam > 0", lam, 0.0 < lam < float("inf")),
+        ("loss >= 0", loss, 0.0 <= loss < float("inf")),
         ("curvature >= 0", curvature, curvature >= 0.0),
     ):
         if not good:

@@ -44,6 +44,12 @@ def _paths(subject: str, array: str, beta: bool = False, likelihood: bool = Fals
         if value.ndim != 3 or g2dt.shape != value.shape[1:2]:
             got = f"shapes {tuple(value.shape)}, {tuple(g2dt.shape)}"
             raise UnmetHypothesis(subject, f"{array} (B, N, d) and g2dt (N,)", got)
+        for name in ("noise", "gradient", "advantage"):
+            want = value.shape[:2] if name == "advantage" else value.shape
+            if name in given and given[name].shape != want:
+                letters = "(B, N)" if name == "advantage" else "(B, N, d)"
+                got = f"shapes {tuple(given[name].shape)}, {tuple(value.shape)}"
+                raise UnmetHypothesis(subject, f"{name} {letters} like {array}", got)
         require_batch(subject, value)
         if beta and not 0.0 < given["beta"] < float("inf"):
             raise UnmetHypothesis(subject, "beta > 0", f"beta = {given['beta']!r}")
@@ -227,7 +233,7 @@ def likelihood_weights(
 
 
 def _two_axes(xp: Namespace, *, advantage: Array, over: str, **_: Any) -> None:
-    if advantage.ndim != 2 or advantage.shape[0] < 2:
+    if advantage.ndim != 2 or advantage.shape[0] < 2 or advantage.shape[1] < 1:
         got = f"shape {tuple(advantage.shape)}"
         raise UnmetHypothesis("standardise", "advantages (B, N) of at least 2 paths", got)
     if over not in ("rollout", "step"):
@@ -264,6 +270,8 @@ def standardise(xp: Namespace, advantage: Array, over: Literal["rollout", "step"
     square = xp.mean(centred * centred, axis=0, keepdims=True)
     if over == "rollout":
         square = xp.mean(square, axis=1, keepdims=True)
-    spread = square > 0
+    # What rounding leaves of equal advantages is no spread: a divisor of its size would make it one.
+    size = xp.max(xp.abs(advantage), axis=0 if over == "step" else None, keepdims=True)
+    spread = square > (16.0 * xp.finfo(advantage.dtype).eps * size) ** 2
     root = xp.sqrt(xp.where(spread, square, xp.ones_like(square)))
     return xp.where(spread, centred / root, xp.zeros_like(centred))

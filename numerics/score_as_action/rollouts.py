@@ -79,7 +79,8 @@ def rollout(
         A :class:`Rollout`.
 
     Raises:
-        UnmetHypothesis: eta < 0, no paths, or a grid that does not fall to a time >= 0.
+        UnmetHypothesis: eta < 0, no paths, a grid that does not fall, or leaves [0, T], a score
+            of another shape, or states that do not stay finite.
 
     Example:
         >>> import numpy as np
@@ -94,14 +95,19 @@ def rollout(
         raise UnmetHypothesis("rollout", "start (B, d)", f"shape {tuple(start.shape)}")
     require_batch("rollout", start)
     times = [float(t) for t in grid]
-    if len(times) < 2 or times[-1] < 0.0 or any(s >= t for t, s in pairwise(times)):
-        raise UnmetHypothesis("rollout", "the grid falls to a time >= 0", f"grid = {times}")
+    falls = len(times) > 1 and all(s < t for t, s in pairwise(times))
+    if not (falls and times[0] <= process.T and times[-1] >= 0.0):
+        hypothesis = f"the grid falls to a time >= 0, from one <= T = {process.T:g}"
+        raise UnmetHypothesis("rollout", hypothesis, f"grid = {times[:4]}...")
     draws = source(rng, like=start)
     where = device(start)
     x, states, actions, excess, noises, weights = start, [start], [], [], [], []
     for t_k, s_k in pairwise(times):
         t = xp.asarray(t_k, dtype=start.dtype, device=where)
         action = policy(x, t)
+        if action.shape != x.shape:
+            got = f"shapes {tuple(action.shape)}, {tuple(x.shape)}"
+            raise UnmetHypothesis("rollout", "the score has the shape of the state", got)
         g2dt = process.rates(xp, t)[1] * (t_k - s_k)
         noise = xp.sqrt(g2dt) * draws.normal(x)
         x = x + reverse_drift.kernel(xp, process, x, t, action, eta) * (t_k - s_k) + eta * noise
@@ -110,6 +116,8 @@ def rollout(
         excess.append(action - pretrained(states[-2], t))
         noises.append(noise)
         weights.append(g2dt)
+    if not bool(xp.all(xp.isfinite(x))):
+        raise UnmetHypothesis("rollout", "states stay finite", f"after {len(times) - 1} steps they are not")
     return Rollout(
         xp.asarray(times, dtype=start.dtype, device=where),
         xp.stack(states, axis=1),

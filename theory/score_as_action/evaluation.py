@@ -149,9 +149,9 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
     first, second = 0.0 * t, 0.0 * t
     for panel in range(_PANELS):
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-            s = t * ((panel + 0.5 * (1.0 + node)) / _PANELS)
-            alpha, sigma = process.alpha_sigma(xp, s)
-            _, g2 = process.rates(xp, s)
+            u = (panel + 0.5 * (1.0 + node)) / _PANELS  # the share of t, whose square does not underflow
+            alpha, sigma = process.alpha_sigma(xp, u * t)
+            _, g2 = process.rates(xp, u * t)
             density = g2 * (alpha * variance / (alpha**2 * variance + sigma**2)) ** 2
-            first, second = first + weight * density * s, second + weight * density * s * s
-    return -slope * first / second
+            first, second = first + weight * u * density, second + weight * u * u * density
+    return -slope * first / (t * second)

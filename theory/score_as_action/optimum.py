@@ -131,9 +131,9 @@ def conditional_law(
     """
     law = problem("conditional_law", process, data, reward, x=x, t=t)
     xp = law.xp
-    if law.points[0].ndim != 1:
-        got = f"x has shape {tuple(law.points[0].shape)}"
-        raise UnmetHypothesis("conditional_law", "one state x (d,)", got)
+    if law.points[0].ndim != 1 or law.points[1].ndim:
+        got = f"shapes {tuple(law.points[0].shape)}, {tuple(law.points[1].shape)}"
+        raise UnmetHypothesis("conditional_law", "one state x (d,) at one time t ()", got)
     post, values, log_weights = _optimum("conditional_law", process, law, beta)
     shrink = _shrink(xp, law, post.covs, beta)
     means = matvec(xp, shrink, post.means + matvec(xp, post.covs, law.c) / beta)
@@ -186,6 +186,8 @@ def terminal_law(
         got = f"data law {type(data).__name__}: ask for conditional_law"
         raise UnmetHypothesis("terminal_law", "the data law is Gaussian", got)
     start = prior(process, data) if start is None else start
+    if not isinstance(start, Gaussian):
+        raise UnmetHypothesis("terminal_law", "the start is Gaussian", f"start {type(start).__name__}")
     law = problem("terminal_law", process, data, reward, x=start.mean, t=process.T, cov0=start.cov)
     xp, cov0 = law.xp, law.points[2]
     post, _, _ = _optimum("terminal_law", process, law, beta)

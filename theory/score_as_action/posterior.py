@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
+import numpy as np
 from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
@@ -29,6 +30,7 @@ __all__ = [
     "prior",
     "problem",
     "require_beta",
+    "require_time",
 ]
 
 Data: TypeAlias = Gaussian | GaussianMixture
@@ -60,6 +62,12 @@ class Problem:
     c: Array
     curvature: Array
     points: tuple[Array, ...]
+
+
+def require_time(xp: Namespace, subject: str, process: Process, t: Array) -> None:
+    """Raise unless t <= T, and g(t) is finite: a flow has no finite noise at its end."""
+    domain = f"in [0, {float(process.T)}{')' if isinstance(process, Flow) else ']'}"
+    require(xp, subject, "t", t, domain)
 
 
 def require_beta(subject: str, beta: float) -> None:
@@ -95,10 +103,22 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
         weights, means, covs, c, *q = rest
     check_regular(xp, subject, covs)
     d = means.shape[-1]
+    if "x" in points:
+        _check_states(subject, here[list(points).index("x")], here[list(points).index("t")], d)
     if c.shape != (d,):
         raise UnmetHypothesis(subject, f"a reward on R^{d}, like the data", f"c has shape {tuple(c.shape)}")
     curvature = q[0] if q else xp.zeros((d, d), dtype=c.dtype, device=device(c))
     return Problem(xp, down, weights, means, covs, c, curvature, here)
+
+
+def _check_states(subject: str, x: Array, t: Array, d: int) -> None:
+    if not x.ndim or x.shape[-1] != d:
+        raise UnmetHypothesis(subject, f"x (..., {d}), like the data", f"x has shape {tuple(x.shape)}")
+    try:
+        np.broadcast_shapes(tuple(x.shape[:-1]), tuple(t.shape))
+    except ValueError:
+        got = f"shapes {tuple(x.shape)}, {tuple(t.shape)}"
+        raise UnmetHypothesis(subject, "t () or like x without its last axis", got) from None
 
 
 def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> Posterior:

@@ -13,34 +13,47 @@ from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..processes import VP
-from .posterior import Process, require_beta
+from .posterior import Process, require_beta, require_time
 
 __all__ = ["exploration_inflation", "optimal_exploration", "q_function"]
 
 
-def _gaussian_and_beta(subject: str, process: Any, beta: float) -> None:
+def _gaussian_and_beta(xp: Namespace, subject: str, process: Any, beta: float, t: Array) -> None:
     if not isinstance(process, Process):
         raise UnmetHypothesis(subject, "the process is VP, VE or Flow", f"process {type(process).__name__}")
     require_beta(subject, beta)
+    require_time(xp, subject, process, t)
 
 
-def _check_q(xp: Namespace, *, process: Any, beta: float, **_: Any) -> None:
-    _gaussian_and_beta("q_function", process, beta)
+def _check_q(xp: Namespace, *, process: Any, t: Array, beta: float, action: Array, **others: Any) -> None:
+    _gaussian_and_beta(xp, "q_function", process, beta, t)
+    shapes = {tuple(array.shape) for array in (action, *others.values())}
+    if len(shapes) > 1 or not action.ndim:
+        got = f"shapes {sorted(shapes)}"
+        raise UnmetHypothesis("q_function", "actions and gradient of one shape (..., d)", got)
 
 
-def _check_exploration(xp: Namespace, *, process: Any, beta: float, temperature: float, **_: Any) -> None:
-    _gaussian_and_beta("optimal_exploration", process, beta)
+def _check_exploration(
+    xp: Namespace, *, process: Any, t: Array, beta: float, temperature: float, **_: Any
+) -> None:
+    _gaussian_and_beta(xp, "optimal_exploration", process, beta, t)
     if not 0.0 < temperature < float("inf"):
         raise UnmetHypothesis("optimal_exploration", "lambda > 0", f"temperature = {temperature!r}")
 
 
-def _check_inflation(xp: Namespace, *, process: Any, grid: Array, **_: Any) -> None:
+def _check_inflation(
+    xp: Namespace, *, process: Any, variance: Array, exploration: Array, grid: Array, **_: Any
+) -> None:
     if not isinstance(process, VP):
         got = f"process {type(process).__name__}"
         raise UnmetHypothesis("exploration_inflation", "the process is VP", got)
     if grid.ndim != 1 or grid.shape[0] < 2 or not bool(xp.all(grid[1:] < grid[:-1])):
         got = f"shape {tuple(grid.shape)}"
         raise UnmetHypothesis("exploration_inflation", "the grid (N + 1,) falls from noise to data", got)
+    require_time(xp, "exploration_inflation", process, grid)
+    if variance.ndim or exploration.shape not in ((), (grid.shape[0] - 1,)):
+        got = f"shapes {tuple(variance.shape)}, {tuple(exploration.shape)}"
+        raise UnmetHypothesis("exploration_inflation", "variance () and exploration (N,)", got)
 
 
 @public(check=_check_q, t=">= 0")
@@ -64,7 +77,7 @@ def q_function(
 
     Arguments:
         process: VP, VE or Flow.
-        t: Noise time, >= 0, shape (...).
+        t: Noise time in [0, T], below 1 for a flow, shape (...).
         beta: Strength of the KL penalty, > 0.
         action: The action a, shape (..., d).
         policy: The policy's action s_theta, shape (..., d).
@@ -75,7 +88,7 @@ def q_function(
         Array of shape (...), reward per unit of noise time.
 
     Raises:
-        UnmetHypothesis: beta <= 0, or a process that is not Gaussian.
+        UnmetHypothesis: beta <= 0, a process that is not Gaussian, t outside of [0, T], or unlike shapes.
 
     References:
         | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; derived here
@@ -104,7 +117,7 @@ def optimal_exploration(xp: Namespace, process: Process, t: Array, beta: float, 
 
     Arguments:
         process: VP, VE or Flow.
-        t: Noise time, > 0.
+        t: Noise time in (0, T], below 1 for a flow.
         beta: Strength of the KL penalty, > 0.
         temperature: Weight lambda of the entropy, > 0.
 
@@ -112,7 +125,7 @@ def optimal_exploration(xp: Namespace, process: Process, t: Array, beta: float, 
         Variance of every coordinate of the action, of the shape of t.
 
     Raises:
-        UnmetHypothesis: beta <= 0 or lambda <= 0.
+        UnmetHypothesis: beta <= 0, lambda <= 0, or t outside of (0, T].
 
     Claims: SCORE-ACTION-EXPLORE-1
 
@@ -147,7 +160,7 @@ def exploration_inflation(
         Array of shape ().
 
     Raises:
-        UnmetHypothesis: Not VP, or a grid that does not fall.
+        UnmetHypothesis: Not VP, a grid that does not fall or leaves [0, T], or shapes that do not match.
 
     Claims: SCORE-ACTION-EXPLORE-2
 

@@ -31,7 +31,7 @@ from ..laws import Gaussian
 from ..processes import VP
 from ..reward_gap import propagate
 from ..rewards import Reward
-from .posterior import Problem, matvec, posterior, prior, problem, require_beta
+from .posterior import Problem, matvec, posterior, prior, problem, require_beta, require_time
 
 __all__ = ["ShiftedScore", "response"]
 
@@ -40,11 +40,12 @@ _NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.
 _SERIES = tuple(1.0 / (2 * j + 1) for j in range(13))
 
 
-def _check_response(xp: Namespace, *, process: Any, eta: float, **_: Any) -> None:
+def _check_response(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any) -> None:
     if not isinstance(process, VP):
         raise UnmetHypothesis("response", "the process is VP", f"process {type(process).__name__}")
     if not 0.0 <= eta < math.inf:
         raise UnmetHypothesis("response", "eta >= 0", f"eta = {eta!r}")
+    require_time(xp, "response", process, t)
 
 
 @public(check=_check_response, variance="> 0", t=">= 0")
@@ -61,14 +62,14 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
     Arguments:
         process: VP.
         variance: Data variance v > 0, one per eigen-direction.
-        t: Noise time at which the shift sets in, >= 0, broadcastable with ``variance``.
+        t: Noise time at which the shift sets in, in [0, T], broadcastable with ``variance``.
         eta: Stochasticity of the sampler, >= 0.
 
     Returns:
         Array of the broadcast shape, >= 0.
 
     Raises:
-        UnmetHypothesis: Not VP, or eta < 0.
+        UnmetHypothesis: Not VP, eta < 0, or t outside of [0, T].
 
     Claims: SCORE-ACTION-SHIFT-1, SCORE-ACTION-ODE-1
 
@@ -165,6 +166,9 @@ class ShiftedScore:
         start = prior(self.process, self.data) if self.start is None else self.start
         object.__setattr__(self, "start", start)
         problem(name, self.process, self.data, self.reward, shift=shift, start=start.mean)
+        if start.mean.shape != mean.shape:
+            got = f"shapes {tuple(start.mean.shape)}, {tuple(mean.shape)}"
+            raise UnmetHypothesis(name, "start (d,) like the data", got)
 
     def value(self, x: Array, t: Array) -> Array:
         r"""Value :math:`V^\theta = E\,r(X_0) - \tfrac\beta2 |\theta|^2 B_t` from x (..., d) at noise time t."""

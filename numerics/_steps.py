@@ -7,7 +7,7 @@ from typing import Any
 
 from .._namespace import Array, Namespace, UnmetHypothesis
 
-__all__ = ["ordered", "require_batch", "require_eta"]
+__all__ = ["ordered", "require_batch", "require_eta", "same_shape"]
 
 
 def ordered(subject: str) -> Callable[..., None]:
@@ -17,11 +17,22 @@ def ordered(subject: str) -> Callable[..., None]:
         for name in ("x", "x0", "xt"):
             if name in rest:
                 require_batch(subject, rest[name])
+        if "x" in rest:
+            like = {name: rest[name] for name in ("eps", "score", "velocity", "noise") if name in rest}
+            same_shape(subject, "x", rest["x"], **{k: v for k, v in like.items() if not callable(v)})
         if not bool(xp.all(s < t)):
             got = f"s up to {float(xp.max(s))!r}, t from {float(xp.min(t))!r}"
             raise UnmetHypothesis(subject, "s < t", got)
 
     return check
+
+
+def same_shape(subject: str, name: str, x: Array, **others: Array) -> None:
+    """Raise where an array would be broadcast against the state; a number, without axes, is the same for all."""
+    for other, value in others.items():
+        if value.ndim and tuple(value.shape) != tuple(x.shape):
+            got = f"shape {tuple(value.shape)}, expected {tuple(x.shape)}"
+            raise UnmetHypothesis(subject, f"{other} has the shape of {name}", got)
 
 
 def require_batch(subject: str, x: Array) -> None:

@@ -319,7 +319,22 @@ score = lambda x, t: -x
             UnmetHypothesis,
             ">= 0",
         ),
-        (lambda: sample(Flow(), score, [1.0, 0.5], 0.0, 0, "ddim", start=ONES), FloatingPointError, "2 of 2"),
+        (lambda: sample(Flow(), score, [1.0, 0.5], 0.0, 0, "ddim", start=ONES), UnmetHypothesis, "alpha"),
+        (
+            lambda: sample(VP(), score, [3.0, 0.5], 0.0, 0, "ddim", start=ONES),
+            UnmetHypothesis,
+            "at most at T",
+        ),
+        (
+            lambda: sample(VP(), lambda x, t: x[:1], [1.0, 0.5], 0.0, 0, "ddim", start=ONES),
+            UnmetHypothesis,
+            "shape of the state",
+        ),
+        (
+            lambda: gddim_step(VP(), ONES, 0.5, 0.1, np.ones((3, 1)), 0.0, ONES),
+            UnmetHypothesis,
+            "eps has the shape of x",
+        ),
         (
             lambda: sample(VP(), lambda x, t: np.nan * x, [1.0, 0.5], 0.0, 0, "ddim", start=ONES),
             FloatingPointError,

@@ -309,6 +309,15 @@ zero = lambda x, t: 0.0 * x
             lambda: sample_trajectory(VP(), zero, GRID, 0.0, 0, "gddim", start=X).log_probs(),
             "a step has noise",
         ),
+        (
+            lambda: sample_trajectory(VP(), zero, GRID, 1.0, 0, "gddim", start=X).log_prob(99),
+            "0 <= i <",
+        ),
+        (lambda: step_log_prob(np.ones((2, 1)), np.ones((2, 3)), 1.0), "mean has the shape of x_next"),
+        (
+            lambda: data_and_noise(np.ones((2, 2)), np.ones((2, 1)), 0.5, 0.5, "epsilon"),
+            "output has the shape",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, words):

@@ -228,6 +228,19 @@ ONES = torch.ones(2, 3)
             "one of generator and noise",
         ),
         (lambda: ready().step(ONES, 201, ONES, return_log_prob=True), "std = 0.0"),
+        (lambda: ready().step(ONES, 201, ONES, eta=1.0, prev_sample=ONES[:1]), "prev_sample has the shape"),
+        (lambda: ready().step(ONES, torch.tensor([801, 601, 401]), ONES), "one a row"),
+        (lambda: ready().add_noise(ONES, ONES, torch.tensor([-1, 3])), "0 <= timesteps <= 999"),
+        (lambda: ready().add_noise(ONES, ONES, torch.tensor([1000, 3])), "0 <= timesteps <= 999"),
+        (lambda: GDDIMScheduler(trained_betas=[0.1] * 10), "num_train_timesteps = 1000 values"),
+        (lambda: GDDIMScheduler(10, trained_betas=[float("nan")] * 10), "0 < beta <= 1"),
+        (lambda: GDDIMScheduler(beta_start=-1.0), "0 < beta_start"),
+        (lambda: GDDIMScheduler(0), "num_train_timesteps >= 1"),
+        (lambda: GDDIMScheduler(clip_sample=True, clip_sample_range=-1.0), "clip_sample_range > 0"),
+        (
+            lambda: GDDIMScheduler(shift=1.0, use_dynamic_shifting=True).set_timesteps(5, mu=float("nan")),
+            "mu is finite",
+        ),
         (
             lambda: ready(shift=1.0).step(
                 ONES, ready(shift=1.0).timesteps[-1], ONES, 1.0, return_log_prob=True

@@ -18,8 +18,9 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from ..._random import Rng, source
-from ...theory.processes import AbstractProcess
+from ...theory.processes import AbstractGaussianProcess, AbstractProcess
 from .._steps import require_batch, require_eta
+from .clocks import informative
 from .conversion import converted
 from .methods import METHODS, Method, Network, Wanted
 from .trajectory import Trajectory
@@ -71,7 +72,8 @@ def sample(
 
     Raises:
         UnmetHypothesis: A grid that does not decrease, a method that cannot run this eta, an empty batch,
-            or a start outside of the state space.
+            a start outside of the state space or beyond the horizon, pure noise (a flow at t = 1) with a method
+            of the noise or the score, or a network that changes the shape.
         FloatingPointError: The result is not finite.
 
     Claims: REWARD-GAP-ORDER-1
@@ -171,7 +173,8 @@ class _Run:
         xp, down, (x,) = boundary("sample", start=start)
         require_batch("sample", x)
         require(xp, "sample", "start", x, process.support)
-        network = converted(xp, process, score, kind, row.wants)
+        _in_reach(xp, process, times[0], row, name)
+        network = converted(xp, process, _shaped(score), kind, row.wants)
         return cls(process, network, times, etas, row, name, xp, x, down)
 
     def steps(self, rng: Rng) -> Iterator[dict[str, Any]]:
@@ -210,6 +213,19 @@ class _Run:
         return self.down(x)
 
 
+def _shaped(score: Network) -> Network:
+    """The network, refused where its output would be broadcast against the state."""
+
+    def network(x: Array, t: Array) -> Array:
+        output = score(x, t)
+        if tuple(output.shape) != tuple(x.shape):
+            got = f"shape {tuple(output.shape)}, expected {tuple(x.shape)}"
+            raise UnmetHypothesis("sample", "score returns the shape of the state", got)
+        return output
+
+    return network
+
+
 def _method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
@@ -238,6 +254,15 @@ def _grid(grid: Sequence[float], method: Method, name: str) -> list[float]:
         hypothesis = f"grid is finite and ends {end} for method {name}"
         raise UnmetHypothesis("sample", hypothesis, f"from {times[0]!r} to {times[-1]!r}")
     return times
+
+
+def _in_reach(xp: Namespace, process: AbstractProcess, start: float, method: Method, name: str) -> None:
+    """Raise where the run starts beyond the horizon, or at pure noise with a method of noise or score."""
+    horizon = getattr(process, "T", math.inf)
+    if start > horizon * (1.0 + 1e-9):
+        raise UnmetHypothesis("sample", f"grid starts at most at T = {horizon:g}", f"{start!r}")
+    if isinstance(process, AbstractGaussianProcess) and method.wants in ("epsilon", "score"):
+        informative(xp, f"sample by {name}", process, xp.asarray(start, dtype=xp.float64))
 
 
 def _progress(

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from .._steps import same_shape
 
 __all__ = ["Prediction", "data_and_noise"]
 
@@ -31,6 +32,7 @@ Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_predi
 
 def _determined(xp: Namespace, *, alpha: Array, sigma: Array, kind: Prediction, **rest: Any) -> None:
     """The check that the output determines the data point and the noise."""
+    same_shape("data_and_noise", "x", rest["x"], output=rest["output"])
     if kind not in ("epsilon", "sample", "v_prediction", "flow_prediction"):
         known = "epsilon, sample, v_prediction or flow_prediction"
         raise UnmetHypothesis("data_and_noise", f"kind is {known}", f"kind = {kind!r}")
@@ -61,7 +63,8 @@ def data_and_noise(
         :math:`\hat x_0` and :math:`\hat\epsilon`, with the shape of ``x``.
 
     Raises:
-        UnmetHypothesis: A level at which the output does not determine both, or an unknown kind.
+        UnmetHypothesis: A level at which the output does not determine both, an unknown kind, or shapes that
+            differ.
 
     Claims: REWARD-GAP-PREDICT-1
 

@@ -42,8 +42,10 @@ class Trajectory:
         """The log-density of step ``i``, summed over its coordinates, with shape (B,).
 
         Raises:
-            UnmetHypothesis: The step has no noise: eta = 0, or it ends at the data.
+            UnmetHypothesis: The step has no noise: eta = 0, or it ends at the data; or there is no such step.
         """
+        if not 0 <= i < len(self.etas):
+            raise UnmetHypothesis("Trajectory.log_prob", f"0 <= i < {len(self.etas)}", f"i = {i!r}")
         if i not in self.noisy:
             got = f"std = 0.0 at step {i}, eta = {self.etas[i]!r}, to t = {self.times[i + 1]!r}"
             raise UnmetHypothesis("Trajectory.log_prob", "the step has noise", got)

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import require_batch, require_eta
+from .._steps import require_batch, require_eta, same_shape
 
 __all__ = [
     "ddim_moments",
@@ -57,6 +57,7 @@ def _levels(subject: str) -> Callable[..., None]:
         for name in ("x", "x0"):
             if name in rest:
                 require_batch(subject, rest[name])
+                same_shape(subject, name, rest[name], eps=rest["eps"])
         if not bool(xp.all(sigma_s * alpha_t <= sigma_t * alpha_s)):
             got = f"sigma_s / alpha_s up to {float(xp.max(sigma_s / alpha_s))!r}"
             raise UnmetHypothesis(subject, "SNR_s >= SNR_t", got)
@@ -76,6 +77,7 @@ def _real_root(xp: Namespace, **given: Any) -> None:
 
 def _to_the_data(xp: Namespace, *, x: Array, t: Array, s: Array, a: float, **rest: Any) -> None:
     require_batch("flow_sde_moments", x)
+    same_shape("flow_sde_moments", "x", x, velocity=rest["velocity"])
     if not 0.0 <= a < math.inf:
         raise UnmetHypothesis("flow_sde_moments", "a >= 0", f"a = {a!r}")
     if not bool(xp.all(s < t)):
@@ -283,7 +285,11 @@ def flow_sde_moments(
     return x - drift * (t - s), a * xp.sqrt(t / rest * (t - s))
 
 
-@public(x_next="finite", mean="finite", std="> 0")
+def _same_shape(xp: Namespace, *, x_next: Array, mean: Array, **rest: Any) -> None:
+    same_shape("step_log_prob", "x_next", x_next, mean=mean)
+
+
+@public(check=_same_shape, x_next="finite", mean="finite", std="> 0")
 def step_log_prob(xp: Namespace, x_next: Array, mean: Array, std: Array) -> Array:
     r"""The log-density of a step, summed over the coordinates.
 
@@ -301,7 +307,8 @@ def step_log_prob(xp: Namespace, x_next: Array, mean: Array, std: Array) -> Arra
         The log-densities, with shape :math:`(B,)`.
 
     Raises:
-        UnmetHypothesis: std = 0: a deterministic step (eta = 0, or the last one) has no density.
+        UnmetHypothesis: std = 0: a deterministic step (eta = 0, or the last one) has no density; shapes that
+            differ, for which the sum would be over other coordinates.
 
     Claims: REWARD-GAP-PATH-1
 

@@ -33,6 +33,9 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in UNSUPPORTED:
         _require(not config.get(name), f"{name} is off: it is not supported", f"{config.get(name)!r}")
     _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")
+    steps, most = config.get("num_train_timesteps", 1000), config.get("clip_sample_range", 1.0)
+    _require(steps >= 1, "num_train_timesteps >= 1", f"num_train_timesteps = {steps!r}")
+    _require(0.0 < most < math.inf, "clip_sample_range > 0", f"clip_sample_range = {most!r}")
     if kind != "flow_prediction":
         asked = f"prediction_type = {kind!r}, shift = {shift!r}"
         dynamic = config.get("use_dynamic_shifting")

@@ -235,6 +235,9 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """
         row = self._row(timestep, eta, sample)
         mean, data = self._mean(model_output, sample, row)
+        if prev_sample is not None and prev_sample.shape != sample.shape:
+            came = f"{tuple(prev_sample.shape)}, expected {tuple(sample.shape)}"
+            _require(False, "prev_sample has the shape of sample", came, "GDDIMScheduler.step")
         if prev_sample is None:
             moved = mean if _silent(row) else self._noised(mean, sample, row.std, generator, noise)
             prev_sample = moved if moved.dtype == sample.dtype else moved.to(sample.dtype)
@@ -265,12 +268,15 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def _row(self, timestep: float | Tensor, eta: float | None, sample: Tensor) -> Row:
         """Coefficients of the step from ``timestep``: numbers, or columns for a batch of timesteps."""
-        eta = float(self.config.eta) if eta is None else eta
+        eta = float(self.config.eta if eta is None else eta)
         table = self._tables.get(eta)
         if table is None:
             table = self._tables[eta] = self._table(eta)
         try:
             if isinstance(timestep, Tensor) and timestep.ndim > 0:
+                if timestep.shape not in ((1,), sample.shape[:1]):
+                    came = f"{tuple(timestep.shape)} for {tuple(sample.shape)}"
+                    _require(False, "timestep is one, or one a row", came, "GDDIMScheduler.step")
                 rows = [table[self._positions[float(t)]] for t in timestep.tolist()]
                 shape = (-1, *(1,) * (sample.ndim - 1))
                 dtype = torch.promote_types(sample.dtype, torch.float32)
@@ -335,6 +341,10 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def _columns(self, like: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         times = np.atleast_1d(timesteps.detach().double().cpu().numpy())
+        most = float(self.config.num_train_timesteps) - (0.0 if isinstance(self.levels, FlowLevels) else 1.0)
+        if not ((times >= 0.0) & (times <= most)).all():
+            came = f"from {times.min()!r} to {times.max()!r}"
+            _require(False, f"0 <= timesteps <= {most:g}", came, "GDDIMScheduler")
         shape = (-1, *(1,) * (like.ndim - 1))
         dtype = torch.promote_types(like.dtype, torch.float32)
         alpha, sigma = (torch.as_tensor(v, dtype=dtype, device=like.device) for v in self.levels.at(times))

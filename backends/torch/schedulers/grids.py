@@ -58,6 +58,11 @@ def _flow(config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: float | N
             grid = flow_sigmas(int(n or 0), most, 1.0 if dynamic else shift)
         else:
             grid = custom("sigmas", sigmas, n, 0.0, 1.0)
+        if dynamic and not (
+            math.isfinite(mu or 0.0) and (config.time_shift_type != "linear" or (mu or 0.0) > 0.0)
+        ):
+            known = "mu is finite, and > 0 for a linear shift"
+            raise UnmetHypothesis("set_timesteps", known, f"mu = {mu!r}")
         grid = shifted(grid, shift, mu if dynamic else None, config.time_shift_type)
     grid = _noisy(grid)
     named = torch.as_tensor(grid, dtype=torch.float32) * most

@@ -29,9 +29,31 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def betas_of(schedule: str, start: float, end: float, steps: int, trained: Any = None) -> Tensor:
-    """The betas of diffusers' schedules, in float32: the numbers that its models were trained with."""
-    if trained is not None:
-        return torch.as_tensor(trained, dtype=torch.float32)
+    """The betas of diffusers' schedules, in float32: the numbers that its models were trained with.
+
+    Raises:
+        UnmetHypothesis: An unknown schedule, betas outside of (0, 1], or another number of them than steps.
+    """
+    if trained is None and not 0.0 < start <= end <= 1.0:
+        got = f"beta_start = {start!r}, beta_end = {end!r}"
+        raise UnmetHypothesis("GDDIMScheduler", "0 < beta_start <= beta_end <= 1", got)
+    betas = (
+        torch.as_tensor(trained, dtype=torch.float32)
+        if trained is not None
+        else _named(schedule, start, end, steps)
+    )
+    if betas.shape != (steps,):
+        got = f"shape {tuple(betas.shape)}"
+        raise UnmetHypothesis(
+            "GDDIMScheduler", f"trained_betas has num_train_timesteps = {steps} values", got
+        )
+    if not bool(((betas > 0.0) & (betas <= 1.0)).all()):
+        got = f"from {float(betas.min())!r} to {float(betas.max())!r}"
+        raise UnmetHypothesis("GDDIMScheduler", "0 < beta <= 1", got)
+    return betas
+
+
+def _named(schedule: str, start: float, end: float, steps: int) -> Tensor:
     match schedule:
         case "linear":
             return torch.linspace(start, end, steps, dtype=torch.float32)

@@ -16,12 +16,17 @@ def write(
 ) -> None:
     """Write ``out/report.json``: a row for each contender, with intervals over seeds."""
     rows = [[row.label, *_cells(row, before), str(len(row.kl))] for row in (before, *outcomes)]
-    start = sum(before.kl) / len(before.kl)
-    away = [row.label for row in outcomes if sum(row.kl) / len(row.kl) > start]
-    summary = (
-        "Further from the teacher than before distillation: " + "; ".join(away) + "."
-        if away
-        else "No contender ended further from the teacher than it began."
+    nearer = {row.label: _nearer(row, before) for row in outcomes if row.label != "teacher"}
+    n = len(before.kl)
+    away = [label for label, count in nearer.items() if count == 0]
+    some = [f"{label} ({count} of {n})" for label, count in nearer.items() if count]
+    summary = " ".join(
+        f"{said}: {'; '.join(labels)}."
+        for said, labels in (
+            ("Every student ended further from the teacher than it began by", away),
+            ("Students that came nearer to the teacher, by", some),
+        )
+        if labels
     )
     table = {
         "caption": "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
@@ -49,3 +54,8 @@ def _cells(row: Outcome, before: Outcome) -> list[str]:
     nearer = [after - start for after, start in zip(row.kl, before.kl, strict=True)]
     ratios = ", ".join(f"{after / start:.2g}" for after, start in zip(row.kl, before.kl, strict=True))
     return [interval(row.accuracy), interval(better), interval(row.kl), interval(nearer), ratios]
+
+
+def _nearer(row: Outcome, before: Outcome) -> int:
+    """How many students ended nearer to the teacher than they began."""
+    return sum(after < start for after, start in zip(row.kl, before.kl, strict=True))

@@ -133,3 +133,47 @@ def test_a_map_onto_a_degenerate_law_is_legal() -> None:
     moved = np.sum((b - 0.0) ** 2) + np.trace((a - np.eye(2)) @ (a - np.eye(2)).T)
     distance = wasserstein2(Gaussian([0.0, 0.0], np.eye(2)), Gaussian([1.0, 1.0], flat))
     assert float(distance) ** 2 == pytest.approx(moved, rel=1e-12)
+
+
+# -- the edges of what is computed
+
+
+@pytest.mark.parametrize("d", [math.nan, math.inf, 2.5])
+def test_dimensions_are_integers(d: float) -> None:
+    for call in (
+        lambda: transfer.transfer_exponent(1.0, d),  # type: ignore[arg-type]
+        lambda: transfer.sobolev_transport_risk(10.0, 1.0, d),  # type: ignore[arg-type]
+        lambda: transfer.lattice_tail(3, 5.0, d),  # type: ignore[arg-type]
+        lambda: transfer.lattice_counts(3, d),  # type: ignore[arg-type]
+        lambda: transfer.gaussian_map_risk(d),  # type: ignore[arg-type]
+        lambda: transfer.empirical_transport_risk(d),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UnmetHypothesis, match="integer"):
+            call()
+
+
+def test_counts_beyond_two_to_the_53_are_not_returned() -> None:
+    assert transfer.lattice_counts(30, 20).min() > 0
+    with pytest.raises(UnmetHypothesis, match=r"2\^53"):
+        transfer.lattice_counts(300, 20)
+
+
+def test_tails_join_where_counts_no_longer_fit_an_integer() -> None:
+    """In 20 dimensions the shells from 60 to 99 are the difference of two tails; counted with Python's integers."""
+    counts = [1] + 99 * [0]
+    for _ in range(20):
+        below = [2 * sum(counts[n - k * k] for k in range(1, math.isqrt(n) + 1)) for n in range(100)]
+        counts = [a + b for a, b in zip(counts, below, strict=True)]
+    assert max(counts) > 2**56
+    shells = sum(counts[n] * n**-11.5 for n in range(60, 100))
+    between = transfer.lattice_tail(59, 11.5, 20) - transfer.lattice_tail(99, 11.5, 20)
+    assert between == pytest.approx(shells, rel=1e-12)
+
+
+def test_maps_need_finite_moments() -> None:
+    one = [[1.0]]
+    for arguments in (([math.inf], one, [0.0], one), ([0.0], one, [0.0], [[math.inf]])):
+        with pytest.raises(UnmetHypothesis, match="finite"):
+            transfer.gaussian_map(*arguments)
+    with pytest.raises(UnmetHypothesis, match="shape"):
+        transfer.gaussian_map_constant(np.zeros((0, 0)), np.zeros((0, 0)))

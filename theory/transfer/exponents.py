@@ -157,7 +157,7 @@ def _require(subject: str, d: int, convention: str, **smoothness: float) -> None
     if convention not in ("minimax", "large-d"):
         raise UnmetHypothesis(subject, "convention is 'minimax' or 'large-d'", f"convention = {convention!r}")
     least = 4 if convention == "large-d" else 1
-    if isinstance(d, bool) or int(d) != d or d < least:
+    if isinstance(d, bool) or d % 1 != 0 or d < least:
         hypothesis = "d is an integer > 3" if convention == "large-d" else "d is an integer >= 1"
         raise UnmetHypothesis(subject, hypothesis, f"d = {d!r}")
     for name, value in smoothness.items():

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import zeta
 
 from ..._namespace import UnmetHypothesis
-from .lattice import lattice_counts, lattice_tail
+from .lattice import lattice_tail, shell_counts
 
 __all__ = ["TruncationRisk", "projection_risk", "shift_composition_risk", "sobolev_transport_risk"]
 
@@ -163,7 +163,7 @@ def shift_composition_risk(m: float, h: float, spread: float = 0.25) -> float:
 
 def _cutoff(subject: str, signal: float, smoothness: float, d: int) -> int:
     """Largest n with n^-(smoothness + d/2) >= 1/signal."""
-    if isinstance(d, bool) or int(d) != d or d < 1:
+    if isinstance(d, bool) or d % 1 != 0 or d < 1:
         raise UnmetHypothesis(subject, "d is an integer >= 1", f"d = {d!r}")
     if signal < 1.0:
         return 0
@@ -181,7 +181,7 @@ def _sums(cutoff: int, power: float, s: float, d: int) -> tuple[float, float]:
         kept = 2.0 * last if power == 0.0 else 2.0 * float(zeta(2.0) - zeta(2.0, last + 1.0))
         return kept, 2.0 * float(zeta(2.0 * s, last + 1.0))
     n = np.arange(1.0, cutoff + 1.0)
-    kept = math.fsum(lattice_counts(cutoff + 1, d)[1:] * n**-power)
+    kept = math.fsum(shell_counts(cutoff + 1, d)[1:] * n**-power)
     return kept, lattice_tail(cutoff, s, d)
 
 

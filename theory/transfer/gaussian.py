@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from ..laws.gaussian import check_psd, check_regular, sqrt_psd
 
 __all__ = ["empirical_transport_risk", "gaussian_map", "gaussian_map_constant", "gaussian_map_risk"]
@@ -42,7 +42,7 @@ def empirical_transport_risk(m: int) -> float:
         >>> empirical_transport_risk(2) == 1 / 12
         True
     """
-    if isinstance(m, bool) or int(m) != m or m < 1:
+    if isinstance(m, bool) or m % 1 != 0 or m < 1:
         raise UnmetHypothesis("empirical_transport_risk", "m is an integer >= 1", f"m = {m!r}")
     return 1.0 / (6.0 * m)
 
@@ -71,7 +71,7 @@ def gaussian_map_risk(m: int) -> float:
         >>> abs(gaussian_map_risk(5) - (3.4 - math.sqrt(2.0 * math.pi))) < 1e-15
         True
     """
-    if isinstance(m, bool) or int(m) != m or m <= 3:
+    if isinstance(m, bool) or m % 1 != 0 or m <= 3:
         raise UnmetHypothesis("gaussian_map_risk", "m is an integer > 3", f"m = {m!r}")
     # (1 + 1/m)(m - 1)/(m - 3) - 1 and the rest, each without cancellation: both are O(1/m).
     return (3.0 * m - 1.0) / (m * (m - 3.0)) - 2.0 * _inverse_deviation_bias(m)
@@ -120,6 +120,8 @@ def gaussian_map(mean: Array, cov: Array, onto_mean: Array, onto_cov: Array) -> 
     if not mean.shape == onto_mean.shape == cov.shape[:1]:
         got = f"shapes {tuple(mean.shape)}, {tuple(onto_mean.shape)} and {tuple(cov.shape)}"
         raise UnmetHypothesis("gaussian_map", "means (d,) and covariances (d, d)", got)
+    require(xp, "gaussian_map", "mean", mean, "finite")
+    require(xp, "gaussian_map", "onto_mean", onto_mean, "finite")
     check_regular(xp, "gaussian_map", cov)
     root = sqrt_psd(xp, cov)
     half = xp.linalg.solve(root, sqrt_psd(xp, root @ onto_cov @ root))
@@ -171,8 +173,9 @@ def gaussian_map_constant(target_cov: Array, source_cov: Array) -> Array:
 
 
 def _require_covariances(xp: Namespace, subject: str, cov: Array, other: Array) -> None:
-    if cov.ndim != 2 or cov.shape != other.shape or cov.shape[0] != cov.shape[-1]:
+    if cov.ndim != 2 or cov.shape != other.shape or not cov.shape[0] == cov.shape[-1] > 0:
         got = f"shapes {tuple(cov.shape)} and {tuple(other.shape)}"
         raise UnmetHypothesis(subject, "two covariances of shape (d, d)", got)
-    check_psd(xp, subject, cov)
-    check_psd(xp, subject, other)
+    for value in (cov, other):
+        require(xp, subject, "cov", value, "finite")
+        check_psd(xp, subject, value)

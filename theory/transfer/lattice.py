@@ -8,7 +8,8 @@ The tail converges like a power; its value comes from Ewald's splitting at :math
 .. math:: T(N, s) = \frac{\pi^s}{\Gamma(s)}\Big(\frac{t_0^{s-d/2}}{s-d/2} - \frac{t_0^s}{s}\Big)
     + \sum_{n>N} \frac{r_d(n)}{n^s} Q(s, \pi n t_0) - \sum_{0<n\le N} \frac{r_d(n)}{n^s} P(s, \pi n t_0)
 
-with the regularised incomplete gamma functions P + Q = 1.  No term is much larger than the result.
+with the regularised incomplete gamma functions P + Q = 1.  No term is much larger than the result.  In many
+dimensions a shell holds more points than an integer does: counts are exact up to :math:`2^{53}`, and rounded beyond.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["lattice_counts", "lattice_tail"]
 
 _SPLIT = 3.0  # t0 N: the dual lattice begins with exp(-pi N / 3)
 _LEAST = 40  # with N at least this, the dual lattice is below 1e-18
-_REACH = 6  # Q(s, 3 pi n / N) beyond n = 6 N is below 1e-20 for s <= 12
+_MOST_EXACT = 2.0**53
 _MOST = 300_000
 
 
@@ -43,7 +44,7 @@ def lattice_counts(size: int, d: int) -> NDArray[np.int64]:
         Integers of shape (size,).
 
     Raises:
-        UnmetHypothesis: An argument out of its range.
+        UnmetHypothesis: An argument out of its range, or a count above :math:`2^{53}`.
 
     Claims: TRANSFER-LATTICE-1
 
@@ -51,22 +52,33 @@ def lattice_counts(size: int, d: int) -> NDArray[np.int64]:
         >>> lattice_counts(6, 2).tolist()
         [1, 4, 4, 0, 4, 8]
     """
-    if size < 1 or d < 1:
-        raise UnmetHypothesis("lattice_counts", "size >= 1 and d >= 1", f"size = {size}, d = {d}")
-    return _counts(1 << (size - 1).bit_length(), d)[:size].copy()
+    if size < 1 or d < 1 or d % 1 != 0:
+        raise UnmetHypothesis("lattice_counts", "size >= 1 and an integer d >= 1", f"size = {size}, d = {d}")
+    counts = shell_counts(size, d)
+    if counts.max() > _MOST_EXACT:
+        shell = int(np.argmax(counts > _MOST_EXACT))
+        raise UnmetHypothesis(
+            "lattice_counts", "no shell has more than 2^53 points", f"|k|^2 = {shell}, d = {d}"
+        )
+    return counts.astype(np.int64)
+
+
+def shell_counts(size: int, d: int) -> NDArray[np.float64]:
+    """The same as floats, rounded where they exceed 2^53."""
+    return _counts(1 << (size - 1).bit_length(), d)[:size]
 
 
 @lru_cache(maxsize=16)
-def _counts(size: int, d: int) -> NDArray[np.int64]:
+def _counts(size: int, d: int) -> NDArray[np.float64]:
     squares = np.arange(1, math.isqrt(size - 1) + 1) ** 2
     if d == 1:
-        counts = np.zeros(size, dtype=np.int64)
-        counts[0], counts[squares] = 1, 2
+        counts = np.zeros(size)
+        counts[0], counts[squares] = 1.0, 2.0
         return counts
     lower = _counts(size, d - 1)
     counts = lower.copy()
     for square in squares:
-        counts[square:] += 2 * lower[: size - square]
+        counts[square:] += 2.0 * lower[: size - square]
     return counts
 
 
@@ -95,15 +107,15 @@ def lattice_tail(radius_squared: int, s: float, d: int) -> float:
         >>> abs(lattice_tail(0, 1.0, 1) - math.pi**2 / 3) < 1e-14
         True
     """
-    if radius_squared < 0 or radius_squared > _MOST or d < 1:
+    if radius_squared < 0 or radius_squared > _MOST or d < 1 or d % 1 != 0:
         got = f"N = {radius_squared}, d = {d}"
-        raise UnmetHypothesis("lattice_tail", f"0 <= N <= {_MOST} and d >= 1", got)
+        raise UnmetHypothesis("lattice_tail", f"0 <= N <= {_MOST} and an integer d >= 1", got)
     if not d / 2 < s <= 12.0:
         raise UnmetHypothesis("lattice_tail", "d/2 < s <= 12", f"s = {s!r}, d = {d}")
     last = max(radius_squared, _LEAST)
-    counts = _counts(1 << (_REACH * last).bit_length(), d)
-    n = np.arange(1.0, _REACH * last + 1.0)
-    power = counts[1 : n.size + 1] * n**-s
+    reach = 6 if s <= 8.0 else 8  # Q(s, 3 pi reach) is below 2e-16
+    n = np.arange(1.0, reach * last + 1.0)
+    power = shell_counts(reach * last + 1, d)[1:] * n**-s
     t = _SPLIT / last
     smooth = math.pi**s / math.gamma(s) * (t ** (s - d / 2) / (s - d / 2) - t**s / s)
     far = math.fsum(power[last:] * gammaincc(s, math.pi * t * n[last:]))

@@ -66,6 +66,7 @@ def statistical_dimension(s: int, d: int) -> float:
         >>> round(statistical_dimension(5, 50), 6)
         16.439675
     """
+    _require_sparsity("statistical_dimension", s, d)
     tau = optimal_threshold(s, d)
     return 0.0 if math.isinf(tau) else s * (1.0 + tau * tau) + (d - s) * soft_threshold_risk(0.0, tau)
 
@@ -91,7 +92,7 @@ def optimal_threshold(s: int, d: int) -> float:
         >>> optimal_threshold(3, 3)
         0.0
     """
-    _require_sparsity("statistical_dimension", s, d)
+    _require_sparsity("optimal_threshold", s, d)
     if s == 0:
         return math.inf
     if s == d:
@@ -111,15 +112,17 @@ def soft_threshold_risk(theta: float, tau: float) -> float:
         + (\theta^2 - \tau^2 - 1)\big[\Phi(\tau-\theta) - \Phi(-\tau-\theta)\big]
         - (\tau-\theta)\varphi(\tau+\theta) - (\tau+\theta)\varphi(\tau-\theta)
 
+    summed as :math:`\theta^2 P(\eta = 0)` and the two tails, all of them positive: a small risk keeps its digits.
+
     Arguments:
-        theta: The coordinate.
+        theta: The coordinate, finite.
         tau: The threshold, >= 0.
 
     Returns:
         The expected squared error.
 
     Raises:
-        UnmetHypothesis: tau < 0 or not finite.
+        UnmetHypothesis: tau < 0, or a number that is not finite.
 
     References:
         | Ideal spatial adaptation by wavelet shrinkage (Donoho, Johnstone, 1994)
@@ -132,11 +135,11 @@ def soft_threshold_risk(theta: float, tau: float) -> float:
     """
     if not 0.0 <= tau < math.inf:
         raise UnmetHypothesis("soft_threshold_risk", "tau >= 0", f"tau = {tau!r}")
-    if theta == 0.0:  # here the general form is a difference of nearly equal numbers
-        return 2.0 * _density(tau) * ((1.0 + tau * tau) * _mills(tau) - tau)
-    inside = float(ndtr(tau - theta) - ndtr(-tau - theta))
-    edges = (tau - theta) * _density(tau + theta) + (tau + theta) * _density(tau - theta)
-    return 1.0 + tau * tau + (theta * theta - tau * tau - 1.0) * inside - edges
+    if not math.isfinite(theta):
+        raise UnmetHypothesis("soft_threshold_risk", "theta is finite", f"theta = {theta!r}")
+    theta = abs(theta)
+    killed = float(ndtr(tau - theta) - ndtr(-tau - theta))
+    return theta * killed * theta + _tail(tau, tau - theta) + _tail(tau, tau + theta)
 
 
 def known_support_risk(sigma: float, m: int, s: int) -> float:
@@ -163,7 +166,7 @@ def known_support_risk(sigma: float, m: int, s: int) -> float:
         8.0
     """
     _require_noise("known_support_risk", sigma)
-    if not m > s + 1 or s < 1:
+    if not s + 1 < m < math.inf or s < 1:
         raise UnmetHypothesis("known_support_risk", "m > s + 1 and s >= 1", f"m = {m}, s = {s}")
     return sigma * sigma * s * m / (m - s - 1)
 
@@ -199,7 +202,7 @@ def l1_risk(sigma: float, m: int, s: int, d: int) -> float:
     """
     _require_noise("l1_risk", sigma)
     delta = statistical_dimension(s, d)
-    if not m > delta:
+    if not delta < m < math.inf:
         raise UnmetHypothesis("l1_risk", "m > delta(s, d)", f"m = {m}, delta = {delta:.6g}")
     return sigma * sigma * m * delta / (m - delta)
 
@@ -258,12 +261,23 @@ def _density(x: float) -> float:
     return math.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
 
 
+def _tail(tau: float, start: float) -> float:
+    """E[(Z - tau)^2; Z > start]."""
+    density = _density(start)
+    if density == 0.0 and start > 0.0:
+        return 0.0
+    edge = 2.0 * tau - start
+    if start > 0.0:
+        return density * ((1.0 + tau * tau) * _mills(start) - edge)
+    return (1.0 + tau * tau) * float(ndtr(-start)) - edge * density
+
+
 def _mills(x: float) -> float:
     return math.sqrt(0.5 * math.pi) * float(erfcx(x / math.sqrt(2.0)))
 
 
 def _require_sparsity(subject: str, s: int, d: int) -> None:
-    if not 0 <= s <= d or d < 1:
+    if not 0 <= s <= d < math.inf or d < 1:
         raise UnmetHypothesis(subject, "0 <= s <= d and d >= 1", f"s = {s}, d = {d}")
 
 

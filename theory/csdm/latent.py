@@ -100,7 +100,7 @@ def latent_error(xp: Namespace, v0: Array, m: int, T: float, steps: int, last_no
         >>> round(many - few, 4)  # twice 2 h
         0.4
     """
-    empty = euler_variance.kernel(xp, xp.zeros_like(v0[..., :1]), T, steps, last_noise)[..., 0]
+    empty = euler_variance.kernel(xp, xp.zeros_like(xp.sum(v0, axis=-1)), T, steps, last_noise)
     samples = euler_variance.kernel(xp, v0, T, steps, last_noise)
     signal = xp.sum((xp.sqrt(samples) - xp.sqrt(v0)) ** 2, axis=-1)
     return (m - v0.shape[-1]) * empty + signal
@@ -137,7 +137,14 @@ def prior_mismatch(xp: Namespace, v0: Array, T: float) -> Array:
     return (1.0 - v0) * decay * decay * share * share
 
 
-@public(t=">= 0")
+def _alive(xp: Namespace, *, process: AbstractGaussianProcess, t: Array) -> None:
+    alpha, _ = process.alpha_sigma(xp, t)
+    if not bool(xp.all(alpha > 0)):
+        got = f"alpha = {float(xp.min(alpha)):.6g} at t = {float(xp.max(t)):.6g}"
+        raise UnmetHypothesis("early_stopping_noise", "some signal is left: alpha_t > 0", got)
+
+
+@public(check=_alive, t=">= 0")
 def early_stopping_noise(xp: Namespace, process: AbstractGaussianProcess, t: Array) -> Array:
     r"""The noise level of measurements that are sampled down to time t only, and rescaled.
 
@@ -153,6 +160,9 @@ def early_stopping_noise(xp: Namespace, process: AbstractGaussianProcess, t: Arr
 
     Returns:
         The noise level, with the shape of ``t``.
+
+    Raises:
+        UnmetHypothesis: t < 0, or a time at which nothing of the data is left.
 
     Claims: CSDM-STOP-1
 

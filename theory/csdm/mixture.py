@@ -74,6 +74,12 @@ def _check(
         raise UnmetHypothesis(subject, f"at most {_MOST_SUPPORTS} supports", f"{math.comb(d, s)} supports")
     if y is not None and (y.ndim < 1 or y.shape[-1] != m):
         raise UnmetHypothesis(subject, "y has m measurements", f"y of shape {tuple(y.shape)}, m = {m}")
+    if y is not None:
+        largest = variance * s * float(xp.max(xp.sum(sketch * sketch, axis=0)))
+        floor = math.sqrt(4.0 * m * float(xp.finfo(sketch.dtype).eps) * largest)
+        if not noise > floor:
+            hypothesis = f"noise > {floor:.3g}, what {sketch.dtype} can tell from the signal"
+            raise UnmetHypothesis(subject, hypothesis, f"noise = {noise!r}")
 
 
 @public(check=_check, y="finite")
@@ -93,7 +99,7 @@ def support_posterior(xp: Namespace, sketch: Array, y: Array, s: int, variance: 
         Probabilities, with shape (..., C(d, s)), supports in lexicographic order.
 
     Raises:
-        UnmetHypothesis: s > m, or a number that must be positive is not.
+        UnmetHypothesis: s > m, a number that must be positive is not, or noise that is lost beside the signal.
 
     Claims: CSDM-MIXTURE-1
 
@@ -126,7 +132,7 @@ def oracle_decoder(xp: Namespace, sketch: Array, y: Array, s: int, variance: flo
         Array with shape (..., d).
 
     Raises:
-        UnmetHypothesis: s > m, or a number that must be positive is not.
+        UnmetHypothesis: s > m, a number that must be positive is not, or noise that is lost beside the signal.
 
     Claims: CSDM-MIXTURE-1
 

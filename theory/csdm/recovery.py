@@ -78,6 +78,11 @@ def restricted_isometry(sketch: Any, k: int) -> float:
         raise UnmetHypothesis(
             "restricted_isometry", "A (m, d) and 1 <= k <= d", f"shape {matrix.shape}, k = {k}"
         )
+    if not np.isfinite(matrix).all():
+        wrong = int(np.count_nonzero(~np.isfinite(matrix)))
+        raise UnmetHypothesis(
+            "restricted_isometry", "A is finite", f"{wrong} of {matrix.size} numbers are not"
+        )
     if math.comb(d, k) > _MOST_SUPPORTS:
         got = f"{math.comb(d, k)} supports"
         raise UnmetHypothesis("restricted_isometry", f"at most {_MOST_SUPPORTS} supports", got)
@@ -88,11 +93,11 @@ def restricted_isometry(sketch: Any, k: int) -> float:
 
 
 def _columns_vary(xp: Namespace, *, sketch: Array) -> None:
-    norms = xp.sum(sketch * sketch, axis=-2)
     if sketch.ndim < 2 or sketch.shape[-1] < 2:
         raise UnmetHypothesis("coherence", "A has two columns or more", f"shape {tuple(sketch.shape)}")
-    if not bool(xp.all(norms > 0)):
-        zeros = int(xp.sum(xp.astype(norms == 0, xp.int64)))
+    empty = xp.all(sketch == 0, axis=-2)
+    if bool(xp.any(empty)):
+        zeros = int(xp.sum(xp.astype(empty, xp.int64)))
         raise UnmetHypothesis("coherence", "no column of A is zero", f"{zeros} zero columns")
 
 
@@ -114,9 +119,11 @@ def coherence(xp: Namespace, sketch: Array) -> Array:
     Claims: CSDM-OMP-1
 
     Example:
-        >>> float(coherence([[1.0, 0.6], [0.0, 0.8]]))
+        >>> float(coherence([[1.0, 3.0], [0.0, 4.0]]))
         0.6
     """
+    # First over the largest entry: no square overflows.
+    sketch = sketch / xp.max(xp.abs(sketch), axis=-2, keepdims=True)
     unit = sketch / xp.sqrt(xp.sum(sketch * sketch, axis=-2, keepdims=True))
     cosines = xp.abs(xp.matrix_transpose(unit) @ unit)
     diagonal = xp.eye(cosines.shape[-1], dtype=cosines.dtype, device=cosines.device)
@@ -178,7 +185,7 @@ def omp_sparsity(mu: float) -> int:
         >>> omp_sparsity(1.0 / 8.0), omp_sparsity(1.0)
         (4, 0)
     """
-    if not 0.0 < mu <= 1.0:
-        raise UnmetHypothesis("omp_sparsity", "mu in (0, 1]", f"mu = {mu!r}")
+    if not 1e-300 < mu <= 1.0:
+        raise UnmetHypothesis("omp_sparsity", "mu in (1e-300, 1]", f"mu = {mu!r}")
     limit = 0.5 * (1.0 + 1.0 / mu)
     return math.ceil(limit * (1.0 - 4.0 * np.finfo(np.float64).eps)) - 1

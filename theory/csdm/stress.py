@@ -9,6 +9,7 @@ portfolio is a formula: what a generative model conditioned on the stress must r
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -16,7 +17,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import ndtri
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from ..laws import Gaussian
 from ..laws.gaussian import check_psd
 
@@ -59,12 +60,14 @@ class FactorModel:
         }
         xp, _, (loadings, factors, residuals) = boundary("FactorModel", **given)
         n, k = loadings.shape if loadings.ndim == 2 else (0, 0)
-        if factors.shape != (k, k) or residuals.shape != (n, n) or n == 0:
+        if factors.shape != (k, k) or residuals.shape != (n, n) or n * k == 0:
             got = ", ".join(
                 f"{name} {tuple(v.shape)}"
                 for name, v in zip(given, (loadings, factors, residuals), strict=True)
             )
             raise UnmetHypothesis("FactorModel", "loadings (n, k), covariances (k, k) and (n, n)", got)
+        for name, value in zip(given, (loadings, factors, residuals), strict=True):
+            require(xp, "FactorModel", name, value, "finite")
         check_psd(xp, "FactorModel", factors)
         check_psd(xp, "FactorModel", residuals)
         for name, value in zip(given, (loadings, factors, residuals), strict=True):
@@ -92,7 +95,7 @@ class FactorModel:
             UnmetHypothesis: An index out of range or given twice; stressed factors whose covariance is singular, a
                 factor of zero variance among them.
         """
-        picked = [int(i) for i in index]
+        picked = [operator.index(i) for i in index]
         xp, _, (b, cov, residuals, g) = self._arrays(values)
         if len(set(picked)) < len(picked) or not all(0 <= i < cov.shape[0] for i in picked) or not picked:
             raise UnmetHypothesis(
@@ -124,7 +127,7 @@ class FactorModel:
         host = np.asarray(among)
         for position, factor in enumerate(picked):
             if not host[position, position] > 0.0:
-                got = f"the variance of factor {factor} is {host[position, position]!r}"
+                got = f"the variance of factor {factor} is {float(host[position, position])!r}"
                 raise UnmetHypothesis("FactorModel.stressed", "stressed factors vary", got)
         values = np.linalg.eigvalsh(host)
         if values[0] <= len(picked) * np.finfo(host.dtype).eps * values[-1]:
@@ -194,5 +197,7 @@ def _portfolio(
     xp, _, (mean, cov, w) = boundary(subject, mean=law.mean, cov=law.cov, weights=weights)
     if w.shape != mean.shape:
         raise UnmetHypothesis(subject, "a weight for each return", f"{tuple(w.shape)}, {tuple(mean.shape)}")
+    require(xp, subject, "mean", mean, "finite")
+    require(xp, subject, "weights", w, "finite")
     variance = float(xp.sum(w * (cov @ w[:, None])[:, 0])) + noise * noise * float(xp.sum(w * w))
     return float(xp.sum(w * mean)), math.sqrt(max(variance, 0.0))

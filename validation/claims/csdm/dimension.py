@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import mpmath as mp
 import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import linprog, minimize_scalar
@@ -66,6 +67,17 @@ class SoftThreshold:
         yield "no threshold", thing(0.7, 0.0), 1.0
         yield "far away", thing(50.0, 1.5), 1.0 + 1.5**2
         yield "even", thing(-0.8, 1.1), thing(0.8, 1.1)
+
+    @exact(tolerance=1e-9, scale=0.0)
+    def small_risks_at_forty_digits(thing: Thing) -> Iterator[Any]:
+        """A high threshold leaves next to nothing of a small coordinate: differences of the formula would be noise."""
+        for theta, tau in ((0.0, 8.0), (1e-10, 8.0), (1e-6, 10.0), (1e-3, 9.0), (0.5, 12.0), (12.0, 11.0)):
+            with mp.workdps(40):
+                t, u = mp.mpf(theta), mp.mpf(tau)
+                inside = mp.ncdf(u - t) - mp.ncdf(-u - t)
+                edges = (u - t) * mp.npdf(u + t) + (u + t) * mp.npdf(u - t)
+                want = 1 + u**2 + (t**2 - u**2 - 1) * inside - edges
+            yield f"theta = {theta}, tau = {tau}", thing(theta, tau), want
 
     mutants: ClassVar[dict[str, Thing]] = {
         "hard threshold's bias": lambda theta, tau: soft_threshold_risk(theta, tau) - tau**2 * (theta != 0.0),

@@ -22,6 +22,7 @@ from ..theory.csdm import early_stopping_noise
 from ..theory.processes.gaussian import AbstractGaussianProcess
 from .samplers import sample
 from .sensing import debias, solve
+from .sensing.proxes import require_bounds
 
 __all__ = ["Latents", "SparseDecoder", "generate", "left_noise", "universal_penalty"]
 
@@ -71,9 +72,9 @@ class Latents:
         """
         xp, _, (sketch, rows) = boundary("Latents.fit", sketch=sketch, rows=rows)
         require(xp, "Latents.fit", "rows", rows, "finite")
-        if sketch.ndim != 2 or rows.ndim != 2 or rows.shape[1] != sketch.shape[1]:
+        if sketch.ndim != 2 or rows.ndim != 2 or rows.shape[1] != sketch.shape[1] or 0 in rows.shape:
             got = f"{tuple(sketch.shape)}, {tuple(rows.shape)}"
-            raise UnmetHypothesis("Latents.fit", "sketch (m, d) and rows (n, d)", got)
+            raise UnmetHypothesis("Latents.fit", "sketch (m, d) and rows (n, d), n >= 1", got)
         y = rows @ xp.matrix_transpose(sketch)
         centre = xp.mean(y, axis=0)
         spread = xp.sqrt(xp.mean((y - centre) ** 2, axis=0))
@@ -89,12 +90,19 @@ class Latents:
         xp, down, (rows, sketch, centre) = boundary(
             "Latents.encode", rows=rows, sketch=self.sketch, centre=self.centre
         )
+        _require_width("Latents.encode", "rows", rows, sketch.shape[1])
         return down((rows @ xp.matrix_transpose(sketch) - centre) / self.scale)
 
     def measurements(self, latents: Array) -> Array:
         """Measurements with shape (..., m) of latents with shape (..., m)."""
         _, down, (u, centre) = boundary("Latents.measurements", latents=latents, centre=self.centre)
+        _require_width("Latents.measurements", "latents", u, centre.shape[0])
         return down(self.scale * u + centre)
+
+
+def _require_width(subject: str, name: str, array: Array, width: int) -> None:
+    if array.ndim < 1 or array.shape[-1] != width:
+        raise UnmetHypothesis(subject, f"{name} (..., {width})", f"shape {tuple(array.shape)}")
 
 
 @final
@@ -134,6 +142,9 @@ class SparseDecoder:
         xp, _, (sketch,) = boundary("SparseDecoder", sketch=self.sketch)
         if not 0.0 < self.lam < math.inf:
             raise UnmetHypothesis("SparseDecoder", "lambda > 0", f"lambda = {self.lam!r}")
+        if sketch.ndim != 2:
+            raise UnmetHypothesis("SparseDecoder", "sketch (m, d)", f"shape {tuple(sketch.shape)}")
+        require_bounds("SparseDecoder", self.low, self.high)
         object.__setattr__(self, "sketch", sketch)
         if self.basis is None:
             return
@@ -192,7 +203,7 @@ def universal_penalty(noise: float, d: int) -> float:
         >>> round(universal_penalty(0.5, 2), 6)
         0.588705
     """
-    if not 0.0 < noise < math.inf or d < 2:
+    if not 0.0 < noise < math.inf or not 2 <= d < math.inf:
         raise UnmetHypothesis("universal_penalty", "noise > 0 and d >= 2", f"noise = {noise!r}, d = {d}")
     return noise * math.sqrt(2.0 * math.log(d))
 
@@ -242,6 +253,8 @@ def generate(
     """
     if count < 1:
         raise UnmetHypothesis("generate", "count >= 1", f"count = {count}")
+    if len(grid) < 2:
+        raise UnmetHypothesis("generate", "grid decreases, with two times or more", f"grid = {list(grid)}")
     xp, _, (centre,) = boundary("generate", centre=latents.centre)
     blank = xp.zeros((count, centre.shape[0]), dtype=centre.dtype, device=device(centre))
     noise = source(rng, like=blank)

@@ -11,6 +11,7 @@ from driftproof.numerics.sensing import cosine_basis, gaussian_sketch
 from driftproof.theory.csdm import (
     FactorModel,
     bpdn_constant,
+    coherence,
     early_stopping_noise,
     euler_variance,
     expected_shortfall,
@@ -23,12 +24,13 @@ from driftproof.theory.csdm import (
     prior_mismatch,
     restricted_isometry,
     simplex_etf,
+    soft_threshold_risk,
     sparse_mixture,
     statistical_dimension,
     value_at_risk,
 )
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.processes import VP
+from driftproof.theory.processes import VP, Flow
 
 REFUSED = {
     "s > d": (lambda: statistical_dimension(6, 5), "s = 6, d = 5"),
@@ -160,3 +162,59 @@ def test_decoder_in_a_basis_and_with_bounds() -> None:
     assert found.min() >= 0.0 and found.max() <= 1.0
     with pytest.raises(UnmetHypothesis, match="count = 0"):
         generate(VP(), lambda u, t: -u, Latents(np.eye(2), np.zeros(2), 1.0), lambda y: y, [1.0, 0.5], 0, 0)
+
+
+def test_infinite_numbers_are_named() -> None:
+    law = Gaussian([0.0], [[1.0]])
+    for call in (
+        lambda: soft_threshold_risk(math.nan, 1.0),
+        lambda: soft_threshold_risk(math.inf, 1.0),
+        lambda: statistical_dimension(1, math.inf),  # type: ignore[arg-type]
+        lambda: known_support_risk(1.0, math.inf, 1),  # type: ignore[arg-type]
+        lambda: l1_risk(1.0, math.inf, 1, 5),  # type: ignore[arg-type]
+        lambda: universal_penalty(1.0, math.nan),  # type: ignore[arg-type]
+        lambda: restricted_isometry(np.full((2, 2), math.nan), 1),
+        lambda: value_at_risk(law, [math.inf], 0.9),
+        lambda: expected_shortfall(law, [math.inf], 0.9),
+        lambda: FactorModel([[math.inf]], [[1.0]], [[1.0]]),
+        lambda: early_stopping_noise(Flow(), 1.0),
+        lambda: early_stopping_noise(Flow(), 2.0),
+    ):
+        with pytest.raises(UnmetHypothesis):
+            call()
+
+
+def test_a_factor_has_an_integer_for_an_index() -> None:
+    with pytest.raises(TypeError):
+        FactorModel([[1.0]], [[1.0]], [[1.0]]).stressed([0.7], [1.0])  # type: ignore[list-item]
+
+
+def test_soft_thresholds_of_any_size() -> None:
+    assert soft_threshold_risk(1e160, 1.0) == 2.0
+    assert soft_threshold_risk(1.0, 1e200) == 1.0
+
+
+def test_coherence_of_any_scale() -> None:
+    for scale in (1e-200, 1e200):
+        assert coherence([[scale, 1.0], [scale, 0.0]]) == pytest.approx(math.sqrt(0.5), rel=1e-15)
+
+
+def test_no_signal_is_noise_in_every_direction() -> None:
+    empty = float(euler_variance(0.0, 2.0, 20))
+    assert float(latent_error(np.zeros(0), 3, 2.0, 20)) == pytest.approx(3.0 * empty, rel=1e-15)
+
+
+def test_noise_that_is_lost_beside_the_signal() -> None:
+    sketch = gaussian_sketch(3, 5, 0)
+    with pytest.raises(UnmetHypothesis, match="noise >"):
+        oracle_decoder(sketch, np.ones(3), 1, 1.0, 1e-9)
+
+
+def test_latents_have_one_width() -> None:
+    latents = Latents(np.eye(2), np.zeros(2), 1.0)
+    with pytest.raises(UnmetHypothesis, match="rows"):
+        latents.encode([1.0, 2.0, 3.0])
+    with pytest.raises(UnmetHypothesis, match="latents"):
+        latents.measurements([1.0])
+    with pytest.raises(UnmetHypothesis, match="low <= 0 <= high"):
+        SparseDecoder(np.eye(2), 1.0, low=1.0)

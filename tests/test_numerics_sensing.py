@@ -213,3 +213,38 @@ def test_matching_pursuit_of_nothing_left() -> None:
     want[3] = 2.0
     np.testing.assert_allclose(found, want, atol=1e-12)
     assert omp(A, np.zeros(20), 3).tolist() == [0.0] * 40
+
+
+def test_dependent_columns() -> None:
+    """Matching pursuit passes them over; least squares on them is refused."""
+    twins = np.random.default_rng(0).standard_normal((4, 6))
+    twins[:, 1], twins[:, 2] = 3.3 * twins[:, 0], 0.7 * twins[:, 0]
+    largest = np.argmax(np.abs(twins[:, 0] @ (twins / np.linalg.norm(twins, axis=0))))
+    assert largest in (0, 1, 2)
+    for s in (2, 3, 4):
+        found = omp(twins, 2.0 * twins[:, 0], s)
+        assert np.count_nonzero(found[:3]) == 1
+        assert np.allclose(twins @ found, 2.0 * twins[:, 0], atol=1e-13)
+    assert np.count_nonzero(omp(np.ones((2, 3)), np.ones(2), 2)) == 1  # one direction is all there is
+    with pytest.raises(UnmetHypothesis, match="least eigenvalue"):
+        debias(twins, twins[:, 3], np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert debias(twins, np.zeros((0, 4)), np.zeros((0, 6))).shape == (0, 6)
+
+
+def test_measurements_whose_squares_are_lost() -> None:
+    y = np.array([3.0, 0.5, -2.0])
+    for scale in (1e-200, 1e200):
+        with pytest.raises(UnmetHypothesis, match="scale the problem"):
+            solve(np.eye(3), scale * y, scale)
+    assert not solve(np.eye(3), np.zeros(3), 1.0).x.any()
+    with pytest.raises(UnmetHypothesis, match="lambda is finite"):
+        solve(np.eye(3), y, math.inf)
+
+
+def test_where_to_start() -> None:
+    y = np.array([3.0, 0.5, -2.0])
+    assert solve(np.eye(3), y, 1.0, start=np.array([2.0, 0.0, -1.0])).steps == 0
+    with pytest.raises(UnmetHypothesis, match="start"):
+        solve(np.eye(3), y, 1.0, start=np.zeros(2))
+    with pytest.raises(TypeError, match="one dtype"):
+        solve(np.eye(3), y, 1.0, start=np.zeros(3, dtype=np.float32))

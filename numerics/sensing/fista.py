@@ -135,12 +135,17 @@ def lipschitz(A: Array) -> float:
     Returns:
         The constant.
 
+    Raises:
+        UnmetHypothesis: A is empty, or not finite.
+
     Example:
         >>> import numpy as np
         >>> lipschitz(np.diag([1.0, 3.0]))
         9.0
     """
     xp, _, (A,) = boundary("lipschitz", A=A)
+    if A.ndim != 2 or 0 in A.shape:
+        raise UnmetHypothesis("lipschitz", "A has the shape (m, d), not empty", f"shape {tuple(A.shape)}")
     if not bool(xp.all(xp.isfinite(A))):
         raise UnmetHypothesis("lipschitz", "A is finite", "infinite values")
     return float(xp.max(xp.linalg.svdvals(A))) ** 2
@@ -246,7 +251,8 @@ def solve(
         The solution; a row of zeros in ``y`` gives zeros.
 
     Raises:
-        UnmetHypothesis: lambda <= 0, a zero column of A, a tolerance that the dtype cannot reach.
+        UnmetHypothesis: lambda <= 0, a zero column of A, a tolerance that the dtype cannot reach, measurements
+            whose squares leave the range of the dtype.
         NotConverged: After ``most`` steps a gap is above the goal; the error holds the gap and what was reached.
 
     Claims: CSDM-GAP-1
@@ -266,7 +272,10 @@ def solve(
     rows = xp.reshape(y, (-1, y.shape[-1]))
     x = xp.zeros((rows.shape[0], A.shape[1]), dtype=y.dtype, device=device(y))
     if start is not None:
-        _, _, (begin,) = boundary("fista", start=start)
+        _, _, (begin, _) = boundary("fista", start=start, y=y)
+        if tuple(begin.shape) != (*shape, A.shape[1]):
+            got = f"shape {tuple(begin.shape)}, y {tuple(y.shape)}"
+            raise UnmetHypothesis("fista", f"start has {A.shape[1]} coordinates for each problem", got)
         x = prox.kernel(xp, xp.reshape(begin, tuple(x.shape)), 0.0, low, high)
     step = 1.0 / (lipschitz(A) * (1.0 + 8.0 * float(xp.finfo(y.dtype).eps)))
     found, gap, steps = _descend(
@@ -351,10 +360,18 @@ def _penalties(xp: Namespace, lam: Any, y: Array) -> float | Array:
 
 def _require_budget(xp: Namespace, y: Array, tolerance: float, most: int, every: int) -> None:
     least = 16.0 * float(xp.finfo(y.dtype).eps)
-    if not tolerance >= least:
-        hypothesis = f"tolerance >= {least:.3g}, what {y.dtype} can certify"
+    if not least <= tolerance < math.inf:
+        hypothesis = f"tolerance >= {least:.3g}, what {y.dtype} can certify, and finite"
         raise UnmetHypothesis("fista", hypothesis, f"tolerance = {tolerance!r}")
     if most < 1 or every < 1:
         raise UnmetHypothesis("fista", "most >= 1 and every >= 1", f"most = {most}, every = {every}")
     if 0 in tuple(y.shape):
         raise UnmetHypothesis("fista", "there are problems to solve", f"y of shape {tuple(y.shape)}")
+    # The goal is a share of |y|^2: where that is lost, nothing is certified.
+    info, largest = xp.finfo(y.dtype), xp.max(xp.abs(y), axis=-1)
+    low, high = math.sqrt(float(info.smallest_normal) / tolerance), math.sqrt(float(info.max) / y.shape[-1])
+    lost = (largest > 0) & ((largest < low) | (largest > high))
+    if bool(xp.any(lost)):
+        worst = float(xp.max(xp.where(lost, largest, xp.zeros_like(largest))))
+        hypothesis = f"|y|^2 neither underflows nor overflows in {y.dtype}: scale the problem"
+        raise UnmetHypothesis("fista", hypothesis, f"the largest |y_i| is {worst:.3g}")

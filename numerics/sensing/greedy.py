@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["debias", "omp"]
 
 
 def _require_matrix(xp: Namespace, subject: str, A: Array, y: Array) -> None:
-    if A.ndim != 2 or y.ndim < 1 or y.shape[-1] != A.shape[0]:
-        raise UnmetHypothesis(subject, "A (m, d) and y (..., m)", f"{tuple(A.shape)}, {tuple(y.shape)}")
+    if A.ndim != 2 or 0 in A.shape or y.ndim < 1 or y.shape[-1] != A.shape[0]:
+        raise UnmetHypothesis(
+            subject, "A (m, d), not empty, and y (..., m)", f"{tuple(A.shape)}, {tuple(y.shape)}"
+        )
     empty = xp.sum(A * A, axis=0) == 0
     if bool(xp.any(empty)):
         got = f"{int(xp.sum(xp.astype(empty, xp.int64)))} of {A.shape[1]} columns"
@@ -25,10 +29,22 @@ def _check_support(xp: Namespace, *, A: Array, y: Array, x: Array) -> None:
     _require_matrix(xp, "debias", A, y)
     if tuple(x.shape) != (*y.shape[:-1], A.shape[1]):
         raise UnmetHypothesis("debias", "x (..., d)", f"{tuple(x.shape)}, A {tuple(A.shape)}")
+    if 0 in tuple(x.shape):
+        return
     sizes = xp.sum(xp.astype(x != 0, xp.int64), axis=-1)
     largest, m = int(xp.max(sizes)), A.shape[0]
     if largest > m:
         raise UnmetHypothesis("debias", "s <= m", f"s = {largest}, m = {m}")
+    # Normal equations of unit columns, less what rounding could make of 0: they have a factor or are singular.
+    unit = A / xp.sqrt(xp.sum(A * A, axis=0))
+    matrix = _restricted(xp, unit, xp.astype(x != 0, A.dtype))
+    floor = _dependent(xp, A)
+    try:
+        xp.linalg.cholesky(matrix - floor * xp.eye(A.shape[1], dtype=A.dtype, device=A.device))
+    except (np.linalg.LinAlgError, RuntimeError):  # torch's is a RuntimeError
+        least = float(xp.min(xp.linalg.eigvalsh(matrix)))
+        got = f"least eigenvalue of their Gram matrix = {least:.3g}"
+        raise UnmetHypothesis("debias", "the columns on a support are independent", got) from None
 
 
 @public(check=_check_support, A="finite", y="finite")
@@ -47,7 +63,8 @@ def debias(xp: Namespace, A: Array, y: Array, x: Array) -> Array:
         Array with shape (..., d), zero outside of the support.
 
     Raises:
-        UnmetHypothesis: A support larger than m, a zero column, or shapes that do not match.
+        UnmetHypothesis: A support larger than m, or whose columns depend on each other; a zero column, or shapes
+            that do not match.
 
     Claims: CSDM-DEBIAS-1, CSDM-TRANSFER-1
 
@@ -73,7 +90,7 @@ def _check_sparsity(xp: Namespace, *, A: Array, y: Array, s: int) -> None:
 def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
     r"""Orthogonal matching pursuit: s times the column that correlates best with what is left.
 
-    Exact for every s-sparse x whose sparsity is below :math:`(1 + 1/\mu)/2`.
+    Columns that depend on those taken are passed over.  Exact for every s-sparse x whose sparsity is below :math:`(1 + 1/\mu)/2`.
 
     Arguments:
         A: The sketch, with shape (m, d).
@@ -99,13 +116,17 @@ def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
     unit = A / xp.sqrt(xp.sum(A * A, axis=0))
     columns = xp.arange(A.shape[1], device=A.device)
     chosen = xp.zeros_like(y[..., :1] * A[0, :])
+    new, floor = (
+        xp.ones_like(chosen),
+        _dependent(xp, A),
+    )  # of a unit column, what its square has outside of the span
     left = y
     directions: list[Array] = []
     for _ in range(s):
         fit = xp.abs(left @ unit)
-        fit = xp.where(chosen > 0, -xp.ones_like(fit), fit)  # at a residual of 0 a new column, too
+        fit = xp.where(new > floor, fit, -xp.ones_like(fit))  # at a residual of 0 a new column, too
         best = xp.argmax(fit, axis=-1, keepdims=True)
-        picked = xp.astype(columns == best, A.dtype)
+        picked = xp.astype((columns == best) & (new > floor), A.dtype)
         chosen = chosen + picked
         q = picked @ xp.matrix_transpose(unit)
         for direction in (*directions, *directions):  # twice is enough
@@ -113,15 +134,24 @@ def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
         length = xp.sqrt(xp.sum(q * q, axis=-1, keepdims=True))
         q = q / xp.where(length > 0, length, xp.ones_like(length))
         directions.append(q)
+        new = xp.where(picked > 0, xp.zeros_like(new), new - (q @ unit) ** 2)
         left = left - q * xp.sum(q * left, axis=-1, keepdims=True)
     return _on_support(xp, A, y, chosen)
 
 
 def _on_support(xp: Namespace, A: Array, y: Array, chosen: Array) -> Array:
     """Normal equations with the rows and columns outside of the support replaced by the identity."""
+    right: Any = chosen * (y @ A)
+    return xp.linalg.solve(_restricted(xp, A, chosen), right[..., None])[..., 0]
+
+
+def _restricted(xp: Namespace, A: Array, chosen: Array) -> Array:
     gram = xp.matrix_transpose(A) @ A
     identity = xp.eye(A.shape[1], dtype=A.dtype, device=A.device)
     both = chosen[..., :, None] * chosen[..., None, :]
-    matrix = both * gram + (1.0 - chosen)[..., None] * identity
-    right: Any = chosen * (y @ A)
-    return xp.linalg.solve(matrix, right[..., None])[..., 0]
+    return both * gram + (1.0 - chosen)[..., None] * identity
+
+
+def _dependent(xp: Namespace, A: Array) -> float:
+    """Squared length outside of a span that rounding alone can give a unit column."""
+    return 64.0 * float(xp.finfo(A.dtype).eps)

@@ -105,11 +105,16 @@ def require_problem(
     """Raise unless shapes match, lambda > 0, every coordinate is measured, and the bounds hold 0."""
     subject = "fista"
     require_bounds(subject, low, high)
-    if A.ndim != 2 or y.ndim < 1 or y.shape[-1] != A.shape[0]:
-        raise UnmetHypothesis(subject, "A (m, d) and y (..., m)", f"{tuple(A.shape)}, {tuple(y.shape)}")
+    if A.ndim != 2 or 0 in A.shape or y.ndim < 1 or y.shape[-1] != A.shape[0]:
+        raise UnmetHypothesis(
+            subject, "A (m, d), not empty, and y (..., m)", f"{tuple(A.shape)}, {tuple(y.shape)}"
+        )
     least = lam if isinstance(lam, float) else float(xp.min(lam))
     if not least > 0.0:
         raise UnmetHypothesis(subject, "lambda > 0", f"lambda = {least!r}")
+    most = lam if isinstance(lam, float) else float(xp.max(lam))
+    if not most < math.inf:
+        raise UnmetHypothesis(subject, "lambda is finite", f"lambda = {most!r}")
     if not bool(xp.all(xp.isfinite(A))) or not bool(xp.all(xp.isfinite(y))):
         raise UnmetHypothesis(subject, "A and y are finite", "infinite values")
     empty = xp.sum(A * A, axis=0) == 0

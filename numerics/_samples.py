@@ -48,7 +48,8 @@ def as_weights(subject: str, name: str, weights: Array | None, rows: int) -> Flo
     if given.shape != (rows,):
         raise UnmetHypothesis(subject, f"{name} has shape ({rows},)", f"shape {given.shape}")
     if not ((given > 0).all() and np.isfinite(given).all()):
-        raise UnmetHypothesis(subject, f"{name} > 0 and finite", f"least weight = {given.min()!r}")
+        raise UnmetHypothesis(subject, f"{name} > 0 and finite", f"least weight = {float(given.min())!r}")
+    given = given / given.max()  # no sum overflows
     result: Floats = given / given.sum()
     return result
 

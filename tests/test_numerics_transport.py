@@ -194,3 +194,21 @@ def test_debiasing_helps_out_of_sample() -> None:
         np.mean((fit_entropic(x, y, 2.0, debias=debias)(new) - new - 3.0) ** 2) for debias in (True, False)
     ]
     assert errors[0] < 0.5 * errors[1]
+
+
+def test_shapes_that_do_not_match() -> None:
+    with pytest.raises(UnmetHypothesis, match="shapes"):
+        entropic_image([[1.0], [2.0], [3.0]], [[0.0], [1.0]], [[0.0], [1.0], [2.0]], 1.0)
+    with pytest.raises(UnmetHypothesis, match="atoms"):
+        entropic_image([[1.0]], np.zeros((0, 1)), np.zeros(0), 1.0)
+    with pytest.raises(UnmetHypothesis, match="shapes"):
+        half_step([[0.0, 1.0]], [0.0, 1.0, 2.0], [0.0], 1.0)
+
+
+def test_weights_of_any_size() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 2)), rng.normal(size=(8, 2))
+    heavy = fit_gaussian(x, y, x_weights=np.full(9, 1e308))
+    assert np.allclose(heavy.matrix, fit_gaussian(x, y).matrix, rtol=1e-13)
+    with pytest.raises(UnmetHypothesis, match="two rows"):
+        fit_gaussian(x, y, x_weights=[1.0, *[1e-300] * 8])

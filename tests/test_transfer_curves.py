@@ -114,3 +114,27 @@ def test_ridge_between_its_two_ends() -> None:
     np.testing.assert_allclose(x @ ridge_towards(x, y, source, 1e-10), y, atol=1e-6)
     with pytest.raises(UnmetHypothesis, match="penalty > 0"):
         ridge_towards(x, y, source, 0.0)
+
+
+def test_a_curve_that_does_not_fall_has_no_exponent() -> None:
+    m = 10.0 * 2.0 ** np.arange(6)
+    fit = fit_curve(m, np.ones((6, 5)))
+    assert (fit.constant, fit.floor, fit.exponent_interval) == (0.0, 1.0, (0.0, np.inf))
+
+
+def test_an_exponent_beyond_the_range_has_no_upper_bound() -> None:
+    m = 10.0 * 2.0 ** np.arange(6)
+    assert fit_curve(m, np.repeat((m**-4.0)[:, None], 3, axis=1)).exponent_interval[1] == np.inf
+
+
+def test_the_unit_of_the_risk_does_not_matter() -> None:
+    m = 10.0 * 2.0 ** np.arange(6)
+    risk = (0.1 + 3.0 / m)[:, None] * (1.0 + 0.01 * np.random.default_rng(1).standard_normal((6, 8)))
+    one, tiny = fit_curve(m, risk), fit_curve(m, 1e-200 * risk)
+    assert tiny.exponent == pytest.approx(one.exponent, rel=1e-9)
+    assert tiny.floor == pytest.approx(1e-200 * one.floor, rel=1e-9)
+
+
+def test_sample_sizes_are_finite() -> None:
+    with pytest.raises(UnmetHypothesis, match="finite"):
+        fit_curve([10.0, 20.0, 40.0, 80.0, np.inf], np.ones((5, 3)))

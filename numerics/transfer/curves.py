@@ -22,6 +22,8 @@ from .._samples import Floats, as_rows
 
 __all__ = ["CurveFit", "fit_curve", "transfer_gain"]
 
+_RANGE = (0.01, 3.0)  # of the exponents that are searched
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class CurveFit:
 
     Arguments:
         exponent, constant, floor: :math:`\beta`, C and :math:`r_\infty`.
-        exponent_interval, floor_interval: Student intervals with the bootstrap's deviation over seeds.
+        exponent_interval, floor_interval: Student intervals with the bootstrap's deviation over seeds.  A curve
+            that does not fall (C = 0) has no exponent, and (0, inf) for an interval; an exponent at an end of
+            the range that is searched has no bound on that side.
         burn_in: How many of the smallest sizes were left out.
         fits: Whether what is left agrees with the curve at the level of the intervals.
         level: Confidence.
@@ -98,16 +102,18 @@ def fit_curve(
     if sizes.ndim != 1 or sizes.size != risks.shape[0] or sizes.size < least or risks.shape[1] < 3:
         got = f"shapes {sizes.shape} and {risks.shape}"
         raise UnmetHypothesis("fit_curve", f"at least {least} sizes and 3 seeds, risk (sizes, seeds)", got)
-    if not ((sizes > 0).all() and (np.diff(sizes) > 0).all()):
-        raise UnmetHypothesis("fit_curve", "m > 0 and increasing", f"m = {sizes.tolist()}")
+    if not ((sizes > 0).all() and np.isfinite(sizes).all() and (np.diff(sizes) > 0).all()):
+        raise UnmetHypothesis("fit_curve", "m > 0, finite and increasing", f"m = {sizes.tolist()}")
     if not (risks > 0).all():
-        raise UnmetHypothesis("fit_curve", "every risk > 0", f"least risk = {risks.min()!r}")
+        raise UnmetHypothesis("fit_curve", "every risk > 0", f"least risk = {float(risks.min())!r}")
     if not (0.0 < level < 1.0 and resamples >= 20):
         got = f"level = {level}, resamples = {resamples}"
         raise UnmetHypothesis("fit_curve", "0 < level < 1 and resamples >= 20", got)
     draws = source(rng)
     if not isinstance(draws, NumpySource):
         raise TypeError("fit_curve: expected a numpy Generator or an int as rng")
+    unit = float(risks.mean())
+    risks = risks / unit  # weights are inverse squares: no unit makes them overflow
     mean, error = risks.mean(axis=1), _errors(sizes, risks)
     known = sizes.size * (risks.shape[1] - 1)  # degrees of freedom behind the errors
     for burn_in in range(sizes.size - least + 1):
@@ -128,12 +134,17 @@ def fit_curve(
     seeds = risks.shape[1]
     reach = student.ppf(0.5 + level / 2.0, seeds - 1) * math.sqrt(seeds / (seeds - 1.0))
     beta_error, floor_error = reach * again.std(axis=0, ddof=1)
+    beta, constant, low, _ = best
+    flat = constant <= 0.0
     return CurveFit(
-        exponent=best[0],
-        constant=best[1],
-        floor=best[2],
-        exponent_interval=(best[0] - float(beta_error), best[0] + float(beta_error)),
-        floor_interval=(max(0.0, best[2] - float(floor_error)), best[2] + float(floor_error)),
+        exponent=beta,
+        constant=unit * constant,
+        floor=unit * low,
+        exponent_interval=(
+            0.0 if flat or beta <= 1.001 * _RANGE[0] else beta - float(beta_error),
+            math.inf if flat or beta >= 0.999 * _RANGE[1] else beta + float(beta_error),
+        ),
+        floor_interval=(max(0.0, unit * (low - float(floor_error))), unit * (low + float(floor_error))),
         burn_in=burn_in,
         fits=bool(fits),
         level=level,
@@ -182,7 +193,7 @@ def _errors(m: Floats, risks: Floats) -> Floats:
 def _least_squares(m: Floats, mean: Floats, error: Floats, floor: bool) -> tuple[float, float, float, float]:
     """Exponent, constant, floor and chi-square of the best curve: a grid of exponents, refined around the best."""
     weight, scaled = 1.0 / error**2, np.log(m / m[0])
-    grid = np.geomspace(0.01, 3.0, 60)
+    grid = np.geomspace(*_RANGE, 60)
     while True:
         c, low, loss = _solved(np.exp(-grid[:, None] * scaled), mean, weight, floor)
         i = int(np.argmin(loss))

@@ -12,6 +12,16 @@ __all__ = ["ridge_towards"]
 def _require_regular(xp: Namespace, x: Array, y: Array, source_beta: Array, penalty: float) -> None:
     if not 0.0 < penalty < math.inf:
         raise UnmetHypothesis("ridge_towards", "penalty > 0 and finite", f"penalty = {penalty!r}")
+    shapes = tuple(tuple(value.shape) for value in (x, y, source_beta))
+    if (
+        len(shapes[0]) != 2
+        or 0 in shapes[0]
+        or len(shapes[1]) not in (1, 2)
+        or shapes[1][:1] != shapes[0][:1]
+        or shapes[2] != (*shapes[0][1:], *shapes[1][1:])
+    ):
+        got = f"shapes {', '.join(map(str, shapes))}"
+        raise UnmetHypothesis("ridge_towards", "x (m, d), y (m,) or (m, k), source_beta (d,) or (d, k)", got)
 
 
 @public(check=_require_regular)
@@ -30,7 +40,7 @@ def ridge_towards(xp: Namespace, x: Array, y: Array, source_beta: Array, penalty
         :math:`\hat\beta`, in the shape of ``source_beta``.
 
     Raises:
-        UnmetHypothesis: :math:`\lambda \le 0`: with m < d nothing is left to invert.
+        UnmetHypothesis: :math:`\lambda \le 0`: with m < d nothing is left to invert; or shapes that do not match.
 
     Claims: TRANSFER-RIDGE-1
 

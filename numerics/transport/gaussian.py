@@ -115,5 +115,7 @@ def _moments(rows: Floats, weights: Floats, shrinkage: float) -> tuple[Floats, F
     mean = weights @ rows
     centred = rows - mean
     centred *= np.sqrt(weights)[:, None]
+    if not weights @ weights < 1.0:
+        raise UnmetHypothesis("fit_gaussian", "two rows or more have weight", "one row has all of it")
     cov = centred.T @ centred / (1.0 - weights @ weights)
     return mean, (1.0 - shrinkage) * cov + shrinkage * (np.trace(cov) / d) * np.eye(d)

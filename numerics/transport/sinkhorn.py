@@ -18,12 +18,35 @@ from ...theory.special.elementary import log_sum_exp
 __all__ = ["entropic_image", "half_step"]
 
 
-def _require_epsilon(xp: Namespace, epsilon: float, **_: Array) -> None:
+def _require_epsilon(xp: Namespace, epsilon: float) -> None:
     if not (epsilon > 0.0 and epsilon < float("inf")):
         raise UnmetHypothesis("Sinkhorn", "epsilon > 0 and finite", f"epsilon = {epsilon!r}")
 
 
-@public(cost="finite", potential="finite", log_weight="finite", check=_require_epsilon)
+def _require_costs(xp: Namespace, cost: Array, potential: Array, log_weight: Array, epsilon: float) -> None:
+    _require_epsilon(xp, epsilon)
+    shapes = tuple(tuple(value.shape) for value in (cost, potential, log_weight))
+    wrong = shapes[0][-1:] != shapes[1][-1:] or 0 in shapes[0]
+    if wrong or (len(shapes[0]) > 1 and shapes[0][-2] != shapes[2][-1]):
+        got = f"shapes {', '.join(map(str, shapes))}"
+        raise UnmetHypothesis("Sinkhorn", "cost (..., n, m), potential (..., m), log_weight (..., n)", got)
+
+
+def _require_atoms(xp: Namespace, x: Array, y: Array, potential: Array, epsilon: float) -> None:
+    _require_epsilon(xp, epsilon)
+    shapes = tuple(tuple(value.shape) for value in (x, y, potential))
+    if [len(shape) for shape in shapes] != [2, 2, 1] or (shapes[0][1:], shapes[2]) != (
+        shapes[1][1:],
+        shapes[1][:1],
+    ):
+        raise UnmetHypothesis(
+            "Sinkhorn", "x (n, d), y (m, d), potential (m,)", f"shapes {', '.join(map(str, shapes))}"
+        )
+    if 0 in shapes[1]:
+        raise UnmetHypothesis("Sinkhorn", "there are atoms", f"y of shape {shapes[1]}")
+
+
+@public(cost="finite", potential="finite", log_weight="finite", check=_require_costs)
 def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, epsilon: float) -> Array:
     r"""The potential that gives one marginal exactly, from the potential of the other.
 
@@ -39,7 +62,7 @@ def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, e
         u, shape (..., n).
 
     Raises:
-        UnmetHypothesis: epsilon <= 0.
+        UnmetHypothesis: epsilon <= 0, or shapes that do not match.
 
     References:
         | Computational optimal transport (Peyre & Cuturi, 2019), section 4.4
@@ -54,7 +77,7 @@ def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, e
     return log_weight - log_sum_exp(xp, potential[..., None, :] - cost / epsilon)
 
 
-@public(x="finite", y="finite", potential="finite", check=_require_epsilon)
+@public(x="finite", y="finite", potential="finite", check=_require_atoms)
 def entropic_image(xp: Namespace, x: Array, y: Array, potential: Array, epsilon: float) -> Array:
     r"""The entropic map: the mean of y under the plan, given x; defined at every x.
 
@@ -70,7 +93,7 @@ def entropic_image(xp: Namespace, x: Array, y: Array, potential: Array, epsilon:
         Images, shape (n, d).
 
     Raises:
-        UnmetHypothesis: epsilon <= 0.
+        UnmetHypothesis: epsilon <= 0, or shapes that do not match.
 
     References:
         | Entropic estimation of optimal transport maps (Pooladian & Niles-Weed, 2021)

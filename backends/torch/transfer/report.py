@@ -67,14 +67,13 @@ def _curves(curves: Curves, fits: Mapping[str, CurveFit]) -> dict[str, Any]:
     rows = []
     middle = curves.sizes[len(curves.sizes) // 2]
     for name, fit in fits.items():
-        half = 0.5 * (fit.exponent_interval[1] - fit.exponent_interval[0])
         low, high = fit.floor_interval
         start = str(curves.sizes[fit.burn_in]) if fit.fits else "none fits"
         gain = _gain(fits, fit, middle) if name != "direct" else ""
         rows.append(
             [
                 name,
-                f"{fit.exponent:.2f} ± {half:.2g}",
+                _exponent(fit),
                 f"{fit.floor:.3f} [{low:.3f}, {high:.3f}]",
                 start,
                 gain,
@@ -82,6 +81,15 @@ def _curves(curves: Curves, fits: Mapping[str, CurveFit]) -> dict[str, Any]:
         )
     columns = ["", "exponent", "floor", "curve from", f"gain over direct at its error with {middle}"]
     return {"caption": f"{curves.name}: fitted learning curves", "columns": columns, "rows": rows}
+
+
+def _exponent(fit: CurveFit) -> str:
+    low, high = fit.exponent_interval
+    if fit.constant <= 0.0:
+        return "does not fall"
+    if high == math.inf:
+        return f"at least {low:.2g}"
+    return f"{fit.exponent:.2f} ± {high - fit.exponent:.2g}"
 
 
 def _gain(fits: Mapping[str, CurveFit], fit: CurveFit, size: int) -> str:

@@ -15,6 +15,7 @@ from ....theory.transfer import (
     error_bound,
     projection_risk,
     shift_composition_risk,
+    transfer_exponent,
 )
 from ... import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
 from ...mutants import altered
@@ -91,13 +92,14 @@ class RoughModels:
                 value = _norm(2.5 * np.abs(wrong) ** h, w)  # S(x) = 0 for every x
                 yield f"h = {h}", value, thing[0](_norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
 
-    @exact(tolerance=1e-15)
+    @exact(tolerance=1e-14)
     def exponents(thing: Thing) -> Iterator[Any]:
         """The exponent of the composed rate, read off the bound itself at two sample sizes."""
         for h in (0.25, 0.5, 1.0):
             for alpha, d in ((1.0, 4), (0.5, 3), (2.0, 1)):
-                rate_of_map = min(0.5, (alpha + 1.0) / (2.0 * alpha + d))
-                yield f"h = {h}, d = {d}", thing[1](h, alpha, d), h * rate_of_map
+                errors = [m ** -transfer_exponent(alpha, d) for m in (1e3, 1e7)]
+                ends = [float(thing[0](error, 0.0, 0.0, 2.0, holder=h)) for error in errors]
+                yield f"h = {h}, d = {d}", thing[1](h, alpha, d), math.log10(ends[0] / ends[1]) / 4.0
         yield "smoother than Lipschitz gains nothing", thing[1](3.0, 1.0, 4), thing[1](1.0, 1.0, 4)
 
     @boundary()

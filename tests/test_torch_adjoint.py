@@ -169,7 +169,13 @@ def constant(x, prompts):
         (lambda: Matching(lam=1.0, damping=1.0), "damping in"),
         (lambda: Matching(lam=1.0, last=-1), "last >= 0"),
         (lambda: trainer(plan(), last=6), "last <= 5"),
+        (lambda: Matching(lam=1.0, mode="drop"), "mode is train"),
+        (lambda: Matching(lam=1.0, guidance="some"), "guidance is none"),
         (lambda: Cost("ball", 0.0), "bound > 0"),
+        (lambda: Cost("huber", 1.0), "kind is one of"),
+        (lambda: Task((2,), constant, at_once=0), "at_once >= 1"),
+        (lambda: Task((2,), constant, smoothing=0), "smoothing >= 1"),
+        (lambda: AffineFlow(FLOW, TIMES).tuned(torch.zeros(1, 2), 0.123, {}), "t starts a step of its grid"),
         (lambda: Task((2,), constant, dtype=torch.bfloat16), "adjoints accumulate"),
         (lambda: Task((2,), constant, conditions={"prompt": torch.zeros(2, 1)}), "a row for each prompt"),
         (

@@ -29,6 +29,7 @@ from driftproof.backends.torch.score_as_action.config import (
 )
 from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCritic, QuadraticCritic
 from driftproof.backends.torch.score_as_action.gaussian import Exact, data_of, gaussian_parts, reward_of
+from driftproof.backends.torch.score_as_action.statistics import PromptStatistics
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 from driftproof.backends.torch.training import TrainingInterrupted
 from driftproof.theory.processes import VP
@@ -348,3 +349,12 @@ def test_main_writes_a_report(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["paper"] == "score_as_action" and len(report["tables"][0]["rows"]) == 6
     assert report["figures"][0]["svg"].startswith("<svg")
+
+
+def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
+    """Their deviation is 1e-17 by rounding: as a divisor it would turn nothing into one."""
+    statistics = PromptStatistics(1, history=0.9, least=2)
+    rewards, prompts = torch.full((7,), 0.1, dtype=torch.float64), torch.zeros(7, dtype=torch.long)
+    for _ in range(3):
+        centre, scale = statistics.absorb(rewards, prompts, slice(None))
+        assert float(((rewards - centre) / scale).abs().max()) < 1e-15

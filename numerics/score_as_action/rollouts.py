@@ -15,7 +15,8 @@ from array_api_compat import device
 
 from ..._namespace import Array, UnmetHypothesis, boundary
 from ..._random import Rng, source
-from ...theory.processes import AbstractGaussianProcess, reverse_drift
+from ...theory.processes import reverse_drift
+from ...theory.score_as_action.posterior import Process
 from .._steps import require_batch, require_eta
 
 __all__ = ["Rollout", "Score", "rollout"]
@@ -56,7 +57,7 @@ class Rollout:
 
 
 def rollout(
-    process: AbstractGaussianProcess,
+    process: Process,
     policy: Score,
     pretrained: Score,
     grid: Sequence[float],
@@ -89,6 +90,8 @@ def rollout(
         >>> paths.states.shape, float(np.abs(paths.excess).max())
         ((3, 2, 2), 0.0)
     """
+    if not isinstance(process, Process):
+        raise UnmetHypothesis("rollout", "the process is VP, VE or Flow", f"process {type(process).__name__}")
     require_eta("rollout", eta)
     xp, _, (start,) = boundary("rollout", start=start)
     if start.ndim != 2:

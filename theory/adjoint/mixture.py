@@ -248,8 +248,13 @@ class MixtureFlow:
         """Logarithms of the masses below and above x."""
         w, m, s = self._components(t)
         z = (x[..., None] - m) / s
-        below, above = (logsumexp(np.log(w) + log_ndtr(side), axis=-1) for side in (z, -z))
-        return np.asarray(below), np.asarray(above)
+        sides = [np.log(w) + log_ndtr(side) for side in (z, -z)]
+        most = [np.max(side, axis=-1, keepdims=True) for side in sides]
+        below, above = (
+            np.asarray(top[..., 0] + np.log(np.sum(np.exp(side - top), axis=-1)))
+            for side, top in zip(sides, most, strict=True)
+        )
+        return below, above
 
     def _log_density(self, x: Floats, t: float) -> Floats:
         w, m, s = self._components(t)

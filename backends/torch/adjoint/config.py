@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
+from ....theory.adjoint.truncation import MODES
 from ..recipe import build, read
 from ..training import Plan
 
@@ -40,6 +41,9 @@ class Cost:
         if self.kind == "quadratic":
             return QuadraticCost()
         kinds: dict[str, Any] = {"power": PowerCost, "ball": BallCost, "elastic": ElasticCost}
+        if self.kind not in kinds:
+            known = "kind is one of quadratic, power, ball, elastic"
+            raise UnmetHypothesis("Cost", known, f"kind = {self.kind!r}")
         made: RunningCost = kinds[self.kind](self.parameter)
         return made
 
@@ -74,6 +78,8 @@ class Matching:
     def __post_init__(self) -> None:
         for name, good in (
             ("lam > 0", 0.0 < self.lam < float("inf")),
+            ("mode is train, frozen or identity", self.mode in MODES),
+            ("guidance is none, rollout or full", self.guidance in ("none", "rollout", "full")),
             ("last >= 0", self.last >= 0),
             ("chosen >= 0", self.chosen >= 0),
             ("keep in (0, 1]", 0.0 < self.keep <= 1.0),

@@ -120,6 +120,9 @@ class AffineFlow:
 
     def tuned(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor:
         """Velocity with the control of the step that begins at t."""
+        if t not in self._index:
+            known = f"t starts a step of its grid {list(self._index)[:4]}..."
+            raise UnmetHypothesis("AffineFlow", known, f"t = {t!r}")
         k = self._index[t]
         return self.base(x, t, condition) + x @ self.gains[k].T + self.offsets[k]
 

@@ -66,10 +66,16 @@ class Task:
                 raise UnmetHypothesis("Task", "conditions have a row for each prompt", got)
         if self.dtype not in (torch.float32, torch.float64):
             raise UnmetHypothesis("Task", "adjoints accumulate in float32 or float64", str(self.dtype))
-        if not (self.prompts and self.smoothing >= 1 and self.noise >= 0.0 and self.bound > 0.0):
-            raise UnmetHypothesis(
-                "Task", "prompts, smoothing >= 1, noise >= 0 and bound > 0", repr(self)[:80]
-            )
+        for hypothesis, good in (
+            ("at least one prompt", bool(self.prompts)),
+            ("smoothing >= 1", self.smoothing >= 1),
+            ("noise >= 0", 0.0 <= self.noise < float("inf")),
+            ("bound > 0", self.bound > 0.0),
+            ("at_once >= 1", self.at_once >= 1),
+        ):
+            if not good:
+                name = "prompts" if "prompt" in hypothesis else hypothesis.split()[0]
+                raise UnmetHypothesis("Task", hypothesis, f"{name} = {getattr(self, name)!r}")
 
     def condition(self, rows: Tensor) -> Condition:
         """The conditions of some prompts, by number."""

@@ -56,5 +56,7 @@ class PromptStatistics(nn.Module):
         deviation = (self.squares[own] / (count - 1.0).clamp(min=1.0)).sqrt()
         centre = torch.where(known, self.mean[own], values.mean())
         scale = torch.where(known, deviation, values.std(correction=0))
-        # Rewards without any spread say nothing: they are 0, whatever divides them.
-        return centre.to(rewards.dtype), torch.where(scale > 0, scale, 1.0).to(rewards.dtype)
+        # Rewards without any spread say nothing: they are 0, whatever divides them.  What rounding leaves of
+        # equal ones is no spread either; divided by itself it would be one.
+        spread = scale > 1e-12 * centre.abs()
+        return centre.to(rewards.dtype), torch.where(spread, scale, 1.0).to(rewards.dtype)

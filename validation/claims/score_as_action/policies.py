@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from ....numerics.score_as_action import path_kl, running_cost
-from ....theory.laws import Gaussian
+from ....theory.laws import Gaussian, kl
 from ....theory.processes import VP
 from ....theory.rewards import Quadratic
 from ....theory.score_as_action import ShiftedScore, optimal_action, q_function, response
@@ -200,6 +200,14 @@ class Deployed:
 )
 class Penalty:
     thing = staticmethod(lambda change, g2dt: (path_kl(change, g2dt), running_cost(change, g2dt, 1.0)))
+
+    @exact(tolerance=1e-12)
+    def samples_by_the_divergence_of_their_laws(thing: Thing) -> Iterator[Labelled]:
+        """The terminal laws with and without the shift, and the general formula for two Gaussian laws."""
+        assert thing(np.ones((1, 1, 1)), np.ones(1)) is not None
+        for shift in (SHIFT, OTHER):
+            moved, base = (policy(s).terminal_law() for s in (shift, 0.0 * shift))
+            yield f"{shift}", policy(shift).terminal_kl(), kl(moved, base)
 
     @rate()
     def sums_of_steps(thing: Thing) -> Iterator[Rate]:

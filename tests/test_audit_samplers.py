@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from driftproof.numerics.samplers import ddim_step, euler_maruyama_step, gddim_step
-from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.processes import CIR, VE, VP, Flow
 from driftproof.validation import audit
 from driftproof.validation.audits.adapters import StepSampler
 from driftproof.validation.audits.affine import propagate
@@ -48,6 +48,20 @@ class Repeated(Toy):
     def set_timesteps(self, num_inference_steps: int) -> None:
         super().set_timesteps(num_inference_steps)
         self.sigmas[-1] = self.sigmas[-2]
+
+
+class Wasted(Toy):
+    """The model is called once more at the data, and the count has another name."""
+
+    def set_timesteps(self, count: int) -> None:
+        super().set_timesteps(count - 1)
+        self.sigmas = torch.cat([self.sigmas, torch.zeros(1, dtype=torch.float64)])
+        self.timesteps = torch.arange(count)
+
+
+class Silent(Toy):
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        return None
 
 
 class OtherGrid(Toy):
@@ -205,6 +219,12 @@ def test_a_last_step_that_does_nothing_is_a_floor_with_its_cause() -> None:
     assert row.floor == pytest.approx(math.hypot(0.5, 0.01) - 0.5, rel=1e-3)
 
 
+def test_a_last_call_at_the_data_is_a_waste_and_no_disagreement() -> None:
+    row = audit(Wasted())
+    assert row.severity == "converges"
+    assert row.verdict.endswith("the last call does nothing")
+
+
 def test_a_step_on_another_grid_is_seen_at_the_first_call() -> None:
     row = audit(OtherGrid())
     assert row.severity in ("mismatch", "floor", "diverges")
@@ -256,6 +276,7 @@ def test_a_wrong_prediction_type_is_named() -> None:
         (Reshaping(), "keeps the shape"),
         (Rising(), "noise level falls"),
         (Uniform(), "standard normal"),
+        (Silent(), "step returns the next state"),
     ],
 )
 def test_bad_schedulers_are_refused_with_the_hypothesis(scheduler: Any, hypothesis: str) -> None:
@@ -275,5 +296,9 @@ def test_bad_input_is_refused() -> None:
         audit(lambda model_output, t, s, sample, noise: sample[:-1])
     with pytest.raises(ValueError, match="noise level falls"):
         audit(ddim, grid=lambda n: np.linspace(0.1, 1.0, n + 1).tolist())
+    with pytest.raises(ValueError, match="n \\+ 1 noise times"):
+        audit(ddim, grid=lambda n: [1.0, 0.0])
+    with pytest.raises(ValueError, match="the process is Gaussian"):
+        audit(ddim, process=CIR(1.0, 1.0, 1.0))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a loss, a scheduler or a step function"):
         audit(3)

@@ -47,7 +47,11 @@ def missing(scheduler: Any) -> tuple[str, ...]:
             lacks.append(f"step needs {', '.join(sorted(wanted))}")
         if not {"model_output", "timestep", "sample"} <= set(parameters(scheduler.step)):
             lacks.append("step does not take (model_output, timestep, sample)")
-        wanted = _required(scheduler.set_timesteps) - {"num_inference_steps"}
+        wanted = _required(scheduler.set_timesteps)
+        if "num_inference_steps" in parameters(scheduler.set_timesteps):
+            wanted -= {"num_inference_steps"}
+        elif len(wanted) == 1:  # the count under another name
+            wanted = set()
         if wanted:
             lacks.append(f"set_timesteps needs {', '.join(sorted(wanted))}")
     forward = _forward_process(scheduler)
@@ -145,7 +149,10 @@ class SchedulerSampler:
             options = {k: self._after(call) if v == NEXT else v for k, v in self._options.items()}
             result = self._stepped(call, {"model_output": made, "sample": state, **options})
         after = result.prev_sample if hasattr(result, "prev_sample") else result
-        after = after[0] if isinstance(after, tuple) else after
+        after = after[0] if isinstance(after, tuple) and after else after
+        if not isinstance(after, torch.Tensor):
+            hypothesis = "step returns the next state, first of a tuple or as prev_sample"
+            raise UnmetHypothesis("audit", hypothesis, type(after).__name__)
         if after.shape != state.shape:
             got = f"{tuple(after.shape)} from {tuple(state.shape)}"
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
@@ -192,11 +199,16 @@ class StepSampler:
         process: AbstractGaussianProcess,
         grid: Callable[[int], Sequence[float]] | None = None,
     ) -> None:
+        if not isinstance(process, AbstractGaussianProcess):
+            raise UnmetHypothesis("audit", "the process is Gaussian", f"process {type(process).__name__}")
         self._function, self._process, self._grid = function, process, grid or self._equal
         self._times: Sequence[float] = ()
 
     def begin(self, steps: int) -> int:
         self._times = [float(t) for t in self._grid(steps)]
+        if len(self._times) != steps + 1:
+            got = f"{len(self._times)} for {steps} steps"
+            raise UnmetHypothesis("audit", "grid(n) has n + 1 noise times", got)
         for t, s in pairwise(self._times):
             if not t > s:
                 raise UnmetHypothesis(

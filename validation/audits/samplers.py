@@ -215,11 +215,11 @@ def _verdict(paths: dict[int, Path], stated_order: int) -> tuple[Severity, str, 
     if floor is not None:
         return "floor", f"floor {floor:.2g}, error {at}{cause}", order, floor
     shown = "" if order is None else f", order {order:.1f}"
-    if cause:
+    if _disagrees(paths):
         return "mismatch", f"state and model disagree: error {at}{shown}{cause}", order, None
     if order is not None and order < stated_order - _SLOW:
-        return "slow", f"order {order:.1f} where {stated_order} is stated: error {at}", order, None
-    return "converges", f"converges{shown}: error {at}", order, None
+        return "slow", f"order {order:.1f} where {stated_order} is stated: error {at}{cause}", order, None
+    return "converges", f"converges{shown}: error {at}{cause}", order, None
 
 
 def _distance(path: Path) -> float:
@@ -254,6 +254,11 @@ def _order(counts: Sequence[int], errors: Sequence[float]) -> float | None:
         return None
     (n, e), (n_last, e_last) = kept[-min(3, len(kept))], kept[-1]
     return math.log(e / e_last) / math.log(n_last / n)
+
+
+def _disagrees(paths: dict[int, Path]) -> bool:
+    """Whether a point mass is somewhere else than the model is told; a call that does nothing is only a waste."""
+    return any(_gap(path) for path in paths.values()) or _floor(paths[max(paths)]) > _SINGLE
 
 
 def _cause(paths: dict[int, Path]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
@@ -22,6 +23,7 @@ from driftproof.backends.torch.adjoint.experiment import gaussian_problem, tune_
 from driftproof.backends.torch.adjoint.trainer import _Policy
 from driftproof.backends.torch.training import Plan, generator_of
 from driftproof.theory.adjoint import DiscreteFlow
+from driftproof.theory.rewards import Linear
 
 RECIPES = Path(__file__).parent.parent / "backends" / "torch" / "recipes" / "adjoint"
 MODEL = GaussianModel((1.3, -0.2), (0.49, 0.2, 0.2, 1.1), (0.8, 0.1), (1.7, -0.3, -0.3, 0.4), steps=5)
@@ -44,8 +46,6 @@ def plan(steps=60, **options):
 
 def test_the_optimum_lies_in_the_stated_interval(tmp_path):
     """Exact expectations: the interval has no chance in it, and shrinks with the training."""
-    from accelerate import Accelerator
-
     recipe = Recipe("Gaussian", Matching(lam=0.9), plan(120), gaussian=MODEL)
     outcome = tune_gaussian(recipe, tmp_path, Accelerator())
     assert outcome.holds
@@ -161,6 +161,11 @@ def constant(x, prompts):
     return torch.zeros(len(x))
 
 
+def tuned(**changes):
+    recipe = Recipe("Gaussian", Matching(lam=0.9), plan(1), gaussian=MODEL)
+    return tune_gaussian(replace(recipe, **changes), Path("unused"), Accelerator())
+
+
 @pytest.mark.parametrize(
     ("call", "hypothesis"),
     [
@@ -187,6 +192,11 @@ def constant(x, prompts):
             "one reward for each state",
         ),
         (lambda: GaussianModel((0.0,), (1.0,), (1.0, 2.0), (1.0,)), "mean and slope"),
+        (lambda: tuned(gaussian=replace(MODEL, curvature=(1.0, 0.0, 0.0, -0.1))), "the reward is concave"),
+        (
+            lambda: tuned(matching=Matching(lam=0.9, cost=Cost("ball", 0.5))),
+            "the running cost is quadratic",
+        ),
         (lambda: Recipe("none", Matching(lam=1.0), plan()), "a table"),
     ],
 )
@@ -237,3 +247,12 @@ def test_the_command_writes_a_report(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["paper"] == "adjoint" and "lies inside" in report["summary"]
     assert report["tables"] and report["figures"][0]["svg"].startswith("<svg")
+
+
+def test_the_loss_is_that_of_the_cost_that_is_trained():
+    """A control at the bound of its ball leaves nothing to match; for the quadratic cost it would."""
+    reward = Linear(torch.tensor([3.0, 0.0], dtype=torch.float64))
+    task = Task((2,), closed_form(reward), dtype=torch.float64)
+    made = trainer(plan(), task=task, cost=Cost("ball", 1e-3))
+    noise, rows = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
+    assert float(made.evaluate(noise, rows).losses[0]) == pytest.approx(0.5e-6, rel=1e-9)

@@ -67,9 +67,22 @@ def trajectory_costs(
 
 
 def matching_loss(
-    trajectory: Trajectory, controls: Sequence[Array], after: Sequence[Array | None], lam: float
+    trajectory: Trajectory,
+    controls: Sequence[Array],
+    after: Sequence[Array | None],
+    lam: float,
+    cost: RunningCost = QuadraticCost(),  # noqa: B008  # frozen, without state
 ) -> Array:
-    """The whole loss of every trajectory for the quadratic cost, shape (B,): steps without adjoint aim at 0.
+    """The whole loss of every trajectory, shape (B,): steps without adjoint aim at 0.
+
+    Arguments:
+        trajectory: States under the controls.
+        controls: u_k (B, *), one for each step.
+        after: Adjoints after the steps, as :func:`adjoints` gives them.
+        lam, cost: The running cost, lam > 0.
+
+    Raises:
+        UnmetHypothesis: Numbers of controls and adjoints that do not match, or lam <= 0.
 
     Claims: ADJOINT-LOSS-1, ADJOINT-CERTIFICATE-1
     """
@@ -78,7 +91,7 @@ def matching_loss(
         raise UnmetHypothesis("matching_loss", "one control and one adjoint for each step", got)
     total = 0.0
     for h, u, a in zip(trajectory.steps, controls, after, strict=True):
-        total = total + h * sample_losses(u, 0.0 * u if a is None else control_target(a, lam))
+        total = total + h * sample_losses(u, 0.0 * u if a is None else control_target(a, lam, cost))
     return total
 
 
@@ -92,7 +105,7 @@ class Certificate:
 
 
 def optimum_interval(objective: float, loss: float, lam: float, curvature: float = 0.0) -> Certificate:
-    r"""The interval that holds the optimum of an affine flow with a concave reward.
+    r"""The interval that holds the optimum of an affine flow with a concave reward and the quadratic cost.
 
     Arguments:
         objective: J(u) of a policy.

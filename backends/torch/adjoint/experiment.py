@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor
 
+from ...._namespace import UnmetHypothesis
 from ....numerics.adjoint import Certificate, optimum_interval
 from ....theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
 from ....theory.rewards import Quadratic
@@ -70,9 +71,22 @@ def gaussian_problem(model: GaussianModel) -> tuple[GaussianFlow, Quadratic, lis
 
 
 def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:
-    """Tune the closed form.  Costs are quadratic in the noise: 2 d points give exact expectations."""
+    """Tune the closed form.  Costs are quadratic in the noise: 2 d points give exact expectations.
+
+    Raises:
+        UnmetHypothesis: A reward that is not concave or another running cost than the quadratic one: the
+            certified interval and the exact optimum are those of neither.
+    """
     assert recipe.gaussian is not None
     flow, reward, times = gaussian_problem(recipe.gaussian)
+    least = float(torch.linalg.eigvalsh(reward.Q).min())
+    if least < 0.0:
+        raise UnmetHypothesis(
+            "Gaussian recipe", "the reward is concave", f"least eigenvalue {least:.3g} of Q"
+        )
+    if recipe.matching.cost.kind != "quadratic":
+        got = f"cost.kind = {recipe.matching.cost.kind!r}"
+        raise UnmetHypothesis("Gaussian recipe", "the running cost is quadratic", got)
     d, lam = len(recipe.gaussian.mean), recipe.matching.lam
     task = Task((d,), closed_form(reward), dtype=torch.float64)
     trainer = AdjointMatchingTrainer(

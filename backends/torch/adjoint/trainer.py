@@ -151,7 +151,7 @@ class AdjointMatchingTrainer:
             tuned = self._velocity("tuned", x, t, condition, full) if applied else v
             controls.append(tuned - v)
         lam, cost = self.matching.lam, self.matching.cost.made()
-        losses = matching_loss(path, controls, after, lam)
+        losses = matching_loss(path, controls, after, lam, cost)
         return Evaluation(rewards, trajectory_costs(path, controls, rewards, lam, cost), losses)
 
     @torch.no_grad()

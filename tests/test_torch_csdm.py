@@ -178,3 +178,19 @@ def test_the_benchmark_compares_equal_gaps(monkeypatch: pytest.MonkeyPatch) -> N
     goal = fista.TOLERANCE + 1e-6
     assert fista._gaps(fits, A, y[:10], lam).max() <= goal
     assert fista._gaps(ours.numpy(), A, y, lam).max() <= goal
+
+
+def test_rows_of_zeros_need_no_coefficient() -> None:
+    assert effective_sparsity(np.zeros((2, 3)), 0.9) == 0
+    assert effective_sparsity(np.array([[0.0, 0.0], [1.0, 0.0]]), 0.9) == 1
+    for rows, energy in ((np.zeros((0, 3)), 0.9), (np.eye(3), 1.0)):
+        with pytest.raises(UnmetHypothesis, match="energy"):
+            effective_sparsity(rows, energy)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"held_out": 0.0}, {"held_out": math.nan}, {"window": 600}, {"share": 0.0}]
+)
+def test_data_that_cannot_be_split(wrong: dict[str, float]) -> None:
+    with pytest.raises(UnmetHypothesis, match=next(iter(wrong))):
+        SketchData("stress", **wrong)

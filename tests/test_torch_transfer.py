@@ -334,3 +334,23 @@ def test_intervals_are_students() -> None:
     mean, half = interval(np.asarray([1.0, 2.0, 3.0]))
     assert mean == 2.0
     assert half == pytest.approx(4.302653 / math.sqrt(3.0), rel=1e-6)
+
+
+def test_minibatches_that_do_not_match() -> None:
+    with pytest.raises(UnmetHypothesis, match="rows"):
+        sinkhorn_loss(torch.ones(3, 2), torch.zeros(3, 1))
+    with pytest.raises(UnmetHypothesis, match="not empty"):
+        sinkhorn_plan(torch.zeros(0, 2), 1.0)
+
+
+def test_shares_need_a_prior() -> None:
+    for prior, smoothing in (([1.0, 0.0], 0.1), ([0.5, 0.5], 0.0)):
+        with pytest.raises(UnmetHypothesis, match="prior > 0 and smoothing > 0"):
+            class_shares(torch.eye(2), torch.tensor(prior), smoothing=smoothing)
+
+
+def test_shifts_are_finite_and_shots_are_there() -> None:
+    with pytest.raises(UnmetHypothesis, match="finite"):
+        Shift("dark", contrast=math.nan)
+    with pytest.raises(UnmetHypothesis, match="shots"):
+        few_shot_rows(torch.tensor([0, 1]), 0, np.random.default_rng(0))

@@ -54,6 +54,11 @@ class SketchData:
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
             raise UnmetHypothesis("data", "0 < share <= 1", f"share = {self.share!r}")
+        if not 0.0 < self.held_out <= 0.5:
+            raise UnmetHypothesis("data", "0 < held_out <= 1/2", f"held_out = {self.held_out!r}")
+        if not 1 <= self.window <= _SPAN:
+            got = f"window = {self.window}"
+            raise UnmetHypothesis("data", f"1 <= window <= {_SPAN}: a span holds a path", got)
 
 
 def load(recipe: SketchData) -> Data:
@@ -97,13 +102,19 @@ def drawdown(paths: Rows) -> Rows:
 
 
 def effective_sparsity(coefficients: Rows, energy: float) -> int:
-    """The mean number of coefficients (n, d) that hold a share of a row's energy, rounded up.
+    """The mean number of coefficients (n, d) that hold a share of a row's energy, rounded up; rows of zeros need none.
+
+    Raises:
+        UnmetHypothesis: No rows, or a share outside of (0, 1).
 
     Example:
         >>> effective_sparsity(np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 2.0]]), 0.95)
         2
     """
+    if coefficients.ndim != 2 or 0 in coefficients.shape or not 0.0 < energy < 1.0:
+        got = f"shape {coefficients.shape}, energy = {energy!r}"
+        raise UnmetHypothesis("effective_sparsity", "coefficients (n, d), 0 < energy < 1", got)
     squares = -np.sort(-(coefficients**2), axis=1)
     held = np.cumsum(squares, axis=1) / np.maximum(squares.sum(axis=1, keepdims=True), 1e-300)
-    counts = (held < energy * (1.0 - 1e-12)).sum(axis=1) + 1
+    counts = np.where(squares.any(axis=1), (held < energy * (1.0 - 1e-12)).sum(axis=1) + 1, 0)
     return math.ceil(float(counts.mean()))

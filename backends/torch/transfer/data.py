@@ -7,6 +7,7 @@ Diabetes (``scikit-learn``, 442 patients): the source is one sex, the target the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -40,6 +41,9 @@ class Shift:
     classes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        levels = (self.angle, self.contrast, self.brightness)
+        if not all(map(math.isfinite, levels)):
+            raise UnmetHypothesis("Shift", "angle, contrast and brightness are finite", f"{levels}")
         if self.contrast == 0.0:
             hypothesis = "contrast is not 0: a constant image has no class"
             raise UnmetHypothesis("Shift", hypothesis, f"contrast = {self.contrast}")
@@ -88,8 +92,10 @@ def few_shot_rows(labels: Tensor, shots: int, rng: np.random.Generator) -> NDArr
     """``shots`` rows of every class that there is.
 
     Raises:
-        UnmetHypothesis: A class has fewer rows.
+        UnmetHypothesis: A class has fewer rows, or none are asked for.
     """
+    if shots < 1:
+        raise UnmetHypothesis("few_shot_rows", "shots >= 1", f"shots = {shots}")
     host, chosen = labels.cpu().numpy(), []
     for label in np.unique(host):
         rows = np.flatnonzero(host == label)

@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ...._namespace import UnmetHypothesis
 from ....numerics.transfer import ridge_towards
 
 __all__ = ["Standardizer", "adapted", "class_shares", "one_hot", "penalised", "predicted", "with_constant"]
@@ -55,6 +56,9 @@ def class_shares(probabilities: Tensor, prior: Tensor, *, smoothing: float = 0.1
     Returns:
         Shares, shape (classes,), with sum 1.
 
+    Raises:
+        UnmetHypothesis: A class without a share in the source, smoothing <= 0, or shapes that do not match.
+
     References:
         | Adjusting the outputs of a classifier to new a priori probabilities (Saerens, Latinne & Decaestecker, 2002)
 
@@ -63,6 +67,12 @@ def class_shares(probabilities: Tensor, prior: Tensor, *, smoothing: float = 0.1
         >>> class_shares(sure, torch.tensor([0.5, 0.5]), smoothing=1.0)
         tensor([0.6000, 0.4000])
     """
+    if probabilities.ndim != 2 or tuple(prior.shape) != tuple(probabilities.shape[1:]):
+        got = f"shapes {tuple(probabilities.shape)} and {tuple(prior.shape)}"
+        raise UnmetHypothesis("class_shares", "probabilities (m, classes) and prior (classes,)", got)
+    if not (float(prior.min()) > 0.0 and smoothing > 0.0):
+        got = f"least share = {float(prior.min()):.3g}, smoothing = {smoothing!r}"
+        raise UnmetHypothesis("class_shares", "prior > 0 and smoothing > 0", got)
     m, classes = probabilities.shape
     shares = prior
     for _ in range(steps):

@@ -22,7 +22,14 @@ _CHECK_EVERY = 10
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distances of rows, shape (n, m), without the cancellation of the expanded square."""
+    """Squared distances of rows, shape (n, m), without the cancellation of the expanded square.
+
+    Raises:
+        UnmetHypothesis: The rows have not one width, or there are none.
+    """
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
+        got = f"shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        raise UnmetHypothesis("squared_distances", "rows (n, d) and (m, d)", got)
     return torch.sum((x[:, None, :] - y[None, :, :]) ** 2, dim=-1)
 
 
@@ -48,6 +55,8 @@ def sinkhorn_plan(cost: Tensor, epsilon: float, *, iterations: int = 2000, toler
     """
     if not (epsilon > 0.0 and math.isfinite(epsilon)):
         raise UnmetHypothesis("sinkhorn_plan", "epsilon > 0 and finite", f"epsilon = {epsilon!r}")
+    if cost.ndim != 2 or 0 in cost.shape:
+        raise UnmetHypothesis("sinkhorn_plan", "cost (n, m), not empty", f"shape {tuple(cost.shape)}")
     cost = cost.detach().float()
     mean = float(cost.mean())
     if not math.isfinite(mean):

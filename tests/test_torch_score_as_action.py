@@ -316,6 +316,15 @@ def test_ctrl_c_saves_and_says_so(tmp_path, monkeypatch):
         ),
         (lambda: Recipe("a", ("ppo",), Sampling(4), BUDGET), "a table [gaussian] or [pipeline]"),
         (lambda: Recipe("a", (), Sampling(4), BUDGET, gaussian=MODEL), "actors are among"),
+        (lambda: CriticChoice(skip="linear"), "skip is one of"),
+        (lambda: CriticChoice(loss="td"), "loss is one of"),
+        (lambda: CriticChoice(steps=0), "steps > 0"),
+        (lambda: Budget(epochs=1, prompts=1, schedule="linear"), "schedule is one of"),
+        (lambda: trainer_of("reinforce"), "the actor is pathwise, advantage or ppo"),
+        (
+            lambda: gaussian_parts(GaussianModel(cov=((1.0, 1.0), (1.0, 1.0))), Sampling(steps=2, eta=1.0)),
+            "cov is not singular",
+        ),
     ],
 )
 def test_bad_input_names_the_hypothesis(call, hypothesis):

@@ -66,6 +66,7 @@ class Budget:
     save_every: int = 1
 
     def __post_init__(self) -> None:
+        _require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
         free = {"warmup", "weight_decay", "seed"}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -119,6 +120,16 @@ class CriticChoice:
     batch: int = 256
 
     def __post_init__(self) -> None:
+        _require_choice(
+            "critic",
+            self,
+            kind=("quadratic", "network"),
+            loss=("martingale", "ctd"),
+            skip=("none", "constant", "learnable", "cos"),
+        )
+        for name in ("width", "learning_rate", "steps", "batch"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UnmetHypothesis("critic", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
         if not 0.0 <= self.memory < 1.0:
             raise UnmetHypothesis("critic", "memory in [0, 1)", f"memory = {self.memory!r}")
         if self.kind == "quadratic" and (self.loss != "martingale" or self.skip != "none"):
@@ -187,6 +198,14 @@ class Recipe:
             raise UnmetHypothesis(name, "actors are among pathwise, advantage, ppo", f"{self.actors}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UnmetHypothesis(name, "seeds are distinct, at least one", f"{self.seeds}")
+
+
+def _require_choice(subject: str, given: object, **known: tuple[str, ...]) -> None:
+    """Raise unless fields have one of their values: another one would fall through to some branch."""
+    for name, values in known.items():
+        if getattr(given, name) not in values:
+            hypothesis = f"{name} is one of {', '.join(values)}"
+            raise UnmetHypothesis(subject, hypothesis, f"{name} = {getattr(given, name)!r}")
 
 
 def packaged() -> list[Path]:

@@ -85,8 +85,15 @@ class AffineDenoiser(nn.Module):
 def gaussian_parts(
     model: GaussianModel, sampling: Sampling
 ) -> tuple[AffineDenoiser, Sampler, Task, Terminal]:
-    """Model, sampler, task and differentiable reward; the whole grid is stochastic."""
+    """Model, sampler, task and differentiable reward; the whole grid is stochastic.
+
+    Raises:
+        UnmetHypothesis: A singular covariance, or data and reward of different dimensions.
+    """
     data, reward = data_of(model), reward_of(model)
+    least = float(np.linalg.eigvalsh(np.asarray(data.cov)).min())
+    if not least > 1e-12 * float(np.max(np.abs(data.cov))):
+        raise UnmetHypothesis("GaussianModel", "cov is not singular", f"least eigenvalue {least:.3g}")
     if len(data.mean) != len(reward.c):
         got = f"data on R^{len(data.mean)}, reward on R^{len(reward.c)}"
         raise UnmetHypothesis("GaussianModel", "data and reward on one space", got)

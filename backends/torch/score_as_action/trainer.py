@@ -92,6 +92,8 @@ class ActorCriticTrainer:
         accelerator: Accelerator | None = None,
         title: str = "train",
     ) -> None:
+        if actor not in ("pathwise", "advantage", "ppo"):
+            raise UnmetHypothesis("trainer", "the actor is pathwise, advantage or ppo", f"actor = {actor!r}")
         name = f"{actor} actor"
         require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
         self.accelerator = accelerator or Accelerator()

@@ -72,7 +72,7 @@ class Duality:
             _, _, conjugate = thing(cost, a)
             yield repr(cost), np.max(others @ a - cost.cost(others) - conjugate) > 1e-13, False
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-11)
     def the_control_is_the_slope_of_the_conjugate(thing: Thing) -> Iterator[Any]:
         points = np.asarray([[0.3, -0.1], [0.55, 0.4], [-0.05, 0.1]])
         for cost in COSTS:
@@ -119,7 +119,7 @@ class Powers:
             moment = path_integral(lambda t: path_factor(sigma, t, "linear") ** 3, 0.0, 1.0, sigma)  # noqa: B023
             yield "p = 3/2", thing(PowerCost(1.5), sigma, 1.2, 0.9), moment * (1.2 / 0.9) ** 2
 
-    @exact(tolerance=5e-7)
+    @exact(tolerance=2e-8)
     def bellman_for_every_cost(thing: Thing) -> Iterator[Any]:
         """dV/dt + v V' + lam L*(V'/lam) = 0 and u = the slope of L*, for a concave reward."""
         assert thing(QuadraticCost(), 1.0, 1.0, 1.0) > 0.0

@@ -101,7 +101,7 @@ class Values:
         for name, flow, reward, lam in [*CASES, ("wavy", FLOWS["linear"], Wavy(), 0.8)]:
             yield name, _residual(thing, flow, STATES, 0.55, reward, lam), np.zeros(3)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-10)
     def the_control_is_the_slope(thing: Thing) -> Iterator[Any]:
         for name, flow, reward, lam in [*CASES, ("wavy", FLOWS["linear"], Wavy(), 0.8)]:
             slope = slopes(lambda y: thing(flow, y, 0.6, reward, lam)[0], STATES)  # noqa: B023
@@ -175,7 +175,7 @@ class OptimalLaw:
             worth = reward.expectation(Gaussian(*law))
             yield f"{name}, energy less reward", energy - worth, flow.optimal_cost(reward, lam)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-11)
     def riccati_equation(thing: Thing) -> Iterator[Any]:
         """P' = -A P - P A - P^2 / lam in noise time, and P_0 = Q; A and P need not commute."""
         for name, flow, reward, lam in CASES:

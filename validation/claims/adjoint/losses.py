@@ -48,7 +48,7 @@ class LossReachesZero:
 
     thing = staticmethod(_losses)
 
-    @exact(tolerance=1e-24)
+    @exact(tolerance=1e-27)
     def zero_at_the_fixed_point(thing: Thing) -> Iterator[Any]:
         for name, flow, reward, lam in CASES:
             yield name, thing(flow, matched(name), reward, lam), np.zeros(len(NOISE))

@@ -40,12 +40,12 @@ def _map_and_slope(flow: Any, x: Any, t: float, s: float) -> Any:
 class QuantileMaps:
     thing = staticmethod(_map_and_slope)
 
-    @exact(tolerance=1e-7)
+    @exact(tolerance=3e-9)
     def the_velocity_integrated(thing: Thing) -> Iterator[Any]:
         end, _ = closed_loop(lambda x, t: FLOW.velocity(x, t)[0], POINTS, 0.9, 300)
         yield "map", thing(FLOW, POINTS, 0.9, 0.0)[0], end
 
-    @exact(tolerance=1e-7)
+    @exact(tolerance=1e-10)
     def its_slope(thing: Thing) -> Iterator[Any]:
         h = 1e-3
         ring = [w * (thing(FLOW, POINTS + j * h, 1.0, 0.2)[0] - thing(FLOW, POINTS - j * h, 1.0, 0.2)[0])
@@ -206,7 +206,7 @@ class Modes:
         for c in (0.5, 1.0):
             yield f"c = {c}", thing(SYMMETRIC, c)[2], _matched(c)
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=1e-8)
     def the_fold_by_the_costs_of_the_lower_branch(thing: Thing) -> Iterator[Any]:
         """The lower branch ends where its noise is largest: found here by bisection on the derivative."""
         yield "c = 0.5", thing(SYMMETRIC, 0.5)[2], ndtr(-_fold())

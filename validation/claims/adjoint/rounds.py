@@ -46,7 +46,7 @@ def _largest(gain: Any, q: float, horizon: float) -> float:
 class Convergence:
     thing = gain_errors
 
-    @exact(tolerance=1e-7)
+    @exact(tolerance=1e-12)
     def the_first_rounds_in_closed_form(thing: Thing) -> Iterator[Any]:
         lean = [lambda s: 0.0 * s, lambda s: 0.0 * s + Q, lambda s: Q * np.exp(-Q * s)]
         lean.append(lambda s: Q * np.exp(np.exp(-Q * s) - 1.0))
@@ -55,7 +55,7 @@ class Convergence:
             want = [_largest(gain, Q, G) for gain in gains]
             yield name, thing(Q, G, len(gains) - 1, name), want
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=1e-11)
     def the_limits(thing: Thing) -> Iterator[Any]:
         """q G = 27: the lean rounds get there all the same; the open loop leaves."""
         yield "lean", thing(25.0, 1.1, 90, "lean")[-1] / 25.0, 0.0
@@ -153,7 +153,7 @@ def _policy_value(flow: Any, policy: Any, reward: Any, lam: float, x: Any, start
 class LeanIsFullAtTheOptimum:
     thing = staticmethod(_full)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def gradient_of_the_value(thing: Thing) -> Iterator[Any]:
         rng = np.random.default_rng(5)
         policy = AffinePolicy(0.4 * rng.normal(size=(12, 2, 2)), rng.normal(size=(12, 2)))

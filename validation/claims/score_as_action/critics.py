@@ -83,7 +83,7 @@ def _problem(n: int, shift: float, power: float = 1.0) -> dict[str, Any]:
 class MartingaleMethods:
     thing = Critics()
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=2e-4)
     def weights_vanish_with_the_step(thing: Thing) -> Iterator[Labelled]:
         for power in (1.0, 2.0):
 
@@ -186,7 +186,7 @@ class SquaredErrors:
 
     thing = mean_square_td_limit
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=2e-4)
     def minimiser_on_paths(thing: Thing) -> tuple[Any, Any]:
         def best(n: int) -> float:
             case = _problem(n, 0.0)

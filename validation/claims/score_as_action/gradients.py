@@ -263,13 +263,13 @@ class Ratios:
 class Standardised:
     thing = standardise
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=1e-4)
     def one_divisor_keeps_the_direction(thing: Thing) -> tuple[Any, Any]:
         """Early and late halves of the sampling keep their proportion in the gradient."""
         want = integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
         return extrapolate(lambda n: _proportion(thing, n, "rollout"), 40), want
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=1e-4)
     def where_a_divisor_for_each_step_leads(thing: Thing) -> tuple[Any, Any]:
         want = integral(lambda t: math.sqrt(LAW.rate(t)), 0.5, 1.0) / integral(
             lambda t: math.sqrt(LAW.rate(t)), 0.0, 0.5

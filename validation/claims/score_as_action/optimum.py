@@ -56,7 +56,7 @@ def reward_on_line(x: Any) -> Any:
 class Optimum:
     thing = (value, optimal_action)
 
-    @exact(tolerance=2e-7)
+    @exact(tolerance=1e-9)
     def bellman_residual(thing: Thing) -> Iterator[Labelled]:
         # Noise time: dV/dt = b.V' + g^2 lap V / 2 + g^2 |V'|^2 / (2 beta), b the drift of the sampler.
         for process, t in ((PROCESS, 0.5), (VE(0.1, 3.0, 1.0), 0.4), (Flow(), 0.6)):
@@ -71,7 +71,7 @@ class Optimum:
             action = thing[1](process, DATA, REWARD, BETA, POINTS, t)
             yield f"action, {process}", action, score + slope / BETA
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-11)
     def riccati_equation(thing: Thing) -> Iterator[Labelled]:
         def field(t: float, y: Any) -> list[float]:
             p, g, _ = y
@@ -148,7 +148,7 @@ def _value_of(thing: Thing, process: Any, t: float, x: Any) -> Any:
 class Mixtures:
     thing = staticmethod(lambda *args: (value(*args), optimal_action(*args), conditional_law(*args)))
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def posterior_by_quadrature(thing: Thing) -> Iterator[Labelled]:
         reward = Quadratic([SLOPE], [[BEND]])
         x0 = np.linspace(-9.0, 9.0, 6001)

@@ -62,7 +62,7 @@ def _objective(thing: Thing, start: Gaussian | None, shift: Any) -> float:
 class Shifted:
     thing = ShiftedScore
 
-    @exact(tolerance=2e-7)
+    @exact(tolerance=1e-9)
     def backward_equation(thing: Thing) -> Iterator[Labelled]:
         made = thing(PROCESS, DATA, REWARD, BETA, SHIFT)
         for t in (0.3, 0.8):
@@ -77,7 +77,7 @@ class Shifted:
             yield f"gradient, t = {t}", made.value_gradient(POINTS, t), slope
         yield "at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def objective_and_its_gradient(thing: Thing) -> Iterator[Labelled]:
         for start in (None, Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])):
             made = thing(PROCESS, DATA, REWARD, BETA, SHIFT, start)
@@ -269,7 +269,7 @@ class Penalty:
 class AdvantageRate:
     thing = q_function
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-11)
     def performance_difference(thing: Thing) -> Iterator[Labelled]:
         z, w = np.polynomial.hermite_e.hermegauss(4)
         nodes = np.stack(np.meshgrid(z, z, indexing="ij"), axis=-1).reshape(-1, 2)

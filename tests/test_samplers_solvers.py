@@ -292,6 +292,7 @@ zero = lambda x, t: 0.0 * x
         (lambda: window(5, 0, 1, -0.7), "eta >= 0"),
         (lambda: sample(VP(), zero, GRID, [0.5], 0, "gddim", start=X), "eta has 2 values"),
         (lambda: sample(VP(), zero, GRID, [0.5, -0.5], 0, "gddim", start=X), "eta >= 0"),
+        (lambda: sample(VP(), zero, GRID, np.asarray([0.5]), 0, "gddim", start=X), "eta has 2 values"),
         (lambda: sample(VP(), zero, GRID, [0.0, 0.5], 0, "deis_2", start=X), "eta = 0 for method deis_2"),
         (lambda: sample(VP(), zero, [0.8, 0.0], 2.0, 0, "dpm_solver_2", start=X), "eta = 0|ends > 0"),
         (lambda: sample(VP(), zero, GRID, 2.0, 0, "song_ddim", start=X), "1 / \\(1 - SNR_t / SNR_s\\)"),

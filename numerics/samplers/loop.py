@@ -235,7 +235,8 @@ def _method(method: str | Method) -> Method:
 
 
 def _etas(eta: Etas, steps: int, method: Method, name: str) -> tuple[float, ...]:
-    etas = tuple(eta) if isinstance(eta, Sequence) else (eta,) * steps
+    one = isinstance(eta, int | float) or getattr(eta, "ndim", 1) == 0
+    etas = (float(eta),) * steps if one else tuple(float(value) for value in eta)  # type: ignore[arg-type, union-attr]
     if len(etas) != steps:
         raise UnmetHypothesis("sample", f"eta has {steps} values, one a step", f"{len(etas)} values")
     for value in etas:

@@ -72,8 +72,8 @@ def euler_maruyama_step(
     .. math:: x_s = x_t + \Big[-b + \tfrac{1+\eta^2}{2}(a\,s(x_t, t) + a')\Big](t - s)
         + \eta\sqrt{a\,(t-s)}\,Z
 
-    Of weak order 1, and of strong order 1 where the noise is additive (Gaussian processes).  For BESQ and CIR the state leaves the half-line:
-    use :func:`driftproof.numerics.tweedie.noncentral_step`.
+    Of weak order 1, and of strong order 1 where the noise is additive (Gaussian processes).  For BESQ and CIR
+    the state leaves the half-line: use :func:`driftproof.numerics.tweedie.noncentral_step`.
 
     Arguments:
         process: The forward process.
@@ -89,6 +89,8 @@ def euler_maruyama_step(
 
     Raises:
         UnmetHypothesis: Not 0 <= s < t, or eta < 0.
+
+    Claims: REWARD-GAP-ORDER-4
 
     Example:
         >>> from driftproof.theory.processes import CIR
@@ -125,6 +127,8 @@ def heun_step(
 
     References:
         | Elucidating the design space of diffusion-based generative models (Karras et al., 2022), algorithm 1
+
+    Claims: REWARD-GAP-ORDER-2
 
     Example:
         >>> from driftproof.theory.processes import CIR

@@ -141,18 +141,22 @@ class _Settings:
             if found.severity in _BAD and (found.affine is not None or "ValueError" in found.reason):
                 second = self._second(choice, singles, 0.3 * _size(found))
                 if second is not None:
-                    found = replace(found, verdict=f"{found.verdict}; not so with {second}")
-                    yield self._row(choice | second)
+                    option, better = second
+                    found = replace(found, verdict=f"{found.verdict}; not so with {option}")
+                    yield better
             yield found
 
-    def _second(self, choice: Choice, singles: Sequence[Choice], below: float) -> Choice | None:
-        """One more option with which the setting converges, to an error below the given one."""
+    def _second(self, choice: Choice, singles: Sequence[Choice], below: float) -> tuple[Choice, Row] | None:
+        """One more option with which the setting converges to an error below the given one, and its row."""
         for single in singles:
             if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
                 continue
-            found = self._row(choice | single, _TRIAL)
-            if found.affine and found.severity not in _BAD and _size(found) < below:
-                return single
+            for steps in (_TRIAL, None):  # few steps rule most out; what is said rests on all of them
+                found = self._row(choice | single, steps)
+                if not found.affine or found.severity in _BAD or _size(found) >= below:
+                    break
+            else:
+                return single, found
         return None
 
     def _row(self, choice: Choice, steps: Sequence[int] | None = None) -> Row:

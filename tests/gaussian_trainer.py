@@ -18,7 +18,6 @@ from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTra
 from driftproof.numerics.reward_gap import Window
 
 MODEL, STEPS, BETA = GaussianModel(), 8, 0.05
-CPU = Accelerator(cpu=True)
 BUDGET = Budget(
     epochs=20,
     prompts=64,
@@ -35,16 +34,21 @@ BUDGET = Budget(
 FULL, SLIDING = Window(), Window(size=3, every=1)
 
 
+def cpu() -> Accelerator:
+    """Made anew where it is used: tests of other libraries reset the state that all accelerators share."""
+    return Accelerator(cpu=True)
+
+
 def made(method="ddpo", budget: Budget = BUDGET, window: Window = FULL, eta: float = 1.0, start=(0.0, 1.0)):
     """A trainer on the Gaussian model, and that model."""
     sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS, eta=eta))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     if method == "ddpo":
-        trainer = DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), budget, accelerator=CPU)
+        trainer = DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), budget, accelerator=cpu())
     else:
         budget = replace(budget, prompts=budget.prompts // 16, group=16)
         task = gaussian_task(MODEL, denoiser)
-        trainer = MixGRPOTrainer(denoiser, sampler, task, budget, accelerator=CPU, stochastic=window)
+        trainer = MixGRPOTrainer(denoiser, sampler, task, budget, accelerator=cpu(), stochastic=window)
     with torch.no_grad():  # after the reference was copied
         denoiser.theta.fill_(start[0])
         denoiser.kappa.fill_(start[1])

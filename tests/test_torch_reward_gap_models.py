@@ -39,7 +39,6 @@ from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.reward_gap import Window, paired_gap
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
 
-CPU = Accelerator(cpu=True)
 KINDS = ("stable_diffusion", "stable_diffusion_3", "flux")
 LORA = Lora(4, 4, ("to_q", "to_v"))
 GUIDANCE = {"stable_diffusion": 5.0, "stable_diffusion_3": 4.5, "flux": 3.5}
@@ -204,7 +203,7 @@ def test_flux_wants_even_sides() -> None:
 def test_a_flow_model_under_a_noise_schedule_is_refused() -> None:
     pipe, other = policy("stable_diffusion_3"), policy("stable_diffusion")
     with pytest.raises(UnmetHypothesis, match="predicts 'flow_prediction', the scheduler takes 'epsilon'"):
-        DDPOTrainer(pipe.denoiser, other.sampler, pipe.task, Budget(1, 2), accelerator=CPU)
+        DDPOTrainer(pipe.denoiser, other.sampler, pipe.task, Budget(1, 2), accelerator=Accelerator(cpu=True))
 
 
 def test_the_step_of_flow_grpo_needs_a_flow() -> None:
@@ -261,7 +260,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
 
     def train(epochs: int, path: Path):
         pipe = policy(kind, steps=3, eta=0.5)
-        options = {"accelerator": CPU}
+        options = {"accelerator": Accelerator(cpu=True)}
         numbers = Budget(**{**{f: getattr(budget, f) for f in budget.__slots__}, "epochs": epochs})
         if kind == "stable_diffusion":
             trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, numbers, **options)
@@ -307,7 +306,7 @@ def test_ddpo_makes_the_images_of_a_small_unet_compress_better() -> None:
     budget = Budget(
         epochs=30, prompts=64, micro_batch=128, learning_rate=1e-2, least=8, ratio="mean", pairs=2
     )
-    DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=CPU).train()
+    DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True)).train()
     gain = paired_gap(rewards(), before, level=1.0 - 1e-4)
     assert gain.low > 0.0, str(gain)
 

@@ -26,7 +26,7 @@ from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaus
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
 from driftproof.backends.torch.training import TrainingInterrupted
 from driftproof.numerics.reward_gap import Window
-from tests.gaussian_trainer import BUDGET, CPU, MODEL, SLIDING, STEPS, made
+from tests.gaussian_trainer import BUDGET, MODEL, SLIDING, STEPS, cpu, made
 
 # -- kill, interrupt, resume
 
@@ -113,8 +113,8 @@ for method in ("ddpo", "mixgrpo"):
     log = trainer.train()
     found[method] = [list(row.values()) for row in log.rows]
     found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]
-if CPU.is_main_process:
-    Path({out!r}).write_text(json.dumps([CPU.num_processes, found]))
+if cpu().is_main_process:
+    Path({out!r}).write_text(json.dumps([cpu().num_processes, found]))
 """
 
 
@@ -157,7 +157,7 @@ def test_groups_of_one_are_refused() -> None:
     sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     with pytest.raises(UnmetHypothesis, match="at least 2 samples of a prompt"):
-        MixGRPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=CPU)
+        MixGRPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=cpu())
 
 
 def test_a_model_of_another_prediction_is_refused() -> None:
@@ -167,7 +167,7 @@ def test_a_model_of_another_prediction_is_refused() -> None:
     with pytest.raises(
         UnmetHypothesis, match="the model predicts 'v_prediction', the scheduler takes 'epsilon'"
     ):
-        DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=CPU)
+        DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=cpu())
 
 
 def test_a_reward_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:

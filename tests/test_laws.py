@@ -250,6 +250,7 @@ def test_wasserstein_of_discrete_laws_in_one_and_two_dimensions():
         (lambda: Discrete(np.zeros(0)), UnmetHypothesis, "K >= 1"),
         (lambda: Discrete([0.0]).score(0.0), UnmetHypothesis, "density"),
         (lambda: Gaussian([0.0], [[-1.0]]), UnmetHypothesis, "semi-definite"),
+        (lambda: Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, float("inf")]]), UnmetHypothesis, "cov is finite"),
         (lambda: Gaussian([0.0, 0.0], [[1.0, 0.5], [0.4, 1.0]]), UnmetHypothesis, "symmetric"),
         (lambda: Normal(0.0, 1.0).sample((2,), None), TypeError, "rng"),
         (lambda: kl(Normal(0.0, 1.0), Gamma(1.0, 1.0)), UnmetHypothesis, "one family"),

@@ -121,7 +121,7 @@ def test_maps_are_the_same_on_torch_and_differentiable() -> None:
     constant = transfer.gaussian_map_constant(target, torch.eye(3, dtype=torch.float64))
     constant.backward()
     assert torch_namespace.isfinite(target.grad).all()
-    assert float(constant) == pytest.approx(
+    assert constant.item() == pytest.approx(
         float(transfer.gaussian_map_constant(given[1], np.eye(3))), rel=1e-13
     )
 

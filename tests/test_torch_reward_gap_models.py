@@ -14,6 +14,7 @@ pytest.importorskip("peft")
 
 import diffusers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 
 from driftproof import UnmetHypothesis
@@ -239,6 +240,70 @@ def test_the_reference_is_the_network_without_its_adapter(kind: str) -> None:
                 weight.add_(0.1)
         assert not torch.allclose(pipe.denoiser(x, t, rows), before, atol=1e-4)
         assert torch.equal(reference(x, t, rows), before)
+
+
+@pytest.mark.parametrize("change", ["adapters that do something", "another trained weight", "no adapter"])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_reference_is_the_model_as_it_was(change: str, precision: str) -> None:
+    """Without training their divergence is exactly 0, in the precision of training too; then it stays put."""
+    pipe = policy("stable_diffusion", steps=3)
+    network = pipe.denoiser.network
+    if change == "no adapter":
+        network.unload_lora()
+        network.requires_grad_(True)
+    elif change == "another trained weight":
+        network.conv_in.requires_grad_(True)
+    else:
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                if "lora_B" in name:
+                    weight.fill_(0.1)
+    budget = Budget(epochs=1, prompts=2, group=2, micro_batch=6, beta=1e-3, learning_rate=1e-12, pairs=2)
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(cpu=True, mixed_precision=precision)
+    trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=accelerator)
+    x, t, rows = latents(pipe), pipe.sampler.timesteps[1].expand(2), pipe.task.conditions
+    before = trainer.reference(x, t, rows)
+    with torch.no_grad():
+        assert torch.equal(trainer.denoiser(x, t, rows), before)
+        for weight in trainer.weights.values():
+            weight.add_(0.1)
+        assert not torch.allclose(trainer.denoiser(x, t, rows), before, atol=1e-3)
+    assert torch.equal(trainer.reference(x, t, rows), before)
+    AcceleratorState._reset_state()
+
+
+def test_accelerators_that_scale_the_loss_are_refused() -> None:
+    pipe = policy("stable_diffusion")
+    GradientState._reset_state()
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
+    with pytest.raises(UnmetHypothesis, match="micro batches accumulate"):
+        DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, Budget(1, 2), accelerator=accelerator)
+    GradientState._reset_state()
+
+
+def test_a_sampler_keeps_its_grid_where_the_pipeline_sets_another() -> None:
+    scheduler = GDDIMScheduler(shift=3.0)
+    scheduler.set_timesteps(6)
+    for kind in ("gddim", "flow_sde"):
+        sampler, other = Sampler(scheduler, 0.5, kind), Sampler(scheduler, 0.5, kind)
+        before = sampler.stds(0.5)
+        scheduler.set_timesteps(3)
+        assert other.stds(0.5) == before
+        scheduler.set_timesteps(6)
+
+
+@pytest.mark.parametrize("kind", ["gddim", "flow_sde"])
+def test_steps_of_states_in_half_precision_are_computed_in_single(kind: str) -> None:
+    scheduler = GDDIMScheduler(shift=3.0)
+    scheduler.set_timesteps(6)
+    sampler = Sampler(scheduler, 0.5, kind)
+    x, out = (torch.randn(2, 3, generator=torch.Generator().manual_seed(k)).bfloat16() for k in (0, 1))
+    steps = torch.tensor([1, 4])
+    low, high = (sampler.moments(o, steps, v, 0.5) for o, v in ((out, x), (out.float(), x.float())))
+    for got, want in zip(low, high, strict=True):
+        assert got.dtype == torch.float32
+        assert torch.equal(got, want)
 
 
 # -- training real classes

@@ -6,9 +6,27 @@ import contextlib
 from typing import Any
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]  # ships no types
 
-__all__ = ["anywhere", "share", "synchronised"]
+from ..._namespace import UnmetHypothesis
+
+__all__ = ["anywhere", "require_plain", "share", "synchronised"]
+
+
+def require_plain(subject: str, accelerator: Accelerator) -> None:
+    """Raise unless every process has all weights, and gradients are those of the loss.
+
+    accelerate divides losses by its number of accumulation steps even where none are accumulated.
+
+    Raises:
+        UnmetHypothesis: It accumulates gradients, or shards the weights.
+    """
+    steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type
+    if steps != 1:
+        hypothesis = "gradient_accumulation_steps = 1: micro batches accumulate"
+        raise UnmetHypothesis(subject, hypothesis, f"gradient_accumulation_steps = {steps}")
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UnmetHypothesis(subject, "every process has all weights", f"distributed_type = {kind.value}")
 
 
 def share(accelerator: Accelerator, rows: int) -> slice:

@@ -153,26 +153,40 @@ def require_prediction(subject: str, denoiser: Denoiser, prediction: str) -> Non
         raise UnmetHypothesis(subject, "model and scheduler have the same prediction type", got)
 
 
-def reference_of(denoiser: nn.Module) -> Predict:
+def reference_of(
+    denoiser: nn.Module, prepare: Callable[[nn.Module], nn.Module] = lambda frozen: frozen
+) -> Predict:
     """The model as it is now, for the KL divergence: adapters switched off, or a frozen copy.
 
-    A network with adapters of PEFT is shared, which costs no memory; its adapters begin at zero.
+    Arguments:
+        denoiser: The model.
+        prepare: What is done to the copy to make it run as the model does: device and precision.
+
+    A network of which LoRA adapters alone are trained, and which are still zero, is shared: that costs no
+    memory.  Adapters that already do something, or other weights that are trained beside them, need the copy.
     """
     network: Any = getattr(denoiser, "network", None)
-    if getattr(network, "peft_config", None):
+    if getattr(network, "peft_config", None) and _is_base(network):
 
         def without(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
             with torch.no_grad(), _disabled(network):
                 return cast("Predict", denoiser)(x, t, condition)
 
         return without
-    frozen = copy.deepcopy(denoiser).eval().requires_grad_(False)
+    frozen = prepare(copy.deepcopy(denoiser).eval().requires_grad_(False))
 
     def as_it_was(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         with torch.no_grad():
             return cast("Predict", frozen)(x, t, condition)
 
     return as_it_was
+
+
+def _is_base(network: nn.Module) -> bool:
+    """Whether the network without its adapters is the network as it is, and stays what it is."""
+    named = list(network.named_parameters())
+    alone = all("lora_" in name for name, weight in named if weight.requires_grad)
+    return alone and not any(bool(weight.any()) for name, weight in named if "lora_B" in name)
 
 
 @contextlib.contextmanager

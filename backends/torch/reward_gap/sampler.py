@@ -14,6 +14,7 @@ different times make one batch without a question to the scheduler.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
@@ -35,7 +36,7 @@ class Sampler:
     """The steps of one grid.
 
     Arguments:
-        scheduler: A :class:`GDDIMScheduler` whose timesteps are set.
+        scheduler: A :class:`GDDIMScheduler` whose timesteps are set; it is copied.
         eta: The stochasticity of training, >= 0.
         kind: ``gddim`` or ``flow_sde``.
 
@@ -48,7 +49,8 @@ class Sampler:
             raise UnmetHypothesis("Sampler", "eta >= 0", f"eta = {eta!r}")
         if kind not in ("gddim", "flow_sde"):
             raise UnmetHypothesis("Sampler", "kind is gddim or flow_sde", repr(kind))
-        self.scheduler, self.eta, self.kind = scheduler, eta, kind
+        # Its own: a pipeline that shares the scheduler sets other timesteps on it.
+        self.scheduler, self.eta, self.kind = copy.deepcopy(scheduler), eta, kind
         self.prediction: str = scheduler.config.prediction_type
         if kind == "flow_sde" and self.prediction != "flow_prediction":
             raise UnmetHypothesis("Sampler", "flow_prediction, for flow_sde", repr(self.prediction))
@@ -71,18 +73,21 @@ class Sampler:
     def moments(self, output: Tensor, steps: Tensor, x: Tensor, eta: float) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of a step of each row.
 
+        Both are in float32 at least.
+
         Arguments:
             output: What the model predicts, with the shape of x.
             steps: Numbers of the steps, with shape (B,).
             x: The states, with shape (B, *).
             eta: The stochasticity of these steps.
         """
+        working = torch.promote_types(x.dtype, torch.float32)
         if self.kind == "flow_sde" and eta > 0.0:
-            sigmas = self.scheduler.sigmas.to(device=x.device, dtype=x.dtype)
+            sigmas = self.scheduler.sigmas.to(device=x.device, dtype=working)
             shape = (-1, *(1,) * (x.ndim - 1))
             t, s = sigmas[steps].reshape(shape), sigmas[steps + 1].reshape(shape)
-            return flow_sde_moments.kernel(xp, x, output.to(x.dtype), t, s, math.sqrt(2.0) * eta)
-        working = torch.promote_types(x.dtype, torch.float32)
+            given = (x.to(working), output.to(working))
+            return flow_sde_moments.kernel(xp, *given, t, s, math.sqrt(2.0) * eta)
         rows = self._table(eta).to(device=x.device, dtype=working)[:, steps]
         state, noise, std = (row.reshape(-1, *(1,) * (x.ndim - 1)) for row in rows)
         return state * x + noise * output.to(working), std

@@ -33,7 +33,7 @@ from ...._namespace import UnmetHypothesis
 from ....numerics.opd import discounted_future, leave_one_out
 from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
 from ..progress import Interruption, Progress
-from ..sharing import anywhere, share, synchronised
+from ..sharing import anywhere, require_plain, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Budget
 from .denoisers import Condition, Predict, reference_of, require_prediction
@@ -62,7 +62,8 @@ class AbstractTrainer(ABC):
 
     Raises:
         UnmetHypothesis: eta = 0, a model that predicts something else than the scheduler takes, no weights to
-            train, or a rollout that cannot be dealt evenly to processes and updates.
+            train, a rollout that cannot be dealt evenly to processes and updates, an accelerator that shards
+            the weights, or one that accumulates gradients (``micro_batch`` does).
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class AbstractTrainer(ABC):
         name = type(self).__name__
         require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
         self.accelerator = accelerator or Accelerator()
+        require_plain(name, self.accelerator)
         parts = self.accelerator.num_processes * budget.updates
         if budget.rows % parts:
             raise UnmetHypothesis(
@@ -92,7 +94,7 @@ class AbstractTrainer(ABC):
         self.weights = {key: p for key, p in denoiser.named_parameters() if p.requires_grad}
         if not self.weights:
             raise UnmetHypothesis(name, "some weights require gradients", "none does")
-        self.reference = reference_of(denoiser) if budget.beta > 0.0 else None
+        self.reference = reference_of(denoiser, self._prepared) if budget.beta > 0.0 else None
         optimizer = torch.optim.AdamW(
             list(self.weights.values()), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
@@ -278,3 +280,8 @@ class AbstractTrainer(ABC):
         return loss, tuple(part.detach().double().sum() for part in (clipped, ratio**2, kl))
 
     # -- processes ----------------------------------------------------------------------------------------
+
+    def _prepared(self, frozen: nn.Module) -> nn.Module:
+        """A copy that is not trained, on the device and in the precision of the model that is."""
+        prepared: nn.Module = self.accelerator.prepare_model(frozen, evaluation_mode=True)
+        return prepared

@@ -205,6 +205,22 @@ def test_the_density_of_a_stored_step_is_that_of_the_draw(dtype):
     assert bool(torch.isfinite(out.grad).all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_a_drawn_step_is_that_of_a_policy(dtype):
+    """The state that was drawn is an action: through its own draw log p would not depend on the model."""
+    scheduler = GDDIMScheduler(**SD)
+    scheduler.set_timesteps(10)
+    x, out = draw(3, 4, 8, 8).to(dtype), draw(3, 4, 8, 8, seed=1).to(dtype).requires_grad_()
+    t, z = scheduler.timesteps[4], draw(3, 4, 8, 8, seed=2).to(dtype)
+    drawn = scheduler.step(out, t, x, eta=1.5, noise=z, return_log_prob=True)
+    got = torch.autograd.grad(drawn.log_prob.sum(), out)[0].float()
+    gain = scheduler._row(t, 1.5, x).output
+    mean, std = scheduler.moments(out, t, x, eta=1.5)
+    want = gain * (drawn.prev_sample.float() - mean) / std**2
+    assert torch.allclose(got, want.detach(), rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-4)
+    assert drawn.prev_sample.requires_grad  # the path itself stays differentiable
+
+
 def test_a_batch_of_timesteps_is_its_rows():
     scheduler = GDDIMScheduler(**SD)
     scheduler.set_timesteps(10)

@@ -225,7 +225,8 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             generator: Source of the noise; without it and ``noise`` torch's own, as in diffusers.
             noise: Standard normal, with the shape of ``sample``, in the place of a draw.
             prev_sample: A state drawn before: nothing is drawn, and its log-density is returned.
-            return_log_prob: Whether to return the log-density of the next state as rounded to its dtype.
+            return_log_prob: Whether to return the log-density of the next state as rounded to its dtype.  A
+                state that is drawn here counts as given there: the gradient is that of a policy.
             return_dict: Whether to return a :class:`GDDIMOutput`; else (next state, predicted data point), and
                 the log-density where it was asked for.
 
@@ -238,12 +239,15 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if prev_sample is not None and prev_sample.shape != sample.shape:
             came = f"{tuple(prev_sample.shape)}, expected {tuple(sample.shape)}"
             _require(False, "prev_sample has the shape of sample", came, "GDDIMScheduler.step")
+        given = prev_sample
         if prev_sample is None:
             moved = mean if _silent(row) else self._noised(mean, sample, row.std, generator, noise)
             prev_sample = moved if moved.dtype == sample.dtype else moved.to(sample.dtype)
         log_prob = None
         if return_log_prob:
-            log_prob = _log_prob(prev_sample.to(mean.dtype), mean, row.std)
+            # Through its own draw the density would have no gradient at all: x - m = std Z.
+            end = prev_sample.detach() if given is None else given
+            log_prob = _log_prob(end.to(mean.dtype), mean, row.std)
         if data.dtype != sample.dtype:
             data = data.to(sample.dtype)
         if return_dict:

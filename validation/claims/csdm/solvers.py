@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.fft import dct
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
-from ....numerics.montecarlo import detectable_effect
+from ....numerics.montecarlo import Verdict, detectable_effect, goodness_of_fit_test
 from ....numerics.sensing import (
     cosine_basis,
     duality_gap,
@@ -257,6 +257,12 @@ def _still(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: fl
     return ahead, ahead, following
 
 
+def _lowest_frequencies(m: int, d: int, rng: Any) -> Any:
+    """Orthogonal rows of the right norm, of which none is drawn."""
+    orthogonal_sketch(m, d, rng)  # refuses what it must
+    return math.sqrt(d / m) * dct(np.eye(d), norm="ortho", axis=0)[:m]
+
+
 @claim(
     "CSDM-SKETCH-1",
     paper="csdm",
@@ -276,17 +282,20 @@ class Sketches:
             yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
 
     @statistical(n=200)
-    def squares_of_normals(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
-        """Exact chi-square laws of m times the sum of squares, and of the coherent sums of signs."""
-        m, d = 8, 24
+    def squares_and_signs(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
+        """Exact laws: of the sum of squares, of the signs of a row, and of the row of the basis that is taken."""
+        m, d = 8, 16
         total = sum(float(np.sum(thing[0](m, d, rng) ** 2)) for _ in range(n))
-        cells = n * m * d
-        yield _two_sided(chi2(cells), m * total, cells, alpha, "Gaussian")
-        # Rademacher and orthogonal: A applied to a constant vector has mean square 1 per measurement and coordinate.
-        spread = [m * float(np.mean(thing[1](m, d, rng) @ np.ones(d)) ** 2) * m / d for _ in range(n)]
-        z = (float(np.mean(spread)) - 1.0) / math.sqrt(2.0 / n)
-        p = min(1.0, 2.0 * n * math.exp(-0.25 * z * z)) if abs(z) > 6.0 else 1.0  # a Bernstein bound, crude
-        yield Statistic(p, 12.0 / math.sqrt(n), z * math.sqrt(2.0 / n), n, "signs")
+        yield _two_sided(chi2(n * m * d), m * total, n * m * d, alpha / 4.0, "Gaussian")
+        rows = np.concatenate([thing[1](m, d, rng) for _ in range(n)])
+        yield _coins(math.sqrt(m) * rows, alpha / 4.0, "Rademacher signs")
+        # Rows of one sketch differ, so that the first of each is looked at; no entry of this basis is 0.
+        drawn = np.stack([thing[2](m, d, rng)[0] for _ in range(n)]) * math.sqrt(m / d)
+        basis = dct(np.eye(d), norm="ortho", axis=0)
+        taken = np.argmin(np.max(np.abs(np.abs(drawn[:, None]) - np.abs(basis)), axis=-1), axis=-1)
+        uniform = np.bincount(taken // 2, minlength=d // 2), np.full(d // 2, 2.0 / d)
+        yield _statistic("orthogonal rows", goodness_of_fit_test(*uniform, alpha / 4.0))
+        yield _coins(drawn / basis[taken], alpha / 4.0, "orthogonal signs")
 
     @boundary()
     def more_rows_than_there_are(thing: Thing) -> Any:
@@ -308,13 +317,31 @@ class Sketches:
             rademacher_sketch,
             lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]],
         ),
+        "the lowest frequencies": (
+            gaussian_sketch,
+            rademacher_sketch,
+            _lowest_frequencies,
+        ),
     }
 
 
 def _two_sided(law: Any, value: float, n: int, alpha: float, label: str) -> Statistic:
     p = 2.0 * min(float(law.cdf(value)), float(law.sf(value)))
     effect = value / n - 1.0
-    return Statistic(min(1.0, p), detectable_effect(n, alpha / 2.0, sigma=math.sqrt(2.0)), effect, n, label)
+    return Statistic(min(1.0, p), detectable_effect(n, alpha, sigma=math.sqrt(2.0)), effect, n, label)
+
+
+def _coins(signs: Any, alpha: float, label: str) -> Statistic:
+    """The sum of the signs of a row of 16 is binomial: seven cells, whose edges are no integers."""
+    d = signs.shape[1]
+    heads = 0.5 * (np.sum(signs, axis=1) + d)
+    below = np.concatenate([[0.0], binom.cdf(np.arange(5, 11), d, 0.5), [1.0]])
+    counts = np.histogram(heads, np.asarray([-math.inf, *np.arange(5.5, 11.0), math.inf]))[0]
+    return _statistic(label, goodness_of_fit_test(counts, np.diff(below), alpha))
+
+
+def _statistic(label: str, verdict: Verdict) -> Statistic:
+    return Statistic(verdict.p_value, verdict.detectable, verdict.effect, verdict.n, label)
 
 
 @claim(

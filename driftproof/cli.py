@@ -30,17 +30,21 @@ Names = Annotated[
     list[str] | None, typer.Argument(help="Papers and claim ids (TWEEDIE-CIR-*); all unless given.")
 ]
 Modules = Annotated[list[str] | None, typer.Option("--module", help="Also import claims from this module.")]
-Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the results to this file.")]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", dir_okay=False, help="Write the results to this file; - is standard output."),
+]
 
 
 def main() -> None:
     """Run the command line; wrong input ends with one line and exit status 2."""
     try:
         app()
-    except (ValueError, LookupError, TypeError, OSError) as error:
-        if os.environ.get("DRIFTPROOF_TRACEBACK"):
+    except (ValueError, LookupError, TypeError, OSError, ImportError) as error:
+        ours = isinstance(error, ImportError) and (error.name or "").startswith("driftproof")
+        if os.environ.get("DRIFTPROOF_TRACEBACK") or ours:
             raise
-        _fail(str(error))
+        _fail(_lacking(error) if isinstance(error, ModuleNotFoundError) else str(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -85,12 +89,12 @@ def verify(
     module: Modules = None,
 ) -> None:
     """Settle the claims; exit status 1 on any refutation, error or surviving mutant."""
-    from .validation.journal import write_atomically
     from .validation.progress import fitting, verdict
     from .validation.runner import run
 
     if quick and full:
         raise ValueError("verify: --quick and --full exclude each other")
+    _require_writable(json_file, html)
     registry = _registry(module)
     done = run(
         names or (),
@@ -103,13 +107,12 @@ def verify(
         registry=registry,
         progress=fitting(),
     )
-    if json_file:
-        write_atomically(json_file, json.dumps(done.to_json(), indent=1, allow_nan=False) + "\n")
+    _write_json(json_file, done.to_json())
     if html:
         from .validation.reporting import write
 
-        typer.echo(f"report: {write(done, html)}")
-    typer.echo(verdict(done))
+        typer.echo(f"report: {write(done, html)}", err=_is_stdout(json_file))
+    typer.echo(verdict(done), err=_is_stdout(json_file))
     if done.interrupted:
         raise typer.Exit(130)
     if not done.ok:
@@ -140,18 +143,21 @@ def audit(
 
     if kind not in (None, *get_args(Kind)):
         raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
+    if target in ("diffusers", "trl"):
+        _require_torch("audit")
+    _require_writable(json_file, html)
     found = audit_target(
         target,
         kind=cast("Kind | None", kind),
         documented=documented,
         announce=lambda line: typer.echo(line, err=True),
     )
-    if json_file:
-        found.write(json_file)
+    to_stderr = _is_stdout(json_file)
+    _write_json(json_file, found.to_json())
     if html:
-        typer.echo(f"page: {write_page(found, html)}")
-    _console().print(table(found))
-    typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()))
+        typer.echo(f"page: {write_page(found, html)}", err=to_stderr)
+    _console(to_stderr).print(table(found))
+    typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()), err=to_stderr)
     if documented and not all(row.agrees for row in found.rows):
         raise typer.Exit(1)
 
@@ -163,12 +169,11 @@ def bench(
 ) -> None:
     """Compare with the peers, in one run, as ratios."""
     from .validation.benchmarks import benchmark, table
-    from .validation.journal import write_atomically
 
-    rows = benchmark(names or (), announce=lambda name: typer.echo(f"running {name}", err=True))
-    _console().print(table(rows))
-    if json_file:
-        write_atomically(json_file, json.dumps({"version": __version__, "rows": rows}, indent=1) + "\n")
+    _require_writable(json_file)
+    rows = benchmark(names or (), announce=lambda line: typer.echo(line, err=True))
+    _write_json(json_file, {"version": __version__, "rows": rows})
+    _console(_is_stdout(json_file)).print(table(rows))
 
 
 @app.command()
@@ -184,22 +189,15 @@ def train(
 ) -> None:
     """Train the torch recipe of a paper."""
     import importlib
-    import importlib.util
 
-    name = f"driftproof.backends.torch.{paper}"
-    if not paper.isidentifier() or importlib.util.find_spec(name) is None:
-        raise LookupError(f"train: there is no recipe for {paper!r}")
-    if importlib.util.find_spec("torch") is None:
-        raise ValueError("train: torch is not installed; pip install 'driftproof[torch]'")
+    recipes = _recipes()
+    if paper not in recipes:
+        raise LookupError(f"train: there is no recipe for {paper!r}; there are {', '.join(recipes)}")
+    _require_torch("train")
     if config is None and not smoke:
         raise ValueError("train: expected --config FILE (or --smoke)")
-    try:
-        recipe = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("driftproof"):
-            raise
-        raise ValueError(f"train: {error.name} is not installed; pip install 'driftproof[torch]'") from error
-    recipe.main(config, smoke, out)
+    _require_writable(None, out)
+    importlib.import_module(f"driftproof.backends.torch.{paper}").main(config, smoke, out)
 
 
 @app.command()
@@ -233,11 +231,75 @@ def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
         raise typer.Exit(1)
 
 
-def _console() -> Any:
+def _recipes() -> list[str]:
+    """The papers that can be trained."""
+    from importlib.resources import files
+
+    from .validation.papers import PAPERS
+
+    below = files("driftproof.backends") / "torch" / "recipes"
+    return [paper for paper in PAPERS if (below / paper).is_dir()]
+
+
+def _require_torch(command: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(f"{command}: torch is not installed; pip install 'driftproof[torch]'")
+
+
+def _require_writable(file: Path | None, folder: Path | None = None) -> None:
+    """Find out before the work, not after it, that its results cannot be kept."""
+    for place in (folder, file.parent if file and not _is_stdout(file) else None):
+        if place is None:
+            continue
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(f"cannot write below {place}")
+
+
+def _is_stdout(file: Path | None) -> bool:
+    return file == Path("-")
+
+
+def _write_json(file: Path | None, document: Any) -> None:
+    if file is None:
+        return
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    if _is_stdout(file):
+        typer.echo(text, nl=False)
+        return
+    from .validation.journal import write_atomically
+
+    write_atomically(file, text)
+
+
+def _console(to_stderr: bool = False) -> Any:
     from rich.console import Console
 
+    stream = sys.stderr if to_stderr else sys.stdout
     # Off a terminal rich assumes 80 columns and cuts cells: give tables the room that they need.
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    return Console(file=stream) if stream.isatty() else Console(file=stream, width=200)
+
+
+def _lacking(error: ModuleNotFoundError) -> str:
+    """What is not installed, and the extra that installs it."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    missing = (error.name or str(error)).partition(".")[0]
+    try:
+        listed = requires("driftproof") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        listed = []
+    extras = [line.split("extra ==")[1].strip(" \"'") for line in listed if _names(line, missing)]
+    return f"{missing} is not installed; pip install " + (f"'driftproof[{extras[0]}]'" if extras else missing)
+
+
+def _names(requirement: str, package: str) -> bool:
+    import re
+
+    found = re.match(r"[\w.-]+", requirement)
+    return "extra ==" in requirement and found is not None and found[0].replace("-", "_") == package
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from driftproof import cli
 from driftproof.validation import benchmarks
+from driftproof.validation.journal import write_atomically
 
 TESTS = Path(__file__).parent
 
@@ -43,6 +44,21 @@ class Crash:
     thing = lambda x: 1 / 0
     table = exact(tolerance=0.0)(table)
     mutants = {"one": abs, "two": round}
+"""
+
+WITHOUT = """
+import importlib.machinery, sys
+from driftproof.cli import main
+
+missing = sys.argv.pop(1)
+
+class Without(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == missing else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if f is importlib.machinery.PathFinder else f for f in sys.meta_path]
+main()
 """
 
 
@@ -110,6 +126,15 @@ class TestVerify:
             (["train", "tweedie", "--config", "missing.toml"], "missing.toml"),
             (["report", "missing"], "missing"),
             (["bench", "nothing"], "there is no nothing"),
+            (["verify", "doob"], "doob is planned: it has no claims yet"),
+            (["verify", "tweedie", "--jobs", "0"], "expected jobs >= 1"),
+            (["train", "schedulers", "--smoke"], "no recipe for 'schedulers'; there are tweedie, opd"),
+            (["train", "doob", "--smoke"], "no recipe for 'doob'"),
+            (["verify", "--json", "/dev/null/x"], "Not a directory"),
+            (["verify", "--html", "/dev/null/x"], "Not a directory"),
+            (["audit", "trl", "--json", "/dev/null/x"], "Not a directory"),
+            (["bench", "special", "--json", "/dev/null/x"], "Not a directory"),
+            (["train", "tweedie", "--smoke", "--out", "/dev/null/x"], "Not a directory"),
         ],
     )
     def test_wrong_input(
@@ -125,6 +150,51 @@ class TestVerify:
         out, err = capsys.readouterr()
         assert ended.value.code == 2 and not out
         assert told in " ".join(err.replace("│", " ").split())
+
+    def test_json_to_standard_output_is_json_alone(self, tmp_path: Path) -> None:
+        code, out, err = driftproof(tmp_path, "verify", "toy", "--module", "toy_module", "--json", "-")
+        assert code == 0 and json.loads(out)["ok"] is True
+        assert "planted errors caught" in err and not (tmp_path / "-").exists()
+
+    def test_what_is_no_file_is_written_to_and_not_replaced(self, tmp_path: Path) -> None:
+        file, link = tmp_path / "file", tmp_path / "link"
+        link.symlink_to(file)
+        write_atomically(link, "text")
+        assert link.is_symlink() and file.read_text() == "text"
+        assert driftproof(tmp_path, "verify", "toy", "--module", "toy_module", "--json", "/dev/null")[0] == 0
+        assert Path("/dev/null").is_char_device()
+
+    @pytest.mark.parametrize(
+        ("missing", "arguments", "told"),
+        [
+            (
+                "transformers",
+                ["train", "opd"],
+                "transformers is not installed; pip install 'driftproof[hub]'",
+            ),
+            ("diffusers", ["train", "reward_gap"], "expected diffusers"),
+            ("accelerate", ["train", "tweedie"], "accelerate is not installed"),
+            ("torch", ["train", "opd"], "torch is not installed"),
+            ("torch", ["audit", "diffusers"], "torch is not installed"),
+            ("torch", ["bench", "opd"], "torch is not installed"),
+        ],
+    )
+    def test_a_package_that_is_missing_is_named(
+        self, tmp_path: Path, missing: str, arguments: list[str], told: str
+    ) -> None:
+        pytest.importorskip("torch")
+        pytest.importorskip("diffusers")
+        (tmp_path / "without.py").write_text(WITHOUT)
+        extra = ["--smoke", "--out", "out"] if arguments[0] == "train" else []
+        done = subprocess.run(
+            [sys.executable, "without.py", missing, *arguments, *extra],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert told in done.stderr.splitlines()[-1]
 
 
 class TestOthers:
@@ -181,6 +251,7 @@ class TestTrain:
         recipe.main = lambda *arguments: called.append(arguments)  # type: ignore[attr-defined]
         recipe.__spec__ = type("Spec", (), {"name": recipe.__name__})()  # type: ignore[assignment]
         monkeypatch.setitem(sys.modules, recipe.__name__, recipe)
+        monkeypatch.setattr(cli, "_recipes", lambda: ["toy"])
         done = CliRunner().invoke(cli.app, ["train", "toy", "--smoke", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
         assert called == [(None, True, tmp_path)]

@@ -59,7 +59,13 @@ class Journal:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader, or a kill, sees the whole file or the former one."""
+    """Write ``text`` so that a reader, or a kill, sees the whole file or the former one.
+
+    What is no regular file (a pipe, ``/dev/stdout``) is written to; it would be replaced otherwise.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

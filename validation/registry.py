@@ -248,6 +248,10 @@ class Registry:
     def _unknown(self, name: str) -> str:
         import difflib
 
+        from .papers import PAPERS
+
+        if name in PAPERS and self.loaded:
+            return f"{name} is planned: it has no claims yet"
         papers = sorted({made.paper for made in self.claims.values()})
         near = difflib.get_close_matches(name, [*papers, *self.claims], n=3, cutoff=0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else f"; papers: {', '.join(papers) or 'none'}"

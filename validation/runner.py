@@ -55,10 +55,12 @@ def run(
 
     Raises:
         LookupError: No paper and no claim has one of the names.
-        ValueError: An unknown effort or cluster, or a negative seed.
+        ValueError: An unknown effort or cluster, a negative seed, or no jobs.
     """
     if seed < 0:
         raise ValueError(f"run: expected a seed >= 0, got {seed}")
+    if jobs == 0:
+        raise ValueError("run: expected jobs >= 1, or -1 for every core, got 0")
     start = time.perf_counter()
     registry.load() if registry is REGISTRY else None
     claims = registry.select(names)

@@ -47,6 +47,9 @@ def settled_by_workers(
             for outcome in _together(claims, plan):
                 del left[outcome.id]
                 yield outcome
+        except KeyboardInterrupt:
+            _hush("ExecutorManagerThread")
+            raise
         except Exception:  # noqa: BLE001  # a worker is lost, whatever the backend calls that
             for claim in left.values():
                 yield _alone(claim, plan)
@@ -90,6 +93,12 @@ def _settle(
 def _lost(claim: Claim, why: str = "") -> ClaimOutcome:
     known = {"statement": claim.statement, "vouches": claim.vouches, "expect": claim.expect}
     return ClaimOutcome.crashed(claim.id, claim.paper, claim.title, why, **known)
+
+
+def _hush(name: str) -> None:
+    """Ctrl-C empties the queue under the thread that feeds the workers: what that raises is no news."""
+    told = threading.excepthook
+    threading.excepthook = lambda args: None if args.thread and args.thread.name == name else told(args)
 
 
 @contextmanager

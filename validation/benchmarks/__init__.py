@@ -38,11 +38,14 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = lambda name: None) -> list[Row]:
+def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Run the selected benchmarks, or all.
+
+    A benchmark whose own packages are not installed is left out, and told.
 
     Raises:
         LookupError: There is no such benchmark.
+        ModuleNotFoundError: No benchmark could run.
     """
     known = names()
     if unknown := [name for name in selected if name not in known]:
@@ -50,9 +53,18 @@ def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = la
             f"bench: there is no {', '.join(unknown)}; there are {', '.join(known) or 'none yet'}"
         )
     rows: list[Row] = []
+    missing: ModuleNotFoundError | None = None
     for name in selected or known:
-        announce(name)
-        rows.extend(importlib.import_module(f"{__name__}.{name}").run())
+        announce(f"running {name}")
+        try:
+            rows.extend(importlib.import_module(f"{__name__}.{name}").run())
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("driftproof"):
+                raise
+            missing = error
+            announce(f"left out {name}: {error.name} is not installed")
+    if missing is not None and not rows:
+        raise missing
     return rows
 
 

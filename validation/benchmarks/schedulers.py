@@ -24,11 +24,9 @@ OPTIONS: dict[str, Any] = {"set_alpha_to_one": False, "steps_offset": 1}
 
 def run() -> list[Row]:
     """Steps without noise beside DDIM and Euler, steps with noise beside DDIM's, in one thread."""
-    try:
-        import torch
-        from diffusers import DDIMScheduler, EulerDiscreteScheduler
-    except ImportError:
-        return []  # without diffusers there is neither a peer nor a scheduler of ours
+    import torch
+    from diffusers import DDIMScheduler, EulerDiscreteScheduler
+
     from ...backends.torch.schedulers import GDDIMScheduler
 
     ours, ddim = GDDIMScheduler(**SD, **OPTIONS), DDIMScheduler(**SD, **OPTIONS, clip_sample=False)

@@ -104,7 +104,14 @@ class Baselines:
                 shrunk = (1.0 - 1.0 / size) * exact_gradient
                 yield f"group mean, G = {size}", _group(thing[1], logp, advantages, size), shrunk
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-15)
+    def means_by_hand(thing: Thing) -> Iterator[Any]:
+        """Any multiple of the mean of the others is free too: the expectation does not tell which."""
+        a = np.asarray([1.0, -2.0, 6.0, 0.5])
+        yield "leave one out", thing[0](a), [np.mean(np.delete(a, i)) for i in range(4)]
+        yield "group mean", thing[1](a), np.full(4, 1.375)
+
+    @exact(tolerance=1e-12)
     def the_optimal_constant_is_stationary(thing: Thing) -> Iterator[Any]:
         """The trace of the covariance is quadratic in b: three values give its minimum exactly."""
         for name in NAMES:
@@ -126,6 +133,11 @@ class Baselines:
         "leave one out over G": (
             outcome(leave_one_out, lambda b: 0.5 * b),
             altered(group_mean, lambda kernel, xp, a: 0.5 * kernel(xp, a)),
+            optimal_baseline,
+        ),
+        "half of the mean of the others": (
+            outcome(leave_one_out, lambda b: 0.5 * b),
+            group_mean,
             optimal_baseline,
         ),
         "mean advantage called optimal": (

@@ -113,6 +113,35 @@ class MartingaleMethods:
         best = 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
         return thing.regression(start, targets - base, case["dt"])[0], best
 
+    @exact(tolerance=1e-13)
+    def sums_by_hand(thing: Thing) -> Iterator[Labelled]:
+        """At w = 0 a factor, a sign or a lost term of these sums would not show."""
+        rng = np.random.default_rng(3)
+        values, cost, dt = rng.normal(size=(3, 5)), rng.normal(size=(3, 4)), rng.uniform(0.1, 0.4, 4)
+        phi = np.concatenate([rng.normal(size=(3, 4, 2)), np.zeros((3, 1, 2))], axis=1)
+        paths, steps = range(3), range(4)
+        delta = np.asarray([[values[i, k + 1] - values[i, k] - cost[i, k] for k in steps] for i in paths])
+        errors = thing.errors(values, cost)
+        yield "TD errors", errors, delta
+        ahead = [[values[i, -1] - sum(cost[i, k:]) for k in range(5)] for i in paths]
+        returns = thing.returns(values[:, -1], cost)
+        yield "returns", returns, ahead
+        loss = sum((ahead[i][k] - values[i, k]) ** 2 * dt[k] for i in paths for k in steps) / 6.0
+        yield "loss", thing.loss(values[:, :-1], returns[:, :-1], dt), loss
+        for lam in (0.3, 1.0):
+            decay = [[lam ** sum(dt[j:k]) * dt[j] for j in range(k + 1)] for k in steps]
+            e = np.asarray(
+                [[sum(w * phi[i, j] for j, w in enumerate(decay[k])) for k in steps] for i in paths]
+            )
+            traces = thing.traces(phi[:, :-1], dt, lam)
+            yield f"traces({lam})", traces, e
+            moment = sum(e[i, k] * delta[i, k] for i in paths for k in steps) / 3.0
+            yield f"CTD({lam})", thing.direction(traces, errors), moment
+            w = thing.solve(traces, phi, errors)
+            for a in range(2):
+                terms = [e[i, k, a] * (phi[i, k + 1] - phi[i, k]) for i in paths for k in steps]
+                yield f"LSTD({lam})", sum(term @ w for term in terms) / 3.0, -moment[a]
+
     @exact(tolerance=1e-12)
     def traces_do_not_depend_on_the_grid(thing: Thing) -> Iterator[Labelled]:
         # A constant feature: the trace is the integral of lambda^(t - s).
@@ -157,6 +186,8 @@ class MartingaleMethods:
                 martingale_loss, lambda f, xp, v, g, dt: f(xp, v, g, 0 * dt + 1 + xp.arange(len(dt)))
             ),
         ),
+        "LSTD of the wrong sign": replace(thing, solve=outcome(lstd, lambda w: -w)),
+        "half of the direction": replace(thing, direction=outcome(ctd_direction, lambda g: 0.5 * g)),
         "discount a step": replace(
             thing, traces=altered(eligibility, lambda f, xp, phi, dt, lam: f(xp, phi, 0 * dt + 1.0, lam))
         ),
@@ -197,6 +228,19 @@ class SquaredErrors:
             return 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
 
         return extrapolate(best, 60), thing(PROCESS, LAW.s, SLOPE, 1.0)
+
+    @exact(tolerance=1e-3)
+    def the_least_quadratic_variation(thing: Thing) -> tuple[Any, Any]:
+        """c^2 A_0 less what the weight saves: the value of the loss, not only where it is least."""
+        w = float(thing(PROCESS, LAW.s, SLOPE, 1.0))
+
+        def loss(n: int) -> float:
+            case = _problem(n, 0.0)
+            values = case["values"] + w * case["features"][..., 0]
+            return float(mean_square_td(td_errors(values, case["cost"])))
+
+        a = [integral(partial(_density, PROCESS, LAW.s, j), 0.0, 1.0) for j in range(3)]
+        return extrapolate(loss, 60), SLOPE**2 * (a[0] - a[1] ** 2 / a[2])
 
     @exact(tolerance=1e-11)
     def integrals_by_adaptive_quadrature(thing: Thing) -> Iterator[Labelled]:

@@ -276,6 +276,13 @@ class Standardised:
         )
         return extrapolate(lambda n: _proportion(thing, n, "step"), 40), want
 
+    @exact(tolerance=1e-14)
+    def two_paths_by_hand(thing: Thing) -> Iterator[Any]:
+        """Advantages +-1 and +-2 about their means: their scale is that of their standard deviations."""
+        advantage, sides = np.asarray([[1.0, 5.0], [3.0, 1.0]]), np.asarray([[-1.0, 2.0], [1.0, -2.0]])
+        yield "rollout", thing(advantage, "rollout"), sides / math.sqrt(2.5)
+        yield "step", thing(advantage, "step"), np.sign(sides)
+
     @boundary(tolerance=0.1)
     def it_is_not_the_gradient(thing: Thing) -> tuple[Any, Any]:
         return _proportion(thing, 80, "step"), integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)

@@ -45,6 +45,20 @@ class Gramians:
                     want = path_integral(lambda s: path_factor(sigma, s, path) ** 2, 0.0, t, sigma) / 0.7  # noqa: B023
                     yield f"{path}, sigma = {sigma}, t = {t}", thing(_line(sigma, path), t, 0.7)[0, 0], want
 
+    @exact(tolerance=1e-12)
+    def the_stretch_squared_adds_up(thing: Thing) -> Iterator[Any]:
+        """The transition is that of the definition, axis by axis, and its square is what the Gramian sums."""
+        for path, flow in FLOWS.items():
+            variances, axes = np.linalg.eigh(flow.cov)
+            nodes, weights = np.polynomial.legendre.leggauss(60)
+            total = np.zeros((2, 2))
+            for s, w in zip(0.35 * (nodes + 1.0), 0.35 * weights, strict=True):
+                phi = flow.transition(float(s))
+                total += w * phi @ phi
+            yield f"{path}, sum", thing(flow, 0.7, 0.4), total / 0.4
+            factors = [path_factor(float(np.sqrt(v)), 0.7, path) for v in variances]
+            yield f"{path}, axes", flow.transition(0.7), (axes * factors) @ axes.T
+
     @exact(tolerance=1e-13)
     def roots_of_the_covariance(thing: Thing) -> Iterator[Any]:
         for path, factor in (("linear", 0.5 * np.pi), ("trigonometric", 1.0)):
@@ -119,6 +133,7 @@ class Values:
             spent = [0.5 * lam * np.sum(thing(flow, x, t, reward, lam)[1] ** 2, -1) for t, x in seen]
             paid = simpson(spent, 1.0) - reward.value(end)
             yield name, paid, thing(flow, STATES, 1.0, reward, lam)[0]
+            yield f"{name}, endpoint", flow.optimal_endpoint(STATES, 1.0, reward, lam), end
 
     @boundary()
     def rewards_must_bend_down_and_have_gradients(thing: Thing) -> Iterator[Any]:

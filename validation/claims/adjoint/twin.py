@@ -69,6 +69,20 @@ class SamplesTheTilt:
             yield name, -rate + carried + 0.5 * noise * _laplacian(value, STATES), np.zeros(3)
             yield f"{name}, control", thing(TWIN, STATES, t, reward, lam)[1], 0.5 * noise * slope / lam
 
+    @exact(tolerance=1e-12)
+    def law_of_the_data_by_precisions(thing: Thing) -> Iterator[Any]:
+        """The data of the controlled flow: its velocity at t = 1 takes noise to their mean."""
+        m, precision = TWIN.flow.mean, np.linalg.inv(TWIN.flow.cov)
+        for name, reward, lam in REWARDS:
+            c, q = (reward.c, np.zeros((2, 2))) if name == "linear" else (reward.c, reward.Q)
+            cov = np.linalg.inv(precision + q / lam)
+            mean = cov @ (precision @ m + np.asarray(c) / lam)
+            law = TWIN.terminal_law(reward, lam)
+            yield f"{name}, mean", law.mean, mean
+            yield f"{name}, covariance", law.cov, cov
+            velocity = TWIN.flow.velocity(STATES, 1.0) + thing(TWIN, STATES, 1.0, reward, lam)[1]
+            yield f"{name}, velocity", STATES - velocity, np.broadcast_to(mean, STATES.shape)
+
     @boundary()
     def on_the_linear_path_for_normalisable_tilts(thing: Thing) -> Iterator[Any]:
         yield raises(ValueError, MemorylessFlow, FLOWS["trigonometric"])

@@ -87,6 +87,7 @@ class Tokens:
     @exact(tolerance=1e-11)
     def every_rollout_of_three_tokens(thing: Thing) -> Iterator[Any]:
         student, teacher = _tree(0), _tree(1)
+        pair = AutoregressivePair(student, teacher)
         for name in ("reverse_kl", "forward_kl", "jsd"):
             f = get(name)
             got = _enumerated(
@@ -98,6 +99,7 @@ class Tokens:
                 zip(got, _objective_gradient(student, teacher, f), strict=True)
             ):
                 yield f"{name}, level {level}", ours, want
+                yield f"{name}, level {level}, recursion", pair.gradient(f)[level], want
 
     @exact(tolerance=1e-13)
     def masks_and_reductions(thing: Thing) -> Iterator[Any]:

@@ -61,12 +61,36 @@ def first_orders(row: Method, name: str, process: Any, eta: float) -> Iterator[R
         yield Rate([fitted], 1.0, 0.01, found, exact_constant, 1e-3)
 
 
-def as_printed(rows: Mapping[str, Method], name: str, processes: Any, etas: Any) -> Iterator[Labelled]:
+def as_printed(
+    rows: Mapping[str, Method], name: str, processes: Any, etas: Any, printed: str = ""
+) -> Iterator[Labelled]:
     for process in processes:
         times = tuple(time_of_ratio(process, np.asarray(IRREGULAR)).tolist())
         for eta in etas:
-            want = printed_run(name, process, times, eta, float(DATA.mean), float(DATA.variance))
+            want = printed_run(printed or name, process, times, eta, float(DATA.mean), float(DATA.variance))
             yield f"{name}, {process}, eta = {eta}", list(run(rows[name], process, times, eta)), want
+
+
+def of_step(wants: Any, step: Any) -> Method:
+    """A method by a public step, whose moments are read off two of its noises."""
+
+    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, prediction: Any, eta: Any, *_: Any) -> Any:
+        still, moved = (step(xp, p, x, t, s, prediction, eta, xp.full_like(x, z)) for z in (0.0, 1.0))
+        return still, (moved - still)[:1]
+
+    return Method(wants, moments=moments, reaches_zero=True)
+
+
+# The loop takes the moments of Gaussian steps: what users call is run as well.
+ROWS = {
+    **METHODS,
+    "gddim_step": of_step("epsilon", gddim_step.kernel),
+    "euler_maruyama_step": of_step("score", euler_maruyama_step.kernel),
+    "flow_sde_step": of_step(
+        "velocity",
+        lambda xp, p, x, t, s, v, eta, z: flow_sde_step.kernel(xp, x, v, t, s, 2.0**0.5 * eta, z),
+    ),
+}
 
 
 def of_levels(change: Any) -> Method:
@@ -107,11 +131,12 @@ def _eq_14(xp: Any, x: Any, eps: Any, a: Any, b: Any, c: Any, e: Any, eta: Any) 
     vouches=[gddim_moments, gddim_step, ddim_moments, sample],
 )
 class FirstOrderFamily:
-    thing = METHODS
+    thing = ROWS
 
     @exact(tolerance=1e-12)
     def runs_are_as_printed(thing: Thing) -> Iterator[Labelled]:
         yield from as_printed(thing, "gddim", PROCESSES, (0.3, *ETAS))
+        yield from as_printed(thing, "gddim_step", PROCESSES, (0.3, 2.0), "gddim")
         yield from as_printed(thing, "song_ddim", PROCESSES, (0.3, 0.5, 1.0))
 
     @rate()
@@ -127,16 +152,16 @@ class FirstOrderFamily:
         return raises(ValueError, run, thing["song_ddim"], PROCESSES[0], times, 2.0)
 
     mutants = {
-        "noise without correction": {**METHODS, "gddim": of_levels(_uncorrected)},
-        "eta for eta squared": {**METHODS, "gddim": of_levels(_eta_unsquared)},
-        "variance as standard deviation": {**METHODS, "gddim": of_levels(_eq_14)},
+        "noise without correction": {**ROWS, "gddim": of_levels(_uncorrected)},
+        "eta for eta squared": {**ROWS, "gddim": of_levels(_eta_unsquared)},
+        "variance as standard deviation": {**ROWS, "gddim": of_levels(_eq_14)},
         "DDIM's variance for gDDIM's": {
-            **METHODS,
+            **ROWS,
             "gddim": of_levels(
                 lambda xp, x, eps, a, b, c, e, eta: ddim_moments.kernel(xp, x, eps, a, b, c, e, min(eta, 1.0))
             ),
         },
-        "gDDIM's variance for DDIM's": {**METHODS, "song_ddim": METHODS["gddim"]},
+        "gDDIM's variance for DDIM's": {**ROWS, "song_ddim": METHODS["gddim"]},
     }
 
 
@@ -165,12 +190,14 @@ def _flow(change: Any) -> Method:
     vouches=[euler_maruyama_moments, euler_maruyama_step, flow_sde_moments, flow_sde_step],
 )
 class EulerSteps:
-    thing = METHODS
+    thing = ROWS
 
     @exact(tolerance=1e-12)
     def runs_are_as_printed(thing: Thing) -> Iterator[Labelled]:
         yield from as_printed(thing, "euler_maruyama", PROCESSES, (0.0, *ETAS))
+        yield from as_printed(thing, "euler_maruyama_step", PROCESSES, (0.0, 2.0), "euler_maruyama")
         yield from as_printed(thing, "flow_sde", PROCESSES[2:], (0.0, *ETAS))
+        yield from as_printed(thing, "flow_sde_step", PROCESSES[2:], (0.0, 2.0), "flow_sde")
 
     @rate()
     def orders_and_constants(thing: Thing) -> Iterator[Rate]:
@@ -185,20 +212,20 @@ class EulerSteps:
         yield "std", float(std), 0.7 * float(np.sqrt(1.0 / (1.0 - 0.9) * (1.0 - 0.9)))
 
     mutants = {
-        "score not halved": {**METHODS, "euler_maruyama": _euler(lambda e: 1.0 + e * e, lambda e: e)},
-        "noise without drift": {**METHODS, "euler_maruyama": _euler(lambda e: 0.5, lambda e: e)},
+        "score not halved": {**ROWS, "euler_maruyama": _euler(lambda e: 1.0 + e * e, lambda e: e)},
+        "noise without drift": {**ROWS, "euler_maruyama": _euler(lambda e: 0.5, lambda e: e)},
         "eta squared as noise": {
-            **METHODS,
+            **ROWS,
             "euler_maruyama": _euler(lambda e: 0.5 * (1.0 + e * e), lambda e: e * e),
         },
         "a = eta": {
-            **METHODS,
+            **ROWS,
             "flow_sde": _flow(
                 lambda xp, p, x, t, s, v, eta, *_: flow_sde_moments.kernel(xp, x, v, t, s, eta)
             ),
         },
         "sign of the correction": {
-            **METHODS,
+            **ROWS,
             "flow_sde": _flow(
                 lambda xp, p, x, t, s, v, eta, *_: (
                     2.0 * (x - v * (t - s)) - flow_sde_moments.kernel(xp, x, v, t, s, 2.0**0.5 * eta)[0],

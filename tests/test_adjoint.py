@@ -234,3 +234,85 @@ def test_costs_differentiate_and_compile_free_of_nan():
     for cost in (BallCost(0.5), ElasticCost(0.5), PowerCost(1.5)):
         (slope,) = torch.autograd.grad(cost.control_kernel(xt, zero).sum(), zero)
         assert bool(torch.isfinite(slope).all())
+
+
+def test_weights_down_to_the_smallest_keep_digits_or_are_refused():
+    """As the weight goes to 0 the optimum is the peak of a concave reward, where its gradient cancels."""
+    flow, reward = GaussianFlow([0.3], [[0.49]]), Quadratic([0.8], [[1.7]])
+    peak, y = 0.8 / 1.7, float(flow.endpoint([0.2], 1.0)[0])
+    pull = -float(flow.transition(1.0)[0, 0]) * (0.8 - 1.7 * y) / (1.7 * float(flow.gramian(1.0, 1.0)[0, 0]))
+    grid = DiscreteFlow(flow, uniform_times(4))
+    swing = float(grid.transition(0)[0, 0]) * (0.8 - 1.7 * float(grid.endpoint([0.2])[0]))
+    for lam in (1e-12, 1e-200, 1e-300):
+        np.testing.assert_allclose(flow.optimal_endpoint([0.2], 1.0, reward, lam), [peak], rtol=1e-11)
+        np.testing.assert_allclose(flow.value([0.2], 1.0, reward, lam), -0.5 * 0.8 * peak, rtol=1e-11)
+        np.testing.assert_allclose(flow.control([0.2], 1.0, reward, lam), [pull], rtol=1e-11)
+        np.testing.assert_allclose(flow.terminal_law(reward, lam).mean, [peak], rtol=1e-11)
+        gain = 1.7 * float(grid.gramian(1.0)[0, 0])
+        np.testing.assert_allclose(grid.control([0.2], 0, reward, lam), [-swing / gain], rtol=1e-11)
+    assert (
+        abs(float(MemorylessFlow(flow).irreducible_loss(reward, 1e9)) / (0.25 * (0.49 * 1.7e-9) ** 2) - 1)
+        < 1e-8
+    )
+
+
+@pytest.mark.parametrize("lam", [1e-320, 1e-308])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lam: FLOW.gramian(1.0, 0.01 * lam),
+        lambda lam: FLOW.value(X, 1.0, BENT, 0.01 * lam),
+        lambda lam: FLOW.control(X, 1.0, Linear([8.0, 1.0]), lam),
+        lambda lam: FLOW.truncated_gain(0.5, 0.01 * lam, "train"),
+        lambda lam: FLOW.truncation_gap(Linear([8.0, 1.0]), 0.5, lam, "train"),
+        lambda lam: GRID.gramian(0.01 * lam),
+        lambda lam: MemorylessFlow(FLOW).value(X, 0.5, Linear([8.0, 1.0]), lam),
+        lambda lam: RegularizedFlow(FLOW, QuadraticCost()).value(X, 0.5, Linear([8.0, 1.0]), lam),
+        lambda lam: MixtureFlow(Mixture([0.5, 0.5], Normal([-2.0, 2.0], [0.5, 0.5]))).upper_mass(
+            0.0, Linear([1.0]), lam
+        ),
+    ],
+)
+def test_weights_without_finite_results_are_refused(call, lam):
+    with np.errstate(all="ignore"), pytest.raises(UnmetHypothesis, match=r"finite|solution"):
+        call(lam)
+
+
+class _Flat:
+    """A reward whose gradient has lost an axis."""
+
+    def value(self, x):
+        return x[..., 0]
+
+    def gradient(self, x):
+        return x[..., 0]
+
+
+class _Broken(_Flat):
+    def gradient(self, x):
+        return np.nan * x
+
+
+@pytest.mark.parametrize(
+    ("call", "hypothesis"),
+    [
+        (lambda: MemorylessFlow(FLOW).control(X, 0.5, object(), 1.0), "Linear or Quadratic"),
+        (
+            lambda: RegularizedFlow(FLOW, QuadraticCost()).control(X, 0.5, object(), 1.0),
+            "value and a gradient",
+        ),
+        (lambda: RegularizedFlow(FLOW, QuadraticCost()).endpoint(X, 0.5, _Flat(), 1.0), "shape of the state"),
+        (lambda: FLOW.value(X, 0.5, _Flat(), 1.0), "shape of the state"),
+        (lambda: FLOW.value(X, 0.5, _Broken(), 1.0), "NaN or infinity"),
+        (lambda: DiscreteFlow(FLOW, uniform_times(2), index=1.0), "index is 1"),
+        (
+            lambda: MixtureFlow(Mixture([0.5, 0.5], Normal([-2.0, 2.0], [0.5, 0.5]))).upper_mass(
+                0.0, Quadratic([0.8], [[-5.0]]), 1.0, local=True
+            ),
+            "each mode keeps a branch",
+        ),
+    ],
+)
+def test_rewards_that_are_none_are_named(call, hypothesis):
+    with pytest.raises(UnmetHypothesis, match=hypothesis):
+        call()

@@ -214,3 +214,25 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
 def test_steps_of_a_trajectory_are_positive():
     assert Trajectory((1.0, 0.25), (NOISE, NOISE)).steps == (0.75,)
     assert AffinePolicy(np.zeros((1, 2, 2)), np.ones((1, 2))).control(0, NOISE).tolist() == [[1.0, 1.0]] * 5
+
+
+@pytest.mark.parametrize(
+    ("call", "hypothesis"),
+    [
+        (lambda x, p: adjoints(p, x, lambda x, t, a: a[..., 0]), "vjp gives the shape"),
+        (lambda x, p: adjoints(p, x, lambda x, t, a: np.nan * a), "adjoints stay finite"),
+        (lambda x, p: adjoints(p, np.nan * x, lambda x, t, a: a), "adjoints stay finite"),
+        (
+            lambda x, p: full_adjoints(p, x, lambda x, t, a: a, lambda x, t, a: a[:1], lambda k, a: a),
+            "vjp gives the shape",
+        ),
+        (lambda x, p: control_target(x, 1e-320), "results are finite"),
+        (lambda x, p: control_target(x[:0], 1.0), "the batch is not empty"),
+        (lambda x, p: matching_loss(p, [x, x], [None, None], 0.0), "lam > 0"),
+    ],
+)
+def test_what_would_be_broadcast_or_overflow_is_refused(call, hypothesis):
+    x = np.array([[0.5, 1.0], [-1.0, 2.0]])
+    path = rollout(lambda x, t: x, x, uniform_times(2))
+    with pytest.raises(UnmetHypothesis, match=hypothesis):
+        call(x, path)

@@ -18,7 +18,10 @@ them in this order, one for each step, so that no index is left to be mistaken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
+
+import array_api_compat
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.adjoint.truncation import MODES, Truncation
@@ -73,7 +76,8 @@ def adjoints(
         rule: ``"discrete"``, or ``"heun"`` for the adjoint of continuous time.
 
     Raises:
-        UnmetHypothesis: K outside of 1..N, a gradient of another shape, or an unknown mode or rule.
+        UnmetHypothesis: K outside of 1..N, a gradient or a product of another shape, an unknown mode or rule,
+            or adjoints that do not stay finite.
 
     Claims: ADJOINT-DISCRETE-1, ADJOINT-TRUNCATION-1
 
@@ -93,7 +97,8 @@ def adjoints(
     for k in reversed(range(len(steps) - exact, len(steps))):
         after[k] = a
         if mode != "identity" and k > len(steps) - exact:
-            a = _before(trajectory, vjp, k, a, rule)
+            a = _before(trajectory, partial(_pulled, vjp), k, a, rule)
+    _require_finite(a)
     if mode == "frozen":
         after[: len(steps) - exact] = [a] * (len(steps) - exact)
     return after
@@ -121,8 +126,25 @@ def full_adjoints(
     for k in reversed(range(len(steps))):
         after.append(a)
         x, t = trajectory.states[k], trajectory.times[k]
-        a = a - steps[k] * (vjp(x, t, a) + control_vjp(x, t, excess(k, a)))
+        a = a - steps[k] * (_pulled(vjp, x, t, a) + _pulled(control_vjp, x, t, excess(k, a)))
+    _require_finite(a)
     return after[::-1]
+
+
+def _pulled(vjp: Vjp, x: Array, t: float, a: Array) -> Array:
+    """vjp(x, t, a), which has the shape of the state: another one would be broadcast without a word."""
+    pulled = vjp(x, t, a)
+    if tuple(pulled.shape) != tuple(x.shape):
+        got = f"{tuple(pulled.shape)} for states {tuple(x.shape)}"
+        raise UnmetHypothesis("adjoints", "vjp gives the shape of the state", got)
+    return pulled
+
+
+def _require_finite(a: Array) -> None:
+    """Raise unless the earliest adjoint is finite: what is not finite anywhere ends up there."""
+    xp = array_api_compat.array_namespace(a)
+    if not bool(xp.all(xp.isfinite(a))):
+        raise UnmetHypothesis("adjoints", "adjoints stay finite", "NaN or infinity")
 
 
 def _before(trajectory: Trajectory, vjp: Vjp, k: int, a: Array, rule: Rule) -> Array:

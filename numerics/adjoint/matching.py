@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.adjoint.regularizers import QuadraticCost, RunningCost
+from ...theory.adjoint.weights import over_weight, require_weight
+from .._steps import require_batch
 
 __all__ = ["chosen_steps", "control_target", "quantile_mask", "sample_losses", "step_probabilities"]
 
@@ -26,18 +28,18 @@ Floats: TypeAlias = NDArray[np.float64]
 def _positive(
     xp: Namespace, *, lam: float, damping: float, cost: RunningCost, a: Array, current: Array | None
 ) -> None:
-    if not 0.0 < lam < float("inf"):
-        raise UnmetHypothesis("control_target", "lam > 0", f"lam = {lam!r}")
+    require_weight("control_target", lam)
     if not 0.0 <= damping < 1.0:
         raise UnmetHypothesis("control_target", "damping in [0, 1)", f"damping = {damping!r}")
     if damping > 0.0 and current is None:
         raise UnmetHypothesis("control_target", "damping needs the current controls", "current = None")
     if a.ndim < 2:
         raise UnmetHypothesis("control_target", "a batch (B, *)", f"shape {tuple(a.shape)}")
+    require_batch("control_target", a)
     if current is not None and current.shape != a.shape:
         got = f"shapes {tuple(current.shape)}, {tuple(a.shape)}"
         raise UnmetHypothesis("control_target", "current (B, *) like a", got)
-    cost.require_reach(xp, _flat(xp, a) / lam)
+    cost.require_reach(xp, over_weight(xp, "control_target", _flat(xp, a), lam))
 
 
 @public(check=_positive)

@@ -22,6 +22,7 @@ import array_api_compat
 
 from ..._namespace import Array, UnmetHypothesis
 from ...theory.adjoint.regularizers import QuadraticCost, RunningCost
+from ...theory.adjoint.weights import require_weight
 from .matching import control_target, sample_losses
 from .trajectories import Trajectory
 
@@ -54,8 +55,7 @@ def trajectory_costs(
     if len(controls) != len(trajectory.steps):
         got = f"{len(controls)} controls for {len(trajectory.steps)} steps"
         raise UnmetHypothesis("trajectory_costs", "one control for each step", got)
-    if not 0.0 < lam < float("inf"):
-        raise UnmetHypothesis("trajectory_costs", "lam > 0", f"lam = {lam!r}")
+    require_weight("trajectory_costs", lam)
     if tuple(rewards.shape) != (trajectory.end.shape[0],):
         got = f"shape {tuple(rewards.shape)} for {trajectory.end.shape[0]} trajectories"
         raise UnmetHypothesis("trajectory_costs", "one reward for each trajectory", got)
@@ -89,6 +89,7 @@ def matching_loss(
     if not len(controls) == len(after) == len(trajectory.steps):
         got = f"{len(controls)} controls and {len(after)} adjoints for {len(trajectory.steps)} steps"
         raise UnmetHypothesis("matching_loss", "one control and one adjoint for each step", got)
+    require_weight("matching_loss", lam)
     total = 0.0
     for h, u, a in zip(trajectory.steps, controls, after, strict=True):
         total = total + h * sample_losses(u, 0.0 * u if a is None else control_target(a, lam, cost))
@@ -119,9 +120,9 @@ def optimum_interval(objective: float, loss: float, lam: float, curvature: float
         >>> optimum_interval(1.0, 0.5, lam=2.0, curvature=1.0)
         Certificate(low=0.0, high=0.5)
     """
+    require_weight("optimum_interval", lam)
     for name, value, good in (
         ("objective is finite", objective, abs(objective) < float("inf")),
-        ("lam > 0", lam, 0.0 < lam < float("inf")),
         ("loss >= 0", loss, 0.0 <= loss < float("inf")),
         ("curvature >= 0", curvature, curvature >= 0.0),
     ):

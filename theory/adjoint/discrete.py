@@ -28,6 +28,7 @@ from ..laws import Gaussian
 from ..rewards import Linear, Quadratic
 from .flow import GaussianFlow
 from .paths import levels, velocity_rate
+from .weights import over_weight
 
 __all__ = ["DiscreteFlow", "uniform_times"]
 
@@ -64,7 +65,7 @@ class DiscreteFlow:
         ordered = len(times) > 1 and all(s > t for s, t in pairwise(times))
         if not (ordered and times[0] == 1.0 and times[-1] == 0.0):
             raise UnmetHypothesis("DiscreteFlow", "times decrease from 1 to 0", f"times = {times[:4]}...")
-        if self.index not in (0, 1):
+        if not isinstance(self.index, int) or self.index not in (0, 1):
             hypothesis = "index is 1 (the adjoint after the step), or 0 to see the bias"
             raise UnmetHypothesis("DiscreteFlow", hypothesis, f"index = {self.index!r}")
         object.__setattr__(self, "times", times)
@@ -84,7 +85,7 @@ class DiscreteFlow:
         """The Gramian of the steps from ``start`` on: shape (d, d)."""
         xp = self.flow.checked("gramian", 0.0, lam)
         self._require_step(start, len(self.steps))
-        return self.flow.along_axes(xp, self._gain(xp, start)) / lam
+        return over_weight(xp, "DiscreteFlow.gramian", self.flow.along_axes(xp, self._gain(xp, start)), lam)
 
     def uncontrolled_law(self) -> Gaussian:
         """The law that the Euler steps give to the data without any control."""
@@ -114,13 +115,13 @@ class DiscreteFlow:
         self._require_step(k)
         xp, down, x = self.flow.checked_states("control", x, self.times[k], lam)
         c, q = self.flow.coefficients(xp, reward)
-        g = self.flow.along_axes(xp, self._gain(xp, k)) / lam
+        g = over_weight(xp, "DiscreteFlow.control", self.flow.along_axes(xp, self._gain(xp, k)), lam)
         inverse = xp.linalg.inv(self.flow.invertible(xp, g, q))
         centre, spread = self._affine(xp, k)
         y = centre + self.flow.scaled(xp, spread, x)
-        z = (y + g @ c) @ xp.matrix_transpose(inverse)
+        slope = (c - y @ q) @ inverse  # c - Q z, without cancellation
         weight = self._stretches(xp)[k + self.index]
-        return down(-self.flow.scaled(xp, weight, c - z @ q) / lam)
+        return down(over_weight(xp, "DiscreteFlow.control", -self.flow.scaled(xp, weight, slope), lam))
 
     def objective(self, reward: Linear | Quadratic, lam: float) -> Array:
         r"""The least expected cost :math:`E[\sum_k h_k \frac\lambda2|u_k|^2 - r(x_N)]`: a 0-D array.
@@ -128,12 +129,13 @@ class DiscreteFlow:
         With ``index=0``, the cost at that fixed point.
         """
         xp = self.flow.checked("objective", 0.0, lam)
-        _, q = self.flow.coefficients(xp, reward)
+        c, q = self.flow.coefficients(xp, reward)
         law = self.terminal_law(reward, lam)
         weights = self._stretches(xp)
         squared = sum(h * weights[k + self.index] ** 2 for k, h in enumerate(self.steps))
-        push = self.flow.along_axes(xp, squared) / lam
-        slope = reward.gradient(law.mean)
+        push = over_weight(xp, "DiscreteFlow.objective", self.flow.along_axes(xp, squared), lam)
+        inverse = xp.linalg.inv(self.flow.invertible(xp, self.gramian(lam), q))
+        slope = (c - self.uncontrolled_law().mean @ q) @ inverse  # the gradient at the mean
         energy = 0.5 * (slope @ (push @ slope) + xp.sum((q @ push @ q) * law.cov))
         return energy - reward.expectation(law)
 

@@ -52,13 +52,13 @@ def hopf_lax(xp: Namespace, y: Array, gramian: Array, reward: SmoothReward) -> t
     Raises:
         UnmetHypothesis: No minimum was found: the reward bends up faster than the cost.
     """
-    root = sqrt_psd(xp, gramian)
+    root, gradient = sqrt_psd(xp, gramian), _gradient(reward)
 
     def endpoint(w: Array) -> Array:
         return y + _times(xp, root, w)
 
     def residual(w: Array) -> Array:
-        return w - _times(xp, root, reward.gradient(endpoint(w)))
+        return w - _times(xp, root, gradient(endpoint(w)))
 
     w, jacobian = _newton(xp, residual, xp.zeros_like(y))
     _require_minimum(xp, _symmetric(xp, jacobian))
@@ -71,12 +71,26 @@ def pushed_endpoint(xp: Namespace, y: Array, push: Map, reward: SmoothReward) ->
     Raises:
         UnmetHypothesis: No solution was found, or it is no minimum.
     """
-    z, _ = _newton(xp, lambda z: z - y - push(reward.gradient(z)), y)
+    gradient = _gradient(reward)
+    z, _ = _newton(xp, lambda z: z - y - push(gradient(z)), y)
     # The eigenvalues of I - (derivative of push)(Hessian of r) are real: those of a symmetric matrix.
-    root = sqrt_psd(xp, _symmetric(xp, _jacobian(xp, push, reward.gradient(z))))
-    bent = root @ _symmetric(xp, _jacobian(xp, reward.gradient, z)) @ root
+    root = sqrt_psd(xp, _symmetric(xp, _jacobian(xp, push, gradient(z))))
+    bent = root @ _symmetric(xp, _jacobian(xp, gradient, z)) @ root
     _require_minimum(xp, xp.eye(y.shape[-1], dtype=y.dtype, device=getattr(y, "device", None)) - bent)
     return z
+
+
+def _gradient(reward: SmoothReward) -> Map:
+    """The gradient, which has the shape of the states."""
+
+    def gradient(x: Array) -> Array:
+        slope = reward.gradient(x)
+        if tuple(slope.shape) != tuple(x.shape):
+            got = f"{tuple(slope.shape)} for states {tuple(x.shape)}"
+            raise UnmetHypothesis("reward", "the gradient has the shape of the state", got)
+        return slope
+
+    return gradient
 
 
 def _newton(xp: Namespace, residual: Map, start: Array) -> tuple[Array, Array]:
@@ -87,6 +101,10 @@ def _newton(xp: Namespace, residual: Map, start: Array) -> tuple[Array, Array]:
         size = xp.max(xp.abs(f), axis=-1)
         if bool(xp.all(size <= 8.0 * eps * (1.0 + xp.max(xp.abs(x), axis=-1)))):
             return x, jacobian
+        finite = bool(xp.all(xp.isfinite(f))) and bool(xp.all(xp.isfinite(jacobian)))
+        if not (finite and float(xp.min(xp.linalg.svdvals(jacobian))) > 0.0):
+            got = "a singular derivative" if finite else "NaN or infinity"
+            raise UnmetHypothesis("endpoint", "the endpoint equation has a solution", got)
         direction = xp.squeeze(xp.linalg.solve(jacobian, -f[..., None]), axis=-1)
         better, length = x, 1.0
         found = xp.zeros_like(size) > 0
@@ -110,7 +128,8 @@ def _newton(xp: Namespace, residual: Map, start: Array) -> tuple[Array, Array]:
 
 def _jacobian(xp: Namespace, f: Map, x: Array) -> Array:
     """Derivatives by central differences, shape (..., d, d)."""
-    step = float(xp.finfo(x.dtype).eps) ** (1.0 / 3.0)
+    size = 1.0 + xp.max(xp.abs(x), axis=-1, keepdims=True)
+    step = float(xp.finfo(x.dtype).eps) ** (1.0 / 3.0) * size
     identity = xp.eye(x.shape[-1], dtype=x.dtype, device=getattr(x, "device", None))
     columns = [
         (f(x + step * identity[i, :]) - f(x - step * identity[i, :])) / (2.0 * step)

@@ -34,6 +34,7 @@ from ..rewards import Linear, Quadratic
 from .endpoints import SmoothReward, hopf_lax, require_gradient
 from .paths import Path, check_path, levels, stretch, stretch_square_integral, velocity_rate
 from .truncation import Truncation, gain_of, gap_of
+from .weights import over_weight, require_finite, require_weight
 
 __all__ = ["GaussianFlow"]
 
@@ -157,7 +158,7 @@ class GaussianFlow:
             except IntegrationWarning as error:
                 raise UnmetHypothesis(subject, finite, f"no convergence up to t = {t!r}") from error
         where = {"dtype": self.sigma.dtype, "device": getattr(self.sigma, "device", None)}
-        return self.along_axes(xp, xp.asarray(parts, **where)) / lam
+        return over_weight(xp, subject, self.along_axes(xp, xp.asarray(parts, **where)), lam)
 
     def optimal_endpoint(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """Where the optimally controlled flow takes states x (..., d) of time t: shape (..., d)."""
@@ -176,9 +177,9 @@ class GaussianFlow:
     def control(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The optimal change u of the velocity at states x (..., d) and noise time t: shape (..., d)."""
         xp, down, x = self.checked_states("control", x, t, lam)
-        z, _ = self._solved(xp, x, t, reward, lam)
-        _, _, (slope,) = boundary("GaussianFlow.control", slope=reward.gradient(z))
-        return down(-self.scaled(xp, stretch(xp, self.sigma, t, self.path), slope) / lam)
+        _, _, slope = self._solved(xp, x, t, reward, lam)
+        pull = self.scaled(xp, stretch(xp, self.sigma, t, self.path), slope)
+        return down(over_weight(xp, "GaussianFlow.control", -pull, lam))
 
     def riccati(self, t: float, reward: Linear | Quadratic, lam: float) -> Array:
         r"""Second derivative of the value: :math:`P_t = \Phi_t Q (I + G_t Q)^{-1} \Phi_t`, shape (d, d)."""
@@ -221,7 +222,8 @@ class GaussianFlow:
         Claims: ADJOINT-TRUNCATION-1
         """
         xp = self.checked("truncated_gain", tau, lam)
-        return self.along_axes(xp, gain_of(xp, self.sigma, tau, self.path, mode)) / lam
+        gain = self.along_axes(xp, gain_of(xp, self.sigma, tau, self.path, mode))
+        return over_weight(xp, "GaussianFlow.truncated_gain", gain, lam)
 
     def truncation_gap(self, reward: Linear, tau: float, lam: float, mode: Truncation) -> Array:
         r"""What a truncated adjoint loses of the objective :math:`E r - \int \frac\lambda2 |u|^2`: a 0-D array.
@@ -235,15 +237,15 @@ class GaussianFlow:
         if not isinstance(reward, Linear):
             raise UnmetHypothesis("truncation_gap", "the reward is Linear", type(reward).__name__)
         along = xp.matrix_transpose(self.axes) @ self.coefficients(xp, reward)[0]
-        return 0.5 / lam * xp.sum(along**2 * gap_of(xp, self.sigma, tau, self.path, mode))
+        gap = 0.5 * xp.sum(along**2 * gap_of(xp, self.sigma, tau, self.path, mode))
+        return over_weight(xp, "truncation_gap", gap, lam)
 
     def checked(self, method: str, t: float, lam: float = 1.0) -> Namespace:
         """The namespace, once time and weight are in their ranges."""
         subject = f"GaussianFlow.{method}"
         if not 0.0 <= t <= 1.0:
             raise UnmetHypothesis(subject, "noise times lie in [0, 1]", f"t = {t!r}")
-        if not 0.0 < lam < float("inf"):
-            raise UnmetHypothesis(subject, "lam > 0", f"lam = {lam!r}")
+        require_weight(subject, lam)
         xp, _, _ = boundary(subject, mean=self.mean)
         return xp
 
@@ -267,7 +269,8 @@ class GaussianFlow:
         return ((x @ self.axes) * values) @ xp.matrix_transpose(self.axes)
 
     def _gramian(self, xp: Namespace, t: float, lam: float) -> Array:
-        return self.along_axes(xp, stretch_square_integral(xp, self.sigma, t, self.path)) / lam
+        squares = self.along_axes(xp, stretch_square_integral(xp, self.sigma, t, self.path))
+        return over_weight(xp, "GaussianFlow.gramian", squares, lam)
 
     def _endpoint(self, xp: Namespace, x: Array, t: float) -> Array:
         alpha = levels(self.path, t)[0]
@@ -275,17 +278,21 @@ class GaussianFlow:
 
     def _solved(
         self, xp: Namespace, x: Array, t: float, reward: SmoothReward, lam: float
-    ) -> tuple[Array, Array]:
-        """Endpoints and values."""
+    ) -> tuple[Array, Array, Array]:
+        """Endpoints, values, and gradients of the reward at the endpoints."""
         require_gradient("GaussianFlow", reward)
         y, g = self._endpoint(xp, x, t), self._gramian(xp, t, lam)
         if not isinstance(reward, Linear | Quadratic):
-            return hopf_lax(xp, y, g, reward)
+            z, value = hopf_lax(xp, y, g, reward)
+            _, _, (slope,) = boundary("GaussianFlow", slope=reward.gradient(z))
+            return z, value, slope
         c, q = self.coefficients(xp, reward)
-        gain = self.invertible(xp, g, q)
-        z = xp.squeeze(xp.linalg.inv(gain) @ (y + g @ c)[..., None], axis=-1)
-        slope = reward.gradient(z)
-        return z, 0.5 * xp.sum(slope * (slope @ g), axis=-1) - reward.value(z)
+        inverse = xp.linalg.inv(self.invertible(xp, g, q))
+        # As c - Q z it would lose all digits where the weight is small.
+        slope = (c - y @ q) @ inverse
+        z = (y + g @ c) @ xp.matrix_transpose(inverse)
+        require_finite(xp, "GaussianFlow", z, lam)
+        return z, 0.5 * xp.sum(slope * (slope @ g), axis=-1) - reward.value(z), slope
 
     def coefficients(self, xp: Namespace, reward: Linear | Quadratic) -> tuple[Array, Array]:
         """Slope c and curvature Q of a reward."""
@@ -301,10 +308,12 @@ class GaussianFlow:
         """I + G Q, whose eigenvalues are real: those of I + G^(1/2) Q G^(1/2)."""
         values, axes = xp.linalg.eigh(gramian)
         root = axes * xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
-        least = 1.0 + float(xp.min(xp.linalg.eigvalsh(xp.matrix_transpose(root) @ q @ root)))
-        if not least > 16.0 * float(xp.finfo(q.dtype).eps):
+        bent = xp.linalg.eigvalsh(xp.matrix_transpose(root) @ q @ root)
+        least, most = 1.0 + float(xp.min(bent)), 1.0 + float(xp.max(bent))
+        if not least > 16.0 * float(xp.finfo(q.dtype).eps) * max(1.0, most):
             hypothesis = "I + G Q is invertible, with positive eigenvalues (no conjugate point)"
-            raise UnmetHypothesis("GaussianFlow", hypothesis, f"least eigenvalue {least:.3g}")
+            got = f"least eigenvalue {least:.3g}, largest {most:.3g}"
+            raise UnmetHypothesis("GaussianFlow", hypothesis, got)
         identity = xp.eye(q.shape[-1], dtype=q.dtype, device=getattr(q, "device", None))
         return identity + gramian @ q
 

@@ -26,6 +26,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic, tilted
 from .flow import GaussianFlow
+from .weights import over_weight
 
 __all__ = ["MemorylessFlow"]
 
@@ -64,6 +65,7 @@ class MemorylessFlow:
 
     def terminal_law(self, reward: Linear | Quadratic, lam: float) -> Gaussian:
         """The law of the data under the optimal control: the tilt."""
+        self.flow.coefficients(self.flow.checked("terminal_law", 1.0, lam), reward)  # of a kind that is known
         return tilted(self.flow.law, reward, lam)
 
     def value(self, x: Array, t: float, reward: Linear | Quadratic, lam: float) -> Array:
@@ -73,7 +75,8 @@ class MemorylessFlow:
         centre = self._posterior_mean(xp, x, t)
         residual = c - centre @ q
         root = xp.linalg.eigvalsh(self._symmetric(xp, cov, q))
-        quadratic = 0.5 / lam * xp.sum((residual @ cov) * (residual @ xp.matrix_transpose(inverse)), axis=-1)
+        spread = 0.5 * xp.sum((residual @ cov) * (residual @ xp.matrix_transpose(inverse)), axis=-1)
+        quadratic = over_weight(xp, "MemorylessFlow.value", spread, lam)
         return down(-reward.value(centre) - quadratic + 0.5 * lam * xp.sum(xp.log(1.0 + root / lam)))
 
     def control(self, x: Array, t: float, reward: Linear | Quadratic, lam: float) -> Array:
@@ -82,7 +85,8 @@ class MemorylessFlow:
         c, q, inverse, _ = self._solved(xp, t, reward, lam)
         residual = c - self._posterior_mean(xp, x, t) @ q
         weight = t * self.flow.sigma**2 / self._spread(t)
-        return down(-self.flow.scaled(xp, weight, residual @ xp.matrix_transpose(inverse)) / lam)
+        pull = self.flow.scaled(xp, weight, residual @ xp.matrix_transpose(inverse))
+        return down(over_weight(xp, "MemorylessFlow.control", -pull, lam))
 
     def irreducible_loss(self, reward: Linear | Quadratic, lam: float) -> Array:
         """The matching loss at the optimum, in nats: a 0-D array, 0 for linear rewards only."""
@@ -90,7 +94,11 @@ class MemorylessFlow:
         self.terminal_law(reward, lam)  # exists
         _, q = self.flow.coefficients(xp, reward)
         values = xp.linalg.eigvalsh(self._symmetric(xp, self.flow.cov, q)) / lam
-        return 0.5 * xp.sum(values - xp.log1p(values))
+        # Of a small one the difference is the tail of the logarithm's series.
+        near = xp.abs(values) < 0.05
+        small = xp.where(near, values, xp.zeros_like(values))
+        tail = sum((-small) ** k / k for k in range(2, 16))
+        return 0.5 * xp.sum(xp.where(near, tail, values - xp.log1p(values)))
 
     def _states(self, method: str, x: Array, t: float, lam: float) -> tuple[Namespace, Any, Array]:
         return self.flow.checked_states(method, x, t, lam)

@@ -31,6 +31,7 @@ from ..._namespace import UnmetHypothesis
 from ..laws import Mixture, Normal
 from ..processes import Flow
 from ..rewards import Linear, Quadratic
+from .weights import require_finite, require_weight
 
 __all__ = ["MixtureFlow"]
 
@@ -150,6 +151,7 @@ class MixtureFlow:
             third = rates(state + 0.5 * h * second, t + 0.5 * h)
             fourth = rates(state + h * third, t + h)
             state = state + h / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
+        require_finite(np, "MixtureFlow.extremals", state, lam)
         return state[0], state[2] - (c * z - 0.5 * q * z**2), state[1]
 
     def jump(
@@ -206,6 +208,9 @@ class MixtureFlow:
             return float(ndtr(-self.extremals(np.asarray(z), reward, lam, steps)[0]))
         if local:
             # The noises of a branch end at its fold: the lower one's above, the upper one's below.
+            if not 0 < folds[0] < folds[1] < len(ends) - 1:
+                got = "trajectories turn back beyond the data"
+                raise UnmetHypothesis("MixtureFlow", "each mode keeps a branch", got)
             limits = []
             for fold, sign in zip(folds, (-1.0, 1.0), strict=True):
                 found = minimize_scalar(
@@ -269,8 +274,7 @@ def _require_time(t: float) -> None:
 
 
 def _scalars(reward: Linear | Quadratic, lam: float) -> tuple[float, float]:
-    if not 0.0 < lam < float("inf"):
-        raise UnmetHypothesis("MixtureFlow", "lam > 0", f"lam = {lam!r}")
+    require_weight("MixtureFlow", lam)
     if not isinstance(reward, Linear | Quadratic) or reward.c.shape != (1,):
         got = type(reward).__name__
         raise UnmetHypothesis("MixtureFlow", "the reward is Linear or Quadratic in one dimension", got)

@@ -63,7 +63,8 @@ class RegularizedFlow:
     def control(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The optimal change of the velocity at states x (..., d) and noise time t."""
         xp, down, x = self.flow.checked_states("control", x, t, lam)
-        slope = reward.gradient(self._endpoint(xp, x, t, reward, lam))
+        z = self._endpoint(xp, x, t, reward, lam)
+        slope = reward.gradient(z)
         phi = stretch(xp, self.flow.sigma, t, self.flow.path)
         return down(self.cost.control(-self.flow.scaled(xp, phi, slope) / lam))
 

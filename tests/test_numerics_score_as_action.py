@@ -187,3 +187,14 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
     with pytest.raises(UnmetHypothesis) as caught:
         call()
     assert hypothesis in str(caught.value)
+
+
+def test_advantages_of_any_size_are_standardised():
+    """Their squares would overflow, or vanish."""
+    for size in (1e200, 1e-200):
+        np.testing.assert_array_equal(standardise(np.array([[size], [-size]])), [[1.0], [-1.0]])
+
+
+def test_a_pretrained_score_of_another_shape_is_refused():
+    with pytest.raises(UnmetHypothesis, match="the shape of the state"):
+        rollout(PROCESS, lambda x, t: -x, lambda x, t: -x[:, 0], [1.0, 0.5], 0, np.ones((2, 2)))

@@ -180,3 +180,37 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
 def test_squared_td_errors_of_the_shortest_paths():
     """Over a time whose square underflows the rate is constant: -c (t^2 / 2) / (t^3 / 3)."""
     assert float(mean_square_td_limit(PROCESS, 1.0, 1.0, 1e-200)) == pytest.approx(-1.5e200, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("variance", "horizon", "eta"),
+    [(1e4, 8.0, 0.5), (1e16, 8.0, 2.0), (1e2, 5.0, 0.5), (0.3, 5.0, 30.0), (0.3, 5.0, 1e3), (1e16, 8.0, 0.0)],
+)
+def test_responses_to_a_shift_by_quadrature(variance, horizon, eta):
+    """Wide data and much noise put the integrand near one end."""
+    mpmath = pytest.importorskip("mpmath")
+    v, f = mpmath.mpf(variance), (1 + mpmath.mpf(eta) ** 2) / 2
+
+    def integrand(u):
+        return f * mpmath.exp(u / 2 - f * mpmath.log((mpmath.expm1(u) + v) / v))
+
+    with mpmath.workdps(25):
+        near = [n * v / f for n in (0.1, 1, 5, 20, 100)]
+        points = sorted({u for u in [mpmath.mpf(0), *near, v, mpmath.mpf(1)] if u < 2 * horizon})
+        exact = float(mpmath.quad(integrand, [*points, 2 * horizon]))
+    found = response(VP(2.0, 2.0, horizon), variance, horizon, eta)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: value(PROCESS, DATA, Linear([1.0, 2.0]), 1e-320, MEAN, 0.5),
+        lambda: terminal_law(PROCESS, DATA, Linear([1.0, 2.0]), 1e-320),
+        lambda: ShiftedScore(PROCESS, DATA, Linear([1.0, 2.0]), 1e-320, MEAN).best(),
+        lambda: optimal_exploration(PROCESS, 0.5, 1e-320, 1.0),
+    ],
+)
+def test_penalties_without_finite_results_are_refused(call):
+    with np.errstate(all="ignore"), pytest.raises(UnmetHypothesis, match="finite"):
+        call()

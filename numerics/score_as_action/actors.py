@@ -266,12 +266,14 @@ def standardise(xp: Namespace, advantage: Array, over: Literal["rollout", "step"
         >>> standardise([[1.0, 4.0], [3.0, 0.0]], "step").tolist()
         [[-1.0, 1.0], [1.0, -1.0]]
     """
-    centred = advantage - xp.mean(advantage, axis=0, keepdims=True)
+    size = xp.max(xp.abs(advantage), axis=0 if over == "step" else None, keepdims=True)
+    power = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
+    scaled = advantage / power  # exact, and its squares are in range
+    centred = scaled - xp.mean(scaled, axis=0, keepdims=True)
     square = xp.mean(centred * centred, axis=0, keepdims=True)
     if over == "rollout":
         square = xp.mean(square, axis=1, keepdims=True)
     # What rounding leaves of equal advantages is no spread: a divisor of its size would make it one.
-    size = xp.max(xp.abs(advantage), axis=0 if over == "step" else None, keepdims=True)
-    spread = square > (16.0 * xp.finfo(advantage.dtype).eps * size) ** 2
+    spread = square > (16.0 * xp.finfo(advantage.dtype).eps) ** 2
     root = xp.sqrt(xp.where(spread, square, xp.ones_like(square)))
     return xp.where(spread, centred / root, xp.zeros_like(centred))

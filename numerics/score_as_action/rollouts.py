@@ -108,15 +108,17 @@ def rollout(
     for t_k, s_k in pairwise(times):
         t = xp.asarray(t_k, dtype=start.dtype, device=where)
         action = policy(x, t)
-        if action.shape != x.shape:
-            got = f"shapes {tuple(action.shape)}, {tuple(x.shape)}"
-            raise UnmetHypothesis("rollout", "the score has the shape of the state", got)
+        before = pretrained(x, t)
+        for score in (action, before):
+            if score.shape != x.shape:
+                got = f"shapes {tuple(score.shape)}, {tuple(x.shape)}"
+                raise UnmetHypothesis("rollout", "the score has the shape of the state", got)
         g2dt = process.rates(xp, t)[1] * (t_k - s_k)
         noise = xp.sqrt(g2dt) * draws.normal(x)
         x = x + reverse_drift.kernel(xp, process, x, t, action, eta) * (t_k - s_k) + eta * noise
         states.append(x)
         actions.append(action)
-        excess.append(action - pretrained(states[-2], t))
+        excess.append(action - before)
         noises.append(noise)
         weights.append(g2dt)
     if not bool(xp.all(xp.isfinite(x))):

@@ -247,6 +247,9 @@ def _optimum(subject: str, process: Any, law: Problem, beta: float) -> tuple[Pos
     bent = xp.sum(post.means * matvec(xp, law.curvature, post.means), axis=-1)
     plug_in = xp.sum(law.c * post.means, axis=-1) - 0.5 * bent
     values = plug_in + 0.5 / beta * spread - 0.5 * beta * log_det
+    tilts = values / beta
+    if not bool(xp.all(xp.isfinite(tilts))):
+        raise UnmetHypothesis(subject, "beta so large that results are finite", f"beta = {beta!r}")
     return post, values, post.log_weights
 
 

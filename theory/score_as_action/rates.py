@@ -39,6 +39,9 @@ def _check_exploration(
     _gaussian_and_beta(xp, "optimal_exploration", process, beta, t)
     if not 0.0 < temperature < float("inf"):
         raise UnmetHypothesis("optimal_exploration", "lambda > 0", f"temperature = {temperature!r}")
+    if not bool(xp.all(xp.isfinite(temperature / (beta * process.rates(xp, t)[1])))):
+        got = f"beta = {beta!r}, temperature = {temperature!r}"
+        raise UnmetHypothesis("optimal_exploration", "lambda / beta so small that it is finite", got)
 
 
 def _check_inflation(

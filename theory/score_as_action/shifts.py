@@ -84,20 +84,29 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
         w, rest = lost / (lost + alpha * variance), alpha * variance / (lost + alpha * variance)
         below_one = rest * (1.0 + w) + variance * w * w  # 1 - (kappa w)^2
         return 2.0 * variance * w * _artanh_ratio(xp, (1.0 - variance) * w * w, below_one)
-    root, noise = xp.sqrt(variance), -xp.expm1(-time)
-    spread = xp.sqrt(alpha * alpha * variance + noise)
+    root = xp.sqrt(variance)
     if eta == 0.0:
-        grown = noise * (1.0 - variance) / ((spread + root) * (1.0 + root))
-        return root * (xp.log1p(grown) + 0.5 * time)
-    # In y = -log q, where q = alpha^2 v / Sigma is the signal fraction, g^2 dt = Sigma dy.
+        spread = xp.sqrt(alpha * alpha * variance - xp.expm1(-time))
+        # A sum of what is positive: for a large variance the two logarithms cancel.
+        return root * xp.log1p(
+            xp.expm1(0.5 * time) * (1.0 + (1.0 + alpha) / (spread + alpha * root)) / (1.0 + root)
+        )
+    # In y = -log q, where q = alpha^2 v / Sigma is the signal fraction, g^2 dt = Sigma dy.  For v > 1 most of it
+    # is at y ~ 1 / v, and z = log(1 + v y) spreads it out.
     factor = 1.0 + eta * eta
-    half = 0.5 * xp.log1p(xp.expm1(time) / variance)
-    total = 0.0 * half
+    end = xp.log1p(xp.expm1(time) / variance)
+    decayed = 80.0 / max(eta * eta, 1e-300)  # exp(-40) of the integrand are left
+    end = xp.where(end < decayed, end, decayed * xp.ones_like(end))
+    wide = (variance > 1.0) & (end >= 0.0)  # of the shape of both
+    k = xp.where(wide, variance, xp.ones_like(variance))
+    span = xp.where(wide, xp.log1p(k * end), end)
+    total = 0.0 * span
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        y = half * (1.0 + node)
-        std = root / xp.sqrt(variance + (1.0 - variance) * xp.exp(-y))
-        total = total + weight * std * xp.exp(-0.5 * (factor - 1.0) * y)
-    return 0.5 * factor * root * half * total
+        z = 0.5 * span * (1.0 + node)
+        y, rate = xp.where(wide, xp.expm1(z) / k, z), xp.where(wide, xp.exp(z) / k, xp.ones_like(z))
+        std = root / xp.sqrt(xp.exp(-y) - variance * xp.expm1(-y))
+        total = total + weight * rate * std * xp.exp(-0.5 * (factor - 1.0) * y)
+    return 0.25 * factor * root * span * total
 
 
 def _artanh_ratio(xp: Namespace, z: Array, rest: Array) -> Array:
@@ -238,7 +247,12 @@ class ShiftedScore:
             got = f"least eigenvalue {least:.3g}"
             raise UnmetHypothesis("ShiftedScore.best", "R Q R + beta B is positive definite", got)
         pull = matvec(xp, reach, law.c - matvec(xp, law.curvature, free))
-        return law.down(matvec(xp, xp.linalg.inv(stiff), pull))
+        found = matvec(xp, xp.linalg.inv(stiff), pull)
+        if not bool(xp.all(xp.isfinite(found))):
+            raise UnmetHypothesis(
+                "ShiftedScore.best", "beta so large that results are finite", f"beta = {self.beta!r}"
+            )
+        return law.down(found)
 
     def path_kl(self) -> float:
         r"""Divergence of the path law from the pre-trained one, :math:`\tfrac12 B_T |\theta|^2`."""

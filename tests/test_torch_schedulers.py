@@ -115,6 +115,53 @@ def test_flows_are_diffusers_euler_at_eta_zero(settings, custom):
     assert torch.allclose(x, y, rtol=1e-5, atol=2e-6)
 
 
+RESPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+
+
+@pytest.mark.parametrize("name", RESPACINGS)
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_respaced_grids_are_those_of_diffusers(name, spacing):
+    settings = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", name: True}
+    peer = diffusers.EulerDiscreteScheduler(**settings, timestep_spacing=spacing, steps_offset=1)
+    ours = GDDIMScheduler.from_config(peer.config)
+    peer.set_timesteps(8)
+    ours.set_timesteps(8)
+    assert torch.allclose(ours.sigmas, peer.sigmas, rtol=1e-5)
+    assert torch.allclose(ours.timesteps, peer.timesteps.float(), rtol=1e-4, atol=5e-3)
+    ours.set_timesteps(timesteps=[900, 20])  # one's own grid is taken as it is
+    assert ours.timesteps.tolist() == [900, 20]
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, **{name: True})
+    twin = GDDIMScheduler.from_config(flow.config)
+    for grid in ({"num_inference_steps": 8}, {"sigmas": [1.0, 0.6, 0.5, 0.1]}):
+        flow.set_timesteps(**grid)
+        twin.set_timesteps(**grid)
+        assert torch.allclose(twin.sigmas, flow.sigmas, rtol=1e-5)
+        assert torch.allclose(twin.timesteps, flow.timesteps, rtol=1e-5)
+
+
+def test_flows_of_the_multistep_solvers_are_flows():
+    """As Sana and Wan write theirs: betas by default, and a flow all the same."""
+    settings = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    for solver in (diffusers.DPMSolverMultistepScheduler, diffusers.UniPCMultistepScheduler):
+        peer = solver(**settings)
+        ours = GDDIMScheduler.from_config(peer.config)
+        assert (ours.config.prediction_type, ours.config.shift) == ("flow_prediction", 3.0)
+        assert GDDIMScheduler.from_config(peer.config, shift=5.0).config.shift == 5.0
+        assert GDDIMScheduler.from_config(ours.config).config.shift == 3.0
+        peer.set_timesteps(8)
+        ours.set_timesteps(timesteps=peer.timesteps.tolist())  # one name for one level
+        assert torch.allclose(ours.sigmas, peer.sigmas, atol=1e-3)
+
+
+def test_a_run_ends_where_the_configuration_says():
+    peer = diffusers.EulerDiscreteScheduler(final_sigmas_type="sigma_min")
+    ours = GDDIMScheduler.from_config(peer.config)
+    peer.set_timesteps(4)  # whole timesteps: Euler does not round others
+    ours.set_timesteps(4)
+    assert torch.allclose(ours.sigmas, peer.sigmas, rtol=1e-5)
+    assert float(ours.sigmas[-1]) > 0.0
+
+
 def test_the_forward_process_is_diffusers():
     peer = diffusers.DDIMScheduler(**SD)
     ours = GDDIMScheduler(**SD)

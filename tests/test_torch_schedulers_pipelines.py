@@ -254,6 +254,31 @@ def test_bad_input_is_refused(call, words):
         call()
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (diffusers.EDMEulerScheduler().config, "sigma_data is off"),
+        (diffusers.ScoreSdeVeScheduler().config, "sigma_min is off"),
+        (diffusers.IPNDMScheduler().config, "names its noise levels"),
+        (diffusers.CogVideoXDDIMScheduler().config, "snr_shift_scale is 1"),
+        (diffusers.EulerDiscreteScheduler(timestep_type="continuous").config, "timestep_type is discrete"),
+        (diffusers.DPMSolverMultistepScheduler(use_lu_lambdas=True).config, "use_lu_lambdas is off"),
+        ({**SD, "use_karras_sigmas": True, "use_beta_sigmas": True}, "at most one of"),
+    ],
+)
+def test_models_with_other_noise_levels_are_refused(config, words):
+    """Read as a table of betas they would run, and draw noise."""
+    with pytest.raises(UnmetHypothesis, match=words):
+        GDDIMScheduler.from_config(config)
+
+
+def test_pure_noise_has_no_spacing_by_noise_ratios():
+    betas = {**SD, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    scheduler = GDDIMScheduler(**betas, prediction_type="v_prediction", use_karras_sigmas=True)
+    with pytest.raises(UnmetHypothesis, match="no finite noise ratio"):
+        scheduler.set_timesteps(5)
+
+
 def test_a_refused_grid_leaves_the_one_before():
     scheduler = ready()
     before = scheduler.timesteps

@@ -8,10 +8,46 @@ from typing import Any
 
 from ...._namespace import UnmetHypothesis
 
-__all__ = ["PREDICTIONS", "resolved"]
+__all__ = ["PREDICTIONS", "resolved", "translated"]
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 UNSUPPORTED = ("thresholding", "invert_sigmas", "shift_terminal")
+RESPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+# What a configuration of another scheduler says where its model knows other noise levels, or times, than ours.
+ELSEWHERE = ("sigma_data", "sigma_min", "sigma_max", "use_lu_lambdas")
+
+
+def translated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of any scheduler of diffusers, in the words of ours.
+
+    Raises:
+        UnmetHypothesis: Its noise levels are neither a table of betas nor those of a flow: EDM, pure VE, a
+            shifted table; a scheduler that does not say what they are.
+
+    >>> translated({"use_flow_sigmas": True, "flow_shift": 3.0, "beta_schedule": "linear"})["shift"]
+    3.0
+    """
+    found = {name: value for name, value in config.items() if name != "_use_default_values"}
+    for name in ELSEWHERE:
+        value = found.get(name)
+        _require(value in (None, False), f"{name} is off: its noise levels are not known here", repr(value))
+    times = found.get("timestep_type", "discrete")
+    _require(times == "discrete", "timestep_type is discrete: a model knows its timesteps", repr(times))
+    scale = found.get("snr_shift_scale")
+    _require(scale in (None, 1.0), "snr_shift_scale is 1: its table is another", f"{scale!r}")
+    if found.get("use_flow_sigmas"):
+        given = found.get("shift")
+        shift = found.get("flow_shift", 1.0) if given is None else given
+        flow = {"prediction_type": "flow_prediction", "shift": shift}
+        found |= {**flow, "beta_schedule": None, "trained_betas": None}
+    if found.get("final_sigmas_type") == "sigma_min":
+        found.setdefault("set_alpha_to_one", False)
+    levels = ("beta_schedule", "trained_betas", "shift")
+    known = found.get("prediction_type") == "flow_prediction" or any(
+        found.get(name) is not None for name in levels
+    )
+    _require(known, f"a configuration names its noise levels: {', '.join(levels)}", f"{sorted(found)}")
+    return found
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +68,8 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     _require(kind in PREDICTIONS, f"prediction_type is one of {', '.join(PREDICTIONS)}", repr(kind))
     for name in UNSUPPORTED:
         _require(not config.get(name), f"{name} is off: it is not supported", f"{config.get(name)!r}")
+    asked_for = [name for name in RESPACINGS if config.get(name)]
+    _require(len(asked_for) < 2, f"at most one of {', '.join(RESPACINGS)}", " and ".join(asked_for))
     _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")
     steps, most = config.get("num_train_timesteps", 1000), config.get("clip_sample_range", 1.0)
     _require(steps >= 1, "num_train_timesteps >= 1", f"num_train_timesteps = {steps!r}")

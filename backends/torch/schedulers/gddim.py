@@ -39,7 +39,7 @@ except ImportError as error:
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.samplers import step_log_prob
-from .config import resolved
+from .config import resolved, translated
 from .grids import run_grid
 from .levels import FlowLevels, Levels, VPLevels, betas_of, rescaled_to_zero_snr
 from .table import Row, coefficients
@@ -75,10 +75,12 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         prediction_type: epsilon, v_prediction, sample or flow_prediction.  None: flow_prediction where a
             configuration has ``shift`` and no betas, as diffusers writes it for flows, else epsilon.
         clip_sample, clip_sample_range: Clip the predicted data point.
-        eta: The stochasticity of steps that name none, >= 0.
+        eta: The stochasticity of steps that name none, >= 0.  Pipelines that have an ``eta`` themselves (Stable
+            Diffusion, SDXL) name 0 unless they are called with another one, or with None for this one.
         shift, use_dynamic_shifting, base_shift, max_shift, base_image_seq_len, max_image_seq_len,
             time_shift_type: The default grid of a flow, as in diffusers.
         thresholding, invert_sigmas, shift_terminal: Not supported; refused where a configuration asks for them.
+        use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: Other default grids between the same ends.
 
     Raises:
         UnmetHypothesis: A configuration that contradicts itself, or eta < 0.
@@ -126,6 +128,9 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         thresholding: bool = False,
         invert_sigmas: bool = False,
         shift_terminal: float | None = None,
+        use_karras_sigmas: bool = False,
+        use_exponential_sigmas: bool = False,
+        use_beta_sigmas: bool = False,
     ) -> None:
         found = resolved(self.config)
         self.register_to_config(**found)
@@ -155,9 +160,12 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
         diffusers drops the values that the other class had by default, in favour of the defaults of this class;
         here they stay, so that ``shift = 1.0`` of a flow or ``clip_sample = True`` of DDIM are what they were.
+
+        Raises:
+            UnmetHypothesis: A model whose noise levels are neither a table of betas nor those of a flow.
         """
         if hasattr(config, "items"):
-            config = {name: value for name, value in config.items() if name != "_use_default_values"}
+            config = translated({**config, **kwargs})
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     def __len__(self) -> int:
@@ -222,7 +230,8 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             timestep: One of ``timesteps``, or one for each element of the batch.
             sample: The state, with shape :math:`(B, *)`; half precision is computed in float32.
             eta: The stochasticity, >= 0; None: that of the configuration.
-            generator: Source of the noise; without it and ``noise`` torch's own, as in diffusers.
+            generator: Source of the noise; without it and ``noise`` torch's own, as in diffusers (whose flow
+                pipelines hand theirs to no step: seed with ``torch.manual_seed`` there).
             noise: Standard normal, with the shape of ``sample``, in the place of a draw.
             prev_sample: A state drawn before: nothing is drawn, and its log-density is returned.
             return_log_prob: Whether to return the log-density of the next state as rounded to its dtype.  A

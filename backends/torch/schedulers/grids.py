@@ -9,12 +9,14 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from scipy.stats import beta
 from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
+from .config import RESPACINGS
 from .levels import Floats, FlowLevels, Levels, VPLevels
 
-__all__ = ["Grid", "custom", "flow_sigmas", "run_grid", "shifted", "spaced_timesteps"]
+__all__ = ["Grid", "custom", "flow_sigmas", "respaced", "run_grid", "shifted", "spaced_timesteps"]
 
 
 @final
@@ -63,7 +65,7 @@ def _flow(config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: float | N
         ):
             known = "mu is finite, and > 0 for a linear shift"
             raise UnmetHypothesis("set_timesteps", known, f"mu = {mu!r}")
-        grid = shifted(grid, shift, mu if dynamic else None, config.time_shift_type)
+        grid = respaced(shifted(grid, shift, mu if dynamic else None, config.time_shift_type), config)
     grid = _noisy(grid)
     named = torch.as_tensor(grid, dtype=torch.float32) * most
     sigma = np.append(named.double().numpy() / most, 0.0)  # as the timesteps name them
@@ -72,6 +74,12 @@ def _flow(config: Any, n: int | None, timesteps: Any, sigmas: Any, mu: float | N
 
 def _vp(levels: VPLevels, config: Any, n: int | None, timesteps: Any, sigmas: Any) -> Grid:
     most, end = int(config.num_train_timesteps), levels.end
+    if sigmas is None and timesteps is None:
+        timesteps = spaced_timesteps(config.timestep_spacing, int(n or 0), most, config.steps_offset)
+        if any(config.get(name) for name in RESPACINGS):
+            alpha, sigma = levels.at(custom("timesteps", timesteps, n, 0.0, most - 1.0))
+            _require_signal(alpha)
+            sigmas = respaced(sigma / alpha, config)
     if sigmas is not None:
         given = custom("sigmas", sigmas, n, 0.0, math.inf)
         ratio = _noisy(given)
@@ -79,8 +87,6 @@ def _vp(levels: VPLevels, config: Any, n: int | None, timesteps: Any, sigmas: An
             end = (1.0, 0.0)
         times, (alpha, sigma) = levels.timesteps(ratio), levels.of_ratio(ratio)
     else:
-        if timesteps is None:
-            timesteps = spaced_timesteps(config.timestep_spacing, int(n or 0), most, config.steps_offset)
         times = custom("timesteps", timesteps, n, 0.0, most - 1.0)
         alpha, sigma = levels.at(times)
     alpha, sigma = np.append(alpha, end[0]), np.append(sigma, end[1])
@@ -139,6 +145,33 @@ def shifted(sigmas: Floats, shift: float, mu: float | None, kind: str) -> Floats
     """
     factor = shift if mu is None else math.exp(mu) if kind == "exponential" else mu
     return factor * sigmas / (1.0 + (factor - 1.0) * sigmas)
+
+
+def respaced(sigmas: Floats, config: Any) -> Floats:
+    r"""The same number of noise levels between the same ends, as a configuration of diffusers asks for.
+
+    Those of Karras are equally spaced in :math:`\sigma^{1/7}`, the exponential ones in :math:`\log\sigma`, the
+    others at quantiles of Beta(0.6, 0.6).
+
+    References:
+        | Elucidating the design space of diffusion-based generative models (Karras et al., 2022), eq. (5)
+        | https://arxiv.org/abs/2206.00364
+        | Beta sampling is all you need (Lee et al., 2024), https://arxiv.org/abs/2407.12173
+    """
+    most, least, part = sigmas[0], sigmas[-1], np.linspace(1.0, 0.0, sigmas.size)
+    if config.get("use_karras_sigmas"):
+        return (least ** (1 / 7) + part * (most ** (1 / 7) - least ** (1 / 7))) ** 7
+    if config.get("use_exponential_sigmas"):
+        return np.exp(math.log(least) + part * math.log(most / least))
+    if config.get("use_beta_sigmas"):
+        return least + np.asarray(beta.ppf(part, 0.6, 0.6)) * (most - least)
+    return sigmas
+
+
+def _require_signal(alpha: Floats) -> None:
+    if not (alpha > 0.0).all():
+        hypothesis = "alpha > 0: pure noise has no finite noise ratio to space by"
+        raise UnmetHypothesis("set_timesteps", hypothesis, "alpha = 0")
 
 
 def custom(name: str, values: Sequence[float] | Any, n: int | None, low: float, high: float) -> Floats:

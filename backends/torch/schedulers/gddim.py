@@ -4,8 +4,10 @@ r"""gDDIM as a scheduler of diffusers: any eta >= 0, the grid it was given, and 
 
     from driftproof.backends.torch.schedulers import GDDIMScheduler
 
-    pipe.scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)   # SD 1.5, SDXL, SD3, Flux, ...
+    pipe.scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)   # SD 1.5, SDXL
     image = pipe(prompt, num_inference_steps=20, eta=1.5).images[0]
+    flow.scheduler = GDDIMScheduler.from_config(flow.scheduler.config, eta=0.7)   # SD3, Flux: no eta in the call
+    image = flow(prompt, num_inference_steps=28).images[0]
 
 A step is :math:`x_s = \alpha_s\hat x_0 + \sigma_s(q^{\eta^2}\hat\epsilon + \sqrt{1 - q^{2\eta^2}}\,Z)` with
 :math:`q^2 = \mathrm{SNR}_t/\mathrm{SNR}_s`: DDIM at eta = 0, the ancestral sampler at eta = 1, and exact for

@@ -188,7 +188,7 @@ class NetworkCritic(AbstractCritic):
             rows, steps = (part.to(targets.device) for part in (pick // stochastic, pick % stochastic))
             loss = self._loss(lesson, rows, steps, targets)
             self.optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
+            loss.backward()  # type: ignore[no-untyped-call]  # single precision: no scale of accelerate's
             for weight in self.parameters():
                 if weight.grad is not None:
                     weight.grad = accelerator.reduce(weight.grad, reduction="mean")

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -113,7 +114,7 @@ class ActorCriticTrainer:
         self.skips = isinstance(critic, NetworkCritic) and critic.choice.skip != "none"
         if actor == "pathwise":
             self._require_gradient(name, device)
-        self.reference = reference_of(denoiser)
+        self.reference = reference_of(denoiser, partial(self.accelerator.prepare_model, evaluation_mode=True))
         self.optimizer = torch.optim.AdamW(
             list(self.weights.values()), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
@@ -228,7 +229,9 @@ class ActorCriticTrainer:
                         self.accelerator.backward(loss / len(rows))
                     sums += seen
                 norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), budget.max_grad_norm)
-                if norm is not None and not bool(torch.isfinite(norm)):
+                # In float16 an overflow is the scaler's business: it skips the step and scales less.
+                scaled = self.accelerator.scaler is not None
+                if norm is not None and not scaled and not bool(torch.isfinite(norm)):
                     raise FloatingPointError(
                         f"{self.title}: the gradient of epoch {epoch} is {float(norm)}; nothing was updated"
                     )

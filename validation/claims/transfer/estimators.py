@@ -9,7 +9,9 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
+from scipy.stats import binom
 
+from ....numerics.montecarlo import detectable_effect
 from ....numerics.transfer import fit_curve
 from ....numerics.transport import (
     PlanMap,
@@ -19,10 +21,10 @@ from ....numerics.transport import (
     fit_quantile,
     half_step,
 )
-from ... import Thing, boundary, claim, exact, raises
+from ... import Statistic, Thing, boundary, claim, exact, raises, statistical
 from ...mutants import altered
 
-__all__ = ["AssignmentMap", "EntropicTransport", "LearningCurve"]
+__all__ = ["AssignmentMap", "Coverage", "EntropicTransport", "LearningCurve"]
 
 
 @claim(
@@ -211,7 +213,7 @@ class LearningCurve:
     def exact_curves(thing: Thing) -> Iterator[Any]:
         m = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
         for beta, c, low in ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2)):
-            fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1), resamples=20)
+            fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
             yield f"beta = {beta}", (fit.exponent, fit.constant, fit.floor), (beta, c, low)
 
     @exact(tolerance=1e-4)
@@ -219,7 +221,7 @@ class LearningCurve:
         m = 10.0 * 2.0 ** np.arange(8)
         risk = 3.0 * m**-0.75
         risk[:2] *= 0.4  # capped by the range of the labels, say
-        fit = thing(m, np.repeat(risk[:, None], 3, axis=1), resamples=20)
+        fit = thing(m, np.repeat(risk[:, None], 3, axis=1))
         yield "exponent and burn-in", (fit.exponent, fit.burn_in), (0.75, 2)
 
     @boundary(tolerance=0.1)
@@ -233,6 +235,64 @@ class LearningCurve:
         "exponent of the root": lambda m, risk, **options: _halved(fit_curve(m, risk, **options)),
         "straight line": lambda m, risk, **options: _line(m, risk, **options),
     }
+
+
+@claim(
+    "TRANSFER-CURVE-2",
+    paper="transfer",
+    title="Intervals of an exponent hold the truth as often as they say",
+    statement=r"""P[\beta \in I_{1-a}] = 1 - a \;\;(r_\infty = 0 \;\mathrm{known}), \qquad
+        P[\beta \in I_{1-a}] \geq 1 - a \;\;(r_\infty \geq 0 \;\mathrm{fitted})""",
+    hypotheses=[
+        r"r(m) = r_\infty + C m^{-\beta}",
+        r"\mathrm{seeds\;normal}",
+        r"\mathrm{errors\;of\;the\;means\;known\;up\;to\;a\;factor}",
+    ],
+    vouches=[fit_curve],
+)
+class Coverage:
+    """Smoothed errors stand for known ones here, and each size of a seed is one step of a walk from the last."""
+
+    thing = fit_curve
+
+    @statistical()
+    def seeds_whose_sizes_depend_on_each_other(
+        thing: Thing, rng: np.random.Generator, alpha: float
+    ) -> Iterator[Any]:
+        m, level, beta, n = (
+            10.0 * 2.0 ** np.arange(6),
+            0.9,
+            0.6,
+            150,
+        )  # as many at every effort, for the mutants
+        seen = detectable_effect(n, alpha / 2.0, sigma=(level * (1.0 - level)) ** 0.5)
+        for low in (0.0, 0.1):
+            held = 0
+            for _ in range(n):
+                walk = np.cumsum(rng.standard_normal((m.size, 4)), axis=0)
+                risk = (low + m**-beta)[:, None] * (1.0 + 0.01 * walk)
+                ends = thing(m, risk, floor=low > 0.0, burn_in=0, level=level).exponent_interval
+                held += ends[0] <= beta <= ends[1]
+            few, many = float(binom.cdf(held, n, level)), float(binom.sf(held - 1, n, level))
+            p = few if low else min(1.0, 2.0 * min(few, many))
+            yield Statistic(p, seen, held / n - level, n, f"floor {low}")
+
+    mutants = {
+        "half as wide": lambda m, risk, **options: _narrowed(fit_curve(m, risk, **options)),
+        "upper half alone": lambda m, risk, **options: _above(fit_curve(m, risk, **options)),
+        "no floor in the fit": lambda m, risk, floor, **options: fit_curve(m, risk, floor=False, **options),
+    }
+
+
+def _narrowed(fit: Any) -> Any:
+    """Intervals whose ends are nearer to the estimate."""
+    ends = tuple(0.5 * (fit.exponent + end) for end in fit.exponent_interval)
+    return replace(fit, exponent_interval=ends)
+
+
+def _above(fit: Any) -> Any:
+    """The interval from the estimate upwards."""
+    return replace(fit, exponent_interval=(fit.exponent, fit.exponent_interval[1]))
 
 
 def _halved(fit: Any) -> Any:

@@ -253,9 +253,12 @@ def _require_writable(file: Path | None, folder: Path | None = None) -> None:
     for place in (folder, file.parent if file and not _is_stdout(file) else None):
         if place is None:
             continue
-        place.mkdir(parents=True, exist_ok=True)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"cannot write below {place}: {error.strerror}") from error
         if not os.access(place, os.W_OK):
-            raise PermissionError(f"cannot write below {place}")
+            raise PermissionError(f"cannot write below {place}: permission denied")
 
 
 def _is_stdout(file: Path | None) -> bool:

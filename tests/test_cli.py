@@ -130,11 +130,11 @@ class TestVerify:
             (["verify", "tweedie", "--jobs", "0"], "expected jobs >= 1"),
             (["train", "schedulers", "--smoke"], "no recipe for 'schedulers'; there are tweedie, opd"),
             (["train", "doob", "--smoke"], "no recipe for 'doob'"),
-            (["verify", "--json", "/dev/null/x"], "Not a directory"),
-            (["verify", "--html", "/dev/null/x"], "Not a directory"),
-            (["audit", "trl", "--json", "/dev/null/x"], "Not a directory"),
-            (["bench", "special", "--json", "/dev/null/x"], "Not a directory"),
-            (["train", "tweedie", "--smoke", "--out", "/dev/null/x"], "Not a directory"),
+            (["verify", "--json", "/dev/null/x"], "cannot write below /dev/null"),
+            (["verify", "--html", "/dev/null/x"], "cannot write below /dev/null/x"),
+            (["audit", "trl", "--json", "/dev/null/x"], "cannot write below /dev/null"),
+            (["bench", "special", "--json", "/dev/null/x"], "cannot write below /dev/null"),
+            (["train", "tweedie", "--smoke", "--out", "/dev/null/x"], "cannot write below /dev/null/x"),
         ],
     )
     def test_wrong_input(
@@ -195,6 +195,13 @@ class TestVerify:
         )
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert told in done.stderr.splitlines()[-1]
+
+    @pytest.mark.parametrize(
+        ("name", "hint"), [("transformers.models", "'driftproof[hub]'"), ("nonesuch", "nonesuch")]
+    )
+    def test_the_extra_that_has_a_package(self, name: str, hint: str) -> None:
+        told = cli._lacking(ModuleNotFoundError("", name=name))
+        assert told == f"{name.partition('.')[0]} is not installed; pip install {hint}"
 
 
 class TestOthers:

@@ -5,7 +5,11 @@ Code blocks of one page run in order, in one fresh interpreter, outside of the r
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
+import itertools
 import json
 import re
 import subprocess
@@ -17,7 +21,10 @@ from typing import Any
 import pytest
 import typer
 
+from driftproof import cli
 from driftproof.cli import app
+from driftproof.validation import benchmarks
+from driftproof.validation.papers import PAPERS
 from driftproof.validation.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +68,30 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "py")], ids=name)
+def test_code_that_needs_more_than_a_page_has_the_right_names(page: Path) -> None:
+    """Such blocks (a pretrained model, prompts) are not run: what they take from us exists and is called as it can be."""
+    for module in ("torch", "diffusers", "trl"):
+        pytest.importorskip(module)
+    for code in blocks(page, "py"):
+        tree = ast.parse(code)
+        ours = {
+            alias.asname or alias.name: getattr(importlib.import_module(node.module), alias.name)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("driftproof")
+            for alias in node.names
+        }
+        assert ours, code
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            called = ours.get(call.func.id) if isinstance(call.func, ast.Name) else None
+            if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+                owner = ours.get(call.func.value.id)
+                called = getattr(owner, call.func.attr) if owner else None
+            if called is not None:
+                names = {keyword.arg: ... for keyword in call.keywords if keyword.arg}
+                inspect.signature(called).bind(*call.args, **names)
+
+
 def test_the_front_page_has_code_to_run() -> None:
     assert len(blocks(ROOT / "README.md", "python")) >= 3
 
@@ -70,12 +101,22 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for line in "".join(blocks(page, "console")).splitlines():
         words = line.split("#")[0].split()
+        if "driftproof" in words:  # accelerate launch -m driftproof
+            words = words[words.index("driftproof") :]
         if words[:1] == ["make"]:
             assert set(words[1:]) <= targets, line
         elif words[:1] == ["driftproof"]:
             assert {word for word in words if word.startswith("--")} <= options(words[1]), line
             for file in (word for word in words if word.endswith(".toml")):
                 assert (ROOT / file).is_file(), line
+            if words[1] in ("train", "bench", "verify", "claims"):
+                known = {"train": cli._recipes(), "bench": benchmarks.names()}.get(words[1], list(PAPERS))
+                named = list(itertools.takewhile(lambda word: not word.startswith("-"), words[2:]))
+                assert set(named) <= set(known), line
+        elif words[:1] == ["python"]:
+            assert (ROOT / words[1]).is_file(), line
+        else:
+            assert not words or words[0] in ("pip", "pytest"), f"nothing checks {line!r}"
 
 
 def options(command: str) -> set[str]:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from driftproof.validation import run
+from driftproof.validation import run, workers
 from driftproof.validation.engine import Plan, settle
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.journal import Journal, _source, write_atomically
@@ -276,3 +277,19 @@ class TestClusters:
             pytest.skip("ray is installed")
         with pytest.raises(ValueError, match=r"ray is not installed; pip install 'driftproof\[cluster\]'"):
             run(registry=toys.TOYS, cluster="ray")
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyError, 0), (OSError, 1)])
+def test_what_ctrl_c_leaves_in_the_feeder_of_the_workers_is_not_told(
+    error: type[Exception], told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with workers._hushed_feeder():
+        thread = threading.Thread(target=fail, name="ExecutorManagerThread")
+        thread.start()
+        thread.join()
+    assert len(seen) == told

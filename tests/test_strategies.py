@@ -91,6 +91,17 @@ def test_processes_have_transitions_from_their_states(process: object, data: st.
     assert np.isfinite(law.mean).all() and (law.variance > 0).all()
 
 
+@quick
+@given(process=dp.processes(), data=st.data())
+def test_any_process_has_laws_at_any_of_its_times(process: object, data: st.DataObject) -> None:
+    """The strategies fit together as they are: nobody has to know the bounds of each."""
+    t = data.draw(dp.times(process=process))
+    given_state = process.transition(data.draw(dp.states(process)), t)
+    marginal = process.marginal(data.draw(dp.data_laws(process)), t)
+    for law in (given_state, marginal):
+        assert np.isfinite(law.mean).all() and (np.asarray(law.variance) >= 0).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_laws_are_of_their_class_and_can_be_drawn_from(kind: type[AbstractLaw]) -> None:
     @quick

@@ -28,8 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PAPER|ID",
         help="collect the claims of this paper or id, or 'all'; may be repeated",
     )
-    group.addoption("--claims-effort", default="quick", choices=["quick", "normal", "full"])
-    group.addoption("--claims-seed", type=int, default=0, metavar="SEED")
+    efforts = ["quick", "normal", "full"]
+    group.addoption("--claims-effort", default="quick", choices=efforts, help="how much Monte Carlo")
+    group.addoption("--claims-seed", type=int, default=0, metavar="SEED", help="replays a run exactly")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,6 +52,8 @@ def _nodes(session: pytest.Session, config: pytest.Config, names: list[str]) -> 
     from .evidence.base import Effort
     from .registry import REGISTRY
 
+    if config.getoption("claims_seed") < 0:
+        raise pytest.UsageError(f"--claims-seed: expected a seed >= 0, got {config.getoption('claims_seed')}")
     registry = REGISTRY.load()
     try:
         claims = registry.select(names)

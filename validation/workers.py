@@ -40,16 +40,13 @@ def settled_by_workers(
             yield settle(claim, plan)
         return
     left = {claim.id: claim for claim in claims}
-    with _backend(cluster, jobs), warnings.catch_warnings():
+    with _backend(cluster, jobs), _hushed_feeder(), warnings.catch_warnings():
         # When ctrl-C ends a run, joblib warns that tasks were lost: that is what was asked for.
         warnings.filterwarnings("ignore", message=r"\d+ tasks which")
         try:
             for outcome in _together(claims, plan):
                 del left[outcome.id]
                 yield outcome
-        except KeyboardInterrupt:
-            _hush("ExecutorManagerThread")
-            raise
         except Exception:  # noqa: BLE001  # a worker is lost, whatever the backend calls that
             for claim in left.values():
                 yield _alone(claim, plan)
@@ -95,10 +92,21 @@ def _lost(claim: Claim, why: str = "") -> ClaimOutcome:
     return ClaimOutcome.crashed(claim.id, claim.paper, claim.title, why, **known)
 
 
-def _hush(name: str) -> None:
-    """Ctrl-C empties the queue under the thread that feeds the workers: what that raises is no news."""
+@contextmanager
+def _hushed_feeder() -> Iterator[None]:
+    """Ctrl-C empties the queue under loky's thread that feeds the workers: its KeyError is no news."""
     told = threading.excepthook
-    threading.excepthook = lambda args: None if args.thread and args.thread.name == name else told(args)
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        feeder = args.thread is not None and args.thread.name == "ExecutorManagerThread"
+        if not (feeder and args.exc_type is KeyError):
+            told(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = told
 
 
 @contextmanager

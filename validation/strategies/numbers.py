@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ..._namespace import UnmetHypothesis
+from ...theory.processes import CIR, GBM, AbstractProcess, Flow
+from ...theory.processes.clock import Identity
 
 __all__ = ["dimensions", "positive", "times"]
 
@@ -33,15 +35,32 @@ def positive(
     return st.sampled_from([*special, low, high]) | uniform
 
 
-def times(low: float = 1e-6, high: float = 1e3) -> SearchStrategy[float]:
-    """Noise times in [low, high], > 0; pass ``high=0.999`` for flows, which end at 1.
+def times(
+    low: float = 1e-6, high: float = 1e3, *, process: AbstractProcess | None = None
+) -> SearchStrategy[float]:
+    """Noise times in [low, high], > 0; of a process, those at which its laws have moments that are floats.
+
+    A schedule ends at its horizon, a flow before 1, and growth or decay at :math:`e^{300}`.
 
     Example:
         >>> from hypothesis import find
-        >>> find(times(), lambda t: t <= 1e-6)
-        1e-06
+        >>> from driftproof.theory.processes import VP
+        >>> find(times(), lambda t: t <= 1e-6), find(times(process=VP(T=3.0)), lambda t: t > 2.0)
+        (1e-06, 3.0)
     """
-    return positive(low, high)
+    return positive(low, high if process is None else min(high, _horizon(process)))
+
+
+def _horizon(process: AbstractProcess) -> float:
+    """A schedule that falls gives no law beyond its horizon; without a schedule the floats end first."""
+    match process:
+        case Flow():
+            return 0.999
+        case GBM(clock=Identity()):
+            return 300.0 / (abs(process.mu) + process.sigma**2)
+        case CIR(clock=Identity()):
+            return 300.0 / process.kappa
+    return float(getattr(getattr(process, "clock", process), "T", math.inf))
 
 
 def dimensions(low: float = 0.05, high: float = 60.0) -> SearchStrategy[float]:

@@ -151,6 +151,20 @@ def test_the_first_update_is_on_policy_and_later_ones_are_clipped() -> None:
     assert row["squared_log_ratio"] > 1e-8
 
 
+def test_the_first_update_has_a_ratio_of_exactly_one() -> None:
+    """Though kernels round otherwise in other batches: here by far more than the clip range allows."""
+    for updates in (1, 2):
+        budget = replace(BUDGET, epochs=1, updates=updates, micro_batch=100, learning_rate=1e-30)
+        trainer, denoiser = made(budget=budget, start=(0.4, 1.2))
+        noise = denoiser.noise
+        denoiser.noise = lambda x, *rest, noise=noise: noise(x, *rest) * (1.0 + 1e-4 * len(x))
+        row = trainer.train().rows[0]
+        if updates == 1:
+            assert (row["squared_log_ratio"], row["clip_fraction"]) == (0.0, 0.0)
+        else:  # the second compares with what was stored
+            assert row["squared_log_ratio"] > 0.0
+
+
 # -- the optimum
 
 

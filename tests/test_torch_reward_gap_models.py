@@ -354,6 +354,37 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     assert all(name.startswith(prefix) and "lora" in name for name in saved)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_adapter_is_loaded_at_its_strength(kind: str, tmp_path: Path) -> None:
+    """With alpha four times the rank, by the loaders of diffusers alone."""
+    lora = Lora(4, 16, ("to_q", "to_v"))
+    pipe, fresh = policy(kind, lora=lora), policy(kind, lora=lora)
+    x, t, rows = latents(pipe), pipe.sampler.timesteps[1].expand(2), pipe.task.conditions
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        base = pipe.denoiser(x, t, rows)
+        for name, weight in pipe.denoiser.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0.0, 0.3, generator=generator)
+        expected = pipe.denoiser(x, t, rows)
+    save_adapter(pipe.denoiser, model(kind, lora=lora), tmp_path)
+    network = fresh.denoiser.network
+    network.unload_lora()
+    if kind == "stable_diffusion":
+        loader = diffusers.StableDiffusionPipeline
+        weights, alphas = loader.lora_state_dict(tmp_path)
+        loader.load_lora_into_unet(weights, alphas, network)
+    elif kind == "stable_diffusion_3":
+        loader = diffusers.StableDiffusion3Pipeline
+        loader.load_lora_into_transformer(loader.lora_state_dict(tmp_path), network)
+    else:
+        loader = diffusers.FluxPipeline
+        loader.load_lora_into_transformer(loader.lora_state_dict(tmp_path), None, network)
+    with torch.no_grad():
+        assert torch.allclose(fresh.denoiser(x, t, rows), expected, atol=1e-5)
+    assert not torch.allclose(expected, base, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_ddpo_makes_the_images_of_a_small_unet_compress_better() -> None:
     """One interval over 32 paired noises at 1 - 1e-4, of the reward after less the reward before."""

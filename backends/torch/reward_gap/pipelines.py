@@ -73,11 +73,17 @@ def load_policy(
 
 
 def save_adapter(denoiser: nn.Module, model: PipelineModel, folder: Path) -> None:
-    """Write the adapter as ``load_lora_weights`` of the pipeline reads it."""
+    """Write the adapter as ``load_lora_weights`` of the pipeline reads it.
+
+    A file has no alpha, and who reads it takes the rank for it: alpha / rank goes into the weights.
+    """
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    weights = convert_state_dict_to_diffusers(get_peft_model_state_dict(denoiser.network))
+    scale = model.lora.alpha / model.lora.rank
+    found = get_peft_model_state_dict(denoiser.network).items()
+    scaled = {name: scale * value if "lora_B" in name else value for name, value in found}
+    weights = convert_state_dict_to_diffusers(scaled)
     where = "unet_lora_layers" if model.kind == "stable_diffusion" else "transformer_lora_layers"
     _pipeline_class(model.kind).save_lora_weights(str(folder), **{where: weights})
 

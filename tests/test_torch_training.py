@@ -111,6 +111,19 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
         run(path, width=32)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
+    """The square root of a norm at zero: its value is finite, its slope is not."""
+    model = network()
+    before = [weight.detach().clone() for weight in model.parameters()]
+
+    def rough(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (0.0 * model(x)).square().sum().sqrt()
+
+    with pytest.raises(FloatingPointError, match="the gradient of step 0 is nan; nothing was updated"):
+        train(model, draw, rough, PLAN)
+    assert all(torch.equal(weight, old) for weight, old in zip(model.parameters(), before, strict=True))
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
     def poisoned(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
         x, y = draw(generator, batch)

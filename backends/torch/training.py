@@ -148,7 +148,7 @@ def train(
         title: The label of the progress bar.
 
     Raises:
-        FloatingPointError: A loss is not finite; raised before the step that it would have spoiled.
+        FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
         TrainingInterrupted: Ctrl-C; raised between two steps, after saving.
         UnmetHypothesis: The batch cannot be dealt evenly to the processes.
         ValueError: The checkpoint belongs to another configuration.
@@ -187,7 +187,12 @@ def train(
                 raise FloatingPointError(f"{title}: the loss of step {step} is {mean}; nothing was updated")
             stepper.zero_grad(set_to_none=True)
             accelerator.backward(value)
-            accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
+            norm = accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
+            # In float16 an overflow is the scaler's business: it skips the step and scales less.
+            if norm is not None and accelerator.scaler is None and not math.isfinite(float(norm)):
+                raise FloatingPointError(
+                    f"{title}: the gradient of step {step} is {float(norm)}; nothing was updated"
+                )
             stepper.step()
             ema.update(inner, step)
             losses.append(mean)

@@ -138,6 +138,7 @@ class PublishedModel:
         labels: Classes of a SiT.
         prompts, prompt_file: Prompts of the others.
         checkpointing: Recompute activations in backward passes.
+        at_once: Rows that the network is given at a time; 0 for all.
     """
 
     kind: Literal["sit", "flux2", "sd3"]
@@ -153,8 +154,11 @@ class PublishedModel:
     prompts: tuple[str, ...] = ("cat", "dog")
     prompt_file: str = ""
     checkpointing: bool = False
+    at_once: int = 0
 
     def __post_init__(self) -> None:
+        if self.at_once < 0:
+            raise UnmetHypothesis("model", "at_once >= 0", f"at_once = {self.at_once!r}")
         if self.steps < 1 or self.rank < 1 or not self.targets or self.side < 1:
             raise UnmetHypothesis("model", "steps, rank and side >= 1, and some target", repr(self)[:120])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -136,7 +136,11 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
         recipe.matching,
         recipe.budget,
         checkpoint=folder / "model.safetensors",
-        config={"model": asdict(recipe.model), "reward": asdict(choice)},
+        # What saves memory changes no number: it may change between a run and its resumption.
+        config={
+            "model": asdict(replace(recipe.model, checkpointing=False, at_once=0)),
+            "reward": asdict(choice),
+        },
         accelerator=accelerator,
     )
     noise, rows = _held_out(made.task, recipe.held_out)

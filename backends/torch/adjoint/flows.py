@@ -2,8 +2,9 @@ r"""What is trained: a flow whose control is the difference between two of its v
 
 .. math:: u(x, t) = v_{tuned}(x, t) - v_{base}(x, t)
 
-The two share one network: the tuned velocity is the network with its adapters, the base velocity the
-network without.  Adapters of PEFT begin at zero, and so does the control.
+Where adapters of PEFT are all that is trained, the two share one network: the tuned velocity is the network
+with its adapters, the base velocity the network without.  Adapters begin at zero, and so does the control.
+Otherwise the base velocity is that of a copy of the network as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint import GaussianFlow
@@ -40,24 +42,33 @@ class FlowModel(Protocol):
 
 @final
 class NetworkFlow:
-    """A network of diffusers with adapters of PEFT, or without: then every weight is trained.
+    """A network of diffusers; what of it requires a gradient is trained: adapters of PEFT, or any weights.
 
     Arguments:
         velocity: The velocity without guidance.
         guided: The same network with guidance; None where there is none.
         checkpointing: Recompute activations in the backward passes, those of the adjoint included.
+        at_once: Rows that the network is given at a time, >= 1; None for all.  The numbers stay those of the
+            whole batch; with fewer rows than that, what a backward pass needs is recomputed, part by part.
 
     Raises:
-        UnmetHypothesis: Two different networks, or no weight to train.
+        UnmetHypothesis: Two different networks, no weight to train, or at_once < 1.
     """
 
     def __init__(
-        self, velocity: Velocity, guided: Velocity | None = None, *, checkpointing: bool = False
+        self,
+        velocity: Velocity,
+        guided: Velocity | None = None,
+        *,
+        checkpointing: bool = False,
+        at_once: int | None = None,
     ) -> None:
         network: Any = velocity.network
         if guided is not None and guided.network is not network:
             raise UnmetHypothesis("NetworkFlow", "both velocities share a network", "two networks")
-        self.adapted = bool(getattr(network, "peft_config", None))
+        if at_once is not None and at_once < 1:
+            raise UnmetHypothesis("NetworkFlow", "at_once >= 1", f"at_once = {at_once!r}")
+        self.adapted, self.at_once = _adapters_alone(network), at_once
         if checkpointing:
             network.enable_gradient_checkpointing()
         self._velocities = (velocity, guided)
@@ -67,25 +78,43 @@ class NetworkFlow:
 
     def tuned(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor:
         """Velocity with the adapters."""
-        return self._pick(self._velocities, guided)(x, t, condition)
+        velocity = self._pick(self._velocities, guided)
+        if not torch.is_grad_enabled() or len(self._parts(x)) == 1:
+            return self._by_parts(velocity, x, t, condition)
+        return torch.cat(
+            [
+                checkpoint(velocity, x[part], t, _rows_of(condition, part), use_reentrant=False)
+                for part in self._parts(x)
+            ]
+        )
 
     def base(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor:
         """Velocity without them."""
         with torch.no_grad(), self._without_adapters() as velocities:
-            return self._pick(velocities, guided)(x, t, condition)
+            return self._by_parts(self._pick(velocities, guided), x, t, condition)
 
     def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor:
         """Transposed Jacobian of the base velocity at x, applied to a: one backward pass."""
-        x = x.detach().requires_grad_()
+        pulled = []
         # The backward pass belongs inside: with checkpointing it runs the network once more.
         with torch.enable_grad(), self._without_adapters() as velocities:
-            v = self._pick(velocities, guided)(x, t, condition)
-            (pulled,) = torch.autograd.grad(v, x, a.to(v.dtype))
-        return pulled.to(a.dtype)
+            velocity = self._pick(velocities, guided)
+            for part in self._parts(x):
+                y = x[part].detach().requires_grad_()
+                v = velocity(y, t, _rows_of(condition, part))
+                pulled.append(torch.autograd.grad(v, y, a[part].to(v.dtype))[0].to(a.dtype))
+        return torch.cat(pulled)
 
     def trainable(self) -> list[nn.Parameter]:
         """The weights that require a gradient."""
         return [weight for weight in self._velocities[0].network.parameters() if weight.requires_grad]
+
+    def _parts(self, x: Tensor) -> list[slice]:
+        size = self.at_once or len(x)
+        return [slice(start, start + size) for start in range(0, len(x), size)]
+
+    def _by_parts(self, velocity: Velocity, x: Tensor, t: float, condition: Condition) -> Tensor:
+        return torch.cat([velocity(x[part], t, _rows_of(condition, part)) for part in self._parts(x)])
 
     @contextlib.contextmanager
     def _without_adapters(self) -> Iterator[tuple[Velocity | None, ...]]:
@@ -139,6 +168,26 @@ class AffineFlow:
     def trainable(self) -> list[nn.Parameter]:
         """Gains and offsets."""
         return [self.gains, self.offsets]
+
+
+def _rows_of(condition: Condition, part: slice) -> Condition:
+    return {name: value[part] for name, value in condition.items()}
+
+
+def _adapters_alone(network: nn.Module) -> bool:
+    """Whether all adapters and nothing else are trained: without them the network stays what it was."""
+    if not getattr(network, "peft_config", None):
+        return False
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapters = {
+        id(weight)
+        for layer in network.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for name in layer.adapter_layer_names
+        for weight in getattr(layer, name).parameters()
+    }
+    return adapters == {id(weight) for weight in network.parameters() if weight.requires_grad}
 
 
 def _frozen(velocity: Velocity | None) -> Velocity | None:

@@ -80,7 +80,7 @@ def prepared(
     )
     plain = _velocity(model.kind, network, 1.0)
     guided = None if model.guidance == 1.0 else _velocity(model.kind, network, model.guidance)
-    flow = NetworkFlow(plain, guided, checkpointing=model.checkpointing)
+    flow = NetworkFlow(plain, guided, checkpointing=model.checkpointing, at_once=model.at_once or None)
     return Prepared(flow, network, task, parts.times)
 
 

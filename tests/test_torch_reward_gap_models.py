@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -352,6 +353,56 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     prefix = "unet." if kind == "stable_diffusion" else "transformer."
     assert saved
     assert all(name.startswith(prefix) and "lora" in name for name in saved)
+
+
+@pytest.mark.parametrize("ratio", ["sum", "mean"])
+def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
+    """From the formulae of the paper: advantages in groups, the density of its step, its divergence of a step."""
+    pipe, a, beta = policy("stable_diffusion_3", steps=4, eta=0.5, sampler="flow_sde"), 0.5 * 2.0**0.5, 0.01
+    options = {"advantage_clip": 0.0, "baseline": "group", "max_grad_norm": 1e9, "learning_rate": 1e-30}
+    budget = Budget(epochs=1, prompts=2, group=3, micro_batch=4, beta=beta, ratio=ratio, pairs=2, **options)
+    task = replace(pipe.task, reward=lambda images, prompts: images.mean(dim=(1, 2, 3)))
+    trainer = MixGRPOTrainer(
+        pipe.denoiser,
+        pipe.sampler,
+        task,
+        budget,
+        accelerator=Accelerator(cpu=True),
+        stochastic=Window(2, every=1),
+    )
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():  # away from the reference
+        for name, weight in trainer.weights.items():
+            if "lora_B" in name:
+                weight.normal_(0.0, 0.1, generator=generator)
+    seen, updates = [], trainer._updates
+
+    def spied(epoch, done, advantages, condition):
+        seen.append((done, condition))
+        return updates(epoch, done, advantages, condition)
+
+    trainer._updates = spied
+    trainer.train()
+    got = torch.cat([weight.grad.flatten() for weight in trainer.weights.values()])
+    ((done, rows),) = seen
+    assert done.kinds == ("sde", "sde", "ode", "ode")
+    groups = task.rewards(done.end, torch.arange(6) // 3).reshape(2, 3)
+    advantages = (groups - groups.mean(dim=1, keepdim=True)) / groups.std(dim=1, keepdim=True)
+    loss, sigmas = 0.0, pipe.sampler.scheduler.sigmas.tolist()
+    for i in (0, 1):
+        (t, s), x = sigmas[i : i + 2], done.states[i]
+        level, dt = a * (t / (1.0 - (t if t < 1.0 else s))) ** 0.5, t - s
+        times = pipe.sampler.timesteps[i].expand(6)
+        v = pipe.denoiser(x, times, rows)
+        pipe.denoiser.network.disable_adapters()
+        v0 = pipe.denoiser(x, times, rows).detach()
+        pipe.denoiser.network.enable_adapters()
+        mean = x - (v + level**2 / (2.0 * t) * (x + (1.0 - t) * v)) * dt
+        logp = torch.distributions.Normal(mean, level * dt**0.5).log_prob(done.states[i + 1])
+        kl = dt / 2.0 * (level * (1.0 - t) / (2.0 * t) + 1.0 / level) ** 2 * (v - v0) ** 2
+        loss = loss - (advantages.flatten() * logp.sum(dim=(1, 2, 3)) - beta * kl.sum(dim=(1, 2, 3))).sum()
+    want = torch.cat([g.flatten() for g in torch.autograd.grad(loss / 12.0, list(trainer.weights.values()))])
+    assert float((got - want).norm() / want.norm()) < 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -194,3 +194,39 @@ def test_rows_of_zeros_need_no_coefficient() -> None:
 def test_data_that_cannot_be_split(wrong: dict[str, float]) -> None:
     with pytest.raises(UnmetHypothesis, match=next(iter(wrong))):
         SketchData("stress", **wrong)
+
+
+def test_a_pipeline_is_called_as_those_of_diffusers() -> None:
+    pipe, seen = pipeline(), []
+    given = {"batch_size": 3, "num_inference_steps": 8, "generator": 0}
+    plain = pipe(**given)
+    samples, latents = pipe(**given, return_dict=False, output_type="np")
+    np.testing.assert_array_equal(samples, plain.samples.numpy())
+    assert torch.equal(latents, plain.latents)
+    assert torch.equal(pipe(**given, output_type="latent").samples, plain.latents)
+
+    def watch(made, i, time, tensors):
+        seen.append((i, time, tensors["latents"].shape))
+        return {} if i < 7 else {"latents": 0.0 * tensors["latents"]}
+
+    ended = pipe(**given, callback_on_step_end=watch)
+    assert [entry[0] for entry in seen] == list(range(8)) and seen[0][1] == pipe.config.horizon
+    assert not ended.latents.any()
+    assert torch.equal(pipe(**given, callback_on_step_end=lambda *_: None).latents, plain.latents)
+    start = torch.zeros(3, 4)
+    begun = [pipe(**given, latents=start).latents for _ in range(2)]
+    assert torch.equal(*begun) and not torch.equal(begun[0], plain.latents)
+    with pytest.raises(UnmetHypothesis, match=r"latents have shape \(3, 4\)"):
+        pipe(**given, latents=start[:2])
+    with pytest.raises(UnmetHypothesis, match="output_type = 'pil'"):
+        pipe(**given, output_type="pil")
+
+
+def test_a_pipeline_is_cast_in_place() -> None:
+    pipe = pipeline(basis=True)
+    assert pipe.to(torch.float64) is pipe
+    assert (pipe.dtype, pipe.device.type) == (torch.float64, "cpu")
+    assert pipe(num_inference_steps=5, generator=0).samples.dtype == torch.float64
+    assert pipe.to("cpu", torch.float32)(num_inference_steps=5, generator=0).samples.dtype == torch.float32
+    with pytest.raises(UnmetHypothesis, match=r"dtype = torch\.bfloat16"):
+        pipe.to(torch.bfloat16)

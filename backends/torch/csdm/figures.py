@@ -17,8 +17,10 @@ def budget_figure(study: Study) -> str:
     """Two distances and the decoding error against the latent dimension, a line for each budget."""
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, 3)
+    budgets = study.recipe.sampling.budgets
     for axes, name in zip(panels, ("W1", "MMD", "decoding error"), strict=True):
-        for budget, colour in zip(study.recipe.sampling.budgets, COLOURS, strict=False):
+        for i, (budget, colour) in enumerate(zip(budgets, COLOURS, strict=False)):
+            aside = 0.012 * study.data.dimension * (i - 0.5 * (len(budgets) - 1))  # or bars hide each other
             rows = [row for row in study.rows if row.budget == budget]
             decoded = [row for row in rows if row.factor > 0.0]
             plain = [row for row in rows if row.factor == 0.0]
@@ -28,7 +30,7 @@ def budget_figure(study: Study) -> str:
                 ]
                 bars = [0.0 if name == "decoding error" else row.metrics[name].half_width for row in group]
                 axes.errorbar(
-                    [row.m for row in group],
+                    [row.m + aside for row in group],
                     values,
                     bars,
                     fmt=style,

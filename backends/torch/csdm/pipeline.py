@@ -12,16 +12,18 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
-from ...._random import Rng, source
+from ...._random import Rng, Source, source
 from ....numerics.csdm import Latents, universal_penalty
 from ....numerics.samplers import sample
 from ....numerics.sensing import debias
@@ -36,6 +38,9 @@ from .fista import batched_fista
 __all__ = ["CSDMOutput", "CSDMPipeline", "DecoderConfig", "PipelineConfig", "diffusion_of"]
 
 FORMAT = "driftproof-csdm/1"
+
+OutputType: TypeAlias = Literal["pt", "np", "latent"]
+OnStepEnd: TypeAlias = Callable[["CSDMPipeline", int, float, dict[str, Tensor]], Mapping[str, Tensor] | None]
 
 
 @final
@@ -93,7 +98,7 @@ class PipelineConfig:
 class CSDMOutput:
     """What a call gives: ``samples`` (B, d), and the ``latents`` (B, m) that they were decoded from."""
 
-    samples: Tensor
+    samples: Any  # a tensor, or an array for "np"
     latents: Tensor
 
 
@@ -169,15 +174,24 @@ class CSDMPipeline:
         num_inference_steps: int = 200,
         generator: Rng | None = None,
         *,
+        latents: Tensor | None = None,
+        output_type: OutputType = "pt",
+        return_dict: bool = True,
+        callback_on_step_end: OnStepEnd | None = None,
         progress: bool | None = False,
-    ) -> CSDMOutput:
+    ) -> Any:  # CSDMOutput, or a pair without return_dict
         """Draw samples.
 
         Arguments:
             batch_size: Rows, >= 1.
             num_inference_steps: Steps of Euler-Maruyama; no step may end below the noise that the network saw.
             generator: A torch generator or an integer seed; global state is never used.
-            progress: Whether to show a bar; None: on a terminal only.
+            latents: Where to start, with shape (batch_size, m), in place of normal draws.
+            output_type: ``"pt"`` for tensors, ``"np"`` for numpy; ``"latent"`` does not decode.
+            return_dict: Whether to return an object; a pair otherwise.
+            callback_on_step_end: Called after each step with the pipeline, the step, its noise time and
+                ``{"latents": ...}``; the latents of the dictionary that it returns, if any, are gone on from.
+            progress: Whether to show a bar; None: on a terminal only.  There is none beside a callback.
 
         Raises:
             TypeError: No generator.
@@ -193,22 +207,44 @@ class CSDMPipeline:
         if last < config.low:
             got = f"the last step starts at {last:.3g}; at most {self.most_steps} steps"
             raise UnmetHypothesis("CSDMPipeline", f"noise-to-signal ratios >= {config.low:g}", got)
-        start = centre.new_zeros(batch_size, centre.shape[0])
-        noise = source(generator, like=start)
-        start = noise.normal(start)
+        if output_type not in ("pt", "np", "latent"):
+            got = f"output_type = {output_type!r}"
+            raise UnmetHypothesis("CSDMPipeline", "output_type is 'pt', 'np' or 'latent'", got)
+        shape = (batch_size, centre.shape[0])
+        noise = source(generator, like=centre)
+        if latents is None:
+            u = noise.normal(centre.new_zeros(shape))
+        elif tuple(latents.shape) == shape:
+            u = latents.to(centre)
+        else:
+            got = f"shape {tuple(latents.shape)}"
+            raise UnmetHypothesis("CSDMPipeline", f"latents have shape {shape}", got)
         grid = [step * k for k in range(num_inference_steps, 0, -1)] + [0.0]
-        u = sample(
+        if callback_on_step_end is None:
+            u = self._sampled(u, grid, noise, None if progress is None else not progress)
+        else:
+            for i, (time, after) in enumerate(pairwise(grid)):
+                u = self._sampled(u, [time, after], noise, True)
+                u = (callback_on_step_end(self, i, time, {"latents": u}) or {}).get("latents", u)
+        samples: Any = u if output_type == "latent" else self.decode(u, num_inference_steps)
+        if output_type == "np":
+            samples = samples.cpu().numpy()
+        return CSDMOutput(samples, u) if return_dict else (samples, u)
+
+    def _sampled(self, u: Tensor, grid: Sequence[float], noise: Source, disable: bool | None) -> Tensor:
+        """Latents at the end of the grid, of latents at its beginning."""
+        result: Tensor = sample(
             self.network.diffusion.process,
             lambda u, t: self.network(u, t.expand(u.shape[0], 1))[:, 0],
             grid,
             1.0,
             noise,
             "euler_maruyama",
-            start=start,
+            start=u,
             kind="epsilon",
-            disable=None if progress is None else not progress,
+            disable=disable,
         )
-        return CSDMOutput(self.decode(u, num_inference_steps), u)
+        return result
 
     def decode(self, latents: Tensor, num_inference_steps: int) -> Tensor:
         """Data (B, d) of latents (B, m) that so many steps have left their noise in."""
@@ -231,11 +267,32 @@ class CSDMPipeline:
             found = debias(turned, y, found)
         return found if self.basis is None else found @ self.basis
 
-    def to(self, device: torch.device | str) -> CSDMPipeline:
-        """The same pipeline on another device."""
-        basis = None if self.basis is None else self.basis.to(device)
-        sketch, centre = self.latents.sketch.to(device), self.latents.centre.to(device)
-        return CSDMPipeline(self.network.to(device), sketch, centre, basis, self.config)
+    @property
+    def device(self) -> torch.device:
+        """Where the latents are drawn."""
+        device: torch.device = self.latents.centre.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the latents are drawn in."""
+        dtype: torch.dtype = self.latents.centre.dtype
+        return dtype
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CSDMPipeline:
+        """This pipeline, moved to a device or cast to float32 or float64."""
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        if dtype not in (None, torch.float32, torch.float64):
+            raise UnmetHypothesis("CSDMPipeline", "dtype is float32 or float64", f"dtype = {dtype}")
+        self.network.to(device=device, dtype=dtype)
+        sketch, centre = (
+            part.to(device=device, dtype=dtype) for part in (self.latents.sketch, self.latents.centre)
+        )
+        self.latents = Latents(sketch, centre, self.config.scale)
+        if self.basis is not None:
+            self.basis = self.basis.to(device=device, dtype=dtype)
+        return self
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into a folder."""

@@ -28,7 +28,7 @@ COLOURS = {
 
 def curves_figure(curves: Curves) -> str:
     """Errors against sample sizes, with bands over seeds."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.4, 4.4), layout="constrained")
     axis = figure.subplots()
     for name, errors in curves.errors.items():
         # Contenders that skip a size have NaN there.
@@ -43,10 +43,11 @@ def curves_figure(curves: Curves) -> str:
     axis.set(xscale="log", yscale="log", xlabel=curves.unit, ylabel="error", title=curves.name)
     axis.set_xticks(curves.sizes, [str(size) for size in curves.sizes], minor=False)
     means = np.concatenate([errors.mean(axis=1) for errors in curves.errors.values()])
-    low, high = 0.7 * float(np.nanmin(means)), 1.8 * float(np.nanmax(means))
+    low, high = 0.7 * float(np.nanmin(means)), 1.3 * float(np.nanmax(means))
     ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if low <= tick <= high]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ylim(max(low, 1e-3), high)
     axis.minorticks_off()
-    axis.legend(frameon=False, fontsize=8, ncols=2)
+    # Beside the curves: a dozen names would cover them.
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return svg(figure)

@@ -80,16 +80,19 @@ def _curves(curves: Curves, fits: Mapping[str, CurveFit]) -> dict[str, Any]:
             ]
         )
     columns = ["", "exponent", "floor", "curve from", f"gain over direct at its error with {middle}"]
-    return {"caption": f"{curves.name}: fitted learning curves", "columns": columns, "rows": rows}
+    return {
+        "caption": f"{curves.name}: fitted learning curves, with 95 % intervals",
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def _exponent(fit: CurveFit) -> str:
     low, high = fit.exponent_interval
     if fit.constant <= 0.0:
         return "does not fall"
-    if high == math.inf:
-        return f"at least {low:.2g}"
-    return f"{fit.exponent:.2f} ± {high - fit.exponent:.2g}"
+    end = "∞)" if high == math.inf else f"{high:.2f}]"
+    return f"{fit.exponent:.2f} [{low:.2f}, {end}"
 
 
 def _gain(fits: Mapping[str, CurveFit], fit: CurveFit, size: int) -> str:

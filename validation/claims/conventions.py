@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import mpmath
 import numpy as np
 
 from ..._namespace import UnmetHypothesis
@@ -211,6 +212,20 @@ class Parametrisations:
         for name, (ours, theirs) in pairs.items():
             yield f"{name}: moments", [ours.mean, ours.variance], [theirs.mean(), theirs.var()]
             yield f"{name}: log-density", ours.log_prob(x), theirs.logpdf(x)
+
+    @exact(tolerance=1e-13)
+    def scores_are_slopes_of_textbook_densities(thing: Thing) -> Labels:
+        normal, lognormal, gamma, noncentral = thing
+        x = np.asarray([0.2, 1.0, 4.5])
+
+        def log_density(x: Any) -> Any:
+            u = 2 * x  # df = 3, nc = 2, scale 1/2
+            return -u / 2 + mpmath.log(u / 2) / 4 + mpmath.log(mpmath.besseli(0.5, mpmath.sqrt(2 * u)))
+
+        yield "normal", normal(0.5, 2.0).score(x), -(x - 0.5) / 4.0
+        yield "lognormal", lognormal(0.5, 0.7).score(x), -(1.0 + (np.log(x) - 0.5) / 0.49) / x
+        yield "gamma", gamma(1.5, 2.0).score(x), 0.5 / x - 0.5
+        yield "noncentral", noncentral(3.0, 2.0, 0.5).score(x), [mpmath.diff(log_density, v) for v in x]
 
     mutants = {
         "variance for scale": (lambda m, v: Normal(m, v**0.5), LogNormal, Gamma, NoncentralChi2),

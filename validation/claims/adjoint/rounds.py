@@ -60,8 +60,8 @@ class Convergence:
         """q G = 27: the lean rounds get there all the same; the open loop leaves."""
         yield "lean", thing(25.0, 1.1, 90, "lean")[-1] / 25.0, 0.0
         yield "full", thing(25.0, 1.1, 12, "full")[-1] / 25.0, 0.0
-        ratios = thing(1.5, 1.0, 6, "open-loop")
-        yield "open loop", ratios[1:] / ratios[:-1], np.full(6, 1.5)
+        errors = thing(1.5, 0.8, 6, "open-loop")  # of the gain q / (1 + G q), from none
+        yield "open loop", errors, 1.5 / 2.2 * 1.2 ** np.arange(7)
 
     @bound(tight=0.02)
     def full_rounds_square_the_error(thing: Thing) -> Iterator[Any]:

@@ -2,6 +2,7 @@ r"""On the grid of a trainer: the discrete oracle, and the index of the adjoint.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -138,6 +139,20 @@ class IndexOfTheAdjoint:
             h * float(grid.transition(k)[0, 0]) * _early(grid, k) * -c for k, h in enumerate(grid.steps)
         )
         yield "shift", thing(n), moved - float(grid.gramian(1.0)[0, 0])
+
+    @exact(tolerance=1e-13)
+    def what_both_pay(thing: Thing) -> Iterator[Any]:
+        """Costs are quadratic in the noise: three nodes of Gauss-Hermite give their mean."""
+        assert thing(10) != 0.0
+        noise = [-np.sqrt(3.0), 0.0, np.sqrt(3.0)]
+        for index, reward in itertools.product((0, 1), (Linear([1.0]), Quadratic([0.8], [[1.7]]))):
+            grid, paid = DiscreteFlow(LINE, uniform_times(10), index), []
+            for z in noise:
+                controls, end = _followed(grid, reward, 0.7, np.asarray([z]))
+                energy = sum(h * float(u[0]) ** 2 for h, u in zip(grid.steps, controls, strict=True))
+                paid.append(0.35 * energy - float(reward.value(end)))
+            mean = (paid[0] + 4.0 * paid[1] + paid[2]) / 6.0
+            yield f"index {index}", float(grid.objective(reward, 0.7)), mean
 
     @bound(tight=0.3)
     def the_optimum_costs_less(thing: Thing) -> Iterator[Any]:

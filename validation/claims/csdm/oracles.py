@@ -131,6 +131,16 @@ class Pipeline:
         xi = (begin - alpha * point) / sigma
         yield "measurements", got, A @ data + left_noise(process, latents, GRID[-1]) * xi
 
+    @exact(tolerance=1e-13)
+    def latents_are_centred_and_of_unit_scale(thing: Thing) -> Iterator[Any]:
+        """One scale for all measurements, the root of their mean variance."""
+        rows = np.random.default_rng(2).standard_normal((7, 5)) * [1.0, 3.0, 0.2, 1.0, 2.0] + 4.0
+        latents = Latents.fit(A, rows)
+        y = np.asarray([[sum(line * row) for line in A] for row in rows])
+        yield "centre", latents.centre, y.mean(axis=0)
+        yield "scale", latents.scale, math.sqrt(float(np.mean(y.var(axis=0))))
+        yield "latents", latents.encode(rows), (y - y.mean(axis=0)) / latents.scale
+
     @exact(tolerance=1e-4)
     def data_come_back(thing: Thing) -> Iterator[Any]:
         process, data = VP(), np.zeros(24)

@@ -1,4 +1,4 @@
-r"""The prox, its certificate, the rates of ISTA and FISTA, and the sketches and bases that they work with."""
+r"""The prox, its certificate, and the rates of ISTA and FISTA."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.fft import dct
-from scipy.stats import binom, chi2
 
-from ....numerics.montecarlo import Verdict, detectable_effect, goodness_of_fit_test
 from ....numerics.sensing import (
-    cosine_basis,
     duality_gap,
     fista_step,
     gaussian_sketch,
-    haar_basis,
     ista_step,
     lipschitz,
     objective,
-    orthogonal_sketch,
-    product_basis,
     prox,
-    rademacher_sketch,
     soft_threshold,
     solve,
 )
-from ... import Statistic, Thing, boundary, claim, exact, raises, statistical
+from ... import Thing, boundary, claim, exact, raises
 from ... import bound as bounded
 from ...mutants import altered
 from . import textbook
 
-__all__ = ["Bases", "DualityGap", "Prox", "Rates", "Sketches"]
+__all__ = ["DualityGap", "Prox", "Rates"]
 
 BOUNDS = ((-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0), (-0.5, 2.0))
 
@@ -116,6 +108,18 @@ class DualityGap:
                 x = np.clip(best + spread * rng.standard_normal(A.shape[1]), low, high)
                 distance = textbook.objective(x, A, y, lam) - least
                 yield label, max(distance, 0.0), float(thing[0](x, A, y, lam, low, high)) + 1e-13
+
+    @exact(tolerance=1e-12)
+    def by_hand_without_bounds(thing: Thing) -> Iterator[Any]:
+        """The dual of the lasso, at the residual scaled until no column is steeper than lambda."""
+        rng = np.random.default_rng(11)
+        for label, A, y, lam, low, high in _problems():
+            if math.isinf(low) and math.isinf(high):
+                x = rng.standard_normal(A.shape[1])
+                residual = y - A @ x
+                theta = min(1.0, lam / max(abs(a @ residual) for a in A.T)) * residual
+                dual = 0.5 * (sum(y**2) - sum((y - theta) ** 2))
+                yield label, thing[0](x, A, y, lam, low, high), textbook.objective(x, A, y, lam) - dual
 
     @exact(tolerance=1e-12)
     def zero_at_the_optimum(thing: Thing) -> Iterator[Any]:
@@ -212,6 +216,24 @@ class Rates:
     def accelerated(thing: Thing) -> Iterator[Any]:
         yield from _ratios(_iterate(*thing)[1], True)
 
+    @exact(tolerance=1e-14)
+    def three_steps_by_hand(thing: Thing) -> Iterator[Any]:
+        """The bounds above hold for many a momentum: this is that of Beck and Teboulle."""
+        rng = np.random.default_rng(12)
+        A, y, lam, h = rng.standard_normal((3, 5)), rng.standard_normal(3), 0.1, 0.05
+        x, z, t = np.zeros(5), np.zeros(5), np.ones(1)
+        before, ahead, clock = np.zeros(5), np.zeros(5), 1.0
+        for k in range(3):
+            x, z, t = thing[1](x, z, t, A, y, lam, h)
+            descended = ahead - h * (A.T @ (A @ ahead - y))
+            after = np.asarray([textbook.soft(v, lam * h) for v in descended])
+            following = (1.0 + math.sqrt(1.0 + 4.0 * clock**2)) / 2.0
+            ahead = after + (clock - 1.0) / following * (after - before)
+            before, clock = after, following
+            yield f"step {k}, x", x, before
+            yield f"step {k}, z", z, ahead
+            yield f"step {k}, t", t, np.full(1, clock)
+
     @exact(tolerance=1e-12)
     def lipschitz_constant(thing: Thing) -> Iterator[Any]:
         A = np.random.default_rng(0).standard_normal((4, 9))
@@ -255,134 +277,3 @@ class Rates:
 def _still(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: float) -> Any:
     ahead, _, following = kernel(xp, x, x, t, A, y, lam, h)
     return ahead, ahead, following
-
-
-def _lowest_frequencies(m: int, d: int, rng: Any) -> Any:
-    """Orthogonal rows of the right norm, of which none is drawn."""
-    orthogonal_sketch(m, d, rng)  # refuses what it must
-    return math.sqrt(d / m) * dct(np.eye(d), norm="ortho", axis=0)[:m]
-
-
-@claim(
-    "CSDM-SKETCH-1",
-    paper="csdm",
-    title="Sketches have columns of mean squared norm 1",
-    statement=r"""E[A^\top A] = I, \qquad A A^\top = \tfrac dm I \;\; \mathrm{for\;subsampled\;orthogonal\;sketches}""",
-    hypotheses=[r"m \leq d \; \mathrm{(orthogonal)}"],
-    vouches=[gaussian_sketch, rademacher_sketch, orthogonal_sketch],
-)
-class Sketches:
-    thing = (gaussian_sketch, rademacher_sketch, orthogonal_sketch)
-
-    @exact(tolerance=1e-13)
-    def exact_norms(thing: Thing) -> Iterator[Any]:
-        for seed in range(5):
-            yield "Rademacher columns", np.sum(thing[1](6, 10, seed) ** 2, axis=0), np.ones(10)
-            A = thing[2](6, 16, seed)
-            yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
-
-    @statistical(n=200)
-    def squares_and_signs(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
-        """Exact laws: of the sum of squares, of the signs of a row, and of the row of the basis that is taken."""
-        m, d = 8, 16
-        total = sum(float(np.sum(thing[0](m, d, rng) ** 2)) for _ in range(n))
-        yield _two_sided(chi2(n * m * d), m * total, n * m * d, alpha / 4.0, "Gaussian")
-        rows = np.concatenate([thing[1](m, d, rng) for _ in range(n)])
-        yield _coins(math.sqrt(m) * rows, alpha / 4.0, "Rademacher signs")
-        # Rows of one sketch differ, so that the first of each is looked at; no entry of this basis is 0.
-        drawn = np.stack([thing[2](m, d, rng)[0] for _ in range(n)]) * math.sqrt(m / d)
-        basis = dct(np.eye(d), norm="ortho", axis=0)
-        taken = np.argmin(np.max(np.abs(np.abs(drawn[:, None]) - np.abs(basis)), axis=-1), axis=-1)
-        uniform = np.bincount(taken // 2, minlength=d // 2), np.full(d // 2, 2.0 / d)
-        yield _statistic("orthogonal rows", goodness_of_fit_test(*uniform, alpha / 4.0))
-        yield _coins(drawn / basis[taken], alpha / 4.0, "orthogonal signs")
-
-    @boundary()
-    def more_rows_than_there_are(thing: Thing) -> Any:
-        return raises(ValueError, thing[2], 9, 8, 0)
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "entries N(0, 4/m)": (
-            lambda m, d, rng: 2.0 * gaussian_sketch(m, d, rng),
-            rademacher_sketch,
-            orthogonal_sketch,
-        ),
-        "entries over sqrt(d)": (
-            gaussian_sketch,
-            lambda m, d, rng: math.sqrt(m / d) * rademacher_sketch(m, d, rng),
-            orthogonal_sketch,
-        ),
-        "rows drawn with replacement": (
-            gaussian_sketch,
-            rademacher_sketch,
-            lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]],
-        ),
-        "the lowest frequencies": (
-            gaussian_sketch,
-            rademacher_sketch,
-            _lowest_frequencies,
-        ),
-    }
-
-
-def _two_sided(law: Any, value: float, n: int, alpha: float, label: str) -> Statistic:
-    p = 2.0 * min(float(law.cdf(value)), float(law.sf(value)))
-    effect = value / n - 1.0
-    return Statistic(min(1.0, p), detectable_effect(n, alpha, sigma=math.sqrt(2.0)), effect, n, label)
-
-
-def _coins(signs: Any, alpha: float, label: str) -> Statistic:
-    """The sum of the signs of a row of 16 is binomial: seven cells, whose edges are no integers."""
-    d = signs.shape[1]
-    heads = 0.5 * (np.sum(signs, axis=1) + d)
-    below = np.concatenate([[0.0], binom.cdf(np.arange(5, 11), d, 0.5), [1.0]])
-    counts = np.histogram(heads, np.asarray([-math.inf, *np.arange(5.5, 11.0), math.inf]))[0]
-    return _statistic(label, goodness_of_fit_test(counts, np.diff(below), alpha))
-
-
-def _statistic(label: str, verdict: Verdict) -> Statistic:
-    return Statistic(verdict.p_value, verdict.detectable, verdict.effect, verdict.n, label)
-
-
-@claim(
-    "CSDM-BASIS-1",
-    paper="csdm",
-    title="Cosine and Haar bases are orthonormal",
-    statement=r"""\Psi\Psi^\top = I, \qquad (\Psi \otimes \Psi)\,\mathrm{vec}(X) = \mathrm{vec}(\Psi X \Psi^\top)""",
-    vouches=[cosine_basis, haar_basis, product_basis],
-)
-class Bases:
-    thing = (cosine_basis, haar_basis, product_basis)
-
-    @exact(tolerance=1e-13)
-    def orthonormal(thing: Thing) -> Iterator[Any]:
-        for d in (1, 2, 8, 64):
-            for name, basis in (("cosine", thing[0](d)), ("Haar", thing[1](d))):
-                yield f"{name}, d = {d}", basis @ basis.T, np.eye(d)
-                yield f"{name}, d = {d}, constant", basis[0], np.full(d, d**-0.5)
-
-    @exact(tolerance=1e-13)
-    def fast_transform(thing: Thing) -> Iterator[Any]:
-        x = np.random.default_rng(0).standard_normal(32)
-        yield "cosine", thing[0](32) @ x, dct(x, norm="ortho")
-        image = x[:16].reshape(4, 4)
-        basis = thing[0](4)
-        yield "images", thing[2](basis) @ image.reshape(-1), (basis @ image @ basis.T).reshape(-1)
-
-    @exact(tolerance=1e-13)
-    def steps_are_sparse_in_haar(thing: Thing) -> Any:
-        """A jump at a dyadic point has one coefficient beside the mean."""
-        step = np.repeat([0.0, 1.0], 8)
-        return np.sort(np.abs(thing[1](16) @ step))[:-2], np.zeros(14)
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "constant row not halved": (lambda d: _first_row(cosine_basis(d)), haar_basis, product_basis),
-        "Haar not scaled": (cosine_basis, lambda d: math.sqrt(2.0) * haar_basis(d), product_basis),
-        "one side only": (cosine_basis, haar_basis, lambda b: np.kron(np.eye(len(b)), b)),
-    }
-
-
-def _first_row(basis: Any) -> Any:
-    changed = basis.copy()
-    changed[0] *= math.sqrt(2.0)
-    return changed

@@ -168,6 +168,11 @@ class Swap:
                     want = textbook.pair_divergence(printed, student, teacher)
                 yield f.name, np.sum(q * thing(f).f(p / q)), want
 
+    @exact(tolerance=1e-9)
+    def its_parts_are_of_one_function(thing: Thing) -> Iterator[Any]:
+        for f, _ in textbook.divergences():
+            yield from textbook.of_one_function(thing(f), np.asarray([-1.1, -0.4, 0.3, 0.9]))
+
     @exact(tolerance=1e-12)
     def the_two_kullback_leibler_divergences(thing: Thing) -> Iterator[Any]:
         delta = np.linspace(-3.0, 3.0, 7)
@@ -199,6 +204,14 @@ class NormalizedJensenShannon:
         delta = np.linspace(-4.0, 4.0, 9)
         yield "beta = 0", thing(0.0).advantage(delta), get("forward_kl").advantage(delta)
         yield "beta = 1", thing(1.0).advantage(delta), get("reverse_kl").advantage(delta)
+
+    @exact(tolerance=1e-9)
+    def its_ends_are_the_limits_of_its_values(thing: Thing) -> Iterator[Any]:
+        for beta in (0.2, 0.7):
+            for f in (thing(beta), gjsd(beta)):
+                yield f"{f.name} at 0", f.at_zero, f.f(1e-14)
+                yield f"{f.name} at infinity", f.slope_at_infinity, f.f(1e14) / 1e14
+                yield from textbook.of_one_function(f, np.asarray([-1.1, 0.3, 0.9]))
 
     @exact(tolerance=1e-12)
     def first_order_expansion_at_the_ends(thing: Thing) -> Iterator[Any]:

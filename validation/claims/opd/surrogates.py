@@ -73,6 +73,11 @@ class Surrogate:
         yield "forward KL", thing(get("forward_kl")).f(np.exp(delta)), -0.5 * np.exp(delta) * delta**2
         yield "reverse KL", thing(get("reverse_kl")).f(np.exp(delta)), np.expm1(delta) - delta
 
+    @exact(tolerance=1e-9)
+    def its_parts_are_of_one_function(thing: Thing) -> Iterator[Any]:
+        for name in ("forward_kl", "jsd", "skew_kl(0.2)"):
+            yield from textbook.of_one_function(thing(get(name)), np.asarray([-0.9, 0.4]))
+
     @exact(tolerance=0.0)
     def which_surrogates_are_divergences(thing: Thing) -> Iterator[Any]:
         falling = {"reverse_kl", "skew_rkl(0.2)"}
@@ -120,6 +125,10 @@ class ThreeEstimators:
             yield "k1 in the loss", inside(logp, logq, k1), np.zeros(4)
             yield "k2 in the loss", inside(logp, logq, k2), reverse
             yield "k3 in the loss", inside(logp, logq, k3), forward
+
+    @exact(tolerance=1e-9)
+    def parts_of_k2(thing: Thing) -> Iterator[Any]:
+        yield from textbook.of_one_function(thing[0]("k2"), np.asarray([-1.1, -0.4, 0.3, 0.9]))
 
     @exact(tolerance=1e-12)
     def values(thing: Thing) -> Iterator[Any]:

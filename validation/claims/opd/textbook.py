@@ -19,6 +19,7 @@ __all__ = [
     "expected",
     "gradient",
     "log_softmax",
+    "of_one_function",
     "pair_divergence",
     "pairs",
 ]
@@ -121,3 +122,15 @@ def _softmax(logits: Any) -> list[Any]:
     weights = [mp.exp(mp.mpf(z) if isinstance(z, float) else z) for z in logits]
     total = mp.fsum(weights)
     return [w / total for w in weights]
+
+
+def of_one_function(f: FDivergence, deltas: Floats) -> Iterator[tuple[str, Any, Any]]:
+    """Slope, curvature and advantage against differences of sixth order of the value, away from its kinks."""
+    weights = ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))
+    u, h = np.exp(deltas), 2e-3 * np.exp(deltas)
+    slope, bend = (
+        sum(w * (part(u + k * h) - part(u - k * h)) for k, w in weights) / h for part in (f.f, f.df)
+    )
+    yield f"slope of {f.name}", f.df(u), slope
+    yield f"curvature of {f.name}", f.d2f(u), bend
+    yield f"advantage of {f.name}", f.advantage(deltas), u * f.df(u) - f.f(u) - f.df(1.0)

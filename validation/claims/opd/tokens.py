@@ -97,6 +97,17 @@ class Clipping:
                     want = textbook.gradient(partial(_printed, continued, teacher), student)
                 yield f.name, -_expected(logp, thing(logq - logp, f, "centered", 1.0)), want
 
+    @exact(tolerance=1e-9)
+    def the_clipped_divergence_itself(thing: Thing) -> Iterator[Any]:
+        """Its value by hand, and its parts, inside and on both sides."""
+        deltas = np.asarray([-2.3, -0.4, 0.3, 1.8])
+        for f, printed in textbook.divergences():
+            clipped = f.clip(float(np.exp(-1.0)), float(np.exp(1.0)))
+            yield f"{f.name}, advantage", clipped.advantage(deltas), thing(deltas, f, "centered", 1.0)
+            by_hand = _continued(printed, mp.mpf(1))
+            yield f"{f.name}, value", clipped.f(np.exp(deltas)), [by_hand(mp.exp(d)) for d in deltas]
+            yield from textbook.of_one_function(clipped, deltas)
+
     @exact(tolerance=1e-13)
     def no_overflow_beyond_the_clip(thing: Thing) -> Iterator[Any]:
         f = get("forward_kl")
@@ -176,6 +187,8 @@ class TopK:
                 merged = [np.append(x[:2], x[2] + x[3]) for x in (p, q)]
                 want = np.sum(merged[0] * f.f(merged[1] / merged[0]))
                 yield name, thing(logp[:2], logq[:2], f), want
+                rest = merged[0][2] * f.f(merged[1][2] / merged[0][2])
+                yield f"{name}, without the bucket", truncated_sum(logp[:2], logq[:2], f), want - rest
 
     @exact(tolerance=0.0)
     def without_a_bucket_it_is_negative(thing: Thing) -> Iterator[Any]:

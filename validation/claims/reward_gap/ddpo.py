@@ -27,10 +27,11 @@ def tuned(beta: float, eta: float, target: float = 1.0) -> Tuned:
     return DDPOToy(PROCESS, 0.0, 0.49, target, beta).tuned(eta)
 
 
-def objective(theta: float, kappa: float, eta: float, beta: float) -> float:
-    """What training climbs, by the moment equations."""
-    m, v = arrival(PROCESS, 0.0, 0.49, eta, 1.0, 0.0, (0.0, 1.0), kappa, theta)
-    return -((m - 1.0) ** 2) - v - beta * accumulated(PROCESS, 0.0, 0.49, eta, kappa, theta, 1.0)
+def objective(theta: float, kappa: float, eta: float, beta: float, mean: float = 0.0) -> float:
+    """What training climbs, by the moment equations; theta is the mean of the model, ``mean`` of the data."""
+    shift = theta - mean
+    m, v = arrival(PROCESS, mean, 0.49, eta, 1.0, 0.0, (0.0, 1.0), kappa, shift)
+    return -((m - 1.0) ** 2) - v - beta * accumulated(PROCESS, mean, 0.49, eta, kappa, shift, 1.0)
 
 
 @claim(
@@ -57,6 +58,9 @@ class DDPO:
             best = thing(beta, eta)
             want = objective(best.theta, best.kappa, eta, beta)
             yield "objective", best.trained - beta * best.kl, want
+            moved = DDPOToy(PROCESS, 0.4, 0.49, target=1.0, beta=beta).objective(0.9, 1.3, eta)
+            yield "data of another mean", moved, objective(0.9, 1.3, eta, beta, mean=0.4)
+            yield "objective of the class", toy(beta).objective(best.theta, best.kappa, eta), want
             m, v = arrival(PROCESS, 0.0, 0.49, 0.0, 1.0, 0.0, (0.0, 1.0), best.kappa, best.theta)
             yield "deployed", best.deployed, -((m - 1.0) ** 2) - v
 

@@ -168,7 +168,7 @@ class Surrogate:
         for clip in (1e-4, 0.2, 0.9):
             u = np.exp(log_u)
             over = np.maximum(np.sign(a) * (u - 1.0) - clip, 0.0)
-            surrogate, clipped = thing(log_u, 0.0 * a, a, clip)
+            surrogate, clipped = thing(log_u - 0.7, 0.0 * a - 0.7, a, clip)
             yield f"value, c = {clip}", surrogate, u * a - np.abs(a) * over
             yield f"clipped, c = {clip}", clipped, np.where((over > 0.0) & (a != 0.0), 1.0, 0.0)
 

@@ -32,6 +32,7 @@ from .samplers_textbook import deterministic_constant, printed_run
 __all__ = ["MultistepSolvers", "SingleStepSolvers"]
 
 PROCESSES = (VP(0.1, 8.0), VE(0.3, 4.0), Flow())
+HORIZONS = (VP(0.1, 8.0, 2.5), VE(0.3, 4.0, 2.5))  # of noise time other than 1
 IRREGULAR = (2.0, 1.1, 0.9, 0.3, 0.12)  # sigma / alpha
 COUNTS = (32, 64, 128)
 HYPOTHESES = [
@@ -62,7 +63,7 @@ def as_printed(rows: Mapping[str, Method], names: Any) -> Iterator[Labelled]:
     """Whole runs on an irregular grid, against the papers' formulae in 40 digits."""
     for name in names:
         printed = name.removesuffix(" of users")
-        for process in PROCESSES:
+        for process in (*PROCESSES, *HORIZONS):
             times = tuple(time_of_ratio(process, np.asarray(IRREGULAR)).tolist())
             want = printed_run(printed, process, times, 0.0, float(DATA.mean), float(DATA.variance))
             yield f"{name}, {process}", list(run(rows[name], process, times, 0.0)), want

@@ -166,6 +166,8 @@ class Windows:
         process = Flow()
         for start, length in ((0, 1), (1, 2), (2, 9)):
             etas = thing(4, start, length, 0.7)
+            inside = [0.7 if start <= k < start + length else 0.0 for k in range(4)]
+            yield f"start {start}, length {length}, eta", list(etas), inside
             path = sample_trajectory(
                 process,
                 score_of(process),

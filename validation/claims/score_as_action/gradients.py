@@ -102,6 +102,21 @@ class ThreeForms:
                 for name, got in zip(("pathwise", "advantage", "REINFORCE"), limits, strict=True):
                     yield f"{name}, shift {shift}, t = u^{power}", got, want
 
+    @exact(tolerance=1e-13)
+    def other_noise_by_hand(thing: Thing) -> Iterator[Labelled]:
+        """The paths above have eta = 1: here it is 1/2 and 2, term by term."""
+        rng = np.random.default_rng(4)
+        slope, excess, noise = rng.normal(size=(3, 2, 4, 1))
+        advantage, g2dt = rng.normal(size=(2, 4)), rng.uniform(0.1, 0.4, 4)
+        cells = [(i, k) for i in range(2) for k in range(4)]
+        for eta, reach in ((0.5, 0.625), (2.0, 2.5)):  # (1 + eta^2) / 2: what the score moves the drift by
+            cost = {(i, k): BETA * g2dt[k] * excess[i, k, 0] for i, k in cells}
+            want = [reach * g2dt[k] * slope[i, k, 0] - cost[i, k] for i, k in cells]
+            yield f"pathwise, eta = {eta}", np.ravel(thing.pathwise(slope, excess, g2dt, BETA, eta)), want
+            want = [reach / eta * noise[i, k, 0] * advantage[i, k] - cost[i, k] for i, k in cells]
+            got = thing.likelihood(advantage, noise, excess, g2dt, BETA, eta)
+            yield f"likelihood, eta = {eta}", np.ravel(got), want
+
     @rate()
     def step_sizes_cost_first_order(thing: Thing) -> Iterator[Rate]:
         want = float(policy(0.4).policy_gradient()[0])

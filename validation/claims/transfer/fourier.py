@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import mpmath
 import numpy as np
 
 from ....theory.transfer import (
@@ -198,6 +199,16 @@ class RegressionRate:
             order = 2.0 * thing[0](p, d)
             constant = sphere(d) * (1.0 / d + 0.5 / p)
             yield Rate(_orders(sizes, risks), order, 5e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
+
+    @exact(tolerance=1e-12)
+    def on_the_line_by_hurwitz(thing: Thing) -> Iterator[Any]:
+        """The best of all cut-offs, with the tail as a zeta function; and the exponents as fractions."""
+        for m, p, noise in ((30.0, 0.5, 1.0), (1e4, 1.0, 0.4), (1e6, 2.0, 3.0)):
+            risks = [
+                noise**2 * (1 + 2 * k) / m + 2 * mpmath.zeta(2 * mpmath.mpf(p) + 1, k + 1) for k in range(200)
+            ]
+            yield f"m = {m:g}, p = {p}", thing[1](m, p, 1, noise=noise).total, min(risks)
+        yield "exponents", [thing[0](0.5, 1), thing[0](2.0, 4), thing[0](1.0, 3)], [0.25, 0.25, 0.2]
 
     @exact(tolerance=1e-12)
     def noise_is_fewer_samples(thing: Thing) -> Iterator[Any]:

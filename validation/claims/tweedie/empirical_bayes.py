@@ -185,6 +185,22 @@ class MarginalModelling:
             got = float(thing(process, t, knots, coefficients, x))
             yield f"{process}", got / size, max(float(want), 0.0) / size
 
+    @exact(tolerance=1e-9)
+    def the_spline_is_smooth_and_its_own_derivative(thing: Thing) -> Iterator[Labelled]:
+        """Score, its derivative and the count are of one function; the estimate is what they make by hand."""
+        x, h = np.asarray([0.7, 2.3, 5.1, 12.0]), 1e-3
+        for process in (BESQ(1.2), CIR(1.0, 0.6, 1.0)):
+            knots, coefficients = (0.0, 1.0, 2.0, 4.0), (0.4, 0.02, -0.01)
+            model = MarginalModel(process, 0.8, knots, coefficients, 0.0, 0)
+            weights = ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))
+            slope = sum(w * (model.score(x + k * h) - model.score(x - k * h)) for k, w in weights) / h
+            yield f"{process}, slope of the score", model.score_derivative(x), slope
+            rho, nu = float(process.rho(0.8)), process.nu
+            first, second = model.score(x) - nu / x + 0.5 / rho, slope + nu / x**2
+            yield f"{process}, count", model.count(x), x * first
+            mean = 4.0 * rho**2 / float(process.decay(0.8)) * ((nu + 1.0) * first + x * (second + first**2))
+            yield f"{process}, estimate", thing(process, 0.8, knots, coefficients, x), mean
+
     @exact(tolerance=2e-3)
     def the_fit_finds_the_line_from_quantiles(thing: Thing) -> Iterator[Labelled]:
         # The quantiles of the marginal stand for infinitely many draws; bins and the last quantile take 1e-3.

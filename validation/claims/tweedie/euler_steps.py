@@ -93,6 +93,22 @@ class Positivity:
                     want = np.asarray([math.sqrt(process.delta * (1.0 - k * h))])
                     yield f"{process}, eta = {eta}, h = {h}", mean / deviation, want
 
+    @exact(tolerance=1e-13)
+    def a_step_by_hand(thing: Thing) -> Iterator[Labelled]:
+        """a s + a' of the half-line is g (delta / 2 + n - x / 2 rho), at the positive part of the state."""
+        x, n, t, h = np.asarray([-0.3, 0.0, 0.2, 5.0]), np.asarray([0.1, 0.0, 0.7, 3.0]), 0.5, 0.01
+        seen = np.maximum(x, 0.0)
+        cases = (
+            (BESQ(0.8), 0.8, 4.0, t),
+            (CIR(2.0, 1.8, 1.0), 2.0 * (1.8 - seen), 1.0, -math.expm1(-2.0 * t) / 8.0),
+        )
+        for process, drift, g, rho in cases:
+            for eta in ETAS:
+                pull = 0.5 * (1.0 + eta**2) * g * (0.5 * process.delta + n - 0.5 * seen / rho)
+                mean, deviation = gaussian(thing.euler, process, x, t, h, n, eta)
+                yield f"{process}, eta = {eta}, mean", mean, x + (pull - drift) * h
+                yield f"{process}, eta = {eta}, deviation", deviation, eta * np.sqrt(g * seen * h)
+
     @bound(tight=0.999)
     def no_state_is_worse(thing: Thing) -> Iterator[Labelled]:
         for process in NOISES:

@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
+import mpmath
 import numpy as np
 from hypothesis import strategies as st
 from scipy.special import gammaln
@@ -23,7 +25,7 @@ from scipy.special import gammaln
 from ....numerics.tweedie import from_score, kl_weight, matching_loss, poisson_loss, square_loss, target
 from ....theory.bessel_count import BesselCount
 from ....theory.laws import Discrete, Gamma, LogNormal
-from ....theory.processes import BESQ, CIR, GBM
+from ....theory.processes import BESQ, CIR, GBM, VP
 from ....theory.tweedie import conjugate_posterior, poisson_count
 from ... import Thing, claim, drawn, exact, property
 from ...evidence.base import Labelled
@@ -294,6 +296,28 @@ class NoiseLoss:
         yield "the noise itself", t * got, (output - noise) ** 2
         yield "weighted score loss", t * got, t * 0.64 * x**2 * (score - wanted) ** 2
         yield "score", t * thing(GEOMETRIC, x0, x, t, score, "score"), (output - noise) ** 2
+
+    @exact(tolerance=1e-13)
+    def targets_of_every_kind_of_noise(thing: Thing) -> Iterator[Labelled]:
+        """A loss is zero at its target alone: for noise that is additive, geometric, and of the half-line."""
+        x0, t = np.asarray([0.4, 1.5]), 0.6
+        x = np.asarray([0.9, 0.7])
+        signal = math.exp(-0.5 * (0.1 * t + 0.5 * 7.9 * t * t))
+        epsilon = (x - signal * x0) / math.sqrt(1.0 - signal**2)
+        yield "VP", target(VP(0.1, 8.0, 1.0), x0, x, t, "epsilon"), epsilon
+        noise = (np.log(x / x0) - (0.3 - 0.32) * t) / (0.64 * t)
+        yield "GBM", target(GEOMETRIC, x0, x, t, "log"), -noise
+
+        def log_density(y: Any, a: float) -> Any:
+            root = mpmath.sqrt(a * y) / t
+            return (
+                0.25 * mpmath.log(y) - (y + a) / (2 * mpmath.mpf(t)) + mpmath.log(mpmath.besseli(0.5, root))
+            )
+
+        slopes = [mpmath.diff(partial(log_density, a=a), y) for a, y in zip(x0, x, strict=True)]
+        logs = [1 + y * s for y, s in zip(x, slopes, strict=True)]
+        yield "BESQ", target(BESQ(3.0), x0, x, t, "log"), logs
+        yield "loss", thing(BESQ(3.0), x0, x, t, target(BESQ(3.0), x0, x, t, "log"), "log"), np.zeros(2)
 
     @exact(tolerance=1e-11)
     def excess_risk_vanishes_at_the_posterior_noise(thing: Thing) -> Iterator[Labelled]:

@@ -355,10 +355,21 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     assert all(name.startswith(prefix) and "lora" in name for name in saved)
 
 
+@pytest.mark.parametrize("method", [DDPOTrainer, MixGRPOTrainer])
+def test_rewards_are_compared_within_their_prompt(method) -> None:
+    """A prompt that is worth 100 more is no reason to take its steps again."""
+    pipe = policy("stable_diffusion")
+    budget = Budget(epochs=1, prompts=2, group=2, least=2, pairs=2)
+    trainer = method(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True))
+    found = trainer.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
+    root = 2.0**0.5  # n / (n - 1) over the standard deviation of two
+    assert found.tolist() == pytest.approx([-root, root, -root, root], rel=1e-6)
+
+
 @pytest.mark.parametrize("ratio", ["sum", "mean"])
 def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
     """From the formulae of the paper: advantages in groups, the density of its step, its divergence of a step."""
-    pipe, a, beta = policy("stable_diffusion_3", steps=4, eta=0.5, sampler="flow_sde"), 0.5 * 2.0**0.5, 0.01
+    pipe, a, beta = policy("stable_diffusion_3", steps=4, eta=0.5, sampler="flow_sde"), 0.5 * 2.0**0.5, 1.0
     options = {"advantage_clip": 0.0, "baseline": "group", "max_grad_norm": 1e9, "learning_rate": 1e-30}
     budget = Budget(epochs=1, prompts=2, group=3, micro_batch=4, beta=beta, ratio=ratio, pairs=2, **options)
     task = replace(pipe.task, reward=lambda images, prompts: images.mean(dim=(1, 2, 3)))
@@ -374,7 +385,7 @@ def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
     with torch.no_grad():  # away from the reference
         for name, weight in trainer.weights.items():
             if "lora_B" in name:
-                weight.normal_(0.0, 0.1, generator=generator)
+                weight.normal_(0.0, 1.0, generator=generator)
     seen, updates = [], trainer._updates
 
     def spied(epoch, done, advantages, condition):

@@ -61,13 +61,16 @@ def claims(names: Names = None, module: Modules = None) -> None:
     from rich.table import Table
 
     registry = _registry(module)
-    table = Table("claim", "statement", "evidence", "mutants", "expected", box=box.SIMPLE_HEAD)
     selected = registry.select(names or ())
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("claim", min_width=max((len(made.id) for made in selected), default=0))  # never cut
+    for title in ("statement", "evidence", "mutants", "expected"):
+        table.add_column(title, overflow="fold")
     for made in selected:
         kinds = dict.fromkeys(item.kind.name for item in made.evidence)
         table.add_row(made.id, made.title, ", ".join(kinds), str(len(made.mutants)), made.expect)
     _console().print(table)
-    typer.echo(f"{len(selected)} claims")
+    typer.echo(f"{len(selected)} claim{'s' * (len(selected) != 1)}")
     _warn_of_failures(registry, names)
 
 

@@ -146,6 +146,15 @@ def test_every_claim_that_a_page_cites_is_registered(page: Path) -> None:
     assert cited <= set(REGISTRY.load().claims)
 
 
+@pytest.mark.parametrize("slug", [slug for slug in PAPERS if (ROOT / f"papers/{slug}.md").exists()])
+def test_every_claim_answers_a_question_of_its_page(slug: str) -> None:
+    text = re.sub(r"<!-- generated.*?<!-- end -->", "", prose(ROOT / f"papers/{slug}.md"), flags=re.DOTALL)
+    cited = set(re.findall(r"`([A-Z0-9-]+-\d+)`", text))
+    for group, first, last in re.findall(r"`([A-Z0-9-]+)-(\d+)` to `\1-(\d+)`", text):
+        cited |= {f"{group}-{number}" for number in range(int(first), int(last) + 1)}
+    assert {claim.id for claim in REGISTRY.load().select([slug])} <= cited
+
+
 def test_the_generated_parts_are_those_of_the_record(refresh: ModuleType) -> None:
     for page in refresh.pages():
         text = page.read_text(encoding="utf-8")

@@ -38,10 +38,11 @@ def laws_figure(study: LawsStudy) -> str:
         )
         below.stairs(heights, edges, color=ACCENT, lw=1.0, label="reverse sampler")
         below.plot(root, 2.0 * root * curve.density, color=INK, lw=3.5, alpha=0.25, label="exact")
-        below.set(title=r"density of $\sqrt{X_t}$", xlabel=r"$\sqrt{x}$")
+        below.set(title=r"density of $X_t^{1/2}$", xlabel=r"$\sqrt{x}$")
         if column == 0:
             above.legend(frameon=False)
-            below.legend(frameon=False)
+            below.set_ylim(top=1.5 * float(heights.max()))  # room above the curves
+            below.legend(frameon=False, loc="upper right")
     left, right = figure.add_subplot(cells[2, :2]), figure.add_subplot(cells[2, 2:])
     for curve, shade in zip(study.curves, SHADES, strict=True):
         left.plot(np.sqrt(curve.x), curve.exact_mean, color=shade, lw=3.5, alpha=0.35)

@@ -88,6 +88,57 @@ def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None
     assert row.verdict.endswith("reads the output as epsilon of the consistency function")
 
 
+def test_a_grid_that_is_slow_to_start_converges() -> None:
+    """At 80 steps the error is 0.16, at 320 it is a tenth of that: an own loop over ``step`` gives the same."""
+    row = audit(library.UniPCMultistepScheduler(use_beta_sigmas=True))
+    assert row.severity == "converges", row.verdict
+    assert abs(at(row, 80)[1]) > 0.1
+    assert abs(at(row, 320)[1]) < 0.02
+
+
+def test_single_precision_is_no_other_grid() -> None:
+    """Sigmas up to 2e4 in single precision, which the second stage amplifies."""
+    row = audit(library.HeunDiscreteScheduler(beta_schedule="squaredcos_cap_v2"))
+    assert row.severity == "converges", row.verdict
+    assert "in double precision the point mass is where the model is called" in row.reason
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_jumps_below_the_next_level_are_exact_with_the_trajectory_function(eta: float) -> None:
+    row = audit(library.TCDScheduler(), step_options={"eta": eta}, steps=(5, 10, 20))
+    assert row.verdict.endswith("reads the output as epsilon of the trajectory function")
+    assert "sigma = 0.0292 instead of 1, 0" in row.verdict
+    assert row.floor is not None
+    assert row.floor < 1e-3
+    assert max(map(abs, row.std_error or ())) < 1e-3
+
+
+def test_noise_of_a_solver_in_the_noise_is_no_disagreement() -> None:
+    options = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
+    row = audit(library.DPMSolverMultistepScheduler(**options))
+    assert row.severity == "converges", row.verdict
+
+
+def test_where_epsilon_says_nothing_of_the_data_is_said() -> None:
+    row = audit(library.TCDScheduler(rescale_betas_zero_snr=True))
+    assert row.verdict == "NaN after call 1 of 5 steps, where alpha = 0"
+
+
+def test_an_order_that_is_asked_for_is_no_order_lost() -> None:
+    for order in (1, 2):
+        row = audit(library.LMSDiscreteScheduler(), step_options={"order": order})
+        assert row.severity == "converges", row.verdict
+        assert row.order == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_setting_that_clips_is_mended_too() -> None:
+    row = next(
+        row for row in diffusers.rows(library.UnCLIPScheduler, "diffusers.UnCLIPScheduler") if not row.options
+    )
+    assert row.verdict.endswith("not so with step(prev_timestep='next timestep')")
+
+
 def test_a_level_at_which_a_run_ends_too_early_is_a_floor() -> None:
     row = audit(library.PNDMScheduler(), steps=(5, 10, 20))
     assert row.severity == "floor"

@@ -95,6 +95,66 @@ class Broken(Toy):
         return (sample * torch.tensor(-1.0).log(),)
 
 
+class Crowded(Toy):
+    """Most noise levels lie where nothing happens: right, and slow to start."""
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64) ** 0.2
+        self.sigmas = torch.cat([10.0 * (0.01 / 10.0) ** ramp, torch.zeros(1, dtype=torch.float64)])
+        self.timesteps = torch.arange(num_inference_steps)
+
+
+class Louder(Ancestral):
+    """The noise is 1.3 times what the drift pays for."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        with_noise = super().step(model_output, timestep, sample)[0]
+        without = sample + (self.down(timestep) - self.sigmas[timestep]) * model_output
+        return (without + 1.3 * (with_noise - without),)
+
+    def down(self, timestep: Any) -> Any:
+        return self.sigmas[timestep + 1] ** 2 / self.sigmas[timestep]
+
+
+class Leaping(Toy):
+    """Every step jumps to three tenths of the next noise level, and noise leads back up to it."""
+
+    prediction_type = "epsilon"
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        t, s = self.sigmas[timestep], self.sigmas[timestep + 1]
+        return (sample + (0.3 * s - t) * model_output + math.sqrt(0.91) * s * torch.randn_like(sample),)
+
+
+class Timeless(Toy):
+    def set_timesteps(self, num_inference_steps: int) -> None: ...
+
+
+class Asking(Ancestral):
+    def step(self, model_output: Any, timestep: Any, sample: Any, generator: Any) -> Any:  # type: ignore[override]
+        return super().step(model_output, timestep, sample)
+
+
+class Unseen(Ancestral):
+    """Its noise is NumPy's."""
+
+    rng = np.random.default_rng(0)
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        after = Toy.step(self, model_output, timestep, sample)[0]
+        return (
+            after
+            + 0.01 * self.sigmas[timestep + 1] * torch.from_numpy(self.rng.standard_normal(sample.shape)),
+        )
+
+
+class Refined(Toy):
+    """A stated order of 2, and an option of the step that asks for the first."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, order: int = 2) -> Any:  # type: ignore[override]
+        return super().step(model_output, timestep, sample)
+
+
 class Reshaping(Toy):
     def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
         return (sample[..., :-1],)
@@ -193,6 +253,88 @@ def test_euler_maruyama_is_of_first_order() -> None:
     assert row.order == pytest.approx(1.0, abs=0.3)
 
 
+def plain(stochastic: float, loudness: float = 1.0) -> Any:
+    """The method of Euler and Maruyama in time: right, and not exact on a point mass."""
+
+    def step(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+        score = -model_output / VP().alpha_sigma(np, np.asarray(t))[1]
+        return euler_maruyama_step(VP(), sample, t, s, score, stochastic, loudness * noise)
+
+    return step
+
+
+@pytest.mark.parametrize("stochastic", [0.0, 1.0])
+def test_a_discretisation_is_no_disagreement(stochastic: float) -> None:
+    row = audit(plain(stochastic))
+    assert row.severity == "converges", row.verdict
+    assert "the grids differ" not in row.verdict
+    assert "disagree" not in row.verdict
+
+
+def test_wrong_noise_is_told_from_a_discretisation() -> None:
+    assert audit(plain(1.0, 1.2)).severity == "diverges"
+    row = audit(Louder())
+    assert row.severity in ("diverges", "mismatch"), row.verdict
+    assert row.std_error is not None
+    assert row.std_error[-1] > 0.05
+
+
+def test_a_slow_start_is_not_said_to_be_the_limit() -> None:
+    row = audit(Crowded(), steps=(4, 6, 8))
+    assert row.severity == "converges", row.verdict
+    assert row.steps == (4, 6, 8, 16, 32)
+
+
+def test_an_order_that_was_asked_for_is_the_one_that_is_stated() -> None:
+    assert audit(Refined(), step_options={"order": 1}).severity == "converges"
+    row = audit(Refined())
+    assert row.severity == "slow"
+    assert row.verdict.startswith("order 1.0 where 2 is stated")
+
+
+def test_jumps_that_do_not_shrink_want_the_trajectory_function() -> None:
+    row = audit(Leaping())
+    assert row.severity == "converges", row.verdict
+    assert row.verdict.endswith("reads the output as epsilon of the trajectory function")
+    assert max(map(abs, row.std_error or ())) < 1e-12
+    assert "however many there are" in row.reason
+    assert "function" not in audit(Ancestral()).verdict
+
+
+def test_the_trajectory_function_lands_on_the_flow() -> None:
+    x, alpha, sigma, aim = np.array([1.7]), 0.6, 0.8, (0.9, 0.4)
+    v = np.array([0.25])
+    x0 = Model("sample", function="trajectory").output(x, alpha, sigma, 0.8, v, aim)
+    z = Model("epsilon", function="trajectory").output(x, alpha, sigma, 0.8, v, aim)
+    np.testing.assert_allclose(alpha * x0 + sigma * z, x, rtol=1e-14)
+    scale = math.sqrt((0.81 * 0.25 + 0.16) / (0.36 * 0.25 + 0.64))
+    np.testing.assert_allclose(aim[0] * x0 + aim[1] * z, 0.9 * 0.8 + scale * (x - 0.6 * 0.8), rtol=1e-14)
+    consistency = Model("sample", function="consistency").output(x, alpha, sigma, 0.8, v)
+    at_data = Model("sample", function="trajectory").output(x, alpha, sigma, 0.8, v, (1.0, 0.0))
+    np.testing.assert_allclose(at_data, consistency, rtol=1e-14)
+
+
+def test_a_step_may_write_into_what_it_is_given() -> None:
+    def inplace(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
+        sample[:] = ddim_step(VP(), sample, t, s, model_output)
+        model_output[:] = 0.0
+        return sample
+
+    assert audit(inplace).std_error == audit(ddim).std_error
+
+
+def test_noise_that_is_not_the_probes_is_said() -> None:
+    assert "random beyond the noise that is given" in audit(Unseen()).verdict
+
+
+def test_arguments_of_step_may_be_given() -> None:
+    with pytest.raises(ValueError, match="step needs generator, and step_options does not give it"):
+        audit(Asking())
+    row = audit(Asking(), step_options={"generator": torch.Generator()})
+    assert row.severity == "converges"
+    assert "{'generator': torch.Generator()}" in row.reproduction
+
+
 def test_every_exact_model_means_what_it_says() -> None:
     x0, z, alpha, sigma = np.array([0.3, -1.0]), np.array([0.7, 0.2]), 0.6, 0.8
     read = {name: Model(name).of(x0, z, alpha, sigma) for name in PREDICTIONS}
@@ -276,6 +418,7 @@ def test_a_wrong_prediction_type_is_named() -> None:
         (Reshaping(), "keeps the shape"),
         (Rising(), "noise level falls"),
         (Uniform(), "standard normal"),
+        (Timeless(), "sets the attribute timesteps"),
         (Silent(), "step returns the next state"),
     ],
 )
@@ -294,6 +437,8 @@ def test_bad_input_is_refused() -> None:
         audit(Toy(), prediction="noise")
     with pytest.raises(ValueError, match="keeps the shape"):
         audit(lambda model_output, t, s, sample, noise: sample[:-1])
+    with pytest.raises(ValueError, match="an array of numbers"):
+        audit(lambda model_output, t, s, sample, noise: {"prev_sample": sample})
     with pytest.raises(ValueError, match="noise level falls"):
         audit(ddim, grid=lambda n: np.linspace(0.1, 1.0, n + 1).tolist())
     with pytest.raises(ValueError, match="n \\+ 1 noise times"):

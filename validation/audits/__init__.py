@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...theory.processes import AbstractGaussianProcess
+from .adapters import check
 from .losses import PAIRS, Finding, Kind, identify, kind_of, objectives
 from .rows import Report, Row
 from .samplers import STEPS
@@ -89,8 +90,10 @@ def audit(
     """
     named: dict[str, Any] = {"name": name, "options": options, "reproduction": reproduction, "steps": steps}
     if is_scheduler(thing):
-        made = thing() if inspect.isclass(thing) else thing
-        return audit_scheduler(made, step_options=step_options, prediction=prediction, **named)
+        if inspect.isclass(thing):
+            check(thing, step_options or ())  # before its own errors, which say less
+            thing = thing()
+        return audit_scheduler(thing, step_options=step_options, prediction=prediction, **named)
     if is_step(thing):
         return audit_step(thing, process=process, grid=grid, prediction=prediction, **named)
     if not callable(thing):

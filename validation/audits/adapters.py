@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, final
 
@@ -20,7 +20,7 @@ from ..._namespace import UnmetHypothesis
 from ...theory.processes import AbstractGaussianProcess
 from .affine import Draw, EndOfGrid, Vector
 
-__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "missing", "option", "parameters"]
+__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "check", "missing", "option", "parameters"]
 
 # Stands for the timestep of the next call as the value of an option of step; None after the last call.
 NEXT = "next timestep"
@@ -35,16 +35,21 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in found.items() if each.kind not in variadic and name != "self"}
 
 
-def missing(scheduler: Any) -> tuple[str, ...]:
-    """What a scheduler (or its class) lacks for the probe, in words; nothing where it can be probed."""
+def missing(scheduler: Any, given: Collection[str] = ()) -> tuple[str, ...]:
+    """What a scheduler (or its class) lacks for the probe, in words; nothing where it can be probed.
+
+    Arguments:
+        scheduler: The object or its class.
+        given: Arguments of ``step`` that the user gives.
+    """
     lacks = []
     for method in ("set_timesteps", "step"):
         if not callable(getattr(scheduler, method, None)):
             lacks.append(f"it has no {method}")
     if not lacks:
-        wanted = _required(scheduler.step) - {"model_output", "timestep", "sample"}
+        wanted = _required(scheduler.step) - {"model_output", "timestep", "sample", *given}
         if wanted:
-            lacks.append(f"step needs {', '.join(sorted(wanted))}")
+            lacks.append(f"step needs {', '.join(sorted(wanted))}, and step_options does not give it")
         if not {"model_output", "timestep", "sample"} <= set(parameters(scheduler.step)):
             lacks.append("step does not take (model_output, timestep, sample)")
         wanted = _required(scheduler.set_timesteps)
@@ -62,6 +67,16 @@ def missing(scheduler: Any) -> tuple[str, ...]:
     return tuple(lacks)
 
 
+def check(scheduler: Any, given: Collection[str] = ()) -> None:
+    """Raise UnmetHypothesis where a scheduler (or its class) lacks something for the probe."""
+    lacks = missing(scheduler, given)
+    if lacks:
+        raise UnmetHypothesis(
+            "audit", "a scheduler with set_timesteps, step(model_output, timestep, sample) and "
+            "add_noise(original_samples, noise, timesteps)", "; ".join(lacks)
+        )  # fmt: skip
+
+
 def option(scheduler: Any, name: str, default: Any = None) -> Any:
     """An option of a scheduler: of its ``config`` where it has one, or an attribute."""
     config = getattr(scheduler, "config", None)
@@ -76,19 +91,17 @@ class SchedulerSampler:
     Arguments:
         scheduler: The object; it is copied before every run.
         options: Further keyword arguments of ``step``.
+        wide: Widen its tensors in single precision once its grid is set.
 
     Raises:
         UnmetHypothesis: The object lacks one of these.
     """
 
-    def __init__(self, scheduler: Any, options: Mapping[str, Any] | None = None) -> None:
-        lacks = missing(scheduler)
-        if lacks:
-            raise UnmetHypothesis(
-                "audit", "a scheduler with set_timesteps, step(model_output, timestep, sample) and "
-                "add_noise(original_samples, noise, timesteps)", "; ".join(lacks)
-            )  # fmt: skip
-        self._original, self._options = scheduler, dict(options or {})
+    def __init__(
+        self, scheduler: Any, options: Mapping[str, Any] | None = None, *, wide: bool = False
+    ) -> None:
+        check(scheduler, options or ())
+        self._original, self._options, self._wide = scheduler, dict(options or {}), wide
         self._scheduler: Any = None
         self._prepared: dict[int, Any] = {}
         self._known: dict[tuple[int, int], tuple[float, float]] = {}  # add_noise, at steps and call
@@ -105,8 +118,12 @@ class SchedulerSampler:
         if steps not in self._prepared:
             self._prepared[steps] = copy.deepcopy(self._original)
             _step_count(self._prepared[steps], steps)
+            if self._wide:
+                _widen(self._prepared[steps])
         self._scheduler = copy.deepcopy(self._prepared[steps])
         self._process = _forward_process(self._scheduler)
+        if not hasattr(self._scheduler, "timesteps"):
+            raise UnmetHypothesis("audit", "set_timesteps(n) sets the attribute timesteps", "there is none")
         self._times = self._scheduler.timesteps
         if not isinstance(self._times, torch.Tensor):
             self._times = torch.as_tensor(np.asarray(self._times))
@@ -158,6 +175,9 @@ class SchedulerSampler:
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
         values: NDArray[np.float64] = after.double().reshape(-1).numpy()
         return values
+
+    def widened(self) -> SchedulerSampler | None:
+        return None if self._wide else SchedulerSampler(self._original, self._options, wide=True)
 
     def _stepped(self, call: int, arguments: dict[str, Any]) -> Any:
         try:
@@ -221,13 +241,20 @@ class StepSampler:
         return float(alpha), float(sigma)
 
     def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
-        after = np.asarray(
-            self._function(output, self._times[call], self._times[call + 1], x, draw(None)), dtype=np.float64
-        )
+        t, s = self._times[call], self._times[call + 1]
+        made = self._function(np.array(output), t, s, np.array(x), draw(None))  # it may write into these
+        try:
+            after = np.array(made, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            hypothesis = "step returns the next state, an array of numbers"
+            raise UnmetHypothesis("audit", hypothesis, type(made).__name__) from error
         if after.shape != x.shape:
             got = f"{after.shape} from {x.shape}"
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
         return after
+
+    def widened(self) -> None:
+        return None
 
     def _equal(self, steps: int) -> Sequence[float]:
         # A flow starts a little before its end, where the state says nothing about the data.
@@ -242,6 +269,15 @@ def _step_count(scheduler: Any, steps: int) -> None:
         scheduler.set_timesteps(num_inference_steps=steps)
     else:
         scheduler.set_timesteps(steps)
+
+
+def _widen(scheduler: Any) -> None:
+    """Hold every tensor of single precision in double, the times apart: these are what a user passes on."""
+    import torch
+
+    for name, value in vars(scheduler).items():
+        if isinstance(value, torch.Tensor) and value.dtype == torch.float32 and name != "timesteps":
+            setattr(scheduler, name, value.double())
 
 
 def _required(function: Callable[..., Any]) -> set[str]:

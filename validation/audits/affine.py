@@ -19,6 +19,7 @@ schedule or a noise level that is not the one at which the model is evaluated ne
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ class Sampler(Protocol):
         """The state after the call, given the model's output at ``x``."""
         ...
 
+    def widened(self) -> Sampler | None:
+        """The same with its tables in double precision; None where it is no different."""
+        ...
+
 
 @final
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Path:
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.
+        aims: Where each step without its noise leads, in the same terms, shape (calls, 2); empty unless asked.
     """
 
     mean: Vector
@@ -82,6 +88,7 @@ class Path:
     defect: float
     last_move: float
     draws: int
+    aims: Vector
 
     @property
     def finite(self) -> bool:
@@ -90,7 +97,15 @@ class Path:
 
 
 def propagate(
-    sampler: Sampler, steps: int, model: Model, *, mean: float, variance: float, draws: int | None = None
+    sampler: Sampler,
+    steps: int,
+    model: Model,
+    *,
+    mean: float,
+    variance: float,
+    draws: int | None = None,
+    own: bool = False,
+    aims: bool = False,
 ) -> Path:
     """Run the probe.
 
@@ -100,19 +115,30 @@ def propagate(
         model: The exact model, in the parametrisation that the sampler expects.
         mean, variance: The data law N(mean, variance) of each coordinate.
         draws: How many normals are expected; a run that draws more is repeated.
+        own: Tell the model the noise level that the state of a point mass has, not the sampler's.
+        aims: Find where each step without its noise leads.
 
     Raises:
         UnmetHypothesis: The noise level rises along the grid, or a level is not a number.
     """
     capacity = draws or 2 * steps + 2
     while True:
-        path = _run(sampler, steps, capacity, model, mean, variance)
+        path = _run(sampler, steps, capacity, model, mean, variance, own, aims)
         if path.draws <= capacity:
             return path
         capacity = path.draws
 
 
-def _run(sampler: Sampler, steps: int, capacity: int, model: Model, mean: float, variance: float) -> Path:
+def _run(
+    sampler: Sampler,
+    steps: int,
+    capacity: int,
+    model: Model,
+    mean: float,
+    variance: float,
+    own: bool,
+    aims: bool,
+) -> Path:
     calls, width = sampler.begin(steps), 2 + capacity + _DENSE
     variances = np.repeat([variance, 0.0], width)
     keys: dict[object, int] = {}
@@ -121,7 +147,7 @@ def _run(sampler: Sampler, steps: int, capacity: int, model: Model, mean: float,
         index = keys.setdefault(object() if key is None else key, len(keys))
         return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), 2)
 
-    x, states, levels, before = np.empty(0), [], [], math.inf
+    x, states, levels, leads, before = np.empty(0), [], [], [], math.inf
     for call in range(calls):
         alpha, sigma = sampler.levels(call)
         before = _descending(call, alpha, sigma, before)
@@ -129,9 +155,16 @@ def _run(sampler: Sampler, steps: int, capacity: int, model: Model, mean: float,
             start = np.tile(_column(0, width), 2)
             x = alpha * mean + np.sqrt(alpha**2 * variances + sigma**2) * start
             states.append(x)
+        elif own:
+            point = x[width:]
+            alpha, sigma = point[0] / mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
+        aim = (1.0, 0.0)
         with np.errstate(all="ignore"):
             try:
-                x = sampler.step(call, model.output(x, alpha, sigma, mean, variances), x, draw)
+                if aims or model.function == "trajectory":
+                    aim = _aim(sampler, call, model, alpha, sigma)
+                    leads.append(aim)
+                x = sampler.step(call, model.output(x, alpha, sigma, mean, variances, aim), x, draw)
             except EndOfGrid:
                 break
         states.append(x)
@@ -141,7 +174,7 @@ def _run(sampler: Sampler, steps: int, capacity: int, model: Model, mean: float,
     if not levels:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
-    return _path(np.stack(states), np.array(levels), dense, len(keys))
+    return _path(np.stack(states), np.array(levels), dense, len(keys), np.array(leads))
 
 
 def _column(index: int, width: int) -> Vector:
@@ -154,7 +187,7 @@ def _column(index: int, width: int) -> Vector:
     return column
 
 
-def _path(states: Vector, levels: Vector, dense: Vector, draws: int) -> Path:
+def _path(states: Vector, levels: Vector, dense: Vector, draws: int, leads: Vector) -> Path:
     half = states.shape[1] // 2
     with np.errstate(all="ignore"):
         data, point = states[:, :half], states[:, half:]
@@ -171,7 +204,21 @@ def _path(states: Vector, levels: Vector, dense: Vector, draws: int) -> Path:
             defect=float(np.max(np.abs(data[-1, -_DENSE:] - predicted))),
             last_move=float(np.max(np.abs(states[-1] - states[-2]))),
             draws=draws,
+            aims=leads,
         )
+
+
+def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) -> tuple[float, float]:
+    """Where the step without its noise leads data 1 and noise 1, in a copy of the sampler; NaN where it remembers."""
+    x0, z = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    twin = copy.deepcopy(sampler)
+    try:
+        after = twin.step(
+            call, model.of(x0, z, alpha, sigma), alpha * x0 + sigma * z, lambda key: np.zeros(2)
+        )
+    except (RuntimeError, ValueError):  # earlier states, which have another shape: a multistep method
+        return math.nan, math.nan
+    return float(after[0]), float(after[1])
 
 
 def _descending(call: int, alpha: float, sigma: float, before: float) -> float:

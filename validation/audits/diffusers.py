@@ -35,6 +35,8 @@ _FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
 # A second option is looked for at these step counts only.
 _TRIAL = (5, 20)
 _BAD = ("nan", "diverges", "unsupported")
+# A disagreement of state and model of this size is worth looking for a second option, too.
+_FAR = 0.1
 
 
 @final
@@ -124,51 +126,65 @@ class _Settings:
             yield self._unsupported(Choice(), "; ".join(lacks))
             return
         first = self._row(Choice())
-        yield first
         if first.severity == "unsupported":
+            yield first
             return
         singles, base = tuple(choices(self._cls)), Choice()
+        yield self._mended(first, Choice(), singles)[-1]
         if not first.affine:
             for single in singles:  # a switch that makes it affine
                 found = self._row(single)
                 if found.affine and found.severity not in _BAD:
                     base = single
-                    yield found
+                    yield self._mended(found, single, singles)[-1]
                     break
         for choice in (base | single for single in singles if single != base):
             found = self._row(choice)
-            # A combination of options is refused by a ValueError; other errors are not for want of one.
-            if found.severity in _BAD and (found.affine is not None or "ValueError" in found.reason):
-                second = self._second(choice, singles, 0.3 * _size(found))
-                if second is not None:
-                    option, better = second
-                    found = replace(found, verdict=f"{found.verdict}; not so with {option}")
-                    yield better
-            yield found
+            yield from self._mended(found, choice, singles)
 
-    def _second(self, choice: Choice, singles: Sequence[Choice], below: float) -> tuple[Choice, Row] | None:
-        """One more option with which the setting converges to an error below the given one, and its row."""
+    def _mended(self, found: Row, choice: Choice, singles: Sequence[Choice]) -> tuple[Row, ...]:
+        """A row; where it is bad, what mends it is said, and has a row before it."""
+        # A combination of options is refused by a ValueError; other errors are not for want of one.
+        asked = found.affine is not None or "ValueError" in found.reason
+        far = found.severity == "mismatch" and _size(found) > _FAR
+        if not asked or not (far or found.severity in _BAD):
+            return (found,)
+        second = self._second(choice, singles, 0.3 * _size(found), settle=found.affine is False)
+        if second is None:
+            return (found,)
+        option, better = second
+        return better, replace(found, verdict=f"{found.verdict}; not so with {option}")
+
+    def _second(
+        self, choice: Choice, singles: Sequence[Choice], below: float, settle: bool
+    ) -> tuple[Choice, Row] | None:
+        """One more option with which the setting converges to an error below the given one, and its row.
+
+        Where the setting is not affine, Monte Carlo settles the option too.
+        """
         for single in singles:
             if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
                 continue
-            for steps in (_TRIAL, None):  # few steps rule most out; what is said rests on all of them
-                found = self._row(choice | single, steps)
-                if not found.affine or found.severity in _BAD or _size(found) >= below:
+            for trial in (True, False):  # few steps rule most out; what is said rests on all of them
+                found = self._row(choice | single, trial, settle=settle)
+                affine = found.affine or (settle and found.affine is not None)
+                if not affine or found.severity in _BAD or _size(found) >= below:
                     break
             else:
                 return single, found
         return None
 
-    def _row(self, choice: Choice, steps: Sequence[int] | None = None) -> Row:
-        """The row of a setting; a trial, at given step counts, takes the stated model only."""
+    def _row(self, choice: Choice, trial: bool = False, *, settle: bool = False) -> Row:
+        """The row of a setting; a trial takes few steps and the stated model only."""
         try:
             found = examine(
                 self._cls(**choice.init),
                 step_options=choice.step,
-                steps=steps or self._steps,
-                search=steps is None,
+                steps=_TRIAL if trial else self._steps,
+                search=not trial,
                 likely=self._likely,
-                settled=steps is None,
+                confirm=not trial,
+                settled=settle or not trial,
             )
         except Exception as error:  # noqa: BLE001  # whatever another library raises is why
             text = " ".join(str(error).split())
@@ -255,7 +271,8 @@ def _call(name: str, choice: Choice) -> tuple[str, str]:
     arguments = ", ".join(f"{key}={value!r}" for key, value in choice.init.items())
     options = f", step_options={dict(choice.step)!r}" if choice.step else ""
     imports = f"from {module} import {attribute}"
-    return imports, f"audit({attribute}({arguments}){options})"
+    made = f"({arguments})" if arguments else ""
+    return imports, f"audit({attribute}{made}{options})"
 
 
 def _lines(name: str, choice: Choice) -> str:

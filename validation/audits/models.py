@@ -6,7 +6,11 @@ the exact network is one of
 .. math:: \hat x_0 = m + \frac{\alpha v}{\Sigma}(x - \alpha m) \quad\text{(a denoiser)}, \qquad
     \hat x_0 = m + \sqrt{v / \Sigma}\,(x - \alpha m) \quad\text{(a consistency function)},
 
-with :math:`\hat z = (x - \alpha \hat x_0)/\sigma`.  What it returns is :math:`\hat z`, :math:`\hat x_0`,
+with :math:`\hat z = (x - \alpha \hat x_0)/\sigma`.  For a jump to :math:`(\alpha', \sigma')` the flow itself
+is :math:`x' = \alpha' m + \sqrt{\Sigma'/\Sigma}\,(x - \alpha m)`, and the trajectory function has the
+:math:`\hat x_0, \hat z` with :math:`\alpha \hat x_0 + \sigma \hat z = x` and
+:math:`\alpha' \hat x_0 + \sigma' \hat z = x'`; at :math:`\sigma' = 0` it is the consistency function.
+What the network returns is :math:`\hat z`, :math:`\hat x_0`,
 
 .. math:: \hat v = \cos\varphi\,\hat z - \sin\varphi\,\hat x_0 / u, \quad \tan\varphi = \frac{\sigma}{\alpha u},
     \qquad\text{or}\qquad \hat u = \hat z - \hat x_0,
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 __all__ = ["PREDICTIONS", "Model", "Prediction", "models"]
 
 Vector: TypeAlias = NDArray[np.float64]
+Function: TypeAlias = Literal["denoiser", "consistency", "trajectory"]
 Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction"]
 PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
@@ -39,7 +44,7 @@ class Model:
         prediction: What it returns, by the names of diffusers.
         sign: 1, or -1 where it returns the negative.
         unit: The unit of the data, > 0.
-        consistency: It is the consistency function instead of the denoiser.
+        function: The denoiser, the consistency function, or the trajectory function.
 
     Example:
         >>> import numpy as np
@@ -53,25 +58,44 @@ class Model:
     prediction: Prediction = "epsilon"
     sign: Literal[1, -1] = 1
     unit: float = 1.0
-    consistency: bool = False
+    function: Function = "denoiser"
 
     def __str__(self) -> str:
         unit = "" if self.unit == 1.0 else f" in units of {self.unit:g}"
-        of = " of the consistency function" if self.consistency else ""
+        of = "" if self.function == "denoiser" else f" of the {self.function} function"
         return f"{'-' if self.sign < 0 else ''}{self.prediction}{unit}{of}"
 
-    def output(self, x: Vector, alpha: float, sigma: float, mean: float, variance: Vector) -> Vector:
-        """What the network returns at x, shape (K,), for data N(mean, variance)."""
+    def output(
+        self,
+        x: Vector,
+        alpha: float,
+        sigma: float,
+        mean: float,
+        variance: Vector,
+        aim: tuple[float, float] = (1.0, 0.0),
+    ) -> Vector:
+        """What the network returns at x, shape (K,), for data N(mean, variance), and a jump to the level ``aim``."""
+        if self.function == "trajectory" and alpha * aim[1] != sigma * aim[0]:
+            return self._leap(x, alpha, sigma, mean, variance, *aim)
+        consistency = self.function != "denoiser"
         total = alpha**2 * variance + sigma**2
         known = total > 0.0  # without noise and without spread the data point is the mean
         safe = np.where(known, total, 1.0)
-        gain = np.sqrt(variance / safe) if self.consistency else alpha * variance / safe
+        gain = np.sqrt(variance / safe) if consistency else alpha * variance / safe
         x0 = mean + np.where(known, gain, 0.0) * (x - alpha * mean)
         if sigma == 0.0:
             return self.of(x0, np.zeros_like(x), alpha, sigma)
         # The denoiser's noise in the form that does not cancel at small sigma.
-        z = (x - alpha * x0) / sigma if self.consistency else sigma * (x - alpha * mean) / safe
+        z = (x - alpha * x0) / sigma if consistency else sigma * (x - alpha * mean) / safe
         return self.of(x0, z, alpha, sigma)
+
+    def _leap(
+        self, x: Vector, alpha: float, sigma: float, mean: float, variance: Vector, a: float, b: float
+    ) -> Vector:
+        total, after = alpha**2 * variance + sigma**2, a**2 * variance + b**2
+        y = a * mean + np.sqrt(after / np.where(total > 0.0, total, 1.0)) * (x - alpha * mean)
+        crossed = alpha * b - sigma * a
+        return self.of((b * x - sigma * y) / crossed, (alpha * y - a * x) / crossed, alpha, sigma)
 
     def of(self, x0: Vector, z: Vector, alpha: float, sigma: float) -> Vector:
         """The parametrisation of a predicted data point and noise."""
@@ -86,12 +110,13 @@ class Model:
 
 
 def models(unit: float = 1.0) -> Iterator[Model]:
-    """All exact models, the plain ones first."""
-    for consistency in (False, True):
+    """All exact models of a noise level alone, the plain ones first."""
+    functions: tuple[Function, ...] = ("denoiser", "consistency")
+    for function in functions:
         for prediction in PREDICTIONS:
-            yield Model(prediction, consistency=consistency)
+            yield Model(prediction, function=function)
         for prediction in ("v_prediction", "flow_prediction"):
-            yield Model(prediction, sign=-1, consistency=consistency)
+            yield Model(prediction, sign=-1, function=function)
         if unit != 1.0:
             for sign in (1, -1):
-                yield Model("v_prediction", sign=sign, unit=unit, consistency=consistency)
+                yield Model("v_prediction", sign=sign, unit=unit, function=function)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from ..._namespace import UnmetHypothesis
 from ...theory.processes import VP, AbstractGaussianProcess
 from .adapters import SchedulerSampler, StepSampler, option, parameters
+from .affine import Sampler, propagate
+from .causes import MEAN, VARIANCE
 from .mixtures import settle
 from .models import PREDICTIONS, Model
 from .rows import Row
@@ -67,9 +71,18 @@ def audit_scheduler(
     own = _chosen(scheduler) if options is None else options
     said = {**own, **{f"step({key})": value for key, value in (step_options or {}).items()}}
     made = "".join(f", {key}={value!r}" for key, value in own.items()).removeprefix(", ")
-    asked = {"step_options": dict(step_options or {}), "prediction": prediction}
-    more = "".join(f", {key}={value!r}" for key, value in asked.items() if value)
-    return row(found, where, said, reproduction or _lines(where, f"({made}){more}"))
+    chosen = ", ".join(f"{key!r}: {_written(value)}" for key, value in (step_options or {}).items())
+    more = f", step_options={{{chosen}}}" if chosen else ""
+    more += f", prediction={prediction!r}" if prediction else ""
+    imports = "import torch; " if "torch." in more else ""
+    return row(found, where, said, reproduction or imports + _lines(where, f"({made}){more}"))
+
+
+def _written(value: Any) -> str:
+    """A value as an expression; a generator, whose state does not matter here, as a new one."""
+    import torch
+
+    return "torch.Generator()" if isinstance(value, torch.Generator) else repr(value)
 
 
 def _chosen(scheduler: Any) -> dict[str, Any]:
@@ -93,6 +106,7 @@ def examine(
     steps: Sequence[int] = STEPS,
     search: bool = True,
     likely: Model | None = None,
+    confirm: bool = True,
     settled: bool = True,
 ) -> Finding:
     """The finding behind :func:`audit_scheduler`.
@@ -100,6 +114,7 @@ def examine(
     Arguments:
         search: Try other exact models where the stated one does not converge.
         likely: Try this one first.
+        confirm: Run what looks bad at more steps.
         settled: Run a Monte Carlo where a step is not affine.
     """
     sampler = SchedulerSampler(scheduler, step_options)
@@ -108,14 +123,15 @@ def examine(
         sampler,
         _documented(option(scheduler, "prediction_type")) if prediction is None else _asked(prediction),
         unit=sampler.unit,
-        stated_order=stated_order(scheduler),
+        stated_order=stated_order(scheduler, step_options or {}),
         steps=steps,
         search=search,
         likely=likely,
+        confirm=confirm,
     )
     if found.affine or not settled:
         return found
-    return settle(sampler, found.model, unit=sampler.unit, search=search)
+    return settle(sampler, found.model, unit=sampler.unit, search=search, why=_why(sampler, found))
 
 
 def audit_step(
@@ -138,7 +154,7 @@ def audit_step(
     sampler = StepSampler(function, process, grid)
     found = find(sampler, _asked(prediction or "epsilon"), steps=steps, search=False)
     if not found.affine:
-        found = settle(sampler, found.model, search=False)
+        found = settle(sampler, found.model, search=False, why=_why(sampler, found))
     where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
     said = {**(options or {}), "process": type(process).__name__, "prediction": str(found.model)}
     return row(found, where, said, reproduction or _lines(where))
@@ -163,14 +179,28 @@ def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str
     )
 
 
-def stated_order(scheduler: Any) -> int:
-    """The largest order that a scheduler states: among its options, as ``order``, or as a default of step."""
+def _why(sampler: Sampler, found: Finding) -> str:
+    """Why superposition fails: two runs with the same noise are not the same, or no step is affine."""
+    first, second = (
+        propagate(sampler, min(found.steps), found.model, mean=MEAN, variance=VARIANCE) for _ in range(2)
+    )
+    same = np.array_equal(first.mean, second.mean) and np.array_equal(first.std, second.std)
+    return "not affine" if same else "random beyond the noise that is given"
+
+
+def stated_order(scheduler: Any, chosen: Mapping[str, Any]) -> int:
+    """The largest order that a scheduler states: among its options, as ``order``, or as an option of step.
+
+    Arguments:
+        scheduler: The scheduler.
+        chosen: The options of step that are not at their defaults.
+    """
     config = getattr(scheduler, "config", None)
     options = {**config} if isinstance(config, Mapping) else {}
-    defaults = {name: each.default for name, each in parameters(scheduler.step).items()}
+    asked = {name: each.default for name, each in parameters(scheduler.step).items()} | {**chosen}
     found = [
         value
-        for name, value in (*options.items(), *defaults.items(), ("order", getattr(scheduler, "order", 1)))
+        for name, value in (*options.items(), *asked.items(), ("order", getattr(scheduler, "order", 1)))
         if "order" in name and isinstance(value, int) and not isinstance(value, bool)
     ]
     return max([1, *found])

@@ -397,6 +397,11 @@ def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
     got = torch.cat([weight.grad.flatten() for weight in trainer.weights.values()])
     ((done, rows),) = seen
     assert done.kinds == ("sde", "sde", "ode", "ode")
+    first, second = rows["prompt"].reshape(2, 3, -1)  # three rows of each prompt, side by side
+    assert torch.equal(first, first[:1].expand_as(first)) and torch.equal(
+        second, second[:1].expand_as(second)
+    )
+    assert not torch.equal(first, second)
     groups = task.rewards(done.end, torch.arange(6) // 3).reshape(2, 3)
     advantages = (groups - groups.mean(dim=1, keepdim=True)) / groups.std(dim=1, keepdim=True)
     loss, sigmas = 0.0, pipe.sampler.scheduler.sigmas.tolist()

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.integrate import solve_ivp
 from scipy.special import ndtr, ndtri
 
 from ....theory.adjoint import MixtureFlow
@@ -185,13 +186,31 @@ class Modes:
         for c in (0.5, 1.0):
             yield f"c = {c}", thing(SYMMETRIC, c)[1], _dynamic_programming(c)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-11)
     def both_trajectories_cost_the_same_at_the_jump(thing: Thing) -> Iterator[Any]:
         for c in (0.5, 1.0):
             mass = thing(SYMMETRIC, c)[1]
             noise, cost = _at_the_jump(c)
             yield f"c = {c}, noise", noise, np.full(2, -ndtri(mass))
             yield f"c = {c}, cost", cost[0], cost[1]
+
+    @exact(tolerance=1e-7)
+    def trajectories_by_adaptive_steps(thing: Thing) -> Iterator[Any]:
+        """State, adjoint and cost from three endpoints, by another method of integration."""
+        assert thing(SYMMETRIC, 1.0)[1] > 0.5
+        reward, ends = Linear([0.5]), np.asarray([-2.2, 0.3, 1.9])
+
+        def rates(t: float, state: Any) -> Any:
+            v, slope = SYMMETRIC.velocity(state[:3], t)
+            adjoint = state[3:6]
+            return np.concatenate([v + adjoint, -slope * adjoint, 0.5 * adjoint**2])
+
+        begin = np.concatenate([ends, np.full(3, -0.5), np.zeros(3)])
+        last = solve_ivp(rates, (0.0, 1.0), begin, "DOP853", rtol=1e-10, atol=1e-11).y[:, -1]
+        noise, cost, adjoint = SYMMETRIC.extremals(ends, reward, 1.0, steps=400)
+        yield "noise", noise, last[:3]
+        yield "adjoint", adjoint, last[3:6]
+        yield "cost", cost, last[6:] - 0.5 * ends
 
     @boundary(tolerance=0.1)
     def the_stationary_policy_is_not_the_optimum(thing: Thing) -> Iterator[Any]:
@@ -206,7 +225,7 @@ class Modes:
         for c in (0.5, 1.0):
             yield f"c = {c}", thing(SYMMETRIC, c)[2], _matched(c)
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-10)
     def the_fold_by_the_costs_of_the_lower_branch(thing: Thing) -> Iterator[Any]:
         """The lower branch ends where its noise is largest: found here by bisection on the derivative."""
         yield "c = 0.5", thing(SYMMETRIC, 0.5)[2], ndtr(-_fold())

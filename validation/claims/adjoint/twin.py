@@ -169,7 +169,7 @@ class PriceOfTime:
 
     thing = staticmethod(_weighted)
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def prices_with_closed_forms(thing: Thing) -> Iterator[Any]:
         for sigma in (0.6, 1.8):
             flow = GaussianFlow([0.0], [[sigma**2]])

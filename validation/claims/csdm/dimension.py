@@ -52,7 +52,7 @@ PAIRS = ((1, 5), (3, 20), (5, 50), (10, 64), (40, 64), (7, 1000))
 class SoftThreshold:
     thing = soft_threshold_risk
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def quadrature(thing: Thing) -> Iterator[Any]:
         for theta in (0.0, 0.3, -1.2, 4.0):
             for tau in (0.0, 0.5, 1.7, 3.0):
@@ -98,7 +98,7 @@ class SoftThreshold:
 class StatisticalDimension:
     thing = (statistical_dimension, optimal_threshold)
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def least_mean_distance_by_quadrature(thing: Thing) -> Iterator[Any]:
         """The mean squared distance of a normal vector from tau times the subdifferential, minimised."""
         for s, d in PAIRS:
@@ -195,7 +195,7 @@ def _recovers(rng: np.random.Generator, m: int, s: int, d: int) -> bool:
 class KnownSupport:
     thing = known_support_risk
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-10)
     def mean_of_an_inverse_chi_square(thing: Thing) -> Iterator[Any]:
         """One entry of the inverse Gram matrix is m over a chi-square of m - s + 1 degrees of freedom."""
         for m, s in ((7, 2), (10, 4), (20, 4), (40, 12), (12, 1)):
@@ -236,7 +236,7 @@ class KnownSupport:
 class L1Risk:
     thing = l1_risk
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-12)
     def state_evolution(thing: Thing) -> Iterator[Any]:
         """The fixed point tau^2 = sigma^2 + risk/m with every coordinate's risk in closed form."""
         for m, s, d, sigma in ((100, 20, 400, 0.3), (150, 20, 400, 1.0), (40, 6, 60, 0.1)):

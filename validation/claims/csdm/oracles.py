@@ -65,7 +65,7 @@ class SparseMixtures:
             want /= want.sum(axis=1, keepdims=True)
             yield f"s = {s}", thing[1](A, POINTS, s, variance, noise), want
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-12)
     def decoder_by_quadrature(thing: Thing) -> Iterator[Any]:
         """One measurement of two coordinates, one of them zero: integrals over the amplitude."""
         row, variance, noise = np.array([[0.8, -0.5]]), 1.5, 0.6
@@ -118,7 +118,7 @@ class Pipeline:
 
     thing = generate
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def measurements(thing: Thing) -> Iterator[Any]:
         process, data = VP(), np.array([0.0, 2.0, 0.0, 0.0, -1.0])
         latents = Latents(A, np.array([0.3, -0.2, 0.5]), 1.7)

@@ -179,7 +179,7 @@ class Debiased:
                 want[i, row != 0.0] = np.linalg.pinv(A[:, row != 0.0]) @ y[i]
             yield f"m = {m}, s = {s}", thing(A, y, x), want
 
-    @exact(tolerance=1e-6)
+    @exact(tolerance=1e-9)
     def what_the_penalty_took_away(thing: Thing) -> Iterator[Any]:
         rng = np.random.default_rng(5)
         A = rng.standard_normal((20, 40)) / math.sqrt(20.0)

@@ -63,7 +63,7 @@ class LatentError:
             squared = float(wasserstein2(found, Gaussian(np.zeros(m), cov))) ** 2
             yield f"m = {m}, s = {s}", thing[0](eigenvalues, m, T, steps), squared
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def variances_of_eigendirections(thing: Thing) -> Iterator[Any]:
         cov = _sketched_covariance(5, 3)
         values = np.maximum(np.linalg.eigvalsh(cov), 0.0)

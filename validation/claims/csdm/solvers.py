@@ -126,7 +126,7 @@ class DualityGap:
         for label, A, y, lam, low, high in _problems():
             yield label, thing[0](textbook.lasso(A, y, lam, low, high), A, y, lam, low, high), 0.0
 
-    @exact(tolerance=1e-6)
+    @exact(tolerance=1e-8)
     def the_solver_finds_it(thing: Thing) -> Iterator[Any]:
         for label, A, y, lam, low, high in _problems():
             found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-14, most=100_000).x

@@ -101,7 +101,7 @@ class Coupling:
                 limit = sum(thing(process, e, start, gaussian(process)) for e in (0.0, eta))
                 yield f"{process}, eta = {eta}", abs(float(ode - sde)), limit
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-13)
     def flows_start_from_the_right_law(thing: Thing) -> Iterator[Labelled]:
         for eta in ETAS:
             yield f"eta = {eta}", thing(Flow(), eta, 0.0, gaussian(Flow()), shifted), 1.0
@@ -164,7 +164,7 @@ class Mixtures:
 
     thing = mixture_contraction
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def is_the_general_bound(thing: Thing) -> Iterator[Labelled]:
         for process in SCHEDULES:
             for variance, radius in MIXTURES:

@@ -52,7 +52,7 @@ class DDPO:
 
     thing = staticmethod(tuned)
 
-    @exact(tolerance=1e-7)
+    @exact(tolerance=1e-9)
     def value_and_reward(thing: Thing) -> Iterator[Labelled]:
         for beta, eta in ((0.3, 1.0), (0.1, 2.0)):
             best = thing(beta, eta)

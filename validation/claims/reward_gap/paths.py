@@ -214,7 +214,7 @@ class Fisher:
 
     thing = fisher_information
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def curvature_of_the_path_kl(thing: Thing) -> Iterator[Labelled]:
         for process in (*SCHEDULES, Flow()):
             for eta in ETAS:
@@ -240,7 +240,7 @@ class Fisher:
                 spread = float(terminal_moments(process, 0.3, 0.49, eta)[1])
                 yield f"{process}, eta = {eta}", slope**2, float(thing(process, 0.49, eta)) * spread
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def gradient_by_differences(thing: Thing) -> Iterator[Labelled]:
         for process in (*SCHEDULES, Flow()):
             for eta in (0.0, *ETAS):

@@ -107,7 +107,7 @@ def tilted_power(k: int, c: float, q: float, beta: float) -> Callable[[float], f
     vouches=[tilted],
 )
 class Tilt:
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def moments_by_quadrature(thing: Thing) -> Iterator[Labelled]:
         for c, q, beta in ((0.8, 1.5, 0.4), (0.8, -0.3, 1.0), (-2.0, 0.0, 0.5)):
             best = thing(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
@@ -117,7 +117,7 @@ class Tilt:
             yield "mean", best.mean[0], first
             yield "variance", best.cov[0, 0], second - first**2
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def its_score_is_the_score_plus_the_slope(thing: Thing) -> Iterator[Labelled]:
         x = np.asarray([[0.3, -2.0], [1.0, 0.5], [0.0, 0.0]])
         for reward in (Quadratic(C, Q), Linear(C)):

@@ -46,7 +46,7 @@ class Scale:
                 want = arrival(process, 0.7, 0.49, eta, 1.0, 0.0, (0.0, 2.0), kappa)
                 yield f"{process}, {eta}, {kappa}", thing(process, 0.7, 0.49, eta, 2.0, kappa), want
 
-    @exact(tolerance=1e-6)
+    @exact(tolerance=1e-9)
     def sensitivities(thing: Thing) -> Iterator[Labelled]:
         # Central differences, less their leading error.
         process, h = exploding(1e60), 1e-4
@@ -131,7 +131,7 @@ def constant_shift(process: Any, variance: float, by: float) -> Any:
 class Shift:
     thing = mean_error
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def consistent_shift(thing: Thing) -> Iterator[Labelled]:
         for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
             q = schedule(process).fraction(0.49, 1.0)
@@ -139,7 +139,7 @@ class Shift:
                 got = thing(process, 0.49, eta, constant_shift(process, 0.49, 0.8))
                 yield f"{process}, eta = {eta}", got, 0.8 * (1 - q ** ((1 + eta**2) / 2))
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def moments_of_the_shifted_model(thing: Thing) -> Iterator[Labelled]:
         for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()):
             for eta in (0.0, 0.5, 1.0, 2.0):

@@ -229,7 +229,7 @@ class SquaredErrors:
 
         return extrapolate(best, 60), thing(PROCESS, LAW.s, SLOPE, 1.0)
 
-    @exact(tolerance=1e-3)
+    @exact(tolerance=1e-5)
     def the_least_quadratic_variation(thing: Thing) -> tuple[Any, Any]:
         """c^2 A_0 less what the weight saves: the value of the loss, not only where it is least."""
         w = float(thing(PROCESS, LAW.s, SLOPE, 1.0))

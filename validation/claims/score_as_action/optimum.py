@@ -214,7 +214,7 @@ class Terminal:
         yield "mean", law.mean, mean
         yield "covariance", law.cov, cov
 
-    @exact(tolerance=1e-10)
+    @exact(tolerance=1e-12)
     def the_tilted_start_gives_the_tilt(thing: Thing) -> Iterator[Labelled]:
         # Started where the tilted law is noised to, the optimum samples the tilt.
         best = tilted(DATA, REWARD, BETA)

@@ -143,7 +143,7 @@ class Deployed:
             map_ = (vectors * np.asarray([float(thing(PROCESS, v, 1.0, eta)) for v in values])) @ vectors.T
             yield f"eta = {eta}", moved, map_ @ SHIFT
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-13)
     def border_of_over_shooting(thing: Thing) -> tuple[Any, Any]:
         def gap(half: float) -> float:
             p = VP(2 * half, 2 * half, 1.0)

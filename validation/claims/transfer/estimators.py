@@ -209,14 +209,14 @@ def _twice(x: Any, y: Any, epsilon: float, **options: Any) -> Any:
 class LearningCurve:
     thing = fit_curve
 
-    @exact(tolerance=1e-4)
+    @exact(tolerance=1e-8)
     def exact_curves(thing: Thing) -> Iterator[Any]:
         m = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
         for beta, c, low in ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2)):
             fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
             yield f"beta = {beta}", (fit.exponent, fit.constant, fit.floor), (beta, c, low)
 
-    @exact(tolerance=1e-4)
+    @exact(tolerance=1e-8)
     def a_beginning_that_is_no_power_is_left_out(thing: Thing) -> Iterator[Any]:
         m = 10.0 * 2.0 ** np.arange(8)
         risk = 3.0 * m**-0.75

@@ -130,7 +130,7 @@ def _covariances() -> Iterator[tuple[str, Any, Any]]:
 class MapConstant:
     thing = gaussian_map_constant
 
-    @exact(tolerance=1e-6, scale=0.0)
+    @exact(tolerance=1e-8, scale=0.0)
     def by_differences_of_the_map(thing: Thing) -> Iterator[Any]:
         """The map differentiated in each entry of the sample covariance, whose variances Wishart's law gives."""
         for label, target, source in _covariances():
@@ -214,7 +214,7 @@ class MongeMap:
             cost = np.sum((mean - centre) ** 2) + np.trace(moved @ cov @ moved.T)
             yield f"{label}, cost", cost, wasserstein2(Gaussian(mean, cov), Gaussian(centre, onto)) ** 2
 
-    @exact(tolerance=1e-8)
+    @exact(tolerance=1e-12)
     def the_map_of_pot(thing: Thing) -> Iterator[Any]:
         import ot
 

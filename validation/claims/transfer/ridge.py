@@ -116,7 +116,7 @@ class NegativeTransfer:
         else:
             yield "never", float(thing[1](factor * 1e3, v, mismatch)) <= v * (1 + 1e-15), True
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-13)
     def the_risks_meet_at_the_threshold(thing: Thing) -> Iterator[Any]:
         for v, mismatch in ((1.0, 3.0), (0.2, 0.9), (2.0, 2.5)):
             yield f"v = {v}, D^2 = {mismatch}", thing[1](thing[0](v, mismatch), v, mismatch) / v, 1.0

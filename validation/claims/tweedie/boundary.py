@@ -124,7 +124,7 @@ class BoundedScore:
                     got = dimension(thing, process, t, law.score, eta)
                     yield f"{process}, t = {t}, eta = {eta}", got, process.delta
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=1e-12)
     def bounded_score_reflects_it(thing: Thing) -> Iterator[Labelled]:
         t = 0.4
         for process in NOISES:

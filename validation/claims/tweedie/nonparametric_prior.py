@@ -99,7 +99,7 @@ class NonparametricPrior:
             gains = [log_likelihood(process, x, 0.4, prior) - done.log_likelihood for prior in rivals]
             yield f"{process}", max(0.0, *gains), done.gap
 
-    @exact(tolerance=1e-5)
+    @exact(tolerance=1e-9)
     def two_atoms_have_the_weight_that_solves_the_equation(thing: Thing) -> Iterator[Labelled]:
         # The likelihood is flat to second order: a gap of 1e-12 leaves the weight right to 1e-6.
         atoms, x = np.asarray([0.2, 3.0]), np.asarray([0.1, 0.9, 1.5, 4.0])

@@ -1,0 +1,78 @@
+"""What a claim vouches for is called by its evidence: a name in a list proves nothing."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from driftproof.validation.engine import Plan, examine
+from driftproof.validation.evidence.base import Effort
+from driftproof.validation.registry import REGISTRY, Claim
+
+
+def resolved(name: str) -> Any:
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise LookupError(name)
+
+
+def codes(thing: Any) -> Iterator[CodeType]:
+    """The code of a function or of the kernel behind it; for a class, that of every method."""
+    if inspect.isclass(thing):
+        for base in thing.__mro__:
+            for part in vars(base).values():
+                part = part.fget if isinstance(part, property) else part
+                part = getattr(part, "__func__", part)
+                yield from codes(part) if inspect.isfunction(part) else ()
+    else:
+        yield inspect.unwrap(getattr(thing, "kernel", thing)).__code__
+
+
+def uncalled(id: str) -> list[str]:
+    """The vouched names of a claim of which no code runs while its evidence is tried on the thing."""
+    claim = REGISTRY.load().claims[id]
+    wanted = {name: set(codes(resolved(name))) for name in claim.vouches}
+    of_interest, seen = set().union(*wanted.values()), set()
+
+    def profile(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code in of_interest:
+            seen.add(frame.f_code)
+
+    plan = Plan(seed=1, effort=Effort.QUICK)
+    sys.setprofile(profile)
+    try:
+        for item in claim.evidence:
+            examine(claim, item, claim.thing, plan)
+    finally:
+        sys.setprofile(None)
+    return [name for name, parts in wanted.items() if not parts & seen]
+
+
+def papers() -> list[str]:
+    return sorted({claim.paper for claim in REGISTRY.load().claims.values()})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.parametrize("paper", papers())
+def test_evidence_calls_what_its_claim_vouches_for(paper: str) -> None:
+    # A process for each claim: what others have cached would not be called again.
+    claims: list[Claim] = REGISTRY.select([paper])
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        found = pool.map(uncalled, [claim.id for claim in claims], chunksize=1)
+    missing = {claim.id: names for claim, names in zip(claims, found, strict=True) if names}
+    assert not missing

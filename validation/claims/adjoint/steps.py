@@ -145,7 +145,8 @@ class IndexOfTheAdjoint:
         """Costs are quadratic in the noise: three nodes of Gauss-Hermite give their mean."""
         assert thing(10) != 0.0
         noise = [-np.sqrt(3.0), 0.0, np.sqrt(3.0)]
-        for index, reward in itertools.product((0, 1), (Linear([1.0]), Quadratic([0.8], [[1.7]]))):
+        rewards: tuple[Linear | Quadratic, ...] = (Linear([1.0]), Quadratic([0.8], [[1.7]]))
+        for index, reward in itertools.product((0, 1), rewards):
             grid, paid = DiscreteFlow(LINE, uniform_times(10), index), []
             for z in noise:
                 controls, end = _followed(grid, reward, 0.7, np.asarray([z]))

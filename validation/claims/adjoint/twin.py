@@ -74,9 +74,9 @@ class SamplesTheTilt:
         """The data of the controlled flow: its velocity at t = 1 takes noise to their mean."""
         m, precision = TWIN.flow.mean, np.linalg.inv(TWIN.flow.cov)
         for name, reward, lam in REWARDS:
-            c, q = (reward.c, np.zeros((2, 2))) if name == "linear" else (reward.c, reward.Q)
+            q = reward.Q if isinstance(reward, Quadratic) else np.zeros((2, 2))
             cov = np.linalg.inv(precision + q / lam)
-            mean = cov @ (precision @ m + np.asarray(c) / lam)
+            mean = cov @ (precision @ m + np.asarray(reward.c) / lam)
             law = TWIN.terminal_law(reward, lam)
             yield f"{name}, mean", law.mean, mean
             yield f"{name}, covariance", law.cov, cov

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._namespace import Array, UnmetHypothesis
 
-__all__ = ["Floats", "as_points", "as_rows", "as_weights"]
+__all__ = ["Floats", "as_points", "as_rows", "as_weights", "require_squares"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -29,6 +29,15 @@ def as_rows(subject: str, least: int = 1, **samples: Array) -> tuple[Floats, ...
     if len(set(widths.values())) > 1:
         raise UnmetHypothesis(subject, "samples have one dimension", f"d = {widths}")
     return tuple(rows)
+
+
+def require_squares(subject: str, *samples: Floats) -> None:
+    """Raise where a squared distance of two rows may overflow."""
+    largest = max(float(np.abs(rows).max()) for rows in samples)
+    if largest > 1e150:
+        raise UnmetHypothesis(
+            subject, "squared distances do not overflow: scale the samples", f"{largest:.3g}"
+        )
 
 
 def as_points(subject: str, points: Array, d: int) -> Floats:

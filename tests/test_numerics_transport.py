@@ -212,3 +212,20 @@ def test_weights_of_any_size() -> None:
     assert np.allclose(heavy.matrix, fit_gaussian(x, y).matrix, rtol=1e-13)
     with pytest.raises(UnmetHypothesis, match="two rows"):
         fit_gaussian(x, y, x_weights=[1.0, *[1e-300] * 8])
+
+
+def test_one_point_many_times_has_no_gaussian_map_however_shrunk() -> None:
+    """The mean of equal numbers rounds, and its square is no covariance."""
+    with pytest.raises(UnmetHypothesis, match="all 6 are equal"):
+        fit_gaussian(np.full((6, 3), 0.1), np.random.default_rng(0).normal(size=(5, 3)), 0.1)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [fit_gaussian, fit_assignment, fit_quantile, lambda x, y: fit_entropic(x, y, 1.0)],
+    ids=["gaussian", "assignment", "quantile", "entropic"],
+)
+def test_samples_whose_squares_overflow_are_refused(fit) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 1))
+    with pytest.raises(UnmetHypothesis, match="do not overflow"):
+        fit(x, 1e160 * x)

@@ -230,3 +230,25 @@ def test_a_pipeline_is_cast_in_place() -> None:
     assert pipe.to("cpu", torch.float32)(num_inference_steps=5, generator=0).samples.dtype == torch.float32
     with pytest.raises(UnmetHypothesis, match=r"dtype = torch\.bfloat16"):
         pipe.to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("bounds", [(-math.inf, math.inf), (0.0, math.inf), (-0.1, 0.2)])
+@pytest.mark.parametrize("each", [False, True])
+def test_fused_steps_are_those_of_the_kernel(bounds: tuple[float, float], each: bool, monkeypatch) -> None:
+    from array_api_compat import torch as xp
+
+    from driftproof.backends.torch.csdm import fista
+    from driftproof.numerics.sensing.fista import advance
+
+    monkeypatch.setattr(fista, "_CACHED", 40)  # several blocks, the last one smaller
+    made = torch.Generator().manual_seed(0)
+    A, y, x = (
+        torch.randn(*shape, dtype=torch.float64, generator=made) for shape in ((6, 10), (11, 6), (11, 10))
+    )
+    lam = 0.1 + torch.rand(11, 1, dtype=torch.float64, generator=made) if each else 0.3
+    given = (x, x, torch.ones(11, 1, dtype=torch.float64), A, y, lam, 0.03, *bounds)
+    for restart in (False, True):
+        for got, want in zip(
+            fista._eager(xp, *given, restart, 25), advance(xp, *given, restart, 25), strict=True
+        ):
+            torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)

@@ -50,26 +50,26 @@ def curve_of(regime: str, seeds: int, rng: np.random.Generator) -> tuple[np.ndar
     return m, np.maximum(risk, 1e-6)
 
 
-def coverage(regime: str, seeds: int, count: int, **options) -> tuple[int, int, int]:
-    """How many intervals of exponents, with and without a floor in the fit, and of floors hold the truth."""
+def coverage(regime: str, seeds: int, count: int, **options) -> list[int]:
+    """How many intervals of exponents and of floors hold the truth; of exponents without a floor in the fit too."""
     beta, floor, _, _ = REGIMES[regime]
     rng = np.random.default_rng([sorted(REGIMES).index(regime), seeds])
-    fits = [
-        (fit_curve(m, risk, rng=rng, **options), fit_curve(m, risk, floor=floor > 0.0, rng=rng, **options))
-        for m, risk in (curve_of(regime, seeds, rng) for _ in range(count))
-    ]
-    both = [
-        sum(fit[i].exponent_interval[0] <= beta <= fit[i].exponent_interval[1] for fit in fits)
-        for i in (0, 1)
-    ]
-    return *both, sum(fit.floor_interval[0] <= floor <= fit.floor_interval[1] for fit, _ in fits)
+    held = [0, 0, count]
+    for m, risk in (curve_of(regime, seeds, rng) for _ in range(count)):
+        fit = fit_curve(m, risk, rng=rng, **options)
+        held[0] += fit.exponent_interval[0] <= beta <= fit.exponent_interval[1]
+        held[1] += fit.floor_interval[0] <= floor <= fit.floor_interval[1]
+        if floor == 0.0:
+            low, high = fit_curve(m, risk, floor=False, rng=rng, **options).exponent_interval
+            held[2] -= not low <= beta <= high
+    return held
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", [3, 8])
 def test_intervals_hold_the_truth_as_often_as_they_say(regime: str, seeds: int) -> None:
-    """Nominal 95 %. Each of the 81 tests fails with a probability below 1e-5 where the coverage is 92.5 %
+    """Nominal 95 %. Each of these 44 tests fails with a probability below 1e-5 where the coverage is 92.5 %
     (approximate weights, skewness and a burn-in that must be found may cost that much), and four times of
     five where it is 85 %."""
     count = 400

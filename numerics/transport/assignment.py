@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from .._samples import Floats, as_points, as_rows, as_weights
+from .._samples import Floats, as_points, as_rows, as_weights, require_squares
 
 __all__ = ["Extension", "PlanMap", "fit_assignment"]
 
@@ -95,6 +95,7 @@ def fit_assignment(
     import ot
 
     source, target = as_rows("fit_assignment", x=x, y=y)
+    require_squares("fit_assignment", source, target)
     if extension not in ("nearest", "displacement"):
         hypothesis = "extension is 'nearest' or 'displacement'"
         raise UnmetHypothesis("fit_assignment", hypothesis, f"extension = {extension!r}")

@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from .._samples import Floats, as_points, as_rows, as_weights
+from .._samples import Floats, as_points, as_rows, as_weights, require_squares
 from .sinkhorn import entropic_image
 
 __all__ = ["EntropicMap", "fit_entropic"]
@@ -96,6 +96,7 @@ def fit_entropic(
         True
     """
     source, target = as_rows("fit_entropic", x=x, y=y)
+    require_squares("fit_entropic", source, target)
     for name, value in {"epsilon": epsilon, "tolerance": tolerance}.items():
         if not (value > 0.0 and np.isfinite(value)):
             raise UnmetHypothesis("fit_entropic", f"{name} > 0 and finite", f"{name} = {value!r}")

@@ -17,7 +17,7 @@ from array_api_compat import device
 from ..._namespace import Array, UnmetHypothesis, boundary
 from ...theory.laws import Gaussian, wasserstein2
 from ...theory.transfer import gaussian_map
-from .._samples import Floats, as_rows, as_weights
+from .._samples import Floats, as_rows, as_weights, require_squares
 
 __all__ = ["AffineMap", "fit_gaussian"]
 
@@ -86,9 +86,12 @@ def fit_gaussian(
         ([[7.0]], 10.0)
     """
     source, target = as_rows("fit_gaussian", least=2, x=x, y=y)
+    require_squares("fit_gaussian", source, target)
     if not 0.0 <= shrinkage < 1.0:
         raise UnmetHypothesis("fit_gaussian", "0 <= shrinkage < 1", f"shrinkage = {shrinkage!r}")
     m, d = source.shape
+    if not np.ptp(source, axis=0).any():
+        raise UnmetHypothesis("fit_gaussian", "x has two different rows", f"all {m} are equal")
     weights = (
         as_weights("fit_gaussian", "x_weights", x_weights, m),
         as_weights("fit_gaussian", "y_weights", y_weights, target.shape[0]),

@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from ..._namespace import Array, UnmetHypothesis
-from .._samples import Floats, as_points, as_rows
+from .._samples import Floats, as_points, as_rows, require_squares
 
 __all__ = ["QuantileMap", "fit_quantile"]
 
@@ -70,6 +70,7 @@ def fit_quantile(x: Array, y: Array) -> QuantileMap:
     import ot  # a second to import, and only plans need it
 
     source, target = as_rows("fit_quantile", x=x, y=y)
+    require_squares("fit_quantile", source, target)
     if source.shape[1] != 1:
         raise UnmetHypothesis("fit_quantile", "d = 1", f"d = {source.shape[1]}")
     knots, index = np.unique(source[:, 0], return_inverse=True)

@@ -32,11 +32,11 @@ ROWS = torch.zeros(4, dtype=torch.long)
 CORNERS = 2.0**0.5 * torch.cat([torch.eye(2), -torch.eye(2)]).double()
 
 
-def trainer(plan, path=None, task=None, **matching):
+def trainer(plan, path=None, task=None, times=TIMES, **matching):
     task = task or Task((2,), closed_form(REWARD), dtype=torch.float64)
     options = {"lam": 0.9, **matching}
     return AdjointMatchingTrainer(
-        AffineFlow(FLOW, TIMES), task, TIMES, Matching(**options), plan, checkpoint=path
+        AffineFlow(FLOW, TIMES), task, times, Matching(**options), plan, checkpoint=path
     )
 
 
@@ -174,6 +174,7 @@ def tuned(**changes):
         (lambda: Matching(lam=1.0, damping=1.0), "damping in"),
         (lambda: Matching(lam=1.0, last=-1), "last >= 0"),
         (lambda: trainer(plan(), last=6), "last <= 5"),
+        (lambda: trainer(plan(), times=(1.0,)), "at least two times"),
         (lambda: Matching(lam=1.0, mode="drop"), "mode is train"),
         (lambda: Matching(lam=1.0, guidance="some"), "guidance is none"),
         (lambda: Cost("ball", 0.0), "bound > 0"),

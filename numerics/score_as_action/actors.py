@@ -161,6 +161,9 @@ def pathwise_weights(
 
     .. math:: w_k = g_k^2\Delta_k\Big[\tfrac{1+\eta^2}2\,\nabla V(x_k, t_k) - \beta\,(s_\theta - s_{pre})\Big]
 
+    With the gradient at the *end* of each step, of the value function of the Euler chain, the sum is the
+    gradient of the chain's own objective; at the start it is so up to the length of the steps.
+
     Arguments:
         gradient: Gradient in x of the policy's value function at the start of the steps, (B, N, d).
         excess: Scores less pre-trained scores, (B, N, d).

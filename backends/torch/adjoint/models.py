@@ -63,7 +63,7 @@ def prepared(
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        parts = _published(model, device) if model.name else Parts(*small_parts(model))
+        parts = _published(model, device) if model.name else _small(model)
         _adapt(parts.network, model)
     network = parts.network.to(device).eval()
     # Single precision: the gradients of decoders in half precision are noise.
@@ -122,6 +122,13 @@ def _adapt(network: Any, model: PublishedModel) -> None:
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # Adam in half precision loses small updates
+
+
+def _small(model: PublishedModel) -> Parts:
+    network, vae, conditions, *rest = small_parts(model)
+    dtype = DTYPES[model.dtype]
+    cast = {name: v.to(dtype) if v.is_floating_point() else v for name, v in conditions.items()}
+    return Parts(network.to(dtype), vae, cast, *rest)
 
 
 def _published(model: PublishedModel, device: torch.device) -> Parts:

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
+from ...._namespace import UnmetHypothesis
 from ....numerics.adjoint import (
     Trajectory,
     adjoints,
@@ -109,6 +110,8 @@ class AdjointMatchingTrainer:
         self.config = json.loads(json.dumps(dict(config or {})))  # as a file gives it back: no tuples
         self.accelerator = accelerator or Accelerator()
         count = len(self.times) - 1
+        if count < 1:
+            raise UnmetHypothesis("AdjointMatchingTrainer", "at least two times", f"times = {self.times}")
         matching.require_steps(count)
         # Where the control is dropped, it is neither trained nor applied.
         self.first = count - matching.last if matching.last and matching.mode != "frozen" else 0

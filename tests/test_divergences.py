@@ -10,7 +10,7 @@ import sympy as sp
 import torch
 
 from driftproof import UnmetHypothesis
-from driftproof.theory import divergences
+from driftproof.theory import divergences, opd
 
 EDGES = (1e-9, 0.1, 0.5, 0.9, 1 - 1e-9)
 TEXTBOOK = {
@@ -161,3 +161,11 @@ def test_a_users_divergence_is_normalised_and_checked():
 def test_names_that_are_refused(name):
     with pytest.raises(UnmetHypothesis):
         divergences.get(name)
+
+
+def test_what_is_no_name_and_no_divergence_is_told() -> None:
+    with pytest.raises(TypeError, match="expected a name, got NoneType"):
+        divergences.get(None)  # type: ignore[arg-type]
+    for function in (opd.divergence, opd.logit_gradient):
+        with pytest.raises(TypeError, match="expected an FDivergence"):
+            function([-0.7, -0.7], [-0.7, -0.7], "jsd")  # type: ignore[arg-type]

@@ -279,6 +279,10 @@ class TestClusters:
             run(registry=toys.TOYS, cluster="ray")
 
 
+def test_one_name_needs_no_list() -> None:
+    assert [claim.id for claim in run("CONVENTION-TIME-1", effort="quick").claims] == ["CONVENTION-TIME-1"]
+
+
 @pytest.mark.parametrize(("error", "told"), [(KeyError, 0), (OSError, 1)])
 def test_what_ctrl_c_leaves_in_the_feeder_of_the_workers_is_not_told(
     error: type[Exception], told: int, monkeypatch: pytest.MonkeyPatch

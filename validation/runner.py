@@ -28,7 +28,7 @@ __all__ = ["run", "unvouched", "versions"]
 
 
 def run(
-    names: Sequence[str] = (),
+    names: str | Sequence[str] = (),
     *,
     effort: str = "normal",
     seed: int = 0,
@@ -42,6 +42,7 @@ def run(
     """Settle the claims of these papers and ids; all registered claims for no names.
 
     Arguments:
+        names: Papers and ids of claims, or one; a trailing ``*`` matches any rest of an id.
         effort: ``"quick"``, ``"normal"`` or ``"full"``.
         seed: Everything random derives from it: the same seed gives the same outcomes, for any ``jobs``.
         jobs: Worker processes; 1 stays in this process, -1 takes every core.
@@ -57,6 +58,7 @@ def run(
         LookupError: No paper and no claim has one of the names.
         ValueError: An unknown effort or cluster, a negative seed, or no jobs.
     """
+    names = [names] if isinstance(names, str) else names
     if seed < 0:
         raise ValueError(f"run: expected a seed >= 0, got {seed}")
     if jobs == 0:

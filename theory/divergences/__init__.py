@@ -48,11 +48,14 @@ def get(name: str) -> FDivergence:
 
     Raises:
         UnmetHypothesis: The name is unknown, or its parameter out of range.
+        TypeError: No name.
 
     Example:
         >>> get("jsd").name, get("alpha(0.5)").name
         ('jsd', 'alpha(0.5)')
     """
+    if not isinstance(name, str):
+        raise TypeError(f"divergences.get: expected a name, got {type(name).__name__}")
     family, bracket, rest = name.partition("(")
     if name in FIXED:
         return FIXED[name]

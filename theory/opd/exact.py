@@ -29,7 +29,13 @@ __all__ = [
 ]
 
 
+def _require_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:
+    if not isinstance(f, FDivergence):
+        raise TypeError(f"opd: expected an FDivergence for f (divergences.get makes it of a name), got {f!r}")
+
+
 def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:
+    _require_divergence(xp, logp, logq, f)
     excluded = (logp > -xp.inf) & ~(logq > -xp.inf)
     if f.at_zero == float("inf") and bool(xp.any(excluded)):
         count = int(xp.sum(xp.astype(excluded, xp.int64)))
@@ -37,7 +43,7 @@ def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence
         raise UnmetHypothesis(f.name, hypothesis, f"{count} tokens with log q = -inf")
 
 
-@public
+@public(check=_require_divergence)
 def divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The f-divergence of two laws on a vocabulary.
 

@@ -12,6 +12,7 @@ has the same marginals run backwards: eta = 0 is the probability flow, eta = 1 i
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -24,11 +25,13 @@ __all__ = ["AbstractProcess"]
 class AbstractProcess(ABC):
     """A one-dimensional diffusion that acts on every coordinate independently.
 
-    ``support`` is the state space, as a domain of :func:`driftproof._namespace.require`.
+    ``support`` is the state space, as a domain of :func:`driftproof._namespace.require`; beyond ``last_time``
+    there is no law.
     """
 
     support: ClassVar[str]
     family: ClassVar[type[ElementwiseLaw]]  # of the transitions
+    last_time: ClassVar[float] = math.inf
 
     @abstractmethod
     def coefficients(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
@@ -51,8 +54,14 @@ class AbstractProcess(ABC):
         name = type(self).__name__
         xp, _, (x0, t) = boundary(name, x0=x0, t=t)
         require(xp, name, "x0", x0, self.support)
-        require(xp, name, "t", t, "> 0")
+        self._require_time(xp, "t", t, "> 0")
         return self.family(*self.transition_parameters(xp, x0, t))
+
+    def _require_time(self, xp: Namespace, key: str, t: Array, domain: str) -> None:
+        name = type(self).__name__
+        require(xp, name, key, t, domain)
+        if self.last_time < math.inf:
+            require(xp, name, key, t, f"in [0, {self.last_time:g}]")
 
     def drift(self, x: Array, t: Array) -> Array:
         """Forward drift b(x, t), broadcast over x and t."""

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
@@ -87,16 +87,15 @@ class AbstractGaussianProcess(AbstractProcess):
         return Normal(mean, sigma_s / sigma_t * xp.sqrt(noise))
 
     def _times(self, **times: Array) -> tuple[Namespace, Any, tuple[Array, ...]]:
-        name = type(self).__name__
-        xp, down, values = boundary(name, **times)
+        xp, down, values = boundary(type(self).__name__, **times)
         for key, value in zip(times, values, strict=True):
-            require(xp, name, key, value, ">= 0")
+            self._require_time(xp, key, value, ">= 0")
         return xp, down, values
 
     def _levels(self, data_law: AbstractLaw, t: Array) -> tuple[Namespace, Array, Array]:
         # The parameters of the data bring their namespace, dtype and device.
         xp, _, (t, *_) = boundary(type(self).__name__, t=t, **data_law.parameters)
-        require(xp, type(self).__name__, "t", t, "> 0")
+        self._require_time(xp, "t", t, "> 0")
         return (xp, *self.alpha_sigma(xp, t))
 
 
@@ -197,7 +196,7 @@ class Flow(AbstractGaussianProcess):
 
     .. math:: X_t = (1-t) X_0 + t Z, \qquad b = -\frac{x}{1-t}, \qquad a = \frac{2t}{1-t}
 
-    Times must stay below 1, where the coefficients are infinite.
+    Times end at 1, where the coefficients are infinite.
 
     References:
         | Flow matching for generative modeling (Lipman et al., 2023), example II
@@ -208,6 +207,7 @@ class Flow(AbstractGaussianProcess):
     """
 
     T: ClassVar[float] = 1.0
+    last_time: ClassVar[float] = 1.0
 
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return 1.0 - t, t

@@ -34,7 +34,7 @@ from driftproof.backends.torch.reward_gap.config import (
 from driftproof.backends.torch.reward_gap.denoisers import reference_of
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
 from driftproof.backends.torch.reward_gap.pipelines import load_policy, save_adapter
-from driftproof.backends.torch.reward_gap.sampler import Sampler
+from driftproof.backends.torch.reward_gap.sampler import Sampler, log_prob
 from driftproof.backends.torch.reward_gap.small import small_parts
 from driftproof.backends.torch.reward_gap.trajectories import rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
@@ -364,6 +364,18 @@ def test_rewards_are_compared_within_their_prompt(method) -> None:
     found = trainer.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
     root = 2.0**0.5  # n / (n - 1) over the standard deviation of two
     assert found.tolist() == pytest.approx([-root, root, -root, root], rel=1e-6)
+
+
+def test_clip_ranges_are_wider_than_what_log_ratios_are_rounded_to() -> None:
+    """At the size of Stable Diffusion, with the numbers of a budget that names none."""
+    budget = Budget(epochs=1, prompts=1)
+    generator = torch.Generator().manual_seed(0)
+    mean, noise = (torch.randn(8, 4, 64, 64, generator=generator) for _ in range(2))
+    single, std = mean + 0.3 * noise, torch.tensor(0.3)
+    rounded = log_prob(single, mean, std)
+    error = (rounded - log_prob(single.double(), mean.double(), std.double())).abs().max()
+    size = mean[0].numel() if budget.ratio == "mean" else 1
+    assert float(error) / size < budget.clip / 100.0
 
 
 @pytest.mark.parametrize("ratio", ["sum", "mean"])

@@ -60,9 +60,10 @@ class Budget:
         weight_decay: Of AdamW.
         max_grad_norm: Largest norm of the gradient.
         clip: The clip range of the ratio, in (0, 1).
-        ratio: ``sum``: log-ratios are those of the densities; ``mean``: they are divided by the number of
-            coordinates before they are clipped, as in ddpo-pytorch and flow_grpo, to whose clip ranges
-            this belongs.  The gradient at the old policy is the same.
+        ratio: ``mean``: log-ratios are divided by the number of coordinates before they are clipped, as in
+            ddpo-pytorch and flow_grpo, to whose clip ranges (1e-4) this belongs; ``sum``: they are those of the
+            densities, for clip ranges as PPO has them (0.2): single precision rounds a log-density over 16384
+            coordinates by about 1e-3.  The gradient at the old policy is the same.
         advantage_clip: Largest absolute advantage; 0 clips nothing.
         scale: Divide advantages by their standard deviation.
         beta: Coefficient of the KL divergence from the model as it was, >= 0, in units of the advantages.
@@ -88,7 +89,7 @@ class Budget:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     clip: float = 1e-4
-    ratio: Literal["sum", "mean"] = "sum"
+    ratio: Literal["sum", "mean"] = "mean"
     advantage_clip: float = 5.0
     scale: bool = True
     beta: float = 0.0

@@ -354,3 +354,31 @@ def test_shifts_are_finite_and_shots_are_there() -> None:
         Shift("dark", contrast=math.nan)
     with pytest.raises(UnmetHypothesis, match="shots"):
         few_shot_rows(torch.tensor([0, 1]), 0, np.random.default_rng(0))
+
+
+class Timm(torch.nn.Module):
+    """What timm's classifiers have in common."""
+
+    num_features, default_cfg = 7, {"input_size": (3, 12, 12)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = torch.nn.Conv2d(3, 7, 3), torch.nn.Linear(7, 10)
+
+    def forward_features(self, x):
+        assert x.shape[1:] == (3, 12, 12)
+        return self.stem(x)
+
+    def forward_head(self, x, pre_logits=False):
+        pooled = x.mean(dim=(-2, -1))
+        return pooled if pre_logits else self.head(pooled)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_model_of_timm_gives_what_its_classifier_takes(frozen: bool) -> None:
+    backbone = PretrainedFeatures(Timm(), frozen)
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert extract(backbone, images).shape == (4, backbone.features)
+    assert backbone(images).requires_grad is not frozen
+    with pytest.raises(UnmetHypothesis, match="there are images"):
+        extract(backbone, images[:0])

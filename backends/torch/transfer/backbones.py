@@ -15,12 +15,14 @@ __all__ = ["Classifier", "PretrainedFeatures", "extract", "small_backbone"]
 
 @final
 class PretrainedFeatures(nn.Module):
-    """A model of transformers (ViT, ResNet, ...) as a backbone: its pooled output, or its class token.
+    """A model of transformers (ViT, ResNet, ...) or timm as a backbone: what goes into its classifier.
 
-    Images of another size or with one channel are brought to those of the model's configuration.
+    Of transformers that is the pooled output, or the class token.  Images of another size or with one channel are
+    brought to those of the model's configuration.
 
     Arguments:
-        model: A model whose ``forward(pixel_values=...)`` gives ``pooler_output`` or ``last_hidden_state``.
+        model: A model whose ``forward(pixel_values=...)`` gives ``pooler_output`` or ``last_hidden_state``; or one
+            with timm's ``forward_features`` and ``forward_head(..., pre_logits=True)``.
         frozen: No gradient, and evaluation mode for good.
     """
 
@@ -41,7 +43,10 @@ class PretrainedFeatures(nn.Module):
     @property
     def features(self) -> int:
         """How many features an image has."""
-        config: Any = self.model.config
+        model: Any = self.model
+        if self._is_timm:
+            return int(getattr(model, "head_hidden_size", None) or model.num_features)
+        config = model.config
         return int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
 
     def train(self, mode: bool = True) -> PretrainedFeatures:
@@ -52,16 +57,32 @@ class PretrainedFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (B, k)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.model(pixel_values=self._fitted(images))
+            model: Any = self.model
+            if self._is_timm:
+                features: Tensor = model.forward_head(
+                    model.forward_features(self._fitted(images)), pre_logits=True
+                )
+                return features
+            output = model(pixel_values=self._fitted(images))
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is not None:
             return pooled.flatten(1)
         hidden: Tensor = output.last_hidden_state
         return hidden[:, 0] if hidden.ndim == 3 else hidden.mean(dim=(-2, -1))
 
+    @property
+    def _is_timm(self) -> bool:
+        return hasattr(self.model, "forward_features") and hasattr(self.model, "forward_head")
+
     def _fitted(self, images: Tensor) -> Tensor:
-        config: Any = self.model.config
-        side, channels = getattr(config, "image_size", None), getattr(config, "num_channels", images.shape[1])
+        model: Any = self.model
+        if self._is_timm:
+            channels, side, _ = getattr(model, "default_cfg", {}).get(
+                "input_size", (images.shape[1], None, None)
+            )
+        else:
+            side = getattr(model.config, "image_size", None)
+            channels = getattr(model.config, "num_channels", images.shape[1])
         if isinstance(side, int) and images.shape[-1] != side:
             images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         return images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images
@@ -103,6 +124,8 @@ def extract(backbone: nn.Module, images: Tensor, batch: int = 512) -> Tensor:
     Raises:
         UnmetHypothesis: The module does not give finite features of shape (B, k).
     """
+    if not len(images):
+        raise UnmetHypothesis("backbone", "there are images", f"shape {tuple(images.shape)}")
     was_training = backbone.training
     backbone.eval()
     try:

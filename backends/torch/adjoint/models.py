@@ -125,10 +125,10 @@ def _adapt(network: Any, model: PublishedModel) -> None:
 
 
 def _small(model: PublishedModel) -> Parts:
-    network, vae, conditions, *rest = small_parts(model)
+    network, vae, conditions, prompts, shape, times = small_parts(model)
     dtype = DTYPES[model.dtype]
     cast = {name: v.to(dtype) if v.is_floating_point() else v for name, v in conditions.items()}
-    return Parts(network.to(dtype), vae, cast, *rest)
+    return Parts(network.to(dtype), vae, cast, prompts, shape, times)
 
 
 def _published(model: PublishedModel, device: torch.device) -> Parts:

@@ -70,12 +70,12 @@ def coverage(regime: str, seeds: int, count: int, **options) -> list[int]:
 @pytest.mark.parametrize("seeds", [3, 8])
 def test_intervals_hold_the_truth_as_often_as_they_say(regime: str, seeds: int) -> None:
     """Nominal 95 %. Each of these 44 tests fails with a probability below 1e-5 where the coverage is 92.5 %
-    (approximate weights, skewness and a burn-in that must be found may cost that much), and four times of
-    five where it is 85 %."""
-    count = 400
+    (approximate weights, skewness and a burn-in that must be found may cost that much), in three cases of five
+    where it is 85 %, and nearly always where it is 80 %."""
+    count = 300
     for held in coverage(regime, seeds, count):
         assert binom.cdf(held, count, 0.925) > 1e-5, held / count
-    assert binom.sf(binom.ppf(1e-5, count, 0.925), count, 0.85) < 0.25
+    assert binom.sf(binom.ppf(1e-5, count, 0.925), count, 0.8) < 0.01
 
 
 @pytest.mark.parametrize("regime", ["no floor", "floor", "burn-in"])

@@ -165,6 +165,13 @@ def test_the_first_update_has_a_ratio_of_exactly_one() -> None:
             assert row["squared_log_ratio"] > 0.0
 
 
+def test_gradients_are_cut_to_their_largest_norm() -> None:
+    trainer, denoiser = made(budget=replace(BUDGET, epochs=1, max_grad_norm=0.01), start=(0.4, 1.2))
+    trainer.train()
+    norm = math.hypot(denoiser.theta.grad.item(), denoiser.kappa.grad.item())
+    assert norm == pytest.approx(0.01, rel=1e-3)
+
+
 # -- the optimum
 
 

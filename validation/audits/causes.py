@@ -17,6 +17,7 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .affine import Path, Vector
 
@@ -93,10 +94,10 @@ def other_grid(paths: dict[int, Path]) -> bool:
     is little of the data in it: sigma has to be right far beyond what alpha is off.  On alpha = 1 every
     deterministic scheme is, and the gap must not fall with the number of steps.
     """
-    path, wrong = next(((each, found) for each in paths.values() if len(found := _wrong(each))), (None, ()))
+    path = next((each for each in paths.values() if len(_wrong(each))), None)
     if path is None:
         return False
-    i = int(wrong[0])
+    i = int(_wrong(path)[0])
     alpha, sigma = float(path.point_mean[i]) / MEAN, float(path.point_std[i])
     if np.all(np.abs(np.hypot(path.alpha, path.sigma) - 1.0) < 1e-6):
         expected = math.sqrt(max(1.0 - alpha**2, 0.0))
@@ -150,7 +151,7 @@ def _gaps(path: Path) -> Vector:
         return np.asarray(np.maximum(np.abs(alpha - path.alpha), np.abs(sigma - path.sigma)) / size)
 
 
-def _wrong(path: Path) -> Vector:
+def _wrong(path: Path) -> NDArray[np.intp]:
     """The calls at another noise level than the state's."""
     with np.errstate(all="ignore"):
         ratio = float(np.max(path.sigma / path.alpha))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -77,11 +78,13 @@ def _eager(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Several steps, block by block on a CPU."""
     size = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else x.shape[0]
-    blocks = zip(*(part.split(size) for part in (x, z, t, y)), strict=True)
-    penalties = itertools.repeat(lam) if isinstance(lam, float) else lam.split(size)
+    blocks = zip(*(torch.split(part, size) for part in (x, z, t, y)), strict=True)
+    penalties: Iterable[float | Tensor] = (
+        itertools.repeat(lam) if isinstance(lam, float) else torch.split(lam, size)
+    )
     made = [
-        _steps(*block, A, penalty, step, low, high, restart, count)
-        for block, penalty in zip(blocks, penalties, strict=False)
+        _steps(a, b, c, d, A, penalty, step, low, high, restart, count)
+        for (a, b, c, d), penalty in zip(blocks, penalties, strict=False)
     ]
     if len(made) == 1:
         return made[0]

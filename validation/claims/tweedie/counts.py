@@ -76,7 +76,7 @@ def _relative(want: Any, nu: Any) -> Any:
         r"N \sim \mathrm{Poisson}(q x_0/2\rho), \; X_t \mid N \sim 2\rho\,\Gamma(\tfrac\delta2 + N)",
         r"\delta > 0, \; x_0 \geq 0, \; x \geq 0, \; t > 0",
     ],
-    vouches=[conditional_count, conditional_pair_count, BesselCount],
+    vouches=[conditional_count, conditional_pair_count],
 )
 class CountMoments:
     thing = (conditional_count, conditional_pair_count)

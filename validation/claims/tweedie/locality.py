@@ -16,7 +16,7 @@ from mpmath import mpf
 
 from ....theory.laws import Discrete
 from ....theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
-from ....theory.tweedie import conditional_score, log_posterior_mean, posterior_mean, posterior_weights
+from ....theory.tweedie import log_posterior_mean, posterior_weights
 from ... import Thing, claim, exact, figure
 from . import textbook
 from .cases import GAUSSIANS, GBMS, ROUNDING, measured
@@ -50,7 +50,7 @@ def same_score(process: GBM, x: float, t: float) -> tuple[Discrete, Discrete]:
         \text{Data } \delta_1 \text{ and data on } \{e^{-1}, e\}, \text{ equally likely given } x:
         \quad s(x, t) \text{ is the same}, \quad E[X_0 \mid x] = 1 \text{ against } \cosh 1""",
     hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB"],
-    vouches=[log_posterior_mean, posterior_weights],
+    vouches=[log_posterior_mean],
 )
 class ScoreWithoutMean:
     r"""The score at x is an affine function of :math:`E[\log X_0 \mid x]`, which is 0 for both."""
@@ -129,7 +129,7 @@ def same_mean(process: Any, x: float, t: float) -> tuple[Discrete, Discrete]:
         \text{ have the same } E[X_0 \mid x], \quad
         s_1 - s_2 = \frac1x\Big(c(\sqrt5) - \frac{c(1) + c(3)}2\Big) \approx \frac{0.0619}x""",
     hypotheses=[r"\delta = 3", r"x > 0, \; t > 0"],
-    vouches=[posterior_mean, conditional_score, posterior_weights],
+    vouches=[BESQ, CIR],
 )
 class MeanWithoutScore:
     """A network that predicts the data does not determine the score; for Gaussian noise it does.

@@ -120,7 +120,7 @@ class PosteriorBridge:
     d\hat Y = \Big(\delta + 4 \hat n - \frac{2 \hat Y}{t}\Big) d\tau + 2\sqrt{\hat Y}\,dB, \quad
     \hat n = \tfrac z2 R_\nu(z)\big|_{x_0 = \hat x_0} \ge n
     """,
-    vouches=[bridge_step],
+    vouches=[conditional_count],
     hypotheses=[r"\delta > 0", r"X_0 \text{ is not constant}"],
 )
 class PlugInBridge:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ....theory.processes import BESQ, CIR, AbstractProcess
 from ....theory.processes.squared_bessel import AbstractSquaredBessel
-from ....theory.tweedie import conditional_score, posterior_mean, posterior_mean_from_counts
+from ....theory.tweedie import conditional_score, posterior_mean
 from ....theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
 from ... import Thing, boundary, claim, drawn, exact, property, raises, symbolic
 from ...mutants import altered, arguments
@@ -175,7 +175,7 @@ class CirScore:
         E[X_0 \mid X_t = x] = x + (4-\delta)t + \big[4tx + 2t^2(4-\delta)\big]\,s + 4t^2 x\,(s^2 + \partial_x s)
         = \frac{4t^2}x\,E[N(N+\nu) \mid X_t = x]""",
     hypotheses=[r"dX = \delta\,dt + 2\sqrt X\,dB, \; \delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
-    vouches=[posterior_mean, posterior_mean_from_counts, second_order_formula, bessel_eigenfunction],
+    vouches=[posterior_mean, second_order_formula, bessel_eigenfunction],
 )
 class BesselMean:
     r"""Times p the right side is a linear operator L of p; each transition is its eigenfunction, with the

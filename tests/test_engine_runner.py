@@ -292,7 +292,7 @@ def test_what_ctrl_c_leaves_in_the_feeder_of_the_workers_is_not_told(
 
     seen: list[object] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
-    with workers._hushed_feeder():
+    with workers.hushed_feeder():
         thread = threading.Thread(target=fail, name="ExecutorManagerThread")
         thread.start()
         thread.join()

@@ -183,3 +183,11 @@ def test_support_mismatch_is_priced_by_the_ends_of_f():
     assert float(opd.divergence(half, one, divergences.get("forward_kl"))) == pytest.approx(math.log(2.0))
     with pytest.raises(UnmetHypothesis, match="every token of the student"):
         opd.logit_gradient(half, one, divergences.get("reverse_kl"))
+
+
+@pytest.mark.parametrize(
+    "logp, logq", [([2.0, 1.0, 0.0], [0.0, -np.inf, -np.inf]), ([0.0, -np.inf], [3.0, -1.0])]
+)
+def test_logits_are_not_taken_for_log_probabilities(logp, logq) -> None:
+    with pytest.raises(UnmetHypothesis, match="log_softmax"):
+        opd.divergence(logp, logq, divergences.get("jsd"))

@@ -23,7 +23,7 @@ from .engine import Plan, settle
 from .outcomes import ClaimOutcome
 from .registry import Claim, reference, referred
 
-__all__ = ["settled_by_workers"]
+__all__ = ["deaf_workers", "hushed_feeder", "settled_by_workers"]
 
 
 def settled_by_workers(
@@ -40,7 +40,7 @@ def settled_by_workers(
             yield settle(claim, plan)
         return
     left = {claim.id: claim for claim in claims}
-    with _backend(cluster, jobs), _hushed_feeder(), warnings.catch_warnings():
+    with _backend(cluster, jobs), hushed_feeder(), warnings.catch_warnings():
         # When ctrl-C ends a run, joblib warns that tasks were lost: that is what was asked for.
         warnings.filterwarnings("ignore", message=r"\d+ tasks which")
         try:
@@ -58,7 +58,7 @@ def _together(claims: Sequence[Claim], plan: Plan) -> Iterator[ClaimOutcome]:
         parallel = joblib.Parallel(return_as="generator_unordered", **options)
     except ValueError:  # ray's backend gives lists only
         parallel = joblib.Parallel(**options)
-    with _deaf_workers():
+    with deaf_workers():
         task = joblib.delayed(_settle)
         outcomes = parallel(
             [task(reference(claim) or claim, _lost(claim), plan, sys.path) for claim in claims]
@@ -93,7 +93,7 @@ def _lost(claim: Claim, why: str = "") -> ClaimOutcome:
 
 
 @contextmanager
-def _hushed_feeder() -> Iterator[None]:
+def hushed_feeder() -> Iterator[None]:
     """Ctrl-C empties the queue under loky's thread that feeds the workers: its KeyError is no news."""
     told = threading.excepthook
 
@@ -110,7 +110,7 @@ def _hushed_feeder() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_workers() -> Iterator[None]:
+def deaf_workers() -> Iterator[None]:
     """Processes started here ignore ctrl-C: the run ends them, they need not complain one by one."""
     if threading.current_thread() is not threading.main_thread():
         yield

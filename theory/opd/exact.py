@@ -28,10 +28,19 @@ __all__ = [
     "stop_gradient_logit_gradient",
 ]
 
+# Half precision rounds a probability by up to some per cent; logits miss by far more.
+_MASS = 0.05
+
 
 def _require_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:
     if not isinstance(f, FDivergence):
         raise TypeError(f"opd: expected an FDivergence for f (divergences.get makes it of a name), got {f!r}")
+    for name, log_law in (("logp", logp), ("logq", logq)):
+        mass = xp.sum(xp.exp(log_law), axis=-1)
+        wrong = ~(xp.abs(mass - 1.0) <= _MASS)
+        if bool(xp.any(wrong)):
+            hypothesis = f"{name} holds log-probabilities: take log_softmax of logits first"
+            raise UnmetHypothesis(f.name, hypothesis, f"probabilities of sum {float(xp.max(mass)):.3g}")
 
 
 def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
+from ..workers import deaf_workers, hushed_feeder
 from .adapters import NEXT, missing, parameters
 from .models import Model
 from .rows import Report, Row
@@ -73,11 +74,13 @@ def report(announce: Announce | None = None, jobs: int = -1) -> Report:
 
     names = [cls.__name__ for cls in classes()]
     found: list[Row] = []
-    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(_exported)(name) for name in names)
-    for i, (name, mine) in enumerate(zip(names, results, strict=True), 1):
-        found += mine
-        if announce is not None:
-            announce(f"{i}/{len(names)} {name}: {len(mine)} settings, worst: {mine[0].severity}")
+    with hushed_feeder():
+        with deaf_workers():
+            results = Parallel(n_jobs=jobs, return_as="generator")(delayed(_exported)(name) for name in names)
+        for i, (name, mine) in enumerate(zip(names, results, strict=True), 1):
+            found += mine
+            if announce is not None:
+                announce(f"{i}/{len(names)} {name}: {len(mine)} settings, worst: {mine[0].severity}")
     return Report("diffusers", versions("diffusers", "torch"), tuple(sorted(found, key=_rank)))
 
 

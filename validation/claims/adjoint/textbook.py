@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from ....theory.adjoint import GaussianFlow
 from ....theory.rewards import Linear, Quadratic
 
-__all__ = ["CASES", "FLOWS", "Wavy", "closed_loop", "moved", "path_factor", "path_integral", "slopes"]
+__all__ = [
+    "CASES",
+    "FLOWS",
+    "Wavy",
+    "closed_loop",
+    "line",
+    "moved",
+    "path_factor",
+    "path_integral",
+    "simpson",
+    "slopes",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -41,6 +52,11 @@ class Wavy:
     def gradient(self, x: Floats) -> Floats:
         """Its gradient."""
         return 0.5 * np.cos(x) - 2.0 * np.tanh(2.0 * x)
+
+
+def line(sigma: float, path: Any = "linear") -> GaussianFlow:
+    """One direction of a given width."""
+    return GaussianFlow([1.3], [[sigma**2]], path=path)
 
 
 def path_factor(sigma: float, t: Any, path: str) -> Any:

@@ -395,6 +395,20 @@ def test_the_reference_is_rounded_as_the_model_is():
         AcceleratorState._reset_state(True)
 
 
+def test_an_accelerator_that_scales_the_loss_is_refused():
+    """Unscaled critics and an actor whose loss is divided by 4 would be another algorithm."""
+    from accelerate import Accelerator
+    from accelerate.state import GradientState
+
+    GradientState._reset_state()
+    try:
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
+        with pytest.raises(UnmetHypothesis, match="micro batches accumulate"):
+            trainer_of("advantage", accelerator=accelerator)
+    finally:
+        GradientState._reset_state()
+
+
 def test_a_scaler_deals_with_overflow_itself(monkeypatch):
     """In float16 an infinite gradient means: skip this step and scale less.  Without a scaler it is an error."""
     trainer, _, _ = trainer_of("advantage")

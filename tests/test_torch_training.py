@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
+
+from accelerate import Accelerator, DistributedType
+from accelerate.state import GradientState
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch import checkpoint as checkpoints
@@ -146,6 +150,27 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
     with pytest.raises(TrainingInterrupted, match="stopped after step 14; saved in"):
         run(path, draw=interrupted)
     assert torch.equal(run(path).losses, run().losses)
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_sharded_weights_are_refused(kind: str) -> None:
+    sharded = SimpleNamespace(gradient_accumulation_steps=1, distributed_type=DistributedType[kind])
+    with pytest.raises(UnmetHypothesis, match="every process has all weights"):
+        train(network(), draw, loss, PLAN, accelerator=sharded)
+
+
+def test_an_accelerator_that_scales_the_loss_is_refused() -> None:
+    """It would divide every loss by 4: gradients below the clip range would be a quarter of themselves."""
+    GradientState._reset_state()
+    try:
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
+        model = network()
+        before = [weight.clone() for weight in model.parameters()]
+        with pytest.raises(UnmetHypothesis, match="a step takes its whole batch"):
+            train(model, draw, loss, PLAN, accelerator=accelerator)
+        assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    finally:
+        GradientState._reset_state()
 
 
 def test_plans_and_generators() -> None:

@@ -13,17 +13,18 @@ from ..._namespace import UnmetHypothesis
 __all__ = ["anywhere", "require_plain", "share", "synchronised"]
 
 
-def require_plain(subject: str, accelerator: Accelerator) -> None:
+def require_plain(subject: str, accelerator: Accelerator, instead: str = "micro batches accumulate") -> None:
     """Raise unless every process has all weights, and gradients are those of the loss.
 
-    accelerate divides losses by its number of accumulation steps even where none are accumulated.
+    accelerate divides losses by its number of accumulation steps even where none are accumulated; ``instead``
+    says what takes their place.
 
     Raises:
         UnmetHypothesis: It accumulates gradients, or shards the weights.
     """
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type
     if steps != 1:
-        hypothesis = "gradient_accumulation_steps = 1: micro batches accumulate"
+        hypothesis = f"gradient_accumulation_steps = 1: {instead}"
         raise UnmetHypothesis(subject, hypothesis, f"gradient_accumulation_steps = {steps}")
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UnmetHypothesis(subject, "every process has all weights", f"distributed_type = {kind.value}")

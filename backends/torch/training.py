@@ -26,6 +26,7 @@ from ..._namespace import UnmetHypothesis
 from . import checkpoint as checkpoints
 from .ema import EMA
 from .progress import Interruption, Progress
+from .sharing import require_plain
 
 __all__ = ["Plan", "Trained", "TrainingInterrupted", "few_threads", "generator_of", "train"]
 
@@ -150,10 +151,12 @@ def train(
     Raises:
         FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
         TrainingInterrupted: Ctrl-C; raised between two steps, after saving.
-        UnmetHypothesis: The batch cannot be dealt evenly to the processes.
+        UnmetHypothesis: The batch cannot be dealt evenly to the processes, or the accelerator shards the weights
+            or accumulates gradients.
         ValueError: The checkpoint belongs to another configuration.
     """
     accelerator = accelerator or Accelerator()
+    require_plain("train", accelerator, "a step takes its whole batch")
     world, rank = accelerator.num_processes, accelerator.process_index
     if plan.batch % world:
         raise UnmetHypothesis("train", "processes divide the batch", f"{plan.batch} rows, {world} processes")

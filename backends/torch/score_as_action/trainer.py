@@ -42,7 +42,7 @@ from ..reward_gap.denoisers import Condition, Predict, reference_of, require_pre
 from ..reward_gap.log import Log
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.task import Task
-from ..sharing import anywhere, share, synchronised
+from ..sharing import anywhere, require_plain, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
@@ -77,7 +77,8 @@ class ActorCriticTrainer:
     Raises:
         UnmetHypothesis: eta = 0; a pathwise actor with a reward without gradient, or with a skip in its critic;
             a model that predicts something else than the scheduler takes; no weights to train; a rollout that
-            cannot be dealt evenly to processes and updates.
+            cannot be dealt evenly to processes and updates; an accelerator that shards the weights, or one that
+            accumulates gradients (``micro_batch`` does).
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class ActorCriticTrainer:
         name = f"{actor} actor"
         require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
         self.accelerator = accelerator or Accelerator()
+        require_plain(name, self.accelerator)
         device = self.accelerator.device
         parts = self.accelerator.num_processes * budget.updates
         if budget.rows % parts:

@@ -33,6 +33,7 @@ __all__ = [
     "boundary",
     "public",
     "public_functions",
+    "refuse_flags",
     "require",
 ]
 
@@ -251,6 +252,13 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
     hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
     where = "" if flat.shape[0] == 1 else f" among {flat.shape[0]} values"
     raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
+
+
+def refuse_flags(subject: str, **numbers: object) -> None:
+    """Raise TypeError where True or False came for a number: Python counts them as 1 and 0."""
+    for name, value in numbers.items():
+        if isinstance(value, bool | np.bool_):
+            _refuse(subject, name, value)
 
 
 def _in_interval(value: Array, domain: str) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._namespace import Array, Namespace, UnmetHypothesis
+from .._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
 __all__ = ["ordered", "require_batch", "require_eta", "same_shape"]
 
@@ -43,5 +43,6 @@ def require_batch(subject: str, x: Array) -> None:
 
 def require_eta(subject: str, eta: float) -> None:
     """Raise unless eta is a finite number >= 0."""
+    refuse_flags(subject, eta=eta)
     if not 0.0 <= eta < float("inf"):
         raise UnmetHypothesis(subject, "eta >= 0", f"eta = {eta!r}")

@@ -249,6 +249,12 @@ def test_wasserstein_of_discrete_laws_in_one_and_two_dimensions():
         (lambda: Discrete([0.0, 1.0], [0.5, 0.6]), UnmetHypothesis, "sum to 1"),
         (lambda: Discrete(np.zeros(0)), UnmetHypothesis, "K >= 1"),
         (lambda: Discrete([0.0]).score(0.0), UnmetHypothesis, "density"),
+        (lambda: Gaussian(np.zeros(0), np.zeros((0, 0))), UnmetHypothesis, "d >= 1"),
+        (
+            lambda: GaussianMixture([1.0], np.zeros((1, 0)), np.zeros((1, 0, 0))),
+            UnmetHypothesis,
+            "d >= 1",
+        ),
         (lambda: Gaussian([0.0], [[-1.0]]), UnmetHypothesis, "semi-definite"),
         (lambda: Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, float("inf")]]), UnmetHypothesis, "cov is finite"),
         (lambda: Gaussian([0.0, 0.0], [[1.0, 0.5], [0.4, 1.0]]), UnmetHypothesis, "symmetric"),

@@ -211,6 +211,16 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
         call()
 
 
+def test_true_is_no_number():
+    for call in (
+        lambda: adjoints(PATH, NOISE, FLOW.vjp, last=True),
+        lambda: FLOW.gramian(1.0, lam=True),
+        lambda: FLOW.gramian(True, lam=1.0),
+    ):
+        with pytest.raises(TypeError, match="got bool"):
+            call()
+
+
 def test_steps_of_a_trajectory_are_positive():
     assert Trajectory((1.0, 0.25), (NOISE, NOISE)).steps == (0.75,)
     assert AffinePolicy(np.zeros((1, 2, 2)), np.ones((1, 2))).control(0, NOISE).tolist() == [[1.0, 1.0]] * 5

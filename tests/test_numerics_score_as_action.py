@@ -170,6 +170,9 @@ COMMON = (RUN.noise, RUN.excess, RUN.g2dt)
         (lambda: likelihood_weights(FLAT, RUN.noise[:1], *COMMON[1:], 1.0), "noise (B, N, d) like excess"),
         (lambda: pathwise_weights(RUN.noise[:1], *COMMON[1:], 1.0), "gradient (B, N, d) like excess"),
         (lambda: log_ratio(RUN.excess, RUN.noise[:1], RUN.g2dt), "noise (B, N, d) like change"),
+        (lambda: likelihood_weights(FLAT, *COMMON, 1.0, 1e-320), "keeps results finite"),
+        (lambda: log_ratio(RUN.excess, RUN.noise, RUN.g2dt, 1e-320), "keeps results finite"),
+        (lambda: pathwise_weights(RUN.noise, *COMMON[1:], 1.0, 1e200), "keeps results finite"),
         (lambda: standardise(FLAT[:, :0]), "at least 2 paths"),
         (lambda: rollout(PROCESS, shifted, pretrained, [9.0, 0.5], 0, RUN.states[:, 0]), "one <= T"),
         (lambda: rollout(PROCESS, shifted, pretrained, [np.nan, 0.5], 0, RUN.states[:, 0]), "the grid falls"),
@@ -187,6 +190,19 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
     with pytest.raises(UnmetHypothesis) as caught:
         call()
     assert hypothesis in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: eligibility(RUN.noise, np.ones(RUN.noise.shape[1]), lam=True),
+        lambda: likelihood_weights(FLAT, *COMMON, True),
+        lambda: likelihood_weights(FLAT, *COMMON, 1.0, eta=True),
+    ],
+)
+def test_true_is_no_number(call):
+    with pytest.raises(TypeError, match="got bool"):
+        call()
 
 
 def test_advantages_of_any_size_are_standardised():

@@ -23,7 +23,7 @@ from typing import Literal, TypeAlias
 
 import array_api_compat
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
 from ...theory.adjoint.truncation import MODES, Truncation
 from .trajectories import Trajectory
 
@@ -160,6 +160,7 @@ def _exact_steps(trajectory: Trajectory, gradient: Array, last: int | None) -> i
     if tuple(gradient.shape) != tuple(trajectory.end.shape):
         got = f"{tuple(gradient.shape)} for states {tuple(trajectory.end.shape)}"
         raise UnmetHypothesis("adjoints", "the gradient has the shape of the state", got)
+    refuse_flags("adjoints", last=last)
     exact = count if last is None else last
     if not 1 <= exact <= count:
         raise UnmetHypothesis("adjoints", f"last in 1..{count}", f"last = {last}")

@@ -21,9 +21,10 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
 from .._steps import require_batch, require_eta
 
 __all__ = [
@@ -36,8 +37,13 @@ __all__ = [
 ]
 
 
-def _paths(subject: str, array: str, beta: bool = False, likelihood: bool = False) -> Any:
-    """The check that arrays are paths (B, N, d) over N steps, beta > 0, and eta > 0 for likelihoods."""
+def _paths(
+    subject: str, array: str, beta: bool = False, likelihood: bool = False, terms: tuple[str, ...] = ()
+) -> Any:
+    """The check that arrays are paths (B, N, d) over N steps, beta > 0, and eta > 0 for likelihoods.
+
+    ``terms`` are products, in words, of f and of arrays: none may overflow.
+    """
 
     def check(xp: Namespace, *, g2dt: Array, **given: Any) -> None:
         value = given[array]
@@ -51,6 +57,7 @@ def _paths(subject: str, array: str, beta: bool = False, likelihood: bool = Fals
                 got = f"shapes {tuple(given[name].shape)}, {tuple(value.shape)}"
                 raise UnmetHypothesis(subject, f"{name} {letters} like {array}", got)
         require_batch(subject, value)
+        refuse_flags(subject, beta=given.get("beta"))
         if beta and not 0.0 < given["beta"] < float("inf"):
             raise UnmetHypothesis(subject, "beta > 0", f"beta = {given['beta']!r}")
         if "eta" in given:
@@ -58,8 +65,31 @@ def _paths(subject: str, array: str, beta: bool = False, likelihood: bool = Fals
         if likelihood and not given["eta"] > 0.0:
             hypothesis = "eta > 0: deterministic steps (ODE) have no likelihood ratio"
             raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
+        f = _drift_share(given["eta"], likelihood) if terms else 1.0
+        # Where f <= 1, as at eta = 1, it makes nothing overflow: no number has to be read off a device.
+        if f > 1.0 and not _largest(xp, terms, f=f, g2dt=g2dt, **given) <= float(xp.finfo(value.dtype).max):
+            hypothesis = "eta of a size that keeps results finite"
+            raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
 
     return check
+
+
+def _largest(xp: Namespace, terms: tuple[str, ...], **given: Any) -> float:
+    """The largest of products that are named in words."""
+    factors = [[given[name] for name in term.split()] for term in terms]
+    return max(math.prod(_size(xp, factor) for factor in term) for term in factors)
+
+
+def _size(xp: Namespace, factor: Any) -> float:
+    if isinstance(factor, float):
+        return factor
+    # torch warns where a number with a gradient is read.
+    return float(xp.max(xp.abs(factor.detach() if hasattr(factor, "detach") else factor)))
+
+
+def _drift_share(eta: float, likelihood: bool) -> float:
+    """f = (1 + eta^2) / 2, what a unit of score adds to the drift; over eta, in units of the noise."""
+    return 0.5 * (1.0 / eta + eta) if likelihood else 0.5 * (1.0 + eta * eta)
 
 
 @public(check=_paths("running_cost", "excess", beta=True), excess="finite", g2dt=">= 0")
@@ -116,7 +146,12 @@ def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
     return 0.5 * xp.sum(g2dt * xp.sum(change * change, axis=-1), axis=-1)
 
 
-@public(check=_paths("log_ratio", "change", likelihood=True), change="finite", noise="finite", g2dt=">= 0")
+@public(
+    check=_paths("log_ratio", "change", likelihood=True, terms=("f change noise", "f f change change g2dt")),
+    change="finite",
+    noise="finite",
+    g2dt=">= 0",
+)
 def log_ratio(xp: Namespace, change: Array, noise: Array, g2dt: Array, eta: float = 1.0) -> Array:
     r"""Logarithm of the likelihood ratio of each step, of a new policy against the one that drew it.
 
@@ -135,7 +170,7 @@ def log_ratio(xp: Namespace, change: Array, noise: Array, g2dt: Array, eta: floa
         Array (B, N).
 
     Raises:
-        UnmetHypothesis: eta = 0, where no ratio exists, or shapes that do not match.
+        UnmetHypothesis: eta = 0, where no ratio exists, or so small that it is not finite, or shapes that do not match.
 
     Claims: SCORE-ACTION-RATIO-1
 
@@ -143,13 +178,13 @@ def log_ratio(xp: Namespace, change: Array, noise: Array, g2dt: Array, eta: floa
         >>> log_ratio([[[1.0]]], [[[2.0]]], [2.0]).tolist()
         [[1.0]]
     """
-    f = 0.5 * (1.0 + eta * eta) / eta
+    f = _drift_share(eta, likelihood=True)
     drawn = xp.sum(change * noise, axis=-1)
     return f * drawn - 0.5 * f * f * g2dt * xp.sum(change * change, axis=-1)
 
 
 @public(
-    check=_paths("pathwise_weights", "excess", beta=True),
+    check=_paths("pathwise_weights", "excess", beta=True, terms=("f gradient g2dt",)),
     gradient="finite",
     excess="finite",
     g2dt=">= 0",
@@ -183,12 +218,12 @@ def pathwise_weights(
         >>> pathwise_weights([[[3.0]]], [[[1.0]]], [0.5], 2.0).tolist()
         [[[0.5]]]
     """
-    f = 0.5 * (1.0 + eta * eta)
+    f = _drift_share(eta, likelihood=False)
     return g2dt[:, None] * (f * gradient - beta * excess)
 
 
 @public(
-    check=_paths("likelihood_weights", "excess", beta=True, likelihood=True),
+    check=_paths("likelihood_weights", "excess", beta=True, likelihood=True, terms=("f noise advantage",)),
     advantage="finite",
     noise="finite",
     excess="finite",
@@ -223,7 +258,7 @@ def likelihood_weights(
         Array (B, N, d).
 
     Raises:
-        UnmetHypothesis: eta = 0, beta <= 0, or shapes that do not match.
+        UnmetHypothesis: eta = 0 or so small that weights are not finite, beta <= 0, or shapes that do not match.
 
     Claims: SCORE-ACTION-PG-1, SCORE-ACTION-VARIANCE-1
 
@@ -231,7 +266,7 @@ def likelihood_weights(
         >>> likelihood_weights([[3.0]], [[[2.0]]], [[[1.0]]], [0.5], 2.0).tolist()
         [[[5.0]]]
     """
-    f = 0.5 * (1.0 + eta * eta) / eta
+    f = _drift_share(eta, likelihood=True)
     return f * noise * advantage[..., None] - beta * g2dt[:, None] * excess
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic
 from .flow import GaussianFlow
@@ -140,6 +140,7 @@ class DiscreteFlow:
         return energy - reward.expectation(law)
 
     def _require_step(self, k: int, last: int | None = None) -> None:
+        refuse_flags("DiscreteFlow", k=k)
         last = len(self.steps) - 1 if last is None else last
         if k not in range(last + 1):  # a negative one would count from the end
             raise UnmetHypothesis("DiscreteFlow", f"step in 0..{last}", f"step {k!r}")

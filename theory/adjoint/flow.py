@@ -27,7 +27,7 @@ from typing import Any, final
 import numpy as np
 from scipy.integrate import IntegrationWarning, quad
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags
 from ..laws import Gaussian
 from ..laws.gaussian import check_regular
 from ..rewards import Linear, Quadratic
@@ -243,6 +243,7 @@ class GaussianFlow:
     def checked(self, method: str, t: float, lam: float = 1.0) -> Namespace:
         """The namespace, once time and weight are in their ranges."""
         subject = f"GaussianFlow.{method}"
+        refuse_flags(subject, t=t)
         if not 0.0 <= t <= 1.0:
             raise UnmetHypothesis(subject, "noise times lie in [0, 1]", f"t = {t!r}")
         require_weight(subject, lam)

@@ -2,13 +2,14 @@ r"""The weight :math:`\lambda` of the running cost: what it may be, and dividing
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
 __all__ = ["over_weight", "require_finite", "require_weight"]
 
 
 def require_weight(subject: str, lam: float) -> None:
     """Raise unless lam is a finite number > 0."""
+    refuse_flags(subject, lam=lam)
     if not 0.0 < lam < float("inf"):
         raise UnmetHypothesis(subject, "lam > 0", f"lam = {lam!r}")
 

@@ -57,9 +57,9 @@ class Gaussian(AbstractLaw):
     def __post_init__(self) -> None:
         xp, _, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
         d = mean.shape[-1] if mean.ndim else 0
-        if mean.ndim != 1 or cov.shape != (d, d):
+        if mean.ndim != 1 or not d or cov.shape != (d, d):
             got = f"shapes {tuple(mean.shape)}, {tuple(cov.shape)}"
-            raise UnmetHypothesis("Gaussian", "mean (d,) and cov (d, d)", got)
+            raise UnmetHypothesis("Gaussian", "mean (d,) and cov (d, d), d >= 1", got)
         check_psd(xp, "Gaussian", cov)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "cov", cov)
@@ -122,9 +122,11 @@ class GaussianMixture(AbstractLaw):
         count, d = weights.shape[0], means.shape[-1] if means.ndim else 0
         if covs.ndim == 2:
             covs = xp.broadcast_to(covs, (count, *covs.shape))
-        if means.shape != (count, d) or covs.shape != (count, d, d):
+        if not d or means.shape != (count, d) or covs.shape != (count, d, d):
             got = f"shapes {tuple(weights.shape)}, {tuple(means.shape)}, {tuple(covs.shape)}"
-            raise UnmetHypothesis("GaussianMixture", "weights (K,), means (K, d), covs (K, d, d)", got)
+            raise UnmetHypothesis(
+                "GaussianMixture", "weights (K,), means (K, d), covs (K, d, d), d >= 1", got
+            )
         check_psd(xp, "GaussianMixture", covs)
         for name, value in zip(given, (weights, means, covs), strict=True):
             object.__setattr__(self, name, value)

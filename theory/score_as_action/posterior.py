@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
 from ..laws import Gaussian, GaussianMixture
 from ..laws.gaussian import check_regular, log_density, score_function
 from ..processes import VE, VP, Flow
@@ -72,6 +72,7 @@ def require_time(xp: Namespace, subject: str, process: Process, t: Array) -> Non
 
 def require_beta(subject: str, beta: float) -> None:
     """Raise unless beta is a finite number > 0."""
+    refuse_flags(subject, beta=beta)
     if not 0.0 < beta < float("inf"):
         raise UnmetHypothesis(subject, "beta > 0", f"beta = {beta!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from pathlib import Path
 
@@ -101,3 +102,26 @@ def test_a_reward_may_be_any_program() -> None:
     assert checked(lambda images, prompts: [1, 2], torch.zeros(2, 3), ["", ""]).tolist() == [1.0, 2.0]
     with pytest.raises(FloatingPointError, match="inf for 'b'"):
         checked(lambda images, prompts: [1.0, float("inf")], torch.zeros(2, 3), ["a", "b"])
+
+
+@pytest.mark.parametrize("package", ["adjoint", "reward_gap"])
+def test_clip_comes_from_safetensors_alone(package: str, tmp_path: Path) -> None:
+    experiment = importlib.import_module(f"driftproof.backends.torch.{package}.experiment")
+    config = importlib.import_module(f"driftproof.backends.torch.{package}.config")
+    clip = small_clip()
+    save_file({"0.weight": torch.ones(1, 5), "0.bias": torch.zeros(1)}, tmp_path / "head.safetensors")
+    head = str(tmp_path / "head.safetensors")
+    pickled, safe = tmp_path / "pickled", tmp_path / "safe"
+    clip.config.save_pretrained(pickled)
+    torch.save(clip.state_dict(), pickled / "pytorch_model.bin")
+    clip.save_pretrained(safe)
+
+    def made(folder: Path):
+        choice = config.RewardChoice(kind="aesthetic", model=str(folder), head=head)
+        return experiment.make_reward(choice, torch.device("cpu"))
+
+    with pytest.raises(OSError, match="safetensors"):
+        made(pickled)
+    images = torch.rand(2, 3, 20, 12)
+    expected = AestheticReward(clip, load_head(Path(head)))(images, ["", ""])
+    assert torch.equal(made(safe)(images, ["", ""]), expected)

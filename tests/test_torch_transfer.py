@@ -151,6 +151,18 @@ def test_models_of_transformers_are_backbones(kind: str, tmp_path: Path) -> None
     assert any(p.grad is not None for p in tuned.parameters())
 
 
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        num_channels=1, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic"
+    )
+    config.save_pretrained(tmp_path)
+    torch.save(transformers.AutoModel.from_config(config).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        PretrainedFeatures.from_pretrained(str(tmp_path))
+    assert PretrainedFeatures.from_pretrained(str(tmp_path), use_safetensors=None).features == 8
+
+
 def test_a_folder_of_transformers_runs_the_recipe(tmp_path: Path) -> None:
     """Three channels and 12 pixels wanted, one channel and 8 given; frozen, so that no weight moves."""
     transformers = pytest.importorskip("transformers")

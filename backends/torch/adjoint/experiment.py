@@ -16,6 +16,7 @@ from ...._namespace import UnmetHypothesis
 from ....numerics.adjoint import Certificate, optimum_interval
 from ....theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
 from ....theory.rewards import Quadratic
+from ..reward_gap.rewards import published_reward
 from ..training import generator_of
 from .config import GaussianModel, Recipe, RewardChoice
 from .flows import AffineFlow
@@ -167,16 +168,7 @@ def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
             return choice.scale * images.flatten(1).mean(dim=1)
 
         return brightness
-    from transformers import AutoTokenizer, CLIPModel
-
-    from ..reward_gap.rewards import AestheticReward, CLIPReward, load_head
-
-    clip = CLIPModel.from_pretrained(choice.model).to(device)
-    inner: Reward = (
-        CLIPReward(clip, AutoTokenizer.from_pretrained(choice.model))
-        if choice.kind == "clip"
-        else AestheticReward(clip, load_head(Path(choice.head)).to(device))
-    )
+    inner = published_reward(choice.kind, choice.model, choice.head, device)
     return lambda images, prompts: choice.scale * inner(images, prompts)
 
 

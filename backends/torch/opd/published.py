@@ -16,7 +16,8 @@ __all__ = ["distil"]
 def distil(run: Published, out: Path) -> dict[str, Any]:
     """Train as the recipe says, save the student to ``out/student``, and return TRL's log.
 
-    Model and data names go to ``from_pretrained`` and ``load_dataset``; remote code stays off.
+    Model and data names go to ``from_pretrained`` and ``load_dataset``; weights are safetensors, and remote
+    code stays off.
 
     Raises:
         RecipeError: A key that neither the recipe nor ``OPDPlusConfig`` knows, or a column that the data
@@ -45,7 +46,7 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
     )
     tokens = AutoTokenizer.from_pretrained(run.student, padding_side="left", trust_remote_code=False)
     student, teacher = (
-        AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
+        AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
         for name in (run.student, run.teacher)
     )
     trainer = OPDPlusTrainer(

@@ -20,7 +20,7 @@ from .config import GaussianModel, Recipe, RewardChoice
 from .gaussian import Exact, GaussianDenoiser, gaussian_sampler, gaussian_task
 from .log import Log
 from .methods import DDPOTrainer, MixGRPOTrainer
-from .rewards import AestheticReward, CLIPReward, JPEGReward, Reward, load_head
+from .rewards import JPEGReward, Reward, published_reward
 from .sampler import Sampler
 from .task import Task
 from .trainer import AbstractTrainer
@@ -139,16 +139,10 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
 
 
 def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
-    """The reward of a recipe; models come by ``from_pretrained``, safetensors only."""
+    """The reward of a recipe."""
     if choice.kind == "jpeg":
         return JPEGReward(sign=choice.sign)
-    from transformers import AutoTokenizer, CLIPModel
-
-    head = load_head(Path(choice.head)) if choice.kind == "aesthetic" else None
-    clip = CLIPModel.from_pretrained(choice.model, use_safetensors=True).to(device)
-    if head is None:
-        return CLIPReward(clip, AutoTokenizer.from_pretrained(choice.model))
-    return AestheticReward(clip, head)
+    return published_reward(choice.kind, choice.model, choice.head, device)
 
 
 def _made_with(recipe: Recipe) -> dict[str, object]:

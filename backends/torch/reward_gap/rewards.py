@@ -9,14 +9,22 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from ...._namespace import UnmetHypothesis
 
-__all__ = ["AestheticReward", "CLIPReward", "JPEGReward", "Reward", "checked", "load_head"]
+__all__ = [
+    "AestheticReward",
+    "CLIPReward",
+    "JPEGReward",
+    "Reward",
+    "checked",
+    "load_head",
+    "published_reward",
+]
 
 Reward: TypeAlias = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -110,6 +118,26 @@ class CLIPReward:
         named = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
         text = _pooled(self.clip.get_text_features(**{k: v.to(images.device) for k, v in named.items()}))  # type: ignore[operator]  # a model of transformers
         return (features * nn.functional.normalize(text, dim=-1)).sum(dim=-1).float()
+
+
+def published_reward(
+    kind: Literal["aesthetic", "clip"], model: str, head: str, device: torch.device
+) -> AestheticReward | CLIPReward:
+    """A reward of a published CLIP model: safetensors only, and no code but that of transformers.
+
+    Arguments:
+        kind: Which of the two.
+        model: Of CLIP, a name on the hub or a folder.
+        head: Of ``aesthetic``, see :func:`load_head`; read first, so that nothing is loaded in vain.
+        device: Where the model goes.
+    """
+    from transformers import AutoTokenizer, CLIPModel
+
+    layers = load_head(Path(head)) if kind == "aesthetic" else None
+    clip = CLIPModel.from_pretrained(model, use_safetensors=True).to(device)
+    if layers is not None:
+        return AestheticReward(clip, layers)
+    return CLIPReward(clip, AutoTokenizer.from_pretrained(model, trust_remote_code=False))
 
 
 def load_head(path: Path) -> nn.Module:

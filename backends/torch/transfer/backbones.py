@@ -35,10 +35,11 @@ class PretrainedFeatures(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str, frozen: bool = True, **options: Any) -> PretrainedFeatures:
-        """The model of a name on the hub, or of a folder."""
+        """The model of a name on the hub, or of a folder: safetensors and no code, unless ``options`` say so."""
         from transformers import AutoModel
 
-        return cls(AutoModel.from_pretrained(name, **options), frozen)
+        safe = {"use_safetensors": True, "trust_remote_code": False}
+        return cls(AutoModel.from_pretrained(name, **{**safe, **options}), frozen)
 
     @property
     def features(self) -> int:

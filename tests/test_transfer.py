@@ -50,6 +50,13 @@ def test_transport_is_never_faster_than_parametric(alpha: float, d: int) -> None
         (lambda: transfer.crossover(1.0, 2.5), "d is an integer"),  # type: ignore[arg-type]
         (lambda: transfer.empirical_transport_risk(0), "m is an integer >= 1"),
         (lambda: transfer.gaussian_map_risk(3), "m is an integer > 3"),
+        (lambda: transfer.gaussian_map_risk(9, 1), "n is an integer > 1"),
+        (lambda: transfer.empirical_transport_risk(3, 0), "n is an integer >= 1"),
+        (lambda: transfer.sample_size(0.1, 0.0), "exponent > 0"),
+        (lambda: transfer.sample_size(math.inf, 0.5), "error > 0 and finite"),
+        (lambda: transfer.excess_error_bound(0.1, margin=-1.0), "margin >= 0"),
+        (lambda: transfer.excess_error_bound(-0.1), "error >= 0"),
+        (lambda: transfer.error_bound(0.1, 0.1, 0.1, 1.0, output=-2.0), "output >= 0"),
         (lambda: transfer.error_bound(0.1, 0.1, 0.1, 1.0, holder=1.2), "0 < h <= 1"),
         (lambda: transfer.error_bound(-0.1, 0.1, 0.1, 1.0), "map_error >= 0"),
         (lambda: transfer.ridge_risk(0.0, 1.0, 1.0), "penalty > 0"),
@@ -107,6 +114,25 @@ def test_the_risk_of_the_map_is_smooth_where_its_formula_changes() -> None:
     third = np.diff(risks, 3)
     assert np.max(np.abs(third)) < 1e-6
     assert all(a > b for a, b in itertools.pairwise(risks))
+
+
+def test_two_samples_cost_more_than_one_and_less_than_both() -> None:
+    for m, n in itertools.product(range(1, 30), repeat=2):
+        both = transfer.empirical_transport_risk(m, n)
+        assert both == transfer.empirical_transport_risk(n, m)
+        alone = transfer.empirical_transport_risk(m), transfer.empirical_transport_risk(n)
+        assert both < sum(alone)
+        if n == m + 1:  # a point more in the other sample is worth nothing
+            assert both == pytest.approx(transfer.empirical_transport_risk(m, m), rel=1e-15)
+    deviations = [
+        n * (transfer.gaussian_map_risk(50, n) - transfer.gaussian_map_risk(50)) for n in range(120, 137)
+    ]
+    assert np.max(np.abs(np.diff(deviations, 3))) < 1e-6  # the formula changes at 128
+
+
+def test_sizes_beyond_all_floats_are_infinite() -> None:
+    assert transfer.sample_size(1e-10, 1e-4) == math.inf
+    assert transfer.sample_size(10.0, 1e-4) == 0.0
 
 
 def test_maps_are_the_same_on_torch_and_differentiable() -> None:

@@ -21,7 +21,14 @@ from typing import Literal, TypeAlias
 
 from ..._namespace import UnmetHypothesis
 
-__all__ = ["Convention", "composition_exponent", "crossover", "direct_exponent", "transfer_exponent"]
+__all__ = [
+    "Convention",
+    "composition_exponent",
+    "crossover",
+    "direct_exponent",
+    "sample_size",
+    "transfer_exponent",
+]
 
 Convention: TypeAlias = Literal["minimax", "large-d"]
 
@@ -151,6 +158,41 @@ def crossover(alpha: float, d: int, convention: Convention = "minimax") -> float
     if convention == "large-d":
         return alpha + 1.0
     return (alpha + 1.0) * d / (d - 2.0) if d >= 3 else math.inf
+
+
+def sample_size(error: float, exponent: float, constant: float = 1.0) -> float:
+    r"""The sample size at which an error that falls like a power comes down to a given one.
+
+    .. math:: c\,m^{-b} = \epsilon \iff m = \Big(\frac c\epsilon\Big)^{1/b}, \qquad
+        m \asymp \epsilon^{-\frac{2\alpha+d}{\alpha+1}} \;\text{(transfer, } d \ge 3), \quad
+        \epsilon^{-\frac{2p+d}p} \;\text{(direct)}
+
+    in the minimax convention, and :math:`\epsilon^{-d/(\alpha+1)}` against :math:`\epsilon^{-d/p}` in the large-d one.
+
+    Arguments:
+        error: :math:`\epsilon > 0`, in the :math:`L^2` norm.
+        exponent: b > 0, that of :func:`transfer_exponent`, :func:`direct_exponent` or :func:`composition_exponent`.
+        constant: c > 0, the error of one sample.
+
+    Returns:
+        m, not rounded; infinite where it exceeds all floats.
+
+    Raises:
+        UnmetHypothesis: An argument is not positive and finite.
+
+    Claims: TRANSFER-SIZE-1
+
+    Example:
+        >>> sample_size(0.5, transfer_exponent(1.0, 4, "large-d")), sample_size(0.5, direct_exponent(1.0, 4, "large-d"))
+        (4.0, 16.0)
+    """
+    for name, value in {"error": error, "exponent": exponent, "constant": constant}.items():
+        if not 0.0 < value < math.inf:
+            raise UnmetHypothesis("sample_size", f"{name} > 0 and finite", f"{name} = {value!r}")
+    try:
+        return float((constant / error) ** (1.0 / exponent))
+    except OverflowError:
+        return math.inf
 
 
 def _require(subject: str, d: int, convention: str, **smoothness: float) -> None:

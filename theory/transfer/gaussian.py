@@ -4,8 +4,9 @@ r"""Transport between normal laws: the map, and what estimating it from m sample
     S(x) = \mu_S + A(x - \mu_T), \qquad
     A = \Sigma_T^{-1/2}\big(\Sigma_T^{1/2}\Sigma_S\Sigma_T^{1/2}\big)^{1/2}\Sigma_T^{-1/2}
 
-The map from the target to the source is learned from target samples, so :math:`\mu_T, \Sigma_T` are estimated
-and the source law is known.  The rate is :math:`m^{-1/2}` in every dimension; the constants below are exact.
+The map from the target to the source is learned from m target samples, so :math:`\mu_T, \Sigma_T` are estimated;
+the source law is known, or on the line estimated from n samples of its own.  The rate is :math:`m^{-1/2}` in every
+dimension, and :math:`n^{-1/2}`; the constants below are exact.
 """
 
 from __future__ import annotations
@@ -18,63 +19,88 @@ from ..laws.gaussian import check_psd, check_regular, sqrt_psd
 __all__ = ["empirical_transport_risk", "gaussian_map", "gaussian_map_constant", "gaussian_map_risk"]
 
 
-def empirical_transport_risk(m: int) -> float:
-    r"""The expected squared transport cost between m uniform samples and their law, on [0, 1].
+def empirical_transport_risk(m: int, n: int | None = None) -> float:
+    r"""The expected squared transport cost between m uniform samples on [0, 1] and their law, or n samples more.
 
-    .. math:: E\,W_2^2(U_m, U) = \frac1{6m}
+    .. math:: E\,W_2^2(U_m, U) = \frac1{6m}, \qquad
+        E\,W_2^2(U_m, U_n') = \frac{m + n + 1 + \frac{m^2 + n^2 - \gcd(m, n)^2}{mn}}{6(m+1)(n+1)}, \quad
+        \frac1{3(m+1)} \;\text{at}\; m = n
+
+    The integral of the product of two staircases, :math:`\int_0^1 \lceil mu\rceil\lceil nu\rceil\,du`, brings in
+    the greatest common divisor.
 
     Arguments:
         m: Sample size, an integer >= 1.
+        n: Size of the other sample; the law itself without.
 
     Returns:
-        The expectation, exactly.
+        The expectation, to rounding.
 
     Raises:
-        UnmetHypothesis: m is no integer >= 1.
+        UnmetHypothesis: m or n is no integer >= 1.
 
     References:
         | One-dimensional empirical measures, order statistics, and Kantorovich transport distances
           (Bobkov & Ledoux, 2019)
 
-    Claims: TRANSFER-EMPIRICAL-1
+    Claims: TRANSFER-EMPIRICAL-1, TRANSFER-EMPIRICAL-2
 
     Example:
-        >>> empirical_transport_risk(2) == 1 / 12
-        True
+        >>> empirical_transport_risk(2) == 1 / 12, empirical_transport_risk(2, 2) == 1 / 9
+        (True, True)
     """
-    if isinstance(m, bool) or m % 1 != 0 or m < 1:
-        raise UnmetHypothesis("empirical_transport_risk", "m is an integer >= 1", f"m = {m!r}")
-    return 1.0 / (6.0 * m)
+    for name, size in (("m", m), ("n", 1 if n is None else n)):
+        if isinstance(size, bool) or size % 1 != 0 or size < 1:
+            hypothesis = f"{name} is an integer >= 1"
+            raise UnmetHypothesis("empirical_transport_risk", hypothesis, f"{name} = {size!r}")
+    if n is None:
+        return 1.0 / (6.0 * m)
+    m, n = int(m), int(n)
+    steps = m * n * (m + n + 1) + m * m + n * n - math.gcd(m, n) ** 2
+    return steps / (6 * m * n * (m + 1) * (n + 1))
 
 
-def gaussian_map_risk(m: int) -> float:
+def gaussian_map_risk(m: int, n: int | None = None) -> float:
     r"""The risk of the plug-in map between normal laws on the line, in units of the source variance.
 
     .. math:: \frac{E\|\hat S - S_0\|^2}{\sigma_S^2} = \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
         - 2\sqrt{\frac{m-1}2}\,\frac{\Gamma(\frac{m-2}2)}{\Gamma(\frac{m-1}2)} + 1 = \frac3{2m} + O(m^{-2})
 
     for :math:`\hat S(x) = \mu_S + \sigma_S(x - \hat\mu)/\hat\sigma` with the unbiased variance
-    :math:`\hat\sigma^2`.
+    :math:`\hat\sigma^2`.  Where the source law is estimated as well, from n samples of its own, the map is
+    :math:`\hat\mu_S + \hat\sigma_S(x - \hat\mu)/\hat\sigma` and its risk
+
+    .. math:: \frac1n + \Big(1 + \frac1m\Big)\frac{m-1}{m-3} - 2\,c_4(n)
+        \sqrt{\frac{m-1}2}\,\frac{\Gamma(\frac{m-2}2)}{\Gamma(\frac{m-1}2)} + 1 \sim \frac3{2m} + \frac3{2n},
+        \qquad c_4(n) = \frac{E\hat\sigma_S}{\sigma_S}
+        = \sqrt{\frac2{n-1}}\,\frac{\Gamma(\frac n2)}{\Gamma(\frac{n-1}2)}
 
     Arguments:
         m: Sample size, an integer > 3: with less, :math:`1/\hat\sigma` has no second moment.
+        n: Samples of the source law, an integer > 1; known without.
 
     Returns:
         The risk, to about 1e-13 of itself.
 
     Raises:
-        UnmetHypothesis: m <= 3: the expectation is infinite.
+        UnmetHypothesis: m <= 3: the expectation is infinite; or n <= 1: one sample has no variance.
 
-    Claims: TRANSFER-GAUSSMAP-1
+    Claims: TRANSFER-GAUSSMAP-1, TRANSFER-GAUSSMAP-3
 
     Example:
         >>> abs(gaussian_map_risk(5) - (3.4 - math.sqrt(2.0 * math.pi))) < 1e-15
         True
+        >>> abs(gaussian_map_risk(5, 2) - 1.9) < 1e-15
+        True
     """
     if isinstance(m, bool) or m % 1 != 0 or m <= 3:
         raise UnmetHypothesis("gaussian_map_risk", "m is an integer > 3", f"m = {m!r}")
-    # (1 + 1/m)(m - 1)/(m - 3) - 1 and the rest, each without cancellation: both are O(1/m).
-    return (3.0 * m - 1.0) / (m * (m - 3.0)) - 2.0 * _inverse_deviation_bias(m)
+    if n is not None and (isinstance(n, bool) or n % 1 != 0 or n <= 1):
+        raise UnmetHypothesis("gaussian_map_risk", "n is an integer > 1", f"n = {n!r}")
+    # (1 + 1/m)(m - 1)/(m - 3) - 1 and the rest, each without cancellation: all are O(1/m) or O(1/n).
+    inverse = _inverse_deviation_bias(m)
+    known = (3.0 * m - 1.0) / (m * (m - 3.0)) - 2.0 * inverse
+    return known if n is None else known + 1.0 / n - 2.0 * _deviation_bias(n) * (1.0 + inverse)
 
 
 def _inverse_deviation_bias(m: int) -> float:
@@ -85,6 +111,15 @@ def _inverse_deviation_bias(m: int) -> float:
     # Differences of Stirling's series: (B_j(-1/2) - B_j(0)) (-1)^j / (j (j - 1) k^(j-1)).
     coefficients = (3 / 8, 1 / 8, 3 / 64, 1 / 64, 3 / 640, 1 / 384)
     return math.expm1(sum(c * k**-j for j, c in enumerate(coefficients, start=1)))
+
+
+def _deviation_bias(n: int) -> float:
+    r"""E[sigma-hat / sigma] - 1, from Gamma(k + 1/2)/(sqrt(k) Gamma(k)) with k = (n - 1)/2."""
+    k = 0.5 * (n - 1)
+    if n < 128:
+        return math.gamma(k + 0.5) / (math.sqrt(k) * math.gamma(k)) - 1.0
+    # The same differences at 1/2; those of odd order vanish.
+    return math.expm1(-1 / (8 * k) + 1 / (192 * k**3) - 1 / (640 * k**5))
 
 
 def gaussian_map(mean: Array, cov: Array, onto_mean: Array, onto_cov: Array) -> tuple[Array, Array]:

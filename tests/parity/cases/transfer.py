@@ -24,6 +24,10 @@ ROWS = {
         ],
         gentle={"map_error": GENTLE, "source_error": GENTLE, "mismatch": GENTLE, "constant": GENTLE},
     ),
+    "theory.transfer.plug_in.excess_error_bound": row(
+        [mesh({"margin": margin}, error=(0.0, 1e-6, 0.02, 0.3)) for margin in (0.0, 0.5, 2.0)],
+        gentle={"error": 0.1 * GENTLE},
+    ),
     "theory.transfer.ridge.ridge_risk": row(
         [RIDGE], gentle={"penalty": GENTLE, "variance": GENTLE, "mismatch": GENTLE}
     ),

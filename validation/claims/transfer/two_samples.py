@@ -1,0 +1,149 @@
+r"""Both laws known from samples only: what n samples of the source cost beside m of the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import mpmath as mp
+
+from ....theory.transfer import empirical_transport_risk, gaussian_map_risk
+from ... import Rate, Thing, boundary, claim, exact, raises, rate
+
+__all__ = ["TwoGaussianSamples", "TwoUniformSamples"]
+
+SIZES = ((1, 1), (1, 4), (2, 3), (4, 6), (5, 10), (7, 7), (12, 31), (36, 48))
+
+
+def _by_order_statistics(m: int, n: int) -> Fraction:
+    """The integral of E(U_(i) - V_(j))^2 over the pieces on which both quantile functions are constant."""
+    cuts = sorted({Fraction(i, m) for i in range(m + 1)} | {Fraction(j, n) for j in range(n + 1)})
+    total = Fraction(0)
+    for low, high in pairwise(cuts):
+        i, j = math.ceil(high * m), math.ceil(high * n)
+        squares = Fraction(i * (i + 1), (m + 1) * (m + 2)) + Fraction(j * (j + 1), (n + 1) * (n + 2))
+        total += (high - low) * (squares - 2 * Fraction(i, m + 1) * Fraction(j, n + 1))
+    return total
+
+
+@claim(
+    "TRANSFER-EMPIRICAL-2",
+    paper="transfer",
+    title="The transport cost between two uniform samples, exactly: one divisor of both sizes enters",
+    statement=r"""E\,W_2^2(U_m, U_n') = \frac{m + n + 1 + \frac{m^2 + n^2 - \gcd(m, n)^2}{mn}}{6(m+1)(n+1)}, \qquad
+        \frac1{3(m+1)} \;\; (m = n), \qquad \to \frac1{6m} \;\; (n \to \infty)""",
+    hypotheses=[r"\mathrm{independent\;samples}"],
+    vouches=[empirical_transport_risk],
+)
+class TwoUniformSamples:
+    thing = empirical_transport_risk
+
+    @exact(tolerance=1e-15, scale=0.0)
+    def moments_of_order_statistics_as_fractions(thing: Thing) -> Iterator[Any]:
+        for m, n in SIZES:
+            yield f"m = {m}, n = {n}", thing(m, n), float(_by_order_statistics(m, n))
+            yield f"m = {n}, n = {m}", thing(n, m), float(_by_order_statistics(m, n))
+
+    @exact(tolerance=1e-9, scale=0.0)
+    def the_law_is_a_sample_without_end(thing: Thing) -> Iterator[Any]:
+        for m in (1, 3, 40):
+            yield f"m = {m}", thing(m, 10**12), thing(m)
+
+    @rate()
+    def slopes(thing: Thing) -> Iterator[Rate]:
+        """One over the sample size in both cases, with twice the constant for two samples."""
+        sizes = (1000, 2000, 4000)
+        for second, constant in ((False, 1 / 6), (True, 1 / 3)):
+            costs = [thing(m, m) if second else thing(m) for m in sizes]
+            orders = [math.log2(a / b) for a, b in pairwise(costs)]
+            yield Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
+
+    @boundary()
+    def both_samples_have_a_size(thing: Thing) -> Iterator[Any]:
+        for n in (0, -3, 2.5):
+            yield raises(ValueError, thing, 4, n)
+
+    mutants = {
+        "whatever the divisor": lambda m, n=None: (
+            empirical_transport_risk(m, n)
+            if n is None or n < 1 or n % 1
+            else (m + n + 1 + (m * m + n * n - 1) / (m * n)) / (6 * (m + 1) * (n + 1))
+        ),
+        "the sum of both costs": lambda m, n=None: (
+            empirical_transport_risk(m) + (0.0 if n is None else empirical_transport_risk(n))
+        ),
+        "as if of equal size": lambda m, n=None: empirical_transport_risk(m, None if n is None else m),
+    }
+
+
+def _moment(k: int, power: int) -> Any:
+    """E (chi^2_k / k)^(power / 2), by quadrature in the logarithm."""
+    k = mp.mpf(k)
+    log_norm = k / 2 * mp.log(2) + mp.loggamma(k / 2)
+    exponent = (k + power) / 2
+    cuts = [mp.log(k) + c for c in (-120, -60, -20, -5, -2, -1, -0.3, 0, 0.3, 1, 2, 5)]
+    with mp.workdps(20):
+        return mp.quad(
+            lambda s: mp.exp(exponent * s - mp.exp(s) / 2 - power * mp.log(k) / 2 - log_norm), cuts
+        )
+
+
+@claim(
+    "TRANSFER-GAUSSMAP-3",
+    paper="transfer",
+    title="An estimated source law adds a term of the same form in its own sample size",
+    statement=r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \frac1n + \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
+        - 2\,E\frac{\hat\sigma_S}{\sigma_S}\,E\frac{\sigma_T}{\hat\sigma_T} + 1 \sim \frac3{2m} + \frac3{2n}""",
+    hypotheses=[r"m > 3", r"n > 1", r"\hat\sigma^2 \;\mathrm{unbiased}"],
+    vouches=[gaussian_map_risk],
+)
+class TwoGaussianSamples:
+    thing = gaussian_map_risk
+
+    @exact(tolerance=5e-13, scale=0.0)
+    def integrals_over_the_laws_of_both_variances(thing: Thing) -> Iterator[Any]:
+        """The error is e_S + (r_S / r_T)(z - e_T) - z; the parts are independent, each mean an integral."""
+        for m, n in ((4, 2), (5, 9), (20, 3), (100, 127), (60, 128), (500, 400)):
+            slope = _moment(n - 1, 1) * _moment(m - 1, -1)
+            square = _moment(n - 1, 2) * _moment(m - 1, -2)
+            yield (
+                f"m = {m}, n = {n}",
+                thing(m, n),
+                mp.mpf(1) / n + square * (1 + mp.mpf(1) / m) - 2 * slope + 1,
+            )
+
+    @exact(tolerance=1e-9, scale=0.0)
+    def a_source_with_samples_without_end_is_known(thing: Thing) -> Iterator[Any]:
+        for m in (4, 12, 300):
+            yield f"m = {m}", thing(m, 10**13), thing(m)
+
+    @rate()
+    def three_halves_over_each(thing: Thing) -> Iterator[Rate]:
+        sizes = (10_000, 20_000, 40_000)
+        for ratio in (0.25, 1.0, 3.0):
+            risks = [thing(m, int(ratio * m)) for m in sizes]
+            orders = [math.log2(a / b) for a, b in pairwise(risks)]
+            yield Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
+
+    @boundary()
+    def one_sample_has_no_variance(thing: Thing) -> Iterator[Any]:
+        for m, n in ((4, 1), (4, 0), (3, 50)):
+            yield raises(ValueError, thing, m, n)
+
+    mutants = {
+        "source known": lambda m, n=None: (
+            gaussian_map_risk(m) if n is None or n > 1 else gaussian_map_risk(m, n)
+        ),
+        "only its mean is estimated": lambda m, n=None: (
+            gaussian_map_risk(m, n) if n is None or n <= 1 or m <= 3 else gaussian_map_risk(m) + 1.0 / n
+        ),
+        "the sum of both leading terms": lambda m, n=None: (
+            gaussian_map_risk(m, n) if n is None or n <= 1 else gaussian_map_risk(m) + 1.5 / n
+        ),
+        "one degree of freedom more": lambda m, n=None: gaussian_map_risk(
+            m, n if n is None or n <= 1 else n + 1
+        ),
+    }

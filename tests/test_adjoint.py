@@ -15,6 +15,7 @@ from driftproof.theory.adjoint import (
     HuberCost,
     MemorylessFlow,
     MixtureFlow,
+    NoisyFlow,
     PowerCost,
     QuadraticCost,
     RegularizedFlow,
@@ -50,6 +51,23 @@ def test_the_flow_carries_noise_to_data(path):
 
 def flow_on_torch(flow):
     return GaussianFlow(torch.tensor(flow.mean), torch.tensor(flow.cov), path=flow.path)
+
+
+def test_without_noise_the_diffusion_is_the_flow():
+    still = NoisyFlow(FLOW, 0.0)
+    np.testing.assert_allclose(still.value(X, 0.7, BENT, 0.9), FLOW.value(X, 0.7, BENT, 0.9), rtol=1e-13)
+    np.testing.assert_allclose(still.control(X, 0.7, BENT, 0.9), FLOW.control(X, 0.7, BENT, 0.9), rtol=1e-12)
+    np.testing.assert_array_equal(NoisyFlow(FLOW, 1e-170).gramian(1.0, 0.9), FLOW.gramian(1.0, 0.9))
+    theirs = NoisyFlow(flow_on_torch(FLOW), 0.7)
+    reward = Quadratic(torch.tensor(BENT.c), torch.tensor(BENT.Q))
+    ours = NoisyFlow(FLOW, 0.7).control(X, 0.7, BENT, 0.9)
+    np.testing.assert_allclose(theirs.control(torch.tensor(X), 0.7, reward, 0.9).numpy(), ours, rtol=1e-13)
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf"), 1e200])
+def test_noise_has_a_finite_square(noise):
+    with pytest.raises(UnmetHypothesis, match="noise >= 0"):
+        NoisyFlow(FLOW, noise)
 
 
 def test_numpy_and_torch_agree():

@@ -2,6 +2,7 @@ r"""Fine-tuning of flow models as deterministic control: the exact answers.
 
 * :mod:`flow`: the Gaussian flow and its optimal control for any smooth reward;
 * :mod:`memoryless`: the stochastic twin, which samples the tilt, and the loss that it keeps;
+* :mod:`noisy`: constant noise, between the two;
 * :mod:`discrete`: the same problem on a grid of Euler steps, and the index of the adjoint;
 * :mod:`iterations`: lean, full and open-loop rounds of matching;
 * :mod:`regularizers`, :mod:`regularized`: running costs other than the quadratic;
@@ -14,6 +15,7 @@ from .flow import GaussianFlow
 from .iterations import gain_errors
 from .memoryless import MemorylessFlow
 from .mixture import MixtureFlow
+from .noisy import NoisyFlow
 from .regularized import RegularizedFlow
 from .regularizers import (
     ArcCost,
@@ -34,6 +36,7 @@ __all__ = [
     "HuberCost",
     "MemorylessFlow",
     "MixtureFlow",
+    "NoisyFlow",
     "PowerCost",
     "QuadraticCost",
     "RegularizedFlow",

@@ -3,21 +3,34 @@ r"""On the grid of a trainer: the discrete oracle, and the index of the adjoint.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import mpmath
 import numpy as np
 from scipy.integrate import quad
 
-from ....numerics.adjoint import adjoints, matching_round, policy_rollout
-from ....theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
+from ....numerics.adjoint import (
+    adjoint_step,
+    adjoints,
+    control_target,
+    matching_round,
+    policy_rollout,
+    quantile_mask,
+    sample_losses,
+)
+from ....theory.adjoint import BallCost, DiscreteFlow, GaussianFlow, PowerCost, QuadraticCost, uniform_times
 from ....theory.rewards import Linear, Quadratic
 from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
+from ...mutants import altered
 from .grids import NOISE, TIMES, matched
 from .textbook import CASES
 
-__all__ = ["DiscreteOracle", "Euler", "IndexOfTheAdjoint"]
+__all__ = ["DiscreteOracle", "Euler", "IndexOfTheAdjoint", "OneStep"]
 
 LINE = GaussianFlow([1.3], [[0.49]])
 
@@ -219,4 +232,131 @@ class Euler:
         ),
         "index k": lambda n: _gain_error(n) + _biased_shift(n),
         "one step short": lambda n: _gain_error(n - 1) * 1.02,
+    }
+
+
+PARTS = SimpleNamespace(before=adjoint_step, target=control_target, losses=sample_losses, mask=quantile_mask)
+
+
+def _changed(**parts: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(PARTS), **parts})
+
+
+def _bent(x: Any) -> list[Any]:
+    """A velocity whose Jacobian is not symmetric."""
+    return [mpmath.sin(x[1]) + x[0] ** 2, x[0] * mpmath.exp(x[1])]
+
+
+def _moved(x: Any, h: float, a: Any) -> Any:
+    """The component along a of the state after an Euler step: its gradient is the adjoint before."""
+    return sum(weight * (position - h * v) for weight, position, v in zip(a, x, _bent(list(x)), strict=True))
+
+
+# Costs of a unit weight as functions of the norm of the control.
+PRINTED: tuple[tuple[str, Any, Any], ...] = (
+    ("quadratic", QuadraticCost(), lambda r: r**2 / 2),
+    ("power", PowerCost(1.5), lambda r: r ** mpmath.mpf(1.5) / 1.5),
+)
+
+
+@claim(
+    "ADJOINT-STEP-1",
+    paper="adjoint",
+    title="One step: its adjoint, its target, its losses, and which of them count",
+    statement=r"""a_k = \nabla_x\,\langle a_{k+1},\, x - h\,v(x)\rangle, \qquad
+        \lambda\,\nabla L(u^\star) = a, \qquad \tfrac12 |u - u^\star|^2, \qquad
+        \#\{\text{kept}\} = \lceil \text{share} \cdot B \rceil \text{ of the least losses}""",
+    hypotheses=[r"\lambda > 0", r"\text{no ties, for the count of what is kept}"],
+    vouches=[adjoint_step, control_target, sample_losses, quantile_mask],
+)
+class OneStep:
+    thing = PARTS
+
+    @exact(tolerance=1e-14)
+    def the_adjoint_before_is_a_gradient(thing: Thing) -> Iterator[Any]:
+        """Derivatives at fifty digits of the Euler step itself: a dozen roundings of numbers up to 8."""
+        for x in ((0.3, -0.7), (1.25, 0.5)):
+            for a in ((1.0, 0.0), (-0.5, 2.0)):
+                jacobian = [
+                    [mpmath.diff(lambda *y, i=i: _bent(y)[i], x, n) for n in ((1, 0), (0, 1))] for i in (0, 1)
+                ]
+                pulled = [sum(a[i] * jacobian[i][j] for i in (0, 1)) for j in (0, 1)]
+                for h in (0.25, 0.01):
+                    want = [mpmath.diff(lambda *y, h=h, a=a: _moved(y, h, a), x, n) for n in ((1, 0), (0, 1))]
+                    got = thing.before(np.asarray(a), np.asarray(pulled, dtype=np.float64), h)
+                    yield f"x = {x}, a = {a}, h = {h}", got, want
+
+    @exact(tolerance=1e-13)
+    def the_target_balances_cost_and_adjoint(thing: Thing) -> Iterator[Any]:
+        """The slope of the printed cost at the target, times the weight, is the adjoint."""
+        a = np.asarray([[0.3, -0.4], [-1.2, 0.5], [3.0, 4.0]])
+        for name, cost, printed in PRINTED:
+            for lam in (0.7, 1.0, 3.0):
+                target = thing.target(a, lam, cost)
+                for u, want in zip(target, a, strict=True):
+                    length = mpmath.sqrt(mpmath.fdot(u, u))
+                    slope = [lam * mpmath.diff(printed, length) * part / length for part in u]
+                    yield f"{name}, lam = {lam}", slope, want
+
+    @exact(tolerance=1e-14)
+    def damping_and_the_shape_of_samples(thing: Thing) -> Iterator[Any]:
+        a = np.asarray([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.5], [0.0, 0.0]]])  # norms 5 and 1/2
+        current = np.asarray([[[1.0, 2.0], [3.0, 4.0]], [[-1.0, 0.0], [0.5, 2.0]]])
+        for d in (0.0, 0.25, 0.9):
+            got = thing.target(a, 2.0, QuadraticCost(), current, d)
+            yield f"quadratic, damping {d}", got, (1.0 - d) * a / 2.0 + d * current
+        # p = 3/2: |u|^(1/2) = |a|, so that u = |a| a; the norm is that of a whole sample.
+        norms = np.asarray([5.0, 0.5])[:, None, None]
+        yield "power, samples of a shape", thing.target(a, 1.0, PowerCost(1.5)), norms * a
+        yield "a ball, which holds one of them", thing.target(a, 1.0, BallCost(1.0)), [a[0] / 5.0, a[1]]
+
+    @exact(tolerance=0.0)
+    def losses_as_fractions(thing: Thing) -> Iterator[Any]:
+        """Dyadic numbers: nothing is rounded."""
+        control = np.asarray([[[1.0, -2.5], [0.25, 4.0]], [[0.0, 3.0], [1.5, -0.5]]])
+        target = np.asarray([[[0.5, 2.0], [0.25, -1.0]], [[0.0, 3.0], [-2.5, 0.75]]])
+        want = [
+            float(sum((Fraction(u) - Fraction(v)) ** 2 for u, v in zip(*pair, strict=True)) / 2)
+            for pair in zip(control.reshape(2, 4).tolist(), target.reshape(2, 4).tolist(), strict=True)
+        ]
+        yield "half of the squared distance", thing.losses(control, target), want
+
+    @exact(tolerance=0.0)
+    def every_order_of_five_losses(thing: Thing) -> Iterator[Any]:
+        for order in itertools.permutations((0.0, 0.5, 1.0, 3.0, 9.0)):
+            for share in (0.01, 0.2, 0.25, 0.5, 0.75, 0.9, 1.0):
+                count = math.ceil(Fraction(str(share)) * len(order))
+                want = [float(loss in sorted(order)[:count]) for loss in order]
+                yield f"{order}, share {share}", thing.mask(np.asarray(order), share), want
+        yield "ties all stay", thing.mask(np.asarray([1.0, 2.0, 1.0, 1.0]), 0.25), [1.0, 0.0, 1.0, 1.0]
+
+    @boundary()
+    def bad_arguments(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, control_target, np.ones((1, 2)), 0.0)
+        yield raises(ValueError, quantile_mask, np.ones(3), 0.0)
+        yield raises(ValueError, sample_losses, np.ones((2, 2)), np.ones((2, 1)))
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "the step forwards": _changed(before=lambda a, pulled, h: adjoint_step(a, pulled, -h)),
+        "a step of length one": _changed(before=lambda a, pulled, h: adjoint_step(a, pulled, 1.0)),
+        "weight on the wrong side": _changed(
+            target=lambda a, lam, *rest: control_target(a, 1.0 / lam, *rest)
+        ),
+        "damping for one minus it": _changed(
+            target=altered(
+                control_target,
+                lambda kernel, xp, a, lam, cost, current=None, damping=0.0: kernel(
+                    xp, a, lam, cost, current, 1.0 - damping
+                ),
+            )
+        ),
+        "norms of single coordinates": _changed(
+            target=lambda a, lam, *rest: control_target(np.ravel(a)[:, None], lam, *rest[:1]).reshape(a.shape)
+        ),
+        "no half": _changed(losses=lambda u, v: 2.0 * sample_losses(u, v)),
+        "the first coordinate": _changed(losses=lambda u, v: sample_losses(u[:, :1], v[:, :1])),
+        "the largest losses": _changed(mask=lambda losses, share: quantile_mask(-losses, share)),
+        "a share rounded down": _changed(
+            mask=lambda losses, share: quantile_mask(losses, max(int(share * 5), 1) / 5.0)
+        ),
     }

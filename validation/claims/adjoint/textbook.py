@@ -17,6 +17,7 @@ __all__ = [
     "FLOWS",
     "Wavy",
     "closed_loop",
+    "laplacian",
     "line",
     "moved",
     "path_factor",
@@ -84,6 +85,15 @@ def slopes(f: Callable[[Floats], Floats], x: Floats, step: float = 1e-3) -> Floa
         parts = [w * (f(x + j * e) - f(x - j * e)) for j, w in ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))]
         columns.append(np.sum(parts, axis=0) / step)
     return np.stack(columns, axis=-1)
+
+
+def laplacian(f: Any, x: Any, step: float = 2e-3) -> Any:
+    """Second derivatives of f: (B, d) -> (B,), by differences of order 6, summed."""
+    total = 0.0
+    for e in step * np.eye(x.shape[-1]):
+        ring = [(1, 1.5), (2, -0.15), (3, 1.0 / 90.0)]
+        total = total + sum(w * (f(x + j * e) + f(x - j * e)) for j, w in ring) - 2.0 * 49.0 / 36.0 * f(x)
+    return total / step**2
 
 
 def closed_loop(

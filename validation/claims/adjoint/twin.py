@@ -10,7 +10,7 @@ import numpy as np
 from ....theory.adjoint import GaussianFlow, MemorylessFlow
 from ....theory.rewards import Linear, Quadratic, tilted
 from ... import Thing, boundary, claim, exact, raises
-from .textbook import BENT, FLOWS, PULL, slopes
+from .textbook import BENT, FLOWS, PULL, laplacian, slopes
 
 __all__ = ["IrreducibleLoss", "PriceOfTime", "SamplesTheTilt"]
 
@@ -21,14 +21,6 @@ REWARDS = (("linear", PULL, 0.6), ("quadratic", BENT, 0.9))
 
 def _value_and_control(twin: Any, x: Any, t: float, reward: Any, lam: float) -> Any:
     return twin.value(x, t, reward, lam), twin.control(x, t, reward, lam)
-
-
-def _laplacian(f: Any, x: Any, step: float = 2e-3) -> Any:
-    total = 0.0
-    for e in step * np.eye(x.shape[-1]):
-        ring = [(1, 1.5), (2, -0.15), (3, 1.0 / 90.0)]
-        total = total + sum(w * (f(x + j * e) + f(x - j * e)) for j, w in ring) - 2.0 * 49.0 / 36.0 * f(x)
-    return total / step**2
 
 
 @claim(
@@ -66,7 +58,7 @@ class SamplesTheTilt:
             slope = slopes(value, STATES)
             drift = -2.0 * TWIN.flow.velocity(STATES, t) - STATES / (1.0 - t)  # of data time
             carried = np.sum(slope * drift - 0.5 * noise / lam * slope**2, axis=-1)
-            yield name, -rate + carried + 0.5 * noise * _laplacian(value, STATES), np.zeros(3)
+            yield name, -rate + carried + 0.5 * noise * laplacian(value, STATES), np.zeros(3)
             yield f"{name}, control", thing(TWIN, STATES, t, reward, lam)[1], 0.5 * noise * slope / lam
 
     @exact(tolerance=1e-12)

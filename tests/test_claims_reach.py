@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import multiprocessing
+import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from types import CodeType
@@ -12,6 +14,9 @@ from typing import Any
 
 import pytest
 
+import driftproof.numerics
+import driftproof.theory
+from driftproof._namespace import public_functions
 from driftproof.validation.engine import Plan, examine
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.registry import REGISTRY, Claim
@@ -60,6 +65,34 @@ def uncalled(id: str) -> list[str]:
     finally:
         sys.setprofile(None)
     return [name for name, parts in wanted.items() if not parts & seen]
+
+
+def known() -> dict[str, Any]:
+    """Every public function of theory and numerics, by its qualified name."""
+    for package in (driftproof.theory, driftproof.numerics):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    ours = ("driftproof.theory.", "driftproof.numerics.")
+    return {name: function for name, function in public_functions().items() if name.startswith(ours)}
+
+
+def test_every_public_function_is_vouched_for() -> None:
+    vouched = {name for claim in REGISTRY.load().claims.values() for name in claim.vouches}
+    assert len(known()) > 100
+    assert not sorted(known().keys() - vouched), "no claim whose evidence calls them and checks their values"
+
+
+def test_every_public_function_cites_a_claim_that_vouches_for_it() -> None:
+    claims = REGISTRY.load().claims
+    uncited = []
+    for name, function in known().items():
+        told = re.search(
+            r"^Claims: (.*?)(\n\s*\n|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE
+        )
+        cited = set(re.findall(r"[A-Z][A-Z0-9-]+-\d+", told[1])) if told else set()
+        if not any(name in claims[id].vouches for id in cited & claims.keys()):
+            uncited.append(name)
+    assert not uncited
 
 
 def papers() -> list[str]:

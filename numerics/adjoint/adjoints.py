@@ -45,7 +45,7 @@ def adjoint_step(xp: Namespace, a: Array, pulled: Array, h: float) -> Array:
         pulled: :math:`(\partial_x v_k)^\top a_{k+1}`, of the same shape.
         h: Length of the step, > 0.
 
-    Claims: ADJOINT-DISCRETE-1
+    Claims: ADJOINT-STEP-1
 
     Example:
         >>> adjoint_step([1.0, 2.0], [4.0, 0.0], 0.25).tolist()

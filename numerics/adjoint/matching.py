@@ -68,7 +68,7 @@ def control_target(
     Raises:
         UnmetHypothesis: lam <= 0, damping outside of [0, 1), or a costate that no bounded control answers.
 
-    Claims: ADJOINT-DISCRETE-1, ADJOINT-LOSS-1
+    Claims: ADJOINT-STEP-1
 
     Example:
         >>> control_target([[3.0, 4.0]], 2.0).tolist()
@@ -88,7 +88,7 @@ def _alike(xp: Namespace, *, control: Array, target: Array) -> None:
 def sample_losses(xp: Namespace, control: Array, target: Array) -> Array:
     r"""Half of the squared distance of each sample to its target: (B, *) and (B, *) to (B,).
 
-    Claims: ADJOINT-LOSS-1
+    Claims: ADJOINT-STEP-1
 
     Example:
         >>> sample_losses([[1.0, 1.0], [0.0, 0.0]], [[1.0, 3.0], [0.0, 0.0]]).tolist()
@@ -118,6 +118,8 @@ def quantile_mask(xp: Namespace, losses: Array, share: float) -> Array:
 
     Raises:
         UnmetHypothesis: A share outside of (0, 1], or no losses.
+
+    Claims: ADJOINT-STEP-1
 
     Example:
         >>> quantile_mask([3.0, 1.0, 9.0, 2.0], 0.75).tolist()

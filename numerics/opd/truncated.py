@@ -28,6 +28,8 @@ def log_rest(xp: Namespace, logp: Array) -> Array:
     Returns:
         Array of shape (...); -inf where the list holds all the mass, up to rounding.
 
+    Claims: OPD-TOPK-1
+
     Example:
         >>> from math import log
         >>> float(log_rest([log(0.25), log(0.25)])) == log(0.5)

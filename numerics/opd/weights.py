@@ -171,6 +171,8 @@ def diagnostics(
         advantage has the sign of the exact one; ``effective_sample_size`` of the importance ratios, as a
         share of the tokens; ``kl``, the mean of :math:`-\delta`.
 
+    Claims: OPD-DIAGNOSTICS-1
+
     Example:
         >>> from driftproof.theory import divergences
         >>> rows = diagnostics([[-9.0, -2.0]], [[-1.0, -2.5]], [[1.0, 1.0]], divergences.get("jsd"), clip=6.0)

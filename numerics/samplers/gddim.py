@@ -117,6 +117,8 @@ def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Ar
     Returns:
         :math:`x_s`, with the shape of ``x``.
 
+    Claims: REWARD-GAP-ORDER-1
+
     Example:
         >>> from driftproof.theory.processes import Flow
         >>> float(ddim_step(Flow(), 1.0, 0.5, 0.0, 1.0))  # the predicted data point

@@ -35,6 +35,8 @@ def euler_paths(
     Raises:
         UnmetHypothesis: n_steps < 1, T <= 0, data outside of the state space, or an empty batch.
 
+    Claims: TWEEDIE-SAMPLER-5
+
     Example:
         >>> from driftproof.theory.processes import CIR
         >>> import numpy as np

@@ -49,6 +49,8 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     Raises:
         UnmetHypothesis: nu <= -1 or n < 0.
 
+    Claims: TWEEDIE-SAMPLER-3
+
     Example:
         >>> from math import isclose, tanh
         >>> isclose(bessel_mean_inverse(-0.5, 1.5 * tanh(3.0)), 3.0, rel_tol=1e-14)

@@ -62,6 +62,8 @@ def affine(
     Raises:
         UnmetHypothesis: The process has no such parametrisation.
 
+    Claims: TWEEDIE-DSM-6
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> [float(part) for part in affine(BESQ(4.0), 2.0, 1.0, "ratio")]
@@ -101,6 +103,8 @@ def to_score(xp: Namespace, process: AbstractProcess, x: Array, t: Array, output
     Returns:
         The score, with the shape of ``x``; infinite at x = 0 for BESQ and CIR unless nu = 0.
 
+    Claims: TWEEDIE-DSM-6
+
     Example:
         >>> from driftproof.theory.processes import BESQ
         >>> float(to_score(BESQ(4.0), 2.0, 1.0, 3.0, "count"))
@@ -132,7 +136,7 @@ def from_score(
     Returns:
         The output, with the shape of ``x``.
 
-    Claims: TWEEDIE-DSM-4
+    Claims: TWEEDIE-DSM-4, TWEEDIE-DSM-6
 
     Example:
         >>> from driftproof.theory.processes import BESQ
@@ -160,6 +164,8 @@ def convert(
 
     Returns:
         The output of parametrisation ``wanted``, with the shape of ``x``.
+
+    Claims: TWEEDIE-DSM-6
 
     Example:
         >>> from driftproof.theory.processes import BESQ

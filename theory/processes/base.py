@@ -90,6 +90,8 @@ def drift(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Array:
     Returns:
         Array of the broadcast shape.
 
+    Claims: CONVENTION-DIFFUSION-1, TWEEDIE-PROCESS-1
+
     Example:
         >>> from driftproof.theory.processes import CIR
         >>> float(drift(CIR(kappa=2.0, theta=1.0, sigma=1.0), 3.0, 0.5))
@@ -111,6 +113,8 @@ def diffusion(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Ar
 
     Returns:
         Array of the broadcast shape, >= 0.
+
+    Claims: CONVENTION-DIFFUSION-1, TWEEDIE-PROCESS-1
 
     Example:
         >>> from driftproof.theory.processes import BESQ

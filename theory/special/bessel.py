@@ -57,6 +57,8 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §10.25, §10.41, https://dlmf.nist.gov/10.41
 
+    Claims: SPECIAL-BESSEL-1
+
     Example:
         >>> from math import isclose, log, pi, sinh, sqrt
         >>> isclose(log_iv(0.5, 2.0), log(sqrt(1 / pi) * sinh(2.0)), rel_tol=1e-14)
@@ -87,6 +89,8 @@ def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §10.41, https://dlmf.nist.gov/10.41
 
+    Claims: SPECIAL-BESSEL-1
+
     Example:
         >>> from math import isclose, log, pi
         >>> isclose(log_ive(0.5, 1e10), -0.5 * log(2 * pi * 1e10), rel_tol=1e-14)
@@ -115,6 +119,8 @@ def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Ar
 
     References:
         | NIST Digital Library of Mathematical Functions, §10.41, https://dlmf.nist.gov/10.41
+
+    Claims: SPECIAL-BESSEL-1
 
     Example:
         >>> from math import isclose, log, pi
@@ -147,6 +153,8 @@ def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §10.33, https://dlmf.nist.gov/10.33
 
+    Claims: SPECIAL-BESSEL-2
+
     Example:
         >>> from math import cosh, isclose, sinh
         >>> isclose(bessel_ratio(-0.5, 2.0), sinh(2.0) / cosh(2.0), rel_tol=1e-14)
@@ -171,6 +179,8 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
     Raises:
         UnmetHypothesis: nu <= -1, z < 0, NaN.
+
+    Claims: SPECIAL-BESSEL-2
 
     Example:
         >>> float(bessel_quotient(1.0, 0.0))

@@ -26,6 +26,8 @@ def gammaln(xp: Namespace, x: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
 
+    Claims: SPECIAL-GAMMA-1
+
     Example:
         >>> float(gammaln(5.0)) == __import__("math").log(24.0)
         True
@@ -47,6 +49,8 @@ def digamma(xp: Namespace, x: Array) -> Array:
 
     References:
         | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
+
+    Claims: SPECIAL-GAMMA-1
 
     Example:
         >>> round(float(digamma(1.0)), 12)  # minus the Euler-Mascheroni constant

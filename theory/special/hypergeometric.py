@@ -48,6 +48,8 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §13.2, §13.7, https://dlmf.nist.gov/13.7
 
+    Claims: SPECIAL-KUMMER-1
+
     Example:
         >>> float(log_hyp1f1(2.5, 2.5, 7.0))  # M(a, a, x) = exp(x)
         7.0
@@ -87,6 +89,8 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
 
     References:
         | NIST Digital Library of Mathematical Functions, §13.3(ii), https://dlmf.nist.gov/13.3
+
+    Claims: SPECIAL-KUMMER-1
 
     Example:
         >>> float(hyp1f1_ratio(2.5, 2.5, 7.0))

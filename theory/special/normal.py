@@ -62,6 +62,8 @@ def log_ndtr(xp: Namespace, z: Array) -> Array:
     References:
         | NIST Digital Library of Mathematical Functions, §7.8 (Mills' ratio), https://dlmf.nist.gov/7.8
 
+    Claims: SPECIAL-NORMAL-1
+
     Example:
         >>> from math import isclose, log
         >>> isclose(log_ndtr(0.0), -log(2.0), rel_tol=1e-15)
@@ -92,6 +94,8 @@ def mills(xp: Namespace, z: Array) -> Array:
 
     References:
         | NIST Digital Library of Mathematical Functions, §7.8 (Mills' ratio), https://dlmf.nist.gov/7.8
+
+    Claims: SPECIAL-NORMAL-1
 
     Example:
         >>> from math import isclose, pi, sqrt

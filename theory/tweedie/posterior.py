@@ -128,7 +128,7 @@ def posterior_mean_from_counts(
     Raises:
         UnmetHypothesis: The process has no count.
 
-    Claims: TWEEDIE-BESQ-2
+    Claims: TWEEDIE-BESQ-2, TWEEDIE-COUNT-3
 
     Example:
         >>> from driftproof.theory.processes import BESQ

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import mpmath as mp
 import numpy as np
 
-from ....numerics.opd import advantage, bucketed_divergence, truncated_sum
+from ....numerics.opd import advantage, bucketed_divergence, log_rest, truncated_sum
 from ....theory.divergences import FDivergence, get
 from ....theory.opd import divergence, logit_gradient, stop_gradient_logit_gradient
 from ... import Thing, bound, boundary, claim, exact, raises
@@ -155,6 +156,17 @@ def _printed(f: textbook.Function, teacher: Any, logits: Any) -> Any:
     return textbook.pair_divergence(f, logits, teacher)
 
 
+def _topk(**parts: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{"bucketed": bucketed_divergence, "alone": truncated_sum, "rest": log_rest, **parts}
+    )
+
+
+def _without_complement(kernel: Any, xp: Any, logp: Any) -> Any:
+    """Minus the sum of what is listed: the logarithm of the rest to first order alone."""
+    return -xp.sum(xp.exp(logp), axis=-1)
+
+
 @claim(
     "OPD-TOPK-1",
     paper="opd",
@@ -162,10 +174,10 @@ def _printed(f: textbook.Function, teacher: Any, logits: Any) -> Any:
     statement=r"""D_f^{(k)} \leq D_f \;\; \mathrm{with\;a\;bucket}; \qquad
         \sum_{a \in K} p_a f(u_a) < 0 \;\; \mathrm{is\;possible\;without}""",
     hypotheses=[r"K \subset V", r"f \; \mathrm{convex}"],
-    vouches=[bucketed_divergence, truncated_sum],
+    vouches=[bucketed_divergence, truncated_sum, log_rest],
 )
 class TopK:
-    thing = bucketed_divergence
+    thing = _topk()
 
     @bound()
     def a_lower_bound(thing: Thing) -> Iterator[Any]:
@@ -176,7 +188,7 @@ class TopK:
                 p, q = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(9))
                 top = np.argsort(-p)[:4]
                 whole = divergence(np.log(p), np.log(q), f)
-                yield name, thing(np.log(p[top]), np.log(q[top]), f), whole * (1 + 1e-12)
+                yield name, thing.bucketed(np.log(p[top]), np.log(q[top]), f), whole * (1 + 1e-12)
 
     @exact(tolerance=1e-12)
     def it_is_the_divergence_of_the_merged_laws(thing: Thing) -> Iterator[Any]:
@@ -186,28 +198,48 @@ class TopK:
                 p, q = np.exp(logp), np.exp(logq)
                 merged = [np.append(x[:2], x[2] + x[3]) for x in (p, q)]
                 want = np.sum(merged[0] * f.f(merged[1] / merged[0]))
-                yield name, thing(logp[:2], logq[:2], f), want
+                yield name, thing.bucketed(logp[:2], logq[:2], f), want
                 rest = merged[0][2] * f.f(merged[1][2] / merged[0][2])
-                yield f"{name}, without the bucket", truncated_sum(logp[:2], logq[:2], f), want - rest
+                yield f"{name}, without the bucket", thing.alone(logp[:2], logq[:2], f), want - rest
 
     @exact(tolerance=0.0)
     def without_a_bucket_it_is_negative(thing: Thing) -> Iterator[Any]:
         logp, logq = np.log([0.6, 0.3]), np.log([0.9, 0.05])
         for name in ("reverse_kl", "forward_kl"):  # whose usual generators take both signs
-            yield f"{name}, some pair", _least(truncated_sum, get(name)) < 0.0, True
-            yield f"{name}, bucketed", _least(thing, get(name)) >= 0.0, True
-        yield "bucketed is a divergence", thing(logp, logp, get("reverse_kl")) == 0.0, True
-        yield "and tells laws apart", thing(logp, logq, get("reverse_kl")) > 0.0, True
+            yield f"{name}, some pair", _least(thing.alone, get(name)) < 0.0, True
+            yield f"{name}, bucketed", _least(thing.bucketed, get(name)) >= 0.0, True
+        yield "bucketed is a divergence", thing.bucketed(logp, logp, get("reverse_kl")) == 0.0, True
+        yield "and tells laws apart", thing.bucketed(logp, logq, get("reverse_kl")) > 0.0, True
+
+    @exact(tolerance=1e-14)
+    def what_is_not_listed(thing: Thing) -> Iterator[Any]:
+        """Relative to the logarithm, and to what a rounding of the listed mass does to it."""
+        for listed in ([-1.0, -1.5], [-0.75, -1.0, -2.0], [-40.0, -50.0], [-700.0], [-0.0625]):
+            mass = mp.fsum(mp.exp(logp) for logp in listed)
+            left = mp.log1p(-mass)
+            size = abs(left) + mass / (1 - mass)
+            yield f"{listed}", mp.mpf(float(thing.rest(listed))) / size, left / size
+        batch = np.log([[0.5, 0.25, 0.125], [0.5, 0.25, 0.25]])
+        yield "row by row", np.exp(thing.rest(batch)), [0.125, 0.0]
 
     mutants: ClassVar[dict[str, Thing]] = {
-        "without the bucket": truncated_sum,
-        "listed tokens renormalised": altered(
-            bucketed_divergence,
-            lambda kernel, xp, logp, logq, f: truncated_sum.kernel(
-                xp, logp - xp.log(xp.sum(xp.exp(logp))), logq - xp.log(xp.sum(xp.exp(logq))), f
-            ),
+        "without the bucket": _topk(bucketed=truncated_sum),
+        "listed tokens renormalised": _topk(
+            bucketed=altered(
+                bucketed_divergence,
+                lambda kernel, xp, logp, logq, f: truncated_sum.kernel(
+                    xp, logp - xp.log(xp.sum(xp.exp(logp))), logq - xp.log(xp.sum(xp.exp(logq))), f
+                ),
+            )
         ),
-        "laws swapped": altered(bucketed_divergence, lambda kernel, xp, p, q, f: kernel(xp, q, p, f)),
+        "laws swapped": _topk(
+            bucketed=altered(bucketed_divergence, lambda kernel, xp, p, q, f: kernel(xp, q, p, f))
+        ),
+        "the mass that is listed": _topk(rest=lambda logp: np.log(np.sum(np.exp(logp), axis=-1))),
+        "its first order": _topk(rest=altered(log_rest, _without_complement)),
+        "one rest for the whole batch": _topk(
+            rest=lambda logp: log_rest(np.ravel(logp)) + np.zeros(np.shape(logp)[:-1])
+        ),
     }
 
 

@@ -15,6 +15,7 @@ from ....numerics.samplers import (
     Method,
     data_and_noise,
     ddim_moments,
+    ddim_step,
     euler_maruyama_moments,
     euler_maruyama_step,
     flow_sde_moments,
@@ -85,6 +86,9 @@ def of_step(wants: Any, step: Any) -> Method:
 ROWS = {
     **METHODS,
     "gddim_step": of_step("epsilon", gddim_step.kernel),
+    "ddim_step": of_step(
+        "epsilon", lambda xp, p, x, t, s, eps, eta, z: ddim_step.kernel(xp, p, x, t, s, eps) + 0.0 * z
+    ),
     "euler_maruyama_step": of_step("score", euler_maruyama_step.kernel),
     "flow_sde_step": of_step(
         "velocity",
@@ -128,7 +132,7 @@ def _eq_14(xp: Any, x: Any, eps: Any, a: Any, b: Any, c: Any, e: Any, eta: Any) 
         \lim_{h \to 0}\frac{R^2\Sigma_t + \varsigma^2 - \Sigma_s}{h^2}\,d\lambda + O(N^{-2}), \qquad
         \Phi = \Big(\frac{\alpha_t}{\alpha_s}\Big)^{\eta^2}\Big(\frac{\Sigma_s}{\Sigma_t}\Big)^{\frac{1+\eta^2}2}""",
     hypotheses=HYPOTHESES,
-    vouches=[gddim_moments, gddim_step, ddim_moments, sample],
+    vouches=[gddim_moments, gddim_step, ddim_step, ddim_moments, sample],
 )
 class FirstOrderFamily:
     thing = ROWS
@@ -137,6 +141,7 @@ class FirstOrderFamily:
     def runs_are_as_printed(thing: Thing) -> Iterator[Labelled]:
         yield from as_printed(thing, "gddim", PROCESSES, (0.3, *ETAS))
         yield from as_printed(thing, "gddim_step", PROCESSES, (0.3, 2.0), "gddim")
+        yield from as_printed(thing, "ddim_step", PROCESSES, (0.0,), "gddim")
         yield from as_printed(thing, "song_ddim", PROCESSES, (0.3, 0.5, 1.0))
 
     @rate()
@@ -160,6 +165,18 @@ class FirstOrderFamily:
             "gddim": of_levels(
                 lambda xp, x, eps, a, b, c, e, eta: ddim_moments.kernel(xp, x, eps, a, b, c, e, min(eta, 1.0))
             ),
+        },
+        "a stochastic step for DDIM's": {
+            **ROWS,
+            "ddim_step": of_levels(lambda xp, *rest: gddim_moments.kernel(xp, *rest[:-1], 1.0)),
+        },
+        "DDIM to the data point": {
+            **ROWS,
+            "ddim_step": of_levels(lambda xp, x, eps, a, b, c, e, eta: (c / a * (x - b * eps), 0.0 * e)),
+        },
+        "one part in 10^9 of a step of gDDIM": {
+            **ROWS,
+            "gddim_step": of_step("epsilon", lambda *given: (1.0 + 1e-9) * gddim_step.kernel(*given)),
         },
         "gDDIM's variance for DDIM's": {**ROWS, "song_ddim": METHODS["gddim"]},
     }

@@ -7,7 +7,7 @@ their law.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 from scipy.stats import ncx2
 
+from ....numerics.samplers import euler_paths
 from ....numerics.tweedie import (
     bridge_step,
     log_euler_step,
@@ -27,7 +28,7 @@ from ....numerics.tweedie import (
     truncated_euler_step,
 )
 from ....theory.laws import LogNormal
-from ....theory.processes import BESQ, CIR, GBM
+from ....theory.processes import BESQ, CIR, GBM, VP, LinearClock
 from ... import Rate, Thing, bound, claim, drawn, exact, property, rate
 from ...evidence.base import Labelled
 from .finite_volumes import grid
@@ -41,12 +42,13 @@ NOISES = (BESQ(0.8), BESQ(2.4), CIR(1.0, 0.2, 1.0), CIR(2.0, 1.8, 1.0))
 @final
 @dataclass(frozen=True)
 class Steps:
-    """One step of each kind for the squared-Bessel family."""
+    """One step of each kind for the squared-Bessel family, and the forward paths of any process."""
 
     bridge: Thing = bridge_step
     matched: Thing = matched_bridge_step
     noncentral: Thing = noncentral_step
     euler: Thing = truncated_euler_step
+    paths: Thing = euler_paths
 
 
 def gaussian(
@@ -56,6 +58,20 @@ def gaussian(
     low, middle, high = (step(process, x, t, t - h, n, eta, np.full_like(x, z)) for z in (-3.0, 0.0, 3.0))
     affine = np.abs(high + low - 2.0 * middle) < 1e-12 * (1.0 + np.abs(high) + np.abs(low))
     return np.where(affine, middle, np.nan), (high - low) / 6.0
+
+
+# Drift and squared diffusion of each, written out.
+FORWARD: tuple[tuple[str, Any, Callable[[float, float], tuple[float, float]]], ...] = (
+    ("BESQ", BESQ(0.8), lambda x, t: (0.8, 4.0 * x)),
+    ("CIR", CIR(2.0, 1.8, 0.7), lambda x, t: (2.0 * (1.8 - x), 0.49 * x)),
+    (
+        "CIR in a clock",
+        CIR(2.0, 0.1, 0.7, LinearClock(0.5, 2.0, 3.0)),
+        lambda x, t: ((0.5 + 0.5 * t) * 2.0 * (0.1 - x), (0.5 + 0.5 * t) * 0.49 * x),
+    ),
+    ("GBM", GBM(0.3, 0.4), lambda x, t: (0.3 * x, 0.16 * x * x)),
+    ("VP", VP(0.1, 3.1, 2.0), lambda x, t: (-0.5 * (0.1 + 1.5 * t) * x, 0.1 + 1.5 * t)),
+)
 
 
 @claim(
@@ -69,7 +85,7 @@ def gaussian(
     P(Y_{t-h} < 0) \sim h^{\delta/2}\, C (\eta^2 g)^{\delta/2}
     \int_0^\infty y^\nu\,\Phi\Big(-\frac{y + \delta/4}{\sqrt y}\Big) dy, \quad p_t(x) \sim C x^\nu
     """,
-    vouches=[bridge_step, matched_bridge_step, noncentral_step, truncated_euler_step],
+    vouches=[bridge_step, matched_bridge_step, noncentral_step, truncated_euler_step, euler_paths],
     hypotheses=[r"\delta > 0", r"\eta > 0", r"a(x) = g x", r"n(x) = O(x)"],
 )
 class Positivity:
@@ -108,6 +124,24 @@ class Positivity:
                 mean, deviation = gaussian(thing.euler, process, x, t, h, n, eta)
                 yield f"{process}, eta = {eta}, mean", mean, x + (pull - drift) * h
                 yield f"{process}, eta = {eta}, deviation", deviation, eta * np.sqrt(g * seen * h)
+
+    @exact(tolerance=1e-13)
+    def forward_paths_by_hand(thing: Thing) -> Iterator[Labelled]:
+        """The same draws in a loop over numbers, with coefficients as textbooks print them."""
+        start, steps, horizon = np.asarray([0.02, 0.4, 1.7]), 12, 1.5
+        h, left = horizon / steps, False
+        for name, process, coefficients in FORWARD:
+            noise = np.random.default_rng(3).standard_normal((steps, 3))
+            want = [list(start)]
+            for k in range(steps):
+                row = []
+                for x, z in zip(want[-1], noise[k], strict=True):
+                    b, a = coefficients(max(x, 0.0) if process.support != "finite" else x, k * h)
+                    row.append(x + b * h + math.sqrt(a * h) * z)
+                want.append(row)
+            left = left or (name == "BESQ" and min(map(min, want)) < 0.0)
+            yield name, thing.paths(process, start, steps, horizon, 3), want
+        yield "some state of BESQ left the half-line", left, True
 
     @bound(tight=0.999)
     def no_state_is_worse(thing: Thing) -> Iterator[Labelled]:
@@ -157,6 +191,13 @@ class Positivity:
         "reflected at 0": replace(thing, euler=lambda *a: np.abs(truncated_euler_step(*a))),
         "noise twice": replace(
             thing, euler=lambda p, x, t, s, n, eta, z: truncated_euler_step(p, x, t, s, n, eta, 2.0 * z)
+        ),
+        "paths over a longer time": replace(
+            thing, paths=lambda p, x0, n, T, rng: euler_paths(p, x0, n, T * (1.0 + 1e-9), rng)
+        ),
+        "paths that stay": replace(thing, paths=lambda *a: np.maximum(euler_paths(*a), 0.0)),
+        "paths from their first step on": replace(
+            thing, paths=lambda *a: np.roll(euler_paths(*a), -1, axis=0)
         ),
         "centred noncentral step": replace(thing, noncentral=lambda *a: noncentral_step(*a) - a[1]),
     }

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any
 
+import mpmath
 import numpy as np
 
-from ....numerics.tweedie import bridge_step, matched_bridge_step, matched_start
+from ....numerics.tweedie import bessel_mean_inverse, bridge_step, matched_bridge_step, matched_start
 from ....theory.processes import BESQ, CIR
 from ....theory.tweedie import conditional_count, posterior_weights
 from ... import Rate, Thing, bound, boundary, claim, exact, rate
@@ -189,6 +191,14 @@ def frozen_start(process: Any, x: Floats, t: float, n: Floats) -> Any:
     return lambda y, u: conditional_count(process, start, y, u)
 
 
+def _starting(start: Any) -> SimpleNamespace:
+    return SimpleNamespace(start=start, inverse=bessel_mean_inverse)
+
+
+def _inverting(inverse: Any) -> SimpleNamespace:
+    return SimpleNamespace(start=matched_start, inverse=inverse)
+
+
 @claim(
     "TWEEDIE-SAMPLER-3",
     paper="tweedie",
@@ -199,17 +209,28 @@ def frozen_start(process: Any, x: Floats, t: float, n: Floats) -> Any:
     t\,E\big[2\,(\bar L g)\,\partial_y v + 8\,X_t\,\partial_y g\,\partial_y^2 v\big]\,dt, \quad
     g = \bar n(x_0^*, \cdot) - n
     """,
-    vouches=[matched_start, matched_bridge_step],
+    vouches=[matched_start, bessel_mean_inverse, matched_bridge_step],
     hypotheses=[*HYPOTHESES, r"\text{geometric steps}"],
 )
 class MatchedBridge:
+    thing = SimpleNamespace(start=matched_start, inverse=bessel_mean_inverse)
+
+    @exact(tolerance=1e-12, scale=0.0)
+    def the_mean_is_inverted(thing: Thing) -> Iterator[Labelled]:
+        """Means at fifty digits of given arguments; d log z / d log n lies between 1/2 and 1."""
+        for nu in (-0.99, -0.5, 0.0, 0.3, 4.0, 30.0):
+            for z in (1e-6, 0.1, 1.0, 7.0, 60.0, 1e3):
+                mean = mpmath.mpf(z) / 2 * mpmath.besseli(nu + mpmath.mpf(1), z) / mpmath.besseli(nu, z)
+                yield f"nu = {nu}, z = {z:g}", thing.inverse(nu, float(mean)), z
+            yield f"nu = {nu}, no count", float(thing.inverse(nu, 0.0)) == 0.0, True
+
     @exact(tolerance=1e-12, scale=0.0)
     def the_data_point_has_the_count(thing: Thing) -> Iterator[Labelled]:
         n = np.asarray([1e-9, 0.01, 0.7, 5.0, 300.0, 1e6])
         for process in (BESQ(0.1), *NOISES, BESQ(9.0)):
             for x, t in ((0.01, 0.5), (2.0, 0.05), (50.0, 3.0)):
                 state = np.full_like(n, x)
-                start = thing(process, state, t, n)
+                start = thing.start(process, state, t, n)
                 yield f"{process}, x = {x}, t = {t}", conditional_count(process, start, state, t), n
 
     @exact(tolerance=0.0)
@@ -218,25 +239,40 @@ class MatchedBridge:
         for process in NOISES:
             n = np.tile(count(process, np.maximum(STATES, 1e-12), 0.8), 500)
             drawn = matched_bridge_step(process, states, 0.8, 0.3, n, 7)
-            law = process.bridge(thing(process, states, 0.8, n), states, 0.3, 0.8)
+            law = process.bridge(thing.start(process, states, 0.8, n), states, 0.3, 0.8)
             yield f"{process}", drawn, law.sample((), 7)
 
     @rate()
     def error_has_order_one_and_the_constant_of_the_theory(thing: Thing) -> Iterator[Rate]:
         # The second term of the expansion in 1/N takes 0.05 off the order; Richardson takes it off the constant.
         process = BESQ(0.8)
-        starts = partial(matched, thing)
+        starts = partial(matched, thing.start)
         coarse, fine = (errors(process, bridge_kernel(process, starts), n, smooth(process)) for n in (8, 16))
         for k, constant in enumerate(operators.leading(process, frozen_start)):
             order = float(np.log2(coarse[k] / fine[k]))
             yield Rate([order], 1.0, 0.06, 2 * 16 * fine[k] - 8 * coarse[k], constant, 0.01)
 
     mutants = {
-        "large-count inverse": lambda process, x, t, n: (
-            (2.0 * n * process.rho(t)) ** 2 / (process.decay(t) * np.where(x > 0, x, 1.0))
+        "large-count inverse": _starting(
+            lambda process, x, t, n: (
+                (2.0 * n * process.rho(t)) ** 2 / (process.decay(t) * np.where(x > 0, x, 1.0))
+            )
         ),
-        "small-count inverse": lambda process, x, t, n: (
-            4.0 * (process.nu + 1.0) * n * process.rho(t) ** 2 / (process.decay(t) * np.where(x > 0, x, 1.0))
+        "small-count inverse": _starting(
+            lambda process, x, t, n: (
+                4.0
+                * (process.nu + 1.0)
+                * n
+                * process.rho(t) ** 2
+                / (process.decay(t) * np.where(x > 0, x, 1.0))
+            )
         ),
-        "count doubled": lambda process, x, t, n: matched_start(process, x, t, 2.0 * n),
+        "count doubled": _starting(lambda process, x, t, n: matched_start(process, x, t, 2.0 * n)),
+        "order off by one": _inverting(lambda nu, n: bessel_mean_inverse(nu + 1.0, n)),
+        "Amos's upper bound": _inverting(
+            lambda nu, n: np.sqrt(
+                2.0 * n * (nu + 0.5 + n + np.sqrt(n * n + (nu + 1.5) ** 2 + 2.0 * n * (nu + 0.5)))
+            )
+        ),
+        "one part in 10^9": _inverting(lambda nu, n: (1.0 + 1e-9) * bessel_mean_inverse(nu, n)),
     }

@@ -20,7 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint import GaussianFlow
-from .velocities import Condition, Velocity
+from ..adapters import without_adapters
+from ..guidance import Condition
+from .velocities import Velocity
 
 __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 
@@ -121,7 +123,7 @@ class NetworkFlow:
         if self._frozen is not None:
             yield self._frozen
         else:
-            with _disabled(self._velocities[0].network):
+            with without_adapters(self._velocities[0].network):
                 yield self._velocities
 
     def _pick(self, velocities: tuple[Velocity | None, ...], guided: bool) -> Velocity:
@@ -196,18 +198,3 @@ def _frozen(velocity: Velocity | None) -> Velocity | None:
     twin = copy.deepcopy(velocity)
     twin.network.requires_grad_(False)
     return twin
-
-
-@contextlib.contextmanager
-def _disabled(network: nn.Module) -> Iterator[None]:
-    """Without adapters; for classes of diffusers that PEFT has no methods of, too."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers: list[Any] = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
-    for layer in layers:
-        layer.enable_adapters(enabled=False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.enable_adapters(enabled=True)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...._namespace import UnmetHypothesis
+from ..adapters import add_lora
+from ..prompts import prompts_in
 from .config import PublishedModel
 from .flows import NetworkFlow
 from .sit import SIT_XL_2, converted, read_weights
@@ -64,7 +66,7 @@ def prepared(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         parts = _published(model, device) if model.name else _small(model)
-        _adapt(parts.network, model)
+        add_lora(parts.network, model.rank, model.rank, model.targets)
     network = parts.network.to(device).eval()
     # Single precision: the gradients of decoders in half precision are noise.
     vae = parts.vae.to(device, torch.float32).eval().requires_grad_(False)
@@ -104,26 +106,6 @@ def _velocity(kind: str, network: nn.Module, guidance: float) -> Velocity:
     return kinds[kind](network, guidance)
 
 
-def _adapt(network: Any, model: PublishedModel) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    network.requires_grad_(False)
-    options = LoraConfig(
-        r=model.rank,
-        lora_alpha=model.rank,
-        init_lora_weights="gaussian",
-        target_modules=list(model.targets),
-    )
-    if hasattr(network, "add_adapter"):
-        network.add_adapter(options)
-    else:  # DiTTransformer2DModel is no PeftAdapterMixin
-        inject_adapter_in_model(options, network)
-        network.peft_config = {"default": options}
-    for weight in network.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()  # Adam in half precision loses small updates
-
-
 def _small(model: PublishedModel) -> Parts:
     network, vae, conditions, prompts, shape, times = small_parts(model)
     dtype = DTYPES[model.dtype]
@@ -146,7 +128,7 @@ def _sit(model: PublishedModel, device: torch.device) -> Parts:
     )
     if [name for name in missing.missing_keys if "pos_embed" not in name]:
         raise UnmetHypothesis("SiT", "the file has every weight", f"{missing.missing_keys[:3]}...")
-    vae = AutoencoderKL.from_pretrained(model.vae)
+    vae = AutoencoderKL.from_pretrained(model.vae, use_safetensors=True)
     conditions = {"label": torch.tensor(model.labels)}
     prompts = tuple(f"class {label}" for label in model.labels)
     times = tuple(np.linspace(1.0, 0.0, model.steps + 1).tolist())
@@ -162,7 +144,7 @@ def _flux2(model: PublishedModel, device: torch.device) -> Parts:
         model.name, torch_dtype=DTYPES[model.dtype], use_safetensors=True
     )
     side = model.side // (2 * int(pipeline.vae_scale_factor))
-    prompts = _prompts(model)
+    prompts = prompts_in(model.prompt_file) if model.prompt_file else model.prompts
 
     def encode(texts: list[str]) -> dict[str, Tensor]:
         return {"prompt": pipeline.encode_prompt(texts, device)[0]}
@@ -187,7 +169,7 @@ def _sd3(model: PublishedModel, device: torch.device) -> Parts:
         return {"prompt": prompt, "pooled": pooled}
 
     side = model.side // int(pipeline.vae_scale_factor)
-    prompts = _prompts(model)
+    prompts = prompts_in(model.prompt_file) if model.prompt_file else model.prompts
     names = {"prompt": "negative", "pooled": "negative_pooled"}
     conditions = _encoded(prompts, model.guidance, encode, names, pipeline, device)
     channels = int(pipeline.transformer.config.in_channels)
@@ -220,16 +202,6 @@ def _encoded(
         if isinstance(module, nn.Module) and name.startswith("text_encoder"):
             module.to("cpu")
     return conditions
-
-
-def _prompts(model: PublishedModel) -> tuple[str, ...]:
-    if not model.prompt_file:
-        return model.prompts
-    lines = Path(model.prompt_file).read_text(encoding="utf-8").splitlines()
-    prompts = tuple(line.strip() for line in lines if line.strip())
-    if not prompts:
-        raise UnmetHypothesis("model", "a prompt on some line of prompt_file", model.prompt_file)
-    return prompts
 
 
 def _grid(scheduler: Any, steps: int, **shift: Any) -> tuple[float, ...]:

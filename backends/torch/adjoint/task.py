@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint.endpoints import SmoothReward
-from .velocities import Condition
+from ..guidance import Condition
 
 __all__ = ["Reward", "Task", "closed_form"]
 

@@ -32,11 +32,11 @@ from ....numerics.adjoint import (
     step_probabilities,
     trajectory_costs,
 )
+from ..guidance import Condition
 from ..training import Plan, train
 from .config import Matching
 from .flows import FlowModel
 from .task import Task
-from .velocities import Condition
 
 __all__ = ["COLUMNS", "AdjointMatchingTrainer", "Evaluation", "Tuned"]
 

@@ -15,18 +15,15 @@ class of diffusers                  adapter                     its own time    
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, cast, final
+from typing import Any, Protocol, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ..reward_gap.denoisers import Condition, SD3Denoiser
+from ..guidance import Condition, guided
+from ..reward_gap.denoisers import SD3Denoiser
 
-__all__ = ["Condition", "Flux2Velocity", "SD3Velocity", "SiTVelocity", "Velocity"]
-
-Predict: TypeAlias = Callable[[Tensor, Tensor, Condition], Tensor]
+__all__ = ["Flux2Velocity", "SD3Velocity", "SiTVelocity", "Velocity"]
 
 
 class Velocity(Protocol):
@@ -86,7 +83,7 @@ class Flux2Velocity:
             )[0]
             return cast("Tensor", tokens.transpose(1, 2).reshape(x.shape))
 
-        return _guided(predict, x, _rows(x, t), condition, self.guidance, {"prompt": "negative"})
+        return guided(predict, x, _rows(x, t), condition, self.guidance, {"prompt": "negative"})
 
 
 @final
@@ -116,7 +113,7 @@ class SiTVelocity:
             output = self.network(x.to(self._dtype), times, class_labels=rows["label"], return_dict=False)[0]
             return -cast("Tensor", output)[:, : x.shape[1]]
 
-        return _guided(predict, x, _rows(x, 1.0 - t), rows, self.guidance, {"label": "none"})
+        return guided(predict, x, _rows(x, 1.0 - t), rows, self.guidance, {"label": "none"})
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -125,21 +122,6 @@ class SiTVelocity:
 
 def _rows(x: Tensor, t: float) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float32, device=x.device)
-
-
-def _guided(
-    predict: Predict, x: Tensor, t: Tensor, condition: Condition, weight: float, negatives: dict[str, str]
-) -> Tensor:
-    given = {name: condition[name] for name in negatives}
-    if weight == 1.0:
-        return predict(x, t, given).to(x.dtype)
-    missing = [name for name in negatives.values() if name not in condition]
-    if missing:
-        got = f"guidance = {weight!r} without {', '.join(missing)}"
-        raise UnmetHypothesis("guidance", "negative conditions, for a guidance other than 1", got)
-    both = {name: torch.cat([condition[none], condition[name]]) for name, none in negatives.items()}
-    without, conditional = predict(torch.cat([x, x]), torch.cat([t, t]), both).to(x.dtype).chunk(2)
-    return without + weight * (conditional - without)
 
 
 def _ids(x: Tensor, *sizes: int) -> Tensor:

@@ -3,27 +3,23 @@ r"""One protocol for what samplers call: ``denoiser(x, t, condition) -> model ou
 The state is always the latents, with shape (B, C, H, W) (any shape for the Gaussian model), t a timestep of
 the scheduler for each row, and the condition named tensors with a row for each row of x.  What an
 architecture wants beside that stays inside of its adapter: packing, position ids, the unit of time, and
-classifier-free guidance
-
-.. math:: o = o_\varnothing + w\,(o_c - o_\varnothing),
-
-which runs both halves as one batch, and is left out at w = 1.
+classifier-free guidance (:func:`driftproof.backends.torch.guidance.guided`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, cast, final
+from collections.abc import Callable
+from typing import Any, Protocol, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from ...._namespace import UnmetHypothesis
+from ..adapters import without_adapters
+from ..guidance import Condition, Predict, guided
 
 __all__ = [
-    "Condition",
     "Denoiser",
     "FluxDenoiser",
     "SD3Denoiser",
@@ -32,8 +28,8 @@ __all__ = [
     "require_prediction",
 ]
 
-Condition: TypeAlias = Mapping[str, Tensor]
-Predict: TypeAlias = Callable[[Tensor, Tensor, Condition], Tensor]
+# What transformers take, and the names of the negatives.
+POOLED = {"prompt": "negative", "pooled": "negative_pooled"}
 
 
 class Denoiser(Protocol):
@@ -73,7 +69,7 @@ class UNetDenoiser(nn.Module):
                 self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False)
             )
 
-        return _guided(conditional, x, t, condition, self.guidance)
+        return guided(conditional, x, t, condition, self.guidance, {"prompt": "negative"})
 
 
 @final
@@ -100,7 +96,7 @@ class SD3Denoiser(nn.Module):
                 )
             )
 
-        return _guided(conditional, x, t, condition, self.guidance)
+        return guided(conditional, x, t, condition, self.guidance, POOLED)
 
 
 @final
@@ -143,7 +139,7 @@ class FluxDenoiser(nn.Module):
             )
             return _unpacked(packed, height, width)
 
-        return _guided(conditional, x, t, condition, self.guidance)
+        return guided(conditional, x, t, condition, self.guidance, POOLED)
 
 
 def require_prediction(subject: str, denoiser: Denoiser, prediction: str) -> None:
@@ -169,7 +165,7 @@ def reference_of(
     if getattr(network, "peft_config", None) and _is_base(network):
 
         def without(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            with torch.no_grad(), _disabled(network):
+            with torch.no_grad(), without_adapters(network):
                 return cast("Predict", denoiser)(x, t, condition)
 
         return without
@@ -187,29 +183,6 @@ def _is_base(network: nn.Module) -> bool:
     named = list(network.named_parameters())
     alone = all("lora_" in name for name, weight in named if weight.requires_grad)
     return alone and not any(bool(weight.any()) for name, weight in named if "lora_B" in name)
-
-
-@contextlib.contextmanager
-def _disabled(network: Any) -> Iterator[None]:
-    network.disable_adapters()
-    try:
-        yield
-    finally:
-        network.enable_adapters()
-
-
-def _guided(predict: Predict, x: Tensor, t: Tensor, condition: Condition, weight: float) -> Tensor:
-    prompt = {key: value for key, value in condition.items() if not key.startswith("negative")}
-    if weight == 1.0:
-        return predict(x, t, prompt).to(x.dtype)
-    names = {"prompt": "negative", "pooled": "negative_pooled"}
-    missing = [names[key] for key in prompt if names[key] not in condition]
-    if missing:
-        got = f"guidance = {weight!r} without {', '.join(missing)}"
-        raise UnmetHypothesis("guidance", "negative conditions, for a guidance other than 1", got)
-    both = {key: torch.cat([condition[names[key]], value]) for key, value in prompt.items()}
-    without, given = predict(torch.cat([x, x]), torch.cat([t, t]), both).to(x.dtype).chunk(2)
-    return without + weight * (given - without)
 
 
 def _first(output: Any) -> Tensor:

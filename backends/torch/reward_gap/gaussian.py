@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from scipy.optimize import root
 from torch import Tensor, nn
 
+from ..guidance import Condition
 from ..schedulers import GDDIMScheduler
 from .config import GaussianModel, Sampling
-from .denoisers import Condition
 from .sampler import Kind, Sampler
 from .task import Task
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...._namespace import UnmetHypothesis
+from ..adapters import add_lora
+from ..prompts import prompts_in
 from ..schedulers import GDDIMScheduler
 from .config import PipelineModel, Sampling
 from .denoisers import FluxDenoiser, SD3Denoiser, UNetDenoiser
@@ -56,7 +58,7 @@ def load_policy(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         parts = _pretrained(model, prompts, device) if model.name else small_parts(model, prompts, device)
-        _adapt(parts.network, model)
+        add_lora(parts.network, model.lora.rank, model.lora.alpha, model.lora.targets)
     network, vae = parts.network.to(device), parts.vae.to(device)
     side = model.side // parts.downsampling if model.side else parts.side
     scheduler = GDDIMScheduler.from_config(parts.scheduler_config)
@@ -95,13 +97,7 @@ def prompts_of(model: PipelineModel) -> tuple[str, ...]:
         FileNotFoundError: There is no such file.
         UnmetHypothesis: It has no prompt.
     """
-    if not model.prompt_file:
-        return model.prompts
-    lines = Path(model.prompt_file).read_text(encoding="utf-8").splitlines()
-    prompts = tuple(line.strip() for line in lines if line.strip())
-    if not prompts:
-        raise UnmetHypothesis("pipeline", "a prompt on some line of prompt_file", model.prompt_file)
-    return prompts
+    return prompts_in(model.prompt_file) if model.prompt_file else model.prompts
 
 
 def _pipeline_class(kind: str) -> Any:
@@ -161,24 +157,6 @@ def _encode(
         negative, negative_pooled, _ = pipeline.encode_prompt([""] * len(prompts), None, device=device)
         found |= {"negative": negative, "negative_pooled": negative_pooled}
     return found
-
-
-def _adapt(network: Any, model: PipelineModel) -> None:
-    from peft import LoraConfig
-
-    network.requires_grad_(False)
-    lora = model.lora
-    network.add_adapter(
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            init_lora_weights="gaussian",
-            target_modules=list(lora.targets),
-        )
-    )
-    for weight in network.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()  # AdamW in half precision loses small updates
 
 
 def _denoiser(model: PipelineModel, network: nn.Module, prediction: str) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
-from .denoisers import Condition
+from ..guidance import Condition
 from .rewards import Reward, checked
 
 __all__ = ["Task"]

@@ -32,11 +32,12 @@ from torch import Tensor, nn
 from ...._namespace import UnmetHypothesis
 from ....numerics.opd import discounted_future, leave_one_out
 from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
+from ..guidance import Condition, Predict
 from ..progress import Interruption, Progress
 from ..sharing import anywhere, require_plain, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Budget
-from .denoisers import Condition, Predict, reference_of, require_prediction
+from .denoisers import reference_of, require_prediction
 from .log import Log
 from .sampler import Sampler, log_prob
 from .task import Task

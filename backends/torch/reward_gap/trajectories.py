@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ....numerics.reward_gap import step_kl
-from .denoisers import Condition, Predict
+from ..guidance import Condition, Predict
 from .sampler import Kind, Sampler, log_prob
 
 __all__ = ["Pairs", "Trajectories", "chunked", "rollout"]

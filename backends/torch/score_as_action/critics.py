@@ -20,7 +20,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from ....numerics.score_as_action import martingale_loss, returns_to_go
-from ..reward_gap.denoisers import Condition
+from ..guidance import Condition
 from .config import CriticChoice
 
 __all__ = ["AbstractCritic", "Lesson", "NetworkCritic", "QuadraticCritic", "Skip"]

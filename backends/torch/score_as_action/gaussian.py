@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ...._namespace import UnmetHypothesis
 from ....theory.laws import Gaussian
 from ....theory.rewards import Quadratic
+from ..guidance import Condition
 from ..reward_gap.config import Sampling
-from ..reward_gap.denoisers import Condition
 from ..reward_gap.sampler import Sampler
 from ..reward_gap.task import Task
 from ..schedulers import GDDIMScheduler

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import step_kl
-from ..reward_gap.denoisers import Condition, Predict
+from ..guidance import Condition, Predict
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.trajectories import chunked
 

@@ -37,8 +37,9 @@ from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import clipped_surrogate, step_kl
 from ....numerics.score_as_action import td_errors
 from .. import checkpoint as checkpoints
+from ..guidance import Condition, Predict
 from ..progress import Interruption, Progress
-from ..reward_gap.denoisers import Condition, Predict, reference_of, require_prediction
+from ..reward_gap.denoisers import reference_of, require_prediction
 from ..reward_gap.log import Log
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.task import Task

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,27 @@ from ..._namespace import UnmetHypothesis
 from ...theory.processes import AbstractGaussianProcess
 from .affine import Draw, EndOfGrid, Vector
 
-__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "check", "missing", "option", "parameters"]
+__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "check", "missing", "option", "parameters", "set_count"]
 
 # Stands for the timestep of the next call as the value of an option of step; None after the last call.
 NEXT = "next timestep"
 
 _FORWARD = ("add_noise", "scale_noise")
+
+# What a noise level sigma of a table may mean: the state that it belongs to, and (alpha, sigma) of that.
+Reading: TypeAlias = Callable[[float], tuple[float, float]]
+_READINGS: Final[Mapping[str, Reading]] = {
+    "(1 - sigma) x_0 + sigma z": lambda sigma: (1.0 - sigma, sigma),
+    "x_0 + sigma z": lambda sigma: (1.0, sigma),
+    "(x_0 + sigma z) / sqrt(1 + sigma^2)": lambda sigma: (
+        1.0 / math.hypot(1.0, sigma),
+        sigma / math.hypot(1.0, sigma),
+    ),
+}
+
+# Roundings of the scale of the model's input, relative: eight of them, where its tables are in single
+# precision.  More would hide the noise level of a stage between two small ones.
+_NARROW, _WIDE = 1e-6, 1e-9
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -92,16 +107,23 @@ class SchedulerSampler:
         scheduler: The object; it is copied before every run.
         options: Further keyword arguments of ``step``.
         wide: Widen its tensors in single precision once its grid is set.
+        read: The noise levels are its ``sigmas``, read in this way, and not what its forward process makes.
 
     Raises:
         UnmetHypothesis: The object lacks one of these.
     """
 
     def __init__(
-        self, scheduler: Any, options: Mapping[str, Any] | None = None, *, wide: bool = False
+        self,
+        scheduler: Any,
+        options: Mapping[str, Any] | None = None,
+        *,
+        wide: bool = False,
+        read: Reading | None = None,
     ) -> None:
         check(scheduler, options or ())
         self._original, self._options, self._wide = scheduler, dict(options or {}), wide
+        self._read = read
         self._scheduler: Any = None
         self._prepared: dict[int, Any] = {}
         self._known: dict[tuple[int, int], tuple[float, float]] = {}  # add_noise, at steps and call
@@ -116,10 +138,11 @@ class SchedulerSampler:
 
         self._steps = steps
         if steps not in self._prepared:
-            self._prepared[steps] = copy.deepcopy(self._original)
-            _step_count(self._prepared[steps], steps)
+            made = copy.deepcopy(self._original)
+            set_count(made, steps)  # a count that it refuses is refused again the next time
             if self._wide:
-                _widen(self._prepared[steps])
+                _widen(made)
+            self._prepared[steps] = made
         self._scheduler = copy.deepcopy(self._prepared[steps])
         self._process = _forward_process(self._scheduler)
         if not hasattr(self._scheduler, "timesteps"):
@@ -136,6 +159,8 @@ class SchedulerSampler:
     def levels(self, call: int) -> tuple[float, float]:
         import torch
 
+        if self._read is not None:
+            return self._read(float(self._prepared[self._steps].sigmas[call]))
         if (self._steps, call) not in self._known:
             self._known[self._steps, call] = self._forward(call)
         alpha, sigma = self._known[self._steps, call]
@@ -151,7 +176,8 @@ class SchedulerSampler:
         if alpha != 1.0:
             return alpha, sigma
         square = scale**-2 - self._square
-        if not self._scaled or abs(square - sigma**2) <= 1e-5 * (1.0 + sigma**2):
+        rounding = _WIDE if self._wide else _NARROW
+        if not self._scaled or abs(square - sigma**2) <= rounding * (1.0 + sigma**2):
             return alpha, sigma
         return alpha, math.sqrt(max(square, 0.0))
 
@@ -177,7 +203,14 @@ class SchedulerSampler:
         return values
 
     def widened(self) -> SchedulerSampler | None:
-        return None if self._wide else SchedulerSampler(self._original, self._options, wide=True)
+        if self._wide:
+            return None
+        return SchedulerSampler(self._original, self._options, wide=True, read=self._read)
+
+    def restated(self) -> Iterator[tuple[str, SchedulerSampler]]:
+        if self._read is None and self._prepared and all(map(_has_sigmas, self._prepared.values())):
+            for said, read in _READINGS.items():
+                yield said, SchedulerSampler(self._original, self._options, wide=self._wide, read=read)
 
     def _stepped(self, call: int, arguments: dict[str, Any]) -> Any:
         try:
@@ -256,6 +289,9 @@ class StepSampler:
     def widened(self) -> None:
         return None
 
+    def restated(self) -> Iterator[tuple[str, StepSampler]]:
+        yield from ()
+
     def _equal(self, steps: int) -> Sequence[float]:
         # A flow starts a little before its end, where the state says nothing about the data.
         start = float(getattr(self._process, "T", 1.0))
@@ -264,7 +300,8 @@ class StepSampler:
         return [float(t) for t in np.linspace(start, 0.0, steps + 1)]
 
 
-def _step_count(scheduler: Any, steps: int) -> None:
+def set_count(scheduler: Any, steps: int) -> None:
+    """Set the number of steps, whatever the parameter is called."""
     if "num_inference_steps" in parameters(scheduler.set_timesteps):
         scheduler.set_timesteps(num_inference_steps=steps)
     else:
@@ -278,6 +315,12 @@ def _widen(scheduler: Any) -> None:
     for name, value in vars(scheduler).items():
         if isinstance(value, torch.Tensor) and value.dtype == torch.float32 and name != "timesteps":
             setattr(scheduler, name, value.double())
+
+
+def _has_sigmas(scheduler: Any) -> bool:
+    """Whether it has one of its ``sigmas`` for each of its times."""
+    sigmas = getattr(scheduler, "sigmas", None)
+    return hasattr(sigmas, "__len__") and len(sigmas) >= len(scheduler.timesteps)
 
 
 def _required(function: Callable[..., Any]) -> set[str]:

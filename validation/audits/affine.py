@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, final
 
 import numpy as np
@@ -61,6 +61,10 @@ class Sampler(Protocol):
 
     def widened(self) -> Sampler | None:
         """The same with its tables in double precision; None where it is no different."""
+        ...
+
+    def restated(self) -> Iterator[tuple[str, Sampler]]:
+        """The same at the noise levels of its own table, once for each process that these may belong to."""
         ...
 
 
@@ -147,10 +151,12 @@ def _run(
         index = keys.setdefault(object() if key is None else key, len(keys))
         return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), 2)
 
-    x, states, levels, leads, before = np.empty(0), [], [], [], math.inf
+    x, states, levels, leads = np.empty(0), [], [], []
+    ratios, target = [math.inf], (1.0, 0.0)
     for call in range(calls):
         alpha, sigma = sampler.levels(call)
-        before = _descending(call, alpha, sigma, before)
+        # A stage may lie below the next level, where noise leads back up to it.
+        ratios.append(_descending(call, alpha, sigma, max(ratios[-2:])))
         if call == 0:
             start = np.tile(_column(0, width), 2)
             x = alpha * mean + np.sqrt(alpha**2 * variances + sigma**2) * start
@@ -158,13 +164,16 @@ def _run(
         elif own:
             point = x[width:]
             alpha, sigma = point[0] / mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
-        aim = (1.0, 0.0)
+        aim, asked = (1.0, 0.0), model
         with np.errstate(all="ignore"):
             try:
-                if aims or model.function == "trajectory":
+                if model.prediction == "network":
+                    asked, target = _network(sampler, call, calls, model, target)
+                    aim = target
+                elif aims or model.function == "trajectory":
                     aim = _aim(sampler, call, model, alpha, sigma)
                     leads.append(aim)
-                x = sampler.step(call, model.output(x, alpha, sigma, mean, variances, aim), x, draw)
+                x = sampler.step(call, asked.output(x, alpha, sigma, mean, variances, aim), x, draw)
             except EndOfGrid:
                 break
         states.append(x)
@@ -206,6 +215,27 @@ def _path(states: Vector, levels: Vector, dense: Vector, draws: int, leads: Vect
             draws=draws,
             aims=leads,
         )
+
+
+def _network(
+    sampler: Sampler, call: int, calls: int, model: Model, before: tuple[float, float]
+) -> tuple[Model, tuple[float, float]]:
+    """The network with the c_skip and c_out of this step, and the level below that its noise leads up from.
+
+    Found in a copy of the sampler, in coordinates for state, output, neither and noise; the last step, after
+    which there is no level, leads where the one before did.  NaN where the step remembers earlier ones.
+    """
+    twin = copy.deepcopy(sampler)
+    state, output, noise = np.eye(4)[[0, 1, 3]]
+    try:
+        skip, out, rest, rise = map(float, twin.step(call, output, state, lambda key: noise))
+        after = twin.levels(call + 1) if call + 1 < calls else None
+    except (RuntimeError, ValueError):
+        return model, (math.nan, math.nan)
+    made = replace(model, scalings=(skip, out) if rest == 0.0 else (math.nan, math.nan))
+    if after is None:
+        return made, before
+    return made, (after[0], math.sqrt(max(after[1] ** 2 - rise**2, 0.0)))
 
 
 def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) -> tuple[float, float]:

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
+import numpy as np
+
 from ..workers import deaf_workers, hushed_feeder
-from .adapters import NEXT, missing, parameters
+from .adapters import NEXT, missing, parameters, set_count
 from .models import Model
 from .rows import Report, Row
 from .samplers import SEVERITIES, STEPS
@@ -36,6 +38,7 @@ _FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
 # A second option is looked for at these step counts only.
 _TRIAL = (5, 20)
 _BAD = ("nan", "diverges", "unsupported")
+_MENDED = ("converges", "floor")
 # A disagreement of state and model of this size is worth looking for a second option, too.
 _FAR = 0.1
 
@@ -122,6 +125,7 @@ class _Settings:
     def __init__(self, cls: type[Any], name: str, steps: Sequence[int]) -> None:
         self._cls, self._name, self._steps = cls, name, steps
         self._likely: Model | None = None
+        self._base = Choice()
 
     def rows(self) -> Iterator[Row]:
         lacks = missing(self._cls)
@@ -132,16 +136,16 @@ class _Settings:
         if first.severity == "unsupported":
             yield first
             return
-        singles, base = tuple(choices(self._cls)), Choice()
+        singles = tuple(choices(self._cls))
         yield self._mended(first, Choice(), singles)[-1]
         if not first.affine:
             for single in singles:  # a switch that makes it affine
                 found = self._row(single)
                 if found.affine and found.severity not in _BAD:
-                    base = single
+                    self._base = single
                     yield self._mended(found, single, singles)[-1]
                     break
-        for choice in (base | single for single in singles if single != base):
+        for choice in (self._base | single for single in singles if single != self._base):
             found = self._row(choice)
             yield from self._mended(found, choice, singles)
 
@@ -155,16 +159,41 @@ class _Settings:
         second = self._second(choice, singles, 0.3 * _size(found), settle=found.affine is False)
         if second is None:
             return (found,)
-        option, better = second
-        return better, replace(found, verdict=f"{found.verdict}; not so with {option}")
+        said, better = second
+        return better, replace(found, verdict=f"{found.verdict}; {said}")
+
+    def _remedy(self, choice: Choice, option: Choice, better: Row) -> tuple[int, str]:
+        """What one more option does to a setting, and its rank among remedies, best first.
+
+        It mends, also where it moves the noise levels; it leaves nothing of the setting; or some error stays.
+        """
+        moves = "" if self._same_grid(choice, choice | option) else ", which sets other noise levels"
+        if better.severity not in _MENDED:
+            return 3, f"{_size(better):.2g} with {option}{moves}"
+        if choice not in (Choice(), self._base):
+            alone = self._row(self._base | option)
+            if (alone.mean_error, alone.std_error) == (better.mean_error, better.std_error):
+                return 2, f"{option} overrides it"
+        return int(bool(moves)), f"not so with {option}{moves}"
+
+    def _same_grid(self, first: Choice, second: Choice) -> bool:
+        """Whether two settings have the same times and noise levels."""
+        grids = []
+        for choice in (first, second):
+            scheduler = self._cls(**choice.init)
+            set_count(scheduler, _TRIAL[-1])
+            found = (getattr(scheduler, name, ()) for name in ("timesteps", "sigmas"))
+            grids.append([np.asarray(each, dtype=np.float64) for each in found])
+        return all(np.array_equal(*pair, equal_nan=True) for pair in zip(*grids, strict=True))
 
     def _second(
         self, choice: Choice, singles: Sequence[Choice], below: float, settle: bool
-    ) -> tuple[Choice, Row] | None:
-        """One more option with which the setting converges to an error below the given one, and its row.
+    ) -> tuple[str, Row] | None:
+        """What the best of one more option does, with which the error is below the given one, and its row.
 
         Where the setting is not affine, Monte Carlo settles the option too.
         """
+        kept: dict[int, tuple[str, Row]] = {}
         for single in singles:
             if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
                 continue
@@ -174,8 +203,11 @@ class _Settings:
                 if not affine or found.severity in _BAD or _size(found) >= below:
                     break
             else:
-                return single, found
-        return None
+                rank, said = self._remedy(choice, single, found)
+                kept.setdefault(rank, (said, found))
+                if rank == 0:
+                    break
+        return kept[min(kept)] if kept else None
 
     def _row(self, choice: Choice, trial: bool = False, *, settle: bool = False) -> Row:
         """The row of a setting; a trial takes few steps and the stated model only."""

@@ -15,11 +15,17 @@ What the network returns is :math:`\hat z`, :math:`\hat x_0`,
 .. math:: \hat v = \cos\varphi\,\hat z - \sin\varphi\,\hat x_0 / u, \quad \tan\varphi = \frac{\sigma}{\alpha u},
     \qquad\text{or}\qquad \hat u = \hat z - \hat x_0,
 
-or the negative of one of these; u is the unit of the data.
+or the negative of one of these; u is the unit of the data.  Where nothing is said of it, a network F
+inside of a step to :math:`c_\text{skip} x + c_\text{out} F`, to which noise is added, returns
+
+.. math:: F = (x' - c_\text{skip}\,x) / c_\text{out},
+
+with the flow x' down to the level that this noise leads up from.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, final
@@ -31,7 +37,8 @@ __all__ = ["PREDICTIONS", "Model", "Prediction", "models"]
 
 Vector: TypeAlias = NDArray[np.float64]
 Function: TypeAlias = Literal["denoiser", "consistency", "trajectory"]
-Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction"]
+Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction", "network"]
+# Those that a sampler may state; what a network returns inside of others' scalings has no name.
 PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 
@@ -45,6 +52,7 @@ class Model:
         sign: 1, or -1 where it returns the negative.
         unit: The unit of the data, > 0.
         function: The denoiser, the consistency function, or the trajectory function.
+        scalings: (c_skip, c_out) at a call, for ``"network"``.
 
     Example:
         >>> import numpy as np
@@ -59,8 +67,11 @@ class Model:
     sign: Literal[1, -1] = 1
     unit: float = 1.0
     function: Function = "denoiser"
+    scalings: tuple[float, float] = (math.nan, math.nan)
 
     def __str__(self) -> str:
+        if self.prediction == "network":
+            return "F in the c_skip x + c_out F of its step"
         unit = "" if self.unit == 1.0 else f" in units of {self.unit:g}"
         of = "" if self.function == "denoiser" else f" of the {self.function} function"
         return f"{'-' if self.sign < 0 else ''}{self.prediction}{unit}{of}"
@@ -75,6 +86,10 @@ class Model:
         aim: tuple[float, float] = (1.0, 0.0),
     ) -> Vector:
         """What the network returns at x, shape (K,), for data N(mean, variance), and a jump to the level ``aim``."""
+        if self.prediction == "network":
+            skip, out = self.scalings
+            after = self._flow(x, alpha, sigma, mean, variance, *aim)
+            return np.zeros_like(x) if out == 0.0 else (after - skip * x) / out
         if self.function == "trajectory" and alpha * aim[1] != sigma * aim[0]:
             return self._leap(x, alpha, sigma, mean, variance, *aim)
         consistency = self.function != "denoiser"
@@ -92,10 +107,17 @@ class Model:
     def _leap(
         self, x: Vector, alpha: float, sigma: float, mean: float, variance: Vector, a: float, b: float
     ) -> Vector:
-        total, after = alpha**2 * variance + sigma**2, a**2 * variance + b**2
-        y = a * mean + np.sqrt(after / np.where(total > 0.0, total, 1.0)) * (x - alpha * mean)
+        y = self._flow(x, alpha, sigma, mean, variance, a, b)
         crossed = alpha * b - sigma * a
         return self.of((b * x - sigma * y) / crossed, (alpha * y - a * x) / crossed, alpha, sigma)
+
+    @staticmethod
+    def _flow(
+        x: Vector, alpha: float, sigma: float, mean: float, variance: Vector, a: float, b: float
+    ) -> Vector:
+        """Where the flow leads x from one level to another."""
+        total, after = alpha**2 * variance + sigma**2, a**2 * variance + b**2
+        return a * mean + np.sqrt(after / np.where(total > 0.0, total, 1.0)) * (x - alpha * mean)
 
     def of(self, x0: Vector, z: Vector, alpha: float, sigma: float) -> Vector:
         """The parametrisation of a predicted data point and noise."""

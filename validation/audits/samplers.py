@@ -58,6 +58,14 @@ _BELIEVED, _BETTER = 0.1, 0.3
 _TREE, _TREE_STEPS = 8, 20
 
 
+# What it means that a network fits whatever the scalings around it are.
+_ANY_NETWORK: Final = (
+    "no prediction type is stated, and no exact model fits as well as the F with which c_skip x + c_out F, both "
+    "read from the step, is the flow down to the level that its noise leads up from; that there is such a network "
+    "is settled, not that a trained one is it"
+)
+
+
 def find(
     sampler: Sampler,
     documented: Model | None,
@@ -91,8 +99,32 @@ def find(
     most = max(found.steps)
     found = _judge(sampler, found.model, stated_order, (*found.steps, 2 * most, 4 * most))
     if found.severity in ("diverges", "mismatch"):
-        found = _own_level(sampler, found)
+        found = _restated(sampler, found) or _own_level(sampler, found)
     return _with(found, note, said)
+
+
+def _restated(sampler: Sampler, found: Finding) -> Finding | None:
+    """Say so where start and model at the noise levels of the sampler's own table leave little of the error.
+
+    Its steps are then right for another process than the one that it states.
+    """
+    count = max(found.steps)
+    left: dict[str, float] = {}
+    for process, other in sampler.restated():
+        try:
+            path = propagate(other, count, found.model, mean=MEAN, variance=VARIANCE)
+        except UnmetHypothesis:  # these levels rise, or are none of that process
+            continue
+        left[process] = distance(path) if path.finite else math.inf
+    best = min(left, key=left.__getitem__, default="")
+    if not best or not left[best] < _BETTER * found.error:
+        return None
+    text = "state and model disagree" + found.text[found.text.index(": error") :]
+    said = (
+        f"; its steps are those of {best} with its sigmas, another process than the stated one: "
+        f"{left[best]:.2g} with start and model of that process"
+    )
+    return replace(found, severity="mismatch", text=text + said, floor=None)
 
 
 def _open(found: Finding) -> bool:
@@ -136,6 +168,15 @@ def _chosen(
         if model == likely and errors[model] < _BELIEVED:
             break
     best = min(errors, key=errors.__getitem__)
+    if first is None and best.function == "consistency" and errors[best] < math.inf:
+        network = Model("network", function="trajectory")
+        path = propagate(sampler, trial, network, mean=MEAN, variance=VARIANCE)
+        if path.finite and distance(path) < _BETTER * errors[best]:
+            return (
+                _judge(sampler, network, stated_order, counts),
+                _ANY_NETWORK,
+                f"; reads the output as {network}",
+            )
     if first is None:
         if errors[best] > _BELIEVED and math.inf in errors.values():
             best = next(model for model, error in errors.items() if error == math.inf)

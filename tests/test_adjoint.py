@@ -14,6 +14,7 @@ from driftproof.theory.adjoint import (
     GaussianFlow,
     HuberCost,
     MemorylessFlow,
+    MetricFlow,
     MixtureFlow,
     NoisyFlow,
     PowerCost,
@@ -62,6 +63,16 @@ def test_without_noise_the_diffusion_is_the_flow():
     reward = Quadratic(torch.tensor(BENT.c), torch.tensor(BENT.Q))
     ours = NoisyFlow(FLOW, 0.7).control(X, 0.7, BENT, 0.9)
     np.testing.assert_allclose(theirs.control(torch.tensor(X), 0.7, reward, 0.9).numpy(), ours, rtol=1e-13)
+
+
+def test_a_metric_is_that_of_the_space_and_regular():
+    for metric in ([[1.0]], [[1.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [2.0, 1.0]]):
+        with pytest.raises(UnmetHypothesis, match="metric"):
+            MetricFlow(FLOW, metric)
+    theirs = MetricFlow(flow_on_torch(FLOW), torch.tensor([[0.9, 0.35], [0.35, 0.5]], dtype=torch.float64))
+    reward = Quadratic(torch.tensor(BENT.c), torch.tensor(BENT.Q))
+    ours = MetricFlow(FLOW, [[0.9, 0.35], [0.35, 0.5]]).control(X, 0.7, BENT)
+    np.testing.assert_allclose(theirs.control(torch.tensor(X), 0.7, reward).numpy(), ours, rtol=1e-12)
 
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf"), 1e200])

@@ -6,6 +6,7 @@ r"""Fine-tuning of flow models as deterministic control: the exact answers.
 * :mod:`discrete`: the same problem on a grid of Euler steps, and the index of the adjoint;
 * :mod:`iterations`: lean, full and open-loop rounds of matching;
 * :mod:`regularizers`, :mod:`regularized`: running costs other than the quadratic;
+* :mod:`metric`: a price that depends on the direction;
 * :mod:`mixture`: mixtures on the line by quantile maps;
 * :mod:`truncation`, :mod:`endpoints`, :mod:`paths`: what these are made of.
 """
@@ -14,6 +15,7 @@ from .discrete import DiscreteFlow, uniform_times
 from .flow import GaussianFlow
 from .iterations import gain_errors
 from .memoryless import MemorylessFlow
+from .metric import MetricFlow
 from .mixture import MixtureFlow
 from .noisy import NoisyFlow
 from .regularized import RegularizedFlow
@@ -35,6 +37,7 @@ __all__ = [
     "GaussianFlow",
     "HuberCost",
     "MemorylessFlow",
+    "MetricFlow",
     "MixtureFlow",
     "NoisyFlow",
     "PowerCost",

@@ -12,8 +12,12 @@ stretches distances from time t to the data (t = 0) by :math:`\Phi_t = \sigma / 
         \int_0^t \Phi^2 = \tfrac{2\sigma}{\pi}\,\mathrm{atan2}(\sin\theta, \sigma\cos\theta), \qquad
         \int_0^t \Phi = \tfrac2\pi\,F(\theta \mid 1 - \sigma^{-2})
 
-with Legendre's incomplete integral F of the first kind.  The full text of the paper was not available to
-us; derived here.
+with Legendre's incomplete integral F of the first kind.  For two directions, with Carlson's symmetric integral,
+on the linear path (and :math:`2/\pi` times that on the trigonometric one),
+
+.. math:: \int_0^t \Phi_i\,\Phi_j = \beta\,R_F\big(\alpha^2,\; \Phi_{i,t}^{-2},\; \Phi_{j,t}^{-2}\big)
+
+The full text of the paper was not available to us; derived here.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ __all__ = [
     "levels",
     "stretch",
     "stretch_integral",
+    "stretch_product_integral",
     "stretch_square_integral",
     "velocity_rate",
 ]
@@ -87,12 +92,20 @@ def stretch_integral(xp: Namespace, sigma: Array, t: float, path: str) -> Array:
         return sigma / xp.sqrt(total) * (xp.asinh(sigma) - end)
     alpha, beta, _, _ = levels(path, t)
     squared = alpha**2 + (beta / sigma) ** 2  # 1 - m sin^2 with m = 1 - 1/sigma^2, without cancellation
-    return 2.0 / math.pi * beta * _carlson(xp, xp.full_like(sigma, alpha**2), squared)
+    return 2.0 / math.pi * beta * _carlson(xp, xp.full_like(sigma, alpha**2), squared, xp.ones_like(sigma))
 
 
-def _carlson(xp: Namespace, x: Array, y: Array) -> Array:
-    """Carlson's R_F(x, y, 1), by duplication."""
-    z = xp.ones_like(x)
+def stretch_product_integral(xp: Namespace, sigma: Array, t: float, path: str) -> Array:
+    """Kernel: the integrals of products of the factors of two directions over the times [0, t], (d, d)."""
+    alpha, beta, _, _ = levels(path, t)
+    length = 1.0 if path == "linear" else 2.0 / math.pi
+    squared = alpha**2 + (beta / sigma) ** 2
+    rows, columns = squared[:, None] + 0.0 * squared, squared + 0.0 * squared[:, None]
+    return length * beta * _carlson(xp, xp.full_like(rows, alpha**2), rows, columns)
+
+
+def _carlson(xp: Namespace, x: Array, y: Array, z: Array) -> Array:
+    """Carlson's R_F(x, y, z), by duplication."""
     for _ in range(_DUPLICATIONS):
         a, b, c = xp.sqrt(x), xp.sqrt(y), xp.sqrt(z)
         shared = a * b + b * c + c * a

@@ -204,27 +204,27 @@ def _solve(xp: Namespace, matrix: Array, vector: Array) -> Array:
     return xp.linalg.solve(matrix, xp.broadcast_to(vector, batch)[..., None])[..., 0]
 
 
-def check_psd(xp: Namespace, subject: str, cov: Array) -> None:
+def check_psd(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
     """Raise unless the matrices are symmetric positive semi-definite to rounding."""
     cov = _without_gradient(cov)
     eps = float(xp.finfo(cov.dtype).eps)
     size = float(xp.max(xp.abs(cov)))
     if not size < float("inf"):
-        raise UnmetHypothesis(subject, "cov is finite", f"max |C| = {size:.3g}")
+        raise UnmetHypothesis(subject, f"{name} is finite", f"max |C| = {size:.3g}")
     skew = float(xp.max(xp.abs(cov - xp.matrix_transpose(cov))))
     if skew > 64.0 * eps * size:
-        raise UnmetHypothesis(subject, "cov is symmetric", f"max |C - C^T| = {skew:.3g}")
+        raise UnmetHypothesis(subject, f"{name} is symmetric", f"max |C - C^T| = {skew:.3g}")
     least = float(xp.min(xp.linalg.eigvalsh(cov)))
     if least < -64.0 * cov.shape[-1] * eps * size:
-        raise UnmetHypothesis(subject, "cov is positive semi-definite", f"least eigenvalue = {least:.3g}")
+        raise UnmetHypothesis(subject, f"{name} is positive semi-definite", f"least eigenvalue = {least:.3g}")
 
 
-def check_regular(xp: Namespace, subject: str, cov: Array) -> None:
+def check_regular(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
     """Raise unless the matrices are numerically invertible."""
     values = xp.linalg.eigvalsh(_without_gradient(cov))
     least, most = float(xp.min(values)), float(xp.max(values))
     if not least > cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most:
-        raise UnmetHypothesis(subject, "cov is not singular", f"eigenvalues in [{least:.3g}, {most:.3g}]")
+        raise UnmetHypothesis(subject, f"{name} is not singular", f"eigenvalues in [{least:.3g}, {most:.3g}]")
 
 
 def _without_gradient(cov: Array) -> Array:

@@ -86,7 +86,7 @@ class SquaredBesselBridge(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter or a point is outside of its domain.
 
-    Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2
+    Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2, TWEEDIE-DRAW-1
 
     Example:
         >>> float(SquaredBesselBridge(3.0, 0.0, 0.5, 2.0).mean)  # from 0: one noncentral chi-square

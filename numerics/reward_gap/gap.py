@@ -67,7 +67,7 @@ def paired_gap(
         UnmetHypothesis: Fewer than 2 pairs, different shapes, a reward that is not finite, or a level outside
             of (0, 1).
 
-    Claims: REWARD-GAP-INTERVAL-1 (``t``)
+    Claims: REWARD-GAP-INTERVAL-1
 
     Example:
         >>> gap = paired_gap([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])

@@ -38,6 +38,8 @@ class Gamma(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point is negative.
 
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
+
     Example:
         >>> float(Gamma(2.0, 0.5).mean), float(Gamma(1.0, 1.0).log_prob(3.0))
         (1.0, -3.0)
@@ -89,7 +91,7 @@ class NoncentralChi2(ElementwiseLaw):
     References:
         | Continuous Univariate Distributions, vol. 2 (Johnson, Kotz & Balakrishnan, 1995), ch. 29
 
-    Claims: TWEEDIE-LAW-1
+    Claims: TWEEDIE-LAW-1, TWEEDIE-DRAW-1
 
     Example:
         >>> float(NoncentralChi2(2.0, 0.0, 1.0).log_prob(4.0)) == -2.0 - math.log(2.0)

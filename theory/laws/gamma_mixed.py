@@ -39,7 +39,7 @@ class GammaMixedChi2(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point is negative.
 
-    Claims: TWEEDIE-ORACLE-1
+    Claims: TWEEDIE-LAW-2, TWEEDIE-ORACLE-1, TWEEDIE-DRAW-1
 
     Example:
         >>> float(GammaMixedChi2(3.0, 2.0, 0.5, 1.0).mean)

@@ -46,6 +46,8 @@ class Gaussian(AbstractLaw):
         UnmetHypothesis: ``cov`` is not symmetric positive semi-definite, or shapes do not match; in
             ``log_prob`` and ``score``: ``cov`` is singular.
 
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
+
     Example:
         >>> float(Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 4.0]]).score([0.0, 2.0])[1])
         -0.5
@@ -104,6 +106,8 @@ class GaussianMixture(AbstractLaw):
 
     Raises:
         UnmetHypothesis: As for :class:`Gaussian`, or the weights do not sum to 1.
+
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
 
     Example:
         >>> law = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])

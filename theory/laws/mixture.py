@@ -31,6 +31,8 @@ class Mixture(AbstractLaw):
     Raises:
         UnmetHypothesis: The weights are negative or do not sum to 1.
 
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
+
     Example:
         >>> from driftproof.theory.laws import Normal
         >>> float(Mixture([0.5, 0.5], Normal([-1.0, 1.0], 1.0)).variance)
@@ -102,6 +104,8 @@ class Discrete(AbstractLaw):
 
     Raises:
         UnmetHypothesis: Weights are negative or do not sum to 1, or there is no atom.
+
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
 
     Example:
         >>> float(Discrete([0.0, 1.0], [0.75, 0.25]).variance)

@@ -33,6 +33,8 @@ class Normal(ElementwiseLaw):
     Raises:
         UnmetHypothesis: ``scale`` is not positive.
 
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
+
     Example:
         >>> float(Normal(0.0, 1.0).score(2.0))
         -2.0
@@ -73,6 +75,8 @@ class LogNormal(ElementwiseLaw):
 
     Raises:
         UnmetHypothesis: ``scale`` is not positive, or a point at which the law is asked is not.
+
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
 
     Example:
         >>> float(LogNormal(0.0, 1.0).score(1.0))

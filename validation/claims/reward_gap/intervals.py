@@ -33,8 +33,8 @@ def covered(interval: Callable[..., PairedGap], n: int, level: float) -> float:
 
 
 def resized(factor: Callable[[int, float], float]) -> Callable[..., PairedGap]:
-    def interval(ode: Any, sde: Any, level: float) -> PairedGap:
-        found = paired_gap(ode, sde, level)
+    def interval(ode: Any, sde: Any, level: float, *rest: Any) -> PairedGap:
+        found = paired_gap(ode, sde, level, *rest)
         half = 0.5 * (found.high - found.low) * factor(found.pairs, level)
         return replace(found, low=found.gap - half, high=found.gap + half)
 
@@ -58,7 +58,7 @@ def _normal(n: int, level: float) -> float:
 )
 class Interval:
     """Exactly: the coverage is an area on a sphere, an incomplete Beta function. What both samplers share
-    cancels."""
+    cancels.  The bootstrap is the percentile one, and is not said to cover exactly."""
 
     thing = staticmethod(paired_gap)
 
@@ -79,6 +79,30 @@ class Interval:
         yield "gap", one.gap, 5.0 / 3.0
         yield "interval", [two.low, two.high], [one.low, one.high]
 
+    @exact(tolerance=1e-13)
+    def rewards_and_their_mean_difference(thing: Thing) -> Iterator[Labelled]:
+        for method in ("t", "bootstrap"):
+            found = thing([1.0, 3.0, 4.5], [0.5, 1.0, 2.0], 0.9, method)
+            yield f"{method}: means", [found.ode, found.sde, found.gap], [8.5 / 3.0, 3.5 / 3.0, 5.0 / 3.0]
+            yield f"{method}: what was asked", [found.level, found.pairs], [0.9, 3]
+
+    @exact(tolerance=1e-13)
+    def bootstrap_by_hand(thing: Thing) -> Iterator[Labelled]:
+        """2000 means of pairs picked by the same uniforms, sorted; between two of them a quantile is linear."""
+        ode, sde = [1.0, 3.0, 4.5, -2.0, 0.25], [0.5, 1.0, 2.0, 0.0, 0.5]
+        for n in (2, 5):
+            difference = [a - b for a, b in zip(ode[:n], sde[:n], strict=True)]
+            uniforms = np.random.default_rng(7).random((2000, n)).tolist()
+            means = sorted(math.fsum(difference[math.floor(u * n)] for u in row) / n for row in uniforms)
+            for level in (0.5, 0.9, 0.99):
+                found = thing(ode[:n], sde[:n], level, "bootstrap", 7)
+                want = []
+                for tail in (0.5 - 0.5 * level, 0.5 + 0.5 * level):
+                    place = tail * 1999
+                    below = min(math.floor(place), 1998)
+                    want.append(means[below] + (place - below) * (means[below + 1] - means[below]))
+                yield f"n = {n}, level {level}", [found.low, found.high], want
+
     @boundary()
     def one_pair_has_no_spread(thing: Thing) -> Any:
         return raises(ValueError, paired_gap, np.ones(1), np.ones(1))
@@ -86,8 +110,14 @@ class Interval:
     mutants = {
         "normal quantile": resized(_normal),
         "population deviation": resized(lambda n, level: math.sqrt((n - 1) / n)),
-        "one-sided level": lambda ode, sde, level: paired_gap(
-            ode, sde, 2.0 * level - 1.0 if level > 0.5 else 0.1
+        "one-sided level": lambda ode, sde, level, *rest: paired_gap(
+            ode, sde, 2.0 * level - 1.0 if level > 0.5 else 0.1, *rest
         ),
-        "SDE less ODE": lambda ode, sde, level: paired_gap(sde, ode, level),
+        "SDE less ODE": lambda ode, sde, level, *rest: paired_gap(sde, ode, level, *rest),
+        "the other method": lambda ode, sde, level, method="t", *rest: paired_gap(
+            ode, sde, level, "t" if method == "bootstrap" else method, *rest
+        ),
+        "a wider bootstrap": lambda ode, sde, level, method="t", *rest: paired_gap(
+            ode, sde, level + (1e-3 * (1.0 - level) if method == "bootstrap" else 0.0), method, *rest
+        ),
     }

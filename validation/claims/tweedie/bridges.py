@@ -15,6 +15,7 @@ from ....theory.laws import NoncentralChi2
 from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from ....theory.processes.clock import Identity, LinearClock
 from ....theory.processes.gaussian import AbstractGaussianProcess
+from ....theory.processes.squared_bessel import AbstractSquaredBessel
 from ... import Thing, boundary, claim, exact, raises
 from . import textbook
 from .cases import BESQS, CIRS, GAUSSIANS, GBMS, ROUNDING, measured
@@ -22,7 +23,7 @@ from .quadrature import half_line, line
 
 __all__ = ["BridgeInAClock", "BridgeLaw", "TimeChange"]
 
-CLOCK = LinearClock(0.5, 2.0, 1.0)
+CLOCK = LinearClock(0.5, 2.0, 3.0)
 CLOCKED = (BESQ(0.5, CLOCK), BESQ(9.0, CLOCK), CIR(2.0, 0.0625, 1.0, CLOCK), CIR(1.0, 1.0, 1.0, CLOCK))
 
 
@@ -89,7 +90,7 @@ def _moments(thing: Thing, process: AbstractProcess, s: float, t: float) -> Iter
         \text{BESQ, CIR: } X_s \overset d= c\,\Gamma\big(\tfrac\delta2 + \mathrm{Poi}(\lambda + \mu) + 2N\big),
         \quad N \sim \mathrm{Bessel}(\nu, 2\sqrt{\lambda\mu})""",
     hypotheses=[r"0 < s < t", r"\text{both ends in the state space}"],
-    vouches=[SquaredBesselBridge],
+    vouches=[SquaredBesselBridge, AbstractSquaredBessel.bridge, AbstractGaussianProcess.bridge, GBM.bridge],
 )
 class BridgeLaw:
     thing = bridge
@@ -105,6 +106,21 @@ class BridgeLaw:
         """The rounding of 800 nodes; the laws are wide enough for the rule at these times."""
         for process in (*BESQS, *CIRS[:3], *GBMS[:2], *GAUSSIANS):
             yield from _moments(thing, process, 0.3, 0.9)
+
+    @exact(tolerance=1e-12)
+    def scores_are_slopes(thing: Thing) -> Iterator[Any]:
+        """Of the quotient, at fifty digits; relative to the slopes of its two factors."""
+        s, t = 0.3, 0.7
+        for process in (*BESQS[::2], *CIRS[:2], *GBMS[:2], *GAUSSIANS):
+            for x0, xt, x in ((1.5, 0.3, 0.7), (0.2, 2.0, 1.0)):
+                slopes = (
+                    mpmath.diff(lambda y, p=process, a=x0: mpmath.log(textbook.density(p, y, a, s)), mpf(x)),
+                    mpmath.diff(
+                        lambda y, p=process, b=xt: mpmath.log(textbook.step_density(p, b, y, s, t)), mpf(x)
+                    ),
+                )
+                got, size = thing(process, x0, xt, s, t).score(x), 1 + sum(map(abs, slopes))
+                yield measured(f"{process}, {x0:g} to {xt:g}", got, mpmath.fsum(slopes), size)
 
     @boundary()
     def times_out_of_order_are_refused(thing: Thing) -> Iterator[Any]:
@@ -158,6 +174,14 @@ def _calendar(process: Any) -> Any:
     return dataclasses.replace(process, clock=Identity()) if has_clock else process
 
 
+def _with_horizon(process: Any, horizon: float) -> Any:
+    if isinstance(process, VP | VE):
+        return dataclasses.replace(process, T=horizon)
+    if isinstance(getattr(process, "clock", None), LinearClock):
+        return dataclasses.replace(process, clock=dataclasses.replace(process.clock, T=horizon))
+    return process
+
+
 def _restarted(clock: Any, s: float, t: float) -> tuple[float, float]:
     return clock.time(s), clock.time(s) + clock.time(t - s)
 
@@ -171,7 +195,7 @@ def _restarted(clock: Any, s: float, t: float) -> tuple[float, float]:
         \int p_{0,s}(y \mid x_0)\,p_{s,t}(x \mid y)\,dy = p_{0,t}(x \mid x_0); \qquad
         \tilde X_t = X_{\Lambda(t)}, \; \Lambda(t) = \int_0^t \beta""",
     hypotheses=[r"\kappa, \theta, \sigma > 0", r"\beta > 0"],
-    vouches=[CIR, GBM, VP, VE, Flow, LinearClock],
+    vouches=[CIR, GBM, VP, VE, Flow, LinearClock, AbstractSquaredBessel.decay, AbstractSquaredBessel.rho],
 )
 class TimeChange:
     thing = transition
@@ -181,8 +205,10 @@ class TimeChange:
         """The CIR transition of the library against the textbook density of BESQ, in the clock of CIR."""
         for process in CIRS:
             for t in (1e-3, 1.0, 10.0):
+                nu, decay, rho = textbook.scales(process, t)
+                scales = [process.nu, process.decay(t), process.rho(t)]
+                yield f"scales, {process}, t = {t}", scales, [nu, decay, rho]
                 for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
-                    nu, decay, rho = textbook.scales(process, t)
                     bessel = textbook.density(_exact_besq(nu), mpf(x) / decay, x0, rho / decay)
                     want = mpmath.log(bessel / decay)
                     # An index near -1 counts: log Gamma(nu + 1) has a pole there.
@@ -200,6 +226,31 @@ class TimeChange:
                 yield f"mean, {process}, t = {t}", here.mean, there.mean
                 yield f"variance, {process}, t = {t}", here.variance, there.variance
                 yield f"log-density, {process}, t = {t}", here.log_prob(1.3), there.log_prob(1.3)
+
+    @exact(tolerance=ROUNDING)
+    def horizons_other_than_one(thing: Thing) -> Iterator[Any]:
+        """Every schedule against the textbook, with a horizon that matters."""
+        x0, x = 0.8, 1.3
+        for horizon in (0.4, 5.0):
+            clock = LinearClock(0.5, 2.0, horizon)
+            schedules = (VP(0.1, 8.0, horizon), VE(0.1, 5.0, horizon))
+            for process in (*schedules, GBM(0.05, 0.2, clock), BESQ(3.0, clock), CIR(1.0, 0.5, 1.0, clock)):
+                for t in (0.1, 0.35):
+                    want = textbook.log_density(process, x, x0, t)
+                    law = thing(process, x0, t)
+                    # The quadratic form counts what the rounding of mean and variance does to it.
+                    size = 1 + abs(want) + (x - x0) ** 2 / float(law.variance)
+                    yield measured(f"{process}, t = {t}", law.log_prob(x), want, size)
+
+    @exact(tolerance=1e-15)
+    def the_clock_itself(thing: Thing) -> Iterator[Any]:
+        """The rate rises on a line from one end to the other; its integral is a trapezium."""
+        for first, last, horizon in ((0.5, 2.0, 4.0), (3.0, 0.25, 0.5)):
+            clock = LinearClock(first, last, horizon)
+            yield "rate", [clock.rate(0.0), clock.rate(horizon)], [first, last]
+            yield "half", clock.rate(0.5 * horizon), 0.5 * (first + last)
+            yield "time", clock.time(horizon), 0.5 * (first + last) * horizon
+            yield "time, half", clock.time(0.5 * horizon), 0.125 * (3.0 * first + last) * horizon
 
     @exact(tolerance=1e-12)
     def chapman_kolmogorov(thing: Thing) -> Iterator[Any]:
@@ -233,6 +284,7 @@ class TimeChange:
         "first rate for all time": lambda process, x0, t: _calendar(process).transition(
             x0, t if _calendar(process) is process else process.clock.rate(0.0) * t
         ),
+        "a horizon of one": lambda process, x0, t: _with_horizon(process, 1.0).transition(x0, t),
         "no decay": lambda process, x0, t: (
             process.transition(x0 / process.decay(t), t)
             if isinstance(process, CIR)

@@ -1,0 +1,249 @@
+r"""Noised data: the marginal of every process for every kind of data, and the law at which CIR stays.
+
+The other side is the data law, pushed through the textbook's transition: by Laplace transforms on the half-line,
+
+.. math:: E e^{-l X_t} = (1 + 2 l \rho)^{-\delta/2}\; E e^{-l' X_0}, \qquad l' = \frac{l q}{1 + 2 l \rho},
+
+by convolutions on the line and for logarithms, and by sums over atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import mpmath
+import numpy as np
+from scipy import stats
+
+from ....theory.laws import (
+    Discrete,
+    Gamma,
+    Gaussian,
+    GaussianMixture,
+    LogNormal,
+    Mixture,
+    NoncentralChi2,
+    Normal,
+)
+from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow, LinearClock
+from ....theory.processes.gaussian import AbstractGaussianProcess
+from ....theory.processes.squared_bessel import AbstractSquaredBessel
+from ... import Thing, boundary, claim, exact, raises
+from ...evidence.base import Labelled
+from . import textbook
+from .cases import ROUNDING, measured
+from .quadrature import half_line, line
+
+__all__ = ["Marginals"]
+
+CLOCK = LinearClock(0.5, 2.0, 3.0)
+SQUARED = (BESQ(0.5), BESQ(5.0, CLOCK), CIR(2.0, 0.0625, 1.0), CIR(0.5, 3.0, 1.5, CLOCK))
+GAUSSIAN = (VP(0.1, 8.0, 2.0), VE(0.1, 5.0, 2.0), Flow())
+GEOMETRIC = (GBM(0.3, 0.8), GBM(0.05, 0.2, CLOCK))
+WEIGHTS = (0.25, 0.625, 0.125)
+TIMES = (0.1, 0.8)
+Transform = Callable[[float], float]
+
+
+def gamma(shape: float, scale: float) -> Transform:
+    return lambda l: (1.0 + l * scale) ** -shape
+
+
+def noncentral(df: float, nc: float, scale: float) -> Transform:
+    return lambda l: (
+        (1.0 + 2.0 * l * scale) ** (-0.5 * df) * np.exp(-l * scale * nc / (1.0 + 2.0 * l * scale))
+    )
+
+
+def mixed(parts: list[Transform]) -> Transform:
+    return lambda l: sum(w * part(l) for w, part in zip(WEIGHTS, parts, strict=True))
+
+
+def on_the_half_line(delta: float) -> Iterator[tuple[str, Any, Transform]]:
+    """Data laws beside their Laplace transforms; gamma data are conjugate if their shape is delta / 2."""
+    scales = (0.5, 1.0, 2.0)
+    for name, shape in (("conjugate gamma", 0.5 * delta), ("gamma", 1.7)):
+        yield name, Gamma(shape, 0.7), gamma(shape, 0.7)
+        yield (
+            f"mixture of {name}",
+            Mixture(WEIGHTS, Gamma(shape, scales)),
+            mixed([gamma(shape, c) for c in scales]),
+        )
+    yield "noncentral", NoncentralChi2(delta, 1.2, 0.4), noncentral(delta, 1.2, 0.4)
+    parts = [noncentral(delta, nc, 0.4) for nc in (0.0, 1.0, 6.0)]
+    yield "mixture of noncentral", Mixture(WEIGHTS, NoncentralChi2(delta, [0.0, 1.0, 6.0], 0.4)), mixed(parts)
+
+
+def on_the_line() -> Iterator[tuple[list[tuple[float, float, float]], Any, Any]]:
+    """Weights, means and deviations; and the mixture (or the law alone) for a family of laws."""
+    yield [(1.0, 0.4, 0.6)], (0.4, 0.6), None
+    yield (
+        list(zip(WEIGHTS, (-1.0, 0.4, 2.0), (0.6, 0.3, 1.0), strict=True)),
+        ([-1.0, 0.4, 2.0], [0.6, 0.3, 1.0]),
+        WEIGHTS,
+    )
+
+
+def of(family: Any, parameters: Any, weights: Any) -> Any:
+    law = family(*parameters)
+    return law if weights is None else Mixture(weights, law)
+
+
+def convolved(parts: Any, factor: float, shift: float, variance: float, y: Any) -> Any:
+    """The density at y of factor Y + shift + noise, by the trapezoidal rule over each part of the law of Y."""
+    total = np.zeros_like(y)
+    for weight, loc, scale in parts:
+        nodes, w = line(loc, scale, step=1 / 32)
+        mass = weight * w * stats.norm.pdf(nodes, loc, scale)
+        total = total + stats.norm.pdf(y[:, None], factor * nodes + shift, variance**0.5) @ mass
+    return total
+
+
+PARTS = SimpleNamespace(
+    marginal=lambda process, data, t: process.marginal(data, t),
+    stationary=lambda process: process.stationary(),
+)
+
+
+def _changed(**parts: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(PARTS), **parts})
+
+
+def _evenly(process: Any, data: Any, t: float) -> Any:
+    law = process.marginal(data, t)
+    return Mixture(np.full(3, 1.0 / 3.0), law.components) if isinstance(law, Mixture) else law
+
+
+@claim(
+    "TWEEDIE-MARGINAL-1",
+    paper="tweedie",
+    title="Marginals of noised data, and the law at which CIR stays",
+    statement=r"""
+    p_t(x) = \int p_t(x \mid x_0)\,p_0(dx_0) \text{ for data that are gamma, noncentral, (log)normal, Gaussian,
+    discrete, or mixtures}; \qquad
+    \text{CIR: } \Gamma(\tfrac\delta2, \tfrac{\sigma^2}{2\kappa}) \text{ is stationary}
+    """,
+    vouches=[AbstractSquaredBessel.marginal, AbstractGaussianProcess.marginal, GBM.marginal, CIR.stationary],
+    hypotheses=[r"t > 0", r"X_0 \text{ in the state space}"],
+)
+class Marginals:
+    thing = PARTS
+
+    @exact(tolerance=1e-12)
+    def laplace_transforms_on_the_half_line(thing: Thing) -> Iterator[Labelled]:
+        """The rounding of 800 nodes, as for the transitions."""
+        for process in SQUARED:
+            for t in TIMES:
+                _, decay, rho = (float(part) for part in textbook.scales(process, t))
+                for name, data, transform in on_the_half_line(process.delta):
+                    law = thing.marginal(process, data, t)
+                    x, w = half_line(float(law.mean), largest=1e3)
+                    p = w * np.exp(law.log_prob(x))
+                    for l in (0.0, 0.4, 3.0):
+                        spread = 1.0 + 2.0 * l * rho
+                        want = spread ** (-0.5 * process.delta) * transform(l * decay / spread)
+                        yield f"{process}, {name}, t = {t}, l = {l}", np.sum(p * np.exp(-l * x)), want
+
+    @exact(tolerance=1e-12)
+    def convolutions_on_the_line(thing: Thing) -> Iterator[Labelled]:
+        y = np.asarray([-1.3, 0.2, 1.9])
+        for t in TIMES:
+            for parts, parameters, weights in on_the_line():
+                for process in GAUSSIAN:
+                    alpha, variance = (float(part) for part in textbook.levels(process, t))
+                    law = thing.marginal(process, of(Normal, parameters, weights), t)
+                    yield (
+                        f"{process}, t = {t}",
+                        np.exp(law.log_prob(y)),
+                        convolved(parts, alpha, 0.0, variance, y),
+                    )
+                for process in GEOMETRIC:
+                    shift, variance = (float(part) for part in textbook.levels(process, t))
+                    law = thing.marginal(process, of(LogNormal, parameters, weights), t)
+                    want = convolved(parts, 1.0, shift, variance, y)
+                    yield f"{process}, t = {t}", np.exp(law.log_prob(np.exp(y)) + y), want
+
+    @exact(tolerance=ROUNDING)
+    def sums_over_atoms(thing: Thing) -> Iterator[Labelled]:
+        atoms = (0.125, 0.5, 3.0)
+        for process in (*SQUARED, *GAUSSIAN, *GEOMETRIC):
+            for t in TIMES:
+                law = thing.marginal(process, Discrete(atoms, WEIGHTS), t)
+                for x in (0.2, 1.5):
+                    terms = [
+                        w * textbook.density(process, x, a, t) for a, w in zip(atoms, WEIGHTS, strict=True)
+                    ]
+                    want = mpmath.log(mpmath.fsum(terms))
+                    size = 1 + max(abs(mpmath.log(textbook.density(process, x, a, t))) for a in atoms)
+                    yield measured(f"{process}, x = {x}, t = {t}", law.log_prob(x), want, size)
+
+    @exact(tolerance=ROUNDING)
+    def coordinates_of_vectors(thing: Thing) -> Iterator[Labelled]:
+        """Covariances are diagonal here, so that each component is a product; noise is added to every axis."""
+        means, squares = ((0.5, -1.0), (2.0, 0.25), (-1.0, 1.5)), ((0.25, 1.0), (0.5, 0.5), (2.0, 0.125))
+        x, covs = (0.3, 0.7), [np.diag(part) for part in squares]
+        for process in GAUSSIAN:
+            for t in TIMES:
+                alpha, variance = textbook.levels(process, t)
+
+                def part(k: int, noise: bool, a: Any = alpha, v: Any = variance) -> Any:
+                    spreads = [mpmath.sqrt((a**2 * s if noise else 0) + v) for s in squares[k]]
+                    return mpmath.fprod(
+                        mpmath.npdf(y, a * m, s) for y, m, s in zip(x, means[k], spreads, strict=True)
+                    )
+
+                laws = {
+                    "Gaussian": (Gaussian(means[0], covs[0]), [(1.0, part(0, True))]),
+                    "mixture": (
+                        GaussianMixture(WEIGHTS, means, np.stack(covs)),
+                        [(w, part(k, True)) for k, w in enumerate(WEIGHTS)],
+                    ),
+                    "atoms": (Discrete(means, WEIGHTS), [(w, part(k, False)) for k, w in enumerate(WEIGHTS)]),
+                }
+                for name, (data, terms) in laws.items():
+                    got = thing.marginal(process, data, t).log_prob(np.asarray(x))
+                    want = mpmath.log(mpmath.fsum(w * p for w, p in terms))
+                    size = 1 + max(abs(mpmath.log(p)) for _, p in terms)
+                    yield measured(f"{process}, {name}, t = {t}", got, want, size)
+
+    @exact(tolerance=1e-12)
+    def the_stationary_law_stays(thing: Thing) -> Iterator[Labelled]:
+        x = np.asarray([0.05, 0.4, 3.0])
+        for kappa, theta, sigma in ((2.0, 0.0625, 1.0), (1.0, 1.0, 1.0), (0.5, 3.0, 1.5)):
+            process = CIR(kappa, theta, sigma)
+            law, label = thing.stationary(process), f"{process}"
+            # No flux: b p = (a p)' / 2.
+            flux = (2.0 * kappa * (theta - x) - sigma**2) / (sigma**2 * x)
+            yield f"{label}, score", law.score(x), flux
+            yield (
+                f"{label}, mean and variance",
+                [law.mean, law.variance],
+                [theta, 0.5 * sigma**2 * theta / kappa],
+            )
+            late = [textbook.log_density(process, float(y), 0.7, 60.0 / kappa) for y in x]
+            yield f"{label}, long after", law.log_prob(x), late
+            yield f"{label}, noised", thing.marginal(process, law, 0.3).log_prob(x), law.log_prob(x)
+
+    @boundary()
+    def data_without_a_closed_form(thing: Thing) -> Iterator[Any]:
+        yield raises(ValueError, BESQ(1.0).marginal, Normal(0.0, 1.0), 0.5)
+        yield raises(ValueError, VP().marginal, Gamma(1.0, 1.0), 0.5)
+        yield raises(ValueError, BESQ(1.0).marginal, NoncentralChi2(2.0, 1.0, 1.0), 0.5)
+
+    mutants = {
+        "a little later": _changed(marginal=lambda p, data, t: p.marginal(data, t * (1.0 + 1e-9))),
+        "weights alike": _changed(marginal=_evenly),
+        "atoms alone": _changed(
+            marginal=lambda p, data, t: p.marginal(
+                Discrete(data.atoms) if isinstance(data, Discrete) else data, t
+            )
+        ),
+        "twice the stationary scale": _changed(
+            stationary=lambda p: Gamma(p.stationary().shape, 2.0 * p.stationary().scale)
+        ),
+        "stationary of shape delta": _changed(
+            stationary=lambda p: Gamma(2.0 * p.stationary().shape, 0.5 * p.stationary().scale)
+        ),
+    }

@@ -10,6 +10,7 @@ from driftproof.theory.laws import Gaussian, GaussianMixture, Normal
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.rewards import Linear, Quadratic, tilted
 from driftproof.theory.score_as_action import (
+    LinearFeedback,
     ShiftedScore,
     conditional_law,
     exploration_inflation,
@@ -20,6 +21,8 @@ from driftproof.theory.score_as_action import (
     plug_in_value,
     q_function,
     response,
+    surrogate,
+    surrogate_error_bound,
     terminal_law,
     value,
     value_function_bias,
@@ -97,6 +100,43 @@ def test_shifted_score_moves_what_it_says():
 def test_the_ode_overshoots_on_long_schedules_only(clock, overshoots):
     process = VP(clock, clock, 1.0)  # the border for v = 1: clock / 2 = 1.594
     assert (float(response(process, 1.0, 1.0, 0.0)) > float(response(process, 1.0, 1.0, 1.0))) is overshoots
+
+
+@pytest.mark.parametrize("variance", [1e-3, 0.3, 1.0, 40.0])
+@pytest.mark.parametrize("process", [PROCESS, VP(0.1, 20.0, 1.0)])
+def test_without_a_gain_feedback_is_the_pretrained_policy(process, variance):
+    """Its mean and variance are those of the posterior: a check of the quadrature for widths of all sizes."""
+    data, reward, t = Gaussian([0.7], [[variance]]), Quadratic([0.4], [[1.3]]), np.asarray([1e-4, 0.3, 1.0])
+    still = LinearFeedback(process, data, reward, BETA, 0.0)
+    want = plug_in_value(process, data, reward, [[0.2]], t) + jensen_gap(process, data, reward, t)
+    np.testing.assert_allclose(still.value([[0.2]], t), want, rtol=1e-12, atol=1e-13)
+    unmoved = ShiftedScore(process, data, reward, BETA, [0.0])
+    np.testing.assert_allclose(still.terminal_law().cov, unmoved.terminal_law().cov, rtol=1e-12)
+    assert still.policy_gradient() != 0.0
+    assert still.path_kl() == 0.0
+
+
+def test_feedback_and_trust_regions_agree_on_torch_and_numpy():
+    import torch
+
+    data = Gaussian(torch.tensor(MEAN, dtype=torch.float64), torch.tensor(COV, dtype=torch.float64))
+    reward = Quadratic(torch.tensor(REWARD.c), torch.tensor(REWARD.Q))
+    ours, theirs = (LinearFeedback(PROCESS, d, r, BETA, 0.3) for d, r in ((DATA, REWARD), (data, reward)))
+    np.testing.assert_allclose(theirs.value(torch.tensor(X), 0.6).numpy(), ours.value(X, 0.6), rtol=1e-12)
+    gradient = theirs.value_gradient(torch.tensor(X), 0.6).numpy()
+    np.testing.assert_allclose(gradient, ours.value_gradient(X, 0.6), rtol=1e-12)
+    assert theirs.policy_gradient() == pytest.approx(ours.policy_gradient(), rel=1e-11)
+    old = ShiftedScore(PROCESS, DATA, REWARD, BETA, [0.1, 0.2])
+    twin = ShiftedScore(PROCESS, data, reward, BETA, torch.tensor([0.1, 0.2], dtype=torch.float64))
+    shift = torch.tensor([0.3, -0.2], dtype=torch.float64)
+    for ask in (surrogate, surrogate_error_bound):
+        assert ask(twin, shift) == pytest.approx(ask(old, [0.3, -0.2]), rel=1e-12)
+
+
+@pytest.mark.parametrize("gain", [True, np.True_])
+def test_a_gain_is_a_number(gain):
+    with pytest.raises(TypeError, match="gain"):
+        LinearFeedback(PROCESS, DATA, REWARD, BETA, gain)
 
 
 def test_torch_and_numpy_agree():

@@ -278,7 +278,7 @@ class AdvantageRate:
 
         def rise(t: float) -> float:
             # The law of X_t under the new policy: the pre-trained one, moved.
-            law = _on_the_way(t)
+            law = on_the_way(t)
             x = law.mean + nodes @ np.linalg.cholesky(law.cov).T
             score = PROCESS.marginal(DATA, t).score(x)
             q = thing(
@@ -325,7 +325,7 @@ class AdvantageRate:
 
 
 @cache
-def _on_the_way(t: float) -> Gaussian:
+def on_the_way(t: float) -> Gaussian:
     """The law at noise time t under the shift OTHER, from N(0, I) at T: mean and covariance by their ODE."""
     values, vectors = np.linalg.eigh(DATA.cov)
     push, m = vectors.T @ OTHER, vectors.T @ DATA.mean

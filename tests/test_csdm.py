@@ -7,10 +7,11 @@ import pytest
 
 from driftproof import UnmetHypothesis
 from driftproof.numerics.csdm import Latents, SparseDecoder, generate, left_noise, universal_penalty
-from driftproof.numerics.sensing import cosine_basis, gaussian_sketch
+from driftproof.numerics.sensing import cosine_basis, gaussian_sketch, solve
 from driftproof.theory.csdm import (
     FactorModel,
     bpdn_constant,
+    clamping_loss,
     coherence,
     early_stopping_noise,
     euler_variance,
@@ -20,6 +21,7 @@ from driftproof.theory.csdm import (
     latent_error,
     omp_sparsity,
     optimal_latent_dimension,
+    optimal_threshold,
     oracle_decoder,
     prior_mismatch,
     restricted_isometry,
@@ -43,6 +45,8 @@ REFUSED = {
     "isometry too bad": (lambda: bpdn_constant(0.5), "delta_2s = 0.5"),
     "too many supports": (lambda: restricted_isometry(np.eye(60), 10), "75394027566 supports"),
     "coherence above 1": (lambda: omp_sparsity(1.5), "mu = 1.5"),
+    "negative clamp": (lambda: clamping_loss(-1.0), "limit = -1.0"),
+    "clamp without measurements": (lambda: clamping_loss(1.0, 0.0), "sd = 0.0"),
     "frame of one": (lambda: simplex_etf(1), "d = 1"),
     "no steps": (lambda: euler_variance(1.0, 1.0, 0), "steps = 0"),
     "more signal than sketch": (lambda: latent_error(np.ones(3), 2, 1.0, 5), "m = 2"),
@@ -218,3 +222,23 @@ def test_latents_have_one_width() -> None:
         latents.measurements([1.0])
     with pytest.raises(UnmetHypothesis, match="low <= 0 <= high"):
         SparseDecoder(np.eye(2), 1.0, low=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("m", "low", "high"), [(130, 0.8, 1.2), (100, 0.8, 1.2), (70, 0.67, 1.33), (45, 10, 1e3)]
+)
+def test_the_l1_risk_over_sketches(m: int, low: float, high: float) -> None:
+    """What the page says of finite dimensions: the interval of 99.9 % of the mean lies within the limits."""
+    s, d, sigma, rng = 10, 200, 0.01, np.random.default_rng(0)
+    tau, x = optimal_threshold(s, d), np.where(np.arange(d) < s, 1.0, 0.0)
+    active = s + (d - s) * math.erfc(tau / math.sqrt(2.0))
+    penalty = tau * sigma / math.sqrt(1.0 - statistical_dimension(s, d) / m) * max(1.0 - active / m, 0.05)
+    errors = []
+    for _ in range(250):
+        sketch = gaussian_sketch(m, d, rng)
+        y = sketch @ x + sigma * rng.standard_normal(m)
+        errors.append(np.sum((solve(sketch, y, penalty, tolerance=1e-9, most=50_000).x - x) ** 2))
+    ratio = np.array(errors) / l1_risk(sigma, m, s, d)
+    half = 3.3 * ratio.std(ddof=1) / math.sqrt(ratio.size)
+    assert low < ratio.mean() - half and ratio.mean() + half < high

@@ -9,6 +9,7 @@ import pytest
 from driftproof import UnmetHypothesis
 from driftproof.numerics.sensing import (
     NotConverged,
+    bpdn,
     cosine_basis,
     debias,
     duality_gap,
@@ -89,6 +90,58 @@ def test_cvxpy() -> None:
     x = cvxpy.Variable(40)
     cvxpy.Problem(cvxpy.Minimize(0.5 * cvxpy.sum_squares(A @ x - Y[0]) + LAM * cvxpy.norm1(x))).solve()
     np.testing.assert_allclose(solve(A, Y[0], LAM, tolerance=1e-12).x, x.value, atol=1e-9)
+
+
+def test_denoising_of_cvxpy() -> None:
+    import cvxpy
+
+    for y, radius in ((Y[0], 0.3), (Y[1], 1.5), (Y[2], 0.02)):
+        x = cvxpy.Variable(40)
+        ball = [cvxpy.norm2(A @ x - y) <= radius]
+        least = cvxpy.Problem(cvxpy.Minimize(cvxpy.norm1(x)), ball).solve()
+        found = bpdn(A, y, radius)
+        np.testing.assert_allclose(found.x, x.value, atol=1e-5)
+        assert found.residual == pytest.approx(radius, abs=1e-6)
+        assert float(np.abs(found.x).sum()) == pytest.approx(least, rel=1e-6)
+        assert abs(found.gap) < 1e-6 * least
+
+
+@pytest.mark.parametrize(
+    ("sketch", "y", "radius", "says"),
+    [
+        (A, Y[0], 0.0, "radius > 0"),
+        (A, Y[0], -1.0, "radius > 0"),
+        (A, Y[0], math.nan, "radius > 0"),
+        (A, Y[0], 1e3, "radius < |y|"),
+        (A, np.zeros(20), 1.0, "radius < |y|"),
+        (A, Y[0], 1e-9, "can tell"),
+        (A, Y, 0.1, "one signal"),
+        (np.ones((2, 1)), np.array([1.0, 3.0]), 1.4, "distance"),  # the distance is the root of 2
+    ],
+)
+def test_balls_without_an_answer(sketch, y, radius: float, says: str) -> None:
+    with pytest.raises(UnmetHypothesis) as error:
+        bpdn(sketch, y, radius)
+    assert says in str(error.value)
+
+
+def test_a_ball_that_just_touches_the_range() -> None:
+    found = bpdn(np.ones((2, 1)), np.array([1.0, 3.0]), 1.5)
+    assert found.x.item() == pytest.approx(2.0 - math.sqrt(0.125), abs=1e-9)  # 2 (x - 2)^2 + 2 = 2.25
+
+
+def test_a_ball_that_almost_holds_zero() -> None:
+    size = float(np.linalg.norm(Y[0]))
+    found = bpdn(A, Y[0], size * (1.0 - 1e-9))
+    assert np.count_nonzero(found.x) == 1 and np.abs(found.x).max() < 1e-8
+    assert 0.0 < found.lam <= np.abs(A.T @ Y[0]).max()
+
+
+def test_denoising_is_the_same_on_torch() -> None:
+    torch = pytest.importorskip("torch")
+    found = bpdn(torch.tensor(A), torch.tensor(Y[0]), 0.3)
+    assert found.x.dtype == torch.float64
+    np.testing.assert_allclose(found.x.numpy(), bpdn(A, Y[0], 0.3).x, atol=1e-8)
 
 
 def test_pylops() -> None:

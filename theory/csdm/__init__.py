@@ -3,6 +3,7 @@ r"""Diffusion in a sketch: sample few random measurements of sparse data, then d
 * :mod:`dimension`: the statistical dimension, the risks of decoding, and the best latent dimension;
 * :mod:`recovery`: coherence, restricted isometry and what they guarantee;
 * :mod:`latent`: the exact error of a discretised sampler on a law of low rank; stopping early as white noise;
+* :mod:`clamping`: what a clamp takes from measurements;
 * :mod:`mixture`: sparse data with Gaussian amplitudes, where latent score and best decoder are closed forms;
 * :mod:`stress`: conditional laws of linear-Gaussian factor models, the ground truth of stress tests.
 
@@ -10,6 +11,7 @@ The theorems of the paper were not available; everything here is derived here or
 the docstrings name.
 """
 
+from .clamping import clamping_loss
 from .dimension import (
     known_support_risk,
     l1_risk,
@@ -26,6 +28,7 @@ from .stress import FactorModel, expected_shortfall, value_at_risk
 __all__ = [
     "FactorModel",
     "bpdn_constant",
+    "clamping_loss",
     "coherence",
     "early_stopping_noise",
     "euler_variance",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["density", "lasso", "objective", "soft"]
+__all__ = ["bpdn", "density", "lasso", "objective", "soft"]
 
 Floats = NDArray[np.float64]
 
@@ -47,4 +47,26 @@ def lasso(A: Floats, y: Floats, lam: float, low: float = -np.inf, high: float = 
                 continue
         if (x >= low).all() and (x <= high).all() and objective(x, A, y, lam) < least:
             best, least = x, objective(x, A, y, lam)
+    return best
+
+
+def bpdn(A: Floats, y: Floats, radius: float) -> Floats:
+    """The least l1 norm in the ball by enumeration: on each support and sign a linear function on an ellipsoid."""
+    m, d = A.shape
+    best, least = np.zeros(d), np.inf
+    for signs in product((0.0, 1.0, -1.0), repeat=d):
+        s = np.array(signs)
+        free = np.flatnonzero(s)
+        if not 0 < len(free) <= m:
+            continue
+        part, s = A[:, free], s[free]
+        inverse = np.linalg.inv(part.T @ part)
+        centre = inverse @ part.T @ y
+        room = radius**2 - np.sum((part @ centre - y) ** 2)
+        if room < 0.0:
+            continue
+        x = centre - np.sqrt(room / (s @ inverse @ s)) * inverse @ s
+        if (x * s >= 0.0).all() and np.sum(np.abs(x)) < least:
+            best, least = np.zeros(d), float(np.sum(np.abs(x)))
+            best[free] = x
     return best

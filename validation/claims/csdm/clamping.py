@@ -1,0 +1,82 @@
+r"""What a clamp takes from normal measurements, by quadrature and by transport."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import mpmath as mp
+from scipy.integrate import quad
+from scipy.special import ndtri
+
+from ....theory.csdm import clamping_loss
+from ... import Thing, boundary, claim, exact, raises
+
+__all__ = ["Clamping"]
+
+
+@claim(
+    "CSDM-CLAMP-1",
+    paper="csdm",
+    title="What clamping takes from normal measurements",
+    statement=r"""P(|Y| > c) = 2Q(\tau), \qquad
+        \frac{W_2^2\big(Y, \mathrm{clip}(Y, -c, c)\big)}{E Y^2} = 2\big[(1+\tau^2)Q(\tau) - \tau\varphi(\tau)\big],
+        \qquad \tau = \frac cs""",
+    hypotheses=[r"Y \sim N(0, s^2)"],
+    vouches=[clamping_loss],
+)
+class Clamping:
+    thing = clamping_loss
+
+    @exact(tolerance=1e-12, scale=0.0)
+    def integrals_of_the_tails(thing: Thing) -> Iterator[Any]:
+        for limit, sd in ((1.0, 0.54), (0.0, 3.0), (2.0, 0.5), (0.1, 7.0), (8.0, 1.0)):
+            with mp.workdps(40):
+                tau = mp.mpf(limit) / mp.mpf(sd)
+                cuts = [tau, tau + 1, tau + 4, tau + 12]
+                share = 2 * mp.quad(mp.npdf, cuts)
+                energy = 2 * mp.quad(lambda z, tau=tau: (z - tau) ** 2 * mp.npdf(z), cuts)
+            yield f"c = {limit}, s = {sd}", thing(limit, sd), [float(share), float(energy)]
+
+    @exact(tolerance=1e-8, scale=0.0)
+    def transport_between_quantiles(thing: Thing) -> Iterator[Any]:
+        """The distance as an integral over ranks v, of which those below Q(tau) move, and their mirror images."""
+        for tau in (0.0, 0.5, 1.0 / 0.54, 4.0):
+            share = math.erfc(tau / math.sqrt(2.0))
+            moved = lambda v, tau=tau: (-ndtri(v) - tau) ** 2
+            energy = 2.0 * quad(moved, 0.0, 0.5 * share, epsabs=0.0, epsrel=1e-11)[0]
+            yield f"tau = {tau:.3g}", thing(tau)[1], energy
+
+    @exact(tolerance=1e-13, scale=0.0)
+    def units_do_not_matter(thing: Thing) -> Iterator[Any]:
+        for scale in (1e-6, 3.0, 1e200):
+            yield f"times {scale:g}", thing(1.0 * scale, 0.54 * scale), thing(1.0, 0.54)
+        yield "a clamp out of reach", thing(1e300, 1e-300), [0.0, 0.0]
+
+    @boundary()
+    def limits_and_deviations(thing: Thing) -> Iterator[Any]:
+        for arguments in ((-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf)):
+            yield raises(ValueError, thing, *arguments)
+
+    mutants: ClassVar[dict[str, Thing]] = {
+        "one side": lambda limit, sd=1.0: tuple(0.5 * part for part in clamping_loss(limit, sd)),
+        "energy before less energy after": lambda limit, sd=1.0: _lost(limit, sd),
+        "variance for deviation": lambda limit, sd=1.0: clamping_loss(limit, sd * sd),
+        "all that is beyond": lambda limit, sd=1.0: _beyond(limit, sd),
+    }
+
+
+def _lost(limit: float, sd: float) -> tuple[float, float]:
+    """1 - E clip^2/E Y^2: another quantity, as the parts are correlated."""
+    share, energy = clamping_loss(limit, sd)
+    tau = min(limit / sd, 40.0)
+    crossed = 2.0 * tau * (math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi) - 0.5 * tau * share)
+    return share, energy + 2.0 * crossed
+
+
+def _beyond(limit: float, sd: float) -> tuple[float, float]:
+    """E[Y^2; |Y| > c]: measurements set to 0 instead."""
+    share, _ = clamping_loss(limit, sd)
+    tau = min(limit / sd, 40.0)
+    return share, share + 2.0 * tau * math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi)

@@ -21,30 +21,36 @@ RecipeT = TypeVar("RecipeT")
 
 def run_recipes(
     paper: str,
-    recipes: Sequence[tuple[RecipeT, Mapping[str, Any]]],
-    run: Callable[[RecipeT, Path, Accelerator], Section],
+    config: Path | None,
+    smoke: bool,
     out: Path,
     *,
+    packaged: Callable[[], Sequence[Path]],
+    load: Callable[[Path, bool], tuple[RecipeT, Mapping[str, Any]]],
+    run: Callable[[RecipeT, Path, Accelerator], Section],
     title: str,
     seeds: Callable[[RecipeT], object],
-    smoke: bool,
     packages: Sequence[str],
 ) -> None:
     """Run recipes one after the other and write ``out/report.json``.
 
     Arguments:
         paper: The name of the paper.
-        recipes: Each recipe with its tables as they were read.
-        run: ``run(recipe, checkpoints, accelerator)`` gives the section of a recipe.
-        out: The folder of the report; ``checkpoints`` in it is where an interrupted run goes on from.
-        title: Title of the report.
-        seeds: The seeds of a recipe, for the record.
+        config: A recipe; None for the packaged ones.
         smoke: Whether the budgets are the small ones.
+        out: The folder of the report; ``checkpoints`` in it is where an interrupted run goes on from.
+        packaged: Gives the files of the recipes that need no download.
+        load: ``load(file, smoke)`` gives a recipe with its tables as they were read.
+        run: ``run(recipe, checkpoints, accelerator)`` gives the section of a recipe.
+        title: Title of the report on the packaged recipes; a recipe alone has its own.
+        seeds: The seeds of a recipe, for the record.
         packages: Installed packages whose versions are told.
 
     Raises:
+        RecipeError: A recipe that cannot be run; raised before any work.
         SystemExit: 130 after ctrl-C, with everything saved.
     """
+    recipes = [load(path, smoke) for path in (packaged() if config is None else [config])]
     started = time.perf_counter()
     accelerator = Accelerator()
     with interruptible():
@@ -53,7 +59,7 @@ def run_recipes(
         tables = {getattr(recipe, "title", paper): dict(table) for recipe, table in recipes}
         seed = [seeds(recipe) for recipe, _ in recipes]
         meta = told(accelerator, started, seed=seed, recipes=tables, smoke=smoke)
-        write_report(out, paper, title, sections, meta, packages)
+        write_report(out, paper, title if config is None else next(iter(tables)), sections, meta, packages)
         print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
 
 

@@ -59,14 +59,15 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
             return gaussian_section(tune_gaussian(recipe, checkpoints, accelerator))
         return model_section(tune_model(recipe, checkpoints, accelerator))
 
-    recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
     run_recipes(
         "adjoint",
-        recipes,
-        section,
+        config,
+        smoke,
         out,
-        title=recipes[0][0].title if config is not None else "Adjoint matching",
+        packaged=packaged,
+        load=load_recipe,
+        run=section,
+        title="Adjoint matching",
         seeds=lambda recipe: recipe.budget.seed,
-        smoke=smoke,
         packages=("torch", "diffusers", "peft", "accelerate"),
     )

@@ -49,14 +49,15 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
             return gaussian_section(run_gaussian(recipe, checkpoints, accelerator))
         return pipeline_section(run_pipeline(recipe, checkpoints, accelerator))
 
-    recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
     run_recipes(
         "score_as_action",
-        recipes,
-        section,
+        config,
+        smoke,
         out,
-        title=recipes[0][0].title if config is not None else "Score as action",
+        packaged=packaged,
+        load=load_recipe,
+        run=section,
+        title="Score as action",
         seeds=lambda recipe: list(recipe.seeds) if recipe.gaussian else recipe.budget.seed,
-        smoke=smoke,
         packages=("torch", "accelerate", "diffusers", "peft"),
     )

@@ -16,6 +16,7 @@ from driftproof import UnmetHypothesis
 from driftproof.backends.torch.recipe import RecipeError
 from driftproof.backends.torch.reward_gap import main
 from driftproof.backends.torch.reward_gap.config import (
+    Budget,
     Lora,
     PipelineModel,
     RewardChoice,
@@ -91,6 +92,13 @@ LORA = Lora(4, 4, ("to_q",))
 def test_prompts_come_from_one_place(wrong) -> None:
     with pytest.raises(UnmetHypothesis, match="prompts or a prompt_file"):
         PipelineModel("flux", LORA, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"ratio": "product"}, {"kl": "lose"}, {"baseline": "none"}])
+def test_budgets_know_their_words(wrong) -> None:
+    """Another word would fall through to some branch."""
+    with pytest.raises(UnmetHypothesis, match="is one of"):
+        Budget(epochs=1, prompts=2, **wrong)
 
 
 def test_prompts_may_come_from_a_file(tmp_path: Path) -> None:

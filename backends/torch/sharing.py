@@ -1,16 +1,19 @@
-"""What processes share: the rows of a batch, a question, the reduction of gradients."""
+"""What processes share: the rows of a batch, a question, the reduction of gradients and the step that they make."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]  # ships no types
+from torch import nn
 
 from ..._namespace import UnmetHypothesis
 
-__all__ = ["anywhere", "require_plain", "share", "synchronised"]
+__all__ = ["anywhere", "clipped_step", "require_plain", "share", "synchronised"]
 
 
 def require_plain(subject: str, accelerator: Accelerator, instead: str = "micro batches accumulate") -> None:
@@ -45,3 +48,25 @@ def anywhere(accelerator: Accelerator, asked: bool) -> bool:
 def synchronised(accelerator: Accelerator, model: Any, last: bool) -> Any:
     """A context in which gradients are reduced over processes for the last part of a batch only."""
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
+
+
+def clipped_step(
+    accelerator: Accelerator, stepper: Any, weights: Iterable[nn.Parameter], largest: float, what: str
+) -> None:
+    """Bound the norm of the gradient, and let the optimizer step.
+
+    Arguments:
+        accelerator: Which has summed the gradient over processes.
+        stepper: The optimizer, prepared by it.
+        weights: Those with a gradient.
+        largest: The largest norm.
+        what: The gradient of what, for the error.
+
+    Raises:
+        FloatingPointError: The gradient is not finite; raised before the step.
+    """
+    norm = accelerator.clip_grad_norm_(weights, largest)
+    # In float16 an overflow is the scaler's business: it skips the step and scales less.
+    if norm is not None and accelerator.scaler is None and not math.isfinite(float(norm)):
+        raise FloatingPointError(f"{what} is {float(norm)}; nothing was updated")
+    stepper.step()

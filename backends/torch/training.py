@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -26,7 +26,8 @@ from ..._namespace import UnmetHypothesis
 from . import checkpoint as checkpoints
 from .ema import EMA
 from .progress import Interruption, Progress
-from .sharing import require_plain
+from .ranges import require_each, require_numbers
+from .sharing import clipped_step, require_plain
 
 __all__ = ["Plan", "Trained", "TrainingInterrupted", "few_threads", "generator_of", "train"]
 
@@ -68,14 +69,8 @@ class Plan:
     save_every: int = 1000
 
     def __post_init__(self) -> None:
-        positive = {"steps", "batch", "learning_rate", "clip", "save_every"}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            bound = "> 0" if field.name in positive else ">= 0"
-            if not (math.isfinite(value) and (value > 0 if field.name in positive else value >= 0)):
-                raise UnmetHypothesis("Plan", f"{field.name} {bound}", f"{field.name} = {value!r}")
-        if self.ema >= 1:
-            raise UnmetHypothesis("Plan", "ema < 1", f"ema = {self.ema!r}")
+        require_numbers("Plan", self, zero={"warmup", "ema", "seed"})
+        require_each("Plan", self, ("ema < 1", self.ema < 1))
 
     def rate(self, step: int) -> float:
         """The learning rate of step number ``step`` (0, 1, ...)."""
@@ -190,13 +185,9 @@ def train(
                 raise FloatingPointError(f"{title}: the loss of step {step} is {mean}; nothing was updated")
             stepper.zero_grad(set_to_none=True)
             accelerator.backward(value)
-            norm = accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
-            # In float16 an overflow is the scaler's business: it skips the step and scales less.
-            if norm is not None and accelerator.scaler is None and not math.isfinite(float(norm)):
-                raise FloatingPointError(
-                    f"{title}: the gradient of step {step} is {float(norm)}; nothing was updated"
-                )
-            stepper.step()
+            clipped_step(
+                accelerator, stepper, wrapped.parameters(), plan.clip, f"{title}: the gradient of step {step}"
+            )
             ema.update(inner, step)
             losses.append(mean)
             progress.advance(mean)

@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
 from ....theory.adjoint.truncation import MODES
+from ..ranges import require_each
 from ..recipe import build, read
 from ..training import Plan
 
@@ -76,7 +77,9 @@ class Matching:
     cost: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
-        for name, good in (
+        require_each(
+            "Matching",
+            self,
             ("lam > 0", 0.0 < self.lam < float("inf")),
             ("mode is train, frozen or identity", self.mode in MODES),
             ("guidance is none, rollout or full", self.guidance in ("none", "rollout", "full")),
@@ -84,10 +87,7 @@ class Matching:
             ("chosen >= 0", self.chosen >= 0),
             ("keep in (0, 1]", 0.0 < self.keep <= 1.0),
             ("damping in [0, 1)", 0.0 <= self.damping < 1.0),
-        ):
-            if not good:
-                field_name = name.split()[0]
-                raise UnmetHypothesis("Matching", name, f"{field_name} = {getattr(self, field_name)!r}")
+        )
 
     def require_steps(self, count: int) -> None:
         """Raise if the truncation is longer than the grid."""

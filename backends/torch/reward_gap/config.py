@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import Window
+from ..ranges import require_choice, require_each, require_numbers
 from ..recipe import build, read
 
 __all__ = [
@@ -41,6 +41,9 @@ class Sampling:
     steps: int
     eta: float = 1.0
     kind: Literal["gddim", "flow_sde"] = "gddim"
+
+    def __post_init__(self) -> None:
+        require_choice("Sampling", self, kind=("gddim", "flow_sde"))
 
 
 @final
@@ -104,26 +107,21 @@ class Budget:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        positive = {
-            *("epochs", "prompts", "group", "updates", "passes", "micro_batch", "learning_rate"),
-            *("max_grad_norm", "save_every"),
-        }
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, str | bool):
-                continue
-            bound = "> 0" if one.name in positive else ">= 0"
-            if not (math.isfinite(value) and (value > 0 if one.name in positive else value >= 0)):
-                raise UnmetHypothesis("Budget", f"{one.name} {bound}", f"{one.name} = {value!r}")
-        for name, inside, hypothesis in (
-            ("clip", 0.0 < self.clip < 1.0, "clip in (0, 1)"),
-            ("level", 0.0 < self.level < 1.0, "level in (0, 1)"),
-            ("history", self.history <= 1.0, "history <= 1"),
-            ("least", self.least >= 2, "least >= 2"),
-            ("pairs", self.pairs >= 2, "pairs >= 2"),
-        ):
-            if not inside:
-                raise UnmetHypothesis("Budget", hypothesis, f"{name} = {getattr(self, name)!r}")
+        require_choice(
+            "Budget", self, ratio=("sum", "mean"), kl=("loss", "path"), baseline=("others", "group")
+        )
+        zero = {"weight_decay", "advantage_clip", "beta", "seed", "evaluate_every"}
+        bounded = {"clip", "level", "history", "least", "pairs"}
+        require_numbers("Budget", self, zero | bounded)
+        require_each(
+            "Budget",
+            self,
+            ("clip in (0, 1)", 0.0 < self.clip < 1.0),
+            ("level in (0, 1)", 0.0 < self.level < 1.0),
+            ("history <= 1", self.history <= 1.0),
+            ("least >= 2", self.least >= 2),
+            ("pairs >= 2", self.pairs >= 2),
+        )
 
     @property
     def rows(self) -> int:

@@ -34,7 +34,7 @@ from ....numerics.opd import discounted_future, leave_one_out
 from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
 from ..guidance import Condition, Predict
 from ..progress import Interruption, Progress
-from ..sharing import anywhere, require_plain, share, synchronised
+from ..sharing import anywhere, clipped_step, require_plain, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Budget
 from .denoisers import reference_of, require_prediction
@@ -244,14 +244,13 @@ class AbstractTrainer(ABC):
                         loss, seen = self._loss(done, pairs, advantages, condition, on_policy=first)
                         self.accelerator.backward(loss / count)
                     sums += torch.stack([*seen, loss.detach().double()])
-                norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), budget.max_grad_norm)
-                # In float16 an overflow is the scaler's business: it skips the step and scales less.
-                scaled = self.accelerator.scaler is not None
-                if norm is not None and not scaled and not bool(torch.isfinite(norm)):
-                    raise FloatingPointError(
-                        f"{self.title}: the gradient of epoch {epoch} is {float(norm)}; nothing was updated"
-                    )
-                self.stepper.step()
+                clipped_step(
+                    self.accelerator,
+                    self.stepper,
+                    list(self.weights.values()),
+                    budget.max_grad_norm,
+                    f"{self.title}: the gradient of epoch {epoch}",
+                )
                 first = False
         total = budget.passes * advantages.numel()
         means = (self.accelerator.reduce(sums, reduction="mean") / total).tolist()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 from ...._namespace import UnmetHypothesis
+from ..ranges import require_choice, require_each, require_numbers
 from ..recipe import build, read
 from ..reward_gap.config import PipelineModel, RewardChoice, Sampling
 
@@ -66,22 +67,15 @@ class Budget:
     save_every: int = 1
 
     def __post_init__(self) -> None:
-        _require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
-        free = {"warmup", "weight_decay", "seed"}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, str | bool):
-                continue
-            bound = ">= 0" if one.name in free else "> 0"
-            if not (math.isfinite(value) and (value >= 0 if one.name in free else value > 0)):
-                raise UnmetHypothesis("Budget", f"{one.name} {bound}", f"{one.name} = {value!r}")
-        for name, inside, hypothesis in (
-            ("clip", self.clip < 1.0, "clip in (0, 1)"),
-            ("history", self.history <= 1.0, "history <= 1"),
-            ("least", self.least >= 2, "least >= 2"),
-        ):
-            if not inside:
-                raise UnmetHypothesis("Budget", hypothesis, f"{name} = {getattr(self, name)!r}")
+        require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
+        require_numbers("Budget", self, zero={"warmup", "weight_decay", "seed"})
+        require_each(
+            "Budget",
+            self,
+            ("clip in (0, 1)", self.clip < 1.0),
+            ("history <= 1", self.history <= 1.0),
+            ("least >= 2", self.least >= 2),
+        )
 
     @property
     def rows(self) -> int:
@@ -120,18 +114,15 @@ class CriticChoice:
     batch: int = 256
 
     def __post_init__(self) -> None:
-        _require_choice(
+        require_choice(
             "critic",
             self,
             kind=("quadratic", "network"),
             loss=("martingale", "ctd"),
             skip=("none", "constant", "learnable", "cos"),
         )
-        for name in ("width", "learning_rate", "steps", "batch"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UnmetHypothesis("critic", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
-        if not 0.0 <= self.memory < 1.0:
-            raise UnmetHypothesis("critic", "memory in [0, 1)", f"memory = {self.memory!r}")
+        require_each("critic", self, ("memory in [0, 1)", 0.0 <= self.memory < 1.0))
+        require_numbers("critic", self, zero={"memory"})
         if self.kind == "quadratic" and (self.loss != "martingale" or self.skip != "none"):
             got = f"loss = {self.loss!r}, skip = {self.skip!r}"
             raise UnmetHypothesis("critic", "martingale loss and no skip, for quadratic", got)
@@ -198,14 +189,6 @@ class Recipe:
             raise UnmetHypothesis(name, "actors are among pathwise, advantage, ppo", f"{self.actors}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UnmetHypothesis(name, "seeds are distinct, at least one", f"{self.seeds}")
-
-
-def _require_choice(subject: str, given: object, **known: tuple[str, ...]) -> None:
-    """Raise unless fields have one of their values: another one would fall through to some branch."""
-    for name, values in known.items():
-        if getattr(given, name) not in values:
-            hypothesis = f"{name} is one of {', '.join(values)}"
-            raise UnmetHypothesis(subject, hypothesis, f"{name} = {getattr(given, name)!r}")
 
 
 def packaged() -> list[Path]:

@@ -43,7 +43,7 @@ from ..reward_gap.denoisers import reference_of, require_prediction
 from ..reward_gap.log import Log
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.task import Task
-from ..sharing import anywhere, require_plain, share, synchronised
+from ..sharing import anywhere, clipped_step, require_plain, share, synchronised
 from ..training import TrainingInterrupted, generator_of
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
@@ -231,14 +231,13 @@ class ActorCriticTrainer:
                         loss, seen = self._loss(run, lesson, pairs, signal, divisor, on_policy=first)
                         self.accelerator.backward(loss / len(rows))
                     sums += seen
-                norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), budget.max_grad_norm)
-                # In float16 an overflow is the scaler's business: it skips the step and scales less.
-                scaled = self.accelerator.scaler is not None
-                if norm is not None and not scaled and not bool(torch.isfinite(norm)):
-                    raise FloatingPointError(
-                        f"{self.title}: the gradient of epoch {epoch} is {float(norm)}; nothing was updated"
-                    )
-                self.stepper.step()
+                clipped_step(
+                    self.accelerator,
+                    self.stepper,
+                    list(self.weights.values()),
+                    budget.max_grad_norm,
+                    f"{self.title}: the gradient of epoch {epoch}",
+                )
                 first = False
         total = budget.passes * rows_here * self.count
         means = (self.accelerator.reduce(sums, reduction="mean") / total).tolist()

@@ -7,6 +7,7 @@ from .adjoints import adjoint_step, adjoints, full_adjoints
 from .affine import AffinePolicy, matching_round, policy_rollout, uncontrolled
 from .matching import chosen_steps, control_target, quantile_mask, sample_losses, step_probabilities
 from .objective import Certificate, matching_loss, optimum_interval, trajectory_costs
+from .thresholds import running_threshold
 from .trajectories import Trajectory, rollout
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "policy_rollout",
     "quantile_mask",
     "rollout",
+    "running_threshold",
     "sample_losses",
     "step_probabilities",
     "trajectory_costs",

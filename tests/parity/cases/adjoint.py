@@ -39,7 +39,20 @@ ROWS = {
     "numerics.adjoint.matching.quantile_mask": row(
         [{"losses": np.array([0.3, 9.0, 1.0, 0.0, 2.0]), "share": share} for share in (0.1, 0.5, 0.75, 1.0)],
         whole=True,
-        smooth=(),
         gentle={"losses": np.array([0.3, 9.0, 1.0])},
+    ),
+    "numerics.adjoint.thresholds.running_threshold": row(
+        [
+            {
+                "losses": np.array([0.3, 9.0, 1.0, 0.0, 2.0]),
+                "share": share,
+                "previous": np.array(3.0),
+                "decay": 0.7,
+            }
+            for share in (0.1, 0.5, 0.75, 1.0)
+        ],
+        whole=True,
+        gentle={"losses": np.array([0.3, 9.0, 1.0]), "previous": np.array(2.0)},
+        shared=("previous",),
     ),
 }

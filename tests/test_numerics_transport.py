@@ -44,6 +44,24 @@ def test_the_quantile_map_is_monotone_and_stays_inside(x, y) -> None:
     assert onto(x).max() <= y.max() + 1e-12
 
 
+def test_weighted_quantiles_are_those_of_repeated_rows() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(30, 1)), rng.normal(size=(4000, 1))
+    a, b = rng.integers(1, 4, size=30), rng.integers(1, 4, size=4000)
+    weighted = fit_quantile(x, y, x_weights=a, y_weights=b)
+    repeated = fit_quantile(np.repeat(x, a, axis=0), np.repeat(y, b, axis=0))
+    assert weighted.cost == pytest.approx(repeated.cost, rel=1e-12)
+    # Between order statistics a line is drawn, elsewhere than between repeated rows.
+    np.testing.assert_allclose(weighted(x), repeated(x), atol=0.05)
+    np.testing.assert_array_equal(np.diff(weighted.images) >= 0, True)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, np.inf], [0.0, 1.0]])
+def test_weights_of_quantiles_are_positive(weights: list[float]) -> None:
+    with pytest.raises(UnmetHypothesis, match="y_weights"):
+        fit_quantile([[0.0], [1.0]], [[0.0], [2.0]], y_weights=weights)
+
+
 def test_the_quantile_map_follows_the_quantiles_of_the_larger_sample() -> None:
     x, y = np.asarray([[0.0], [1.0]]), np.linspace(0.0, 1.0, 101)[:, None] ** 2
     onto = fit_quantile(x, y)

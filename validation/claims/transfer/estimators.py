@@ -62,17 +62,34 @@ class AssignmentMap:
         )
         yield "nearest neighbour", fitted([[4.9], [5.1]]), [[-0.2], [12.8]]
 
+    @exact(tolerance=1e-12)
+    def weights_are_repeated_rows(thing: Thing, rng: np.random.Generator) -> Iterator[Any]:
+        """On the line: costs for both samples, images for the one that is mapped."""
+        x, y = rng.normal(size=(7, 1)), rng.normal(size=(9, 1)) + 1.0
+        a, b = rng.integers(1, 5, size=7), rng.integers(1, 5, size=9)
+        many = np.repeat(x, a, axis=0)
+        weighted = thing[1](x, y, x_weights=a, y_weights=b)
+        yield "cost", weighted.cost, thing[1](many, np.repeat(y, b, axis=0)).cost
+        yield "cost of the plan", weighted.cost, thing[0](x, y, x_weights=a, y_weights=b).cost
+        yield "images", thing[1](x, y, x_weights=a)(x), thing[1](many, y)(x)
+        yield "one weight", thing[1](x, y, y_weights=np.full(9, 3.0))(x), thing[1](x, y)(x)
+
     @boundary()
     def an_unfinished_simplex_is_an_error(thing: Thing) -> Iterator[Any]:
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
         yield raises(ValueError, fit_assignment, x, y, max_iterations=3)
         yield raises(ValueError, fit_quantile, [[1.0], [1.0]], [[0.0], [2.0]])
+        yield raises(ValueError, fit_quantile, [[1.0], [2.0]], [[0.0], [2.0]], x_weights=[1.0, 0.0])
 
     mutants = {
         "in the order of the rows": (lambda x, y, **options: _in_order(x, y), fit_quantile),
         "greedy": (lambda x, y, **options: _greedy(x, y), fit_quantile),
-        "reversed on the line": (fit_assignment, lambda x, y: fit_quantile(-np.asarray(x), y)),
+        "reversed on the line": (
+            fit_assignment,
+            lambda x, y, **options: fit_quantile(-np.asarray(x), y, **options),
+        ),
+        "weights forgotten": (fit_assignment, lambda x, y, **options: fit_quantile(x, y)),
         "mass for barycentre": (
             lambda x, y, **options: _scaled(fit_assignment(x, y, **options), 1.0 / len(x)),
             fit_quantile,

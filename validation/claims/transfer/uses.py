@@ -19,6 +19,7 @@ from ....theory.transfer import (
     sobolev_transport_risk,
     transfer_exponent,
 )
+from ....theory.transfer.exponents import Convention
 from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
 from ...mutants import altered
 from .fourier import SMOOTHNESS, sphere
@@ -198,7 +199,7 @@ class SampleSize:
         for d, smooth in itertools.product((3, 5), SMOOTHNESS):
             ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
             transport = sphere(d) / (4.0 * math.pi**2) * ball, transfer_exponent(smooth, d)
-            laws = [(*transport, sobolev_transport_risk)]
+            laws: list[Any] = [(*transport, sobolev_transport_risk)]
             if smooth > 0.0:
                 labels = sphere(d) * (1.0 / d + 0.5 / smooth), direct_exponent(smooth, d)
                 laws.append((*labels, projection_risk))
@@ -215,10 +216,11 @@ class SampleSize:
     def powers_of_the_error(thing: Thing) -> Iterator[Any]:
         """A tenth of the error: in both conventions, as the powers are usually written."""
         for alpha, p, d in ((0.0, 1.0, 5), (1.0, 0.5, 4), (2.5, 3.0, 20)):
-            for convention, transfer, direct in (
-                ("minimax", (2.0 * alpha + d) / (alpha + 1.0), (2.0 * p + d) / p),
-                ("large-d", d / (alpha + 1.0), d / p),
-            ):
+            powers: dict[Convention, tuple[float, float]] = {
+                "minimax": ((2.0 * alpha + d) / (alpha + 1.0), (2.0 * p + d) / p),
+                "large-d": (d / (alpha + 1.0), d / p),
+            }
+            for convention, (transfer, direct) in powers.items():
                 for b, want in (
                     (transfer_exponent(alpha, d, convention), transfer),
                     (direct_exponent(p, d, convention), direct),

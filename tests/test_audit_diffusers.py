@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -124,6 +127,40 @@ def test_where_epsilon_says_nothing_of_the_data_is_said() -> None:
     assert row.verdict == "NaN after call 1 of 5 steps, where alpha = 0"
 
 
+def test_a_stage_is_told_its_own_small_level() -> None:
+    """Sigma down rounds in single precision, and the stage lies 2 % below the level that add_noise has."""
+    scheduler = library.KDPM2AncestralDiscreteScheduler(
+        beta_schedule="squaredcos_cap_v2", use_karras_sigmas=True
+    )
+    row = audit(scheduler)
+    assert row.severity == "converges"
+    assert "after call" not in row.verdict
+
+
+def test_the_flow_that_a_scheduler_steps_on_is_named() -> None:
+    for prediction in ("epsilon", "flow_prediction"):
+        row = audit(library.SASolverScheduler(use_flow_sigmas=True, prediction_type=prediction))
+        assert row.severity == "mismatch", row.verdict
+        assert "its steps are those of (1 - sigma) x_0 + sigma z with its sigmas" in row.verdict
+
+
+def test_scalings_that_are_not_ours_are_no_error() -> None:
+    row = audit(library.CMStochasticIterativeScheduler(clip_denoised=False))
+    assert row.severity == "converges", row.verdict
+    assert "not that a trained one is it" in row.reason
+    np.testing.assert_allclose(row.std_error, (0.25 + 0.002**2) ** 0.5 - 0.5, rtol=1e-3)  # its sigma_min
+
+
+def test_a_remedy_that_undoes_or_moves_says_so() -> None:
+    found = {
+        str(dict(row.options)): row.verdict
+        for row in diffusers.rows(library.UniPCMultistepScheduler, "diffusers.UniPCMultistepScheduler")
+    }
+    assert found["{'lower_order_final': False}"].endswith("; solver_order=1 overrides it")
+    moved = "; not so with use_flow_sigmas=True, which sets other noise levels"
+    assert found["{'prediction_type': 'flow_prediction'}"].endswith(moved)
+
+
 def test_an_order_that_is_asked_for_is_no_order_lost() -> None:
     for order in (1, 2):
         row = audit(library.LMSDiscreteScheduler(), step_options={"order": order})
@@ -216,9 +253,33 @@ def test_our_own_scheduler_steps_on_the_grid_that_it_sets(spacing: str) -> None:
     assert max(map(abs, row.mean_error or ())) < 1e-12
 
 
+@pytest.fixture(scope="module")
+def everything() -> Any:
+    return audit_target("diffusers")
+
+
 @pytest.mark.slow
-def test_the_installed_diffusers() -> None:
-    report = audit_target("diffusers")
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_reproduction_in_a_fresh_interpreter_prints_the_verdict(
+    everything: Any, severity: str, end: int
+) -> None:
+    """The worst and the least of each severity; a remedy is found by trying options, and not by five lines."""
+    row = [row for row in everything.rows if row.severity == severity][end]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", row.reproduction], capture_output=True, text=True, check=True
+    )
+    printed = done.stdout
+    if severity == "unsupported":
+        # The verdict quotes the first 200 characters of an error, which is printed here with its type.
+        assert row.reason.split(": ")[-1][:60] in " ".join(printed.split()), printed
+    else:
+        assert row.verdict.startswith(printed[: printed.index(" (")]), printed
+
+
+@pytest.mark.slow
+def test_the_installed_diffusers(everything: Any) -> None:
+    report = everything
     json.dumps(report.to_json(), allow_nan=False)
     settled = [row for row in report.rows if row.severity != "unsupported"]
     assert len(settled) >= 300

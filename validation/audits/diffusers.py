@@ -177,11 +177,14 @@ class _Settings:
         return int(bool(moves)), f"not so with {option}{moves}"
 
     def _same_grid(self, first: Choice, second: Choice) -> bool:
-        """Whether two settings have the same times and noise levels."""
+        """Whether two settings have the same times and noise levels, or one is refused and has none."""
         grids = []
         for choice in (first, second):
-            scheduler = self._cls(**choice.init)
-            set_count(scheduler, _TRIAL[-1])
+            try:
+                scheduler = self._cls(**choice.init)
+                set_count(scheduler, _TRIAL[-1])
+            except Exception:  # noqa: BLE001  # whatever another library raises
+                return True
             found = (getattr(scheduler, name, ()) for name in ("timesteps", "sigmas"))
             grids.append([np.asarray(each, dtype=np.float64) for each in found])
         return all(np.array_equal(*pair, equal_nan=True) for pair in zip(*grids, strict=True))

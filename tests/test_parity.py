@@ -5,10 +5,13 @@ The slow part compiles every kernel; three of them stand for the rest in the fas
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.parity import checks
 from tests.parity.cases import table
+from tests.parity.rows import Row
 from tests.parity.subjects import subjects
 
 torch = pytest.importorskip("torch")
@@ -33,6 +36,17 @@ def test_every_public_function_has_a_row() -> None:
 
 def test_every_row_has_a_function() -> None:
     assert not sorted(ROWS.keys() - SUBJECTS.keys())
+
+
+def test_every_exception_has_a_reason() -> None:
+    fields = ("terms", "single", "ulp", "compiled", "smooth")
+    plain = {field.name: field.default for field in dataclasses.fields(Row) if field.name in fields}
+    excepted = {
+        name
+        for name, row in ROWS.items()
+        if not row.reason and any(getattr(row, key) != default for key, default in plain.items())
+    }
+    assert not excepted
 
 
 def every_sample(check, name: str, most: int | None = None) -> None:

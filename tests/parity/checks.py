@@ -86,7 +86,9 @@ def gradients_are_right(subject: Subject, row: Row, sample: Sample) -> None:
     tensors = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
 
     def function(*values: Any) -> Any:
-        return call(subject, row, {**tensors, **dict(zip(smooth, values, strict=True))}, kernel=True)
+        return tuple_of(
+            call(subject, row, {**tensors, **dict(zip(smooth, values, strict=True))}, kernel=True)
+        )
 
     points = tuple(tensors[k].clone().requires_grad_() for k in smooth)
     assert torch.autograd.gradcheck(function, points)

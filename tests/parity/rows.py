@@ -33,7 +33,7 @@ class Row:
         samples: Complete arguments, by name.
         terms: Size of the terms that cancel in the result: a number, a function of the sample, or
             ``INPUTS``; roundings are counted at the scale ``max(|result|, terms)``.
-        reason: Why ``terms`` (or a bound below) is not the default.
+        reason: Why ``terms`` (or what is below: a bound, ``compiled``, ``smooth``) is not the default.
         single: Largest float32 error relative to this scale, in which ``INPUTS`` are always included.
         ulp: Largest difference between numpy and torch in float64.
         compiled: Largest difference between compiled and eager code in float64; None: too long to compile

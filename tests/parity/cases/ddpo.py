@@ -44,7 +44,6 @@ ROWS = {
     "numerics.reward_gap.advantages.update_statistics": row(
         [{**state, **BATCH, "decay": decay} for state in (STATE, FULL) for decay in (1.0, 0.5)],
         whole=True,
-        smooth=("rewards",),
         gentle={**BATCH, **FULL},
     ),
     "numerics.reward_gap.advantages.running_advantages": row(
@@ -54,7 +53,6 @@ ROWS = {
             for scale in (True, False)
         ],
         whole=True,
-        smooth=("rewards",),
         gentle={**BATCH, **FULL},
         terms=4.0,
         **CANCELS,

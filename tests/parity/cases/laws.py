@@ -62,7 +62,7 @@ ROWS = {
         terms=lambda x, nu, z: 1.0 + z + x * np.log1p(x) + abs(nu),
         smooth=("z",),
         gentle={"x": (0.0, 1.0, 4.0)},
-        reason="the logarithms of powers and factorials cancel near the mode",
+        reason="the logarithms of powers and factorials cancel near the mode; a count x is an integer",
     ),
     "theory.bessel_count.BesselCount.mean": row(counts),
     "theory.bessel_count.BesselCount.variance": row(counts, terms=lambda nu, z: z * z, reason=CANCELS),

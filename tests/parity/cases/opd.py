@@ -90,16 +90,20 @@ ROWS = {
     "numerics.opd.weights.normalizer": row(
         [{"mask": MASK, "reduction": reduction} for reduction in ("token", "sequence", "sum")],
         whole=True,
-        smooth=(),
         gentle={"mask": MASK[:2]},
     ),
     "numerics.opd.weights.token_weights": row(
         [*tokens, {**tokens[2], **STALE, "gamma": 0.9, "reduction": "sequence"}],
         whole=True,
-        smooth=("logp", "logq"),
+        smooth=("logp", "logq", "behaviour", "baseline"),
+        reason="a mask says which tokens count: the weights jump where it becomes 0",
         **GENTLY,
     ),
     "numerics.opd.weights.diagnostics": row(
-        [*tokens, {**tokens[2], "behaviour": STUDENT - 0.1}], whole=True, smooth=(), **GENTLY
+        [*tokens, {**tokens[2], "behaviour": STUDENT - 0.1}],
+        whole=True,
+        smooth=("logp", "logq", "behaviour"),
+        reason="a mask says which tokens count: the figures jump where it becomes 0",
+        **GENTLY,
     ),
 }

@@ -90,7 +90,6 @@ ROWS = {
             for eta in ETAS[1:]
             for kappa, shift in (MODELS if process in SCALED else ((1.0, 0.4),))
         ],
-        smooth=("mean", "variance"),
         gentle={"mean": (0.1, 0.5, -1.0)},
         **POWER,
     ),

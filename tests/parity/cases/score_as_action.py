@@ -85,6 +85,7 @@ ROWS = {
             for p in (PROCESS, VE(0.01, 50.0, 1.0), Flow())
         ],
         compiled=None,
+        reason="320 nodes of a quadrature in one graph: minutes of code generation",
         gentle={
             "variance": np.array([0.5, 1.5, 1.0]),
             "slope": np.array([1.0, -1.0, 2.0]),

@@ -134,7 +134,23 @@ class MixtureFlow:
     def extremals(
         self, z: ArrayLike, reward: Linear | Quadratic, lam: float, steps: int = _STEPS
     ) -> tuple[Floats, Floats, Floats]:
-        """Noise, cost and adjoint at t = 1 of the trajectories that end in z, by a Runge-Kutta method of order 4."""
+        """Noise, cost and adjoint at t = 1 of the trajectories that end in z, by a Runge-Kutta method of order 4.
+
+        Exact only up to its steps: the error falls by 16 for twice as many.  Between modes, where adjoints
+        grow, the default leaves an error of 1e-5 for modes at 2 and -2 of deviation 0.5, and one that is seen
+        with the eye for modes at 3 and -3 of deviation 0.3: ask again with more steps and compare.
+
+        Example:
+            >>> from driftproof.theory.rewards import Linear
+            >>> def moved(at, scale, ends):
+            ...     flow = MixtureFlow(Mixture([0.5, 0.5], Normal([-at, at], [scale, scale])))
+            ...     once, again = (flow.extremals(ends, Linear([0.5]), 1.0, n)[1] for n in (120, 960))
+            ...     return float(np.max(np.abs(once - again)))
+            >>> round(moved(2.0, 0.5, np.linspace(-1.0, 1.0, 81)), 5)
+            1e-05
+            >>> round(moved(3.0, 0.3, np.linspace(-1.0, 1.0, 81)), 1)
+            0.3
+        """
         c, q = _scalars(reward, lam)
         z = np.asarray(z, dtype=np.float64)
         state = np.stack([z, -(c - q * z), np.zeros_like(z)])
@@ -160,7 +176,7 @@ class MixtureFlow:
         """Where the optimum tears the data apart: the noise, and the endpoints on both sides of it.
 
         From this noise two trajectories cost the same; between their endpoints there are no data at all.
-        None where one trajectory leads from every noise.
+        None where one trajectory leads from every noise.  As accurate as the steps of :meth:`extremals`.
 
         Raises:
             UnmetHypothesis: More than two trajectories compete, or the jump was not found.
@@ -201,7 +217,7 @@ class MixtureFlow:
             local: Of the optimum that matching rounds reach from the flow itself: each noise keeps to
                 the branch of its mode for as long as that branch exists, though the other may be cheaper.
                 Otherwise of the optimum.
-            steps: Runge-Kutta steps.
+            steps: Runge-Kutta steps; see :meth:`extremals` for what they leave.
         """
         ends, _, _, folds = self._branches(reward, lam, steps)
         if not folds:

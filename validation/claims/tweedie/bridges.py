@@ -69,6 +69,15 @@ def _parts(process: AbstractProcess, x0: float, xt: float, x: float, s: float, t
     )
 
 
+@textbook.remembered
+def _slopes(process: AbstractProcess, x0: float, xt: float, x: float, s: float, t: float) -> tuple[Any, ...]:
+    """Derivatives in x of the logarithms of both factors."""
+    return (
+        mpmath.diff(lambda y: mpmath.log(textbook.density(process, y, x0, s)), mpf(x)),
+        mpmath.diff(lambda y: mpmath.log(textbook.step_density(process, xt, y, s, t)), mpf(x)),
+    )
+
+
 def _moments(thing: Thing, process: AbstractProcess, s: float, t: float) -> Iterator[Any]:
     for x0, xt, _ in _ends(process):
         law = thing(process, x0, xt, s, t)
@@ -113,12 +122,7 @@ class BridgeLaw:
         s, t = 0.3, 0.7
         for process in (*BESQS[::2], *CIRS[:2], *GBMS[:2], *GAUSSIANS):
             for x0, xt, x in ((1.5, 0.3, 0.7), (0.2, 2.0, 1.0)):
-                slopes = (
-                    mpmath.diff(lambda y, p=process, a=x0: mpmath.log(textbook.density(p, y, a, s)), mpf(x)),
-                    mpmath.diff(
-                        lambda y, p=process, b=xt: mpmath.log(textbook.step_density(p, b, y, s, t)), mpf(x)
-                    ),
-                )
+                slopes = _slopes(process, x0, xt, x, s, t)
                 got, size = thing(process, x0, xt, s, t).score(x), 1 + sum(map(abs, slopes))
                 yield measured(f"{process}, {x0:g} to {xt:g}", got, mpmath.fsum(slopes), size)
 

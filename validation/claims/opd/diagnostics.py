@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar
 
 import mpmath as mp
@@ -21,6 +22,7 @@ BEHAVIOUR = np.asarray([[-1.5, -1.75, -0.5, -2.0], [-0.25, -8.0, -3.5, -2.0]])
 MASK = np.asarray([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
 
 
+@cache
 def _by_hand(printed: textbook.Function, clip: float | None, stale: bool) -> dict[str, Any]:
     """Token by token, with the generator as printed and its advantage by differentiation."""
     tokens = [(i, j) for i, j in np.ndindex(MASK.shape) if MASK[i, j] > 0]

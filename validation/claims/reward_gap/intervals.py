@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,14 @@ def resized(factor: Callable[[int, float], float]) -> Callable[..., PairedGap]:
         return replace(found, low=found.gap - half, high=found.gap + half)
 
     return interval
+
+
+@cache
+def resampled(difference: tuple[float, ...], seed: int) -> list[float]:
+    """The means of 2000 samples with replacement, from the smallest to the largest."""
+    n = len(difference)
+    uniforms = np.random.default_rng(seed).random((2000, n)).tolist()
+    return sorted(math.fsum(difference[math.floor(u * n)] for u in row) / n for row in uniforms)
 
 
 def _normal(n: int, level: float) -> float:
@@ -91,9 +100,7 @@ class Interval:
         """2000 means of pairs picked by the same uniforms, sorted; between two of them a quantile is linear."""
         ode, sde = [1.0, 3.0, 4.5, -2.0, 0.25], [0.5, 1.0, 2.0, 0.0, 0.5]
         for n in (2, 5):
-            difference = [a - b for a, b in zip(ode[:n], sde[:n], strict=True)]
-            uniforms = np.random.default_rng(7).random((2000, n)).tolist()
-            means = sorted(math.fsum(difference[math.floor(u * n)] for u in row) / n for row in uniforms)
+            means = resampled(tuple(a - b for a, b in zip(ode[:n], sde[:n], strict=True)), 7)
             for level in (0.5, 0.9, 0.99):
                 found = thing(ode[:n], sde[:n], level, "bootstrap", 7)
                 want = []

@@ -124,6 +124,10 @@ def _eq_14(xp: Any, x: Any, eps: Any, a: Any, b: Any, c: Any, e: Any, eta: Any) 
     return mean, std * std
 
 
+def _slightly(xp: Any, p: Any, x: Any, t: Any, s: Any, eps: Any, eta: Any, z: Any) -> Any:
+    return (1.0 + 1e-9) * gddim_step.kernel(xp, p, x, t, s, eps, eta, z)
+
+
 @claim(
     "REWARD-GAP-ORDER-1",
     paper="reward_gap",
@@ -168,7 +172,9 @@ class FirstOrderFamily:
         },
         "a stochastic step for DDIM's": {
             **ROWS,
-            "ddim_step": of_levels(lambda xp, *rest: gddim_moments.kernel(xp, *rest[:-1], 1.0)),
+            "ddim_step": of_levels(
+                lambda xp, x, eps, a, b, c, e, eta: gddim_moments.kernel(xp, x, eps, a, b, c, e, 1.0)
+            ),
         },
         "DDIM to the data point": {
             **ROWS,
@@ -176,7 +182,7 @@ class FirstOrderFamily:
         },
         "one part in 10^9 of a step of gDDIM": {
             **ROWS,
-            "gddim_step": of_step("epsilon", lambda *given: (1.0 + 1e-9) * gddim_step.kernel(*given)),
+            "gddim_step": of_step("epsilon", _slightly),
         },
         "gDDIM's variance for DDIM's": {**ROWS, "song_ddim": METHODS["gddim"]},
     }

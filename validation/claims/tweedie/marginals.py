@@ -27,7 +27,7 @@ from ....theory.laws import (
     NoncentralChi2,
     Normal,
 )
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow, LinearClock
+from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from ....theory.processes.gaussian import AbstractGaussianProcess
 from ....theory.processes.squared_bessel import AbstractSquaredBessel
 from ... import Thing, boundary, claim, exact, raises
@@ -40,8 +40,8 @@ __all__ = ["Marginals"]
 
 CLOCK = LinearClock(0.5, 2.0, 3.0)
 SQUARED = (BESQ(0.5), BESQ(5.0, CLOCK), CIR(2.0, 0.0625, 1.0), CIR(0.5, 3.0, 1.5, CLOCK))
-GAUSSIAN = (VP(0.1, 8.0, 2.0), VE(0.1, 5.0, 2.0), Flow())
-GEOMETRIC = (GBM(0.3, 0.8), GBM(0.05, 0.2, CLOCK))
+GAUSSIAN: tuple[AbstractProcess, ...] = (VP(0.1, 8.0, 2.0), VE(0.1, 5.0, 2.0), Flow())
+GEOMETRIC: tuple[AbstractProcess, ...] = (GBM(0.3, 0.8), GBM(0.05, 0.2, CLOCK))
 WEIGHTS = (0.25, 0.625, 0.125)
 TIMES = (0.1, 0.8)
 Transform = Callable[[float], float]

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.integrate import quad
 
 from ....theory.adjoint import GaussianFlow, MetricFlow
+from ....theory.adjoint.paths import Path
 from ....theory.laws import kl
 from ....theory.rewards import Linear, Quadratic, tilted
 from ... import Thing, boundary, claim, exact, raises
@@ -62,7 +63,8 @@ class PricesOfDirections:
 
     @exact(tolerance=1e-13)
     def arithmetic_geometric_means(thing: Thing) -> Iterator[Any]:
-        for path, length in (("linear", 0.5 * np.pi), ("trigonometric", 1.0)):
+        lengths: dict[Path, float] = {"linear": 0.5 * np.pi, "trigonometric": 1.0}
+        for path, length in lengths.items():
             a, b = 0.3, 2.5
             flow = GaussianFlow([0.0, 0.0], [[a * a, 0.0], [0.0, b * b]], path=path)
             want = length * np.asarray([[a, a * b / float(mp.agm(a, b))], [a * b / float(mp.agm(a, b)), b]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -79,6 +80,7 @@ class TwoUniformSamples:
     }
 
 
+@lru_cache
 def _moment(k: int, power: int) -> Any:
     """E (chi^2_k / k)^(power / 2), by quadrature in the logarithm."""
     k = mp.mpf(k)

@@ -133,6 +133,20 @@ def test_feedback_and_trust_regions_agree_on_torch_and_numpy():
         assert ask(twin, shift) == pytest.approx(ask(old, [0.3, -0.2]), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tilted(DATA, REWARD, True),
+        lambda: value(PROCESS, DATA, REWARD, True, X, 0.5),
+        lambda: response(PROCESS, 1.0, 0.5, True),
+        lambda: optimal_exploration(PROCESS, 0.5, BETA, True),
+    ],
+)
+def test_true_is_no_number(call):
+    with pytest.raises(TypeError, match="got bool"):
+        call()
+
+
 @pytest.mark.parametrize("gain", [True, np.True_])
 def test_a_gain_is_a_number(gain):
     with pytest.raises(TypeError, match="gain"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, final
 
-from .._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from .._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
 from .laws import Gaussian
 from .laws.gaussian import check_regular
 
@@ -176,6 +176,7 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
         >>> float(best.mean[0]), float(best.cov[0, 0])
         (0.5, 0.5)
     """
+    refuse_flags("tilted", beta=beta)
     if not 0.0 < beta < float("inf"):
         raise UnmetHypothesis("tilted", "beta > 0", f"beta = {beta!r}")
     given: dict[str, Any] = {"mean": law.mean, "cov": law.cov, "c": reward.c}

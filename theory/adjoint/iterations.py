@@ -24,7 +24,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
+from ..._namespace import UnmetHypothesis, refuse_flags
 
 __all__ = ["Iteration", "gain_errors"]
 
@@ -59,6 +59,7 @@ def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floa
         >>> [round(float(e) / float(errors[0]), 12) for e in errors]
         [1.0, 0.5, 0.25, 0.125]
     """
+    refuse_flags("gain_errors", q=q, horizon=horizon, count=count)
     if not (0.0 < horizon < math.inf and 0.0 < 1.0 + horizon * q < math.inf):
         raise UnmetHypothesis("gain_errors", "G > 0 and 1 + G q > 0", f"G = {horizon!r}, q = {q!r}")
     if count < 0:

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar, root
 from scipy.special import log_ndtr, logsumexp, ndtr
 
-from ..._namespace import UnmetHypothesis
+from ..._namespace import UnmetHypothesis, refuse_flags
 from ..laws import Mixture, Normal
 from ..processes import Flow
 from ..rewards import Linear, Quadratic
@@ -285,6 +285,7 @@ class MixtureFlow:
 
 
 def _require_time(t: float) -> None:
+    refuse_flags("MixtureFlow", t=t)
     if not 0.0 <= t <= 1.0:
         raise UnmetHypothesis("MixtureFlow", "noise times lie in [0, 1]", f"t = {t!r}")
 

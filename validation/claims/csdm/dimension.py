@@ -1,4 +1,4 @@
-r"""The statistical dimension, the risks of decoding, and the latent dimension that is best."""
+r"""The statistical dimension, where recovery begins, and the latent dimension that is best."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import mpmath as mp
 import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import linprog, minimize_scalar
-from scipy.stats import binom, chi2
+from scipy.stats import binom
 
-from ....numerics.montecarlo import detectable_effect, mean_test
+from ....numerics.montecarlo import detectable_effect
 from ....theory.csdm import (
     euler_variance,
     known_support_risk,
@@ -29,8 +29,6 @@ from .textbook import density, soft
 
 __all__ = [
     "BestDimension",
-    "KnownSupport",
-    "L1Risk",
     "PhaseTransition",
     "SoftThreshold",
     "StatisticalDimension",
@@ -182,119 +180,6 @@ def _recovers(rng: np.random.Generator, m: int, s: int, d: int) -> bool:
     if halves.x is None:
         return False
     return bool(np.abs(halves.x[:d] - halves.x[d:] - x).max() < 1e-6)
-
-
-@claim(
-    "CSDM-RISK-1",
-    paper="csdm",
-    title="Least squares on the right support",
-    statement=r"""E\,|\hat x - x|^2 = \sigma^2\, E\,\mathrm{tr}(A_S^\top A_S)^{-1} = \frac{\sigma^2 s\, m}{m - s - 1}""",
-    hypotheses=[r"A_{ij} \sim N(0, 1/m)", r"m > s + 1"],
-    vouches=[known_support_risk],
-)
-class KnownSupport:
-    thing = known_support_risk
-
-    @exact(tolerance=1e-10)
-    def mean_of_an_inverse_chi_square(thing: Thing) -> Iterator[Any]:
-        """One entry of the inverse Gram matrix is m over a chi-square of m - s + 1 degrees of freedom."""
-        for m, s in ((7, 2), (10, 4), (20, 4), (40, 12), (12, 1)):
-            inverse = chi2(m - s + 1).expect(lambda u: 1.0 / u, lb=0.0, ub=np.inf, epsabs=1e-13)
-            yield f"m = {m}, s = {s}", thing(0.7, m, s), 0.49 * s * m * inverse
-
-    @statistical(n=4000)
-    def simulated_sketches(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Any:
-        """The trace has a known variance, so that its mean is tested at this level for every n."""
-        m, s = 40, 6
-        A = rng.standard_normal((n, m, s)) / math.sqrt(m)
-        traces = np.trace(np.linalg.inv(np.swapaxes(A, 1, 2) @ A), axis1=1, axis2=2)
-        # The variance of an entry of the diagonal of an inverse Wishart matrix, and the covariance of two.
-        variance = 2.0 / ((m - s - 1) ** 2 * (m - s - 3))
-        sd = m * math.sqrt(s * variance * (1.0 + (s - 1) / (m - s)))
-        verdict = mean_test(traces, thing(1.0, m, s), alpha, sd)
-        return Statistic(verdict.p_value, verdict.detectable, verdict.effect, n)
-
-    @boundary()
-    def infinite_below(thing: Thing) -> Any:
-        return raises(ValueError, thing, 1.0, 5, 4)
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "m - s": lambda sigma, m, s: sigma**2 * s * m / (m - s),
-        "sigma not squared": lambda sigma, m, s: known_support_risk(math.sqrt(sigma), m, s),
-        "columns of norm sqrt(m)": lambda sigma, m, s: known_support_risk(sigma, m, s) / m,
-    }
-
-
-@claim(
-    "CSDM-RISK-2",
-    paper="csdm",
-    title="The best l1 decoder at small noise",
-    statement=r"""E\,|\hat x - x|^2 \to \frac{\sigma^2 m\,\delta}{m - \delta}""",
-    hypotheses=[r"m > \delta(s, d)", r"\mathrm{amplitudes} \gg \sigma", r"d \to \infty"],
-    vouches=[l1_risk],
-)
-class L1Risk:
-    thing = l1_risk
-
-    @exact(tolerance=1e-12)
-    def state_evolution(thing: Thing) -> Iterator[Any]:
-        """The fixed point tau^2 = sigma^2 + risk/m with every coordinate's risk in closed form."""
-        for m, s, d, sigma in ((100, 20, 400, 0.3), (150, 20, 400, 1.0), (40, 6, 60, 0.1)):
-            yield f"m = {m}, s = {s}, d = {d}", thing(sigma, m, s, d), _state_evolution(sigma, m, s, d)
-
-    @boundary()
-    def no_recovery_below_the_statistical_dimension(thing: Thing) -> Any:
-        return raises(ValueError, thing, 1.0, 16, 5, 50)
-
-    @figure
-    def risks(thing: Thing) -> Any:
-        "Mean squared error of the best-tuned LASSO over 24 sketches (d = 200, s = 10) on the formula."
-        from matplotlib.figure import Figure
-
-        from ....numerics.sensing import gaussian_sketch, solve
-
-        picture = Figure(figsize=(6.4, 3.2))
-        axes = picture.add_subplot()
-        s, d, sigma = 10, 200, 0.01
-        delta, rng = statistical_dimension(s, d), np.random.default_rng(0)
-        m = np.linspace(delta * 1.05, 190, 300)
-        axes.plot(m, [thing(sigma, k, s, d) / sigma**2 for k in m], color="C0", label="formula")
-        axes.axvline(delta, color="0.6", linewidth=0.8)
-        axes.axvline(2.0 * delta, color="C3", linewidth=0.8, linestyle="--", label="best m for p = 1")
-        tau = optimal_threshold(s, d)
-        x = np.zeros(d)
-        x[:s] = 1.0
-        for k in (70, 90, 120, 160):
-            errors = []
-            effective = math.sqrt(sigma**2 / (1.0 - delta / k))
-            active = s + (d - s) * math.erfc(tau / math.sqrt(2.0))
-            lam = tau * effective * max(1.0 - active / k, 0.05)
-            for _ in range(24):
-                A = gaussian_sketch(k, d, rng)
-                found = solve(A, A @ x + sigma * rng.standard_normal(k), lam, tolerance=1e-9, most=20000).x
-                errors.append(float(np.sum((found - x) ** 2)) / sigma**2)
-            bar = 2.0 * np.std(errors) / math.sqrt(len(errors))
-            axes.errorbar(k, np.mean(errors), bar, fmt="o", color="k", markersize=3)
-        axes.set(xlabel="measurements m", ylabel="risk / sigma²", yscale="log")
-        axes.legend(fontsize=8)
-        return picture
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "no amplification": lambda sigma, m, s, d: sigma**2 * statistical_dimension(s, d),
-        "sparsity for dimension": lambda sigma, m, s, d: sigma**2 * m * s / (m - s),
-        "threshold of s + 1": lambda sigma, m, s, d: l1_risk(sigma, m, s + 1, d),
-    }
-
-
-def _state_evolution(sigma: float, m: int, s: int, d: int) -> float:
-    def share(alpha: float) -> float:  # of tau^2 that is risk, where amplitudes are 60 deviations
-        return (s * soft_threshold_risk(60.0, alpha) + (d - s) * soft_threshold_risk(0.0, alpha)) / m
-
-    best = minimize_scalar(share, bounds=(0.0, 8.0), method="bounded", options={"xatol": 1e-9}).fun
-    tau2 = sigma**2
-    for _ in range(4000):
-        tau2 = sigma**2 + best * tau2
-    return (tau2 - sigma**2) * m
 
 
 @claim(

@@ -14,6 +14,7 @@ from ..._random import source
 from ...theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
 from ...theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from ...theory.processes.base import diffusion, drift, reverse_drift
+from ...theory.processes.gaussian import AbstractGaussianProcess
 from ...theory.tweedie import posterior_mean, posterior_weights
 from .. import Thing, boundary, claim, exact, parity, raises
 from ..evidence.base import Labelled
@@ -31,6 +32,15 @@ PROCESSES: tuple[AbstractProcess, ...] = (
     GBM(0.3, 0.5),
     BESQ(1.5),
     CIR(0.7, 1.2, 0.9),
+)
+COEFFICIENTS = (
+    AbstractGaussianProcess.coefficients,
+    VP.rates,
+    VE.rates,
+    Flow.rates,
+    GBM.coefficients,
+    BESQ.coefficients,
+    CIR.coefficients,
 )
 
 
@@ -77,7 +87,7 @@ class NoiseTime:
     paper="conventions",
     title="Diffusion means the squared coefficient",
     statement=r"dX = b\,dt + \sqrt{a}\,dB: \quad \texttt{drift} = b, \; \texttt{diffusion} = a",
-    vouches=[drift, diffusion],
+    vouches=[drift, diffusion, *COEFFICIENTS],
 )
 class SquaredDiffusion:
     thing = (drift, diffusion)
@@ -109,15 +119,16 @@ class SquaredDiffusion:
     statement=r"""
         \eta = 0: \text{ probability flow, } -b + \tfrac12 (a s + a'); \qquad
         \eta = 1: \text{ Anderson's reversal, } -b + a s + a'""",
-    vouches=[reverse_drift],
+    vouches=[reverse_drift, *COEFFICIENTS],
 )
 class Eta:
     @exact(tolerance=1e-14)
     def written_out(thing: Thing) -> Labels:
         x, t, s = 1.7, 0.25, -0.6
-        beta = 0.1 + 19.9 * t
+        beta, growth = 0.1 + 19.9 * t, 1e-4 * 2 * np.log(5e3) * 5e3 ** (2 * t)
         pairs = {
             "VP": (PROCESSES[0], beta * x / 2 + beta * s / 2, beta * x / 2 + beta * s),
+            "VE": (PROCESSES[1], growth * s / 2, growth * s),
             "flow": (Flow(), (x + t * s) / (1 - t), (x + 2 * t * s) / (1 - t)),
             "GBM": (
                 GBM(0.3, 0.5),
@@ -338,7 +349,7 @@ def refused(call: Callable[[], Any]) -> str:
     paper="conventions",
     title="Errors name the hypothesis",
     statement=r"\text{Where a hypothesis fails the call is refused before any work, and the error says which}",
-    vouches=[UnmetHypothesis],
+    vouches=[UnmetHypothesis, CIR.require_feller],
 )
 class ErrorsNameTheHypothesis:
     thing = SimpleNamespace(CIR=CIR, BESQ=BESQ, posterior_mean=posterior_mean)

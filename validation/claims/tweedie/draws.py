@@ -29,6 +29,7 @@ from ....theory.laws import (
     NoncentralChi2,
     Normal,
 )
+from ....theory.laws.base import ElementwiseLaw
 from ....theory.laws.gamma_mixed import GammaMixedChi2
 from ... import Thing, claim, exact
 from ...evidence.base import Labelled
@@ -228,6 +229,7 @@ def of_kind(kind: type, change: Any) -> Any:
         NoncentralChi2.draw,
         GammaMixedChi2.draw,
         SquaredBesselBridge.draw,
+        ElementwiseLaw.sample,
         Mixture.sample,
         Discrete.sample,
         Gaussian.sample,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -368,52 +367,3 @@ def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
     for _ in range(3):
         centre, scale = statistics.absorb(rewards, prompts, slice(None))
         assert float(((rewards - centre) / scale).abs().max()) < 1e-15
-
-
-def test_the_reference_is_rounded_as_the_model_is():
-    """Without adapters the reference is a copy: in mixed precision, too, nothing has been learnt at the start."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
-    try:
-        policy = small_policy()
-        policy.denoiser.network.unload_lora()
-        policy.denoiser.network.requires_grad_(True)
-        trainer = ActorCriticTrainer(
-            policy.denoiser,
-            network_of(policy),
-            policy.sampler,
-            policy.task,
-            replace(BUDGET, prompts=2),
-            "ppo",
-            accelerator=Accelerator(cpu=True, mixed_precision="bf16"),
-        )
-        run, _ = trainer._rollout(torch.Generator().manual_seed(0), torch.tensor([0, 1]), skips=False)
-        assert float(run.kl.abs().max()) == 0.0
-    finally:
-        AcceleratorState._reset_state(True)
-
-
-def test_an_accelerator_that_scales_the_loss_is_refused():
-    """Unscaled critics and an actor whose loss is divided by 4 would be another algorithm."""
-    from accelerate import Accelerator
-    from accelerate.state import GradientState
-
-    GradientState._reset_state()
-    try:
-        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
-        with pytest.raises(UnmetHypothesis, match="micro batches accumulate"):
-            trainer_of("advantage", accelerator=accelerator)
-    finally:
-        GradientState._reset_state()
-
-
-def test_a_scaler_deals_with_overflow_itself(monkeypatch):
-    """In float16 an infinite gradient means: skip this step and scale less.  Without a scaler it is an error."""
-    trainer, _, _ = trainer_of("advantage")
-    monkeypatch.setattr(trainer.accelerator, "clip_grad_norm_", lambda *_: torch.tensor(float("inf")))
-    with pytest.raises(FloatingPointError, match="the gradient of epoch 0 is inf"):
-        trainer.train()
-    monkeypatch.setattr(trainer.accelerator, "scaler", SimpleNamespace(scale=lambda loss: loss))
-    assert len(trainer.train().rows) == BUDGET.epochs

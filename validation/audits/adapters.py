@@ -319,7 +319,7 @@ def _widen(scheduler: Any) -> None:
 
 def _has_sigmas(scheduler: Any) -> bool:
     """Whether it has one of its ``sigmas`` for each of its times."""
-    sigmas = getattr(scheduler, "sigmas", None)
+    sigmas: Any = getattr(scheduler, "sigmas", None)
     return hasattr(sigmas, "__len__") and len(sigmas) >= len(scheduler.timesteps)
 
 

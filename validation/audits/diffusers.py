@@ -187,7 +187,7 @@ class _Settings:
                 return True
             found = (getattr(scheduler, name, ()) for name in ("timesteps", "sigmas"))
             grids.append([np.asarray(each, dtype=np.float64) for each in found])
-        return all(np.array_equal(*pair, equal_nan=True) for pair in zip(*grids, strict=True))
+        return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*grids, strict=True))
 
     def _second(
         self, choice: Choice, singles: Sequence[Choice], below: float, settle: bool
@@ -197,7 +197,8 @@ class _Settings:
         Where the setting is not affine, Monte Carlo settles the option too.
         """
         kept: dict[int, tuple[str, Row]] = {}
-        for single in singles:
+        # Those that keep the noise levels come first: what they mend needs no look at the others.
+        for single in sorted(singles, key=lambda each: not self._same_grid(choice, choice | each)):
             if set(single.init) <= set(choice.init) and set(single.step) <= set(choice.step):
                 continue
             for trial in (True, False):  # few steps rule most out; what is said rests on all of them
@@ -208,7 +209,7 @@ class _Settings:
             else:
                 rank, said = self._remedy(choice, single, found)
                 kept.setdefault(rank, (said, found))
-                if rank == 0:
+                if rank <= 1:
                     break
         return kept[min(kept)] if kept else None
 

@@ -172,7 +172,12 @@ def test_the_discrete_laws_by_simulation_of_the_covariance():
         (lambda: gain_errors(1e4, 1.0, 3, "full"), "polynomials resolve the gain"),
         (lambda: mixture().flow_map(float("nan"), 1.0, 0.0), "x is finite"),
         (lambda: mixture().velocity(0.0, 2.0), r"noise times lie in \[0, 1\]"),
-        (lambda: mixture().jump(Linear([20.0]), 1.0), "the optimum jumps at one noise"),
+        (lambda: mixture([-2.0, 0.0, 2.0]).jump(Linear([0.5]), 1.0), "the optimum jumps at one noise"),
+        (lambda: mixture([-4.0, 0.0, 4.0]).jump(Linear([0.5]), 1.0), "two trajectories compete and no third"),
+        (
+            lambda: mixture([-4.0, 0.0, 4.0]).upper_mass(2.0, Linear([0.5]), 1.0, local=True),
+            "two modes have a branch each",
+        ),
         (lambda: uniform_times(0), "steps >= 1"),
         (lambda: MemorylessFlow(GaussianFlow(*PLANE, path="trigonometric")), "the path is linear"),
         (lambda: gain_errors(-1.0, 2.0, 3, "lean"), r"1 \+ G q > 0"),
@@ -192,8 +197,14 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
         call()
 
 
-def mixture():
-    return MixtureFlow(Mixture([0.5, 0.5], Normal([-2.0, 2.0], [0.5, 0.5])))
+def mixture(modes=(-2.0, 2.0)):
+    return MixtureFlow(Mixture([1.0 / len(modes)] * len(modes), Normal(list(modes), [0.5] * len(modes))))
+
+
+def test_a_strong_reward_leaves_one_trajectory_for_each_noise():
+    """The reward lifts all endpoints beyond the upper mode: nothing tears, whatever coarse steps would say."""
+    assert mixture().jump(Linear([20.0]), 1.0) is None
+    assert mixture().upper_mass(0.0, Linear([20.0]), 1.0) == 1.0
 
 
 def test_a_reward_that_bends_up_too_fast_is_refused():

@@ -195,8 +195,8 @@ class Modes:
             yield f"c = {c}, cost", cost[0], cost[1]
 
     @exact(tolerance=1e-7)
-    def trajectories_by_adaptive_steps(thing: Thing) -> Iterator[Any]:
-        """State, adjoint and cost from three endpoints, by another method of integration."""
+    def trajectories_by_implicit_steps(thing: Thing) -> Iterator[Any]:
+        """State, adjoint and cost from three endpoints, by an implicit method."""
         assert thing(SYMMETRIC, 1.0)[1] > 0.5
         reward, ends = Linear([0.5]), np.asarray([-2.2, 0.3, 1.9])
 
@@ -206,8 +206,8 @@ class Modes:
             return np.concatenate([v + adjoint, -slope * adjoint, 0.5 * adjoint**2])
 
         begin = np.concatenate([ends, np.full(3, -0.5), np.zeros(3)])
-        last = solve_ivp(rates, (0.0, 1.0), begin, "DOP853", rtol=1e-10, atol=1e-11).y[:, -1]
-        noise, cost, adjoint = SYMMETRIC.extremals(ends, reward, 1.0, steps=400)
+        last = solve_ivp(rates, (0.0, 1.0), begin, "Radau", rtol=1e-9, atol=1e-10).y[:, -1]
+        noise, cost, adjoint = SYMMETRIC.extremals(ends, reward, 1.0)
         yield "noise", noise, last[:3]
         yield "adjoint", adjoint, last[3:6]
         yield "cost", cost, last[6:] - 0.5 * ends

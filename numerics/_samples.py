@@ -33,7 +33,7 @@ def as_rows(subject: str, least: int = 1, **samples: Array) -> tuple[Floats, ...
 
 def require_squares(subject: str, *samples: Floats) -> None:
     """Raise where a squared distance of two rows may overflow."""
-    largest = max(float(np.abs(rows).max()) for rows in samples)
+    largest = max(max(float(rows.max()), -float(rows.min())) for rows in samples)  # no copy
     if largest > 1e150:
         raise UnmetHypothesis(
             subject, "squared distances do not overflow: scale the samples", f"{largest:.3g}"

@@ -18,46 +18,20 @@ from accelerate.state import AcceleratorState, GradientState
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.reward_gap import (
     FluxDenoiser,
-    JPEGReward,
     SD3Denoiser,
     UNetDenoiser,
 )
 from driftproof.backends.torch.reward_gap.config import (
     Budget,
-    Lora,
-    PipelineModel,
-    Sampling,
 )
 from driftproof.backends.torch.reward_gap.denoisers import reference_of
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer
-from driftproof.backends.torch.reward_gap.pipelines import load_policy
 from driftproof.backends.torch.reward_gap.sampler import Sampler
 from driftproof.backends.torch.reward_gap.small import small_parts
 from driftproof.backends.torch.reward_gap.trajectories import rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
-
-KINDS = ("stable_diffusion", "stable_diffusion_3", "flux")
-LORA = Lora(4, 4, ("to_q", "to_v"))
-GUIDANCE = {"stable_diffusion": 5.0, "stable_diffusion_3": 4.5, "flux": 3.5}
-PROMPTS = ("a cat", "a dog")
-
-
-def model(kind: str, **change) -> PipelineModel:
-    return PipelineModel(
-        **{"kind": kind, "lora": LORA, "guidance": GUIDANCE[kind], "prompts": PROMPTS, **change}
-    )
-
-
-def policy(kind: str, steps: int = 4, eta: float = 1.0, sampler: str = "gddim", **change):
-    return load_policy(
-        model(kind, **change), Sampling(steps, eta, sampler), JPEGReward(), torch.device("cpu"), seed=0
-    )
-
-
-def latents(pipe, seed: int = 1):
-    return torch.randn(2, *pipe.task.shape, generator=torch.Generator().manual_seed(seed))
-
+from tests.small_pipelines import GUIDANCE, KINDS, PROMPTS, latents, model, policy
 
 # -- the rollout is the pipeline's own loop
 

@@ -1,8 +1,8 @@
 r"""FISTA for thousands of problems at once, eager or compiled.
 
 A step is one pair of matrix products for the whole batch; what is left of it are passes over memory.  Compiled,
-the kernel of numerics is one pass.  Eager, the same step is written with the fused operations of torch, and on a
-CPU several steps are taken on a block of problems while it is in the cache.
+the kernel of numerics is one pass.  Eager, the same kernel takes several steps on a block of problems while the
+block is in the cache of the CPU.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import array_api_compat.torch as xp
 import torch
 from torch import Tensor
-from torch.nn.functional import softshrink
 
 from ...._namespace import Namespace
 from ....numerics.sensing import Solution, duality_gap, fista_step, solve
+from ....numerics.sensing.fista import advance
 
 __all__ = ["batched_fista"]
 
@@ -76,51 +76,19 @@ def _eager(
     restart: bool,
     count: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Several steps, block by block on a CPU."""
+    """Several steps of the kernel, block by block on a CPU."""
     size = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else x.shape[0]
     blocks = zip(*(torch.split(part, size) for part in (x, z, t, y)), strict=True)
     penalties: Iterable[float | Tensor] = (
         itertools.repeat(lam) if isinstance(lam, float) else torch.split(lam, size)
     )
     made = [
-        _steps(a, b, c, d, A, penalty, step, low, high, restart, count)
+        advance(namespace, a, b, c, A, d, penalty, step, low, high, restart, count)
         for (a, b, c, d), penalty in zip(blocks, penalties, strict=False)
     ]
     if len(made) == 1:
         return made[0]
     x, z, t = (torch.cat(parts) for parts in zip(*made, strict=True))
-    return x, z, t
-
-
-def _steps(
-    x: Tensor,
-    z: Tensor,
-    t: Tensor,
-    y: Tensor,
-    A: Tensor,
-    lam: float | Tensor,
-    step: float,
-    low: float,
-    high: float,
-    restart: bool,
-    count: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` times :func:`driftproof.numerics.sensing.fista_step`."""
-    bounded = math.isfinite(low) or math.isfinite(high)
-    tau = step * lam
-    for _ in range(count):
-        residual = torch.addmm(y, z, A.T, beta=-step, alpha=step)
-        v = torch.addmm(z, residual, A, alpha=-1)
-        ahead = softshrink(v, tau) if isinstance(tau, float) else v - torch.clamp(v, -tau, tau)
-        if bounded:
-            ahead = ahead.clamp(low, high)
-        change = ahead - x
-        following = 0.5 * (1.0 + torch.sqrt(1.0 + 4.0 * t * t))
-        momentum = (t - 1.0) / following
-        if restart:
-            uphill = torch.linalg.vecdot(z - ahead, change)[:, None] > 0
-            momentum, following = momentum.masked_fill(uphill, 0.0), following.masked_fill(uphill, 1.0)
-        x, z, t = ahead, torch.addcmul(ahead, momentum, change), following
     return x, z, t
 
 

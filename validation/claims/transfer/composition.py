@@ -20,10 +20,11 @@ from ....theory.transfer import (
 from ... import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
 from ...mutants import altered
 
-__all__ = ["DirectWins", "ErrorBound", "RoughModels"]
+__all__ = ["DirectWins", "ErrorBound", "RoughModels", "norm"]
 
 
-def _norm(values: Any, weights: Any) -> float:
+def norm(values: Any, weights: Any) -> float:
+    """In the space of square-integrable functions of a discrete law."""
     return float(np.sqrt(np.sum(weights * np.asarray(values) ** 2)))
 
 
@@ -51,8 +52,8 @@ class ErrorBound:
             mismatch, source_error = scales[1] * rng.normal(size=12), scales[2] * rng.normal()
             guess = slope * moved + shift + source_error  # estimated source model: slope s + shift + error
             truth = slope * image + shift + mismatch
-            parts = _norm(moved - image, w), abs(source_error), _norm(mismatch, w)
-            yield "", _norm(guess - truth, w), thing(*parts, abs(slope))
+            parts = norm(moved - image, w), abs(source_error), norm(mismatch, w)
+            yield "", norm(guess - truth, w), thing(*parts, abs(slope))
 
     @exact(tolerance=1e-14)
     def attained_when_the_parts_point_one_way(thing: Thing) -> Iterator[Any]:
@@ -89,8 +90,8 @@ class RoughModels:
             for spread in (0.0, 0.3, 3.0):
                 w = rng.dirichlet(np.ones(20))
                 wrong = 0.4 + spread * rng.normal(size=20)
-                value = _norm(2.5 * np.abs(wrong) ** h, w)  # S(x) = 0 for every x
-                yield f"h = {h}", value, thing[0](_norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
+                value = norm(2.5 * np.abs(wrong) ** h, w)  # S(x) = 0 for every x
+                yield f"h = {h}", value, thing[0](norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
 
     @exact(tolerance=1e-14)
     def exponents(thing: Thing) -> Iterator[Any]:

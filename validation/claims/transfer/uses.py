@@ -22,13 +22,10 @@ from ....theory.transfer import (
 from ....theory.transfer.exponents import Convention
 from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
 from ...mutants import altered
+from .composition import norm
 from .fourier import SMOOTHNESS, sphere
 
 __all__ = ["OutputMap", "PlugIn", "SampleSize"]
-
-
-def _norm(values: Any, weights: Any) -> float:
-    return float(np.sqrt(np.sum(weights * np.asarray(values) ** 2)))
 
 
 @claim(
@@ -56,9 +53,9 @@ class OutputMap:
             off, mismatch = scales[1] * off, scales[2] * rng.normal(size=12)
             truth = (steep + scales[3]) * model + shift + mismatch  # g(u) = (k + e) u + q, estimated k u
             guess = steep * (slope * moved + off)
-            parts = _norm(moved - image, w), abs(off), _norm(mismatch, w), abs(slope)
-            wrong = _norm(scales[3] * model + shift, w)
-            yield "", _norm(guess - truth, w), thing(*parts, 1.0, abs(steep), wrong)
+            parts = norm(moved - image, w), abs(off), norm(mismatch, w), abs(slope)
+            wrong = norm(scales[3] * model + shift, w)
+            yield "", norm(guess - truth, w), thing(*parts, 1.0, abs(steep), wrong)
 
     @exact(tolerance=1e-14)
     def attained_when_the_parts_point_one_way(thing: Thing) -> Iterator[Any]:
@@ -118,11 +115,11 @@ class PlugIn:
         for _ in range(100):
             eta, w = rng.uniform(size=15), rng.dirichlet(np.ones(15))
             guess = np.clip(eta + 10.0 ** rng.uniform(-2, 0) * rng.normal(size=15), 0.0, 1.0)
-            yield "random", _mistakes(eta, guess, w), thing(_norm(guess - eta, w), 0.0, 1.0)
+            yield "random", _mistakes(eta, guess, w), thing(norm(guess - eta, w), 0.0, 1.0)
         for gap in (0.01, 0.3):
             eta, w = np.full(4, 0.5 - gap), np.full(4, 0.25)
             guess = np.full(4, 0.5 + 1e-6 * gap)
-            yield f"gap = {gap}", _mistakes(eta, guess, w), thing(_norm(guess - eta, w), 0.0, 1.0)
+            yield f"gap = {gap}", _mistakes(eta, guess, w), thing(norm(guess - eta, w), 0.0, 1.0)
 
     @bound(tight=0.5)
     def laws_with_a_margin(thing: Thing) -> Iterator[Any]:
@@ -135,7 +132,7 @@ class PlugIn:
             )  # never more mass than C t^kappa
             for crossed in (0.02, 0.1, 0.3):
                 guess = np.where(gap <= crossed, 0.5 - 1e-9, 0.5 + gap)
-                size = _norm(guess - 0.5 - gap, w)
+                size = norm(guess - 0.5 - gap, w)
                 if size > 0.0:
                     yield (
                         f"kappa = {margin}",

@@ -234,7 +234,9 @@ def test_a_pipeline_is_cast_in_place() -> None:
 
 @pytest.mark.parametrize("bounds", [(-math.inf, math.inf), (0.0, math.inf), (-0.1, 0.2)])
 @pytest.mark.parametrize("each", [False, True])
-def test_blocks_take_the_steps_of_the_whole_batch(bounds: tuple[float, float], each: bool, monkeypatch) -> None:
+def test_blocks_take_the_steps_of_the_whole_batch(
+    bounds: tuple[float, float], each: bool, monkeypatch
+) -> None:
     from array_api_compat import torch as xp
 
     from driftproof.backends.torch.csdm import fista

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 # Before torch is imported anywhere: two pytest workers with two threads each are slower than with one.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -32,3 +33,13 @@ def _has_cuda() -> bool:
     except ImportError:
         return False
     return torch.cuda.is_available()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of attacks: name, tries, clean, faults (see tests/hostile)."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, ())]
+    rows = [value for report in reports for key, value in report.user_properties if key == "attack"]
+    if rows:
+        terminalreporter.section("attacks: tries, clean, faults")
+        for name, tries, faults in sorted(rows):
+            terminalreporter.line(f"{name:<70} {tries:>7} {tries - faults:>7} {faults:>7}")

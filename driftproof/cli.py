@@ -1,5 +1,9 @@
 """The command line: ``driftproof claims | verify | audit | bench | train | report``.
 
+Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
+survives, or a loss that is not as documented; 2 wrong input; 3 an error, or something unsettled; 130 (ctrl-C),
+143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
+
 Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` and ``audit`` only.
 """
 
@@ -7,7 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -36,14 +43,29 @@ Json = Annotated[
 ]
 
 
+Timeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="For a claim or an audit: what has no verdict by then is ended."),
+]
+LIMIT = 600.0
+
+
 def main() -> None:
-    """Run the command line; wrong input ends with one line and exit status 2."""
+    """Run the command line; wrong input ends with one line and exit status 2, whatever else with 3."""
     try:
         app()
-    except (ValueError, LookupError, TypeError, OSError, ImportError) as error:
+    except SystemExit as ended:
+        if isinstance(ended.__context__, OSError):  # nobody reads what is written
+            raise SystemExit(3) from ended
+        raise
+    except Exception as error:
+        known = isinstance(error, ValueError | LookupError | TypeError | OSError | ImportError)
         ours = isinstance(error, ImportError) and (error.name or "").startswith("driftproof")
-        if os.environ.get("DRIFTPROOF_TRACEBACK") or ours:
-            raise
+        if os.environ.get("DRIFTPROOF_TRACEBACK") or ours or not known:
+            import traceback
+
+            traceback.print_exc()
+            raise SystemExit(2 if known and not ours else 3) from error
         _fail(_lacking(error) if isinstance(error, ModuleNotFoundError) else str(error))
 
 
@@ -89,37 +111,43 @@ def verify(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     cluster: Annotated[str | None, typer.Option(help="dask://HOST:PORT or ray.")] = None,
+    timeout: Timeout = LIMIT,
     module: Modules = None,
 ) -> None:
-    """Settle the claims; exit status 1 on any refutation, error or surviving mutant."""
-    from .validation.progress import fitting, verdict
+    """Settle the claims; exit status 1 on a refutation or a surviving mutant, 3 where a verdict is missing."""
+    from .validation.progress import fitting
     from .validation.runner import run
 
     if quick and full:
         raise ValueError("verify: --quick and --full exclude each other")
     _require_writable(json_file, html)
-    registry = _registry(module)
-    done = run(
-        names or (),
-        effort="quick" if quick else "full" if full else "normal",
-        seed=seed,
-        jobs=jobs,
-        figures=html is not None,
-        cluster=cluster,
-        resume=resume,
-        registry=registry,
-        progress=fitting(),
-    )
-    _write_json(json_file, done.to_json())
-    if html:
-        from .validation.reporting import write
+    with _stoppable() as stopped:
+        done = run(
+            names or (),
+            effort="quick" if quick else "full" if full else "normal",
+            seed=seed,
+            jobs=jobs,
+            figures=html is not None,
+            cluster=cluster,
+            timeout=timeout,
+            resume=resume,
+            registry=_registry(module, timeout),
+            progress=fitting(),
+            deliver=lambda done: _deliver(done, json_file, html),
+        )
+    raise typer.Exit(stopped() if done.interrupted else done.status)
 
-        typer.echo(f"report: {write(done, html)}", err=_is_stdout(json_file))
-    typer.echo(verdict(done), err=_is_stdout(json_file))
-    if done.interrupted:
-        raise typer.Exit(130)
-    if not done.ok:
-        raise typer.Exit(1)
+
+def _deliver(done: Any, json_file: Path | None, html: Path | None) -> None:
+    from .validation.progress import verdict
+
+    with _written():
+        _write_json(json_file, done.to_json())
+        if html:
+            from .validation.reporting import write
+
+            typer.echo(f"report: {write(done, html)}", err=_is_stdout(json_file))
+        typer.echo(verdict(done), err=_is_stdout(json_file))
 
 
 @app.command()
@@ -136,11 +164,14 @@ def audit(
     ] = None,
     json_file: Json = None,
     html: Annotated[Path | None, typer.Option(file_okay=False, help="Write a page into this folder.")] = None,
+    timeout: Timeout = LIMIT,
 ) -> None:
-    """Audit the samplers or losses of an installed library, or yours; exit status 1 if not --documented."""
-    from typing import cast, get_args
+    """Audit the samplers or losses of an installed library, or yours; exit status 1 if not --documented.
 
-    from .validation.audits import audit_target
+    An object of yours is audited in a process of its own: if it has no verdict, that is exit status 3.
+    """
+    from typing import get_args
+
     from .validation.audits.losses import Kind
     from .validation.audits.page import table, write_page
 
@@ -149,20 +180,36 @@ def audit(
     if target in ("diffusers", "trl"):
         _require_torch("audit")
     _require_writable(json_file, html)
-    found = audit_target(
-        target,
-        kind=cast("Kind | None", kind),
-        documented=documented,
-        announce=lambda line: typer.echo(line, err=True),
-    )
+    with _stoppable():
+        found, why = _audited(target, kind, documented, timeout)
     to_stderr = _is_stdout(json_file)
-    _write_json(json_file, found.to_json())
-    if html:
-        typer.echo(f"page: {write_page(found, html)}", err=to_stderr)
-    _console(to_stderr).print(table(found))
-    typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()), err=to_stderr)
+    with _written():
+        _write_json(json_file, found.to_json())
+        if html:
+            typer.echo(f"page: {write_page(found, html)}", err=to_stderr)
+        _console(to_stderr).print(table(found))
+        typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()), err=to_stderr)
+    if why:
+        _fail(f"{target}: {why}", 3)
     if documented and not all(row.agrees for row in found.rows):
         raise typer.Exit(1)
+
+
+def _audited(target: str, kind: Any, documented: str | None, timeout: float) -> tuple[Any, str]:
+    """The report, and why there is no verdict: an object of the user may do anything, and is supervised."""
+    from .validation.audits import Report, Row, audit_target, versions
+    from .validation.supervision import parcel, supervised
+
+    asked: dict[str, Any] = {"kind": kind, "documented": documented}
+    if ":" not in target:
+        return audit_target(target, **asked, announce=lambda line: typer.echo(line, err=True)), ""
+    account = supervised(parcel(audit_target, target, **asked), timeout, once=True)
+    if account.end == "returned":
+        return account.result, ""
+    if isinstance(account.result, ValueError | LookupError | TypeError | ImportError):
+        raise account.result
+    row = Row(target, {}, f"no verdict: {account.why}", account.why, f"driftproof audit {target}")
+    return Report(target, versions(target.partition(".")[0].partition(":")[0]), (row,)), account.why
 
 
 @app.command()
@@ -211,19 +258,58 @@ def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=Fals
     typer.echo(f"report: {rebuild(directory)}")
 
 
-def _registry(modules: list[str] | None) -> Any:
-    import importlib
-
+def _registry(modules: list[str] | None, timeout: float = LIMIT) -> Any:
     from .validation.registry import REGISTRY
 
     if modules:
         sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
     for module in modules or ():
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise LookupError(f"--module {module}: {error}") from error
+        _import(module, timeout)
     return REGISTRY.load()
+
+
+def _import(module: str, timeout: float) -> None:
+    """Import a module of the user: first elsewhere, since what exits or hangs would take this process along."""
+    import importlib
+
+    from .validation.supervision import imported, parcel, supervised
+
+    account = supervised(parcel(imported, module), timeout, once=True)
+    if account.end != "returned":
+        missing = isinstance(account.result, ModuleNotFoundError | SyntaxError)
+        _fail(f"--module {module}: {account.why}", 2 if missing else 3)
+    importlib.import_module(module)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], int]]:
+    """SIGTERM and SIGHUP end the body as ctrl-C does; gives the exit status that tells by what."""
+    by = signal.SIGINT
+
+    def stop(number: int, _: object) -> NoReturn:
+        nonlocal by
+        by = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    others = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # What the caller has chosen to ignore (nohup) stays ignored.
+    before = {n: signal.signal(n, stop) for n in others if signal.getsignal(n) is signal.SIG_DFL}
+    try:
+        yield lambda: 128 + by
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + by) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What cannot be written is an error, not wrong input."""
+    try:
+        yield
+    except OSError as error:
+        _fail(f"cannot write the results: {error}", 3)
 
 
 def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
@@ -231,7 +317,7 @@ def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
     for failure in failures:
         typer.echo(f"{failure.module} does not import: {failure.reason}", err=True)
     if failures:
-        raise typer.Exit(1)
+        raise typer.Exit(3)
 
 
 def _recipes() -> list[str]:
@@ -308,6 +394,6 @@ def _names(requirement: str, package: str) -> bool:
     return "extra ==" in requirement and found is not None and found[0].replace("-", "_") == package
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    raise SystemExit(2)
+    raise SystemExit(status)

@@ -74,8 +74,21 @@ class TestStatus:
 
     def test_a_crash_on_a_mutant_is_no_kill(self) -> None:
         settled = outcome(table, mutants={"sign": negated, "crash": crashing})
-        assert [mutant.killed for mutant in settled.mutants] == [True, False]
+        assert [mutant.killed for mutant in settled.mutants] == [True, None]
         assert "ZeroDivisionError" in settled.mutants[1].detail and not settled.ok
+        assert settled.mutants[1].unsettled and settled.status == "error" and not settled.settled
+
+    def test_a_mutant_that_crashes_on_some_examples_is_unsettled(self) -> None:
+        @property(tolerance=1e-12)
+        def even(thing: Thing, x: float = drawn(REALS)) -> Any:
+            return thing(x), thing(-x)
+
+        def odd_somewhere(x: float) -> float:
+            return x if 50 < x else square(x)
+
+        found = outcome(even, mutants={"caught": odd_somewhere, "lost": lambda x: square(x) / (abs(x) > 1)})
+        assert [mutant.killed for mutant in found.mutants] == [True, None]
+        assert found.mutants[1].unsettled and "ZeroDivisionError" in found.mutants[1].detail
 
     def test_unless_the_evidence_declares_the_exception(self) -> None:
         @exact(tolerance=1e-12, breaks_on=(ZeroDivisionError,))

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from driftproof.validation import run, workers
+from driftproof._identity import library
+from driftproof.validation import loky, run
 from driftproof.validation.engine import Plan, settle
 from driftproof.validation.evidence.base import Effort
-from driftproof.validation.journal import Journal, _source, write_atomically
+from driftproof.validation.journal import Journal, write_atomically
 from driftproof.validation.outcomes import ClaimOutcome
 from driftproof.validation.progress import Progress
 from driftproof.validation.registry import LoadFailure, Registry
@@ -138,16 +141,51 @@ class TestWorkers:
         registry.claim("TOY-DEADLY-1", paper="toy", statement="f")(doomed)
         done = run(registry=registry, jobs=2)
         assert [claim.status for claim in done.claims] == ["verified", "verified", "error"]
-        assert "its worker died" in done.claims[2].evidence[0].detail and not done.ok
+        assert done.claims[2].evidence[0].detail == "its process exited with status 3" and done.status == 3
 
-    def test_what_a_worker_cannot_import(self, toys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_no_import_finds_is_sent_by_value(self, toys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         here, registry = ModuleType("here_only"), Registry()
         monkeypatch.setitem(sys.modules, "here_only", here)
-        here.A = toys._register(registry, "HERE-1", toys._Square, "A", module="here_only")
-        here.B = toys._register(registry, "HERE-2", toys._Square, "B", module="here_only")
-        done = run(registry=registry, jobs=2)
-        assert [claim.status for claim in done.claims] == ["error", "error"]
-        assert "No module named 'here_only'" in done.claims[0].evidence[0].detail
+        monkeypatch.setenv("TOY_SECONDS", "0")
+        here.A = toys._register(registry, "HERE-1", toys._Slow, "A", module="here_only")
+        here.B = toys._register(registry, "HERE-2", toys._Slow, "B", module="here_only")
+        with warnings.catch_warnings(action="error"):
+            done = run(registry=registry, jobs=2)
+        assert [claim.status for claim in done.claims] == ["verified", "verified"]
+        assert done.identity is None, "nobody can tell what such code is"
+
+    def test_what_a_worker_cannot_import(
+        self, toys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "once_only.py").write_text("raise ZeroDivisionError('not twice')")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        here, registry = ModuleType("once_only"), Registry()
+        monkeypatch.setitem(sys.modules, "once_only", here)
+        here.A = toys._register(registry, "ONCE-1", toys._Square, "A", module="once_only")
+        done = run(registry=registry, timeout=60.0)
+        told = "its module does not import in a worker: ZeroDivisionError: not twice"
+        assert done.claims[0].evidence[0].detail == told and done.status == 3
+
+    def test_what_cannot_be_sent_is_settled_here_and_said_to_be(
+        self, toys: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock, registry = threading.Lock(), Registry()  # no pickle holds a lock
+
+        def locked(x: Any) -> Any:
+            with lock:
+                return x * x
+
+        def asleep(x: Any) -> Any:
+            with lock:
+                time.sleep(60.0)
+
+        for name, thing in (("LOCK-1", locked), ("LOCK-2", asleep)):
+            body = {**vars(toys._Slow), "thing": thing}
+            registry.claim(name, paper="toy", statement="")(type(name, (), body))
+        with pytest.warns(UserWarning, match="LOCK-[12] is settled in the process of the run"):
+            done = run(registry=registry, timeout=1.0)
+        assert [claim.status for claim in done.claims] == ["verified", "error"]
+        assert done.claims[1].evidence[0].detail == "no end within 1 s"
 
 
 class TestInterruption:
@@ -187,7 +225,7 @@ class TestInterruption:
         (entry,) = journal.directory.glob("*.json")
         assert journal.find(claim) is not None
         kept = json.loads(entry.read_text())
-        entry.write_text(json.dumps({**kept, "source": "of another day"}))
+        entry.write_text(json.dumps({**kept, "identity": "of another day"}))
         assert journal.find(claim) is None
         assert Journal.of(Plan(effort=Effort.FULL)).directory != journal.directory
 
@@ -213,7 +251,7 @@ class TestInterruption:
         assert len(list(own_cache.rglob("SLOW-QUICK-*.json"))) == 2
 
     def test_a_kill_leaves_a_journal_to_resume(self, tmp_path: Path) -> None:
-        source = _source()
+        source = library()
         process = start_slow(tmp_path, "1")
         assert process.stderr is not None
         for line in process.stderr:
@@ -225,7 +263,8 @@ class TestInterruption:
         done = start_slow(tmp_path, "1", "--resume", seconds="0")
         out, err = done.communicate(timeout=60)
         assert done.returncode == 0, out + err
-        if _source() != source:
+        library.cache_clear()
+        if library() != source:
             pytest.skip("the source was edited while this test ran: there is nothing to resume")
         assert "resumed: 2 of 4 claims" in err and "4 verified" in out
 
@@ -292,7 +331,7 @@ def test_what_ctrl_c_leaves_in_the_feeder_of_the_workers_is_not_told(
 
     seen: list[object] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
-    with workers.hushed_feeder():
+    with loky.hushed_feeder():
         thread = threading.Thread(target=fail, name="ExecutorManagerThread")
         thread.start()
         thread.join()

@@ -1,7 +1,8 @@
 """The engine: every piece of evidence must hold on the thing, and some must break on each mutant.
 
-A crash is never a verdict: on the thing it makes the claim an error, on a mutant it kills nothing
-(unless the evidence declares the exception by ``breaks_on``).
+A crash of any kind, an exit included, is never a verdict: on the thing it makes the claim an error, and a
+mutant on which evidence crashes, and that none catches, is unsettled (unless the evidence declares the
+exception by ``breaks_on``).  Only ctrl-C passes through.
 """
 
 from __future__ import annotations
@@ -9,34 +10,43 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import io
+import itertools
 import math
+import os
 import threading
 import time
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
-import mpmath
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from .evidence.base import Effort, Evidence, Setting, Thing, Verdict
 from .evidence.chance import share
 from .outcomes import ClaimOutcome, EvidenceOutcome, FigureOutcome, MutantOutcome
 from .registry import Claim, Picture
+from .surroundings import restored, surroundings
+from .telling import brief, said, traced
 
-__all__ = ["Plan", "examine", "prosecute", "settle"]
+__all__ = ["Piece", "Plan", "concluded", "examine", "prosecute", "settle"]
 
-DIGITS = 50  # mpmath's working precision in evidence
+Piece: TypeAlias = EvidenceOutcome | MutantOutcome | FigureOutcome
 
-# mpmath's precision, the warning filters and Hypothesis are global to a process, and a worker of a
-# cluster may run several tasks in threads: one claim at a time.
+# mpmath's precision, the warning filters and Hypothesis are global to a process, and threads may settle
+# claims in the same one: one claim at a time.
 _ONE_AT_A_TIME = threading.RLock()
+
+
+def _unlock() -> None:
+    """In a fork: the thread that held the lock was left behind."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 @final
@@ -67,16 +77,49 @@ class Plan:
         return share(evidence.weight, self.weight) if evidence.weight else None
 
 
-def settle(claim: Claim, plan: Plan) -> ClaimOutcome:
-    """Try all evidence on the thing, then evidence on each mutant until some breaks."""
-    start = time.perf_counter()
+def settle(claim: Claim, plan: Plan, tell: Callable[[Piece], object] = lambda piece: None) -> ClaimOutcome:
+    """Try all evidence on the thing, then evidence on each mutant until some breaks.
+
+    Arguments:
+        tell: Is told of each piece once it is known: what ends the rest leaves these.
+    """
+    start, found = time.perf_counter(), list[Piece]()
     with _ONE_AT_A_TIME:
-        evidence = tuple(examine(claim, item, claim.thing, plan) for item in claim.evidence)
-        sound = [
-            item for item, found in zip(claim.evidence, evidence, strict=True) if found.state != "crashed"
-        ]
-        mutants = tuple(prosecute(claim, name, mutant, plan, sound) for name, mutant in claim.mutants.items())
-        figures = tuple(_draw(claim, picture, plan) for picture in claim.figures) if plan.figures else ()
+        for piece in _pieces(claim, plan):
+            tell(piece)
+            found.append(piece)
+    return concluded(claim, found, seconds=time.perf_counter() - start)
+
+
+def _pieces(claim: Claim, plan: Plan) -> Iterator[Piece]:
+    sound = []
+    for item in claim.evidence:
+        found = examine(claim, item, claim.thing, plan)
+        sound += [item] if found.state != "crashed" else []
+        yield found
+    for name, mutant in claim.mutants.items():
+        yield prosecute(claim, name, mutant, plan, sound)
+    for picture in claim.figures if plan.figures else ():
+        yield _draw(claim, picture, plan)
+
+
+def concluded(claim: Claim, found: Sequence[Piece], why: str = "", seconds: float = 0.0) -> ClaimOutcome:
+    """The outcome of a claim from what was found, in order; of the piece that is missing next, ``why`` is told."""
+    evidence = tuple(piece for piece in found if isinstance(piece, EvidenceOutcome))
+    mutants = tuple(piece for piece in found if isinstance(piece, MutantOutcome))
+    reasons = itertools.chain([why], itertools.repeat("not reached"))
+    evidence += tuple(
+        EvidenceOutcome(item.name, item.kind.name, None, "crashed", detail=next(reasons))
+        for item in claim.evidence[len(evidence) :]
+    )
+    mutants += tuple(
+        MutantOutcome(name, None, detail=next(reasons), unsettled=True)
+        for name in list(claim.mutants)[len(mutants) :]
+    )
+    figures = tuple(piece for piece in found if isinstance(piece, FigureOutcome))
+    if why:
+        lost = claim.figures[len(figures) :]
+        figures += tuple(FigureOutcome(item.name, item.caption, None, next(reasons)) for item in lost)
     return ClaimOutcome(
         id=claim.id,
         paper=claim.paper,
@@ -90,14 +133,14 @@ def settle(claim: Claim, plan: Plan) -> ClaimOutcome:
         mutants=mutants,
         figures=figures,
         notes=claim.notes,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
     )
 
 
 def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome, ...]) -> str:
     states = {item.state for item in evidence}
     killed = {mutant.killed for mutant in mutants}
-    if "crashed" in states:
+    if "crashed" in states or any(mutant.unsettled for mutant in mutants):
         return "error"
     if "breaks" in states:
         return "refuted"
@@ -123,12 +166,18 @@ def prosecute(
         found = examine(claim, item, mutant, plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail
-            return MutantOutcome(name, True, item.name, detail, time.perf_counter() - start)
+            return MutantOutcome(name, True, item.name, detail, seconds=time.perf_counter() - start)
         untried += found.state in ("skipped", "left out")
         if found.state == "crashed":
             crashes.append(f"{item.name} crashed: {found.detail.splitlines()[0]}")
     detail = "; ".join(crashes) or ("some evidence was not tried" if untried else "all evidence holds on it")
-    return MutantOutcome(name, None if untried else False, None, detail, time.perf_counter() - start)
+    return MutantOutcome(
+        name,
+        None if untried or crashes else False,
+        detail=detail,
+        unsettled=bool(crashes),
+        seconds=time.perf_counter() - start,
+    )
 
 
 def examine(
@@ -146,44 +195,38 @@ def examine(
     if evidence.requires and importlib.util.find_spec(evidence.requires) is None:
         return replace(blank, state="skipped", detail=f"{evidence.requires} is not installed")
     trial = _Trial(claim, evidence, thing, plan, hunting)
-    with _surroundings(evidence) as caught:
-        try:
+    try:
+        if evidence.requires:
+            importlib.import_module(evidence.requires)
+        with surroundings() as caught:
             verdict = trial.verdict()
-        except evidence.breaks_on as error:
-            verdict = Verdict(False, math.inf, math.inf, detail=f"raised {type(error).__name__}: {error}")
-        except Exception as error:  # noqa: BLE001  # a crash of any kind is reported, and is never a verdict
-            outcome = replace(blank, state="crashed", detail=_told(error))
-            return replace(outcome, counterexample=trial.shown, seconds=time.perf_counter() - start)
-    return replace(
-        blank,
-        ok=verdict.ok,
-        state={True: "holds", False: "breaks", None: "undecided"}[verdict.ok],
-        error=verdict.error,
-        tolerance=verdict.tolerance,
-        detectable=verdict.detectable,
-        p_value=verdict.p_value,
-        n=verdict.n,
-        examples=trial.count if evidence.drawn else None,
-        counterexample=trial.shown if verdict.ok is False else None,
-        detail=verdict.detail,
-        warnings=tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught)),
-        seconds=time.perf_counter() - start,
-    )
+            outcome = replace(
+                blank,
+                ok=verdict.ok,
+                state={True: "holds", False: "breaks", None: "undecided"}[verdict.ok],
+                error=_number(verdict.error),
+                tolerance=_number(verdict.tolerance),
+                detectable=_number(verdict.detectable),
+                p_value=_number(verdict.p_value),
+                n=None if verdict.n is None else int(verdict.n),
+                examples=trial.count if evidence.drawn else None,
+                counterexample=trial.shown if verdict.ok is False else None,
+                detail=brief(verdict.detail),
+                warnings=_told(caught),
+            )
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a crash of any kind is reported, and is never a verdict
+        outcome = replace(blank, state="crashed", detail=traced(error), counterexample=trial.shown)
+    return replace(outcome, seconds=time.perf_counter() - start)
 
 
-@contextmanager
-def _surroundings(evidence: Evidence) -> Iterator[list[warnings.WarningMessage]]:
-    """Fifty digits for mpmath, one thread for BLAS (sums then repeat exactly), warnings kept."""
-    if evidence.requires:
-        importlib.import_module(evidence.requires)
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        mpmath.workdps(DIGITS),
-        threadpool_limits(1),
-        np.printoptions(precision=17, threshold=20),
-    ):
-        warnings.simplefilter("default")
-        yield caught
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{w.category.__name__}: {brief(str(w.message))}" for w in caught))[:20]
 
 
 class _Broken(Exception):
@@ -201,17 +244,20 @@ class _Trial:
         self.count = 0
         self.shown: str | None = None
         self._held: list[Verdict] = []
+        self._crash: BaseException | None = None
 
     def verdict(self) -> Verdict:
         kind = self.evidence.kind
-        if not self.evidence.drawn:
-            return kind.conclude([self._once({})])
         try:
+            if not self.evidence.drawn:
+                return kind.conclude([self._once({})])
             self._on_examples()
         except _Broken as broken:
             return broken.verdict
-        if not self._held:
-            raise RuntimeError("crashed on every example")
+        except self.evidence.breaks_on as error:
+            return _raised(error)
+        if self._crash is not None:
+            raise self._crash
         self.shown = None
         return kind.conclude(self._held)
 
@@ -232,11 +278,13 @@ class _Trial:
             try:
                 verdict = self._once(example)
             except self.evidence.breaks_on as error:
-                why = f"raised {type(error).__name__}: {error}"
-                raise _Broken(Verdict(False, math.inf, math.inf, detail=why)) from error
-            except Exception:
-                if self.hunting:
-                    return  # a mutant that crashes here may still be wrong elsewhere
+                raise _Broken(_raised(error)) from error
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if self.hunting:  # a mutant that crashes here may still be caught elsewhere
+                    self._crash = self._crash or error
+                    return
                 raise
             if verdict.ok is False:
                 raise _Broken(verdict)
@@ -252,6 +300,10 @@ class _Trial:
         )
 
 
+def _raised(error: BaseException) -> Verdict:
+    return Verdict(False, math.inf, math.inf, detail=f"raised {said(error)}")
+
+
 def _predicates(claim: Claim) -> list[Any]:
     return [predicate for predicate in claim.hypotheses.values() if predicate is not None]
 
@@ -261,24 +313,15 @@ def _draw(claim: Claim, picture: Picture, plan: Plan) -> FigureOutcome:
     from .drawing import svg
 
     try:
-        rng = plan.rng(claim.id, picture.name)
-        given = {"rng": rng}
-        wanted = {k: v for k, v in given.items() if k in inspect.signature(picture.function).parameters}
-        return FigureOutcome(picture.name, picture.caption, svg(picture.function, claim.thing, **wanted))
-    except Exception as error:  # noqa: BLE001  # a figure is no evidence: its failure is shown and settles nothing
-        return FigureOutcome(picture.name, picture.caption, None, _told(error))
+        with restored():
+            given = {"rng": plan.rng(claim.id, picture.name)}
+            wanted = {k: v for k, v in given.items() if k in inspect.signature(picture.function).parameters}
+            return FigureOutcome(picture.name, picture.caption, svg(picture.function, claim.thing, **wanted))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a figure is no evidence: its failure is shown and settles nothing
+        return FigureOutcome(picture.name, picture.caption, None, traced(error))
 
 
-def _brief(value: object, limit: int = 400) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def _told(error: BaseException) -> str:
-    """The exception in one line, then where it came from, without directories."""
-    told = io.StringIO()
-    print(f"{type(error).__name__}: {error}".strip(), file=told)
-    for frame in traceback.extract_tb(error.__traceback__)[-3:]:
-        name = frame.filename.replace("\\", "/").rsplit("/", 1)[-1]
-        print(f"{name}:{frame.lineno} in {frame.name}: {frame.line}", file=told)
-    return told.getvalue().strip()
+def _brief(value: object) -> str:
+    return brief(repr(value), 400)

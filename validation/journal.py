@@ -3,59 +3,73 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import inspect
 import json
 import os
 import shutil
-import sys
+import stat
 import tempfile
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
 
-from .. import __version__
+from .._identity import digest, identity
 from .engine import Plan
 from .outcomes import ClaimOutcome
 from .registry import Claim
 
-__all__ = ["Journal", "write_atomically"]
+__all__ = ["Journal", "identity_of", "write_atomically"]
 
 
 @final
 @dataclass(frozen=True)
 class Journal:
-    """Outcomes of one plan and one state of the source, in the user's cache directory.
+    """Outcomes of one plan, in the user's cache directory, each with the identity of what it speaks of.
 
     ``DRIFTPROOF_CACHE`` overrides the directory.  Where nothing can be written, nothing is kept.
     """
 
-    directory: Path
+    plan: Plan
+    directory: Path | None
 
     @classmethod
     def of(cls, plan: Plan) -> Journal:
-        """The journal of runs that would give the same outcomes as this plan."""
-        state = f"{__version__}\n{plan!r}\n{_source()}"
-        return cls(_cache() / "journal" / sha256(state.encode()).hexdigest()[:16])
+        """The journal of runs of this plan."""
+        cache = _cache()
+        return cls(plan, cache / "journal" / digest(repr(plan)) if cache else None)
 
     def find(self, claim: Claim) -> ClaimOutcome | None:
-        """The outcome of this claim, if its module has not changed since."""
+        """The outcome of this claim, if neither it nor what it runs on has changed since."""
+        speaks_of = identity_of([claim], self.plan)
+        if self.directory is None or speaks_of is None:
+            return None
         try:
             kept = json.loads((self.directory / f"{claim.id}.json").read_text(encoding="utf-8"))
-            return ClaimOutcome.from_json(kept["outcome"]) if kept["source"] == _source_of(claim) else None
+            return ClaimOutcome.from_json(kept["outcome"]) if kept["identity"] == speaks_of else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def keep(self, outcome: ClaimOutcome, claim: Claim) -> None:
-        """Write one outcome."""
-        kept = {"source": _source_of(claim), "outcome": outcome.to_json(pictures=True)}
+        """Write one outcome; what is not settled is tried again by the next run, and not kept."""
+        if self.directory is None or not outcome.settled:
+            return
+        kept = {"identity": identity_of([claim], self.plan), "outcome": outcome.to_json(pictures=True)}
         with contextlib.suppress(OSError):  # a read-only home must not fail a run
             write_atomically(self.directory / f"{outcome.id}.json", json.dumps(kept))
 
     def clear(self) -> None:
-        """Forget all: the run is complete."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Forget all: the run is complete, and what it found is where it was asked for."""
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def identity_of(claims: Sequence[Claim], plan: Plan) -> str | None:
+    """The identity of a run: of its claims, all code that these run on, versions, seed and effort.
+
+    None where a claim was made in no file: nobody can tell whether it has changed.
+    """
+    modules = dict.fromkeys(claim.module for claim in claims)
+    return identity(*modules, claims=[claim.id for claim in claims], **asdict(plan))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -78,29 +92,21 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def _cache() -> Path:
+def _cache() -> Path | None:
     if own := os.environ.get("DRIFTPROOF_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     with contextlib.suppress(RuntimeError):  # no home directory
         return (Path(base) if base else Path.home() / ".cache") / "driftproof"
-    return Path(tempfile.gettempdir()) / "driftproof"
+    return _private(Path(tempfile.gettempdir()) / f"driftproof-{os.getuid()}")
 
 
-def _source() -> str:
-    """A digest of the library: an outcome speaks of the code that it was found with."""
-    digest = sha256()
-    for layer in ("theory", "numerics", "backends", "validation"):
-        spec = importlib.util.find_spec(f"driftproof.{layer}")
-        for place in spec.submodule_search_locations or () if spec else ():
-            for file in sorted(Path(place).resolve().rglob("*.py")):
-                digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _source_of(claim: Claim) -> str:
+def _private(place: Path) -> Path | None:
+    """A folder where others may write, too: no link, ours, and closed to them; otherwise none."""
     try:
-        source = inspect.getsource(sys.modules[claim.module])
-    except (KeyError, OSError, TypeError):
-        return ""
-    return sha256(source.encode()).hexdigest()
+        place.mkdir(mode=0o700, exist_ok=True)
+        about = place.lstat()
+    except OSError:
+        return None
+    ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+    return place if ours else None

@@ -49,13 +49,15 @@ class EvidenceOutcome:
 class MutantOutcome:
     """A planted error: whether some evidence broke on it, and which.
 
-    ``killed`` is None where no tried evidence broke but some could not be tried in this run.
+    ``killed`` is None where none broke but some could not be tried in this run, or crashed: then the mutant
+    is ``unsettled``.
     """
 
     name: str
     killed: bool | None
     killed_by: str | None = None
     detail: str = ""
+    unsettled: bool = False
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -108,6 +110,12 @@ class ClaimOutcome:
         expected = self.status == self.expect or (self.status, self.expect) == ("conditional", "verified")
         return expected and not any(mutant.killed is False for mutant in self.mutants)
 
+    @property
+    def settled(self) -> bool:
+        """There is a verdict, good or bad: nothing crashed, and what is undecided is expected to be."""
+        survivors = any(mutant.killed is False for mutant in self.mutants)
+        return self.status != "error" and (self.status != "open" or self.expect == "open" or survivors)
+
     def to_json(self, *, pictures: bool = False) -> dict[str, Any]:
         """As plain data; figures by name only, unless with their ``pictures``."""
         data = {**_plain(asdict(self)), "ok": self.ok}
@@ -129,7 +137,12 @@ class ClaimOutcome:
 @final
 @dataclass(frozen=True)
 class Run:
-    """All claims of one run, with what is needed to replay it."""
+    """All claims of one run, with what is needed to replay it.
+
+    Attributes:
+        identity: A digest of the claims, the code that they ran on, versions, seed and effort: a run of another
+            identity may find otherwise.  None where some of the code has no file.
+    """
 
     version: str
     seed: int
@@ -140,7 +153,15 @@ class Run:
     unvouched: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     interrupted: bool = False
+    identity: str | None = field(default=None, compare=False)
     seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 all is as expected, 1 all is settled but not as expected, 3 something is unsettled."""
+        if self.interrupted or not all(claim.settled for claim in self.claims):
+            return 3
+        return 0 if self.ok else 1
 
     @property
     def ok(self) -> bool:
@@ -165,6 +186,7 @@ class Run:
             "registered": self.registered,
             "unvouched": list(self.unvouched),
             "versions": dict(self.versions),
+            "identity": self.identity,
             "seconds": round(self.seconds, 3),
             "claims": [claim.to_json() for claim in self.claims],
         }

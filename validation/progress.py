@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import suppress
 from typing import IO, Any, Self, final
 
 from .outcomes import ClaimOutcome, Run
@@ -64,7 +65,8 @@ class Lines(Progress):
     def end(self) -> None: ...
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        with suppress(OSError):  # nobody reads it any more: the run goes on
+            print(line, file=self._stream, flush=True)
 
 
 @final
@@ -124,6 +126,7 @@ def verdict(run: Run) -> str:
                 lines.append(f"  {found.name} ({found.kind}) {found.state}: {found.detail}")
                 lines.extend([f"    counterexample: {found.counterexample}"] if found.counterexample else [])
         lines.extend(f"  mutant {m.name!r} survives: {m.detail}" for m in claim.mutants if m.killed is False)
+        lines.extend(f"  mutant {m.name!r} is unsettled: {m.detail}" for m in claim.mutants if m.unsettled)
     statuses = Counter(claim.status for claim in run.claims)
     killed = sum(mutant.killed is True for claim in run.claims for mutant in claim.mutants)
     planted = sum(len(claim.mutants) for claim in run.claims)

@@ -131,6 +131,8 @@ class MutantNode(_ClaimNode):
         from .engine import prosecute
 
         found = prosecute(self.claim, self.part, self.claim.mutants[self.part], self.plan)
+        if found.unsettled:
+            raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} is unsettled: {found.detail}")
         if found.killed is None:
             pytest.skip(f"no evidence that was tried catches it: {found.detail}")
         if not found.killed:

@@ -67,7 +67,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, final
 
+from .._identity import specification
 from .evidence.base import Evidence, Thing
+from .telling import said
 
 __all__ = ["REGISTRY", "Claim", "LoadFailure", "Picture", "Registry", "claim", "figure"]
 
@@ -117,6 +119,11 @@ class Claim:
     def weight(self) -> float:
         """Its weight in the error budget of a run."""
         return sum(evidence.weight for evidence in self.evidence)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled by name where another process can import it; by value elsewhere."""
+        where = reference(self)
+        return (referred, where) if where else super().__reduce_ex__(protocol)
 
 
 @final
@@ -216,10 +223,12 @@ class Registry:
             name = f"{package}.{module.name}"
             try:
                 imported = importlib.import_module(name)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the other modules still load
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever it is, an exit included, the other modules still load
                 paper = name.split(".claims.", 1)[1].split(".")[0]
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                reason = f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+                reason = f"{said(error)} (line {where.lineno} of {where.name})"
                 self.failures.append(LoadFailure(paper, name, reason))
                 continue
             if module.ispkg:
@@ -289,19 +298,20 @@ def _spaced(name: str) -> str:
 
 
 def reference(claim: Claim) -> tuple[str, str] | None:
-    """Module and name where an import finds the claim again; None where it does not."""
-    found: object = sys.modules.get(claim.module)
+    """Module and name where an import finds the claim again, in any process; None where it does not."""
+    here: object = sys.modules.get(claim.module)
     for part in claim.qualname.split("."):
-        found = getattr(found, part, None)
-    return (claim.module, claim.qualname) if found is claim else None
+        here = getattr(here, part, None)
+    elsewhere = claim.module != "__main__" and specification(claim.module) is not None
+    return (claim.module, claim.qualname) if here is claim and elsewhere else None
 
 
 def referred(module: str, qualname: str) -> Claim:
     """The claim that :func:`reference` told of, in whichever process."""
-    found: Any = importlib.import_module(module)
+    there: Any = importlib.import_module(module)
     for part in qualname.split("."):
-        found = getattr(found, part)
-    return cast("Claim", found)
+        there = getattr(there, part)
+    return cast("Claim", there)
 
 
 REGISTRY = Registry()

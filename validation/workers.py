@@ -1,155 +1,210 @@
-"""Where claims are settled: this process, worker processes, or a cluster.
+"""Where claims are settled: in children of this process, on a cluster, or in this process itself.
 
-A worker may die (out of memory, a crash below Python), or fail to import what a claim needs: neither may
-take the run along.  Claims then are settled one at a time, so that the one that did it is told, and is
-an error.
+A child settles, and a supervisor waits for its verdict: whatever a claim does, it cannot take the run along
+(see :mod:`~driftproof.validation.supervision`).  A cluster only carries: each of its workers supervises a
+child of its own.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import importlib.util
 import signal
 import sys
 import threading
+import time
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
 
-import joblib
-
-from .engine import Plan, settle
+from .engine import Piece, Plan, concluded, settle
 from .outcomes import ClaimOutcome
-from .registry import Claim, reference, referred
+from .registry import Claim, reference
+from .supervision import Account, Child, over, parcel, supervised
+from .telling import said
 
-__all__ = ["deaf_workers", "hushed_feeder", "settled_by_workers"]
+__all__ = ["require_cluster", "settled_by_workers"]
 
 
 def settled_by_workers(
-    claims: Sequence[Claim], plan: Plan, jobs: int, cluster: str | None = None
+    claims: Sequence[Claim],
+    plan: Plan,
+    jobs: int = 1,
+    cluster: str | None = None,
+    timeout: float | None = None,
 ) -> Generator[ClaimOutcome]:
     """Outcomes as they come.
 
     Arguments:
-        jobs: Worker processes; 1 stays in this process, -1 takes every core.
+        jobs: Processes; -1 takes every core.  One job without a limit stays in this process.
         cluster: ``"dask://HOST:PORT"`` or ``"ray"``.
+        timeout: Seconds for a claim.
     """
-    if cluster is None and (jobs == 1 or len(claims) < 2):
-        for claim in claims:
-            yield settle(claim, plan)
+    if cluster is None and timeout is None and (jobs == 1 or len(claims) < 2):
+        yield from (_here(claim, plan) for claim in claims)
         return
-    left = {claim.id: claim for claim in claims}
-    with _backend(cluster, jobs), hushed_feeder(), warnings.catch_warnings():
-        # When ctrl-C ends a run, joblib warns that tasks were lost: that is what was asked for.
-        warnings.filterwarnings("ignore", message=r"\d+ tasks which")
+    sent, stuck = dict[Claim, bytes](), list[tuple[Claim, str]]()
+    for claim in claims:
         try:
-            for outcome in _together(claims, plan):
-                del left[outcome.id]
-                yield outcome
-        except Exception:  # noqa: BLE001  # a worker is lost, whatever the backend calls that
-            for claim in left.values():
-                yield _alone(claim, plan)
+            sent[claim] = _parcel(claim, plan)
+        except Exception as error:  # noqa: BLE001  # pickles fail in many ways
+            stuck.append((claim, said(error)))
+    for claim, account in _carried(sent, jobs, cluster, timeout):
+        if account.end == "returned":
+            yield account.result
+        elif account.end == "unreceived" and reference(claim) is None and cluster is None:
+            stuck.append((claim, account.why))
+        else:
+            why = "its module does not import in a worker: " if account.end == "unreceived" else ""
+            yield concluded(claim, account.told, f"{why}{account.why}", account.seconds)
+    for claim, why in stuck:
+        yield _stuck(claim, plan, why, timeout)
 
 
-def _together(claims: Sequence[Claim], plan: Plan) -> Iterator[ClaimOutcome]:
-    options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "all"}
-    try:
-        parallel = joblib.Parallel(return_as="generator_unordered", **options)
-    except ValueError:  # ray's backend gives lists only
-        parallel = joblib.Parallel(**options)
-    with deaf_workers():
-        task = joblib.delayed(_settle)
-        outcomes = parallel(
-            [task(reference(claim) or claim, _lost(claim), plan, sys.path) for claim in claims]
-        )
-    yield from outcomes
+def require_cluster(cluster: str | None) -> None:
+    """Raise ValueError for a cluster that is none, or that needs what is not installed."""
+    needed = {"ray": "ray", None: None, "dask": "distributed"}
+    kind = "dask" if cluster is not None and cluster.startswith("dask://") else cluster
+    if kind not in needed:
+        raise ValueError(f"run: expected a cluster dask://HOST:PORT or ray, got {cluster!r}")
+    if (module := needed[kind]) and importlib.util.find_spec(module) is None:
+        raise ValueError(f"run: {module} is not installed; pip install 'driftproof[cluster]'")
 
 
-def _alone(claim: Claim, plan: Plan) -> ClaimOutcome:
-    try:
-        return next(iter(_together([claim], plan)))
-    except Exception as error:  # noqa: BLE001  # as above
-        return _lost(claim, f"its worker died: {type(error).__name__}")
-
-
-def _settle(
-    told: tuple[str, str] | Claim, lost: ClaimOutcome, plan: Plan, path: Sequence[str]
-) -> ClaimOutcome:
-    """Settle a claim that is told by reference, so that an import that fails here is told in turn."""
-    # A worker may have been started before the caller could import the claim.
-    sys.path.extend(entry for entry in path if entry not in sys.path)
-    try:
-        claim = told if isinstance(told, Claim) else referred(*told)
-    except Exception as error:  # noqa: BLE001  # whatever that import raises
-        why = f"its module does not import in a worker: {type(error).__name__}: {error}"
-        return replace(lost, evidence=(replace(lost.evidence[0], detail=why),))
-    return settle(claim, plan)
-
-
-def _lost(claim: Claim, why: str = "") -> ClaimOutcome:
-    known = {"statement": claim.statement, "vouches": claim.vouches, "expect": claim.expect}
-    return ClaimOutcome.crashed(claim.id, claim.paper, claim.title, why, **known)
+def _parcel(claim: Claim, plan: Plan) -> bytes:
+    module = sys.modules.get(claim.module)
+    with _by_value(module) if module and reference(claim) is None else contextlib.nullcontext():
+        return parcel(settle, claim, plan)
 
 
 @contextmanager
-def hushed_feeder() -> Iterator[None]:
-    """Ctrl-C empties the queue under loky's thread that feeds the workers: its KeyError is no news."""
-    told = threading.excepthook
+def _by_value(module: Any) -> Iterator[None]:
+    """Functions of a module that other processes cannot import travel as their code."""
+    import cloudpickle
 
-    def tell(args: threading.ExceptHookArgs) -> None:
-        feeder = args.thread is not None and args.thread.name == "ExecutorManagerThread"
-        if not (feeder and args.exc_type is KeyError):
-            told(args)
+    from .._identity import specification
 
-    threading.excepthook = tell
-    try:
-        yield
-    finally:
-        threading.excepthook = told
-
-
-@contextmanager
-def deaf_workers() -> Iterator[None]:
-    """Processes started here ignore ctrl-C: the run ends them, they need not complain one by one."""
-    if threading.current_thread() is not threading.main_thread():
+    if module.__name__ == "__main__" or specification(module.__name__) is not None:
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cloudpickle.register_pickle_by_value(module)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        cloudpickle.unregister_pickle_by_value(module)
 
 
-def _backend(cluster: str | None, jobs: int) -> AbstractContextManager[Any]:
+def _carried(
+    sent: dict[Claim, bytes], jobs: int, cluster: str | None, timeout: float | None
+) -> Iterator[tuple[Claim, Account]]:
     if cluster is None:
-        return joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1)
-    if cluster.startswith("dask://"):
-        return _dask(cluster.removeprefix("dask://"))
+        return _by_children(sent, jobs, timeout)
     if cluster == "ray":
-        return _ray()
-    raise ValueError(f"run: expected a cluster dask://HOST:PORT or ray, got {cluster!r}")
+        return _on_ray(sent, timeout)
+    return _on_dask(sent, cluster.removeprefix("dask://"), timeout)
 
 
-@contextmanager
-def _dask(address: str) -> Iterator[None]:
-    distributed = _optional("distributed", "cluster")
-    with distributed.Client(f"tcp://{address}"), joblib.parallel_config("dask", n_jobs=-1):
-        yield
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    ray = _optional("ray", "cluster")
-    ray.init(address="auto", ignore_reinit_error=True)
-    importlib.import_module("ray.util.joblib").register_ray()
-    with joblib.parallel_config("ray", n_jobs=-1):
-        yield
-
-
-def _optional(module: str, extra: str) -> Any:
+def _by_children(
+    sent: dict[Claim, bytes], jobs: int, timeout: float | None
+) -> Iterator[tuple[Claim, Account]]:
+    todo = deque(sent.items())
+    idle = [Child() for _ in range(min(_count(jobs), len(sent)))]
+    busy: dict[Child, Claim] = {}
     try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"run: {module} is not installed; pip install 'driftproof[{extra}]'") from error
+        while todo or busy:
+            while todo and idle:
+                claim, work = todo.popleft()
+                child = idle.pop()
+                busy[child] = claim
+                child.begin(work, timeout)
+            for child in over(busy):
+                assert child.account is not None
+                yield busy.pop(child), child.account
+                idle.append(child)
+    finally:
+        for child in (*idle, *busy):
+            child.close()
+
+
+def _count(jobs: int) -> int:
+    if jobs > 0:
+        return jobs
+    import joblib
+
+    return max(1, joblib.cpu_count() + 1 + jobs)
+
+
+def _on_dask(
+    sent: dict[Claim, bytes], address: str, timeout: float | None
+) -> Iterator[tuple[Claim, Account]]:
+    import distributed
+
+    with distributed.Client(f"tcp://{address}") as client:
+        waiting = {
+            client.submit(supervised, work, timeout, pure=False): claim for claim, work in sent.items()
+        }
+        for future in distributed.as_completed(list(waiting)):
+            claim = waiting.pop(future)
+            yield claim, future.result() if future.status == "finished" else _lost(future.exception())
+
+
+def _on_ray(sent: dict[Claim, bytes], timeout: float | None) -> Iterator[tuple[Claim, Account]]:
+    import ray
+
+    ray.init(address="auto", ignore_reinit_error=True)
+    task = ray.remote(max_retries=1)(supervised)
+    waiting = {task.remote(work, timeout): claim for claim, work in sent.items()}
+    while waiting:
+        (reference, *_), _ = ray.wait(list(waiting))
+        claim = waiting.pop(reference)
+        try:
+            yield claim, ray.get(reference)
+        except ray.exceptions.RayError as error:
+            yield claim, _lost(error)
+
+
+def _lost(error: BaseException) -> Account:
+    return Account("died", f"its worker died: {said(error).splitlines()[0]}")
+
+
+def _stuck(claim: Claim, plan: Plan, why: str, timeout: float | None) -> ClaimOutcome:
+    """A claim that no other process understands: settled here, where a limit ends Python code only."""
+    warnings.warn(
+        f"{claim.id} is settled in the process of the run, where no limit ends what blocks in C; "
+        f"it cannot be sent to another: {why.splitlines()[0]}",
+        stacklevel=2,
+    )
+    return _here(claim, plan, timeout)
+
+
+def _here(claim: Claim, plan: Plan, timeout: float | None = None) -> ClaimOutcome:
+    told, start = list[Piece](), time.perf_counter()
+    try:
+        with _alarm(timeout):
+            return settle(claim, plan, told.append)
+    except _OutOfTime as error:
+        return concluded(claim, told, str(error), time.perf_counter() - start)
+
+
+class _OutOfTime(KeyboardInterrupt):
+    """The limit of a claim that is settled here: it passes through the engine as ctrl-C does."""
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise _OutOfTime(f"no end within {seconds:.6g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from ..workers import deaf_workers, hushed_feeder
+from ..loky import deaf_workers, hushed_feeder
 from .adapters import NEXT, missing, parameters, set_count
 from .models import Model
 from .rows import Report, Row

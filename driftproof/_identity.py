@@ -123,9 +123,12 @@ def specification(name: str) -> ModuleSpec | None:
             spec = None
         if spec is None:
             return None
-        path = spec.submodule_search_locations
-        if path is None and depth < len(parts):
+        if spec.submodule_search_locations is None and depth < len(parts):
             return None
+        if spec.origin is None:  # a folder without __init__.py: its own list asks for parents that are loaded
+            path = [str(Path(entry) / parts[depth - 1]) for entry in (sys.path if path is None else path)]
+        else:
+            path = spec.submodule_search_locations
     return spec
 
 

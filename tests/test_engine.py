@@ -84,7 +84,7 @@ class TestStatus:
             return thing(x), thing(-x)
 
         def odd_somewhere(x: float) -> float:
-            return x if 50 < x else square(x)
+            return x if x > 50 else square(x)
 
         found = outcome(even, mutants={"caught": odd_somewhere, "lost": lambda x: square(x) / (abs(x) > 1)})
         assert [mutant.killed for mutant in found.mutants] == [True, None]

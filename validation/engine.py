@@ -216,7 +216,7 @@ def examine(
             )
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a crash of any kind is reported, and is never a verdict
+    except BaseException as error:  # noqa: BLE001  # a crash of any kind is reported, and is never a verdict
         outcome = replace(blank, state="crashed", detail=traced(error), counterexample=trial.shown)
     return replace(outcome, seconds=time.perf_counter() - start)
 
@@ -281,7 +281,7 @@ class _Trial:
                 raise _Broken(_raised(error)) from error
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:
+            except BaseException as error:  # a crash of any kind, as below
                 if self.hunting:  # a mutant that crashes here may still be caught elsewhere
                     self._crash = self._crash or error
                     return
@@ -319,7 +319,7 @@ def _draw(claim: Claim, picture: Picture, plan: Plan) -> FigureOutcome:
             return FigureOutcome(picture.name, picture.caption, svg(picture.function, claim.thing, **wanted))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a figure is no evidence: its failure is shown and settles nothing
+    except BaseException as error:  # noqa: BLE001  # a figure is no evidence: its failure is shown and settles nothing
         return FigureOutcome(picture.name, picture.caption, None, traced(error))
 
 

@@ -225,7 +225,7 @@ class Registry:
                 imported = importlib.import_module(name)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # whatever it is, an exit included, the other modules still load
+            except BaseException as error:  # noqa: BLE001  # whatever it is, an exit included, the other modules still load
                 paper = name.split(".claims.", 1)[1].split(".")[0]
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 reason = f"{said(error)} (line {where.lineno} of {where.name})"

@@ -142,6 +142,6 @@ def _imports(module: str) -> bool:
         importlib.import_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever it is, an exit included, a report must not fail on it
+    except BaseException:  # noqa: BLE001  # whatever it is, an exit included, a report must not fail on it
         return False
     return True

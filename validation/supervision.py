@@ -168,7 +168,8 @@ class Child:
         self.close()
         self._channel, theirs = socket.socketpair()
         read, write = os.pipe()
-        self._lifeline, self._seasoned = open(write, "wb", buffering=0), False
+        self._lifeline = open(write, "wb", buffering=0)  # noqa: SIM115  # held as long as the child
+        self._seasoned = False
         with theirs, open(read, "rb", buffering=0):
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(read), *sys.path],
@@ -256,7 +257,10 @@ def serve(channel: int, lifeline: int) -> None:
         message = pickle.dumps((kind, value))
         if os.getpid() != owner:
             os._exit(0)  # a fork that the work has made came out of it too, and has no say
-        line.sendall(_LENGTH.pack(len(message)) + message)
+        try:
+            line.sendall(_LENGTH.pack(len(message)) + message)
+        except OSError:  # nobody listens any more
+            os._exit(1)
 
     while work := _receive(line):
         _do(work, send)
@@ -268,7 +272,7 @@ def _do(work: bytes, send: Callable[..., None]) -> None:
         path, content = pickle.loads(work)
         sys.path.extend(entry for entry in path if entry not in sys.path)
         function, args, kwargs = pickle.loads(content)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # its supervisor is told
         return send("unreceived", (said(error), None))
     send("received")
     try:
@@ -276,7 +280,7 @@ def _do(work: bytes, send: Callable[..., None]) -> None:
             kwargs["tell"] = lambda value: send("told", value)
         result = function(*args, **kwargs)
         send("returned", ("", result))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # its supervisor is told
         send("raised", (said(error), _portable(error)))
     return None
 
@@ -285,7 +289,7 @@ def _portable(error: BaseException) -> BaseException | None:
     try:
         copy = pickle.loads(pickle.dumps(error))
         return copy if isinstance(copy, BaseException) else None
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # the exceptions of others pickle as they like
         return None
 
 

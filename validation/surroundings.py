@@ -56,10 +56,10 @@ def _quietly(restore: Restore) -> None:
 
 
 def _numpy() -> Iterator[Restore]:
-    errors, call, drawn = np.geterr(), np.geterrcall(), np.random.get_state()
+    errors, call, drawn = np.geterr(), np.geterrcall(), np.random.get_state()  # noqa: NPY002
     yield lambda: np.seterr(**errors)
     yield lambda: np.seterrcall(call)
-    yield lambda: np.random.set_state(drawn)
+    yield lambda: np.random.set_state(drawn)  # noqa: NPY002
 
 
 def _python() -> Iterator[Restore]:

@@ -30,7 +30,7 @@ def said(error: BaseException) -> str:
     """
     try:
         message = str(error)
-    except BaseException as second:  # the exceptions of others may raise anything, exits included
+    except BaseException as second:  # noqa: BLE001  # the exceptions of others may raise anything, exits included
         message = f"(its message raises {type(second).__name__})"
     return brief(f"{type(error).__name__}: {message}".strip())
 

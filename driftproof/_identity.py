@@ -119,13 +119,15 @@ def specification(name: str) -> ModuleSpec | None:
         finders = (finder.find_spec(full, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
         try:
             spec = next((spec for spec in finders if spec is not None), None)
+        except KeyError:  # a folder without __init__.py asks for its parent, which is not loaded
+            spec = ModuleSpec(full, None, is_package=True)
         except (ImportError, ValueError):
             spec = None
         if spec is None:
             return None
         if spec.submodule_search_locations is None and depth < len(parts):
             return None
-        if spec.origin is None:  # a folder without __init__.py: its own list asks for parents that are loaded
+        if spec.origin is None:
             path = [str(Path(entry) / parts[depth - 1]) for entry in (sys.path if path is None else path)]
         else:
             path = spec.submodule_search_locations

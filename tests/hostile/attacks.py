@@ -210,6 +210,23 @@ in_mutant("OSEXIT", "its process exited with status 0", lambda: os._exit(0))
 in_mutant("SLEEP", "no end within", lambda: time.sleep(3600.0))
 
 
+# Whatever a claim does to its own process, a machine of the cluster may be lost as well.
+ON_CLUSTERS = ["ATTACK-EXIT", "ATTACK-CWD", "ATTACK-OSEXIT", "ATTACK-SLEEP", "ATTACK-REGEX"]
+WORKER = Registry({name: ATTACKS.claims[name] for name in ON_CLUSTERS})
+
+
+@WORKER.claim("ATTACK-WORKER", paper="attack", statement="", vouches=[square])
+class Worker:
+    table = evidence(lambda: os.kill(os.getppid(), signal.SIGKILL))
+    mutants: ClassVar = {"sign": negated, "factor two": doubled}
+
+
+EXPECTED_ON_CLUSTERS = {
+    **{name: EXPECTED[name] for name in ON_CLUSTERS},
+    "ATTACK-WORKER": ("error", "its worker died"),
+}
+
+
 @property(tolerance=0.0)
 def even(thing: Thing, x: float = drawn(st.floats(-1.0, 1.0))) -> Any:
     return thing(x), thing(-x)

@@ -18,7 +18,7 @@ import pytest
 from driftproof.validation import run
 from driftproof.validation.engine import Plan, examine, settle
 from driftproof.validation.registry import Registry
-from tests.hostile.attacks import ATTACKS, EXPECTED, square, state
+from tests.hostile.attacks import ATTACKS, EXPECTED, EXPECTED_ON_CLUSTERS, WORKER, square, state
 from tests.hostile.conftest import Attack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,11 +27,13 @@ LONG = {f"ATTACK-{name}" for name in HARD - {"OSEXIT"}} | {"ATTACK-MUTANT-OSEXIT
 SHORT = [name for name in EXPECTED if name not in LONG]
 
 
-def faults(claims: Iterable[dict[str, Any]], names: Iterable[str]) -> Iterator[str]:
+def faults(
+    claims: Iterable[dict[str, Any]], names: Iterable[str], expected: dict[str, tuple[str, str]] = EXPECTED
+) -> Iterator[str]:
     """What is not as it must be, in the claims of a document."""
     found = {claim["id"]: claim for claim in claims}
     for name in names:
-        status, told = EXPECTED[name]
+        status, told = expected[name]
         if name not in found:
             yield f"{name}: is not in the document"
             continue
@@ -188,6 +190,31 @@ def test_signals_end_a_run_quickly_and_it_goes_on(
     _, err = again.communicate(timeout=120)
     wrong += [] if again.returncode == 0 and "resumed: " in err else [err]
     attack(f"{number.name}, --jobs {jobs}", 5, wrong)
+
+
+@pytest.fixture(params=["dask", "ray"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "ray":
+        ray = pytest.importorskip("ray")
+        ray.init(num_cpus=2, include_dashboard=False)
+        yield "ray"
+        ray.shutdown()
+        return
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as made:
+        yield made.scheduler_address.replace("tcp://", "dask://")
+
+
+@pytest.mark.hostile
+def test_clusters(cluster: str, attack: Attack) -> None:
+    done = run(registry=WORKER, effort="quick", cluster=cluster, timeout=6.0)
+    wrong = list(faults(done.to_json()["claims"], EXPECTED_ON_CLUSTERS, EXPECTED_ON_CLUSTERS))
+    wrong += [] if done.status == 3 else [f"status {done.status}"]
+    attack(
+        f"attacks on {cluster.partition(':')[0]}, its worker killed among them",
+        len(EXPECTED_ON_CLUSTERS),
+        wrong,
+    )
 
 
 def below(pid: int) -> list[int]:

@@ -102,16 +102,51 @@ class TestVerify:
         assert (tmp_path / "report" / "index.html").exists()
 
     @pytest.mark.parametrize(
-        ("claim", "told"),
+        ("claim", "status", "told"),
         [
-            ("TOY-WEAK-1", "mutant 'elsewhere' survives: all evidence holds on it"),
-            ("TOY-FALSE-1", "table (exact) breaks: -9.0 against 9.0"),
-            ("TOY-CRASH-1", "table (exact) crashed: ZeroDivisionError: division by zero"),
+            ("TOY-WEAK-1", 1, "mutant 'elsewhere' survives: all evidence holds on it"),
+            ("TOY-FALSE-1", 1, "table (exact) breaks: -9.0 against 9.0"),
+            ("TOY-CRASH-1", 3, "table (exact) crashed: ZeroDivisionError: division by zero"),
         ],
     )
-    def test_failure(self, tmp_path: Path, claim: str, told: str) -> None:
+    def test_failure(self, tmp_path: Path, claim: str, status: int, told: str) -> None:
         code, out, _ = driftproof(tmp_path, "verify", claim, "--module", "toy_module")
-        assert code == 1 and told in out
+        assert code == status and told in out
+
+    @pytest.mark.parametrize(
+        ("text", "status", "told"),
+        [
+            ("def (", 2, "SyntaxError: invalid syntax (bad_module.py, line 1)"),
+            ("import nowhere", 2, "No module named 'nowhere'"),
+            ("1 / 0", 3, "ZeroDivisionError: division by zero"),
+            ("import sys; sys.exit(0)", 3, "SystemExit: 0"),
+            ("import os; os._exit(0)", 3, "its process exited with status 0"),
+            ("import time; time.sleep(100)", 3, "no end within"),
+        ],
+    )
+    def test_a_module_that_cannot_be_imported(
+        self, text: str, status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        (tmp_path / "bad_module.py").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        limit = "1" if "sleep" in text else "60"
+        arguments = ["driftproof", "verify", "--module", "bad_module", "--timeout", limit]
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setattr("driftproof.validation.supervision.START", 20.0)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert (ended.value.code, out, len(err.splitlines())) == (status, "", 1)
+        assert err.startswith("error: --module bad_module: ") and told in err
+
+    def test_results_that_cannot_be_written(self, tmp_path: Path) -> None:
+        for output in (["--json", "/dev/full"], ["--html", "page"]):
+            (tmp_path / "page" / "index.html").mkdir(parents=True, exist_ok=True)
+            code, _, err = driftproof(tmp_path, "verify", "TOY-SQUARE-1", "--module", "toy_module", *output)
+            assert code == 3 and "error: cannot write the results" in err and "Traceback" not in err
+            assert list((tmp_path / "cache").rglob("TOY-SQUARE-1.json")), "what was settled is not lost"
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
@@ -202,6 +237,49 @@ class TestVerify:
     def test_the_extra_that_has_a_package(self, name: str, hint: str) -> None:
         told = cli._lacking(ModuleNotFoundError("", name=name))
         assert told == f"{name.partition('.')[0]} is not installed; pip install {hint}"
+
+
+AUDITED = """
+import os, sys, time
+
+def exits(logp, teacher_logp):
+    sys.exit(0)
+
+def dies(logp, teacher_logp):
+    os._exit(0)
+
+def hangs(logp, teacher_logp):
+    time.sleep(100)
+"""
+
+
+class TestAudit:
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("exits", "SystemExit: 0"),
+            ("dies", "its process exited with status 0"),
+            ("hangs", "no end within 1 s"),
+        ],
+    )
+    def test_an_object_without_a_verdict(
+        self, name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        pytest.importorskip("torch")
+        (tmp_path / f"audited_{name}.py").write_text(AUDITED)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        target, limit = f"audited_{name}:{name}", "1" if name == "hangs" else "100"
+        monkeypatch.setattr(
+            sys, "argv", ["driftproof", "audit", target, "--json", "out.json", "--timeout", limit]
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 3
+        assert capfd.readouterr().err.splitlines()[-1] == f"error: {target}: {told}"
+        (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+        assert row["verdict"] == f"no verdict: {told}" and row["object"] == target
 
 
 class TestOthers:

@@ -101,7 +101,7 @@ def imported(module: str) -> None:
 def over(children: Collection[Child]) -> list[Child]:
     """Wait for news of these children at work; those whose work is over, which may be none."""
     patience = min((child.patience for child in children if child.account is None), default=0.0)
-    listening = [child for child in children if child.account is None]
+    listening = [child.fileno() for child in children if child.account is None]
     wait(listening, None if patience == float("inf") else patience)
     return [child for child in children if child.over()]
 

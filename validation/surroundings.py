@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -106,10 +106,10 @@ def _signals() -> Iterator[Restore]:
         yield lambda: signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm would ring in the next
 
 
-_CATCHABLE = sorted(signal.valid_signals() & {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGALRM", 0)})
+_CATCHABLE = [signal.SIGINT, signal.SIGTERM, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else [])]
 
 
-def _handlers(before: dict[int, Any]) -> None:
+def _handlers(before: Mapping[signal.Signals, Any]) -> None:
     for number, handler in before.items():
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)

@@ -8,6 +8,7 @@ child of its own.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import signal
 import sys
@@ -139,8 +140,7 @@ def _count(jobs: int) -> int:
 def _on_dask(
     sent: dict[Claim, bytes], address: str, timeout: float | None
 ) -> Iterator[tuple[Claim, Account]]:
-    import distributed
-
+    distributed: Any = importlib.import_module("distributed")
     with distributed.Client(f"tcp://{address}") as client:
         waiting = {
             client.submit(supervised, work, timeout, pure=False): claim for claim, work in sent.items()
@@ -151,8 +151,7 @@ def _on_dask(
 
 
 def _on_ray(sent: dict[Claim, bytes], timeout: float | None) -> Iterator[tuple[Claim, Account]]:
-    import ray
-
+    ray: Any = importlib.import_module("ray")
     ray.init(address="auto", ignore_reinit_error=True)
     task = ray.remote(max_retries=1)(supervised)
     waiting = {task.remote(work, timeout): claim for claim, work in sent.items()}

@@ -66,7 +66,10 @@ def main() -> None:
 
             traceback.print_exc()
             raise SystemExit(2 if known and not ours else 3) from error
-        _fail(_lacking(error) if isinstance(error, ModuleNotFoundError) else str(error))
+        from .validation.missing import lacking
+
+        missing = isinstance(error, ModuleNotFoundError)
+        _fail(lacking(error.name or str(error)) if missing else str(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -272,9 +275,14 @@ def _import(module: str, timeout: float) -> None:
     """Import a module of the user: first elsewhere, since what exits or hangs would take this process along."""
     import importlib
 
+    from .validation.missing import absent
+    from .validation.registry import REGISTRY, LoadFailure
     from .validation.supervision import imported, parcel, supervised
 
     account = supervised(parcel(imported, module), timeout, once=True)
+    if isinstance(account.result, ImportError) and (why := absent(account.result)):
+        REGISTRY.failures.append(LoadFailure(module, module, why, skipped=True))
+        return
     if account.end != "returned":
         missing = isinstance(account.result, ModuleNotFoundError | SyntaxError)
         _fail(f"--module {module}: {account.why}", 2 if missing else 3)
@@ -316,7 +324,7 @@ def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
     failures = registry.selected_failures(names or ())
     for failure in failures:
         typer.echo(f"{failure.module} does not import: {failure.reason}", err=True)
-    if failures:
+    if not all(failure.skipped for failure in failures):
         raise typer.Exit(3)
 
 
@@ -331,10 +339,10 @@ def _recipes() -> list[str]:
 
 
 def _require_torch(command: str) -> None:
-    import importlib.util
+    from .validation.missing import installed, lacking
 
-    if importlib.util.find_spec("torch") is None:
-        raise ValueError(f"{command}: torch is not installed; pip install 'driftproof[torch]'")
+    if not installed("torch"):
+        raise ValueError(f"{command}: {lacking('torch')}")
 
 
 def _require_writable(file: Path | None, folder: Path | None = None) -> None:
@@ -372,26 +380,6 @@ def _console(to_stderr: bool = False) -> Any:
     stream = sys.stderr if to_stderr else sys.stdout
     # Off a terminal rich assumes 80 columns and cuts cells: give tables the room that they need.
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=200)
-
-
-def _lacking(error: ModuleNotFoundError) -> str:
-    """What is not installed, and the extra that installs it."""
-    from importlib.metadata import PackageNotFoundError, requires
-
-    missing = (error.name or str(error)).partition(".")[0]
-    try:
-        listed = requires("driftproof") or []
-    except PackageNotFoundError:  # a checkout that is not installed
-        listed = []
-    extras = [line.split("extra ==")[1].strip(" \"'") for line in listed if _names(line, missing)]
-    return f"{missing} is not installed; pip install " + (f"'driftproof[{extras[0]}]'" if extras else missing)
-
-
-def _names(requirement: str, package: str) -> bool:
-    import re
-
-    found = re.match(r"[\w.-]+", requirement)
-    return "extra ==" in requirement and found is not None and found[0].replace("-", "_") == package
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -211,7 +211,8 @@ class TestVerify:
             ("accelerate", ["train", "tweedie"], "accelerate is not installed"),
             ("torch", ["train", "opd"], "torch is not installed"),
             ("torch", ["audit", "diffusers"], "torch is not installed"),
-            ("torch", ["bench", "opd"], "torch is not installed"),
+            ("torch", ["bench", "opd"], "torch is not installed; pip install 'driftproof[torch]'"),
+            ("torch", ["bench", "fista"], "torch is not installed; pip install 'driftproof[torch]'"),
         ],
     )
     def test_a_package_that_is_missing_is_named(
@@ -231,12 +232,40 @@ class TestVerify:
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert told in done.stderr.splitlines()[-1]
 
-    @pytest.mark.parametrize(
-        ("name", "hint"), [("transformers.models", "'driftproof[hub]'"), ("nonesuch", "nonesuch")]
-    )
-    def test_the_extra_that_has_a_package(self, name: str, hint: str) -> None:
-        told = cli._lacking(ModuleNotFoundError("", name=name))
-        assert told == f"{name.partition('.')[0]} is not installed; pip install {hint}"
+    def test_verify_skips_what_needs_a_package_that_is_missing(self, tmp_path: Path) -> None:
+        (tmp_path / "without.py").write_text(WITHOUT)
+        (tmp_path / "needing.py").write_text("import torch\n")
+        arguments = ["OPD-LINEAR-1", "CONVENTION-DTYPE-1", "needing", "--module", "needing", "--quick"]
+        done = subprocess.run(
+            [
+                sys.executable,
+                "without.py",
+                "torch",
+                "verify",
+                *arguments,
+                "--jobs",
+                "1",
+                "--json",
+                "out.json",
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        reason = "torch is not installed; pip install 'driftproof[torch]'"
+        assert f"skipped: 3 pieces of evidence: {reason}" in done.stdout
+        found = json.loads((tmp_path / "out.json").read_text())
+        assert found["ok"] is True
+        assert {claim["id"]: claim["status"] for claim in found["claims"]} == {
+            "OPD-LINEAR-1": "conditional",
+            "CONVENTION-DTYPE-1": "conditional",
+            "needing": "conditional",
+        }
+        told = {e["detail"] for c in found["claims"] for e in c["evidence"] if e["state"] == "skipped"}
+        assert told == {reason}
 
 
 AUDITED = """

@@ -8,7 +8,6 @@ exception by ``breaks_on``).  Only ctrl-C passes through.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import itertools
 import math
@@ -25,6 +24,7 @@ import numpy as np
 
 from .evidence.base import Effort, Evidence, Setting, Thing, Verdict
 from .evidence.chance import share
+from .missing import absent, installed, lacking
 from .outcomes import ClaimOutcome, EvidenceOutcome, FigureOutcome, MutantOutcome
 from .registry import Claim, Picture
 from .surroundings import restored, surroundings
@@ -144,9 +144,13 @@ def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome,
         return "error"
     if "breaks" in states:
         return "refuted"
-    if "undecided" in states or "holds" not in states or False in killed:
+    if "undecided" in states or False in killed:
         return "open"  # evidence that a planted error survives settles nothing
-    if "skipped" in states or None in killed:
+    if "skipped" in states:
+        return "conditional"
+    if "holds" not in states:
+        return "open"
+    if None in killed:
         return "conditional"
     return "verified"
 
@@ -161,16 +165,19 @@ def prosecute(
     """
     start = time.perf_counter()
     sound = claim.evidence if evidence is None else evidence
-    untried, crashes = len(claim.evidence) - len(sound), []
+    untried, crashes, reasons = len(claim.evidence) - len(sound), [], []
     for item in sorted(sound, key=lambda e: e.kind.rung):
         found = examine(claim, item, mutant, plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail
             return MutantOutcome(name, True, item.name, detail, seconds=time.perf_counter() - start)
-        untried += found.state in ("skipped", "left out")
+        if found.state in ("skipped", "left out"):
+            untried += 1
+            reasons.append(found.detail)
         if found.state == "crashed":
             crashes.append(f"{item.name} crashed: {found.detail.splitlines()[0]}")
-    detail = "; ".join(crashes) or ("some evidence was not tried" if untried else "all evidence holds on it")
+    told = [*crashes, *dict.fromkeys(reasons)]
+    detail = "; ".join(told) or ("some evidence was not tried" if untried else "all evidence holds on it")
     return MutantOutcome(
         name,
         None if untried or crashes else False,
@@ -192,8 +199,8 @@ def examine(
     blank = EvidenceOutcome(evidence.name, evidence.kind.name, None, "left out", alpha=plan.alpha(evidence))
     if not plan.effort.covers(evidence.effort):
         return replace(blank, detail=f"needs effort {evidence.effort.value}")
-    if evidence.requires and importlib.util.find_spec(evidence.requires) is None:
-        return replace(blank, state="skipped", detail=f"{evidence.requires} is not installed")
+    if evidence.requires and not installed(evidence.requires):
+        return replace(blank, state="skipped", detail=lacking(evidence.requires))
     trial = _Trial(claim, evidence, thing, plan, hunting)
     try:
         if evidence.requires:
@@ -217,7 +224,10 @@ def examine(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # a crash of any kind is reported, and is never a verdict
-        outcome = replace(blank, state="crashed", detail=traced(error), counterexample=trial.shown)
+        if reason := absent(error):
+            outcome = replace(blank, state="skipped", detail=reason)
+        else:
+            outcome = replace(blank, state="crashed", detail=traced(error), counterexample=trial.shown)
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
@@ -282,8 +292,8 @@ class _Trial:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a crash of any kind, as below
-                if self.hunting:  # a mutant that crashes here may still be caught elsewhere
-                    self._crash = self._crash or error
+                if self.hunting and absent(error) is None:
+                    self._crash = self._crash or error  # a mutant that crashes here may still be caught elsewhere
                     return
                 raise
             if verdict.ok is False:

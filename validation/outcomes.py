@@ -94,7 +94,15 @@ class ClaimOutcome:
     @classmethod
     def crashed(cls, id: str, paper: str, title: str, detail: str, **known: Any) -> ClaimOutcome:
         """The outcome of a claim that could not even be tried: an error, with this reason."""
-        lost = EvidenceOutcome("all", "exact", None, "crashed", detail=detail)
+        return cls.untried(id, paper, title, detail, "crashed", **known)
+
+    @classmethod
+    def untried(
+        cls, id: str, paper: str, title: str, detail: str, state: str = "skipped", **known: Any
+    ) -> ClaimOutcome:
+        """The outcome of a claim that was not tried, for this reason: conditional, or an error if it crashed."""
+        lost = EvidenceOutcome("all", "exact", None, state, detail=detail)
+        status = "error" if state == "crashed" else "conditional"
         blank: dict[str, Any] = {
             "statement": "",
             "hypotheses": (),
@@ -102,13 +110,16 @@ class ClaimOutcome:
             "mutants": (),
             "expect": "verified",
         }
-        return cls(id, paper, title, status="error", evidence=(lost,), **{**blank, **known})
+        return cls(id, paper, title, status=status, evidence=(lost,), **{**blank, **known})
 
     @property
     def ok(self) -> bool:
-        """No news: the status is the expected one and no mutant survived."""
-        expected = self.status == self.expect or (self.status, self.expect) == ("conditional", "verified")
-        return expected and not any(mutant.killed is False for mutant in self.mutants)
+        """No news: the status is the expected one, or part could not be tried, and no mutant survived."""
+        skipped = any(item.state == "skipped" for item in self.evidence)
+        partly = self.status == "conditional" and (skipped or self.expect == "verified")
+        return (self.status == self.expect or partly) and not any(
+            mutant.killed is False for mutant in self.mutants
+        )
 
     @property
     def settled(self) -> bool:

@@ -127,6 +127,8 @@ def verdict(run: Run) -> str:
                 lines.extend([f"    counterexample: {found.counterexample}"] if found.counterexample else [])
         lines.extend(f"  mutant {m.name!r} survives: {m.detail}" for m in claim.mutants if m.killed is False)
         lines.extend(f"  mutant {m.name!r} is unsettled: {m.detail}" for m in claim.mutants if m.unsettled)
+    skipped = Counter(e.detail for claim in run.claims for e in claim.evidence if e.state == "skipped")
+    lines.extend(f"skipped: {n} piece{'s' * (n != 1)} of evidence: {why}" for why, n in skipped.items())
     statuses = Counter(claim.status for claim in run.claims)
     killed = sum(mutant.killed is True for claim in run.claims for mutant in claim.mutants)
     planted = sum(len(claim.mutants) for claim in run.claims)

@@ -98,6 +98,8 @@ class NotLoaded(_Node):
         self.failure = failure
 
     def runtest(self) -> None:
+        if self.failure.skipped:
+            pytest.skip(self.failure.reason)
         raise ClaimFailure(f"{self.failure.module} does not import: {self.failure.reason}")
 
 

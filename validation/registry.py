@@ -69,6 +69,7 @@ from typing import Any, cast, final
 
 from .._identity import specification
 from .evidence.base import Evidence, Thing
+from .missing import absent
 from .telling import said
 
 __all__ = ["REGISTRY", "Claim", "LoadFailure", "Picture", "Registry", "claim", "figure"]
@@ -129,11 +130,15 @@ class Claim:
 @final
 @dataclass(frozen=True)
 class LoadFailure:
-    """A module of claims that could not be imported."""
+    """A module of claims that could not be imported.
+
+    ``skipped`` where an optional dependency is not installed: that is the reason, and no failure.
+    """
 
     paper: str
     module: str
     reason: str
+    skipped: bool = False
 
 
 @final
@@ -228,8 +233,8 @@ class Registry:
             except BaseException as error:  # noqa: BLE001  # whatever it is, an exit included, the other modules still load
                 paper = name.split(".claims.", 1)[1].split(".")[0]
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                reason = f"{said(error)} (line {where.lineno} of {where.name})"
-                self.failures.append(LoadFailure(paper, name, reason))
+                why, reason = absent(error), f"{said(error)} (line {where.lineno} of {where.name})"
+                self.failures.append(LoadFailure(paper, name, why or reason, skipped=why is not None))
                 continue
             if module.ispkg:
                 self._import_below(name, imported.__path__)

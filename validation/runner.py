@@ -123,8 +123,10 @@ def _costly_first(made: Claim) -> int:
 
 
 def _not_loaded(failure: LoadFailure) -> ClaimOutcome:
-    """A module that does not import hides claims: it is an error of the run, never silence."""
+    """A module that does not import hides claims: it is told, never silence."""
     id = failure.module.rsplit(".claims.", 1)[-1]
+    if failure.skipped:
+        return ClaimOutcome.untried(id, failure.paper, "This module of claims was skipped", failure.reason)
     return ClaimOutcome.crashed(id, failure.paper, "This module of claims does not import", failure.reason)
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...theory.processes import AbstractGaussianProcess
+from ..missing import lacking
 from .adapters import check
 from .losses import PAIRS, Finding, Kind, identify, kind_of, objectives
 from .rows import Report, Row
@@ -184,7 +185,7 @@ def _installed(library: str) -> Any:
     try:
         importlib.import_module(library)
     except ModuleNotFoundError as error:
-        raise ValueError(f"audit: {error.name} is not installed; pip install 'driftproof[hub]'") from error
+        raise ValueError(f"audit: {lacking(error.name or library)}") from error
     return importlib.import_module(f"{__name__}.{library}")
 
 

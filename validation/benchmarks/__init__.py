@@ -10,6 +10,8 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from ..missing import absent
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -41,11 +43,11 @@ def names() -> list[str]:
 def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Run the selected benchmarks, or all.
 
-    A benchmark whose own packages are not installed is left out, and told.
+    A benchmark whose own packages are not installed is skipped, and told.
 
     Raises:
         LookupError: There is no such benchmark.
-        ModuleNotFoundError: No benchmark could run.
+        ImportError: No benchmark could run, or one does not import for another reason.
     """
     known = names()
     if unknown := [name for name in selected if name not in known]:
@@ -53,16 +55,16 @@ def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = la
             f"bench: there is no {', '.join(unknown)}; there are {', '.join(known) or 'none yet'}"
         )
     rows: list[Row] = []
-    missing: ModuleNotFoundError | None = None
+    missing: ImportError | None = None
     for name in selected or known:
         announce(f"running {name}")
         try:
             rows.extend(importlib.import_module(f"{__name__}.{name}").run())
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("driftproof"):
+        except ImportError as error:
+            if (reason := absent(error)) is None:
                 raise
             missing = error
-            announce(f"left out {name}: {error.name} is not installed")
+            announce(f"skipped {name}: {reason}")
     if missing is not None and not rows:
         raise missing
     return rows

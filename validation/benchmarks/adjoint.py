@@ -33,12 +33,10 @@ _MIB = 2.0**20
 
 
 def run() -> list[Row]:
-    """One row for each K and peer; nothing without diffusers."""
-    try:
-        import torch
-        from diffusers import DiTTransformer2DModel  # noqa: F401  # the transformer that is timed
-    except ImportError:
-        return []
+    """One row for each K and peer."""
+    import torch
+    from diffusers import DiTTransformer2DModel  # noqa: F401  # the transformer that is timed
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

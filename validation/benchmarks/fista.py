@@ -25,10 +25,8 @@ PROBLEMS, TIMED, TOLERANCE, NOISE = 10_000, 200, 1e-4, 0.05
 
 def run() -> list[Row]:
     """Two sizes of sketch, eager and compiled."""
-    try:
-        import torch
-    except ImportError:
-        return [_row("batched_fista", math.nan, None, "torch is not installed")]
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a fit of scikit-learn
     try:

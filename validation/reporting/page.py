@@ -183,7 +183,12 @@ def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) ->
     elif news:
         tone, headline = "bad", f"{len(news)} of {count} claims are not as stated"
     elif conditional:
-        tone, headline = "open", f"{count} claims hold, {conditional} of them on part of their evidence"
+        untried = sum(
+            not any(item["ok"] for item in c["evidence"]) for c in claims if c["status"] == "conditional"
+        )
+        partly = f", {conditional - untried} of them on part of their evidence" * (conditional > untried)
+        tone, headline = "open", f"{count - untried} claims hold{partly}"
+        headline += f"; {untried} could not be tried here" * (untried > 0)
     else:
         tone, headline = (
             "good",

@@ -15,7 +15,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.driftproof-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env verify report papers test lint quick strict check bench clean
+.PHONY: help env verify report papers test lint quick strict check pythons bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -73,6 +73,9 @@ strict: $(ready) ## Every public function under array-api-strict (check has it t
 
 check: $(ready) ## The tests and doctests
 	$(bin)/python -m pytest -q -n $(JOBS)
+
+pythons: $(ready) ## The wheel under every Python found, with the oldest and the newest dependencies
+	$(bin)/python tests/pythons.py
 
 bench: $(ready) ## Compare with the peers, as ratios
 	$(bin)/driftproof bench --json report/bench.json

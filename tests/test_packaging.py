@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -22,23 +21,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pythons import BESIDE, FOLDERS, IGNORED, pack, run
+
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("theory", "numerics", "backends", "validation")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".DS_Store")
-# Where this repository keeps what it is made of, beside the packages themselves.
-BESIDE = (
-    "tests",
-    "papers",
-    ".ci",
-    "*.md",
-    "*.toml",
-    "*.txt",
-    "LICENSE",
-    "Makefile",
-    "MANIFEST.in",
-    ".gitignore",
-)
 
 
 def packages() -> set[str]:
@@ -68,15 +54,7 @@ class Built:
 
 def build(work: Path) -> Built:
     """The sdist of a copy of the repository, the wheel made from that sdist, a venv with the wheel."""
-    copy = work / "copy"
-    copy.mkdir()
-    for folder in ("driftproof", *FOLDERS, "tests", "papers"):
-        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=IGNORED)
-    for file in (file for pattern in BESIDE for file in ROOT.glob(pattern) if file.is_file()):
-        shutil.copy(file, copy)
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", work / "dist", copy, cwd=work)
-    (sdist,), (wheel,) = (work / "dist").glob("*.tar.gz"), (work / "dist").glob("*.whl")
-
+    sdist, wheel = pack(work)
     venv.create(work / "env", with_pip=False, symlinks=os.name != "nt")
     python = work / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
     run(
@@ -86,15 +64,6 @@ def build(work: Path) -> Built:
     # A path alone: the editable installation of this repository, a .pth file itself, is not followed.
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return Built(sdist, wheel, python)
-
-
-def run(*command: object, cwd: Path) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=kept, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_every_package_is_listed() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from driftproof import cli
 from driftproof.validation import audit
 from driftproof.validation.audits import audit_target, diffusers
-from driftproof.validation.audits.samplers import SEVERITIES
+from driftproof.validation.audits.samplers import SEVERITIES, STEPS
 
 pytest.importorskip("torch")
 library: Any = pytest.importorskip("diffusers")
@@ -137,11 +137,14 @@ def test_a_stage_is_told_its_own_small_level() -> None:
     assert "after call" not in row.verdict
 
 
-def test_the_flow_that_a_scheduler_steps_on_is_named() -> None:
-    for prediction in ("epsilon", "flow_prediction"):
-        row = audit(library.SASolverScheduler(use_flow_sigmas=True, prediction_type=prediction))
-        assert row.severity == "mismatch", row.verdict
-        assert "its steps are those of (1 - sigma) x_0 + sigma z with its sigmas" in row.verdict
+@pytest.mark.parametrize(
+    ("prediction", "steps"),
+    [("flow_prediction", (5, 10, 20)), pytest.param("epsilon", STEPS, marks=pytest.mark.slow)],
+)
+def test_the_flow_that_a_scheduler_steps_on_is_named(prediction: str, steps: tuple[int, ...]) -> None:
+    row = audit(library.SASolverScheduler(use_flow_sigmas=True, prediction_type=prediction), steps=steps)
+    assert row.severity == "mismatch", row.verdict
+    assert "its steps are those of (1 - sigma) x_0 + sigma z with its sigmas" in row.verdict
 
 
 def test_scalings_that_are_not_ours_are_no_error() -> None:
@@ -151,14 +154,23 @@ def test_scalings_that_are_not_ours_are_no_error() -> None:
     np.testing.assert_allclose(row.std_error, (0.25 + 0.002**2) ** 0.5 - 0.5, rtol=1e-3)  # its sigma_min
 
 
-def test_a_remedy_that_undoes_or_moves_says_so() -> None:
-    found = {
-        str(dict(row.options)): row.verdict
-        for row in diffusers.rows(library.UniPCMultistepScheduler, "diffusers.UniPCMultistepScheduler")
-    }
-    assert found["{'lower_order_final': False}"].endswith("; solver_order=1 overrides it")
-    moved = "; not so with use_flow_sigmas=True, which sets other noise levels"
-    assert found["{'prediction_type': 'flow_prediction'}"].endswith(moved)
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("lower_order_final", False, "; solver_order=1 overrides it"),
+        pytest.param(
+            "prediction_type",
+            "flow_prediction",
+            "; not so with use_flow_sigmas=True, which sets other noise levels",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_remedy_that_undoes_or_moves_says_so(option: str, value: object, told: str) -> None:
+    cls, choice = library.UniPCMultistepScheduler, diffusers.Choice(init={option: value})
+    settings = diffusers._Settings(cls, "diffusers.UniPCMultistepScheduler", STEPS)
+    row = settings._mended(settings._row(choice), choice, tuple(diffusers.choices(cls)))[-1]
+    assert row.verdict.endswith(told)
 
 
 def test_an_order_that_is_asked_for_is_no_order_lost() -> None:
@@ -202,6 +214,7 @@ def test_no_verdict_knows_a_class_by_name() -> None:
         assert not [name for name in names if name in text], file
 
 
+@pytest.mark.slow  # a class of fewer options, none of which clips, is audited by the command below
 def test_a_class_is_audited_with_its_options() -> None:
     report = audit_target("diffusers:DDPMScheduler")
     severities = [row.severity for row in report.rows]
@@ -226,11 +239,24 @@ def test_what_cannot_be_audited_says_why() -> None:
 
 def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page"
-    arguments = ["audit", "diffusers:FlowMatchHeunDiscreteScheduler", "--json", str(out), "--html", str(page)]
+    arguments = [
+        "audit",
+        "diffusers:FlowMatchEulerDiscreteScheduler",
+        "--json",
+        str(out),
+        "--html",
+        str(page),
+    ]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     rows = json.loads(out.read_text())["rows"]
-    assert len(rows[-1]["mean_error"]) == len(rows[-1]["steps"]) == 5
+    assert {"converges", "unsupported"} <= {row["severity"] for row in rows}
+    assert sorted(rows, key=lambda row: SEVERITIES.index(row["severity"])) == rows
+    settled = [row for row in rows if row["severity"] == "converges"]
+    assert len(settled) >= 6
+    assert all(len(row["mean_error"]) == len(row["steps"]) == 5 for row in settled)
+    for row in {row["severity"]: row for row in rows}.values():
+        exec(row["reproduction"], {})  # noqa: S102  # the reproduction is the product here
     text = next(page.glob("*.html")).read_text()
     assert "<th>std error</th>" in text
     assert "five lines that show it" in text

@@ -1,4 +1,7 @@
-"""The claims of the paper hold and their planted errors die; docstrings cite claims that exist."""
+"""What the claims of the paper rest on: their modules load, docstrings cite them, and the oracle is right.
+
+They are settled by ``make quick``, and by no test.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,9 @@ import pytest
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.validation.claims.reward_gap import textbook
-from driftproof.validation.engine import Plan, settle
-from driftproof.validation.evidence.base import Effort
-from driftproof.validation.registry import REGISTRY, Claim
+from driftproof.validation.registry import REGISTRY
 
 ROOT = Path(__file__).parent.parent
-
-
-def claims() -> list[Claim]:
-    return [c for c in REGISTRY.load().claims.values() if c.paper == "reward_gap"]
-
-
-@pytest.mark.parametrize("claim", claims(), ids=lambda c: c.id)
-def test_holds_and_its_mutants_die(claim: Claim) -> None:
-    found = settle(claim, Plan(seed=1, effort=Effort.QUICK))
-    broken = [f"{e.name}: {e.detail}" for e in found.evidence if e.state not in ("holds", "left out")]
-    survivors = [m.name for m in found.mutants if not m.killed]
-    assert (found.status, broken, survivors) == ("verified", [], [])
 
 
 def test_every_module_of_claims_loads() -> None:

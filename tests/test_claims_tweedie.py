@@ -1,4 +1,7 @@
-"""The claims of the paper hold, their planted errors die, and the oracle behind them is right."""
+"""What the claims of the paper rest on: their modules load, docstrings cite them, and the oracle is right.
+
+They are settled by ``make quick``, and by no test.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,12 @@ from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.tweedie import log_posterior_mean, posterior_mean
 from driftproof.validation.claims.tweedie import textbook
 from driftproof.validation.claims.tweedie.quadrature import half_line, line
-from driftproof.validation.engine import Plan, settle
-from driftproof.validation.evidence.base import Effort
 from driftproof.validation.mutants import altered, arguments, outcome
-from driftproof.validation.registry import REGISTRY, Claim
+from driftproof.validation.registry import REGISTRY
 from driftproof.validation.symbols import SYMBOLS, on_symbols, rational, unchecked
 
 ROOT = Path(__file__).parent.parent
 PAPERS = ("tweedie", "conventions", "special")
-
-
-def deterministic_claims() -> list[Claim]:
-    return [c for c in REGISTRY.load().claims.values() if c.paper in PAPERS and not c.weight]
-
-
-@pytest.mark.parametrize("claim", deterministic_claims(), ids=lambda c: c.id)
-def test_holds_and_its_mutants_die(claim: Claim) -> None:
-    found = settle(claim, Plan(seed=1, effort=Effort.QUICK))
-    broken = [f"{e.name}: {e.detail}" for e in found.evidence if e.state not in ("holds", "left out")]
-    survivors = [m.name for m in found.mutants if not m.killed]
-    assert (found.status, broken, survivors) == ("verified", [], [])
 
 
 def test_every_module_of_claims_loads() -> None:

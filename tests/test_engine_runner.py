@@ -272,7 +272,8 @@ class TestInterruption:
 def start_slow(tmp_path: Path, jobs: str, *options: str, seconds: str = "60") -> subprocess.Popen[str]:
     code = (
         "import toy_claims; from driftproof.validation.registry import REGISTRY\n"
-        "REGISTRY.claims.update(toy_claims.SLOW.claims)"
+        "REGISTRY.claims.update(toy_claims.SLOW.claims)\n"
+        "REGISTRY.loaded = True"
     )
     (tmp_path / "slow_claims.py").write_text(code)
     path = os.pathsep.join([TESTS, str(tmp_path), *filter(None, sys.path)])

@@ -17,6 +17,7 @@ from driftproof.validation import claim, exact, parity
 from driftproof.validation.registry import REGISTRY
 
 REGISTRY.claims.update(TOYS.claims)
+REGISTRY.loaded = True  # the toys alone: to import all claims takes seconds
 
 @claim("TOY-WEAK-1", paper="toy", statement="", vouches=[square])
 class Weak:

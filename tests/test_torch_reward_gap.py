@@ -190,6 +190,7 @@ def assert_ends_at(found: np.ndarray, best: tuple[float, float], largest: float)
     assert half[0] < largest
 
 
+@pytest.mark.slow  # the expected update is tested above: 20 s of training say the same again
 def test_ddpo_ends_at_the_exact_optimum() -> None:
     """0.33, begun at 0: false alarm 2e-4; an end that is 0.1 away would not pass."""
     found = ends("ddpo", FULL, 150, replace(BUDGET, prompts=512, learning_rate=2e-2), seeds=5)

@@ -50,8 +50,11 @@ papers: $(ready) ## Take the last report as the record and write the pages from 
 report: $(ready) ## Rebuild report/index.html from the last results
 	@$(bin)/driftproof report report
 
-# Lint first, for it is quick; the tests last, so that their summary closes the output.
-test: lint quick check ## Lint, types, layers, claims, packaging, tests
+# The types take one core, so they are checked beside the claims; the tests come last, so that their summary
+# closes the output.
+test: $(ready) ## Lint, types, layers, claims, packaging, tests
+	@$(MAKE) --no-print-directory -j 2 lint quick
+	@$(MAKE) --no-print-directory check
 
 # One thread a process: the arrays here are small, and threads that wait for each other are slower than one.
 verify quick strict check: export OMP_NUM_THREADS = 1
@@ -71,8 +74,9 @@ quick: $(ready) ## Every claim at a tenth of the Monte Carlo
 strict: $(ready) ## Every public function under array-api-strict (check has it too)
 	$(bin)/python -m pytest -q -n $(JOBS) -k array_api_strict tests/test_parity.py
 
+# worksteal: a file stays with one worker, so that what its tests share is made once.
 check: $(ready) ## The tests and doctests
-	$(bin)/python -m pytest -q -n $(JOBS)
+	$(bin)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 pythons: $(ready) ## The wheel under every Python found, with the oldest and the newest dependencies
 	$(bin)/python tests/pythons.py

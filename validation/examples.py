@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
 __all__ = ["search"]
+
+_ALONE = threading.RLock()  # what _blind changes belongs to the whole process
 
 
 def search(
@@ -59,7 +62,7 @@ def search(
         ],
         print_blob=False,
     )
-    with _blind():
+    with _ALONE, _blind():
         hypothesis.seed(seed)(settings(hypothesis.given(**strategies)(test)))()
 
 

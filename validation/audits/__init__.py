@@ -125,6 +125,9 @@ def audit_target(
 ) -> Report:
     """Audit an installed library, or ``MODULE:OBJECT``: a loss, a scheduler, a class of these, or a step.
 
+    The command line's, which has its process to itself: modules beside the user become importable, and while all
+    options of a class are tried its warnings are silenced.  :func:`audit` changes nothing outside of itself.
+
     Arguments:
         target: ``"trl"``, ``"diffusers"`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
             options are tried, as for those of diffusers.
@@ -158,9 +161,10 @@ def audit_target(
         raise LookupError(f"audit: {target}: {error}") from error
     used = versions(module.partition(".")[0], "torch")
     if inspect.isclass(found) and is_scheduler(found):
-        from .diffusers import rows
+        from .diffusers import quiet, rows
 
-        return Report(target=target, versions=used, rows=rows(found, f"{module}.{path}"))
+        with quiet(module.partition(".")[0]):
+            return Report(target=target, versions=used, rows=rows(found, f"{module}.{path}"))
     row = audit(found, kind=kind, documented=documented, name=f"{module}.{path}")
     return Report(target=target, versions=used, rows=(row,))
 

@@ -127,6 +127,7 @@ class SchedulerSampler:
         self._scheduler: Any = None
         self._prepared: dict[int, Any] = {}
         self._known: dict[tuple[int, int], tuple[float, float]] = {}  # add_noise, at steps and call
+        self._seeds: Any = None
         self._steps = 0
         self._process: Any = None
         self._times: Any = ()
@@ -144,6 +145,7 @@ class SchedulerSampler:
                 _widen(made)
             self._prepared[steps] = made
         self._scheduler = copy.deepcopy(self._prepared[steps])
+        self._seeds = torch.Generator()  # by default every run draws the same seeds, and none twice
         self._process = _forward_process(self._scheduler)
         if not hasattr(self._scheduler, "timesteps"):
             raise UnmetHypothesis("audit", "set_timesteps(n) sets the attribute timesteps", "there is none")
@@ -188,7 +190,7 @@ class SchedulerSampler:
 
         state = torch.from_numpy(np.array(x)).reshape(1, 1, 1, -1)
         made = torch.from_numpy(np.array(output)).reshape(1, 1, 1, -1)
-        with intercepted(draw, state.numel()), torch.no_grad():
+        with intercepted(draw, state.numel(), self._seeds), torch.no_grad():
             options = {k: self._after(call) if v == NEXT else v for k, v in self._options.items()}
             result = self._stepped(call, {"model_output": made, "sample": state, **options})
         after = result.prev_sample if hasattr(result, "prev_sample") else result

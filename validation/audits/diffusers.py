@@ -16,6 +16,7 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
@@ -28,7 +29,7 @@ from .rows import Report, Row
 from .samplers import SEVERITIES, STEPS
 from .schedulers import examine, row
 
-__all__ = ["Choice", "choices", "classes", "report", "rows"]
+__all__ = ["Choice", "choices", "classes", "quiet", "report", "rows"]
 
 Announce: TypeAlias = Callable[[str], None]
 
@@ -91,8 +92,30 @@ def _exported(name: str) -> tuple[Row, ...]:
     """All settings of a class that diffusers exports: the task of a worker."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors of some hundred numbers
-    return rows(getattr(importlib.import_module("diffusers"), name), f"diffusers.{name}")
+    try:
+        with quiet("diffusers"):
+            return rows(getattr(importlib.import_module("diffusers"), name), f"diffusers.{name}")
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """No warnings, and no notes of a library below errors: for a task that has its process to itself.
+
+    Both are global to a process, so that nothing does this that may run beside other threads.
+    """
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # hundreds of notes about options
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def classes() -> Iterator[type[Any]]:
@@ -106,16 +129,8 @@ def classes() -> Iterator[type[Any]]:
 
 
 def rows(cls: type[Any], name: str, steps: Sequence[int] = STEPS) -> tuple[Row, ...]:
-    """All settings of one class, worst first."""
-    logger = logging.getLogger(cls.__module__.partition(".")[0])
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # hundreds of notes about options
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return tuple(sorted(_Settings(cls, name, steps).rows(), key=_rank))
-    finally:
-        logger.setLevel(level)
+    """All settings of one class, worst first; :func:`quiet` silences what its library says of options."""
+    return tuple(sorted(_Settings(cls, name, steps).rows(), key=_rank))
 
 
 @final

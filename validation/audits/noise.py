@@ -1,71 +1,76 @@
 """Torch's normal draws, answered by the probe.
 
-While a step runs, ``torch.randn`` and ``torch.randn_like`` are the probe's; other draws are refused, and so
-is a step after which torch's generator has moved although nobody was seen to draw.
+While a step runs, the standard normals that it draws in its own thread are the probe's; other draws are
+refused.  Nothing of torch is replaced, and torch's own generator is neither read nor moved: other threads draw
+as ever, and audits in several threads do not see each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, final
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..._namespace import UnmetHypothesis
 from .affine import Draw
 
 __all__ = ["intercepted"]
 
-_NORMAL: Final = {name: getattr(torch, name) for name in ("randn", "randn_like")}
-_SEEDS: Final = {"randint": torch.randint}
-_REFUSED: Final = ("normal", "rand", "rand_like", "bernoulli", "multinomial", "randperm")
-_ORIGINAL: Final = _NORMAL | _SEEDS | {name: getattr(torch, name) for name in _REFUSED}
-
-_STANDARD: Final = "every draw is standard normal, by torch.randn or torch.randn_like"
+_STANDARD: Final = "every draw is standard normal, by torch.randn, torch.randn_like or normal_()"
+# Draws of a seed, and the overload of each that takes a generator.
+_SEEDS: Final = {"default": "generator", "low": "low_generator"}
 
 
 @contextmanager
-def intercepted(draw: Draw, size: int) -> Iterator[None]:
-    """While this is open, standard normals are what ``draw`` says.
+def intercepted(draw: Draw, size: int, seeds: torch.Generator) -> Iterator[None]:
+    """While this is open, standard normals that this thread draws are what ``draw`` says.
 
     Arguments:
         draw: From a key to a standard normal; the key is the state of the generator, None for torch's own.
         size: The number of coordinates; noise of another size is refused.
+        seeds: In place of torch's own generator where an integer is drawn, which is the seed of another one.
 
     Raises:
-        UnmetHypothesis: Draws that are not standard normal, not one for each coordinate, or not seen.
+        UnmetHypothesis: Draws that are not standard normal, or not one for each coordinate.
     """
-    state = [torch.get_rng_state()]
-
-    def normal(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        generator = options.get("generator")
-        # Read before torch draws: the same state gives the same noise, as in a Brownian tree.
-        key = None if generator is None else generator.get_state().numpy().tobytes()
-        drawn = seed(original, *args, **options)
-        if drawn.numel() != size:
-            got = f"noise of shape {tuple(drawn.shape)} for {size} coordinates"
-            raise UnmetHypothesis("audit", "one draw for each coordinate of the state", got)
-        return torch.from_numpy(draw(key)).reshape(drawn.shape).to(drawn.dtype)
-
-    def seed(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        drawn = original(*args, **options)
-        state[0] = torch.get_rng_state()
-        return drawn
-
-    def refused(name: str, *args: Any, **options: Any) -> Any:
-        raise UnmetHypothesis("audit", _STANDARD, f"a draw by torch.{name}")
-
-    answers = {name: partial(normal, original) for name, original in _NORMAL.items()}
-    answers |= {name: partial(seed, original) for name, original in _SEEDS.items()}
-    answers |= {name: partial(refused, name) for name in _REFUSED}
-    try:
-        for name, answer in answers.items():
-            setattr(torch, name, answer)
+    with _Answers(draw, size, seeds):
         yield
-    finally:
-        for name, original in _ORIGINAL.items():
-            setattr(torch, name, original)
-    if not torch.equal(state[0], torch.get_rng_state()):
-        raise UnmetHypothesis("audit", _STANDARD, "another draw, which moved torch's generator")
+
+
+@final
+class _Answers(TorchDispatchMode):
+    """Sees every operation of its thread; torch itself marks those that draw."""
+
+    def __init__(self, draw: Draw, size: int, seeds: torch.Generator) -> None:
+        super().__init__()
+        self._draw, self._size, self._seeds = draw, size, seeds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **options)
+        name, own = func.overloadpacket.__name__, options.get("generator")
+        if name == "randint":
+            if own is None:
+                func = getattr(func.overloadpacket, _SEEDS[func._overloadname])
+            return func(*args, **{**options, "generator": own or self._seeds})
+        standard = name in ("randn", "randn_like") or (name == "normal_" and args[1:] in ((), (0.0, 1.0)))
+        if not standard:
+            raise UnmetHypothesis("audit", _STANDARD, f"a draw by torch.{name}")
+        # Read before torch draws: the same state gives the same noise, as in a Brownian tree.
+        key = None if own is None else own.get_state().numpy().tobytes()
+        drawn = func(*args, **options) if own is not None else _place(name, *args, **options)
+        if drawn.numel() != self._size or not drawn.is_floating_point():
+            got = f"noise of shape {tuple(drawn.shape)} and type {drawn.dtype} for {self._size} coordinates"
+            raise UnmetHypothesis("audit", "one real draw for each coordinate of the state", got)
+        return drawn.copy_(torch.from_numpy(self._draw(key)).reshape(drawn.shape))
+
+
+def _place(name: str, first: Any, *rest: Any, generator: None = None, **options: Any) -> Any:
+    """Where torch would write its draws, without drawing them."""
+    if name == "normal_":
+        return first
+    return torch.empty(first, **options) if name == "randn" else torch.empty_like(first, **options)

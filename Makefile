@@ -34,12 +34,13 @@ $(ready): pyproject.toml constraints.txt
 	@touch $@
 
 # A claim that is refuted or unsettled must not hide the report that shows it: the status comes last.
+# It trains anew in a folder of its own, and removes that one alone.
 verify: $(ready) ## Settle every claim, train the smoke recipe, write report/index.html
-	@rm -rf report/runs/tweedie
-	@status=0; \
+	@status=0; run=$$(mktemp -d) || exit 2; trap 'rm -rf "$$run"' EXIT; \
 	$(bin)/driftproof verify --json report/verify.json --html report || status=$$?; \
 	case $$status in 0|1|3) ;; *) exit $$status ;; esac; \
-	$(bin)/driftproof train tweedie --smoke --out report/runs/tweedie && \
+	$(bin)/driftproof train tweedie --smoke --out "$$run" && \
+	mkdir -p report/runs/tweedie && cp "$$run/report.json" report/runs/tweedie/ && \
 	$(bin)/driftproof report report && \
 	echo "Open $(CURDIR)/report/index.html" && \
 	exit $$status
@@ -84,7 +85,7 @@ pythons: $(ready) ## The wheel under every Python found, with the oldest and the
 bench: $(ready) ## Compare with the peers, as ratios
 	$(bin)/driftproof bench --json report/bench.json
 
-clean: ## Remove everything that was made, the environment included
-	rm -rf $(VENV) report runs build dist *.egg-info
+clean: ## Remove what was made, the environment included; trainings in runs stay
+	rm -rf $(VENV) report build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,6 +49,9 @@ Timeout = Annotated[
 ]
 LIMIT = 600.0
 
+# What trainings write into their folder.
+TRAINED = ("report.json", "metrics.json", "log.json", "samples", "checkpoints")
+
 
 def main() -> None:
     """Run the command line; wrong input ends with one line and exit status 2, whatever else with 3."""
@@ -124,6 +127,11 @@ def verify(
     if quick and full:
         raise ValueError("verify: --quick and --full exclude each other")
     _require_writable(json_file, html)
+    _require_ours(json_file, "verify")
+    if html:
+        from .validation.reporting import require_writable
+
+        require_writable(html)
     with _stoppable() as stopped:
         done = run(
             names or (),
@@ -149,7 +157,8 @@ def _deliver(done: Any, json_file: Path | None, html: Path | None) -> None:
         if html:
             from .validation.reporting import write
 
-            typer.echo(f"report: {write(done, html)}", err=_is_stdout(json_file))
+            page = write(done, html, announce=lambda line: typer.echo(line, err=True))
+            typer.echo(f"report: {page}", err=_is_stdout(json_file))
         typer.echo(verdict(done), err=_is_stdout(json_file))
 
 
@@ -175,14 +184,18 @@ def audit(
     """
     from typing import get_args
 
+    from .validation import outputs
     from .validation.audits.losses import Kind
-    from .validation.audits.page import table, write_page
+    from .validation.audits.page import page_name, table, write_page
 
     if kind not in (None, *get_args(Kind)):
         raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
     if target in ("diffusers", "trl"):
         _require_torch("audit")
     _require_writable(json_file, html)
+    _require_ours(json_file, "audit")
+    if html:
+        outputs.require_free(html, f"audit {target}", [page_name(target)])
     with _stoppable():
         found, why = _audited(target, kind, documented, timeout)
     to_stderr = _is_stdout(json_file)
@@ -222,10 +235,12 @@ def bench(
 ) -> None:
     """Compare with the peers, in one run, as ratios."""
     from .validation.benchmarks import benchmark, table
+    from .validation.documents import stamped
 
     _require_writable(json_file)
+    _require_ours(json_file, "bench")
     rows = benchmark(names or (), announce=lambda line: typer.echo(line, err=True))
-    _write_json(json_file, {"version": __version__, "rows": rows})
+    _write_json(json_file, stamped("bench", {"version": __version__, "rows": rows}))
     _console(_is_stdout(json_file)).print(table(rows))
 
 
@@ -236,12 +251,15 @@ def train(
         Path | None, typer.Option(exists=True, dir_okay=False, help="The recipe (TOML).")
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="A minute on two cores: does it run?")] = False,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Where checkpoints and the report go.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Where checkpoints and the report go; runs/PAPER unless given."),
+    ] = None,
 ) -> None:
     """Train the torch recipe of a paper."""
     import importlib
+
+    from .validation.outputs import claim
 
     recipes = _recipes()
     if paper not in recipes:
@@ -249,7 +267,9 @@ def train(
     _require_torch("train")
     if config is None and not smoke:
         raise ValueError("train: expected --config FILE (or --smoke)")
+    out = Path("runs") / paper if out is None else out
     _require_writable(None, out)
+    claim(out, f"train {paper}", TRAINED)
     importlib.import_module(f"driftproof.backends.torch.{paper}").main(config, smoke, out)
 
 
@@ -356,6 +376,14 @@ def _require_writable(file: Path | None, folder: Path | None = None) -> None:
             raise OSError(f"cannot write below {place}: {error.strerror}") from error
         if not os.access(place, os.W_OK):
             raise PermissionError(f"cannot write below {place}: permission denied")
+
+
+def _require_ours(file: Path | None, kind: str) -> None:
+    """Find out before the work that its document would take the place of something else."""
+    if file is not None and not _is_stdout(file):
+        from .validation.documents import require_ours
+
+        require_ours(file, kind)
 
 
 def _is_stdout(file: Path | None) -> bool:

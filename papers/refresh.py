@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from driftproof.validation.documents import read
 from driftproof.validation.papers import PAPERS
 from driftproof.validation.reporting.page import short
 
@@ -69,7 +70,7 @@ def refreshed(text: str, record: Path) -> str:
 
 def take(report: Path, record: Path) -> None:
     """Copy what the pages show of a run into ``record``: no seconds, nothing that varies."""
-    run = json.loads((report / "verify.json").read_text(encoding="utf-8"))
+    run = read(report / "verify.json", "verify")
     if run["interrupted"]:
         raise SystemExit(f"{report}: this run was interrupted and is no record")
     _write(record / "data" / "verify.json", _kept_of_run(run))
@@ -79,7 +80,7 @@ def take_trainings(runs: Sequence[Path], record: Path) -> None:
     """Copy the tables and figures of trainings into ``record``, in place of all earlier ones of their papers."""
     papers: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        training = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        training = read(run / "report.json", "report")
         paper, figures = training["paper"], []
         ours = papers.setdefault(paper, [])
         if not ours:

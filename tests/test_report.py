@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftproof.backends.torch.report import FORMAT
 from driftproof.validation import Statistic, exact, figure, statistical
+from driftproof.validation.documents import FORMATS
 from driftproof.validation.drawing import svg
 from driftproof.validation.engine import Plan, settle
 from driftproof.validation.outcomes import Run
@@ -142,6 +144,7 @@ class TestPage:
 class TestTrainings:
     def training(self, **changed: Any) -> dict[str, Any]:
         return {
+            "format": FORMATS["report"],
             "title": "A market",
             "paper": "tweedie",
             "summary": "First.\n\nSecond.",
@@ -177,7 +180,8 @@ class TestTrainings:
         [
             {"tables": [{"caption": "no rows"}]},
             {"figures": [{"caption": "nowhere", "file": "missing.svg"}]},
-            {"figures": [{"caption": "no picture", "svg": "text"}]},
+            {"figures": [{"caption": "neither"}]},
+            {"figures": [{"caption": "no text", "svg": 3}]},
             "{",
             "[]",
         ],
@@ -193,8 +197,18 @@ class TestTrainings:
         with pytest.raises(ValueError, match="driftproof verify --html writes it"):
             rebuild(tmp_path)
         (tmp_path / "verify.json").write_text("{}")
-        with pytest.raises(ValueError, match="no document of a run"):
+        with pytest.raises(ValueError, match="no document of driftproof verify: it lacks claims, budget"):
             rebuild(tmp_path)
+
+    def test_trainings_are_written_in_the_format_that_is_read(self) -> None:
+        assert FORMATS["report"] == FORMAT
+
+    def test_a_figure_that_is_more_than_a_drawing_is_not_shown_and_said(self, tmp_path: Path) -> None:
+        scripted = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+        self.write(tmp_path, self.training(figures=[{"caption": "Samples", "svg": scripted}]))
+        text = rebuild(tmp_path).read_text(encoding="utf-8")
+        assert "This figure is not shown: <code>the element &lt;script&gt; is not allowed" in text
+        assert "alert" not in text
 
 
 class TestFormulas:
@@ -247,14 +261,16 @@ class TestFormulas:
 
 
 class TestFigures:
-    def test_scripts_and_styles_do_not_reach_the_page(self) -> None:
-        hostile = (
-            '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="5pt" onload="x()">'
-            '<style>*{display:none}</style><script>alert(1)</script><rect id="a" fill="#000000"/></svg>'
+    def test_a_figure_stands_on_the_page(self) -> None:
+        picture = (
+            '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="5pt">'
+            '<rect id="a" fill="#000000"/><text x="1">a &lt; b</text><g clip-path="url(#a)"/></svg>'
         )
-        text = Gallery()(hostile, 'a "caption"')
-        assert "script" not in text and "display" not in text and "onload" not in text
-        assert 'id="f0-a"' in text and "currentColor" in text and "&#34;caption&#34;" in text
+        assert str(Gallery()(picture, 'a "caption"')) == (
+            '<svg role="img" aria-label="a &#34;caption&#34;" '
+            'style="max-width:10pt;fill:currentColor;stroke-linejoin:round;stroke-linecap:butt">'
+            '<rect id="f0-a" fill="currentColor"/><text x="1">a &lt; b</text><g clip-path="url(#f0-a)"/></svg>'
+        )
 
     def test_shared_outlines_stand_once(self) -> None:
         gallery, picture = Gallery(), svg(drawing, 1.0, 2.0)

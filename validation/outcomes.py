@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, final
 
+from .documents import stamped
+
 __all__ = ["ClaimOutcome", "EvidenceOutcome", "FigureOutcome", "MutantOutcome", "Run"]
 
 
@@ -187,7 +189,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``driftproof verify --json`` writes."""
-        return {
+        content = {
             "version": self.version,
             "seed": self.seed,
             "effort": self.effort,
@@ -201,6 +203,7 @@ class Run:
             "seconds": round(self.seconds, 3),
             "claims": [claim.to_json() for claim in self.claims],
         }
+        return stamped("verify", content)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -19,6 +19,8 @@ __all__ = ["Section", "svg", "versioned", "write_report", "write_whole"]
 
 # "summary", a sentence or two; "tables", each with "caption", "columns", "rows"; "figures", each with "caption", "svg".
 Section: TypeAlias = Mapping[str, Any]
+
+FORMAT: Final = 2  # of report.json, as validation/documents.py reads it
 
 
 def write_report(
@@ -40,6 +42,7 @@ def write_report(
         packages: Installed packages whose versions are told.
     """
     report = {
+        "format": FORMAT,
         "title": title,
         "paper": paper,
         "summary": " ".join(section["summary"] for section in sections),

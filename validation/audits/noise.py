@@ -41,11 +41,11 @@ def intercepted(draw: Draw, size: int, seeds: torch.Generator) -> Iterator[None]
 
 
 @final
-class _Answers(TorchDispatchMode):
+class _Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Sees every operation of its thread; torch itself marks those that draw."""
 
     def __init__(self, draw: Draw, size: int, seeds: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._draw, self._size, self._seeds = draw, size, seeds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

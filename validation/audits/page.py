@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..journal import write_atomically
+from .. import outputs
 from .rows import Report
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["table", "write_page"]
+__all__ = ["page_name", "table", "write_page"]
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Audit of {{ report.target }}</title>
@@ -62,15 +62,28 @@ def table(report: Report) -> Table:
 
 
 def write_page(report: Report, directory: Path) -> Path:
-    """Write ``directory/audit-TARGET.html``; returns its path."""
+    """Write ``directory/audit-TARGET.html``; returns its path.
+
+    Raises:
+        ValueError: Something is there that driftproof did not write.
+    """
     from jinja2 import Environment
 
     environment = Environment(autoescape=True)
     environment.filters["errors"] = lambda errors: " ".join(f"{error:+.0e}" for error in errors or ())
     page = environment.from_string(_PAGE).render(report=report, samplers=_samplers(report))
-    file = directory / f"audit-{report.target.replace(':', '.')}.html"
-    write_atomically(file, page)
-    return file
+    outputs.write(directory, f"audit {report.target}", {page_name(report.target): page})
+    return directory / page_name(report.target)
+
+
+def page_name(target: str) -> str:
+    """The name of the page of a target.
+
+    Example:
+        >>> page_name("mine:loss")
+        'audit-mine.loss.html'
+    """
+    return f"audit-{target.replace(':', '.')}.html"
 
 
 def _samplers(report: Report) -> Counter[str]:

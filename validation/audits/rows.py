@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from ..documents import stamped
 from ..journal import write_atomically
 
 __all__ = ["Report", "Row"]
@@ -64,9 +65,9 @@ class Report:
     rows: Sequence[Row] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
-        """The document ``{"target", "versions", "rows": [...]}``."""
+        """The document ``{"format", "target", "versions", "rows": [...]}``."""
         rows = [asdict(row) for row in self.rows]
-        return {"target": self.target, "versions": dict(self.versions), "rows": rows}
+        return stamped("audit", {"target": self.target, "versions": dict(self.versions), "rows": rows})
 
     def write(self, file: Path) -> None:
         """Write the document, whole or not at all."""

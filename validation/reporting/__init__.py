@@ -4,33 +4,57 @@
 ``index.html``; ``rebuild`` makes the page again from these and from ``runs/*/report.json``, which the
 training recipes write::
 
-    {"title", "paper", "summary", "tables": [{"caption", "columns", "rows"}],
-     "figures": [{"caption", "svg" (text) or "file" (a path beside report.json)}], "meta": {...}}
+    {"format", "title", "paper", "summary", "tables": [{"caption", "columns", "rows"}],
+     "figures": [{"caption", "svg" (text) or "file" (a path below the folder of report.json)}], "meta": {...}}
+
+Both write what :mod:`driftproof.validation.outputs` lists as theirs, and touch nothing else.  A figure that holds
+more than a drawing is not shown; the page says what it holds.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ..journal import write_atomically
+from .. import documents, outputs
 from ..outcomes import Run
 from .page import render
+from .schema import require_run, require_training
 
-__all__ = ["rebuild", "write"]
+__all__ = ["rebuild", "require_writable", "write"]
+
+_LARGEST: Final = 20_000_000  # bytes of a figure
 
 
-def write(run: Run, directory: Path) -> Path:
-    """Write the report of a run below ``directory``; returns the path of the page."""
-    shutil.rmtree(directory / "figures", ignore_errors=True)
-    for claim in run.claims:
-        for figure in claim.figures:
-            if figure.svg:
-                write_atomically(directory / "figures" / f"{claim.id}-{figure.name}.svg", figure.svg)
-    document = json.dumps(run.to_json(), indent=1, allow_nan=False)
-    write_atomically(directory / "verify.json", document + "\n")
+def require_writable(directory: Path) -> None:
+    """Find out, before a run, that the report can be written below a folder.
+
+    Raises:
+        ValueError: A file is in the way that is not ours; in one line.
+    """
+    outputs.require_free(directory, "verify", ("index.html", "verify.json", "figures/x.svg"))
+
+
+def write(run: Run, directory: Path, announce: Callable[[str], None] = lambda line: None) -> Path:
+    """Write the report of a run below ``directory``; returns the path of the page.
+
+    Arguments:
+        announce: Called with a line for each file of an earlier run that has changed and is left alone.
+
+    Raises:
+        ValueError: A file is in the way that is not ours.
+    """
+    drawn = {
+        f"figures/{claim.id}-{figure.name}.svg": figure.svg
+        for claim in run.claims
+        for figure in claim.figures
+        if figure.svg
+    }
+    document = json.dumps(run.to_json(), indent=1, allow_nan=False) + "\n"
+    for line in outputs.write(directory, "verify", {"verify.json": document, **drawn}):
+        announce(line)
     return rebuild(directory)
 
 
@@ -38,46 +62,59 @@ def rebuild(directory: Path) -> Path:
     """Write ``directory/index.html`` from what lies in ``directory``; returns its path.
 
     Raises:
-        ValueError: ``verify.json`` is missing, or a file is not what it should be; the page is untouched.
+        ValueError: ``verify.json`` is missing, a file is not what it should be, or ``index.html`` is not ours; the
+            page is untouched.
     """
-    if not (directory / "verify.json").is_file():
-        raise ValueError(
-            f"report: {directory / 'verify.json'} is missing; driftproof verify --html writes it"
-        )
-    document = _read(directory / "verify.json")
-    trainings = [_training(file) for file in sorted(directory.glob("runs/*/report.json"))]
+    file = directory / "verify.json"
+    if not file.is_file():
+        raise ValueError(f"report: {file} is missing; driftproof verify --html writes it")
+    document = _checked(file, "verify", require_run)
+    trainings = [_training(each) for each in sorted(directory.glob("runs/*/report.json"))]
 
     def picture(claim: str, figure: str) -> str | None:
-        file = directory / "figures" / f"{claim}-{figure}.svg"
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        name = f"figures/{claim}-{figure}.svg"
+        return _figure(directory, name) if _inside(directory, name) else None
 
-    try:
-        page = render(document, trainings, picture)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"report: {directory / 'verify.json'} is no document of a run: {error!r}") from error
-    write_atomically(directory / "index.html", page)
+    page = render(document, trainings, picture)
+    outputs.write(directory, "report", {"index.html": page})
     return directory / "index.html"
 
 
 def _training(file: Path) -> dict[str, Any]:
-    training = _read(file)
-    try:
-        training["title"]
-        for table in training.get("tables", ()):
-            table["caption"], table["columns"], table["rows"]
-        for figure in training.get("figures", ()):
-            if "svg" not in figure:
-                figure["svg"] = (file.parent / figure["file"]).read_text(encoding="utf-8")
-            if "<svg" not in figure["svg"]:
-                raise ValueError(f"report: {file}: the figure {figure['caption']!r} is no SVG")
-    except (KeyError, TypeError, OSError) as error:
-        raise ValueError(f"report: {file} is no training report: {error!r}") from error
+    training = _checked(file, "report", require_training)
+    for figure in training["figures"]:
+        if "svg" in figure:
+            continue
+        if not _inside(file.parent, figure.get("file", "")):
+            said = f"{figure.get('file', 'of no file')!r:.80} is no file below {file.parent}"
+            raise ValueError(f"report: {file}: the figure {figure['caption'][:80]!r}: {said}")
+        figure["svg"] = _figure(file.parent, figure["file"])
     return training
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _checked(file: Path, kind: str, require: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = documents.read(file, kind)
     except ValueError as error:
-        raise ValueError(f"report: {file} is no JSON: {error}") from error
-    return document if isinstance(document, dict) else {}
+        raise ValueError(f"report: {error}") from error
+    try:
+        require(document)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"report: {file} is no document of driftproof {kind}: {error}") from error
+    return document
+
+
+def _inside(directory: Path, name: str) -> bool:
+    """Whether this is a regular file that lies below the folder, whatever links lead to it."""
+    try:
+        file = (directory / name).resolve()
+        return file.is_relative_to(directory.resolve()) and file.is_file()
+    except (OSError, ValueError):  # too long, or no name of a file at all
+        return False
+
+
+def _figure(directory: Path, name: str) -> str:
+    file = directory / name
+    if file.stat().st_size > _LARGEST:
+        raise ValueError(f"report: {file} has more than {_LARGEST} bytes")
+    return file.read_bytes().decode("utf-8", "replace")

@@ -16,6 +16,7 @@ from .latex import before_relations, cells, parts, pieces, rewritten
 __all__ = ["Typesetter"]
 
 EM = 100.0  # matplotlib's text paths are outlined at this size
+LONGEST = 20_000  # characters; what is longer is no formula, and would be set for minutes
 LONG = 30.0  # em; a longer formula may break before its relations
 
 
@@ -33,6 +34,8 @@ class Typesetter:
 
     def __call__(self, latex: str) -> Markup:
         """``latex`` (without dollar signs) as inline SVG, or as its source where it cannot be set."""
+        if len(latex) > LONGEST:
+            return Markup('<code class="latex">{}</code>').format(latex)
         try:
             set_parts = [self._cases(part) if cases else self._lines(part) for part, cases in parts(latex)]
         except (ValueError, RuntimeError, KeyError, IndexError):

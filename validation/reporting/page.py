@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ..papers import PAPERS
 from .figures import Gallery
 from .mathtext import Typesetter
+from .svg import RefusedFigure
 
 __all__ = ["render"]
 
@@ -44,10 +45,11 @@ def render(
         "short": short,
         "cell": _cell,
         "count": _count,
-        "words": lambda name: name.replace("_", " "),
+        "words": lambda name: (name or "").replace("_", " "),
+        "tag": lambda state: (state.split() or [""])[0],
     }
     claims = [_claim(claim, gallery, pictures) for claim in document["claims"]]
-    body = environment.get_template("page.html.jinja").render(
+    return environment.get_template("page.html.jinja").render(
         run=document,
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         banner=_banner(document, claims),
@@ -55,21 +57,22 @@ def render(
         groups=_groups(claims),
         statistics=[(claim, e) for claim in claims for e in claim["evidence"] if e["kind"] == "statistical"],
         replay=_replay(document),
-        outlines=Markup("@outlines@"),
+        outlines=lambda: tex.outlines() + gallery.outlines(),
     )
-    return body.replace("@outlines@", tex.outlines() + gallery.outlines())
 
 
 def short(value: Any) -> str:
     """A number in two or three digits.
 
     Example:
-        >>> short(1.26e-13), short(0.02), short("inf"), short(0.0)
-        ('1.3e-13', '0.02', '∞', '0')
+        >>> short(1.26e-13), short(0.02), short("inf"), short(0.0), short("nan")
+        ('1.3e-13', '0.02', '∞', '0', 'nan')
     """
     if value is None:
         return ""
     value = float(value)
+    if math.isnan(value):
+        return "nan"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -125,7 +128,8 @@ def _claim(
     figures = []
     for figure in claim["figures"]:
         svg = pictures(claim["id"], figure["name"])
-        figures.append({**figure, "svg": gallery(svg, figure["caption"]) if svg else None})
+        drawn = _drawn(gallery, svg, figure["caption"]) if svg else {"svg": None}
+        figures.append({**figure, **drawn})
     killed = sum(mutant["killed"] is True for mutant in claim["mutants"])
     notes, kinds = _paragraphs(claim["notes"]), _kinds(claim["evidence"])
     return {**claim, "figures": figures, "killed": killed, "notes": notes, "kinds": kinds}
@@ -133,7 +137,7 @@ def _claim(
 
 def _training(training: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
     figures = [
-        {"caption": figure["caption"], "svg": gallery(figure["svg"], figure["caption"])}
+        {"caption": figure["caption"], **_drawn(gallery, figure["svg"], figure["caption"])}
         for figure in training.get("figures", ())
     ]
     return {
@@ -143,6 +147,14 @@ def _training(training: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
         "figures": figures,
         "meta": training.get("meta", {}),
     }
+
+
+def _drawn(gallery: Gallery, svg: str, caption: str) -> dict[str, Any]:
+    """The figure for the page, or why it is not shown."""
+    try:
+        return {"svg": gallery(svg, caption)}
+    except RefusedFigure as error:
+        return {"svg": None, "detail": str(error)}
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -1,5 +1,8 @@
 """Benchmarks: ours beside what a user would pick instead, in one run, as ratios.
 
+A peer is called as its makers would: by its fastest public call that gives the same answer, in the same precision,
+to the same tolerance, with its data in the layout that it wants.  Rows where it is faster say so.
+
 Each module of this package has a function ``run() -> list[Row]``.
 """
 
@@ -75,7 +78,7 @@ def table(rows: Sequence[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table("benchmark", "ours", "peer", "peer's", "ratio", "note", box=box.SIMPLE_HEAD)
+    made = Table("benchmark", "ours", "peer", "peer's", "faster is", "note", box=box.SIMPLE_HEAD)
     for row in rows:
         ratio = row["ratio"]
         made.add_row(
@@ -83,10 +86,21 @@ def table(rows: Sequence[Row]) -> Table:
             _time(row["ours_seconds"]),
             row["peer"],
             _time(row["peer_seconds"]),
-            "" if ratio is None else f"{ratio:.2f}x",
+            "" if ratio is None else _faster(ratio),
             row.get("note", ""),
         )
     return made
+
+
+def _faster(ratio: float) -> str:
+    """Who is faster, and how many times; a tenth is within what a machine does to a benchmark.
+
+    >>> _faster(3.21), _faster(0.5), _faster(1.04)
+    ('ours, 3.21x', 'the peer, 2.00x', 'neither (1.04x)')
+    """
+    if 1.0 / 1.1 < ratio < 1.1:
+        return f"neither ({ratio:.2f}x)"
+    return f"ours, {ratio:.2f}x" if ratio > 1.0 else f"the peer, {1.0 / ratio:.2f}x"
 
 
 def _time(seconds: float | None) -> str:

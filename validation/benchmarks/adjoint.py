@@ -1,17 +1,16 @@
 """Truncated adjoints beside the full one and beside memoryless adjoint matching, on one small transformer.
 
-What is timed is a training step without its rollout: the adjoints of the last K steps, and forward and backward
-pass of the matching loss over the same steps.  It falls in proportion to K; what it costs in reward is
+What is timed is a training step from end to end: the rollout of the tuned flow, the adjoints of the last K steps,
+and forward and backward pass of the matching loss over the same steps.  The rollout costs the same for every K, so
+that the step does not fall in proportion; its share is in the notes.  What K costs in reward is
 the gap that the theory predicts on the Gaussian flow, measured beside it by a round of matching.
 
-The peer "memoryless" is adjoint matching as first published: a diffusion with noise 2t/(1-t) in place of the flow,
-its lean adjoint over all steps, and the loss over all steps.
+The peer "memoryless" is adjoint matching as first published: a diffusion with noise 2t/(1-t) in place of the flow
+and its lean adjoint over all steps; its loss is taken over half of the steps, which is enough for it.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,42 +21,52 @@ import numpy as np
 from ...theory.adjoint.truncation import Truncation
 from . import Row
 from ._memory import peak_bytes
+from ._timing import one_thread, row, seconds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ...numerics.adjoint import Trajectory
+
 __all__ = ["run"]
 
-STEPS, KEPT, REPEATS = 20, (1, 3, 10, 20), 5
+STEPS, KEPT = 20, (1, 3, 10, 20)
 _MIB = 2.0**20
 
 
 def run() -> list[Row]:
     """One row for each K and peer."""
-    import torch
     from diffusers import DiTTransformer2DModel  # noqa: F401  # the transformer that is timed
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return list(_rows(_bench()))
-    finally:
-        torch.set_num_threads(threads)
 
 
 @final
 @dataclass(frozen=True)
 class _Bench:
-    """A flow model, states along the path, and the gradient at its end."""
+    """A flow model, where its runs start, and the gradient of the reward at their end."""
 
     flow: Any
-    path: Any
+    noise: Tensor
     gradient: Tensor
     condition: Any
 
     @property
     def cuda(self) -> bool:
         return self.gradient.is_cuda
+
+    def path(self) -> Trajectory:
+        """A run of the tuned flow."""
+        import torch
+
+        from ...numerics.adjoint import rollout
+        from ...theory.adjoint import uniform_times
+
+        with torch.no_grad():
+            return rollout(
+                lambda x, t: self.flow.tuned(x, t, self.condition), self.noise, uniform_times(STEPS)
+            )
 
 
 def _bench() -> _Bench:
@@ -66,8 +75,6 @@ def _bench() -> _Bench:
 
     from ...backends.torch.adjoint import NetworkFlow, SiTVelocity
     from ...backends.torch.adjoint.sit import SIT_XL_2
-    from ...numerics.adjoint import rollout
-    from ...theory.adjoint import uniform_times
 
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
@@ -82,20 +89,14 @@ def _bench() -> _Bench:
         side = int(network.config.sample_size)
         noise = torch.randn(4, 4, side, side).to(device)
     flow, condition = NetworkFlow(SiTVelocity(network)), {"label": torch.arange(4, device=device)}
-    with torch.no_grad():
-        path = rollout(lambda x, t: flow.base(x, t, condition), noise, uniform_times(STEPS))
-    return _Bench(flow, path, torch.ones_like(noise), condition)
+    return _Bench(flow, noise, torch.ones_like(noise), condition)
 
 
 def _rows(bench: _Bench) -> Iterator[Row]:
-    calls: dict[str, Callable[[], None]] = {f"{k}": partial(_truncated, bench, k) for k in KEPT}
-    calls["memoryless"] = partial(_memoryless, bench)
-    peaks = {name: peak_bytes(call, bench.cuda) for name, call in calls.items()}  # which warms up, too
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(REPEATS):
-        for name, call in calls.items():
-            seconds[name].append(_timed(call, bench.cuda))
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+    calls: dict[str, Callable[[], Any]] = {f"{k}": partial(_truncated, bench, k) for k in KEPT}
+    calls |= {"memoryless": partial(_memoryless, bench), "rollout": bench.path}
+    peaks = {name: peak_bytes(call, bench.cuda) for name, call in calls.items()}
+    spent = seconds(calls, cuda=bench.cuda, repeats=3)
     for k in KEPT:
         lost = "; ".join(
             f"{label} loses {100 * measured:.1f} % of the gain on the Gaussian flow ({100 * predicted:.1f} % predicted)"
@@ -108,36 +109,42 @@ def _rows(bench: _Bench) -> Iterator[Row]:
             if f"{k}" == peer:
                 continue
             memory = f"peak {peaks[f'{k}'] / _MIB:.0f} MiB beside {peaks[peer] / _MIB:.0f} MiB"
-            yield Row(
-                name=f"adjoint matching, last {k} of {STEPS} steps",
-                ours_seconds=median[f"{k}"],
-                peer=label,
-                peer_seconds=median[peer],
-                ratio=median[peer] / median[f"{k}"],
-                note=f"{memory}; {lost}; {_text(bench)}",
+            share = f"{spent['rollout'] / spent[f'{k}']:.0%} of ours is the rollout"
+            yield row(
+                f"adjoint matching, last {k} of {STEPS} steps",
+                spent[f"{k}"],
+                label,
+                spent[peer],
+                f"{share}; {memory}; {lost}; {_text(bench)}",
                 ours_bytes=peaks[f"{k}"],
                 peer_bytes=peaks[peer],
             )
 
 
 def _truncated(bench: _Bench, last: int) -> None:
-    """Adjoints of the last steps, then the loss over them."""
+    """A rollout, adjoints of its last steps, then the loss over them."""
     from ...numerics.adjoint import adjoints
 
-    after = adjoints(bench.path, bench.gradient, _vjp(bench), last=last)
-    _match(bench, {k: a for k, a in enumerate(after) if a is not None})
+    path = bench.path()
+    after = adjoints(path, bench.gradient, _vjp(bench), last=last)
+    _match(bench, path, {k: a for k, a in enumerate(after) if a is not None})
 
 
 def _memoryless(bench: _Bench) -> None:
-    """The lean adjoint of the diffusion with drift -2v - x/(1-t), in noise time, and the loss over all steps."""
+    """A rollout, the lean adjoint of the diffusion with drift -2v - x/(1-t), and the loss over half of the steps.
+
+    The rollout is the flow's: the diffusion's takes as many networks, and noise besides.
+    """
+    path = bench.path()
     vjp, a, after = _vjp(bench), -bench.gradient, {}
     for k in reversed(range(STEPS)):
-        after[k] = a
-        t = min(bench.path.times[k], 1.0 - 1.0 / STEPS)  # at t = 1 its coefficients are infinite
+        if k % 2:
+            after[k] = a
+        t = min(path.times[k], 1.0 - 1.0 / STEPS)  # at t = 1 its coefficients are infinite
         if k:
-            pulled = 2.0 * vjp(bench.path.states[k], t, a) + a / (1.0 - t)
-            a = a - bench.path.steps[k] * pulled
-    _match(bench, after)
+            pulled = 2.0 * vjp(path.states[k], t, a) + a / (1.0 - t)
+            a = a - path.steps[k] * pulled
+    _match(bench, path, after)
 
 
 def _vjp(bench: _Bench) -> Callable[[Tensor, float, Tensor], Tensor]:
@@ -148,31 +155,17 @@ def _vjp(bench: _Bench) -> Callable[[Tensor, float, Tensor], Tensor]:
     return vjp
 
 
-def _match(bench: _Bench, after: dict[int, Tensor]) -> None:
+def _match(bench: _Bench, path: Trajectory, after: dict[int, Tensor]) -> None:
     from ...numerics.adjoint import control_target, sample_losses
 
     loss = 0.0
     for k, a in after.items():
-        x, t = bench.path.states[k], bench.path.times[k]
+        x, t = path.states[k], path.times[k]
         u = bench.flow.tuned(x, t, bench.condition) - bench.flow.base(x, t, bench.condition)
-        loss = loss + bench.path.steps[k] * sample_losses(u, control_target(a, 1.0)).mean()
+        loss = loss + path.steps[k] * sample_losses(u, control_target(a, 1.0)).mean()
     loss.backward()  # type: ignore[attr-defined]  # a tensor by now
     for weight in bench.flow.trainable():
         weight.grad = None
-
-
-def _timed(call: Callable[[], None], cuda: bool) -> float:
-    """Seconds of one call: of the processor, whatever else the machine does, or of the clock on a GPU."""
-    import torch
-
-    if cuda:
-        torch.cuda.synchronize()
-    clock = time.perf_counter if cuda else time.process_time
-    start = clock()
-    call()
-    if cuda:
-        torch.cuda.synchronize()
-    return clock() - start
 
 
 def _lost(last: int, mode: Truncation) -> tuple[float, float]:

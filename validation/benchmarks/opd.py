@@ -1,15 +1,13 @@
 """Distillation losses beside TRL's and the naive form: time and peak memory of forward and backward.
 
 On a GPU the size is that of training (2048 tokens, hidden size 1024, a vocabulary of 151936, bfloat16); on a
-processor the hidden size stays and the rest is scaled down, as the notes of the rows say.  Peak memory
-is what the allocator of torch held at most above what was there before the call, gradients included: the
-counter of CUDA, or the allocations and releases that torch's profiler records.
+processor the hidden size stays, the rest is scaled down and there is one thread, as the notes of the rows say.
+Where ours is compiled, so is the naive form.  Peak memory is what the allocator of torch held at most above what was
+there before the call, gradients included.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from . import Row
+from ._memory import peak_bytes
+from ._timing import one_thread, row, seconds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,25 +43,26 @@ class _Batch:
     @property
     def text(self) -> str:
         """What was run."""
-        import torch
-
         tokens, width = self.hidden.shape[1:]
-        device = "cuda" if self.hidden.is_cuda else f"CPU, {torch.get_num_threads()} threads"
+        device = "cuda" if self.hidden.is_cuda else "CPU, one thread"
         dtype = str(self.hidden.dtype).removeprefix("torch.")
         return f"{tokens} tokens, hidden {width}, vocabulary {self.weight.shape[0]}, {dtype}, {device}"
 
 
 def run() -> list[Row]:
-    """The whole vocabulary for two divergences, then sampled tokens."""
-    batch = _batch()
-    return [row for made in (_whole(batch), _sampled(batch)) for row in made]
+    """The whole vocabulary for two divergences, then sampled tokens; two numbers of tokens."""
+    import torch
+
+    with one_thread():
+        batches = map(_batch, (512, 2048) if torch.cuda.is_available() else (16, 64))
+        return [made for batch in batches for rows in (_whole(batch), _sampled(batch)) for made in rows]
 
 
-def _batch() -> _Batch:
+def _batch(tokens: int) -> _Batch:
     import torch
 
     cuda = torch.cuda.is_available()
-    tokens, width, vocabulary = (2048, 1024, 151_936) if cuda else (48, 1024, 32_768)
+    width, vocabulary = (1024, 151_936) if cuda else (1024, 32_768)
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -85,6 +86,7 @@ def _whole(batch: _Batch) -> Iterator[Row]:
     heads = (b.hidden, b.weight, b.teacher_hidden, b.teacher_weight, b.mask)
     peer = _trl("trl.trainer.distillation_trainer", "_chunked_divergence_loss")
 
+    @_compiled(b.hidden.is_cuda)
     def naive(name: str) -> Tensor:
         student, teacher = b.hidden @ b.weight.T, b.teacher_hidden @ b.teacher_weight.T
         return full_vocabulary_loss(student, teacher, b.mask, divergence=name)
@@ -112,6 +114,7 @@ def _sampled(batch: _Batch) -> Iterator[Row]:
     with torch.no_grad():
         teacher = linear_log_probs(b.teacher_hidden, b.teacher_weight, b.tokens)
 
+    @_compiled(b.hidden.is_cuda)
     def naive() -> Tensor:
         logp = torch.log_softmax((b.hidden @ b.weight.T).float(), -1).gather(-1, b.tokens[..., None])[..., 0]
         return opd_loss(logp, teacher, b.mask).loss
@@ -133,78 +136,40 @@ def _sampled(batch: _Batch) -> Iterator[Row]:
     yield from _rows("linear_log_probs + opd_loss", calls, batch)
 
 
-def _rows(
-    name: str, calls: Mapping[str, Callable[[], Tensor]], batch: _Batch, repeats: int = 3
-) -> Iterator[Row]:
-    """One row for each peer; all are called in turn, so that a busy machine slows all."""
-    peaks = {peer: _peak(call, batch) for peer, call in calls.items()}  # which warms up, too
-    seconds: dict[str, list[float]] = {peer: [] for peer in calls}
-    for _ in range(repeats):
-        for peer, call in calls.items():
-            _forget(batch)
-            start = time.perf_counter()
-            call().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            _wait(batch)
-            seconds[peer].append(time.perf_counter() - start)
-    _forget(batch)
-    ours = statistics.median(seconds[""])
+def _rows(name: str, calls: Mapping[str, Callable[[], Tensor]], batch: _Batch) -> Iterator[Row]:
+    """One row for each peer: forward and backward, from the hidden states to all gradients."""
+    cuda = batch.hidden.is_cuda
+
+    def whole(call: Callable[[], Tensor]) -> None:
+        batch.hidden.grad = batch.weight.grad = None
+        call().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    steps = {peer: partial(whole, call) for peer, call in calls.items()}
+    spent = seconds(steps, cuda=cuda, repeats=3)
+    peaks = {}
+    for peer, step in steps.items():
+        batch.hidden.grad = batch.weight.grad = None
+        peaks[peer] = peak_bytes(step, cuda)
     for peer in [peer for peer in calls if peer]:
-        theirs = statistics.median(seconds[peer])
         memory = f"peak {peaks[''] / _MIB:.0f} MiB beside {peaks[peer] / _MIB:.0f} MiB"
-        yield Row(
-            name=name,
-            ours_seconds=ours,
-            peer=peer,
-            peer_seconds=theirs,
-            ratio=theirs / ours,
-            note=f"{memory}; {batch.text}",
+        yield row(
+            name,
+            spent[""],
+            peer,
+            spent[peer],
+            f"{memory}; {batch.text}",
             ours_bytes=peaks[""],
             peer_bytes=peaks[peer],
         )
     if len(calls) == 2:
-        yield Row(
-            name=name,
-            ours_seconds=ours,
-            peer="TRL",
-            peer_seconds=None,
-            ratio=None,
-            note="TRL is not installed",
-        )
+        yield row(name, spent[""], "TRL", None, "TRL is not installed")
 
 
-def _peak(call: Callable[[], Tensor], batch: _Batch) -> int:
-    """Bytes held at most during forward and backward, above what was there before."""
+def _compiled(wanted: bool) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """By torch.compile, where ours is."""
     import torch
 
-    _forget(batch)
-    if batch.hidden.is_cuda:
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        call().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profiler:
-        call().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    held = most = 0
-    events: Any = profiler.profiler.kineto_results.events()
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    for _, change in changes:
-        held += change
-        most = max(most, held)
-    return most
-
-
-def _forget(batch: _Batch) -> None:
-    batch.hidden.grad = batch.weight.grad = None
-
-
-def _wait(batch: _Batch) -> None:
-    import torch
-
-    if batch.hidden.is_cuda:
-        torch.cuda.synchronize()
+    return torch.compile if wanted else lambda function: function
 
 
 def _trl(module: str, name: str) -> Any:

@@ -1,90 +1,65 @@
-"""A step of GDDIMScheduler beside those of diffusers, on latents of Stable Diffusion 1.5.
+"""What GDDIMScheduler takes of a run of 50 steps beside the schedulers of diffusers.
 
-The schedulers step in turn through the same grid, so that a busy machine slows all; a time is that of one
-step, the median over whole runs.
+End to end: set_timesteps, and for each step scale_model_input and step, as the pipelines call them.  The network
+is left out: any network costs more than all of this.  Seconds are those of one run.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from . import Row
+from ._timing import one_thread, row, seconds
 
 __all__ = ["run"]
 
-SHAPE = (1, 4, 64, 64)
-STEPS, REPEATS = 50, 40
+SHAPES = ((1, 4, 64, 64), (1, 16, 128, 128), (8, 16, 128, 128))
+STEPS = 50
 SD: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 OPTIONS: dict[str, Any] = {"set_alpha_to_one": False, "steps_offset": 1}
 
 
 def run() -> list[Row]:
-    """Steps without noise beside DDIM and Euler, steps with noise beside DDIM's, in one thread."""
+    """Runs without noise beside DDIM and Euler, runs with noise beside DDIM's, on latents of three sizes."""
+    with one_thread():
+        return [made for shape in SHAPES for made in _rows(shape)]
+
+
+def _rows(shape: tuple[int, ...]) -> list[Row]:
     import torch
     from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
     from ...backends.torch.schedulers import GDDIMScheduler
 
+    x, output = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     ours, ddim = GDDIMScheduler(**SD, **OPTIONS), DDIMScheduler(**SD, **OPTIONS, clip_sample=False)
-    euler = EulerDiscreteScheduler(**SD)
-    euler.is_scale_input_called = True  # as after the pipelines' call; without it every step warns
     noisy = {"eta": 1.0, "generator": torch.Generator().manual_seed(0)}
-    with _one_thread(torch):
-        seconds = _steps([(ours, {}), (ddim, {}), (euler, {}), (ours, noisy), (ddim, noisy)])
+    spent = seconds(
+        {
+            "ours": _run(ours, x, output),
+            "DDIM": _run(ddim, x, output),
+            "Euler": _run(EulerDiscreteScheduler(**SD), x, output),
+            "ours, noisy": _run(ours, x, output, **noisy),
+            "DDIM, noisy": _run(ddim, x, output, **noisy),
+        }
+    )
+    name, note = f"GDDIMScheduler, {STEPS} steps, {'x'.join(map(str, shape))}", "float32, CPU, one thread"
     return [
-        _row("step, eta = 0", seconds[0], "diffusers DDIM", seconds[1]),
-        _row("step, eta = 0", seconds[0], "diffusers EulerDiscrete", seconds[2]),
-        _row("step, eta = 1", seconds[3], "diffusers DDIM", seconds[4]),
+        row(f"{name}, eta = 0", spent["ours"], "diffusers DDIM", spent["DDIM"], note),
+        row(f"{name}, eta = 0", spent["ours"], "diffusers EulerDiscrete", spent["Euler"], note),
+        row(f"{name}, eta = 1", spent["ours, noisy"], "diffusers DDIM", spent["DDIM, noisy"], note),
     ]
 
 
-def _steps(schedulers: list[tuple[Any, dict[str, Any]]]) -> list[float]:
-    """Median seconds a step of each, over runs taken in turn."""
+def _run(scheduler: Any, x: Any, output: Any, **options: Any) -> Callable[[], Any]:
     import torch
 
-    x, output = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
-    runs: list[Callable[[], float]] = [_timed(s, options, x, output) for s, options in schedulers]
-    for once in runs:
-        once()
-    table = [[once() for once in runs] for _ in range(REPEATS)]
-    return [statistics.median(column) for column in zip(*table, strict=True)]
-
-
-def _timed(scheduler: Any, options: dict[str, Any], x: Any, output: Any) -> Callable[[], float]:
-    import torch
-
-    def once() -> float:
+    def run() -> Any:
         scheduler.set_timesteps(STEPS)
-        times = list(scheduler.timesteps)
         with torch.no_grad():
-            start = time.perf_counter()
-            for t in times:
+            for t in scheduler.timesteps:
+                scheduler.scale_model_input(x, t)
                 scheduler.step(output, t, x, return_dict=False, **options)
-            return (time.perf_counter() - start) / STEPS
 
-    return once
-
-
-@contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _row(name: str, ours: float, peer: str, theirs: float) -> Row:
-    return Row(
-        name=f"GDDIMScheduler {name}, {'x'.join(map(str, SHAPE))}",
-        ours_seconds=ours,
-        peer=peer,
-        peer_seconds=theirs,
-        ratio=theirs / ours,
-        note="float32, CPU, one thread",
-    )
+    return run

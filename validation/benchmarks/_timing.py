@@ -59,7 +59,7 @@ def seconds(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread in BLAS, OpenMP and torch: where a peer has one, or arrays are too small for more."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-not-found]  # of scikit-learn
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
     try:
         import torch
@@ -91,7 +91,8 @@ def _spent() -> float:
 def _between_events(call: Callable[[], Any]) -> float:
     import torch
 
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
     start.record()
     call()

@@ -16,14 +16,18 @@ The kernel stays reachable as ``f.kernel`` for code that is compiled or vectoris
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType, NoneType, UnionType
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
+
+from ._arguments import Parameters, checked
+from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
 
 __all__ = [
     "Array",
@@ -31,41 +35,28 @@ __all__ = [
     "Public",
     "UnmetHypothesis",
     "boundary",
+    "checked",
+    "explain",
+    "plain_array",
     "public",
     "public_functions",
+    "refuse",
     "refuse_flags",
     "require",
+    "require_broadcastable",
 ]
 
 # An Array API object.  The standard has no static type yet, and a protocol narrow enough to be
 # useful rejects numpy's overloads, so the alias documents intent; shapes stand in the docstrings.
-Array: TypeAlias = Any
+# The check is for fields of dataclasses: those of functions go through `boundary` together.
+Array: TypeAlias = Annotated[Any, lambda subject, name, value: _numbers(subject, name, value)]
 Namespace: TypeAlias = ModuleType
+
+_MOST_AXES = 32
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-
-class UnmetHypothesis(ValueError):
-    """A hypothesis of the theorem or algorithm that was called does not hold.
-
-    Arguments:
-        subject: What was called, for instance ``"CIR"``.
-        hypothesis: The hypothesis in words or symbols, for instance ``"kappa > 0"``.
-        got: What came instead.
-
-    Example:
-        >>> print(UnmetHypothesis("CIR", "kappa > 0", "kappa = -1.0"))
-        CIR: hypothesis kappa > 0 fails (kappa = -1.0)
-    """
-
-    def __init__(self, subject: str, hypothesis: str, got: str) -> None:
-        super().__init__(f"{subject}: hypothesis {hypothesis} fails ({got})")
-        self.subject, self.hypothesis, self.got = subject, hypothesis, got
-
-    def __reduce__(self) -> tuple[type[UnmetHypothesis], tuple[str, str, str]]:
-        return type(self), (self.subject, self.hypothesis, self.got)
 
 
 class Public(Protocol[P, R_co]):
@@ -108,11 +99,12 @@ def public(
 ) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
 
-    Parameters annotated ``Array`` (or ``Array | None``) are checked and brought to one namespace;
-    one annotated ``float | Array`` stays a Python float if it came as a number (kernels are faster with
-    constants); all others are passed through.  The keyword arguments give the domain of an array
-    parameter: ``"> 0"``, ``">= 0"``, ``"finite"``, an interval like ``"in [0, 1]"`` or
-    ``"in (-1, inf)"``, or ``"state"``: the state space of the argument called ``process``.
+    Every parameter is checked by its annotation, see :mod:`driftproof._checks`.  Those annotated ``Array``
+    (or ``Array | None``) are brought to one namespace; one annotated ``float | Array`` stays a Python float if
+    it came as a number (kernels are faster with constants).  The keyword arguments give the domains of
+    numbers and arrays: ``"> 0"``, ``">= 0"``, ``"finite"``, an interval like ``"in [0, 1]"`` or
+    ``"in (-1, inf)"``; for an array also ``"state"``: the state space of the argument called ``process``.
+    A number is finite where no domain is given.
 
     ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.
 
@@ -125,62 +117,56 @@ def public(
         >>> logarithm(-1.0)
         Traceback (most recent call last):
         ...
-        driftproof._namespace.UnmetHypothesis: logarithm: hypothesis x > 0 fails (x = -1.0)
+        driftproof.UnmetHypothesis: logarithm: hypothesis x > 0 fails (x = -1.0)
     """
 
     def decorate(kernel: Callable[..., Any]) -> Any:
-        signature = inspect.signature(kernel)
-        parameters = list(signature.parameters.values())[1:]
-        arrays = tuple(p.name for p in parameters if _is_array_annotation(p.annotation))
-        optional = {p.name for p in parameters if _may_be_none(p.annotation)}
-        numbers = {p.name for p in parameters if _may_stay_number(p.annotation)}
-        unknown = sorted(set(domains) - set(arrays))
-        if unknown:
-            raise TypeError(f"{kernel.__name__}: a domain is given for {unknown}, which are no arrays")
-        plain = signature.replace(parameters=parameters)
+        parameters, subject = Parameters(kernel, 1, domains), kernel.__name__
+
+        @functools.cache
+        def plan() -> tuple[dict[str, tuple[type, ...]], list[tuple[str, Check]]]:
+            # The arrays, each with the types that it may have beside that; the checks of all others.
+            arrays = {
+                n: kinds for n, hint in parameters.hints.items() if (kinds := _beside_array(hint)) is not None
+            }
+            return arrays, [(name, each) for name, each in parameters.checks if name not in arrays]
 
         @functools.wraps(kernel)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            bound = plain.bind(*args, **kwargs)
-            bound.apply_defaults()
-            absent = {name for name in optional if bound.arguments[name] is None}
-            given = {name: bound.arguments[name] for name in arrays if name not in absent}
-            for name in numbers:
-                if _is_number(given[name]):
-                    value = bound.arguments[name] = _real(kernel.__name__, name, given.pop(name))
-                    domain = domains.get(name, "finite")
-                    require(numpy_namespace, kernel.__name__, name, np.asarray(value), domain)
-            xp, down, values = boundary(kernel.__name__, **given)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound = parameters.bind(args, kwargs)
+            arrays, checks = plan()
+            for name, each in checks:
+                bound[name] = each(subject, name, bound[name])
+            given = {}
+            for name, kinds in arrays.items():
+                value = bound[name]
+                if float in kinds and is_number(value):
+                    bound[name] = number(subject, name, value)
+                    require_number(subject, name, bound[name], domains.get(name, "finite"))
+                elif value is not None or NoneType not in kinds:
+                    given[name] = value
+            xp, down, values = boundary(subject, **given)
             for name, value in zip(given, values, strict=True):
-                bound.arguments[name] = value
+                bound[name] = value
                 if name in domains:
                     state_space = domains[name] == "state"
-                    allowed = bound.arguments["process"].support if state_space else domains[name]
-                    require(xp, kernel.__name__, name, value, allowed)
-            if check is not None:
-                check(xp, **bound.arguments)
-            return down(kernel(xp, *bound.args, **bound.kwargs))
+                    allowed = bound["process"].support if state_space else domains[name]
+                    require(xp, subject, name, value, allowed)
+            try:
+                if check is not None:
+                    check(xp, **bound)
+                result = kernel(xp, **bound)
+            except (ValueError, IndexError, RuntimeError) as error:
+                explain(subject, {name: bound[name] for name in given}, error)
+                raise
+            return down(result)
 
-        checked.__signature__ = plain  # type: ignore[attr-defined]  # functions take attributes
-        checked.kernel = kernel  # type: ignore[attr-defined]
-        _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", checked)
-        return checked
+        call.__signature__ = parameters.signature  # type: ignore[attr-defined]  # functions take attributes
+        call.kernel = kernel  # type: ignore[attr-defined]
+        _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", call)
+        return call
 
     return decorate if kernel is None else decorate(kernel)
-
-
-def _may_be_none(annotation: object) -> bool:
-    return str(annotation).strip("'").endswith("| None") or annotation == Array | None
-
-
-def _is_array_annotation(annotation: object) -> bool:
-    # A string under `from __future__ import annotations`, else the type itself.
-    text = str(annotation).strip("'").removesuffix(" | None").removeprefix("float | ")
-    return text == "Array" or annotation in (Array, Array | None, float | Array)
-
-
-def _may_stay_number(annotation: object) -> bool:
-    return str(annotation).strip("'") == "float | Array" or annotation == float | Array
 
 
 def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
@@ -202,19 +188,21 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
         >>> x.dtype.name, float(t)
         ('float64', 2.0)
     """
-    found = {name: value for name, value in arguments.items() if _is_array(value)}
+    found = {name: plain_array(subject, name, v) for name, v in arguments.items() if _is_array(v)}
     xp = _one_namespace(subject, found)
     dtype, device = _one_dtype_and_device(subject, xp, found)
     half = bool(found) and xp.finfo(dtype).bits < 32
     working = xp.float32 if half else dtype
     values = []
-    for name, value in arguments.items():
+    for name, given in arguments.items():
         if name in found:
-            values.append(xp.astype(value, working) if half else value)
+            value = xp.astype(found[name], working) if half else found[name]
         else:
-            values.append(xp.asarray(_real(subject, name, value), dtype=working, device=device))
-    for name, value in zip(arguments, values, strict=True):
+            value = xp.asarray(
+                _rectangle(subject, name, _real(subject, name, given)), dtype=working, device=device
+            )
         _require_numbers(xp, subject, name, value)
+        values.append(value)
 
     def down(result: Any) -> Any:
         if isinstance(result, tuple):
@@ -222,6 +210,8 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
         if isinstance(result, Mapping):
             return {name: down(part) for name, part in result.items()}
         if not array_api_compat.is_array_api_obj(result):
+            if isinstance(result, float) and math.isnan(result):
+                raise UnmetHypothesis(subject, "the result has no NaN", "NaN")
             return result
         own = array_api_compat.array_namespace(result)  # draws may come from another one
         if own.isdtype(result.dtype, "real floating"):
@@ -240,41 +230,112 @@ def _require_numbers(xp: Namespace, subject: str, name: str, value: Array) -> No
 
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
     """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
-    inside = {
-        "> 0": lambda: value > 0,
-        ">= 0": lambda: value >= 0,
-        "finite": lambda: xp.isfinite(value),
-    }.get(domain, lambda: _in_interval(value, domain))()
-    if bool(xp.all(inside)):
+    good = inside(value, domain)
+    if bool(xp.all(good)):
         return
-    flat, bad = xp.reshape(value, (-1,)), xp.reshape(~inside, (-1,))
+    flat, bad = xp.reshape(value, (-1,)), xp.reshape(~good, (-1,))
     worst = float(flat[int(xp.argmax(xp.astype(bad, xp.int64)))])
     hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
     where = "" if flat.shape[0] == 1 else f" among {flat.shape[0]} values"
     raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
 
 
+def explain(subject: str, arguments: Mapping[str, Array], error: Exception) -> None:
+    """Raise an error about shapes in their terms, where the namespace's own one comes from shapes that do not fit.
+
+    Raises:
+        UnmetHypothesis: The arrays cannot be broadcast together, or one has no elements or no axes.
+    """
+    if type(error).__name__ not in (
+        "ValueError",
+        "IndexError",
+        "RuntimeError",
+        "AxisError",
+        "LinAlgError",
+        "_LinAlgError",
+    ):
+        return  # ours, or not about shapes
+    shapes = {name: tuple(value.shape) for name, value in arguments.items() if _is_array(value)}
+    if all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values()):
+        return
+    got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    raise UnmetHypothesis(
+        subject, "the shapes of the arguments fit together", f"{got}: {error!s:.200}"
+    ) from error
+
+
+def require_broadcastable(subject: str, **arrays: Array) -> None:
+    """Raise :class:`UnmetHypothesis` unless the shapes of the arrays can be broadcast together."""
+    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
+    if not _broadcastable(shapes.values()):
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise UnmetHypothesis(subject, "the shapes of the arguments fit together", got)
+
+
+def _broadcastable(shapes: Iterable[tuple[int, ...]]) -> bool:
+    if len(set(shapes)) < 2:
+        return True
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
+
+
+def plain_array(subject: str, name: str, value: Array) -> Array:
+    """The array, if its numbers lie in memory as they seem to.
+
+    Raises:
+        TypeError: A subclass of ndarray, whose mask, matrix product or unit would be lost; long doubles; a
+            sparse tensor or one without numbers.
+    """
+    if isinstance(value, np.ndarray):
+        if type(value) is not np.ndarray:
+            if not isinstance(value, np.memmap):
+                refuse(subject, name, "a plain numpy array", value)
+            value = value.view(np.ndarray)
+        if value.dtype.char == "g":
+            raise TypeError(f"{subject}: expected at most double precision for {name}, got {value.dtype}")
+        return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+    if getattr(value, "is_meta", False) is True:
+        raise TypeError(f"{subject}: expected numbers in {name}, got a tensor on the device meta")
+    layout = getattr(value, "layout", None)
+    if layout is not None and str(layout) != "torch.strided":
+        raise TypeError(f"{subject}: expected a dense tensor for {name}, got the layout {layout}")
+    return value
+
+
+def _numbers(subject: str, name: str, value: Any) -> Any:
+    """The check of one array by itself: real floating, dense, no NaN; or numbers that make such a one."""
+    if _is_array(value):
+        value = plain_array(subject, name, value)
+        xp = array_api_compat.array_namespace(value)
+        _one_dtype_and_device(subject, xp, {name: value})
+        _require_numbers(xp, subject, name, value)
+    else:
+        numbers = np.asarray(_rectangle(subject, name, _real(subject, name, value)))
+        _require_numbers(numpy_namespace, subject, name, numbers)
+    return value
+
+
+def _beside_array(hint: Any) -> tuple[type, ...] | None:
+    """What else may come for a parameter that is an array: nothing, None, a number; None if it is no array."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+    return tuple(part for part in parts if part != Array) if Array in parts else None
+
+
 def refuse_flags(subject: str, **numbers: object) -> None:
     """Raise TypeError where True or False came for a number: Python counts them as 1 and 0."""
     for name, value in numbers.items():
         if isinstance(value, bool | np.bool_):
-            _refuse(subject, name, value)
-
-
-def _in_interval(value: Array, domain: str) -> Array:
-    """Membership in ``"in [low, high]"``, with a round bracket at an end that does not belong."""
-    low, high = domain.removeprefix("in ")[1:-1].split(", ")
-    above = value >= float(low) if "[" in domain else value > float(low)
-    return above & (value <= float(high) if "]" in domain else value < float(high))
+            refuse(subject, name, "real numbers", value)
 
 
 def _is_array(value: object) -> bool:
     # numpy scalars are scalars: they follow the arrays beside them.
-    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | complex | np.number) and not isinstance(value, np.ndarray)
+    if isinstance(value, np.ndarray):
+        return True
+    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic | type)
 
 
 def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
@@ -304,19 +365,28 @@ def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array
     return dtype, device
 
 
-def _real(subject: str, name: str, value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, complex) and not isinstance(value, float)):
-        _refuse(subject, name, value)
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, np.floating | np.integer):
-        return float(value)
+def _real(subject: str, name: str, value: Any, depth: int = 0) -> Any:
+    """Python floats from numbers, in lists where they came in sequences."""
+    if type(value) is float:
+        return value
+    if is_number(value):
+        return number(subject, name, value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":  # inside of a list
         return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_real(subject, name, item) for item in value]
-    return _refuse(subject, name, value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        if depth == _MOST_AXES:
+            raise TypeError(
+                f"{subject}: expected at most {_MOST_AXES} axes for {name}, got lists in lists beyond"
+            )
+        return [_real(subject, name, item, depth + 1) for item in value]
+    return refuse(subject, name, "real numbers", value)
 
 
-def _refuse(subject: str, name: str, value: object) -> NoReturn:
-    raise TypeError(f"{subject}: expected real numbers for {name}, got {type(value).__name__}")
+def _rectangle(subject: str, name: str, value: Any) -> Any:
+    """Lists of numbers that have a shape, as an array; a number as it is."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except ValueError:
+        raise TypeError(f"{subject}: expected rows of equal length for {name}, got a ragged list") from None

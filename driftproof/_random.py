@@ -14,17 +14,18 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Annotated, Any, TypeAlias, final
 
 import array_api_compat
 import numpy as np
 
-from ._namespace import Array, Namespace
+from ._checks import is_number
+from ._namespace import Array, Namespace, UnmetHypothesis, refuse
 
 __all__ = ["NumpySource", "Rng", "Source", "TorchSource", "source"]
 
 # numpy.random.Generator, torch.Generator (not importable here), int, or a Source.
-Rng: TypeAlias = Any
+Rng: TypeAlias = Annotated[Any, lambda subject, name, value: _generator(subject, name, value)]
 
 
 class Source(ABC):
@@ -134,26 +135,36 @@ def source(rng: Rng, like: Array | None = None) -> Source:
 
     Raises:
         TypeError: ``rng`` is none of these (None is refused: global state is never used).
+        UnmetHypothesis: A negative seed.
 
     Example:
         >>> draws = source(0).normal(np.zeros(2))
         >>> bool((draws == np.random.default_rng(0).standard_normal(2)).all())
         True
     """
-    if isinstance(rng, Source):
-        return rng
+    if isinstance(_generator("source", "rng", rng), Source):
+        return rng  # type: ignore[no-any-return]
     if isinstance(rng, np.random.Generator):
         return NumpySource(rng)
-    if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
+    if isinstance(rng, int | np.integer):
         return NumpySource(np.random.default_rng(int(rng)))
+    if like is not None and not array_api_compat.is_torch_array(like):
+        raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
+    return TorchSource(rng)
+
+
+def _generator(subject: str, name: str, rng: Any) -> Any:
+    """What a source can be made of, as it is."""
+    if isinstance(rng, Source | np.random.Generator):
+        return rng
+    if isinstance(rng, int | np.integer) and is_number(rng):
+        if rng < 0:
+            raise UnmetHypothesis(subject, f"the seed {name} >= 0", f"{name} = {int(rng)}")
+        return rng
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(rng, torch.Generator):
-        if like is not None and not array_api_compat.is_torch_array(like):
-            raise TypeError(
-                "rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator"
-            )
-        return TorchSource(rng)
-    raise TypeError(f"rng: expected a numpy Generator, a torch.Generator or an int, got {type(rng).__name__}")
+        return rng
+    return refuse(subject, name, "a numpy Generator, a torch.Generator or an int", rng)
 
 
 def _host(values: Array) -> np.ndarray[Any, np.dtype[np.float64]]:

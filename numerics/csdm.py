@@ -16,7 +16,7 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
-from .._namespace import Array, UnmetHypothesis, boundary, require
+from .._namespace import Array, UnmetHypothesis, boundary, checked, require
 from .._random import Rng, source
 from ..theory.csdm import early_stopping_noise
 from ..theory.processes.gaussian import AbstractGaussianProcess
@@ -31,6 +31,7 @@ Score: TypeAlias = Callable[[Array, Array], Array]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Latents:
     r"""The coordinates in which the diffusion lives: measurements, centred, over one scale.
 
@@ -107,6 +108,7 @@ def _require_width(subject: str, name: str, array: Array, width: int) -> None:
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked(low="in [-inf, inf]", high="in [-inf, inf]")
 class SparseDecoder:
     r"""Data from measurements: the LASSO, in a basis or with bounds, then least squares if wanted.
 

@@ -33,7 +33,7 @@ from typing import Literal, final
 import numpy as np
 from scipy.stats import norm
 
-from .._namespace import Array, UnmetHypothesis
+from .._namespace import Array, UnmetHypothesis, checked
 from .._random import NumpySource, Rng, source
 from .montecarlo.verdict import Floats, as_level, as_samples
 
@@ -42,6 +42,13 @@ __all__ = ["Equivalence", "RateFit", "equivalent_constant", "equivalent_order", 
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(
+    local_orders="in [-inf, inf]",
+    interval="in [-inf, inf]",
+    constant_interval="in [-inf, inf]",
+    order_error="in [-inf, inf]",
+    constant_error="in [-inf, inf]",
+)
 class RateFit:
     """A fitted rate of convergence.
 
@@ -69,6 +76,7 @@ class RateFit:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class Equivalence:
     """The outcome of two one-sided tests.
 

@@ -183,7 +183,7 @@ def test_time_may_be_an_array_per_sample():
         (lambda: BESQ(-1.0), UnmetHypothesis, "delta > 0"),
         (lambda: CIR(-1.0, 1.0, 1.0), UnmetHypothesis, "kappa > 0"),
         (lambda: CIR(1.0, 1.0, math.inf), UnmetHypothesis, "sigma is finite"),
-        (lambda: CIR(np.ones(2), 1.0, 1.0), TypeError, "Python float for kappa"),
+        (lambda: CIR(np.ones(2), 1.0, 1.0), TypeError, "real number for kappa, got ndarray"),
         (lambda: GBM(0.0, 0.0), UnmetHypothesis, "sigma > 0"),
         (lambda: VE(1.0, 0.5, 1.0), UnmetHypothesis, "sigma_max > sigma_min"),
         (lambda: LinearClock(0.0, 1.0, 1.0), UnmetHypothesis, "beta_min > 0"),

@@ -26,7 +26,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn, final
 
-from .._namespace import Array, Namespace, UnmetHypothesis
+from .._namespace import Array, Namespace, UnmetHypothesis, checked
 from .._random import Source
 from .laws.base import ElementwiseLaw
 from .special import bessel_quotient, gammaln, log_ive_parts
@@ -37,6 +37,7 @@ __all__ = ["BesselCount"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class BesselCount(ElementwiseLaw):
     r"""The Bessel law with order :math:`\nu` and argument :math:`z`.
 

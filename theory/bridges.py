@@ -29,7 +29,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, final
 
-from .._namespace import Array, Namespace, UnmetHypothesis
+from .._namespace import Array, Namespace, UnmetHypothesis, checked
 from .._random import Source
 from .bessel_count import BesselCount
 from .laws.base import ElementwiseLaw
@@ -71,6 +71,7 @@ def bridge_parameters(
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class SquaredBesselBridge(ElementwiseLaw):
     r"""The law of :math:`c\,\Gamma(\delta/2 + \mathrm{Poisson}(\lambda+\mu) + 2N)`.
 

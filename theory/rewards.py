@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, final
 
-from .._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
+from .._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
 from .laws import Gaussian
 from .laws.gaussian import check_regular
 
@@ -31,6 +31,7 @@ class Moments(Protocol):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Linear:
     r"""The reward :math:`r(x) = c \cdot x`.
 
@@ -77,6 +78,7 @@ class Linear:
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Quadratic:
     r"""The reward :math:`r(x) = c \cdot x - \tfrac12 x^\top Q x`.
 

@@ -14,7 +14,7 @@ from typing import final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from ...theory.adjoint import GaussianFlow
 from ...theory.adjoint.endpoints import SmoothReward, require_gradient
 from ...theory.adjoint.truncation import Truncation
@@ -27,6 +27,7 @@ __all__ = ["AffinePolicy", "matching_round", "policy_rollout", "uncontrolled"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class AffinePolicy:
     """Controls B_k x + b_k: gains (N, d, d), offsets (N, d)."""
 

@@ -20,7 +20,7 @@ from typing import final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from ...theory.adjoint.regularizers import QuadraticCost, RunningCost
 from ...theory.adjoint.weights import require_weight
 from .matching import control_target, sample_losses
@@ -98,6 +98,7 @@ def matching_loss(
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(low="in [-inf, inf]", high="in [-inf, inf]")
 class Certificate:
     """Bounds of the optimal objective."""
 

@@ -15,7 +15,7 @@ from typing import TypeAlias, final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .._steps import require_batch
 
 __all__ = ["Trajectory", "Velocity", "rollout"]
@@ -26,6 +26,7 @@ Velocity: TypeAlias = Callable[[Array, float], Array]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Trajectory:
     """States (B, *) at the noise times t_0 > ... > t_N."""
 

@@ -35,7 +35,7 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .verdict import Floats, as_level, as_samples
 
 __all__ = ["ConfidenceSequence", "best_rho", "confidence_sequence"]
@@ -43,6 +43,7 @@ __all__ = ["ConfidenceSequence", "best_rho", "confidence_sequence"]
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+@checked
 class ConfidenceSequence:
     """Intervals for a mean after 1, 2, ..., n draws.
 

@@ -11,7 +11,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, UnmetHypothesis, boundary, checked
 
 __all__ = ["POWER", "ErrorBudget", "Floats", "Verdict", "as_level", "as_samples"]
 
@@ -24,6 +24,7 @@ POWER = 1 - 1e-3
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(effect="in [-inf, inf]", detectable="in [-inf, inf]")
 class Verdict:
     """The outcome of one statistical test.
 
@@ -72,6 +73,7 @@ class Verdict:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class ErrorBudget:
     """A total false-alarm probability, divided once over all the checks that spend it.
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..._namespace import Array, UnmetHypothesis, boundary, require
+from ..._namespace import Array, UnmetHypothesis, boundary, checked, require
 from ..._random import Rng, source
 
 __all__ = ["PairedGap", "paired_gap"]
@@ -28,6 +28,7 @@ RESAMPLES = 2000
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(low="in [-inf, inf]", high="in [-inf, inf]")
 class PairedGap:
     """Mean rewards of both samplers, their difference, and its interval at the stated level."""
 

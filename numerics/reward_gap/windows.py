@@ -15,13 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import UnmetHypothesis
+from ..._namespace import UnmetHypothesis, checked
 
 __all__ = ["Window"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class Window:
     """A sliding window of stochastic steps.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..._namespace import Array, Namespace, UnmetHypothesis, checked
 from ..._random import Source
 from ...theory.processes import AbstractGaussianProcess, Flow
 from ..tweedie.parametrisations import Kind
@@ -42,6 +42,7 @@ Moments: TypeAlias = Callable[
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class Method:
     """How the loop calls a step.
 

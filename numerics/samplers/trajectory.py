@@ -7,7 +7,7 @@ from typing import final
 
 from array_api_compat import array_namespace
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .transitions import step_log_prob
 
 __all__ = ["Trajectory"]
@@ -15,6 +15,7 @@ __all__ = ["Trajectory"]
 
 @final
 @dataclass(frozen=True)
+@checked
 class Trajectory:
     """A run of N steps.
 

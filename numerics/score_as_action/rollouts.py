@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, UnmetHypothesis, boundary, checked
 from ..._random import Rng, source
 from ...theory.processes import reverse_drift
 from ...theory.score_as_action.posterior import Process
@@ -26,6 +26,7 @@ Score: TypeAlias = Callable[[Array, Array], Array]
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class Rollout:
     """What a rollout gives, for B paths, N steps and d coordinates.
 

@@ -15,7 +15,7 @@ from typing import final
 
 from scipy.optimize import brentq
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from .proxes import require_problem
 from .solver import solve
 
@@ -24,6 +24,7 @@ __all__ = ["Denoised", "bpdn"]
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+@checked
 class Denoised:
     """What :func:`bpdn` found.
 

@@ -16,7 +16,7 @@ from .proxes import prox, require_problem
 __all__ = ["advance", "fista_step", "ista_step", "lipschitz"]
 
 
-@public(check=require_problem)
+@public(check=require_problem, low="in [-inf, inf]", high="in [-inf, inf]")
 def ista_step(
     xp: Namespace,
     x: Array,
@@ -60,7 +60,7 @@ def ista_step(
     return prox.kernel(xp, x - step * gradient, step * lam, low, high)
 
 
-@public(check=require_problem)
+@public(check=require_problem, low="in [-inf, inf]", high="in [-inf, inf]")
 def fista_step(
     xp: Namespace,
     x: Array,

@@ -47,7 +47,7 @@ def _check_bounds(xp: Namespace, *, low: float, high: float, **rest: Any) -> Non
     require_bounds("prox", low, high)
 
 
-@public(check=_check_bounds, tau=">= 0")
+@public(check=_check_bounds, tau=">= 0", low="in [-inf, inf]", high="in [-inf, inf]")
 def prox(
     xp: Namespace, v: Array, tau: float | Array, low: float = -math.inf, high: float = math.inf
 ) -> Array:
@@ -158,7 +158,7 @@ def objective(xp: Namespace, x: Array, A: Array, y: Array, lam: float | Array) -
     return 0.5 * xp.sum(residual * residual, axis=-1) + xp.sum(lam * xp.abs(x), axis=-1)
 
 
-@public(check=require_problem)
+@public(check=require_problem, low="in [-inf, inf]", high="in [-inf, inf]")
 def duality_gap(
     xp: Namespace,
     x: Array,

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from .fista import advance, lipschitz
 from .proxes import duality_gap, prox, require_problem
 
@@ -26,6 +26,7 @@ Advance: TypeAlias = Callable[..., tuple[Array, Array, Array]]
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+@checked
 class Solution:
     """What :func:`solve` found.
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import digamma
 from scipy.stats import f as fisher
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from ..._random import NumpySource, Rng, source
 from .._samples import Floats, as_rows
 from .inversion import Seeds, exponent_set, floor_set
@@ -28,6 +28,7 @@ _PRETEST = 0.25  # the usual 0.05 would keep sizes that bias the exponent by sev
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(constant="in [-inf, inf]", exponent_interval="in [-inf, inf]", floor_interval="in [-inf, inf]")
 class CurveFit:
     r"""A learning curve :math:`r(m) = r_\infty + C m^{-\beta}`.
 

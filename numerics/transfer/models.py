@@ -9,7 +9,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .._samples import as_rows
 
 __all__ = ["BASELINES", "Composed", "Predictor", "direct"]
@@ -97,6 +97,7 @@ def direct(name: str, x: Array, y: Array) -> Predictor:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class Composed:
     """Transfer: the source model behind the transport of the target to the source.
 

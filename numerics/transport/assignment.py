@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .._samples import Floats, as_points, as_rows, as_weights, require_squares
 
 __all__ = ["Extension", "PlanMap", "fit_assignment"]
@@ -25,6 +25,7 @@ Extension: TypeAlias = Literal["nearest", "displacement"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class PlanMap:
     """The barycentric image of a plan, extended by the nearest neighbour.
 
@@ -44,6 +45,11 @@ class PlanMap:
     def __post_init__(self) -> None:
         from sklearn.neighbors import NearestNeighbors  # slow to import, and only maps need it
 
+        if self.points.ndim != 2 or 0 in self.points.shape or self.images.shape != self.points.shape:
+            got = f"shapes {self.points.shape}, {self.images.shape}"
+            raise UnmetHypothesis("PlanMap", "points and images (m, d), not empty", got)
+        if not np.isfinite(self.points).all():
+            raise UnmetHypothesis("PlanMap", "points is finite", "an infinite coordinate")
         object.__setattr__(self, "_index", NearestNeighbors(n_neighbors=1).fit(self.points))
 
     def __call__(self, x: Array) -> Floats:

@@ -15,7 +15,7 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .._samples import Floats, as_points, as_rows, as_weights, require_squares
 from .sinkhorn import entropic_image
 
@@ -24,6 +24,7 @@ __all__ = ["EntropicMap", "fit_entropic"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class EntropicMap:
     """The entropic map of two samples.
 

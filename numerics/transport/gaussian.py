@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, UnmetHypothesis, boundary, checked
 from ...theory.laws import Gaussian, wasserstein2
 from ...theory.transfer import gaussian_map
 from .._samples import Floats, as_rows, as_weights, require_squares
@@ -24,6 +24,7 @@ __all__ = ["AffineMap", "fit_gaussian"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class AffineMap:
     """The map x -> A x + b.
 

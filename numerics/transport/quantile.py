@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 from .._samples import Floats, as_points, as_rows, as_weights, require_squares
 
 __all__ = ["QuantileMap", "fit_quantile"]
@@ -22,6 +22,7 @@ __all__ = ["QuantileMap", "fit_quantile"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class QuantileMap:
     """A non-decreasing, piecewise linear map.
 

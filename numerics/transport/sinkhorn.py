@@ -46,7 +46,7 @@ def _require_atoms(xp: Namespace, x: Array, y: Array, potential: Array, epsilon:
         raise UnmetHypothesis("Sinkhorn", "there are atoms", f"y of shape {shapes[1]}")
 
 
-@public(cost="finite", potential="finite", log_weight="finite", check=_require_costs)
+@public(cost="finite", potential="finite", log_weight="finite", epsilon="> 0", check=_require_costs)
 def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, epsilon: float) -> Array:
     r"""The potential that gives one marginal exactly, from the potential of the other.
 
@@ -77,7 +77,7 @@ def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, e
     return log_weight - log_sum_exp(xp, potential[..., None, :] - cost / epsilon)
 
 
-@public(x="finite", y="finite", potential="finite", check=_require_atoms)
+@public(x="finite", y="finite", potential="finite", epsilon="> 0", check=_require_atoms)
 def entropic_image(xp: Namespace, x: Array, y: Array, potential: Array, epsilon: float) -> Array:
     r"""The entropic map: the mean of y under the plan, given x; defined at every x.
 

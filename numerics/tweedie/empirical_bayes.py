@@ -32,7 +32,7 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammaln
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ...theory.processes import AbstractSquaredBessel
 from ..montecarlo.verdict import as_samples
 
@@ -43,6 +43,7 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class MarginalModel:
     r"""A fitted marginal :math:`p_t(x) \propto x^\nu e^{-x/2\rho + \ell(x)}`.
 

@@ -32,7 +32,7 @@ from typing import final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ...theory.laws import Discrete
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from .._steps import require_batch
@@ -42,6 +42,7 @@ __all__ = ["NPMLE", "fit_prior"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class NPMLE:
     """The fitted prior with its certificate.
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, checked, refuse_flags
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic
 from .flow import GaussianFlow
@@ -35,6 +35,7 @@ __all__ = ["DiscreteFlow", "uniform_times"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class DiscreteFlow:
     r"""A Gaussian flow on a grid of noise times, and its exact optimum.
 

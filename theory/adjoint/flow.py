@@ -27,7 +27,7 @@ from typing import Any, final
 import numpy as np
 from scipy.integrate import IntegrationWarning, quad
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags
 from ..laws import Gaussian
 from ..laws.gaussian import check_regular
 from ..rewards import Linear, Quadratic
@@ -43,6 +43,7 @@ _ACCURACY: dict[str, Any] = {"epsabs": 1e-13, "epsrel": 1e-12, "limit": 200}
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class GaussianFlow:
     r"""The flow between noise :math:`N(0, I)` and data :math:`N(m, \Sigma)`, and its optimal control.
 

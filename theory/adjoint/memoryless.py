@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from ..._namespace import Array, Namespace, UnmetHypothesis, checked
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic, tilted
 from .flow import GaussianFlow
@@ -33,6 +33,7 @@ __all__ = ["MemorylessFlow"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class MemorylessFlow:
     """The diffusion with the marginals of a Gaussian flow that forgets its noise, and its optimal control.
 

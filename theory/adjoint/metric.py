@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass, field
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..laws import Gaussian
 from ..laws.gaussian import check_psd, check_regular
 from ..rewards import Linear, Quadratic
@@ -37,6 +37,7 @@ __all__ = ["MetricFlow"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class MetricFlow:
     r"""A Gaussian flow whose control u pays :math:`\tfrac12 u^\top W u`.
 

@@ -29,7 +29,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar, root
 from scipy.special import log_ndtr, logsumexp, ndtr
 
-from ..._namespace import UnmetHypothesis, refuse_flags
+from ..._namespace import UnmetHypothesis, checked, refuse_flags
 from ..laws import Mixture, Normal
 from ..processes import Flow
 from ..rewards import Linear, Quadratic
@@ -45,6 +45,7 @@ _RTOL, _BISECTIONS = 1e-10, 60
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class MixtureFlow:
     """The linear flow between noise N(0, 1) and a mixture of normal laws.
 

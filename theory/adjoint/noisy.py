@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, checked, refuse_flags
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic
 from .flow import GaussianFlow
@@ -41,6 +41,7 @@ __all__ = ["NoisyFlow"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked(noise=">= 0")
 class NoisyFlow:
     r"""The diffusion with the marginals of a Gaussian flow and noise of a constant size, optimally controlled.
 

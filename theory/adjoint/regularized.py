@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, Namespace
+from ..._namespace import Array, Namespace, checked
 from .endpoints import SmoothReward, pushed_endpoint, require_gradient
 from .flow import GaussianFlow
 from .paths import stretch
@@ -31,6 +31,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class RegularizedFlow:
     """A Gaussian flow whose control pays another convex cost than the quadratic one.
 

@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 
 __all__ = ["ArcCost", "BallCost", "ElasticCost", "HuberCost", "PowerCost", "QuadraticCost", "RunningCost"]
 
@@ -118,6 +118,7 @@ class QuadraticCost(RunningCost):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class PowerCost(RunningCost):
     r"""The cost :math:`L(u) = |u|^p/p`.
 
@@ -151,6 +152,7 @@ class PowerCost(RunningCost):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(bound="> 0")
 class BallCost(RunningCost):
     r"""The quadratic cost of controls of norm at most ``bound``: the clipped adjoint.
 
@@ -186,6 +188,7 @@ class BallCost(RunningCost):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(kappa="> 0")
 class ElasticCost(RunningCost):
     r"""The cost :math:`L(u) = \kappa |u| + |u|^2/2`: no control at all against small costates.
 
@@ -243,6 +246,7 @@ class ArcCost(RunningCost):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(delta="> 0")
 class HuberCost(RunningCost):
     r"""Huber's cost: quadratic up to ``delta`` and linear beyond, which no large costate can be held by.
 

@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import ndtri
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ..laws import Gaussian
 from ..laws.gaussian import check_psd
 
@@ -26,6 +26,7 @@ __all__ = ["FactorModel", "expected_shortfall", "value_at_risk"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class FactorModel:
     r"""Returns that are linear in Gaussian factors.
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
-from ..._namespace import Array, Namespace, boundary, require
+from ..._namespace import Array, Namespace, boundary, checked, require
 
 __all__ = ["FDivergence", "Generator"]
 
@@ -29,6 +29,7 @@ Generator: TypeAlias = Callable[[Namespace, Array], Array]
 
 @final
 @dataclass(frozen=True)
+@checked(at_zero="in [-inf, inf]", slope_at_infinity="in [-inf, inf]")
 class FDivergence:
     r"""A generator f in one representation, with its derivatives, as functions of :math:`\delta = \log u`.
 

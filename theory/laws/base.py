@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from array_api_compat import device
 
 from ..._blocks import elementwise
-from ..._namespace import Array, Namespace, boundary, require
+from ..._namespace import Array, Namespace, boundary, explain, require, require_broadcastable
 from ..._random import Rng, Source, source
 
 __all__ = ["AbstractLaw", "ElementwiseLaw"]
@@ -135,14 +135,20 @@ class ElementwiseLaw(AbstractLaw):
         xp, down, values = boundary(name, **given, **self.parameters)
         if points:
             require(xp, name, "x", values[0], self.support)
-        return down(elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :])))
+        try:
+            result = elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :]))
+        except (ValueError, RuntimeError) as error:
+            explain(name, dict(zip((*given, *self.parameters), values, strict=True)), error)
+            raise
+        return down(result)
 
     def _require(self, **domains: str) -> None:
         """Raise unless every parameter lies in its domain (finite where none is given)."""
         name = type(self).__name__
         values = self._fields()
-        xp, _, checked = boundary(name, **values)
-        for key, value in zip(values, checked, strict=True):
+        xp, _, arrays = boundary(name, **values)
+        require_broadcastable(name, **dict(zip(values, arrays, strict=True)))
+        for key, value in zip(values, arrays, strict=True):
             require(xp, name, key, value, domains.get(key, "finite"))
             require(xp, name, key, value, "finite")
             if isinstance(values[key], Sequence):

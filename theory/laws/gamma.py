@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace
+from ..._namespace import Array, Namespace, checked
 from ..._random import Source
 from ..special import bessel_quotient, gammaln, log_ive_parts
 from ..special.elementary import divide, xlogy
@@ -28,6 +28,7 @@ __all__ = ["Gamma", "NoncentralChi2"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Gamma(ElementwiseLaw):
     r"""The gamma law with shape :math:`k` and scale :math:`\theta` (mean :math:`k\theta`).
 
@@ -75,6 +76,7 @@ class Gamma(ElementwiseLaw):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class NoncentralChi2(ElementwiseLaw):
     r"""The law of :math:`c\,\chi'^2_\delta(\lambda)`, a scaled noncentral chi-square.
 

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace
+from ..._namespace import Array, Namespace, checked
 from ..._random import Source
 from ..special import hyp1f1_ratio, log_hyp1f1
 from ..special.elementary import divide, xlogy
@@ -27,6 +27,7 @@ __all__ = ["GammaMixedChi2"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class GammaMixedChi2(ElementwiseLaw):
     r"""The law of :math:`c\,\chi'^2_\delta(\lambda)` with :math:`\lambda/2 \sim \Gamma(\alpha, m)`.
 

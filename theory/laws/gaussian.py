@@ -17,7 +17,7 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..._random import Rng, source
 from ..special.elementary import log_or_minus_infinity, log_sum_exp
 from .base import AbstractLaw
@@ -35,6 +35,7 @@ def sqrt_psd(xp: Namespace, cov: Array) -> Array:
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Gaussian(AbstractLaw):
     r"""The Gaussian law :math:`N(m, C)` on R^d.
 
@@ -93,6 +94,7 @@ class Gaussian(AbstractLaw):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class GaussianMixture(AbstractLaw):
     r"""A finite mixture of Gaussian laws on R^d.
 

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ..._random import Rng, source
 from ..special.elementary import log_or_minus_infinity, log_sum_exp
 from .base import AbstractLaw, ElementwiseLaw
@@ -18,6 +18,7 @@ __all__ = ["Discrete", "Mixture"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Mixture(AbstractLaw):
     r"""A finite mixture of one elementwise family.
 
@@ -93,6 +94,7 @@ class Mixture(AbstractLaw):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Discrete(AbstractLaw):
     r"""A law on finitely many atoms: data sets, tilted measures, oracles by enumeration.
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace
+from ..._namespace import Array, Namespace, checked
 from ..._random import Source
 from .base import ElementwiseLaw
 
@@ -23,6 +23,7 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Normal(ElementwiseLaw):
     r"""The normal law :math:`N(\mu, \sigma^2)`.
 
@@ -66,6 +67,7 @@ class Normal(ElementwiseLaw):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class LogNormal(ElementwiseLaw):
     r"""The law of :math:`e^{\mu + \sigma Z}`.
 

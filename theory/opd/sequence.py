@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, UnmetHypothesis, boundary
+from ..._namespace import Array, UnmetHypothesis, boundary, checked
 from ..divergences import FDivergence
 from .exact import divergence, logit_gradient, stop_gradient_logit_gradient
 
@@ -25,6 +25,7 @@ __all__ = ["AutoregressivePair"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class AutoregressivePair:
     r"""A student and a teacher on all prefixes of length below L over V tokens.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from ..._namespace import Array, UnmetHypothesis
+from ..._namespace import Array, UnmetHypothesis, checked
 
 __all__ = ["Clock", "Identity", "LinearClock"]
 
@@ -44,6 +44,7 @@ class Identity:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class LinearClock:
     r"""The clock of a noise schedule whose rate grows linearly.
 

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
@@ -105,6 +105,7 @@ def _identity(xp: Namespace, like: Array) -> Array:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class VP(AbstractGaussianProcess):
     r"""The variance-preserving process with a linear schedule.
 
@@ -145,6 +146,7 @@ class VP(AbstractGaussianProcess):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class VE(AbstractGaussianProcess):
     r"""The variance-exploding process with a geometric schedule, started at the data.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace, boundary, require
+from ..._namespace import Array, Namespace, boundary, checked, require
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, LogNormal, Mixture
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
@@ -15,6 +15,7 @@ __all__ = ["GBM"]
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class GBM(AbstractProcess):
     r"""Geometric Brownian motion.
 

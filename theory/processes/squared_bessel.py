@@ -16,7 +16,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ..bridges import SquaredBesselBridge, bridge_parameters
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, GammaMixedChi2, Mixture, NoncentralChi2
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
@@ -127,6 +127,7 @@ class AbstractSquaredBessel(AbstractProcess):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class BESQ(AbstractSquaredBessel):
     r"""The squared Bessel process of dimension :math:`\delta`.
 
@@ -168,6 +169,7 @@ class BESQ(AbstractSquaredBessel):
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class CIR(AbstractSquaredBessel):
     r"""The Cox-Ingersoll-Ross process.
 

@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
+from ..._namespace import UnmetHypothesis, checked
 from .moments import GaussianProcess, require_model, terminal_moments
 from .paths import path_kl
 
@@ -26,6 +26,7 @@ __all__ = ["DDPOToy", "Tuned"]
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked(kl="in [-inf, inf]")
 class Tuned:
     """The optimum of a fine-tuning problem, and what it is worth.
 
@@ -50,6 +51,7 @@ class Tuned:
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class DDPOToy:
     r"""Fine-tuning of a Gaussian score for the reward :math:`-(x - a)^2` with a path-KL penalty.
 

@@ -26,7 +26,7 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, refuse_flags
+from ..._namespace import Array, UnmetHypothesis, checked, refuse_flags
 from ..laws import Gaussian
 from ..processes import VP
 from ..rewards import Reward
@@ -71,6 +71,7 @@ class _Affine:
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class LinearFeedback:
     r"""The policy :math:`s_\theta = s_{pre} + \theta x` on Gaussian data under VP, by the SDE.
 

@@ -26,7 +26,7 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public, refuse_flags
 from ..laws import Gaussian
 from ..processes import VP
 from ..reward_gap import propagate
@@ -127,6 +127,7 @@ def _artanh_ratio(xp: Namespace, z: Array, rest: Array) -> Array:
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class ShiftedScore:
     r"""The policy :math:`s_\theta = s_{pre} + \theta` on Gaussian data under VP.
 

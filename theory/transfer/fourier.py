@@ -20,7 +20,7 @@ from typing import final
 import numpy as np
 from scipy.special import zeta
 
-from ..._namespace import UnmetHypothesis
+from ..._namespace import UnmetHypothesis, checked
 from .lattice import lattice_tail, shell_counts
 
 __all__ = ["TruncationRisk", "projection_risk", "shift_composition_risk", "sobolev_transport_risk"]
@@ -28,6 +28,7 @@ __all__ = ["TruncationRisk", "projection_risk", "shift_composition_risk", "sobol
 
 @final
 @dataclass(frozen=True, slots=True)
+@checked
 class TruncationRisk:
     """The exact risk of a truncated Fourier estimator at its best cut-off.
 

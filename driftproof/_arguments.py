@@ -125,7 +125,7 @@ def _check_fields(made: type, domains: Mapping[str, str]) -> type:
         raise TypeError(f"{made.__name__}: a domain is given for {unknown}, which are no fields")
 
     @functools.cache
-    def checks(final: type) -> list[tuple[str, Check]]:  # of the class that dataclass made of it
+    def checks(final: Any) -> list[tuple[str, Check]]:  # of the class that dataclass made of it
         hints = typing.get_type_hints(final, include_extras=True)
         pairs = [
             (

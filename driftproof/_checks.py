@@ -174,7 +174,8 @@ def check_of(hint: Any, domain: str = "finite") -> Check | None:
     if hint is Any or hint is object or isinstance(hint, TypeVar):
         return None
     if origin is Annotated:
-        return inside[1]  # type: ignore[no-any-return]  # an alias that brings its own check
+        own: Check = inside[1]  # an alias that brings its own check
+        return own
     if origin in (typing.Union, types.UnionType):
         return _one_of(inside, domain)
     if origin is Literal:
@@ -247,6 +248,8 @@ def _instance(*classes: Any) -> Check:
 
 def _numpy_array(dtype: np.dtype[Any]) -> Check:
     def check(subject: str, name: str, value: Any) -> Any:
+        if isinstance(value, np.memmap):
+            value = value.view(np.ndarray)
         if type(value) is not np.ndarray or value.dtype != dtype:
             got = f"{_kind(value)}{f' of {value.dtype}' if isinstance(value, np.ndarray) else ''}"
             raise TypeError(f"{subject}: expected a numpy array of {dtype} for {name}, got {got}")
@@ -278,7 +281,8 @@ def _family(member: type) -> type | None:
 
 
 def _with_article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+    vowel = name[0] in "AEIO" or name.startswith(("FD", "NP", "ndarray"))  # as it is said
+    return f"{'an' if vowel else 'a'} {name}"
 
 
 def _row(checks: list[Check | None]) -> Check:

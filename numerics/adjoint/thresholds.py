@@ -8,14 +8,13 @@ share is above :math:`1 - 1/n`; a threshold of many can.
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["running_threshold"]
 
 
 def _losses(xp: Namespace, *, losses: Array, share: float, previous: Array | None, decay: float) -> None:
     subject = "running_threshold"
-    refuse_flags(subject, share=share, decay=decay)
     if not 0.0 < share <= 1.0:
         raise UnmetHypothesis(subject, "share in (0, 1]", f"share = {share!r}")
     if not 0.0 <= decay < 1.0:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from .._steps import require_batch, require_eta
 
 __all__ = [
@@ -57,7 +57,6 @@ def _paths(
                 got = f"shapes {tuple(given[name].shape)}, {tuple(value.shape)}"
                 raise UnmetHypothesis(subject, f"{name} {letters} like {array}", got)
         require_batch(subject, value)
-        refuse_flags(subject, beta=given.get("beta"))
         if beta and not 0.0 < given["beta"] < float("inf"):
             raise UnmetHypothesis(subject, "beta > 0", f"beta = {given['beta']!r}")
         if "eta" in given:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from .._steps import require_batch
 
 __all__ = [
@@ -166,7 +166,6 @@ def mean_square_td(xp: Namespace, errors: Array) -> Array:
 
 def _check_eligibility(xp: Namespace, *, features: Array, dt: Array, lam: float) -> None:
     _shapes("eligibility", features="BNp", dt="N")(xp, features=features, dt=dt)
-    refuse_flags("eligibility", lam=lam)
     if not 0.0 <= lam <= 1.0:
         raise UnmetHypothesis("eligibility", "lambda in [0, 1]", f"lam = {lam!r}")
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, checked
 from ..laws import Gaussian
 from ..rewards import Linear, Quadratic
 from .flow import GaussianFlow
@@ -73,7 +73,6 @@ class NoisyFlow:
     noise: float
 
     def __post_init__(self) -> None:
-        refuse_flags("NoisyFlow", noise=self.noise)
         if not (self.noise >= 0.0 and self.noise * self.noise < float("inf")):
             raise UnmetHypothesis("NoisyFlow", "noise >= 0, with a finite square", f"noise = {self.noise!r}")
 

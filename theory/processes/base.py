@@ -165,10 +165,8 @@ def reverse_drift(
 def require_parameters(
     subject: str, positive: dict[str, float], finite: dict[str, float] | None = None
 ) -> None:
-    """Raise unless the parameters of a process are finite floats, positive where they must be."""
+    """Raise unless the parameters of a process are finite, and positive where they must be."""
     for name, value in {**positive, **(finite or {})}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{subject}: expected a Python float for {name}, got {type(value).__name__}")
         if not abs(value) < float("inf"):
             raise UnmetHypothesis(subject, f"{name} is finite", f"{name} = {value!r}")
     for name, value in positive.items():

@@ -26,7 +26,7 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, checked, refuse_flags
+from ..._namespace import Array, UnmetHypothesis, checked
 from ..laws import Gaussian
 from ..processes import VP
 from ..rewards import Reward
@@ -115,7 +115,6 @@ class LinearFeedback:
         if not isinstance(self.data, Gaussian):
             raise UnmetHypothesis(name, "the data law is Gaussian", f"data law {type(self.data).__name__}")
         require_beta(name, self.beta)
-        refuse_flags(name, gain=self.gain)
         start = prior(self.process, self.data) if self.start is None else self.start
         object.__setattr__(self, "start", start)
         law = problem(name, self.process, self.data, self.reward, start=start.mean)

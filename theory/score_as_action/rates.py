@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..processes import VP
 from .posterior import Process, require_beta, require_time
 
@@ -37,7 +37,6 @@ def _check_exploration(
     xp: Namespace, *, process: Any, t: Array, beta: float, temperature: float, **_: Any
 ) -> None:
     _gaussian_and_beta(xp, "optimal_exploration", process, beta, t)
-    refuse_flags("optimal_exploration", temperature=temperature)
     if not 0.0 < temperature < float("inf"):
         raise UnmetHypothesis("optimal_exploration", "lambda > 0", f"temperature = {temperature!r}")
     if not bool(xp.all(xp.isfinite(temperature / (beta * process.rates(xp, t)[1])))):

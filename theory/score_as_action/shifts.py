@@ -26,7 +26,7 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public, refuse_flags
+from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public
 from ..laws import Gaussian
 from ..processes import VP
 from ..reward_gap import propagate
@@ -43,7 +43,6 @@ _SERIES = tuple(1.0 / (2 * j + 1) for j in range(13))
 def _check_response(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any) -> None:
     if not isinstance(process, VP):
         raise UnmetHypothesis("response", "the process is VP", f"process {type(process).__name__}")
-    refuse_flags("response", eta=eta)
     if not 0.0 <= eta < math.inf:
         raise UnmetHypothesis("response", "eta >= 0", f"eta = {eta!r}")
     require_time(xp, "response", process, t)

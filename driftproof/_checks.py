@@ -297,7 +297,7 @@ def _row(checks: list[Check | None]) -> Check:
 
 def _sequence(origin: Any, element: Check | None) -> Check:
     def check(subject: str, name: str, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.ndim == 1:
+        if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu":
             value = value.tolist()
         if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Sequence):
             refuse(subject, name, "a sequence", value)

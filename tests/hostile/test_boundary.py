@@ -80,7 +80,7 @@ def _short(value: Any, sample: Mapping[str, Any]) -> Any:
 
 def _of_classes() -> Iterator[Try]:
     for made in sorted(VALID, key=lambda c: c.__qualname__):
-        words = {field.name: str(field.type) for field in dataclasses.fields(made)}
+        words = {f.name: f"{f.type}{' | None' * (f.default is None)}" for f in dataclasses.fields(made)}
         yield from _attacks(made.__qualname__, made, VALID[made], words)
 
 

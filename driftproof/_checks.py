@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections.abc
 import functools
+import inspect
 import math
 import types
 import typing
@@ -231,16 +232,17 @@ def _instance(*classes: Any) -> Check:
     real = tuple(c for c in classes if not getattr(c, "_is_protocol", False))
     protocols = [(c, _members(c)) for c in classes if c not in real]
     families = tuple(root for c in real if (root := _family(c)) is not None)
-    expected = " or ".join(_with_article(c.__name__) for c in classes)
 
     def check(subject: str, name: str, value: Any) -> Any:
         if isinstance(value, real):
             return value
+        *others, last = dict.fromkeys(name for c in classes for name in _called(c))
+        expected = " or ".join([", ".join(others), last]) if others else last
         if not isinstance(value, type):
             if any(all(hasattr(value, m) for m in members) for _, members in protocols):
                 return value
             if isinstance(value, families):
-                raise UnmetHypothesis(subject, f"{name} is {expected}", f"{name} is a {type(value).__name__}")
+                raise UnmetHypothesis(subject, f"the {name} is {expected}", f"{name} {type(value).__name__}")
         return refuse(subject, name, expected, value)
 
     return check
@@ -280,9 +282,10 @@ def _family(member: type) -> type | None:
     return ours[-1] if ours else None
 
 
-def _with_article(name: str) -> str:
-    vowel = name[0] in "AEIO" or name.startswith(("FD", "NP", "ndarray"))  # as it is said
-    return f"{'an' if vowel else 'a'} {name}"
+def _called(member: type) -> list[str]:
+    """The name of a class; of an abstract one, the names of those that it stands for."""
+    below = [name for part in member.__subclasses__() for name in _called(part)]
+    return below if below and inspect.isabstract(member) else [member.__name__]
 
 
 def _row(checks: list[Check | None]) -> Check:

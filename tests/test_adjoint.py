@@ -187,7 +187,7 @@ def test_the_discrete_laws_by_simulation_of_the_covariance():
         (lambda: HuberCost(1.0).control([2.0]), "no bounded minimiser"),
         (lambda: ArcCost().control([1.0]), "no bounded minimiser"),
         (lambda: RegularizedFlow(FLOW, HuberCost(0.1)).endpoint(X, 1.0, BENT, 1.0), "no bounded minimiser"),
-        (lambda: MixtureFlow(Normal(0.0, 1.0)), "law is a Mixture"),
+        (lambda: MixtureFlow(Normal(0.0, 1.0)), "the law is Mixture"),
         (lambda: mixture().tilted(Quadratic([0.0], [[-5.0]]), 1.0), r"1 \+ sigma\^2 q / lam > 0"),
         (lambda: mixture().tilted(Linear([1.0, 2.0]), 1.0), "in one dimension"),
     ],

@@ -167,5 +167,5 @@ def test_what_is_no_name_and_no_divergence_is_told() -> None:
     with pytest.raises(TypeError, match="expected a name, got NoneType"):
         divergences.get(None)  # type: ignore[arg-type]
     for function in (opd.divergence, opd.logit_gradient):
-        with pytest.raises(TypeError, match="expected an FDivergence for f, got str"):
+        with pytest.raises(TypeError, match="expected FDivergence for f, got str"):
             function([-0.7, -0.7], [-0.7, -0.7], "jsd")  # type: ignore[arg-type]

@@ -161,7 +161,7 @@ COMMON = (RUN.noise, RUN.excess, RUN.g2dt)
         (lambda: returns_to_go(np.zeros(3), FLAT), "reward (B), cost (B, N)"),
         (lambda: td_errors(FLAT, FLAT), "values (B, N + 1), cost (B, N)"),
         (lambda: standardise(FLAT[:1]), "at least 2 paths"),
-        (lambda: standardise(FLAT, "prompt"), "over is rollout or step"),
+        (lambda: standardise(FLAT, "prompt"), "over is one of 'rollout', 'step'"),
         (lambda: rollout(PROCESS, shifted, pretrained, [0.5, 1.0], 0, RUN.states[:, 0]), "the grid falls"),
         (lambda: rollout(PROCESS, shifted, pretrained, [1.0], 0, RUN.states[:, 0]), "the grid falls"),
         (lambda: rollout(PROCESS, shifted, pretrained, [1.0, 0.5], 0, np.zeros(2)), "start (B, d)"),

@@ -211,7 +211,7 @@ def test_draws_in_the_namespace_under_test(xp):
         (lambda: sample_bridge(BESQ(1.0), np.ones(3), 1.0, 0.0, 1.0, 0), UnmetHypothesis, "s > 0"),
         (lambda: sample_bridge(VP(), np.ones(0), 1.0, 0.5, 1.0, 0), UnmetHypothesis, "not empty"),
         (lambda: BesselCount(-1.0, 1.0), UnmetHypothesis, "nu > -1"),
-        (lambda: BesselCount(np.ones(2), 1.0), TypeError, "float"),
+        (lambda: BesselCount(np.ones(2), 1.0), TypeError, "real number for nu"),
         (lambda: BesselCount(0.0, 1.0).score(1.0), UnmetHypothesis, "density"),
     ],
 )

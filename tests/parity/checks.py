@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import array_api_compat.numpy as numpy_namespace
 import array_api_strict
 import numpy as np
 
 from driftproof import UnmetHypothesis
 
-from .rows import ELSEWHERE, GENTLE, INPUTS, Row, Sample
+from .bounds import bounds
+from .draws import Script
+from .rows import ELSEWHERE, GENTLE, Row, Sample
 from .subjects import Subject
 
-EPS = float(np.finfo(np.float64).eps)
 SEED = 20260
 
 
 def namespaces_agree(subject: Subject, row: Row, sample: Sample) -> float:
-    """numpy and torch in float64; returns the largest difference in roundings of the result's scale."""
+    """numpy and torch in float64; returns the largest difference, as a share of its bound."""
     import torch
 
-    ours = run(subject, row, sample, np.asarray)
-    theirs = run(subject, row, sample, torch.as_tensor)
-    return worst(ours, theirs, scale_of(row, sample, subject), sample, row.ulp * EPS) / EPS
+    script = Script(SEED)
+    ours = run(subject, row, sample, np.asarray, script=script)
+    theirs = run(subject, row, sample, torch.as_tensor, script=script)
+    return worst(ours, theirs, bounds_of(subject, row, sample, ours, script=script), sample)
 
 
 def strict_is_identical(subject: Subject, row: Row, sample: Sample) -> None:
@@ -36,26 +39,23 @@ def strict_is_identical(subject: Subject, row: Row, sample: Sample) -> None:
 
 
 def single_precision_is_close(subject: Subject, row: Row, sample: Sample) -> float:
-    """float32 against float64 on the same numbers, on numpy and torch; returns the larger error."""
+    """float32 against float64 on the same numbers, on numpy and torch; returns the larger share of the bound."""
     import torch
 
     if row.random:  # a rounding may change a count: the draws are of the same law, not the same
         sample = gently(row, sample)
-    rounded = {k: np.float64(np.float32(v)) if isinstance(v, np.ndarray) else v for k, v in sample.items()}
+    rounded = {k: to_single(v) for k, v in sample.items()}
     exact = run(subject, row, rounded, np.asarray)
-    errors = []
-    for convert in (
-        lambda v: np.asarray(v, dtype=np.float32),
-        lambda v: torch.as_tensor(v, dtype=torch.float32),
-    ):
-        with np.errstate(over="ignore", under="ignore"):
-            results = run(subject, row, rounded, convert, dtype="float32")
-        if row.random:
-            assert all(np.isfinite(result).all() for result in results)
-            continue
-        scale = np.maximum(scale_of(row, rounded), conditioning(subject, row, rounded))
-        errors.append(worst(exact, results, scale, rounded, row.single, largest=1e37, least=1e-35))
-    return max(errors, default=0.0)
+    with np.errstate(over="ignore", under="ignore"):
+        ours = run(subject, row, rounded, lambda v: np.asarray(v, dtype=np.float32), dtype="float32")
+        theirs = run(subject, row, rounded, lambda v: torch.as_tensor(v, dtype=torch.float32), dtype="float32")
+        if row.random or not row.single:
+            assert all(np.isfinite(result).all() for result in (*ours, *theirs))
+            return 0.0
+        allowed = bounds_of(subject, row, rounded, ours, dtype="float32", everything=True)
+    return max(
+        worst(exact, results, allowed, rounded, largest=1e37, least=1e-35) for results in (ours, theirs)
+    )
 
 
 def half_precision_comes_back(subject: Subject, row: Row, sample: Sample) -> None:
@@ -78,6 +78,7 @@ def half_precision_comes_back(subject: Subject, row: Row, sample: Sample) -> Non
 
 def gradients_are_right(subject: Subject, row: Row, sample: Sample) -> None:
     """Automatic against finite differences in every smooth argument."""
+    import array_api_compat.torch as torch_namespace
     import torch
 
     arguments = gently(row, sample)
@@ -87,7 +88,7 @@ def gradients_are_right(subject: Subject, row: Row, sample: Sample) -> None:
 
     def function(*values: Any) -> Any:
         return tuple_of(
-            call(subject, row, {**tensors, **dict(zip(smooth, values, strict=True))}, kernel=True)
+            call(subject, row, {**tensors, **dict(zip(smooth, values, strict=True))}, xp=torch_namespace)
         )
 
     points = tuple(tensors[k].clone().requires_grad_() for k in smooth)
@@ -96,6 +97,7 @@ def gradients_are_right(subject: Subject, row: Row, sample: Sample) -> None:
 
 def vmap_is_the_loop(subject: Subject, row: Row, sample: Sample) -> None:
     """torch.func.vmap over the batch axis against one call an element."""
+    import array_api_compat.torch as torch_namespace
     import torch
 
     tensors = {k: torch.as_tensor(v) for k, v in arrays_of(sample).items()}
@@ -111,15 +113,22 @@ def vmap_is_the_loop(subject: Subject, row: Row, sample: Sample) -> None:
     shared = {k: tensors[k] for k in row.shared if k in tensors}
 
     def function(*values: Any) -> Any:
-        return call(subject, row, {**rest, **shared, **dict(zip(mapped, values, strict=True))}, kernel=True)
+        return call(
+            subject, row, {**rest, **shared, **dict(zip(mapped, values, strict=True))}, xp=torch_namespace
+        )
 
     together = tuple_of(torch.func.vmap(function)(*batch))
     singly = [tuple_of(function(*(b[i] for b in batch))) for i in range(batch[0].shape[0])]
-    looped = [torch.stack(parts) for parts in zip(*singly, strict=True)]
-    scale = scale_of(row, {**sample, **chosen}, subject)
-    worst(
-        [v.numpy() for v in looped], [v.numpy() for v in together], scale, {**rest, **chosen}, row.ulp * EPS
-    )
+    looped = [torch.stack(parts).numpy() for parts in zip(*singly, strict=True)]
+    if row.whole:
+        each = []
+        for i in range(len(singly)):
+            one = {**sample, **{k: v[i] for k, v in chosen.items()}}
+            each.append(bounds_of(subject, row, one, [r[i] for r in looped], xp=numpy_namespace))
+        allowed = [np.stack(parts) for parts in zip(*each, strict=True)]
+    else:
+        allowed = bounds_of(subject, row, {**sample, **chosen}, looped, xp=numpy_namespace)
+    worst(looped, [v.numpy() for v in together], allowed, {**rest, **chosen})
 
 
 def compiled_is_eager(subject: Subject, row: Row, sample: Sample, backend: str) -> None:
@@ -128,6 +137,7 @@ def compiled_is_eager(subject: Subject, row: Row, sample: Sample, backend: str) 
     The inductor's vectorised code for CPUs takes exp(x) - 1 for expm1(x) (a test of its own shows it);
     its scalar code does not, and is what a GPU is given too.
     """
+    import array_api_compat.torch as torch_namespace
     import torch
     from torch._inductor import config
 
@@ -135,15 +145,16 @@ def compiled_is_eager(subject: Subject, row: Row, sample: Sample, backend: str) 
     rest = {k: v for k, v in sample.items() if k not in tensors}
 
     def function(*values: Any) -> Any:
-        return call(subject, row, {**rest, **dict(zip(tensors, values, strict=True))}, kernel=True)
+        return call(subject, row, {**rest, **dict(zip(tensors, values, strict=True))}, xp=torch_namespace)
 
     torch._dynamo.reset()
     with config.patch({"cpp.simdlen": 1}):
         compiled = tuple_of(torch.compile(function, fullgraph=True, backend=backend)(*tensors.values()))
-    eager = tuple_of(function(*tensors.values()))
-    bound = 0.0 if backend == "eager" else (row.compiled or 0.0) * EPS
-    scale = scale_of(row, sample, subject)
-    worst([v.numpy() for v in eager], [v.numpy() for v in compiled], scale, sample, bound)
+    eager = [v.numpy() for v in tuple_of(function(*tensors.values()))]
+    allowed = [np.zeros(v.shape) for v in eager]
+    if backend != "eager":  # it contracts and reorders
+        allowed = bounds_of(subject, row, sample, eager, everything=True)
+    worst(eager, [v.numpy() for v in compiled], allowed, sample)
 
 
 def bad_arrays_are_refused(subject: Subject, row: Row, sample: Sample) -> None:
@@ -174,39 +185,65 @@ def refused(error: type[Exception], subject: Subject, row: Row, arguments: Sampl
 # -- how a subject is called and compared -------------------------------------------------------
 
 
-def call(subject: Subject, row: Row, arguments: Sample, kernel: bool = False) -> Any:
+def call(subject: Subject, row: Row, arguments: Sample, xp: Any = None, rng: Any = None) -> Any:
+    """Call the public function, or its kernel in a namespace."""
     if row.random:
-        arguments = {**arguments, "rng": np.random.default_rng(SEED)}
-    if not kernel:
-        return subject(**arguments)
-    import array_api_compat.torch as torch_namespace
-
-    return subject.kernel(torch_namespace, **arguments)
+        arguments = {**arguments, "rng": np.random.default_rng(SEED) if rng is None else rng}
+    return subject(**arguments) if xp is None else subject.kernel(xp, **arguments)
 
 
 def run(
-    subject: Subject, row: Row, sample: Sample, convert: Callable[[Any], Any], dtype: str = "float64"
+    subject: Subject,
+    row: Row,
+    sample: Sample,
+    convert: Callable[[Any], Any],
+    dtype: str = "float64",
+    script: Script | None = None,
+    xp: Any = None,
 ) -> list[np.ndarray]:
-    """Results as numpy arrays, after a check that the dtype came back."""
+    """Results as numpy arrays, after a check that the dtype came back.
+
+    Under a script, the parameters of the draws are results too.
+    """
     arguments = {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in sample.items()}
-    results = tuple_of(call(subject, row, arguments))
+    reader = script.reader() if script is not None and row.random else None
+    results = tuple_of(call(subject, row, arguments, xp, rng=reader))
     for result in results:
         assert str(result.dtype).split(".")[-1] == dtype, f"{dtype} in, {result.dtype} out"
-    return [np.asarray(result) for result in results]
+    return [*(np.asarray(result) for result in results), *(reader.parameters if reader else ())]
+
+
+def bounds_of(
+    subject: Subject,
+    row: Row,
+    sample: Sample,
+    results: Sequence[np.ndarray],
+    *,
+    script: Script | None = None,
+    dtype: str = "float64",
+    everything: bool = False,
+    xp: Any = None,
+) -> list[np.ndarray]:
+    """How far another computation of these results may be from them (:mod:`tests.parity.bounds`)."""
+
+    def noisy(sample: Sample, convert: Callable[..., Any]) -> list[np.ndarray]:
+        return run(subject, row, sample, lambda v: convert(v, dtype), dtype, script, xp)
+
+    computed = bounds(row, sample, results, noisy, everything=everything)
+    return [bound + row.absolute * np.finfo(dtype).eps for bound in computed]
 
 
 def worst(
     expected: Sequence[np.ndarray],
     found: Sequence[np.ndarray],
-    terms: Any,
+    allowed: Sequence[np.ndarray],
     sample: Sample,
-    bound: float,
     largest: float = np.inf,
     least: float = 1e-300,
 ) -> float:
-    """The largest error relative to ``max(|result|, terms)``; raises if it is above the bound."""
-    error = 0.0
-    for left, right in zip(expected, found, strict=True):
+    """The largest error as a share of its bound, which counts from ``least`` on; raises if it is above 1."""
+    share = 0.0
+    for left, right, bound in zip(expected, found, allowed, strict=True):
         assert left.shape == right.shape, f"shapes {left.shape} and {right.shape}"
         left, right = left.astype(np.float64), right.astype(np.float64)
         inside = np.isfinite(left) & (np.abs(left) < largest)
@@ -215,54 +252,26 @@ def worst(
         assert np.isfinite(right[inside]).all(), (
             f"infinite where {left[inside & ~np.isfinite(right)][:3]} is right"
         )
-        scale = np.maximum(np.maximum(np.abs(left), np.broadcast_to(np.abs(terms), left.shape)), least)
-        errors = np.abs(np.subtract(right, left, where=inside, out=np.zeros_like(left))) / scale
-        if errors.size and errors.max() > bound:
-            at = np.unravel_index(int(errors.argmax()), errors.shape)
+        errors = np.abs(np.subtract(right, left, where=inside, out=np.zeros_like(left)))
+        shares = np.where(errors > 0.0, errors / np.maximum(bound, least), 0.0)
+        if shares.size and shares.max() > 1.0:
+            at = np.unravel_index(int(shares.argmax()), shares.shape)
             where = {k: v[at] if v.shape == left.shape else v for k, v in arrays_of(sample).items()}
             raise AssertionError(
-                f"{errors[at]:.3g} of the scale {scale[at]:.3g} (bound {bound:.3g}): "
+                f"off by {errors[at]:.3g} (bound {bound[at]:.3g}): "
                 f"{right[at]!r} for {left[at]!r} at {where}, {others(sample)}"
             )
-        error = max(error, float(errors.max(initial=0.0)))
-    return error
+        share = max(share, float(shares.max(initial=0.0)))
+    return share
 
 
-def scale_of(row: Row, sample: Sample, subject: Subject | None = None) -> Any:
-    """The size of the terms behind a result, as the row states it."""
-    if row.terms == INPUTS:
-        return 0.0 if subject is None else conditioning(subject, row, sample)
-    return np.abs(row.terms(**sample)) if callable(row.terms) else row.terms
-
-
-def conditioning(subject: Subject, row: Row, sample: Sample) -> np.ndarray:
-    """sum_i |x_i df/dx_i| of the first result; infinite slopes (at a boundary) count as none.
-
-    One derivative an element where every array has the shape of the result, else the whole Jacobian.
-    """
-    import torch
-
-    tensors = {k: torch.as_tensor(v).clone().requires_grad_() for k, v in arrays_of(sample).items()}
-    result = tuple_of(call(subject, row, {**sample, **tensors}, kernel=True))[0]
-    if not result.requires_grad:
-        return np.zeros(result.shape)
-    points = tuple(tensors.values())
-    if all(point.ndim == 1 and point.shape == result.shape for point in points):
-        slopes = torch.autograd.grad(result.sum(), points, allow_unused=True)
-        moved = [(v * g).abs() for v, g in zip(points, slopes, strict=True) if g is not None]
-    else:
-        rows = [
-            torch.autograd.grad(part, points, retain_graph=True, allow_unused=True)
-            for part in result.flatten()
-        ]
-        moved = [
-            torch.stack([(v * g).abs().nan_to_num(0.0, posinf=0.0).sum() for g in column]).reshape(
-                result.shape
-            )
-            for v, column in zip(points, zip(*rows, strict=True), strict=True)
-            if column[0] is not None
-        ]
-    return sum(np.nan_to_num(m.detach().numpy(), nan=0.0, posinf=0.0) for m in moved)
+def to_single(value: Any) -> Any:
+    """A number or array of numbers that both precisions hold."""
+    return (
+        np.float64(np.float32(value))
+        if isinstance(value, np.ndarray)
+        else (float(np.float32(value)) if isinstance(value, float) else value)
+    )
 
 
 def gently(row: Row, sample: Sample) -> dict[str, Any]:

@@ -3,25 +3,22 @@
 A row belongs to one public function.  It gives samples: complete sets of arguments, in which the numpy
 arrays are the array arguments, as full of edges as the function allows.  Everything else follows:
 :mod:`tests.parity.checks` runs the function on each sample in every namespace, precision and
-transformation.  A function that does not meet the common bounds states its own, with the reason.
+transformation.  How far two computations may be apart is computed (:mod:`tests.parity.bounds`): no row states
+a tolerance of its own but ``absolute``, where two libraries have different algorithms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractGaussianProcess, Flow, LinearClock
 
 Sample = Mapping[str, Any]
-
-
-# The scale sum_i |x_i df/dx_i|: what one rounding of every array argument does to the result.
-INPUTS: Literal["inputs"] = "inputs"
 
 
 @final
@@ -31,13 +28,10 @@ class Row:
 
     Arguments:
         samples: Complete arguments, by name.
-        terms: Size of the terms that cancel in the result: a number, a function of the sample, or
-            ``INPUTS``; roundings are counted at the scale ``max(|result|, terms)``.
-        reason: Why ``terms`` (or what is below: a bound, ``compiled``, ``smooth``) is not the default.
-        single: Largest float32 error relative to this scale, in which ``INPUTS`` are always included.
-        ulp: Largest difference between numpy and torch in float64.
-        compiled: Largest difference between compiled and eager code in float64; None: too long to compile
-            in a test (its graph is traced all the same).
+        reason: Why ``absolute``, ``single``, ``compiled`` or ``smooth`` is not the default.
+        absolute: What the bound has beside the computed one, in roundings of 1.
+        single: Whether float32 is an approximation of float64.
+        compiled: Whether it is compiled; if not, it would take too long (its graph is traced all the same).
         smooth: Array arguments to differentiate; None: all of them.
         gentle: Values for :func:`torch.autograd.gradcheck` and half precision that replace the defaults.
         shared: Array arguments without the batch axis.
@@ -46,11 +40,10 @@ class Row:
     """
 
     samples: tuple[Sample, ...]
-    terms: Callable[..., Any] | float | Literal["inputs"] = 0.0
     reason: str = ""
-    single: float = 4e-6
-    ulp: float = 8.0
-    compiled: float | None = 8.0
+    absolute: float = 0.0
+    single: bool = True
+    compiled: bool = True
     smooth: tuple[str, ...] | None = None
     gentle: Sample = field(default_factory=dict)
     shared: tuple[str, ...] = ()
@@ -101,14 +94,6 @@ SCORES = (-7.0, 0.0, 0.6)
 def states(process: Any) -> tuple[float, ...]:
     """States of a process, boundary included."""
     return {"finite": REAL, "> 0": POSITIVE, ">= 0": HALF_LINE}[process.support]
-
-
-def immigration(process: Any, t: Any, s: Any = None, **_: Any) -> Any:
-    """The drift at 0 of the half-line (over the step from t to s): a term that the arguments do not show."""
-    if process.support != ">= 0":
-        return 0.0
-    rate = process.drift(np.zeros_like(t), t)
-    return rate if s is None else rate * (t - s)
 
 
 def times(process: Any) -> tuple[float, ...]:

@@ -15,8 +15,6 @@ GENTLY = {"gentle": {"a": VECTORS[1:2], "current": VECTORS[1:2] / 3.0}}
 ROWS = {
     "numerics.adjoint.adjoints.adjoint_step": row(
         [mesh({"h": 0.3}, a=(-3.0, 0.0, 1e-4, 40.0), pulled=(-1.0, 0.0, 7.0))],
-        terms="inputs",
-        reason="the adjoint and its pull-back cancel",
         gentle={"a": np.array([0.3, -1.0]), "pulled": np.array([0.7, 0.2])},
     ),
     "numerics.adjoint.matching.control_target": row(
@@ -24,15 +22,11 @@ ROWS = {
             {"a": VECTORS, "lam": 0.7, "cost": cost, "current": 0.5 * VECTORS[::-1].copy(), "damping": 0.25}
             for cost in COSTS
         ],
-        terms="inputs",
-        reason="the target and the current control cancel",
         whole=True,
         **GENTLY,
     ),
     "numerics.adjoint.matching.sample_losses": row(
         [{"control": VECTORS, "target": VECTORS[::-1].copy()}],
-        terms=lambda control, target: np.sum(control**2 + target**2, axis=-1),
-        reason="controls near their targets",
         whole=True,
         gentle={"control": VECTORS[1:3], "target": VECTORS[2:4]},
     ),

@@ -1,6 +1,6 @@
 """Drifts, diffusions and reverse drifts."""
 
-from ..rows import PROCESSES, SCORES, immigration, mesh, row, states, times
+from ..rows import PROCESSES, SCORES, mesh, row, states, times
 
 at = [mesh({"process": p}, x=states(p), t=times(p)) for p in PROCESSES]
 
@@ -13,7 +13,5 @@ ROWS = {
             for p in PROCESSES
             for eta in (0.0, 0.7)
         ],
-        terms=immigration,
-        reason="-b and a' / 2 cancel at 0 for delta = 2",
     ),
 }

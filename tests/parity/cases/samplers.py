@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..rows import GAUSSIAN, GEOMETRIC, PROCESSES, SCORES, immigration, mesh, row, states
+from ..rows import GAUSSIAN, GEOMETRIC, PROCESSES, SCORES, mesh, row, states
 from .tweedie import step
 
 
@@ -11,7 +11,6 @@ def score(x, t):
     return -x / (1.0 + t)
 
 
-STEP = {"terms": immigration, "reason": "x and the drift over the step cancel near 0"}
 NOISE = (-1.3, 0.4)
 PREDICTING = (*GAUSSIAN, *GEOMETRIC)
 SIGNAL = {"alpha_t": (1e-3, 0.4), "sigma_t": (0.6, 80.0), "alpha_s": (0.5, 1.0), "sigma_s": (1e-3, 0.55)}
@@ -21,8 +20,6 @@ LEVELS = {
     "alpha_s": np.asarray([0.8, 0.9, 0.7]),
     "sigma_s": np.asarray([0.6, 0.3, 1.0]),
 }
-CANCELLING = {"terms": "inputs", "reason": "the state and its predicted noise cancel"}
-SOLVING = {"terms": "inputs", "single": 2e-5, "reason": "the prediction at the inner times cancels the state"}
 STATES = (-3.0, 0.0, 0.5, 40.0)
 VELOCITY = {
     "x": np.asarray([0.3, 0.9, 1.7]),
@@ -42,7 +39,7 @@ def remembered(*predictions):
     times = {"t_old": np.asarray([0.85, 0.9, 0.92]), "t_older": np.asarray([0.95, 0.96, 0.97])}
     names = predictions if "eps_older" in predictions else predictions[:2]
     used = times if "eps_older" in predictions else {"t_old": times["t_old"]}
-    return {**SOLVING, "gentle": {**used, **{name: np.asarray([0.4, -0.2, 1.0]) for name in names}}}
+    return {"gentle": {**used, **{name: np.asarray([0.4, -0.2, 1.0]) for name in names}}}
 
 
 def moments(*etas, first="x", **levels):
@@ -62,11 +59,8 @@ ROWS = {
             for p in PROCESSES
             for eta in (0.0, 1.0)
         ],
-        **STEP,
     ),
-    "numerics.samplers.euler.heun_step": row(
-        [step(p, {"score": score}, x=states(p)) for p in PROCESSES], **STEP
-    ),
+    "numerics.samplers.euler.heun_step": row([step(p, {"score": score}, x=states(p)) for p in PROCESSES]),
     "numerics.samplers.gddim.gddim_step": row(
         [
             step(p, {"eta": eta}, x=states(p), eps=SCORES, noise=NOISE)
@@ -78,17 +72,11 @@ ROWS = {
     "numerics.samplers.clocks.time_of_ratio": row(
         [mesh({"process": p}, ratio=(0.0, 1e-6, 0.3, 1.0, 40.0)) for p in GAUSSIAN],
     ),
-    "numerics.samplers.dpm_solver.dpm_solver_1": row(
-        [step(p, x=STATES, eps=SCORES) for p in GAUSSIAN], **CANCELLING
-    ),
-    "numerics.samplers.dpm_solver.dpm_solver_2": row(
-        [step(p, {"eps": score}, x=STATES) for p in GAUSSIAN], **SOLVING
-    ),
-    "numerics.samplers.dpm_solver.dpm_solver_3": row(
-        [step(p, {"eps": score}, x=STATES) for p in GAUSSIAN], **SOLVING
-    ),
+    "numerics.samplers.dpm_solver.dpm_solver_1": row([step(p, x=STATES, eps=SCORES) for p in GAUSSIAN]),
+    "numerics.samplers.dpm_solver.dpm_solver_2": row([step(p, {"eps": score}, x=STATES) for p in GAUSSIAN]),
+    "numerics.samplers.dpm_solver.dpm_solver_3": row([step(p, {"eps": score}, x=STATES) for p in GAUSSIAN]),
     "numerics.samplers.dpm_solver_pp.dpm_solver_pp_2s": row(
-        [step(p, {"data": score}, x=STATES) for p in GAUSSIAN], **SOLVING
+        [step(p, {"data": score}, x=STATES) for p in GAUSSIAN]
     ),
     "numerics.samplers.dpm_solver_pp.dpm_solver_pp_2m": row(
         [remembering(p, x0=SCORES, x0_old=(0.3,)) for p in GAUSSIAN], **remembered("x0", "x0_old")
@@ -106,14 +94,12 @@ ROWS = {
     ),
     "numerics.samplers.euler.euler_maruyama_moments": row(
         [step(p, {"eta": eta}, x=states(p), score=SCORES) for p in PROCESSES for eta in (0.0, 1.0)],
-        **STEP,
     ),
     "numerics.samplers.flow.flow_sde_step": row(
         [
             mesh({"a": a}, x=STATES, velocity=NOISE, t=(0.6, 0.95, 1.0), s=(0.0, 0.3), noise=NOISE)
             for a in (0.0, 0.7)
         ],
-        **CANCELLING,
         gentle={"noise": np.asarray([0.7, -0.1, 0.2]), **VELOCITY},
     ),
     "numerics.samplers.predictions.data_and_noise": row(
@@ -121,7 +107,6 @@ ROWS = {
             mesh({"kind": kind}, x=STATES, output=NOISE, alpha=(1e-3, 0.5, 1.0), sigma=(1e-3, 0.5, 80.0))
             for kind in ("epsilon", "sample", "v_prediction", "flow_prediction")
         ],
-        **CANCELLING,
         gentle={
             "x": np.asarray([0.3, 0.9, 1.7]),
             "output": np.asarray([0.4, -0.2, 1.0]),
@@ -130,22 +115,20 @@ ROWS = {
         },
     ),
     "numerics.samplers.transitions.gddim_moments": row(
-        moments(0.0, 0.7, 1.0, 3.0, sigma_s=(0.0, 1e-3, 0.55)), **CANCELLING, **near()
+        moments(0.0, 0.7, 1.0, 3.0, sigma_s=(0.0, 1e-3, 0.55)), **near()
     ),
     "numerics.samplers.transitions.predicted_moments": row(
         moments(0.0, 0.7, 1.0, 3.0, first="x0", alpha_t=(0.0, 0.4), sigma_s=(0.0, 0.55)),
-        **CANCELLING,
         **near("x0"),
     ),
     "numerics.samplers.transitions.ddim_moments": row(
-        moments(0.0, 0.7, 1.0, sigma_s=(0.0, 1e-3, 0.55)), **CANCELLING, **near()
+        moments(0.0, 0.7, 1.0, sigma_s=(0.0, 1e-3, 0.55)), **near()
     ),
     "numerics.samplers.transitions.flow_sde_moments": row(
         [
             mesh({"a": a}, x=STATES, velocity=NOISE, t=(0.6, 0.95, 1.0), s=(0.0, 0.3, 0.5))
             for a in (0.0, 0.7, 2.0)
         ],
-        **CANCELLING,
         gentle=VELOCITY,
     ),
     "numerics.samplers.transitions.step_log_prob": row(
@@ -156,11 +139,11 @@ ROWS = {
                 "std": np.asarray([[1e-3, 0.5], [2.0, 40.0]]),
             }
         ],
-        terms="inputs",
-        reason="the next state is near to the mean",
         whole=True,
     ),
     "numerics.samplers.paths.euler_paths": row(
-        [mesh({"process": p, "n_steps": 3, "T": 0.5}, x0=states(p)) for p in PROCESSES], random=True
+        [mesh({"process": p, "n_steps": 3, "T": 0.5}, x0=states(p)) for p in PROCESSES],
+        random=True,
+        whole=True,
     ),
 }

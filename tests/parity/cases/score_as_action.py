@@ -16,14 +16,6 @@ ACTIONS = {
 TIMES = np.array([0.1, 0.5, 0.9])
 
 
-def rate(process, t, beta, action, policy, pretrained, gradient):
-    """The sizes of the terms that an advantage rate is the difference of."""
-    _, g2 = process.rates(np, t)
-    reach = np.abs(action) + np.abs(policy)
-    gain = np.sum(reach * np.abs(gradient), axis=-1)
-    return g2 * (gain + beta * np.sum(reach * (reach + np.abs(pretrained)), axis=-1))
-
-
 BATCH = np.random.default_rng(7).normal(size=(4, 3, 2))  # paths, steps, coordinates
 OTHER = np.random.default_rng(8).normal(size=(4, 3, 2))
 G2DT = np.array([0.5, 0.25, 1.0])
@@ -41,8 +33,6 @@ def paths(arguments, **options):
 ROWS = {
     "theory.score_as_action.rates.q_function": row(
         [{"process": p, "t": TIMES, "beta": 0.7, **ACTIONS} for p in (PROCESS, VE(0.01, 50.0, 1.0), Flow())],
-        terms=rate,
-        reason="a difference of products of actions",
         gentle={"t": TIMES, **ACTIONS},
     ),
     "theory.score_as_action.rates.optimal_exploration": row(
@@ -84,7 +74,7 @@ ROWS = {
             mesh({"process": p}, variance=(1e-3, 1.0, 40.0), slope=(-2.0, 0.0, 1.0), t=(1e-3, 0.3, 0.95))
             for p in (PROCESS, VE(0.01, 50.0, 1.0), Flow())
         ],
-        compiled=None,
+        compiled=False,
         reason="320 nodes of a quadrature in one graph: minutes of code generation",
         gentle={
             "variance": np.array([0.5, 1.5, 1.0]),
@@ -96,32 +86,20 @@ ROWS = {
     "numerics.score_as_action.actors.path_kl": paths({"change": BATCH, "g2dt": G2DT}),
     "numerics.score_as_action.actors.log_ratio": paths(
         {"change": BATCH, "noise": OTHER, "g2dt": G2DT, "eta": 0.7},
-        terms=1.0,
-        reason="what was drawn less half of its variance",
     ),
     "numerics.score_as_action.actors.pathwise_weights": paths(
         {"gradient": BATCH, "excess": OTHER, "g2dt": G2DT, "beta": 0.7, "eta": 0.5},
-        terms=1.0,
-        reason="the gain less the cost",
     ),
     "numerics.score_as_action.actors.likelihood_weights": paths(
         {"advantage": COSTS, "noise": BATCH, "excess": OTHER, "g2dt": G2DT, "beta": 0.7, "eta": 0.5},
-        terms=1.0,
-        reason="the gain less the cost",
     ),
     "numerics.score_as_action.actors.standardise": row(
         [{"advantage": COSTS, "over": over} for over in ("rollout", "step")],
         whole=True,
         gentle={"advantage": COSTS},
-        terms=1.0,
-        reason="differences from a mean, over their size",
     ),
-    "numerics.score_as_action.critics.returns_to_go": paths(
-        {"reward": VALUES[:, 0], "cost": COSTS}, terms=1.0, reason="the reward less costs of order 1"
-    ),
-    "numerics.score_as_action.critics.td_errors": paths(
-        {"values": VALUES, "cost": COSTS}, terms=1.0, reason="differences of values of order 1"
-    ),
+    "numerics.score_as_action.critics.returns_to_go": paths({"reward": VALUES[:, 0], "cost": COSTS}),
+    "numerics.score_as_action.critics.td_errors": paths({"values": VALUES, "cost": COSTS}),
     "numerics.score_as_action.critics.martingale_loss": paths(
         {"values": VALUES[:, :3], "targets": COSTS, "dt": DT}
     ),
@@ -130,20 +108,12 @@ ROWS = {
         [{"features": BATCH, "dt": DT, "lam": lam} for lam in (0.0, 0.4, 1.0)],
         whole=True,
         gentle={"features": BATCH, "dt": DT},
-        terms=0.2,
-        reason="sums of features of order 1 over steps of order 0.1",
     ),
-    "numerics.score_as_action.critics.ctd_direction": paths(
-        {"traces": BATCH, "errors": COSTS}, terms=1.0, reason="a mean of products of order 1"
-    ),
+    "numerics.score_as_action.critics.ctd_direction": paths({"traces": BATCH, "errors": COSTS}),
     "numerics.score_as_action.critics.lstd": paths(
         {"traces": BATCH, "features": FEATURES, "errors": COSTS},
-        terms=10.0,
-        reason="the solution of a linear system of condition about 10",
     ),
     "numerics.score_as_action.critics.martingale_regression": paths(
         {"features": BATCH, "targets": COSTS, "dt": DT},
-        terms=10.0,
-        reason="the solution of a linear system of condition about 10",
     ),
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..rows import INPUTS, mesh, row
+from ..rows import mesh, row
 
 RIDGE = mesh(penalty=(1e-6, 0.3, 1.0, 40.0), variance=(0.0, 1e-3, 2.0), mismatch=(0.0, 0.5, 1e4))
 GENTLE = np.array([0.4, 1.3])
@@ -44,8 +44,6 @@ ROWS = {
             for epsilon in (1e-3, 0.5, 10.0)
             for v in ([0.0, 0.0, 0.0], [-1.0, 3.0, 0.2])
         ],
-        terms=INPUTS,
-        reason="C / epsilon is taken from the potential",
         shared=("potential", "log_weight"),
         gentle={"epsilon": 2.0},
         whole=True,
@@ -55,8 +53,6 @@ ROWS = {
             {"x": POINTS, "y": ATOMS, "potential": np.array([0.3, -0.1, 0.2]), "epsilon": epsilon}
             for epsilon in (0.5, 10.0)
         ],
-        terms=lambda y, **_: np.max(np.abs(y)),
-        reason="an average of atoms of this size, taken about their mean",
         shared=("y", "potential"),
         whole=True,
         gentle={"x": POINTS, "y": ATOMS},
@@ -67,8 +63,6 @@ ROWS = {
             for penalty in (0.1, 3.0)
             for beta in ([0.0, 0.0], [1.0, -0.3])
         ],
-        terms=10.0,
-        reason="the linear system, of condition about 10, amplifies roundings",
         shared=("y", "source_beta"),
         whole=True,
         gentle={"x": ATOMS, "y": ATOMS[:, 0], "source_beta": GENTLE},

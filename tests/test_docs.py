@@ -64,8 +64,24 @@ def record() -> dict[str, Any]:
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, ROOT / "tests/page.py", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_page_draws_the_same_examples_every_time(tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text(
+        "from hypothesis import given, strategies as st\n"
+        "@given(st.floats())\ndef test(x): print(x)\ntest()",
+        encoding="utf-8",
+    )
+    command = [sys.executable, ROOT / "tests/page.py", script]
+    first, again = (
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout for _ in range(2)
+    )
+    assert first == again
+    assert len(first.splitlines()) >= 100
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "py")], ids=name)

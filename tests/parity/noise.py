@@ -58,8 +58,8 @@ ROUNDED = frozenset({np.add, np.subtract, np.multiply, np.divide, np.square, np.
 def moved(values: Any, signs: Any) -> Any:
     """Each element by one ulp up (1), down (-1) or not at all (0); what would leave the finite numbers stays."""
     with np.errstate(all="ignore"):
-        there = np.nextafter(values, np.where(signs > 0, np.inf, -np.inf).astype(values.dtype))
-    return np.where((signs == 0) | ~np.isfinite(there), values, there)[()]
+        there = values + np.asarray(signs, dtype=values.dtype) * np.spacing(values)
+    return np.where(np.isfinite(there), there, values)[()]
 
 
 def elementary(ufunc: np.ufunc, inputs: Sequence[Any], result: Any, signs: Any) -> Any:
@@ -81,7 +81,7 @@ class Machine:
     everything: bool
 
     def signs(self, like: Any) -> Any:
-        return self.rng.integers(-1, 2, size=np.shape(like))
+        return np.floor(3.0 * self.rng.random(np.shape(like))) - 1.0  # faster than integers
 
     def by_an_ulp(self, values: Any) -> Any:
         return moved(values, self.signs(values)) if _is_real(values) else values
@@ -95,7 +95,7 @@ class Machine:
     def constant(self, value: Any, beside: Any) -> Any:
         """A number of the source as a lower precision rounds it."""
         single = any(_is_real(v) and v.dtype == np.float32 for v in beside)
-        if self.everything and single and isinstance(value, float) and float(np.float32(value)) != value:
+        if single and float(np.float32(value)) != value:
             return self.by_an_ulp(np.float32(value))
         return value
 
@@ -125,8 +125,8 @@ class Noisy(np.ndarray):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         machine, out = _machine, options.pop("out", (None,))
         plain = [_plain(v) for v in inputs]
-        if machine is not None:
-            plain = [machine.constant(v, plain) for v in plain]
+        if machine is not None and machine.everything:
+            plain = [machine.constant(v, plain) if type(v) is float else v for v in plain]
         result = getattr(ufunc, method)(*plain, **options)
         if machine is not None and method == "__call__":
             result = machine.called(ufunc, plain, result)
@@ -229,4 +229,6 @@ def _is_real(value: Any) -> bool:
 
 def _are_integers(*values: Any) -> bool:
     """Whether all are integers that single precision holds exactly."""
+    if not all(float(np.ravel(v)[0]).is_integer() for v in values if np.size(v)):  # most are not, at once
+        return False
     return all(bool(np.all((np.rint(v) == v) & (np.abs(v) < 2.0**24))) for v in values)

@@ -1,0 +1,14 @@
+"""Run the code of a page as its reader would, with the same Hypothesis examples every time: ``page.py FILE``."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import hypothesis
+
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("fixed")
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(sys.argv[1]).parent)  # what a reader's script would find, and not our tests
+    runpy.run_path(sys.argv[1], run_name="__main__")

@@ -15,10 +15,10 @@ bin := $(VENV)/bin
 ready := $(VENV)/.driftproof-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env verify report papers test lint quick strict check pythons bench clean
+.PHONY: help env verify report papers test lint quick strict check pythons portability bench clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
 
 env: $(ready) ## Make the environment, if something that it depends on has changed
 
@@ -81,6 +81,9 @@ check: $(ready) ## The tests and doctests
 
 pythons: $(ready) ## The wheel under every Python found, with the oldest and the newest dependencies
 	$(bin)/python tests/pythons.py
+
+portability: $(ready) ## The numerical tests on other processors (minutes; check has a short form)
+	$(bin)/python tests/portability.py --jobs $(JOBS)
 
 bench: $(ready) ## Compare with the peers, as ratios
 	$(bin)/driftproof bench --json report/bench.json

@@ -72,8 +72,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 def test_a_page_draws_the_same_examples_every_time(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text(
-        "from hypothesis import given, strategies as st\n"
-        "@given(st.floats())\ndef test(x): print(x)\ntest()",
+        "from hypothesis import given, strategies as st\n@given(st.floats())\ndef test(x): print(x)\ntest()",
         encoding="utf-8",
     )
     command = [sys.executable, ROOT / "tests/page.py", script]

@@ -48,7 +48,9 @@ def single_precision_is_close(subject: Subject, row: Row, sample: Sample) -> flo
     exact = run(subject, row, rounded, np.asarray)
     with np.errstate(over="ignore", under="ignore"):
         ours = run(subject, row, rounded, lambda v: np.asarray(v, dtype=np.float32), dtype="float32")
-        theirs = run(subject, row, rounded, lambda v: torch.as_tensor(v, dtype=torch.float32), dtype="float32")
+        theirs = run(
+            subject, row, rounded, lambda v: torch.as_tensor(v, dtype=torch.float32), dtype="float32"
+        )
         if row.random or not row.single:
             assert all(np.isfinite(result).all() for result in (*ours, *theirs))
             return 0.0

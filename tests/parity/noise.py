@@ -168,6 +168,8 @@ def other_processor(seed: int, *modules: ModuleType) -> Iterator[None]:
     def strange(ufunc: np.ufunc) -> Callable[..., Any]:
         @functools.wraps(ufunc)
         def function(*args: Any, **options: Any) -> Any:
+            if _machine is not None:
+                return _entrance(ufunc)(*args, **options)
             result = ufunc(*args, **options)
             if type(result) not in (np.ndarray, np.float64, np.float32) or not _is_real(result):
                 return result

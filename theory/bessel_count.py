@@ -91,7 +91,7 @@ class BesselCount(ElementwiseLaw):
 
     @staticmethod
     def moments(xp: Namespace, nu: float, z: Array) -> tuple[Array, Array]:
-        mean = 0.5 * z * z * bessel_quotient.kernel(xp, nu, z)
+        mean = 0.5 * z * (z * bessel_quotient.kernel(xp, nu, z))
         # z^2/4 - mean^2 - nu mean cancels for large z; there Var = (z/2) d mean/dz of Hankel's expansion.
         large = z > 1000.0 * (1.0 + nu * nu)
         moderate = xp.where(large, xp.zeros_like(z), z)
@@ -106,33 +106,44 @@ class BesselCount(ElementwiseLaw):
     def draw(xp: Namespace, noise: Source, like: Array, nu: float, z: Array) -> Array:
         """Exact rejection; every round has the full shape, and rounds end when all are accepted."""
         blank = xp.zeros_like(like)
-        # Where z^2 underflows, P(N > 0) is no number either: the count is 0.
-        positive = 0.25 * (z + blank) * (z + blank) > 0
-        z = xp.where(positive, z + blank, blank + 1.0)
-        quarter = 0.25 * z * z
+        limits = xp.finfo(like.dtype)
+        half = 0.5 * z + blank
+        # Where P(N > 0), about (z/2)^2 / (nu + 1), is no normal number, the count is 0.
+        positive = half > math.sqrt(1e3 * float(limits.smallest_normal) * (1.0 + nu))
+        half = xp.where(positive, half, blank + 0.5)
 
-        # The mode solves m (m + nu) <= z^2/4, written without cancellation for either sign of nu.
-        root = xp.sqrt(nu * nu + z * z)
-        m = xp.floor(2.0 * quarter / (root + nu) if nu > 0 else 0.5 * (root - nu))
-        width = xp.sqrt((m + 1.0) * (m + (1.0 + nu)) / (2.0 * m + (2.0 + nu)))
+        # The mode solves m (m + nu) <= z^2/4, written without cancellation for either sign of nu, and in
+        # quarters, which do not overflow.
+        root = xp.hypot(blank + 0.25 * nu, 0.5 * half)
+        m = xp.floor(0.5 * half * (half / (root + 0.25 * nu)) if nu > 0 else 2.0 * (root - 0.25 * nu))
+        width = _width(xp, nu, m)
+        # Above, one unit is below the spacing of the counts, and the normal limit, exact to 1 / width.
+        huge = width > 0.25 / math.sqrt(float(limits.eps))
+        count = blank
+        if bool(xp.any(huge)):
+            limit = m + xp.floor(width * noise.normal(like) + 0.5)
+            count = xp.where(huge & (limit > 0), limit, blank)
+            half = xp.where(huge, blank + 0.5, half)
+            m = xp.where(huge, blank, m)
+            width = _width(xp, nu, m)
         near, far = xp.floor(math.sqrt(0.5) * width), xp.floor(math.sqrt(2.0) * width)
 
         # Right of r: the secant through b and b + 1.  b > m keeps its slope strictly negative.
         r, b = m + near, m + 1.0 + far
-        log_b = _log_ratio(xp, nu, quarter, m, b)
-        slope_b = xp.log(quarter / ((b + 1.0) * (b + (1.0 + nu))))
+        log_b = _log_ratio(xp, nu, half, m, b)
+        slope_b = _log_step(xp, nu, half, b + 1.0)
         mass_right = xp.exp(log_b + (r + 1.0 - b) * slope_b) / -xp.expm1(slope_b)
 
         # Left of l: the secant through a - 1 and a, with 1 <= a < m; small modes need no left tail.
         tail = (m >= 3.0) & (m - near >= 1.0)
         l = xp.where(tail, m - near, blank)
         a = xp.where(tail, xp.where(m - far >= 1.0, m - far, blank + 1.0), blank + 1.0)
-        log_a = _log_ratio(xp, nu, quarter, m, a)
-        slope_a = xp.where(tail, xp.log(quarter / (a * (a + nu))), blank + 1.0)
+        log_a = _log_ratio(xp, nu, half, m, a)
+        slope_a = xp.where(tail, _log_step(xp, nu, half, a), blank + 1.0)
         mass_left = xp.where(tail, xp.exp(log_a + (l - 1.0 - a) * slope_a) / -xp.expm1(-slope_a), blank)
 
         top = r - l + 1.0
-        count, todo = blank, positive
+        todo = positive & ~huge
         for _ in range(1000):
             if not bool(xp.any(todo)):
                 return count
@@ -146,35 +157,46 @@ class BesselCount(ElementwiseLaw):
             secant = xp.where(on_right, log_b + (n - b) * slope_b, log_a + (n - a) * slope_a)
             legal = n >= 0.0
             n = xp.where(legal, n, blank)
-            log_mass = _log_ratio(xp, nu, quarter, m, n) - xp.where(on_top, blank, secant)
+            log_mass = _log_ratio(xp, nu, half, m, n) - xp.where(on_top, blank, secant)
             accepted = todo & legal & (xp.log1p(-height) <= log_mass)
             count = xp.where(accepted, n, count)
             todo = todo & ~accepted
         raise RuntimeError("BesselCount.sample: 1000 rounds of rejection left draws undecided")
 
 
-def _log_ratio(xp: Namespace, nu: float, quarter: Array, m: Array, n: Array) -> Array:
+def _width(xp: Namespace, nu: float, m: Array) -> Array:
+    """The standard deviation of the normal limit of a law with mode m."""
+    return xp.sqrt((m + 1.0) * (0.5 * (m + (1.0 + nu)) / (m + (1.0 + 0.5 * nu))))
+
+
+def _log_step(xp: Namespace, nu: float, half: Array, n: Array) -> Array:
+    r"""log P(n) / P(n - 1); two quotients, because the square of z/2 may be no number."""
+    return xp.log(half / n) + xp.log(half / (n - 1.0 + (1.0 + nu)))
+
+
+def _log_ratio(xp: Namespace, nu: float, half: Array, m: Array, n: Array) -> Array:
     r"""log P(n) / P(m), without the cancellation of the log-gammas at large counts."""
     k = n - m
-    c, rest = _log_rising(xp, m + 1.0, k)
-    d, more = _log_rising(xp, m + (1.0 + nu), k)
-    return k * xp.log(quarter / (c * d)) - rest - more
+    c, rest = _log_rising(xp, m + 1.0, n + 1.0, k)
+    d, more = _log_rising(xp, m + (1.0 + nu), n + (1.0 + nu), k)
+    return k * (xp.log(half / c) + xp.log(half / d)) - rest - more
 
 
-def _log_rising(xp: Namespace, start: Array, k: Array) -> tuple[Array, Array]:
-    r"""Shifted base c and remainder r with log Gamma(start + k) - log Gamma(start) = k log c + r.
+def _log_rising(xp: Namespace, start: Array, stop: Array, k: Array) -> tuple[Array, Array]:
+    r"""Shifted base c and remainder r with log Gamma(stop) - log Gamma(start) = k log c + r.
 
     Stirling's formula from c = start + 8 on; the eight factors skipped are one product of quotients.
+    ``k = stop - start``, given beside them: near nu = -1 the difference of what is rounded is not it.
     """
     c = start + 8.0
     product = xp.ones_like(c)
     for i in range(8):
-        product = product * ((start + k + float(i)) / (start + float(i)))
+        product = product * ((stop + float(i)) / (start + float(i)))
     remainder = (c + k - 0.5) * xp.log1p(k / c) - k + _stirling(c + k) - _stirling(c) - xp.log(product)
     return c, remainder
 
 
 def _stirling(c: Array) -> Array:
-    w = 1.0 / (c * c)
+    w = (1.0 / c) * (1.0 / c)
     series = 1.0 / 12.0 - w * (1.0 / 360.0 - w * (1.0 / 1260.0 - w * (1.0 / 1680.0 - w * (1.0 / 1188.0))))
     return series / c

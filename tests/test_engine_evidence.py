@@ -33,7 +33,7 @@ NAN, INF = float("nan"), float("inf")
 def judged(decorator: Any, *returned: Any, alpha: float = 1e-6) -> Verdict:
     """The verdict of the kind on examples with these returned values."""
     kind = decorator(lambda thing: None).kind
-    setting = Setting(alpha, np.random.default_rng(0))
+    setting = Setting(alpha)
     return kind.conclude([kind.judge(value, setting) for value in returned])
 
 

@@ -158,7 +158,7 @@ def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome,
 def prosecute(
     claim: Claim, name: str, mutant: Thing, plan: Plan, evidence: list[Evidence] | None = None
 ) -> MutantOutcome:
-    """Try evidence on a mutant, the cheapest rung first, until some breaks.
+    """Try evidence on a mutant until some breaks: what no seed moves first, then the cheapest rung.
 
     Arguments:
         evidence: What is tried, where some of the claim's evidence crashes on the thing already.
@@ -166,7 +166,7 @@ def prosecute(
     start = time.perf_counter()
     sound = claim.evidence if evidence is None else evidence
     untried, crashes, reasons = len(claim.evidence) - len(sound), [], []
-    for item in sorted(sound, key=lambda e: e.kind.rung):
+    for item in sorted(sound, key=lambda e: (e.seeded_on_mutants, e.kind.rung)):
         found = examine(claim, item, mutant, plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail
@@ -277,7 +277,7 @@ class _Trial:
         given = {"rng": rng, "alpha": alpha, "n": self.plan.effort.samples(self.evidence.n or 1)}
         wanted = {name: given[name] for name in self.evidence.wants}
         returned = self.evidence.function(self.thing, **wanted, **example)
-        return self.evidence.kind.judge(returned, Setting(alpha, self.plan.rng(*names, "judge")))
+        return self.evidence.kind.judge(returned, Setting(alpha))
 
     def _on_examples(self) -> None:
         from .examples import search
@@ -300,14 +300,17 @@ class _Trial:
                 raise _Broken(verdict)
             self._held.append(verdict)
 
-        search(
-            body,
-            strategies=self.evidence.drawn,
-            predicates=[] if self.evidence.kind.name == "boundary" else _predicates(self.claim),
-            examples=self.plan.effort.examples(self.evidence.examples),
-            seed=int(self.plan.rng(self.claim.id, self.evidence.name, "examples").integers(2**63)),
-            shrink=not self.hunting,
-        )
+        # The sweep alone settles a mutant, so that no seed lets one go by.
+        drawn = int(self.plan.rng(self.claim.id, self.evidence.name, "examples").integers(2**63))
+        for seed in (None,) if self.hunting else (None, drawn):
+            search(
+                body,
+                strategies=self.evidence.drawn,
+                predicates=[] if self.evidence.kind.name == "boundary" else _predicates(self.claim),
+                examples=self.plan.effort.examples(self.evidence.examples),
+                seed=seed,
+                shrink=not self.hunting,
+            )
 
 
 def _raised(error: BaseException) -> Verdict:

@@ -1,4 +1,4 @@
-"""Examples drawn by Hypothesis, repeatable from a seed and independent of pytest."""
+"""Examples by Hypothesis, swept or drawn, repeatable and independent of pytest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from unittest import mock
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
+from .sweep import BACKEND, CORNERS, register
+
 __all__ = ["search"]
 
 _ALONE = threading.RLock()  # what _blind changes belongs to the whole process
@@ -24,12 +26,14 @@ def search(
     strategies: Mapping[str, Any],
     predicates: Sequence[Callable[..., bool]],
     examples: int,
-    seed: int,
+    seed: int | None,
     shrink: bool,
 ) -> None:
-    """Call ``body`` on drawn examples until it raises; the last call is then the smallest such example.
+    """Call ``body`` on examples until it raises; the last call is then the smallest such example.
 
     Arguments:
+        seed: What is drawn follows from it; None sweeps the domain instead: its corners, then as many
+            points that fill it (:mod:`driftproof.validation.sweep`).
         predicates: Restrict the examples, each by those drawn parameters that it names; a predicate
             that names anything else does not apply.
         shrink: Whether to look for a smaller example once one raises.
@@ -45,9 +49,10 @@ def search(
             hypothesis.assume(predicate(**{name: example[name] for name in names}))
         body(example)
 
+    register()
     settings = hypothesis.settings(
-        max_examples=examples,
-        backend="hypothesis",
+        max_examples=examples if seed is not None else examples + CORNERS,
+        backend="hypothesis" if seed is not None else BACKEND,
         derandomize=False,  # whatever profile the surrounding tests have chosen: the seed decides
         database=None,
         deadline=None,
@@ -63,7 +68,7 @@ def search(
         print_blob=False,
     )
     with _ALONE, _blind():
-        hypothesis.seed(seed)(settings(hypothesis.given(**strategies)(test)))()
+        hypothesis.seed(seed or 0)(settings(hypothesis.given(**strategies)(test)))()
 
 
 @contextmanager

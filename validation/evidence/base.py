@@ -7,7 +7,15 @@ function's parameters say what it needs:
 * ``rng`` is a numpy ``Generator``, the same for the thing and each mutant;
 * ``n`` is a Monte Carlo size, scaled by the effort of the run (declared by ``n=`` on the decorator);
 * ``alpha`` is the share of the error budget (statistical evidence only);
-* a parameter whose default is a Hypothesis strategy is drawn by Hypothesis.
+* a parameter whose default is a Hypothesis strategy is drawn by Hypothesis: a fixed sweep of its domain,
+  corners first, tries the thing and every mutant; then the seed draws more examples for the thing.
+
+What depends on the seed declares what chance may do to it, and ``driftproof soak`` holds it to that:
+
+* ``false_alarm``, the probability to break on a thing that is right.  Drawn evidence says 0 where its tolerance
+  holds on the whole domain; the false alarms of statistical evidence are its share of the budget.
+* ``miss``, the probability that a mutant which it is there to catch goes by.  Drawn evidence has none, since
+  its mutants meet the sweep alone.
 """
 
 from __future__ import annotations
@@ -18,8 +26,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final
-
-import numpy as np
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -109,10 +115,9 @@ def summed(verdicts: Sequence[Verdict]) -> Verdict:
 @final
 @dataclass(frozen=True)
 class Setting:
-    """What the run gives to the judge of a kind: its error budget and a source of random points."""
+    """What the run gives to the judge of a kind: its error budget."""
 
     alpha: float
-    rng: np.random.Generator
 
 
 class AbstractKind(ABC):
@@ -144,6 +149,8 @@ class Common(TypedDict, total=False):
         the thing, and no kill on a mutant.
     n: Monte Carlo size at normal effort, for the parameter ``n``.
     examples: Hypothesis examples at normal effort, where parameters are drawn (50).
+    false_alarm: Of what is drawn or takes ``rng``: the probability to break on what is right.
+    miss: Of what takes ``rng``: the probability not to break on a mutant that it alone catches.
     """
 
     effort: str
@@ -151,6 +158,8 @@ class Common(TypedDict, total=False):
     breaks_on: tuple[type[Exception], ...]
     n: int
     examples: int
+    false_alarm: float
+    miss: float
 
 
 @final
@@ -166,6 +175,8 @@ class Evidence:
     breaks_on: tuple[type[Exception], ...] = ()
     n: int | None = None
     examples: int = 50
+    false_alarm: float | None = None
+    miss: float | None = None
     drawn: Mapping[str, Any] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
 
@@ -173,6 +184,23 @@ class Evidence:
     def weight(self) -> float:
         """Its weight in the error budget of a run: 0 unless it is statistical."""
         return getattr(self.kind, "weight", 0.0)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its verdict on the thing may depend on the seed of the run."""
+        return bool(self.drawn) or self.seeded_on_mutants
+
+    @property
+    def seeded_on_mutants(self) -> bool:
+        """Whether its verdict on a mutant may: what is drawn sweeps mutants at fixed points."""
+        return "rng" in self.wants
+
+    @property
+    def undeclared(self) -> tuple[str, ...]:
+        """Which of its chances it should declare and does not."""
+        lacks_alarm = self.seeded and not self.weight and self.false_alarm is None
+        lacks_miss = self.seeded_on_mutants and self.miss is None
+        return ("false_alarm",) * lacks_alarm + ("miss",) * lacks_miss
 
     def __post_init__(self) -> None:
         parameters = list(inspect.signature(self.function).parameters.values())
@@ -196,6 +224,18 @@ class Evidence:
             )
         object.__setattr__(self, "drawn", drawn)
         object.__setattr__(self, "wants", frozenset(wants))
+        self._require_honest_chances()
+
+    def _require_honest_chances(self) -> None:
+        for name in ("false_alarm", "miss"):
+            chance = getattr(self, name)
+            if chance is not None and not 0.0 <= chance < 1.0:
+                raise ValueError(f"{self.name}: {name} is a probability below 1, got {chance!r}")
+        if self.false_alarm is not None and (self.weight or not self.seeded):
+            why = "its share of the budget" if self.weight else "0, since it depends on no seed"
+            raise TypeError(f"{self.name}: declares false_alarm, which is {why}")
+        if self.miss is not None and not self.seeded_on_mutants:
+            raise TypeError(f"{self.name}: declares miss, and no seed moves its verdict on a mutant")
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,4 +1,4 @@
-"""The command line: ``driftproof claims | verify | audit | bench | train | report``.
+"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report``.
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, or a loss that is not as documented; 2 wrong input; 3 an error, or something unsettled; 130 (ctrl-C),
@@ -160,6 +160,45 @@ def _deliver(done: Any, json_file: Path | None, html: Path | None) -> None:
             page = write(done, html, announce=lambda line: typer.echo(line, err=True))
             typer.echo(f"report: {page}", err=_is_stdout(json_file))
         typer.echo(verdict(done), err=_is_stdout(json_file))
+
+
+@app.command()
+def soak(
+    names: Names = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 100,
+    start: Annotated[int, typer.Option(min=0, help="The first one.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick/--normal", help="The effort for each seed.")] = True,
+    jobs: Annotated[int, typer.Option(help="Worker processes; -1 takes every core.")] = -1,
+    json_file: Json = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a soak that was interrupted.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="dask://HOST:PORT or ray.")] = None,
+    timeout: Timeout = LIMIT,
+    module: Modules = None,
+) -> None:
+    """Settle what depends on the seed under many seeds; exit status 1 if a verdict flips, 3 after an error."""
+    from .validation.progress import fitting, seeds_told
+    from .validation.soak import soak
+
+    _require_writable(json_file)
+    _require_ours(json_file, "soak")
+    with _stoppable() as stopped, seeds_told(seeds) as announce:
+        found = soak(
+            names or (),
+            seeds=seeds,
+            start=start,
+            effort="quick" if quick else "normal",
+            jobs=jobs,
+            cluster=cluster,
+            timeout=timeout,
+            resume=resume,
+            registry=_registry(module, timeout),
+            progress=fitting(),
+            announce=announce,
+        )
+    with _written():
+        _write_json(json_file, found.to_json())
+        typer.echo(str(found), err=_is_stdout(json_file))
+    raise typer.Exit(stopped() if found.interrupted else found.status)
 
 
 @app.command()

@@ -22,7 +22,9 @@ class TestExamples:
             return thing(x), thing(-x)
 
         found = outcome(table, is_even).evidence[1]
-        assert found.state == "holds" and found.examples == found.n == 96  # 16 corners, 40 points of the sweep, 40 drawn
+        assert (
+            found.state == "holds" and found.examples == found.n == 96
+        )  # 16 corners, 40 points of the sweep, 40 drawn
 
     def test_counterexamples_are_shrunk_and_kept(self) -> None:
         @property(tolerance=1e-12, examples=200)

@@ -188,12 +188,19 @@ def prosecute(
 
 
 def examine(
-    claim: Claim, evidence: Evidence, thing: Thing, plan: Plan, *, hunting: bool = False
+    claim: Claim,
+    evidence: Evidence,
+    thing: Thing,
+    plan: Plan,
+    *,
+    hunting: bool = False,
+    swept: bool = False,
 ) -> EvidenceOutcome:
     """Try one piece of evidence on one thing.
 
     Arguments:
         hunting: On a mutant: examples that crash are passed over, counterexamples are not shrunk.
+        swept: The domain of what is drawn was swept before; only what the seed draws is tried.
     """
     start = time.perf_counter()
     blank = EvidenceOutcome(evidence.name, evidence.kind.name, None, "left out", alpha=plan.alpha(evidence))
@@ -201,7 +208,7 @@ def examine(
         return replace(blank, detail=f"needs effort {evidence.effort.value}")
     if evidence.requires and not installed(evidence.requires):
         return replace(blank, state="skipped", detail=lacking(evidence.requires))
-    trial = _Trial(claim, evidence, thing, plan, hunting)
+    trial = _Trial(claim, evidence, thing, plan, hunting, swept)
     try:
         if evidence.requires:
             importlib.import_module(evidence.requires)
@@ -249,8 +256,11 @@ class _Broken(Exception):
 class _Trial:
     """One piece of evidence on one thing: calls it, once or on each example that Hypothesis draws."""
 
-    def __init__(self, claim: Claim, evidence: Evidence, thing: Thing, plan: Plan, hunting: bool) -> None:
-        self.claim, self.evidence, self.thing, self.plan, self.hunting = claim, evidence, thing, plan, hunting
+    def __init__(
+        self, claim: Claim, evidence: Evidence, thing: Thing, plan: Plan, hunting: bool, swept: bool
+    ) -> None:
+        self.claim, self.evidence, self.thing, self.plan = claim, evidence, thing, plan
+        self.hunting, self.swept = hunting, swept
         self.count = 0
         self.shown: str | None = None
         self._held: list[Verdict] = []
@@ -293,7 +303,9 @@ class _Trial:
                 raise
             except BaseException as error:  # a crash of any kind, as below
                 if self.hunting and absent(error) is None:
-                    self._crash = self._crash or error  # a mutant that crashes here may still be caught elsewhere
+                    self._crash = (
+                        self._crash or error
+                    )  # a mutant that crashes here may still be caught elsewhere
                     return
                 raise
             if verdict.ok is False:
@@ -302,7 +314,7 @@ class _Trial:
 
         # The sweep alone settles a mutant, so that no seed lets one go by.
         drawn = int(self.plan.rng(self.claim.id, self.evidence.name, "examples").integers(2**63))
-        for seed in (None,) if self.hunting else (None, drawn):
+        for seed in (None,) * (not self.swept) + (drawn,) * (not self.hunting):
             search(
                 body,
                 strategies=self.evidence.drawn,

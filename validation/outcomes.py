@@ -62,6 +62,11 @@ class MutantOutcome:
     unsettled: bool = False
     seconds: float = field(default=0.0, compare=False)
 
+    @property
+    def fate(self) -> str:
+        """``caught``; ``unsettled`` where evidence could not be tried or crashed on it; or ``survives``."""
+        return "caught" if self.killed else "unsettled" if self.killed is None else "survives"
+
 
 @final
 @dataclass(frozen=True)

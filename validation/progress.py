@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import suppress
-from typing import IO, Any, Self, final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, Self, final
 
 from .outcomes import ClaimOutcome, Run
 
-__all__ = ["Bar", "Lines", "Progress", "Silent", "fitting", "summary", "verdict"]
+if TYPE_CHECKING:
+    from .soaked import Soaked
+
+__all__ = ["Bar", "Lines", "Progress", "Silent", "fitting", "seeds_told", "summary", "verdict"]
 
 
 class Progress(ABC):
@@ -101,6 +105,42 @@ def fitting(stream: IO[str] | None = None) -> Progress:
     """A bar where standard error is a terminal, lines elsewhere."""
     stream = stream or sys.stderr
     return Bar() if stream.isatty() else Lines(stream)
+
+
+@contextmanager
+def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[Soaked, int], None]]:
+    """What tells of each seed of a soak: a bar where standard error is a terminal, lines elsewhere."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+
+        def tell(done: Soaked, count: int) -> None:
+            print(f"[{count}/{total}] {_seed(done)}", file=stream, flush=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = RichProgress(*columns, console=Console(file=stream))
+    task = bar.add_task("seeds", total=total, visible=False)  # until the first seed is settled
+
+    def advance(done: Soaked, count: int) -> None:
+        bar.start()
+        if done.flips:
+            bar.console.print(f"[red]✗[/] {_seed(done)}", highlight=False)
+        bar.update(task, completed=count, visible=True)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def _seed(done: Soaked) -> str:
+    told = "; ".join(f"{flip.claim} {flip.what} {flip.state}" for flip in done.flips) or "no flip"
+    return f"seed {done.seed}: {told}  {done.seconds:.1f} s"
 
 
 def summary(outcome: ClaimOutcome) -> str:

@@ -138,7 +138,7 @@ class MutantNode(_ClaimNode):
         if found.killed is None:
             pytest.skip(f"no evidence that was tried catches it: {found.detail}")
         if not found.killed:
-            raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} survives: {found.detail}")
+            raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} {found.fate}: {found.detail}")
 
 
 def _told(claim: Claim, found: EvidenceOutcome) -> str:

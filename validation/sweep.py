@@ -119,7 +119,11 @@ def _radical_inverse(n: int, base: int) -> float:
 def _logarithmic(u: float, low: float, high: float, least: float) -> float:
     """The point at ``u`` on the logarithmic scale of the range; on each side of 0, if it holds 0."""
     if low < 0.0 < high:
-        return -_logarithmic(1.0 - 2.0 * u, 0.0, -low, least) if u < 0.5 else _logarithmic(2.0 * u - 1.0, 0.0, high, least)
+        return (
+            -_logarithmic(1.0 - 2.0 * u, 0.0, -low, least)
+            if u < 0.5
+            else _logarithmic(2.0 * u - 1.0, 0.0, high, least)
+        )
     if high <= 0.0:
         return -_logarithmic(1.0 - u, -high, -low, least)
     near = max(low, least)

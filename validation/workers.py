@@ -16,9 +16,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from .engine import Piece, Plan, concluded, settle
 from .outcomes import ClaimOutcome
@@ -26,7 +26,9 @@ from .registry import Claim, reference
 from .supervision import Account, Child, over, parcel, supervised
 from .telling import said
 
-__all__ = ["require_cluster", "settled_by_workers"]
+__all__ = ["carried", "require_cluster", "settled_by_workers"]
+
+KeyT = TypeVar("KeyT")
 
 
 def settled_by_workers(
@@ -52,7 +54,7 @@ def settled_by_workers(
             sent[claim] = _parcel(claim, plan)
         except Exception as error:  # noqa: BLE001  # pickles fail in many ways
             stuck.append((claim, said(error)))
-    for claim, account in _carried(sent, jobs, cluster, timeout):
+    for claim, account in carried(sent, jobs, cluster, timeout):
         if account.end == "returned":
             yield account.result
         elif account.end == "unreceived" and reference(claim) is None and cluster is None:
@@ -97,9 +99,10 @@ def _by_value(module: Any) -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _carried(
-    sent: dict[Claim, bytes], jobs: int, cluster: str | None, timeout: float | None
-) -> Iterator[tuple[Claim, Account]]:
+def carried(
+    sent: Mapping[KeyT, bytes], jobs: int, cluster: str | None, timeout: float | None
+) -> Iterator[tuple[KeyT, Account]]:
+    """Pieces of work, from :func:`~driftproof.validation.supervision.parcel`, with how each ended, as they end."""
     if cluster is None:
         return _by_children(sent, jobs, timeout)
     if cluster == "ray":
@@ -108,17 +111,17 @@ def _carried(
 
 
 def _by_children(
-    sent: dict[Claim, bytes], jobs: int, timeout: float | None
-) -> Iterator[tuple[Claim, Account]]:
+    sent: Mapping[KeyT, bytes], jobs: int, timeout: float | None
+) -> Iterator[tuple[KeyT, Account]]:
     todo = deque(sent.items())
     idle = [Child() for _ in range(min(_count(jobs), len(sent)))]
-    busy: dict[Child, Claim] = {}
+    busy: dict[Child, KeyT] = {}
     try:
         while todo or busy:
             while todo and idle:
-                claim, work = todo.popleft()
+                key, work = todo.popleft()
                 child = idle.pop()
-                busy[child] = claim
+                busy[child] = key
                 child.begin(work, timeout)
             for child in over(busy):
                 assert child.account is not None
@@ -138,30 +141,28 @@ def _count(jobs: int) -> int:
 
 
 def _on_dask(
-    sent: dict[Claim, bytes], address: str, timeout: float | None
-) -> Iterator[tuple[Claim, Account]]:
+    sent: Mapping[KeyT, bytes], address: str, timeout: float | None
+) -> Iterator[tuple[KeyT, Account]]:
     distributed: Any = importlib.import_module("distributed")
     with distributed.Client(f"tcp://{address}") as client:
-        waiting = {
-            client.submit(supervised, work, timeout, pure=False): claim for claim, work in sent.items()
-        }
+        waiting = {client.submit(supervised, work, timeout, pure=False): key for key, work in sent.items()}
         for future in distributed.as_completed(list(waiting)):
-            claim = waiting.pop(future)
-            yield claim, future.result() if future.status == "finished" else _lost(future.exception())
+            key = waiting.pop(future)
+            yield key, future.result() if future.status == "finished" else _lost(future.exception())
 
 
-def _on_ray(sent: dict[Claim, bytes], timeout: float | None) -> Iterator[tuple[Claim, Account]]:
+def _on_ray(sent: Mapping[KeyT, bytes], timeout: float | None) -> Iterator[tuple[KeyT, Account]]:
     ray: Any = importlib.import_module("ray")
     ray.init(address="auto", ignore_reinit_error=True)
     task = ray.remote(max_retries=1)(supervised)
-    waiting = {task.remote(work, timeout): claim for claim, work in sent.items()}
+    waiting = {task.remote(work, timeout): key for key, work in sent.items()}
     while waiting:
         (reference, *_), _ = ray.wait(list(waiting))
-        claim = waiting.pop(reference)
+        key = waiting.pop(reference)
         try:
-            yield claim, ray.get(reference)
+            yield key, ray.get(reference)
         except ray.exceptions.RayError as error:
-            yield claim, _lost(error)
+            yield key, _lost(error)
 
 
 def _lost(error: BaseException) -> Account:

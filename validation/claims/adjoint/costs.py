@@ -53,7 +53,7 @@ class Duality:
 
     thing = staticmethod(_dual)
 
-    @property(tolerance=1e-13, examples=30)
+    @property(tolerance=1e-13, examples=30, false_alarm=0.0)
     def fenchel_equality(
         thing: Thing, x: float = drawn(COORDINATES), y: float = drawn(COORDINATES)
     ) -> Iterator[Any]:
@@ -62,7 +62,7 @@ class Duality:
             u, spent, conjugate = thing(cost, a)
             yield repr(cost), spent + conjugate, a @ u
 
-    @property(tolerance=0.0, examples=20)
+    @property(tolerance=0.0, examples=20, false_alarm=0.0)
     def no_other_control_is_better(
         thing: Thing, x: float = drawn(COORDINATES), y: float = drawn(COORDINATES)
     ) -> Iterator[Any]:

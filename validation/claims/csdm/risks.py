@@ -41,7 +41,7 @@ class KnownSupport:
             inverse = chi2(m - s + 1).expect(lambda u: 1.0 / u, lb=0.0, ub=np.inf, epsabs=1e-13)
             yield f"m = {m}, s = {s}", thing(0.7, m, s), 0.49 * s * m * inverse
 
-    @statistical(n=4000)
+    @statistical(n=4000, miss=0.0)
     def simulated_sketches(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Any:
         """The trace has a known variance, so that its mean is tested at this level for every n."""
         m, s = 40, 6

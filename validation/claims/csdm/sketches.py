@@ -48,7 +48,7 @@ class Sketches:
             A = thing[2](6, 16, seed)
             yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
 
-    @statistical(n=200)
+    @statistical(n=200, miss=1e-12)
     def squares_and_signs(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
         """Exact laws: of the sum of squares, of the signs of a row, and of the row of the basis that is taken."""
         m, d = 8, 16

@@ -110,7 +110,7 @@ STEP, TILT = drawn(st.floats(0.0, 5.0)), drawn(st.floats(-3.0, 3.0))
 class Advantage:
     thing = staticmethod(lambda f, delta: f.advantage(delta))
 
-    @property(tolerance=0.0, examples=200)
+    @property(tolerance=0.0, examples=200, false_alarm=0.0)
     def zero_at_one_sign_and_order(
         thing: Thing,
         f: FDivergence = ANY,
@@ -123,7 +123,7 @@ class Advantage:
         yield "sign", here * delta >= 0.0, True
         yield "order", there >= here - slack, True
 
-    @property(tolerance=1e-13, examples=50)
+    @property(tolerance=1e-13, examples=50, false_alarm=0.0)
     def a_linear_term_changes_nothing(
         thing: Thing,
         f: FDivergence = ANY,

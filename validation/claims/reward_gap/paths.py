@@ -76,7 +76,7 @@ class PathKL:
             "hyperbolic": (on_symbols(thing, sp.exp(eta)), sp.cosh(eta).rewrite(sp.exp) ** 2),
         }
 
-    @property(tolerance=1e-12, examples=60)
+    @property(tolerance=1e-12, examples=60, false_alarm=0.0)
     def symmetric_and_least_at_one(
         thing: Thing, eta: float = drawn(st.floats(1e-3, 1e3))
     ) -> Iterator[Labelled]:

@@ -94,7 +94,7 @@ class OnlyAtTheEnds:
                 for eta in (0.0, 1.0):
                     yield f"{process}", thing(process, t, s, eta), ddim_variance(process, t, s, eta)
 
-    @property(tolerance=0.0, examples=60)
+    @property(tolerance=0.0, examples=60, false_alarm=0.0)
     def they_cross_nowhere_else(
         thing: Thing, eta: float = drawn(st.floats(0.05, 0.95) | st.floats(1.05, 4.0))
     ) -> Iterator[Labelled]:
@@ -163,7 +163,7 @@ class EndOfDDIM:
                 above = raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9))
                 yield "above", above.ok, True
 
-    @property(tolerance=0.0, examples=40)
+    @property(tolerance=0.0, examples=40, false_alarm=0.0)
     def gddim_has_no_limit(thing: Thing, eta: float = drawn(st.floats(0.0, 50.0))) -> Iterator[Labelled]:
         for process, _ in CASES:
             for t, s in PAIRS:

@@ -48,7 +48,7 @@ class RidgeRisk:
                 risk, v, mismatch = _probed(thing[2], penalty, m, d, 0.7)
                 yield f"penalty {penalty}, d = {d}", thing[0](penalty, v, mismatch), risk
 
-    @property(tolerance=1e-12, examples=60)
+    @property(tolerance=1e-12, examples=60, false_alarm=0.0)
     def the_least_risk(
         thing: Thing, v: float = drawn(SIZES), mismatch: float = drawn(SIZES)
     ) -> Iterator[Any]:
@@ -99,7 +99,7 @@ class RidgeRisk:
 class NegativeTransfer:
     thing = (worst_penalty, ridge_risk)
 
-    @property(tolerance=0.0, examples=100)
+    @property(tolerance=0.0, examples=100, false_alarm=0.0)
     def on_either_side_of_the_threshold(
         thing: Thing,
         v: float = drawn(SIZES),

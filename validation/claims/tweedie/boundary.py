@@ -239,7 +239,7 @@ class FellerForm:
     """Immigration at least that of dimension delta, linear killing: positivity asks of a network only that
     its count be nonnegative."""
 
-    @property(tolerance=1e-11)
+    @property(tolerance=1e-11, false_alarm=0.0)
     def equals_the_drift_with_the_score(
         thing: Thing,
         delta: float = drawn(st.floats(0.05, 12.0)),

@@ -253,7 +253,7 @@ class MeanFromCounts:
                     )
                     yield measured(label, got, given.mean(), max(given.mean(), mpf(10) ** -290))
 
-    @property(tolerance=ROUNDING, examples=40)
+    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
     def one_atom_comes_back(
         thing: Thing,
         delta: float = drawn(st.floats(0.05, 20.0)),

@@ -165,7 +165,7 @@ class MarginalModelling:
             posterior = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
             yield f"{process}", got, posterior.mean
 
-    @property(tolerance=1e-10)
+    @property(tolerance=1e-10, false_alarm=0.0)
     def equals_the_second_order_formula(
         thing: Thing,
         delta: float = drawn(st.floats(0.1, 10.0)),
@@ -243,7 +243,7 @@ class BayesIsTweedie:
     """Orthogonality to every function of the observation characterises the posterior mean: the estimate
     m + f has the risk of m plus E f^2."""
 
-    @property(tolerance=1e-10)
+    @property(tolerance=1e-10, false_alarm=0.0)
     def equals_the_conjugate_mean(
         thing: Thing,
         delta: float = drawn(st.floats(0.1, 12.0)),

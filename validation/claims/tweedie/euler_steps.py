@@ -166,7 +166,7 @@ class Positivity:
                 whole = near * g**half * excursion_integral(process.delta)
                 yield Rate(orders, half, 1e-4, left[-1] / levels[-1] ** half, whole, 1e-4)
 
-    @property(tolerance=0.0, examples=40)
+    @property(tolerance=0.0, examples=40, false_alarm=0.0)
     def exact_steps_stay(
         thing: Thing,
         delta: float = drawn(st.floats(0.05, 12.0)),

@@ -222,7 +222,7 @@ class NaturalWeights:
                 rate = [expected_loss(thing, process, data, model, float(t), kind) for t in times]
                 yield f"{process}, {kind}", 0.5 * float(dt @ np.asarray(rate)), float(lost)
 
-    @property(tolerance=1e-10, scale=0.0)
+    @property(tolerance=1e-10, scale=0.0, false_alarm=0.0)
     def the_loss_is_the_same_in_every_parametrisation(
         thing: Thing,
         delta: float = drawn(st.floats(0.05, 12.0)),
@@ -281,7 +281,7 @@ GEOMETRIC = GBM(0.3, 0.8)
 class NoiseLoss:
     """Geometric Brownian motion is additive noise on the logarithm: epsilon is the noise that made x."""
 
-    @property(tolerance=1e-10)
+    @property(tolerance=1e-10, false_alarm=0.0)
     def equals_the_weighted_score_loss(
         thing: Thing,
         x0: float = drawn(st.floats(0.1, 10.0)),

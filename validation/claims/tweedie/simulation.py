@@ -132,7 +132,7 @@ def variance_for_deviation(process: Any, x0: Any, t: Any, rng: Any) -> Any:
     hypotheses=[r"t > 0", r"x_0 \text{ in the state space}"],
 )
 class SampledTransitions:
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def squared_bessel_draws(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:
@@ -143,7 +143,7 @@ class SampledTransitions:
             verdict = distribution_test(draws, cdf, alpha / len(BESSEL))
             yield statistic(f"{process}, x0 = {x0:g}, t = {t:g}", verdict)
 
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def gaussian_and_geometric_draws(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:
@@ -202,7 +202,7 @@ def of_the_wrong_time(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) 
 class SampledBridges:
     """The density is the product of two transition densities; the sampler adds up counts."""
 
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def squared_bessel_draws(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:
@@ -227,7 +227,7 @@ class SampledBridges:
             verdict = distribution_test(draws, cdf, alpha / len(BRIDGES))
             yield statistic(f"{process}, {x0:g} to {xt:g}, s = {s:g}, t = {t:g}", verdict)
 
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def gaussian_and_geometric_draws(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:
@@ -276,7 +276,7 @@ def poisson_of_the_same_mean(nu: float, z: float, n: int, rng: np.random.Generat
 class SampledCounts:
     thing = (count_draws, sample_with_count)
 
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def bessel_counts_in_cells(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:
@@ -294,7 +294,7 @@ class SampledCounts:
             verdict = goodness_of_fit_test(counts, probabilities, alpha / len(COUNTS))
             yield statistic(f"nu = {nu}, z = {z:g}", verdict)
 
-    @statistical(n=100_000)
+    @statistical(n=100_000, miss=1e-12)
     def states_given_their_counts(
         thing: Thing, rng: np.random.Generator, n: int, alpha: float
     ) -> Iterator[Statistic]:

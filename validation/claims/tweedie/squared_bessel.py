@@ -90,7 +90,7 @@ class BesselScore:
         for x0, t in ((0.0, 1.0), (1.0, 0.25), (3.0, 1e3)):
             yield f"x0 = {x0}, t = {t}", thing(BESQ(2.0), x0, 0.0, t), x0 / (4 * t * t) - 1 / (2 * t)
 
-    @property(tolerance=ROUNDING, examples=60)
+    @property(tolerance=ROUNDING, examples=60, false_alarm=0.0)
     def at_drawn_points(
         thing: Thing,
         delta: float = drawn(st.floats(0.01, 60.0)),
@@ -135,7 +135,7 @@ class CirScore:
         for label, process, x0, x, t in corners(CIRS):
             yield _score_gap(thing, process, x0, x, t, label)
 
-    @property(tolerance=ROUNDING, examples=60)
+    @property(tolerance=ROUNDING, examples=60, false_alarm=0.0)
     def at_drawn_points(
         thing: Thing,
         kappa: float = drawn(st.floats(1e-4, 3.0)),
@@ -203,7 +203,7 @@ class BesselMean:
                 for x in (1e-12, 1.0, 1e8):
                     yield _mean_gap(thing, Posterior(process, ATOMS, WEIGHTS, x, t))
 
-    @property(tolerance=ROUNDING, examples=40)
+    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(
         thing: Thing,
         delta: float = drawn(st.floats(0.1, 20.0)),
@@ -256,7 +256,7 @@ class CirMean:
                 for x in (1e-12, 1.0, 1e8):
                     yield _mean_gap(thing, Posterior(process, ATOMS, WEIGHTS, x, t))
 
-    @property(tolerance=ROUNDING, examples=40)
+    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(
         thing: Thing,
         kappa: float = drawn(st.floats(1e-3, 3.0)),

@@ -67,6 +67,9 @@ class NumpySource(Source):
 
     def gamma(self, shape: Array) -> Array:
         shape64 = _host(shape)
+        if np.isinf(shape64).any():  # numpy never ends
+            finite = self.gamma(np.where(np.isinf(shape64), 1.0, shape64))
+            return _convert(np.where(np.isinf(shape64), np.inf, finite), shape)
         if shape64.size and (shape64 == shape64.flat[0]).all():
             # One shape for all is set up once; the stream is the same.
             draws = self.generator.standard_gamma(float(shape64.flat[0]), shape64.shape)
@@ -84,7 +87,7 @@ class NumpySource(Source):
         draws = np.asarray(self.generator.poisson(np.where(huge, 1.0, rate64)), dtype=np.float64)
         if huge.any():
             limit = np.round(rate64 + np.sqrt(rate64) * self.generator.standard_normal(rate64.shape))
-            draws = np.where(huge, limit, draws)
+            draws = np.where(huge, np.where(np.isinf(rate64), np.inf, limit), draws)
         return _convert(draws, rate)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from .._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
-__all__ = ["ordered", "require_batch", "require_eta", "same_shape"]
+__all__ = ["both", "ordered", "require_batch", "require_eta", "require_numbers", "same_shape"]
 
 
 def ordered(subject: str) -> Callable[..., None]:
@@ -25,6 +27,26 @@ def ordered(subject: str) -> Callable[..., None]:
             raise UnmetHypothesis(subject, "s < t", got)
 
     return check
+
+
+def both(*checks: Callable[..., None]) -> Callable[..., None]:
+    """The checks one after another."""
+
+    def check(xp: Namespace, **arguments: Any) -> None:
+        for one in checks:
+            one(xp, **arguments)
+
+    return check
+
+
+def require_numbers(subject: str, **values: Array) -> None:
+    """Raise unless what a step draws from are finite numbers: times may be too short, or too long, for any."""
+    for name, value in values.items():
+        xp = array_namespace(value)
+        if not bool(xp.all(xp.isfinite(value))):
+            raise UnmetHypothesis(
+                subject, f"{name} is a finite number", f"{name} overflows at these times and states"
+            )
 
 
 def same_shape(subject: str, name: str, x: Array, **others: Array) -> None:

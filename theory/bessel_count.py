@@ -108,6 +108,8 @@ class BesselCount(ElementwiseLaw):
         blank = xp.zeros_like(like)
         limits = xp.finfo(like.dtype)
         half = 0.5 * z + blank
+        endless = xp.isinf(half)
+        half = xp.where(endless, blank + 0.5, half)
         # Where P(N > 0), about (z/2)^2 / (nu + 1), is no normal number, the count is 0.
         positive = half > math.sqrt(1e3 * float(limits.smallest_normal) * (1.0 + nu))
         half = xp.where(positive, half, blank + 0.5)
@@ -119,10 +121,10 @@ class BesselCount(ElementwiseLaw):
         width = _width(xp, nu, m)
         # Above, one unit is below the spacing of the counts, and the normal limit, exact to 1 / width.
         huge = width > 0.25 / math.sqrt(float(limits.eps))
-        count = blank
+        count = xp.where(endless, xp.inf, blank)
         if bool(xp.any(huge)):
             limit = m + xp.floor(width * noise.normal(like) + 0.5)
-            count = xp.where(huge & (limit > 0), limit, blank)
+            count = xp.where(huge, xp.where(limit > 0, limit, blank), count)
             half = xp.where(huge, blank + 0.5, half)
             m = xp.where(huge, blank, m)
             width = _width(xp, nu, m)
@@ -143,7 +145,7 @@ class BesselCount(ElementwiseLaw):
         mass_left = xp.where(tail, xp.exp(log_a + (l - 1.0 - a) * slope_a) / -xp.expm1(-slope_a), blank)
 
         top = r - l + 1.0
-        todo = positive & ~huge
+        todo = positive & ~huge & ~endless
         for _ in range(1000):
             if not bool(xp.any(todo)):
                 return count

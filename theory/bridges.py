@@ -64,9 +64,10 @@ def bridge_parameters(
     decay_s, rho_s = process.decay_rho(xp, s)
     decay_h, rho_h = process.between(xp, s, t)
     _, rho_t = process.decay_rho(xp, t)
-    left = 0.5 * x0 * decay_s * (rho_h / (rho_s * rho_t))
-    right = 0.5 * xt * decay_h * (rho_s / (rho_h * rho_t))
-    return left, right, 2.0 * rho_s * rho_h / rho_t
+    # One quotient at a time: of short times the product of two scales is no number.
+    left = 0.5 * (x0 * decay_s) * (rho_h / rho_t) / rho_s
+    right = 0.5 * (xt * decay_h) * (rho_s / rho_t) / rho_h
+    return left, right, 2.0 * rho_s * (rho_h / rho_t)
 
 
 @final

@@ -22,12 +22,23 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
 from ...theory.bridges import SquaredBesselBridge, bridge_parameters
 from ...theory.processes import AbstractProcess, AbstractSquaredBessel
-from .._steps import ordered, require_batch
+from .._steps import both, ordered, require_batch
 
 __all__ = ["sample_bridge", "sample_transition", "sample_with_count"]
 
 
-@public(x0="state", t="> 0")
+def _has_transition(xp: Namespace, *, process: AbstractProcess, x0: Array, t: Array, **rest: object) -> None:
+    """The check that the law to draw from exists: its parameters may be no numbers at very short or long times."""
+    process.transition(x0, t)
+
+
+def _has_bridge(
+    xp: Namespace, *, process: AbstractProcess, x0: Array, xt: Array, s: Array, t: Array, **rest: object
+) -> None:
+    process.bridge(x0, xt, s, t)
+
+
+@public(check=_has_transition, x0="state", t="> 0")
 def sample_transition(xp: Namespace, process: AbstractProcess, x0: Array, t: Array, rng: Rng) -> Array:
     r"""Draws :math:`X_t` given :math:`X_0 = x_0`.
 
@@ -55,7 +66,7 @@ def sample_transition(xp: Namespace, process: AbstractProcess, x0: Array, t: Arr
     return process.family.draw(xp, source(rng, like=x0), like, *process.transition_parameters(xp, x0, t))
 
 
-@public(x0="state", t="> 0")
+@public(check=_has_transition, x0="state", t="> 0")
 def sample_with_count(
     xp: Namespace, process: AbstractSquaredBessel, x0: Array, t: Array, rng: Rng
 ) -> tuple[Array, Array]:
@@ -82,15 +93,15 @@ def sample_with_count(
         >>> float(count)
         0.0
     """
-    _require_squared_bessel("sample_with_count", process)
+    require_squared_bessel("sample_with_count", process)
     require_batch("sample_with_count", x0)
     noise = source(rng, like=x0)
     decay, rho = process.decay_rho(xp, t)
     count = noise.poisson(0.5 * x0 * decay / rho)
-    return 2.0 * rho * noise.gamma(0.5 * process.delta + count), count
+    return rho * (2.0 * noise.gamma(0.5 * process.delta + count)), count
 
 
-@public(check=ordered("sample_bridge"), x0="state", xt="state", s="> 0", t="> 0")
+@public(check=both(ordered("sample_bridge"), _has_bridge), x0="state", xt="state", s="> 0", t="> 0")
 def sample_bridge(
     xp: Namespace, process: AbstractProcess, x0: Array, xt: Array, s: Array, t: Array, rng: Rng
 ) -> Array:
@@ -124,6 +135,6 @@ def sample_bridge(
     return process.bridge(x0, xt, s, t).sample((), rng)
 
 
-def _require_squared_bessel(subject: str, process: AbstractProcess) -> None:
+def require_squared_bessel(subject: str, process: AbstractProcess) -> None:
     if not isinstance(process, AbstractSquaredBessel):
         raise UnmetHypothesis(subject, "the process is BESQ or CIR", f"process {type(process).__name__}")

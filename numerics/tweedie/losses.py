@@ -118,15 +118,19 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
         >>> float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count"))
         2.0
     """
-    variance = process.coefficients(xp, x, t)[1]
     unit, _, scale = affine.kernel(xp, process, x, t, kind)
     if kind == "score":
-        return variance + xp.zeros_like(scale)
+        return process.coefficients(xp, x, t)[1] + xp.zeros_like(scale)
     # n = O(x), so the weighted loss of a count vanishes at 0, where draws of small delta do land.
     inside = unit != 0
-    return xp.where(
-        inside, variance * (scale / xp.where(inside, unit, xp.ones_like(unit))) ** 2, xp.zeros_like(scale)
-    )
+    per_unit = scale / xp.where(inside, unit, xp.ones_like(unit))
+    if isinstance(
+        process, GBM
+    ):  # the noise is proportional to x, whose square may be no number where w is one
+        deviation = x * xp.sqrt(process.coefficients(xp, xp.ones_like(x), t)[1])
+    else:
+        deviation = xp.sqrt(process.coefficients(xp, x, t)[1])
+    return xp.where(inside, (deviation * per_unit) ** 2, xp.zeros_like(scale))
 
 
 @public

@@ -26,8 +26,8 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
 from ...theory.bridges import bridge_parameters
 from ...theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
-from .._steps import ordered, require_eta
-from .forward import sample_bridge
+from .._steps import both, ordered, require_eta, require_numbers
+from .forward import require_squared_bessel, sample_bridge
 from .matching import matched_start
 
 __all__ = [
@@ -40,7 +40,30 @@ __all__ = [
 ]
 
 
-@public(check=ordered("bridge_step"), x="state", t="> 0", s="> 0", x0="state")
+def _has_bridge(
+    xp: Namespace, *, process: AbstractProcess, x: Array, t: Array, s: Array, x0: Array, **rest: object
+) -> None:
+    process.bridge(x0, x, s, t)
+
+
+def _has_matched_bridge(
+    xp: Namespace, *, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, **rest: object
+) -> None:
+    require_squared_bessel("matched_bridge_step", process)
+    x0 = matched_start.kernel(xp, process, x, t, n)
+    require_numbers("matched_bridge_step", x0=x0)
+    process.bridge(x0, x, s, t)
+
+
+def _has_immigrants(
+    xp: Namespace, *, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, **rest: object
+) -> None:
+    require_squared_bessel("noncentral_step", process)
+    process.bridge(xp.zeros_like(x), x, s, t)
+    require_numbers("noncentral_step", n_eff=_effective(xp, process, t, s, n))
+
+
+@public(check=both(ordered("bridge_step"), _has_bridge), x="state", t="> 0", s="> 0", x0="state")
 def bridge_step(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, x0: Array, rng: Rng
 ) -> Array:
@@ -73,7 +96,9 @@ def bridge_step(
     return sample_bridge.kernel(xp, process, x0, x, s, t, rng)
 
 
-@public(check=ordered("matched_bridge_step"), x="state", t="> 0", s="> 0", n=">= 0")
+@public(
+    check=both(ordered("matched_bridge_step"), _has_matched_bridge), x="state", t="> 0", s="> 0", n=">= 0"
+)
 def matched_bridge_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
 ) -> Array:
@@ -104,7 +129,7 @@ def matched_bridge_step(
     return sample_bridge.kernel(xp, process, x0, x, s, t, rng)
 
 
-@public(check=ordered("noncentral_step"), x="state", t="> 0", s="> 0", n=">= 0")
+@public(check=both(ordered("noncentral_step"), _has_immigrants), x="state", t="> 0", s="> 0", n=">= 0")
 def noncentral_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
 ) -> Array:
@@ -138,9 +163,16 @@ def noncentral_step(
     """
     noise = source(rng, like=x)
     _, right, scale = bridge_parameters(xp, process, xp.zeros_like(x), x, s, t)
-    (decay_s, rho_s), (decay_t, rho_t) = process.decay_rho(xp, s), process.decay_rho(xp, t)
-    effective = 0.5 * n * (1.0 + rho_t * decay_s / (rho_s * decay_t))
+    effective = _effective(xp, process, t, s, n)
     return scale * noise.gamma(0.5 * process.delta + 2.0 * effective + noise.poisson(right))
+
+
+def _effective(xp: Namespace, process: AbstractSquaredBessel, t: Array, s: Array, n: Array) -> Array:
+    """The immigrants that arrive between t and s: none without a count, however fast the decay."""
+    (decay_s, rho_s), (decay_t, rho_t) = process.decay_rho(xp, s), process.decay_rho(xp, t)
+    ratio = (rho_t / rho_s) * (decay_s / decay_t)
+    none = n == 0
+    return 0.5 * n * (1.0 + xp.where(none, xp.zeros_like(n), ratio))
 
 
 @public(x="state", t="> 0", n="finite")

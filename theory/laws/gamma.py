@@ -57,12 +57,20 @@ class Gamma(ElementwiseLaw):
     @staticmethod
     def log_density(xp: Namespace, x: Array, shape: Array, scale: Array) -> Array:
         y = x / scale
-        log_gamma = math.lgamma(shape) if isinstance(shape, int | float) else gammaln.kernel(xp, shape)
-        return xlogy(xp, shape - 1.0, y) - y - log_gamma - xp.log(scale)
+        far = xp.isinf(y)  # -y outweighs the rest, which is no number there
+        y = xp.where(far, xp.ones_like(y), y)
+        inside = xlogy(xp, shape - 1.0, y) - y - log_gamma(xp, shape) - xp.log(scale)
+        return xp.where(far, -xp.inf, inside)
 
     @staticmethod
     def score_function(xp: Namespace, x: Array, shape: Array, scale: Array) -> Array:
-        return divide(xp, shape - 1.0, x) - 1.0 / scale
+        pull, push = divide(xp, shape - 1.0, x), 1.0 / scale
+        # Both overflow where x and the scale are subnormal: at 0 the power wins, beside it the larger one.
+        both = xp.isinf(pull) & xp.isinf(push) & (pull > 0)
+        ahead = (x == 0) | (shape - 1.0 > x / scale)
+        return xp.where(
+            both, xp.where(ahead, xp.inf, -xp.inf), pull - xp.where(both, xp.zeros_like(push), push)
+        )
 
     @staticmethod
     def moments(xp: Namespace, shape: Array, scale: Array) -> tuple[Array, Array]:
@@ -134,10 +142,17 @@ class NoncentralChi2(ElementwiseLaw):
         if isinstance(df, int | float) and df >= 1.0:
             shifted = noise.normal(like) + xp.sqrt(nc)
             return scale * (shifted * shifted + 2.0 * noise.gamma(0.5 * (df - 1.0) + blank))
-        return scale * 2.0 * noise.gamma(0.5 * df + noise.poisson(0.5 * nc + blank))
+        return scale * (2.0 * noise.gamma(0.5 * df + noise.poisson(0.5 * nc + blank)))
 
 
 def _safe_sqrt(xp: Namespace, x: Array) -> Array:
     # The derivative at 0 is taken as 0 instead of infinity: every use multiplies it by a zero.
     inside = x > 0
     return xp.where(inside, xp.sqrt(xp.where(inside, x, xp.ones_like(x))), xp.zeros_like(x))
+
+
+def log_gamma(xp: Namespace, shape: Array) -> Array:
+    """log Gamma(shape), of a Python float as well; infinite where it overflows."""
+    if not isinstance(shape, int | float):
+        return gammaln.kernel(xp, shape)
+    return math.lgamma(shape) if shape < 1e305 else math.inf

@@ -89,4 +89,4 @@ class GammaMixedChi2(ElementwiseLaw):
     ) -> Array:
         blank = xp.zeros_like(like)
         count = noise.poisson(mixing * noise.gamma(shape + blank))
-        return 2.0 * scale * noise.gamma(0.5 * df + count)
+        return scale * (2.0 * noise.gamma(0.5 * df + count))

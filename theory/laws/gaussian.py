@@ -166,7 +166,8 @@ class GaussianMixture(AbstractLaw):
         xp, down, joint, x, means, covs = self._joint("score", x)
         posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
         scores = score_function(xp, x[..., None, :], means, covs)
-        return down(xp.sum(posterior[..., None] * scores, axis=-2))
+        weight = posterior[..., None]  # a component that cannot have drawn x has no say, however steep it is
+        return down(xp.sum(xp.where(weight > 0, weight * scores, xp.zeros_like(scores)), axis=-2))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, w, means, covs = self._lifted()

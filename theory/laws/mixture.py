@@ -61,22 +61,32 @@ class Mixture(AbstractLaw):
     def variance(self) -> Array:
         parts = {"mean": self.components.mean, "variance": self.components.variance}
         xp, down, (w, mean, variance) = boundary("Mixture", weights=self.weights, **parts)
-        center = xp.sum(w * mean, axis=-1)
-        return down(xp.sum(w * (variance + (mean - center[..., None]) ** 2), axis=-1))
+        center = xp.sum(w * mean, axis=-1)[..., None]
+        gap = xp.where(xp.isinf(mean), xp.inf, mean - center)  # an infinite mean leaves no difference
+        spread = variance + gap * gap
+        return down(xp.sum(w * xp.where(w > 0, spread, xp.zeros_like(spread)), axis=-1))
 
     def log_prob(self, x: Array) -> Array:
         xp, down, _, joint = self._joint(x)
         return down(log_sum_exp(xp, joint))
 
     def score(self, x: Array) -> Array:
-        xp, down, x, joint = self._joint(x)
-        posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
-        return down(xp.sum(posterior * self.components.score(x[..., None]), axis=-1))
+        posterior = self.responsibilities(x)
+        xp, down, (x, posterior) = boundary("Mixture", x=x, posterior=posterior)
+        scores = self.components.score(x[..., None])
+        # A component that cannot have drawn x has no say, however steep it is there.
+        return down(xp.sum(xp.where(posterior > 0, posterior * scores, xp.zeros_like(posterior)), axis=-1))
 
     def responsibilities(self, x: Array) -> Array:
         """Posterior probabilities P(k | x), shape x.shape + (K,)."""
-        xp, down, _, joint = self._joint(x)
-        return down(xp.exp(joint - log_sum_exp(xp, joint)[..., None]))
+        xp, down, x, joint = self._joint(x)
+        total = log_sum_exp(xp, joint)
+        # At 0 all densities of the half-line may be 0, or infinite; their ratios have limits there.
+        if self.components.support == ">= 0" and bool(xp.any((x == 0) & xp.isinf(total))):
+            beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
+            _, _, _, joint = self._joint(xp.where(x == 0, beside, x))
+            total = log_sum_exp(xp, joint)
+        return down(xp.exp(joint - total[..., None]))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, _, (w,) = boundary("Mixture", weights=self.weights)

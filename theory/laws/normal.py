@@ -105,7 +105,12 @@ class LogNormal(ElementwiseLaw):
     def moments(xp: Namespace, loc: Array, scale: Array) -> tuple[Array, Array]:
         v = scale * scale
         mean = xp.exp(loc + 0.5 * v)
-        return mean, mean * mean * xp.expm1(v)
+        # The deviation is the mean times sqrt(e^v - 1): scale where v underflows, and one exponential where
+        # the mean or the root alone might be 0 or infinite.
+        wide, moderate = v > 40.0, xp.where(v > 40.0, xp.ones_like(v), v)
+        root = xp.where(moderate > 1e-30, xp.sqrt(xp.expm1(moderate)), scale)
+        deviation = xp.where(wide, xp.exp(loc + v), xp.where(wide, xp.ones_like(v), mean) * root)
+        return mean, deviation * deviation
 
     @staticmethod
     def draw(xp: Namespace, noise: Source, like: Array, loc: Array, scale: Array) -> Array:

@@ -26,7 +26,7 @@ def log_sum_exp(xp: Namespace, a: Array, axis: int = -1) -> Array:
     top = xp.max(a, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(xp.exp(a - top), axis=axis)
-    return xp.squeeze(top, axis=axis) + xp.log(total)
+    return xp.squeeze(top, axis=axis) + log_or_minus_infinity(xp, total)
 
 
 def log_or_minus_infinity(xp: Namespace, x: Array) -> Array:

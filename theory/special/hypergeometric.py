@@ -186,6 +186,8 @@ def _expansion(a: float, b: float, x: float, eps: float) -> _Expansion:
         term, n = following, n + 1
         total, size = total + term, size + abs(term)
         following = term * (b - a + n) * (1 - a + n) / ((n + 1) * x)
+    if total == 0.0:  # nothing is left: x is not large yet
+        return _Expansion(total, n, math.inf, math.inf, math.inf)
     # The solution left out: |Gamma(a) / Gamma(b - a)| e^{-x} x^{b - 2a} sum (a)_n (1 + a - b)_n / (n! (-x)^n).
     other, other_size = 1.0, 1.0
     for k in range(int(abs(b - a)) + 1):

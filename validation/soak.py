@@ -81,6 +81,8 @@ def soak(
     """
     if seeds < 1 or start < 0:
         raise ValueError(f"soak: expected seeds >= 1 from a start >= 0, got {seeds} from {start}")
+    if jobs == 0:
+        raise ValueError("soak: expected jobs >= 1, or -1 for every core, got 0")
     began = time.perf_counter()
     registry.load() if registry is REGISTRY else None
     claims = registry.select([names] if isinstance(names, str) else names)

@@ -68,9 +68,7 @@ class Gamma(ElementwiseLaw):
         # Both overflow where x and the scale are subnormal: at 0 the power wins, beside it the larger one.
         both = xp.isinf(pull) & xp.isinf(push) & (pull > 0)
         ahead = (x == 0) | (shape - 1.0 > x / scale)
-        return xp.where(
-            both, xp.where(ahead, xp.inf, -xp.inf), pull - xp.where(both, xp.zeros_like(push), push)
-        )
+        return xp.where(both, xp.where(ahead, pull, -pull), pull - xp.where(both, xp.zeros_like(push), push))
 
     @staticmethod
     def moments(xp: Namespace, shape: Array, scale: Array) -> tuple[Array, Array]:

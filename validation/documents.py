@@ -12,7 +12,7 @@ from .. import __version__
 __all__ = ["FORMATS", "is_ours", "read", "require_ours", "stamped"]
 
 # Counted up when a field is added, renamed or read in another way; documents without the field are of format 1.
-FORMATS: Final = {"verify": 2, "report": 2, "bench": 2, "audit": 2, "manifest": 1}
+FORMATS: Final = {"verify": 2, "report": 2, "bench": 2, "audit": 2, "soak": 1, "manifest": 1}
 
 _AGAIN: Final = {"report": "driftproof train", "manifest": "driftproof verify --html, into a new folder,"}
 _FIELDS: Final = {
@@ -20,6 +20,7 @@ _FIELDS: Final = {
     "report": ("title", "tables"),
     "bench": ("rows", "version"),
     "audit": ("rows", "target"),
+    "soak": ("seeds", "flips"),
     "manifest": ("files",),
 }
 _LARGEST: Final = 500_000_000  # bytes

@@ -194,7 +194,7 @@ def _first_flips(claim: Claim, found: ClaimOutcome, plan: Plan) -> Iterator[Flip
                 yield _flip(claim, plan, item.name, item.state, item.counterexample or item.detail)
     for mutant in found.mutants:
         # A mutant that evidence could not be tried on is no flip where that evidence is missing here anyway.
-        if mutant.killed is False or (mutant.killed is None and found.status == "error"):
+        if mutant.killed is False or mutant.unsettled:
             yield _flip(claim, plan, f"mutant {mutant.name!r}", mutant.fate, mutant.detail)
 
 

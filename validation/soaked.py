@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
 
 from .. import __version__
+from .._identity import versions
+from .documents import stamped
 from .engine import Plan
-from .journal import Journal, write_atomically
+from .journal import Journal, identity_of, write_atomically
 from .outcomes import ClaimOutcome
 from .registry import Claim
-from .runner import versions
 
 __all__ = ["Flip", "Kept", "Soak", "Soaked"]
 
@@ -94,7 +92,7 @@ class Soak:
     def to_json(self) -> dict[str, Any]:
         """The document that ``driftproof soak --json`` writes."""
         seeds = [{"seed": done.seed, "cpu_seconds": round(done.seconds, 3)} for done in self.seeds]
-        return {
+        content = {
             "version": __version__,
             **{k: v for k, v in asdict(self).items() if k != "seeds"},
             "seeds": seeds,
@@ -102,6 +100,7 @@ class Soak:
             "status": self.status,
             "versions": versions(),
         }
+        return stamped("soak", content)
 
     def __str__(self) -> str:
         lines = [f"seed {f.seed}: {f.claim} {f.what} {f.state}: {f.detail}\n  {f.replay}" for f in self.flips]
@@ -121,15 +120,14 @@ class Soak:
 @final
 @dataclass(frozen=True)
 class Kept:
-    """Finished seeds on disk, one file each, of one state of the source and one choice of claims."""
+    """Finished seeds on disk, one file each, of one identity: claims, code, versions, first seed and effort."""
 
-    folder: Path
+    folder: Path | None
 
     @classmethod
     def of(cls, plan: Plan, claims: Sequence[Claim]) -> Kept:
-        chosen = "\n".join(f"{made.id} {_source(made.module)}" for made in claims)
-        folder = Journal.of(plan).directory
-        return cls(folder.with_name(f"soak-{folder.name}-{sha256(chosen.encode()).hexdigest()[:16]}"))
+        speaks_of, journal = identity_of(claims, plan), Journal.of(plan).directory
+        return cls(journal.with_name(f"soak-{speaks_of}") if speaks_of and journal else None)
 
     def first(self) -> tuple[ClaimOutcome, ...] | None:
         """The claims as the first seed settled them."""
@@ -150,17 +148,13 @@ class Kept:
         self._write(f"seed-{done.seed}", asdict(done))
 
     def _read(self, name: str) -> Any:
+        if self.folder is None:
+            return None
         with contextlib.suppress(OSError, ValueError):
             return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
     def _write(self, name: str, document: Any) -> None:
+        if self.folder is None:
+            return
         with contextlib.suppress(OSError):  # a read-only home must not fail a soak
             write_atomically(self.folder / f"{name}.json", json.dumps(document))
-
-
-def _source(module: str) -> str:
-    # Claims of a user are not in the digest of the library that the journal is named by.
-    try:
-        return inspect.getsource(sys.modules[module])
-    except (KeyError, OSError, TypeError):
-        return ""

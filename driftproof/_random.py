@@ -4,8 +4,8 @@ Kernels never draw by themselves; they take a :class:`Source` and ask it for arr
 one.  :func:`source` makes it from what users hold: a numpy ``Generator``, a ``torch.Generator`` or an
 integer seed.
 
-* :class:`NumpySource` draws in float64 on the host and converts, so that numpy and torch see the
-  *same* numbers: parity is tested with it.
+* :class:`NumpySource` draws in float64 on the host and converts, so that every namespace sees the same
+  normal and uniform numbers, and the same count or gamma draw for the same parameter.
 * :class:`TorchSource` draws on the array's own device: fast on a GPU, another stream on each device.
 """
 
@@ -133,8 +133,12 @@ class TorchSource(Source):
 def source(rng: Rng, like: Array | None = None) -> Source:
     """The :class:`Source` of a generator, a seed or a source.
 
-    An integer seeds numpy's PCG64, whatever the namespace of ``like``: the same integer gives the
-    same draws on every backend.
+    An integer seeds numpy's PCG64, whatever the namespace of ``like``.  The same integer gives every
+    namespace the same normal and uniform numbers, bit for bit in float64, and the same Poisson and gamma
+    draws *for the same parameters*.  A parameter that is computed may differ in its last digits between
+    namespaces and processors, and so may what is computed from the draws.  Then draws agree to that
+    rounding too, unless a decision (a count, an accepted proposal) lies within it of its threshold: it may
+    fall otherwise, and it and the later draws of that generator are others of the same law.
 
     Raises:
         TypeError: ``rng`` is none of these (None is refused: global state is never used).

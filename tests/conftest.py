@@ -21,11 +21,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 if "DRIFTPROOF_NOISE" in os.environ:  # make portability: the elementary functions of another processor
-    import numpy as np
+    from tests.parity.noise import become_what_is_asked_for
 
-    from tests.parity.noise import other_processor
-
-    other_processor(int(os.environ["DRIFTPROOF_NOISE"]), np).__enter__()
+    become_what_is_asked_for()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -109,7 +109,9 @@ def main() -> int:
     parser.add_argument("--shares", action="store_true", help="no tests: only what each machine changes")
     options = parser.parse_args()
     if options.probe:
-        _enter_noise()
+        from tests.parity.noise import become_what_is_asked_for
+
+        become_what_is_asked_for()
         buffer = io.BytesIO()
         np.savez(buffer, **elementary_results())
         sys.stdout.buffer.write(buffer.getvalue())
@@ -138,13 +140,6 @@ def _environment(switches: Mapping[str, str]) -> dict[str, str]:
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, **one, "PYTHONPATH": path, **switches}
-
-
-def _enter_noise() -> None:
-    if "DRIFTPROOF_NOISE" in os.environ:
-        from tests.parity.noise import other_processor
-
-        other_processor(int(os.environ["DRIFTPROOF_NOISE"]), np).__enter__()
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def sample(law: Any, n: int, rng: Any) -> Any:
     "CONVENTION-RNG-1",
     paper="conventions",
     title="Randomness is data",
-    statement=r"\text{The same integer gives the same draws, in every namespace; global state is never used}",
+    statement=r"\text{The same integer and parameters give the same draws, in every namespace; global state is never used}",
     vouches=[source],
 )
 class SeedsReproduce:

@@ -141,7 +141,8 @@ def _check_fields(made: type, domains: Mapping[str, str]) -> type:
         return [(name, check) for name, check in pairs if check is not None]
 
     def __post_init__(self: Any) -> None:
-        for name, check in checks(type(self)):
+        final: Any = type(self)
+        for name, check in checks(final):
             value = getattr(self, name)
             kept = check(type(self).__name__, name, value)
             if kept is not value:

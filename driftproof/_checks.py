@@ -282,9 +282,10 @@ def _family(member: type) -> type | None:
     return ours[-1] if ours else None
 
 
-def _called(member: type) -> list[str]:
+def _called(member: Any) -> list[str]:
     """The name of a class; of an abstract one, the names of those that it stands for."""
-    below = [name for part in member.__subclasses__() for name in _called(part)]
+    parts: list[Any] = member.__subclasses__()
+    below = [name for part in parts for name in _called(part)]
     return below if below and inspect.isabstract(member) else [member.__name__]
 
 

@@ -150,7 +150,7 @@ def source(rng: Rng, like: Array | None = None) -> Source:
         True
     """
     if isinstance(_generator("source", "rng", rng), Source):
-        return rng  # type: ignore[no-any-return]
+        return rng
     if isinstance(rng, np.random.Generator):
         return NumpySource(rng)
     if isinstance(rng, int | np.integer):

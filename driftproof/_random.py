@@ -82,6 +82,8 @@ class NumpySource(Source):
 
     def poisson(self, rate: Array) -> Array:
         rate64 = _host(rate)
+        if np.isnan(rate64).any():
+            raise UnmetHypothesis("poisson", "every rate is a number", f"NaN in shape {rate64.shape}")
         # numpy refuses rates above about 9.2e18; there the normal limit is exact to float64.
         huge = rate64 > 1e15
         draws = np.asarray(self.generator.poisson(np.where(huge, 1.0, rate64)), dtype=np.float64)

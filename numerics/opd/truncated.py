@@ -9,7 +9,9 @@ and it falls when mass leaves K.
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, public
+from collections.abc import Callable
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.divergences import FDivergence
 from ...theory.opd import divergence
 
@@ -40,7 +42,16 @@ def log_rest(xp: Namespace, logp: Array) -> Array:
     return xp.where(left, xp.log1p(-xp.where(left, listed, 0.0 * listed)), -xp.inf)
 
 
-@public
+def _same_tokens(subject: str) -> Callable[..., None]:
+    def check(xp: Namespace, *, logp: Array, logq: Array, f: FDivergence) -> None:
+        if not logp.ndim or not logq.ndim or logp.shape[-1] != logq.shape[-1]:
+            got = f"shapes {tuple(logp.shape)}, {tuple(logq.shape)}"
+            raise UnmetHypothesis(subject, "logp and logq list the same k tokens, (..., k)", got)
+
+    return check
+
+
+@public(check=_same_tokens("bucketed_divergence"))
 def bucketed_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The divergence after merging all unlisted tokens into one bucket.
 
@@ -65,7 +76,7 @@ def bucketed_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
     return divergence.kernel(xp, p, q, f)
 
 
-@public
+@public(check=_same_tokens("truncated_sum"))
 def truncated_sum(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The sum over listed tokens alone: not a divergence, and here only to be refuted.
 

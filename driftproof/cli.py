@@ -294,8 +294,17 @@ def train(
         Path | None,
         typer.Option(file_okay=False, help="Where checkpoints and the report go; runs/PAPER unless given."),
     ] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(help="Save and stop after this many seconds, with exit status 75.")
+    ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Checkpoints of a shorter run go on as the longer one.")
+    ] = False,
 ) -> None:
-    """Train the torch recipe of a paper."""
+    """Train the torch recipe of a paper; the same command goes on from the last checkpoint.
+
+    Ctrl-C, SIGTERM and SIGHUP save and stop, with exit status 130, 143 and 129.
+    """
     import importlib
 
     from .validation.outputs import claim
@@ -309,7 +318,10 @@ def train(
     out = Path("runs") / paper if out is None else out
     _require_writable(None, out)
     claim(out, f"train {paper}", TRAINED)
-    importlib.import_module(f"driftproof.backends.torch.{paper}").main(config, smoke, out)
+    from .backends.torch.kit.stop import session
+
+    with session(extend=extend, stop_after=stop_after):
+        importlib.import_module(f"driftproof.backends.torch.{paper}").main(config, smoke, out)
 
 
 @app.command()

@@ -20,11 +20,11 @@ pytest.importorskip("diffusers")
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from driftproof.backends.torch.reward_gap import main
 from driftproof.backends.torch.reward_gap.config import GaussianModel, Sampling
 from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_sampler, gaussian_task
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
-from driftproof.backends.torch.training import TrainingInterrupted
 from driftproof.numerics.reward_gap import Window
 from tests.gaussian_trainer import BUDGET, MODEL, SLIDING, STEPS, cpu, made
 
@@ -56,7 +56,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, method: str) -> None:
     script = SCRIPT.format(root=str(Path(__file__).parent.parent), path=str(path), method=method)
     killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert len(checkpoints.load(path)[1]["rows"]) == 10
+    assert len(checkpoints.load(path)[1]["record"]["rows"]) == 10
     resumed = made(method, CHECKPOINTED, SLIDING)[0].train(path)
     again = made(method, CHECKPOINTED, SLIDING)[0].train(straight)
     assert resumed.rows == again.rows
@@ -88,7 +88,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
         return reward(images, prompts)
 
     trainer.task = replace(trainer.task, reward=interrupted)
-    with pytest.raises(TrainingInterrupted, match="stopped after step 7; saved in"):
+    with pytest.raises(TrainingInterrupted, match="stopped after epoch 7; saved in"):
         trainer.train(path)
     assert made()[0].train(path).rows == made()[0].train().rows
 
@@ -183,7 +183,7 @@ def test_a_reward_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> 
     trainer.task = replace(trainer.task, reward=poisoned)
     with pytest.raises(FloatingPointError, match=r"1 of 64 are not finite \(3: nan for 'a number'\)"):
         trainer.train(tmp_path / "run.safetensors")
-    assert len(checkpoints.load(tmp_path / "run.safetensors")[1]["rows"]) == 1
+    assert len(checkpoints.load(tmp_path / "run.safetensors")[1]["record"]["rows"]) == 1
     assert denoiser.theta.isfinite()
 
 

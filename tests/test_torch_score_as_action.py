@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +17,10 @@ pytest.importorskip("peft")
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch import progress
 from driftproof.backends.torch import score_as_action as package
+from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
 from driftproof.backends.torch.reward_gap.pipelines import load_policy
 from driftproof.backends.torch.reward_gap.rewards import JPEGReward
-from driftproof.backends.torch.score_as_action import trainer as trainer_module
 from driftproof.backends.torch.score_as_action.config import (
     Budget,
     CriticChoice,
@@ -31,7 +33,6 @@ from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCri
 from driftproof.backends.torch.score_as_action.gaussian import Exact, data_of, gaussian_parts, reward_of
 from driftproof.backends.torch.score_as_action.statistics import PromptStatistics
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
-from driftproof.backends.torch.training import TrainingInterrupted
 from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
 
@@ -275,11 +276,13 @@ def test_the_skip_is_the_value_at_the_start():
     assert not bool(network_of(policy, skip="none")(x, steps, plug_in, condition).any())
 
 
-def test_ctrl_c_saves_and_says_so(tmp_path, monkeypatch):
+def test_a_signal_saves_and_says_so(tmp_path):
     trainer, _, _ = trainer_of("advantage")
-    monkeypatch.setattr(trainer_module, "anywhere", lambda accelerator, asked: True)
-    with pytest.raises(TrainingInterrupted, match="stopped after step 1"):
+    watch = lambda: os.kill(os.getpid(), signal.SIGTERM) or {}  # called after every epoch
+    trainer.task = replace(trainer.task, watch=watch)
+    with pytest.raises(TrainingInterrupted, match="SIGTERM: stopped after epoch 1; saved in") as stopped:
         trainer.train(tmp_path / "a.safetensors")
+    assert stopped.value.status == 143
     assert (tmp_path / "a.safetensors").exists()
 
 

@@ -21,7 +21,8 @@ from accelerate.state import GradientState
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch import checkpoint as checkpoints
 from driftproof.backends.torch.ema import EMA
-from driftproof.backends.torch.training import Plan, Trained, TrainingInterrupted, generator_of, train
+from driftproof.backends.torch.kit.stop import TrainingInterrupted
+from driftproof.backends.torch.training import Plan, Trained, generator_of, train
 
 PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, seed=3)
 
@@ -89,7 +90,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path))
     killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert checkpoints.load(path)[1]["step"] == 20
+    assert checkpoints.load(path)[1]["done"] == 20
     straight, resumed = run(tmp_path / "straight.safetensors"), run(path)
     assert torch.equal(straight.losses, resumed.losses)
     ours, theirs = (checkpoints.load(p)[0] for p in (tmp_path / "straight.safetensors", path))

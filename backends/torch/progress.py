@@ -1,21 +1,19 @@
-"""What a long run shows and hears: a bar on a terminal, plain lines elsewhere, and ctrl-C.
+"""What a long run shows: a bar on a terminal, plain lines elsewhere.
 
 Everything goes to standard error; standard output belongs to results.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from types import FrameType, TracebackType
-from typing import Any, Self, final
+from types import TracebackType
+from typing import Self, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-__all__ = ["Interruption", "Progress"]
+__all__ = ["Progress"]
 
 
 @final
@@ -62,32 +60,3 @@ class Progress:
         self.smooth = loss if self.smooth != self.smooth else 0.98 * self.smooth + 0.02 * loss
         if self.live:
             self.bar.update(self.task, advance=1, loss=self.smooth)
-
-
-@final
-class Interruption:
-    """Turns the first ctrl-C into a request that a loop reads between two steps; the second is obeyed.
-
-    Outside of the main thread, where Python allows no signal handlers, it never asks.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.previous: Any = None
-        self.installed = False
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._hear)
-            self.installed = True
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.installed:
-            signal.signal(signal.SIGINT, self.previous)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step; ctrl-C again to stop now", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ others, so that the smoke run is the full run on a smaller budget and never anot
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import tomllib
 import types
 import typing
@@ -17,6 +18,9 @@ from typing import Any, TypeVar
 __all__ = ["RecipeError", "build", "read"]
 
 T = TypeVar("T")
+
+DEPTH = 16  # of tables and arrays in each other; recipes need three
+LARGEST = 2**31 - 1  # of integers: seeds are told apart below it, and no batch or budget of steps is larger
 
 
 class RecipeError(ValueError):
@@ -33,9 +37,14 @@ def read(path: Path, smoke: bool = False) -> dict[str, Any]:
         raise RecipeError(f"recipe: no file {path}")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise RecipeError(f"recipe {path}: {error}") from None
+    except RecursionError:
+        raise RecipeError(f"recipe {path}: nested more deeply than can be read") from None
+    _require_shallow(tables, path)
     changes = tables.pop("smoke", {})
+    if not isinstance(changes, Mapping):
+        raise RecipeError(f"recipe {path}: smoke: expected a table, got {_shown(changes)}")
     return _merged(tables, changes) if smoke else tables
 
 
@@ -60,13 +69,13 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "recipe") -> T:
         driftproof.backends.torch.recipe.RecipeError: recipe: unknown key 'widht' (known: width, dropout)
     """
     if not isinstance(table, Mapping):
-        raise RecipeError(f"{where}: expected a table, got {table!r}")
+        raise RecipeError(f"{where}: expected a table, got {_shown(table)}")
     hints = typing.get_type_hints(kind)
     fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
     names = [field.name for field in fields]
     for key in table:
         if key not in names:
-            raise RecipeError(f"{where}: unknown key {key!r} (known: {', '.join(names)})")
+            raise RecipeError(f"{where}: unknown key {_shown(key)} (known: {', '.join(names)})")
     for field in fields:
         optional = (
             field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
@@ -82,21 +91,40 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return value if isinstance(value, arguments) else _value(arguments[0], value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
-            raise RecipeError(f"{where}: expected an array, got {value!r}")
+            raise RecipeError(f"{where}: expected an array, got {_shown(value)}")
         return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if typing.get_origin(kind) is typing.Literal:
         if value not in arguments:
-            raise RecipeError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}")
+            raise RecipeError(
+                f"{where}: expected one of {', '.join(map(repr, arguments))}, got {_shown(value)}"
+            )
         return value
     if dataclasses.is_dataclass(kind):
         if isinstance(value, typing.cast("type[Any]", kind)):
             return value
         return build(typing.cast("type[Any]", kind), value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind in (int, float) and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > LARGEST:
+            raise RecipeError(f"{where}: expected a number up to 2^31 - 1, got {_shown(value)}")
+        return kind(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise RecipeError(f"{where}: expected {kind.__name__}, got {value!r}")
+        raise RecipeError(f"{where}: expected {kind.__name__}, got {_shown(value)}")
     return value
+
+
+def _require_shallow(tables: Mapping[str, Any], path: Path) -> None:
+    level: list[Any] = [tables]
+    for _ in range(DEPTH):
+        below = [part.values() if isinstance(part, Mapping) else part for part in level]
+        level = [item for items in below for item in items if isinstance(item, Mapping | list)]
+        if not level:
+            return
+    raise RecipeError(f"recipe {path}: tables and arrays are nested more than {DEPTH} deep")
+
+
+def _shown(value: object) -> str:
+    """A value in a message of one line."""
+    return reprlib.repr(value)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

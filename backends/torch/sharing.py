@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]  # ships no types
+from accelerate.utils import reduce  # type: ignore[import-untyped]
 from torch import nn
 
 from ..._namespace import UnmetHypothesis
@@ -39,10 +40,10 @@ def share(accelerator: Accelerator, rows: int) -> slice:
     return slice(accelerator.process_index * own, (accelerator.process_index + 1) * own)
 
 
-def anywhere(accelerator: Accelerator, asked: bool) -> bool:
-    """Whether some process says yes: all get the same answer."""
-    flag = torch.tensor(float(asked), device=accelerator.device)
-    return float(accelerator.reduce(flag, reduction="sum")) > 0.0
+def anywhere(state: Any, asked: bool) -> bool:
+    """Whether some process says yes: all get the same answer; ``state`` is an Accelerator or a PartialState."""
+    flag = torch.tensor(float(asked), device=state.device)
+    return float(reduce(flag, reduction="sum")) > 0.0
 
 
 def synchronised(accelerator: Accelerator, model: Any, last: bool) -> Any:

@@ -14,22 +14,24 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, final
+from typing import Generic, Literal, TypeVar, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
 from ..._namespace import UnmetHypothesis
-from . import checkpoint as checkpoints
+from .checkpoint import prefixed
 from .ema import EMA
-from .progress import Interruption, Progress
-from .ranges import require_each, require_numbers
+from .kit.identity import HOW, LENGTH, identity_of
+from .kit.run import Run
+from .progress import Progress
+from .ranges import require_choice, require_each, require_numbers
 from .sharing import clipped_step, require_plain
 
-__all__ = ["Plan", "Trained", "TrainingInterrupted", "few_threads", "generator_of", "train"]
+__all__ = ["Plan", "Trained", "few_threads", "generator_of", "train"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
@@ -44,31 +46,35 @@ class Plan:
     Arguments:
         steps: Optimizer steps, > 0.
         batch: Rows of a step over all processes together, > 0.
-        learning_rate: The peak of the rate, > 0: a linear warm-up, then a half cosine to 0.
+        learning_rate: The peak of the rate, > 0.
         warmup: Steps of the warm-up, >= 0.
         clip: The largest norm of the gradient, > 0.
         ema: The decay of the moving average, in [0, 1).
         seed: The seed of everything, >= 0.
         save_every: Steps between two checkpoints, > 0.
+        schedule: After a linear warm-up, ``cosine`` falls to 0 over the steps, and ``constant`` stays: only a run
+            whose rate has not begun to fall can be made longer.
 
     Raises:
-        UnmetHypothesis: A number outside of its range.
+        UnmetHypothesis: A number outside of its range, or another schedule.
 
     Example:
         >>> Plan(steps=100, batch=8, learning_rate=1.0, warmup=10).rate(4)
         0.5
     """
 
-    steps: int
+    steps: int = field(metadata=LENGTH)
     batch: int
     learning_rate: float
     warmup: int = 0
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
-    save_every: int = 1000
+    save_every: int = field(default=1000, metadata=HOW)
+    schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
+        require_choice("Plan", self, schedule=("cosine", "constant"))
         require_numbers("Plan", self, zero={"warmup", "ema", "seed"})
         require_each("Plan", self, ("ema < 1", self.ema < 1))
 
@@ -76,6 +82,8 @@ class Plan:
         """The learning rate of step number ``step`` (0, 1, ...)."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return self.learning_rate
         remaining = (self.steps - step) / max(1, self.steps - self.warmup)
         return self.learning_rate * 0.5 * (1.0 - math.cos(math.pi * remaining))
 
@@ -88,15 +96,6 @@ class Trained(Generic[ModuleT]):
     model: ModuleT
     losses: Tensor
     seconds: float
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """The user stopped the training; everything up to ``step`` is in ``path``."""
-
-    def __init__(self, step: int, path: Path | None) -> None:
-        kept = f"saved in {path}; the same command goes on from there" if path else "nothing was saved"
-        super().__init__(f"stopped after step {step}; {kept}")
-        self.step, self.path = step, path
 
 
 def generator_of(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -130,6 +129,7 @@ def train(
     config: Mapping[str, object] | None = None,
     accelerator: Accelerator | None = None,
     title: str = "train",
+    rows: list[Tensor] | None = None,
 ) -> Trained[ModuleT]:
     """Minimise ``E loss(model, *draw)`` with Adam.
 
@@ -139,124 +139,95 @@ def train(
         loss: ``loss(model, *rows)`` gives the mean loss over the rows, a 0-D tensor.
         plan: The budget.
         checkpoint: A file to resume from when it exists, and to save to.
-        config: What the checkpoint must have been made with (JSON); another one is refused.
+        config: What the checkpoint must have been made with beside the plan: JSON, or dataclasses whose fields
+            tell their roles, see :mod:`.kit.identity`.
         accelerator: Devices, processes and precision; by default what ``accelerate launch`` set.
         title: The label of the progress bar.
+        rows: A list to which the loss appends a tensor at each step, of the same shape and the same in all
+            processes: it is saved and resumed with the weights.
 
     Raises:
         FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
-        TrainingInterrupted: Ctrl-C; raised between two steps, after saving.
+        TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.
         UnmetHypothesis: The batch cannot be dealt evenly to the processes, or the accelerator shards the weights
             or accumulates gradients.
-        ValueError: The checkpoint belongs to another configuration.
+        InUse: Another run has this checkpoint.
+        OtherRun: The checkpoint belongs to another run; told is the first field that differs.
+        CheckpointError: The checkpoint is damaged, and there is no older one.
+        OSError: A checkpoint cannot be written; the one before is still there.
     """
     accelerator = accelerator or Accelerator()
     require_plain("train", accelerator, "a step takes its whole batch")
     world, rank = accelerator.num_processes, accelerator.process_index
     if plan.batch % world:
         raise UnmetHypothesis("train", "processes divide the batch", f"{plan.batch} rows, {world} processes")
-    rows = plan.batch // world
-    mine = slice(rank * rows, (rank + 1) * rows)
+    own = plan.batch // world
+    mine = slice(rank * own, (rank + 1) * own)
 
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
     wrapped, stepper = accelerator.prepare(model, optimizer)
     inner: ModuleT = accelerator.unwrap_model(wrapped)
     ema = EMA(inner, plan.ema)
-    run = _Run(inner, optimizer, ema, accelerator, checkpoint, dict(config or {}))
-    losses = run.resume()
-    started = time.perf_counter() - run.seconds
+    identity = identity_of(
+        lambda step, length: replace(plan, steps=length).rate(step),
+        plan=plan,
+        precision=accelerator.mixed_precision,
+        **(config or {}),
+    )
+    log = [] if rows is None else rows
+    losses: list[float] = []
 
-    bar = Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process)
+    def state() -> dict[str, Tensor]:
+        return {**prefixed("model", inner.state_dict()), **prefixed("ema", ema.state)}
+
+    def save(seconds: float) -> None:
+        series = {"losses": torch.tensor(losses, dtype=torch.float64)}
+        if log:
+            series["rows"] = torch.stack(log)
+        run.save(len(losses), state(), {"optimizer": optimizer}, seconds=seconds, series=series)
+
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     # Outside of the loop the global generators are what they were.
-    with torch.random.fork_rng(devices), Interruption() as interruption, bar as progress:
+    with torch.random.fork_rng(devices), Run(checkpoint, identity, accelerator) as run:
+        found, seconds = run.resume(state(), {"optimizer": optimizer}), 0.0
+        if found is not None:
+            losses, seconds = found.series["losses"].tolist(), found.seconds
+            log[:] = found.series.get("rows", torch.empty(0)).unbind()
+        started = time.perf_counter() - seconds
         wrapped.train()
-        for step in range(len(losses), plan.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
-            batch = draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
-            _seed(plan.seed, step, rank, accelerator.device)
-            value = loss(wrapped, *(part[mine] for part in batch))
-            # One reduction for both, so that all processes stop, or fail, at the same step.
-            asked = torch.tensor(float(interruption.asked), device=value.device)
-            shared = accelerator.reduce(torch.stack([value.detach().float(), asked]), reduction="mean")
-            mean, stop = float(shared[0]), float(shared[1]) > 0.0
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"{title}: the loss of step {step} is {mean}; nothing was updated")
-            stepper.zero_grad(set_to_none=True)
-            accelerator.backward(value)
-            clipped_step(
-                accelerator, stepper, wrapped.parameters(), plan.clip, f"{title}: the gradient of step {step}"
-            )
-            ema.update(inner, step)
-            losses.append(mean)
-            progress.advance(mean)
-            if stop or len(losses) % plan.save_every == 0 or len(losses) == plan.steps:
-                run.save(losses, time.perf_counter() - started)
-            if stop and len(losses) < plan.steps:
-                raise TrainingInterrupted(len(losses), checkpoint)
-    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), run.seconds)
-
-
-@final
-@dataclass(slots=True)
-class _Run:
-    """The state of a run and its file."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    ema: EMA
-    accelerator: Accelerator
-    path: Path | None
-    config: dict[str, object]
-    seconds: float = 0.0
-
-    def save(self, losses: Sequence[float], seconds: float) -> None:
-        self.seconds = seconds
-        if self.path is not None and self.accelerator.is_main_process:
-            tensors = {
-                **checkpoints.prefixed("model", self.model.state_dict()),
-                **checkpoints.prefixed("ema", self.ema.state),
-                **checkpoints.prefixed("optimizer", checkpoints.optimizer_tensors(self.optimizer)),
-                "losses": torch.tensor(losses, dtype=torch.float64),
-            }
-            metadata = {
-                "config": self.config,
-                "step": len(losses),
-                "seconds": seconds,
-                "scaler": self._scaler(),
-            }
-            checkpoints.save(self.path, tensors, metadata)
-        self.accelerator.wait_for_everyone()
-
-    def resume(self) -> list[float]:
-        """Load the file, if there is one; the losses so far."""
-        if self.path is None or not self.path.exists():
-            return []
-        tensors, metadata = checkpoints.load(self.path)
-        if metadata["config"] != self.config:
-            difference = _difference(metadata["config"], self.config)
-            raise ValueError(f"{self.path} was made with another configuration ({difference})")
-        self.model.load_state_dict(checkpoints.under("model", tensors))
-        self.ema.load(checkpoints.under("ema", tensors))
-        checkpoints.restore_optimizer(self.optimizer, checkpoints.under("optimizer", tensors))
-        if self.accelerator.scaler is not None and metadata["scaler"]:
-            self.accelerator.scaler.load_state_dict(metadata["scaler"])
-        self.seconds = float(metadata["seconds"])
-        return [float(value) for value in tensors["losses"]]
-
-    def _scaler(self) -> dict[str, Any]:
-        scaler = self.accelerator.scaler  # only float16 has one
-        return {} if scaler is None else scaler.state_dict()
-
-
-def _difference(old: object, new: object, where: str = "") -> str:
-    """The first place where two JSON values differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                return _difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
-    return f"{where or 'all'}: {old!r} there, {new!r} here"
+        with Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process) as progress:
+            for step in range(len(losses), plan.steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = plan.rate(step)
+                batch = draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
+                _seed(plan.seed, step, rank, accelerator.device)
+                value = loss(wrapped, *(part[mine] for part in batch))
+                # One reduction for both, so that all processes stop, or fail, at the same step.
+                asked = torch.tensor(float(run.interruption.asked > 0), device=value.device)
+                shared = accelerator.reduce(torch.stack([value.detach().float(), asked]), reduction="mean")
+                mean, stop = float(shared[0]), float(shared[1]) > 0.0
+                if not math.isfinite(mean):
+                    raise FloatingPointError(
+                        f"{title}: the loss of step {step} is {mean}; nothing was updated"
+                    )
+                stepper.zero_grad(set_to_none=True)
+                accelerator.backward(value)
+                clipped_step(
+                    accelerator,
+                    stepper,
+                    wrapped.parameters(),
+                    plan.clip,
+                    f"{title}: the gradient of step {step}",
+                )
+                ema.update(inner, step)
+                losses.append(mean)
+                progress.advance(mean)
+                if stop or len(losses) % plan.save_every == 0 or len(losses) == plan.steps:
+                    seconds = time.perf_counter() - started
+                    save(seconds)
+                if stop:
+                    raise run.interrupted(len(losses))
+    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), seconds)
 
 
 def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:

@@ -49,7 +49,8 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
 
     Raises:
         RecipeError: A recipe that cannot be run.
-        SystemExit: 130 after ctrl-C, with everything saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved.
     """
     from .experiment import tune_gaussian, tune_model
     from .report import gaussian_section, model_section

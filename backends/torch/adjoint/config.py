@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
 from ....theory.adjoint.truncation import MODES
+from ..kit.identity import HOW
 from ..ranges import require_each
 from ..recipe import build, read
 from ..training import Plan
@@ -152,9 +153,9 @@ class PublishedModel:
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v")
     labels: tuple[int, ...] = (0, 1)
     prompts: tuple[str, ...] = ("cat", "dog")
-    prompt_file: str = ""
-    checkpointing: bool = False
-    at_once: int = 0
+    prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
+    checkpointing: bool = field(default=False, metadata=HOW)
+    at_once: int = field(default=0, metadata=HOW)
 
     def __post_init__(self) -> None:
         if self.at_once < 0:

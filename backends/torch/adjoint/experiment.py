@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -97,7 +97,7 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
         recipe.matching,
         recipe.budget,
         checkpoint=folder / "gaussian.safetensors",
-        config={"model": asdict(recipe.gaussian)},
+        config={"model": recipe.gaussian},
         accelerator=accelerator,
     )
     identity = math.sqrt(d) * torch.eye(d, dtype=torch.float64)
@@ -137,11 +137,7 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
         recipe.matching,
         recipe.budget,
         checkpoint=folder / "model.safetensors",
-        # What saves memory changes no number: it may change between a run and its resumption.
-        config={
-            "model": asdict(replace(recipe.model, checkpointing=False, at_once=0)),
-            "reward": asdict(choice),
-        },
+        config={"model": recipe.model, "reward": choice},
         accelerator=accelerator,
     )
     noise, rows = _held_out(made.task, recipe.held_out)

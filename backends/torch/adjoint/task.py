@@ -18,6 +18,7 @@ from torch import Tensor
 from ...._namespace import UnmetHypothesis
 from ....theory.adjoint.endpoints import SmoothReward
 from ..guidance import Condition
+from ..kit.identity import digest_of
 
 __all__ = ["Reward", "Task", "closed_form"]
 
@@ -58,6 +59,12 @@ class Task:
     noise: float = 0.02
     bound: float = float("inf")
     at_once: int = 8
+
+    def description(self) -> dict[str, object]:
+        """What tells this task from others, as JSON; of prompts, of which there may be many, a digest."""
+        prompts = {"count": len(self.prompts), "digest": digest_of(self.prompts)}
+        gradient = {name: getattr(self, name) for name in ("smoothing", "noise", "bound")}
+        return {"prompts": prompts, "shape": list(self.shape), "dtype": str(self.dtype), **gradient}
 
     def __post_init__(self) -> None:
         for name, value in self.conditions.items():

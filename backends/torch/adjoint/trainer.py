@@ -9,7 +9,6 @@ that of :mod:`driftproof.numerics.adjoint`; this module adds autograd, accelerat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ class AdjointMatchingTrainer:
         matching: Weight, truncation, sub-sampling, damping, mask, guidance.
         plan: Steps, batch, learning rate.
         checkpoint: A file to resume from when it exists, and to save to.
-        config: What the checkpoint must have been made with (JSON).
+        config: What the checkpoint must have been made with beside these parts: JSON, or dataclasses.
         accelerator: Devices, processes and precision.
 
     Raises:
@@ -107,8 +106,9 @@ class AdjointMatchingTrainer:
         self.flow, self.task, self.matching, self.plan = flow, task, matching, plan
         self.times = tuple(float(t) for t in times)
         self.checkpoint = checkpoint
-        self.config = json.loads(json.dumps(dict(config or {})))  # as a file gives it back: no tuples
+        self.config = dict(config or {})
         self.accelerator = accelerator or Accelerator()
+        self.log: list[Tensor] = []
         count = len(self.times) - 1
         if count < 1:
             raise UnmetHypothesis("AdjointMatchingTrainer", "at least two times", f"times = {self.times}")
@@ -120,22 +120,28 @@ class AdjointMatchingTrainer:
 
     def train(self, title: str = "adjoint matching") -> Tuned:
         """Run the plan, from the checkpoint if there is one; the flow then holds the averaged weights."""
-        policy = _Policy(self.flow, self.plan.steps, self.matching.guidance == "full")
+        policy = _Policy(self.flow, self.matching.guidance == "full")
+        self.log.clear()
         done = train(
             policy,
             self._draw,
             self._loss,
             self.plan,
             checkpoint=self.checkpoint,
-            config={**self.config, "matching": repr(self.matching), "times": list(self.times)},
+            config={
+                **self.config,
+                "matching": self.matching,
+                "times": list(self.times),
+                "task": self.task.description(),
+            },
             accelerator=self.accelerator,
             title=title,
+            rows=self.log,
         )
-        log = policy.log.detach().cpu().clone()
         with torch.no_grad():
             for weight, average in zip(policy.weights, done.model.weights, strict=True):
                 weight.copy_(average)
-        return Tuned(log, done.losses, done.seconds)
+        return Tuned(torch.stack(self.log), done.losses, done.seconds)
 
     @torch.no_grad()
     def evaluate(self, noise: Tensor, rows: Tensor) -> Evaluation:
@@ -188,7 +194,7 @@ class AdjointMatchingTrainer:
             spent = spent + weight * h * m.lam * cost.cost(u.detach().flatten(1))
             largest = max(largest, float(a.flatten(1).norm(dim=1).max()))
         mask = quantile_mask(losses.detach(), m.keep)
-        self._write(policy, rewards, spent - rewards, losses.detach(), mask, largest)
+        self._write(rewards, spent - rewards, losses.detach(), mask, largest)
         # A mean over dimensions, too, so that learning rate and clipping mean the same for every shape.
         return (mask * losses).sum() / mask.sum() / noise[0].numel()
 
@@ -217,31 +223,21 @@ class AdjointMatchingTrainer:
 
         return vjp
 
-    def _write(
-        self, policy: Any, rewards: Tensor, costs: Tensor, losses: Tensor, mask: Tensor, largest: float
-    ) -> None:
-        """Put a row into the log, a buffer of the policy: what resumes with the weights cannot disagree with them."""
+    def _write(self, rewards: Tensor, costs: Tensor, losses: Tensor, mask: Tensor, largest: float) -> None:
         means = [part.float().mean() for part in (rewards, costs, losses, mask)]
         row = torch.stack([*means, means[0].new_tensor(largest)])
-        inner: _Policy = self.accelerator.unwrap_model(policy)
-        shared = self.accelerator.reduce(row.to(inner.log.device), reduction="mean")
-        inner.log[int(inner.written)] = shared
-        inner.written += 1
+        shared: Tensor = self.accelerator.reduce(row.to(self.accelerator.device), reduction="mean")
+        self.log.append(shared.cpu())
 
 
 @final
 class _Policy(nn.Module):
-    """The weights that are trained, and the log; the network itself is not copied or saved."""
+    """The weights that are trained; the network itself is not copied or saved."""
 
-    log: Tensor
-    written: Tensor
-
-    def __init__(self, flow: FlowModel, steps: int, guided: bool) -> None:
+    def __init__(self, flow: FlowModel, guided: bool) -> None:
         super().__init__()
         self.flow, self.guided = flow, guided
         self.weights = nn.ParameterList(flow.trainable())
-        self.register_buffer("log", torch.zeros(steps, len(COLUMNS)))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor, t: float, condition: Condition) -> Tensor:
         return self.flow.tuned(x, t, condition, self.guided)
@@ -252,6 +248,4 @@ class _Policy(nn.Module):
         nn.Module.__init__(twin)
         twin.flow, twin.guided = self.flow, self.guided
         twin.weights = nn.ParameterList([nn.Parameter(weight.detach().clone()) for weight in self.weights])
-        twin.register_buffer("log", self.log.clone())
-        twin.register_buffer("written", self.written.clone())
         return twin

@@ -33,24 +33,25 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     Raises:
         RecipeError: A recipe that cannot be run.
         UnmetHypothesis: Data that cannot be sketched; raised before any work.
-        SystemExit: 130 after ctrl-C, with everything saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved.
     """
     started = time.perf_counter()
     recipes = [load_recipe(path, smoke) for path in ([config] if config is not None else packaged())]
     data = [load(recipe.data) for recipe, _ in recipes]
     accelerator = Accelerator()
-    with interruptible():
+    with interruptible(out, accelerator):
         studies = [
-            run(recipe, tables, rows, out / "checkpoints", accelerator)
-            for (recipe, tables), rows in zip(recipes, data, strict=True)
+            run(recipe, rows, out / "checkpoints", accelerator)
+            for (recipe, _), rows in zip(recipes, data, strict=True)
         ]
-    if accelerator.is_main_process:
-        meta = told(
-            accelerator,
-            started,
-            seed=sorted({seed for recipe, _ in recipes for seed in recipe.seeds}),
-            recipe={recipe.name: tables for recipe, tables in recipes},
-            smoke=smoke,
-        )
-        write(out, studies, meta)
-        print(f"{out / 'report.json'}: {sum(len(study.rows) for study in studies)} rows")
+        if accelerator.is_main_process:
+            meta = told(
+                accelerator,
+                started,
+                seed=sorted({seed for recipe, _ in recipes for seed in recipe.seeds}),
+                recipe={recipe.name: tables for recipe, tables in recipes},
+                smoke=smoke,
+            )
+            write(out, studies, meta)
+            print(f"{out / 'report.json'}: {sum(len(study.rows) for study in studies)} rows")

@@ -115,9 +115,7 @@ class Study:
     samples: Mapping[str, Rows]
 
 
-def run(
-    recipe: Recipe, tables: Mapping[str, Any], data: Data, folder: Path, accelerator: Accelerator
-) -> Study:
+def run(recipe: Recipe, data: Data, folder: Path, accelerator: Accelerator) -> Study:
     """Train, sample and measure every dimension of a recipe; the pipelines are saved beside the checkpoints.
 
     Raises:
@@ -132,7 +130,7 @@ def run(
     samples: dict[str, Rows] = {}
     for seed in recipe.seeds:
         for m in dimensions:
-            pipe, seconds = _trained(recipe, tables, data, basis, m, seed, folder, accelerator)
+            pipe, seconds = _trained(recipe, data, basis, m, seed, folder, accelerator)
             for budget in recipe.sampling.budgets:
                 for row, rows, one in _measured(recipe, data, held, pipe, budget, seed, seconds):
                     collected.setdefault((row.label, budget), []).append(row)
@@ -158,7 +156,6 @@ def _predicted(coefficients: Rows, energy: float, order: float) -> Prediction:
 
 def _trained(
     recipe: Recipe,
-    tables: Mapping[str, Any],
     data: Data,
     basis: Rows | None,
     m: int,
@@ -181,7 +178,7 @@ def _trained(
         recipe.plan(seed),
         accelerator,
         checkpoint=folder / f"{name}.safetensors",
-        config={**tables, "m": m, "seed": seed},
+        config={"data": recipe.data, "sketch": recipe.sketch, "m": m, "noise": recipe.noise},
         title=name,
     )
 

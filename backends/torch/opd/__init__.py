@@ -12,7 +12,8 @@ from pathlib import Path
 
 from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]  # ships no types
 
-from ..running import interruptible, told
+from ..report import write_whole
+from ..running import ending, interruptible, told
 from .config import load_recipe, packaged
 from .linear import linear_log_probs, linear_opd_loss
 from .losses import OPDLoss, full_vocabulary_loss, opd_loss
@@ -30,24 +31,26 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
 
     Raises:
         RecipeError: A recipe that cannot be run.
-        SystemExit: 130 after ctrl-C, with everything saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved.
     """
     started = time.perf_counter()
     recipe, tables = load_recipe(config if config is not None else packaged()[0], smoke)
     if recipe.published is not None:
         from .published import distil
 
-        log = distil(recipe.published, out)
+        with ending():
+            log = distil(recipe.published, out)
         if PartialState().is_main_process:
-            (out / "log.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
+            write_whole(out / "log.json", json.dumps(log, indent=1).encode())
         return
     from .experiment import compare
     from .report import write
 
     accelerator = Accelerator()
-    with interruptible():
+    with interruptible(out, accelerator):
         before, outcomes = compare(recipe, out / "checkpoints", accelerator)
-    if accelerator.is_main_process:
-        meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
-        write(out, recipe.title, before, outcomes, meta)
-        print(f"{out / 'report.json'}: {len(outcomes)} rows")
+        if accelerator.is_main_process:
+            meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
+            write(out, recipe.title, before, outcomes, meta)
+            print(f"{out / 'report.json'}: {len(outcomes)} rows")

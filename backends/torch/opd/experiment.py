@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
@@ -69,19 +69,23 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
     assert recipe.teacher and recipe.student and recipe.teacher_training  # checked by Recipe
     assert recipe.student_training and recipe.distillation
     teacher = _supervised(
-        small_model(recipe.teacher, seed=1000), task, recipe.teacher_training, folder / "teacher", accelerator
+        recipe.teacher, 1000, task, recipe.teacher_training, folder / "teacher", accelerator
     ).eval()
+    taught = {"size": recipe.teacher, "training": recipe.teacher_training}
     before: list[tuple[float, float]] = []
     after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.contender}
     for seed in recipe.seeds:
         name = f"student-{seed}"
         plan = replace(recipe.student_training, seed=seed)
-        student = _supervised(small_model(recipe.student, seed), task, plan, folder / name, accelerator)
+        student = _supervised(recipe.student, seed, task, plan, folder / name, accelerator)
+        models = {"teacher": taught, "student": {"size": recipe.student, "training": plan}}
         before.append(_measure(student, teacher, task))
         for contender in recipe.contender:
             plan = replace(recipe.distillation, seed=seed)
             place = folder / f"{name}-{contender.label.replace(', ', '-')}"
-            distilled = _distil(student, teacher, task, contender, recipe.clip, plan, place, accelerator)
+            distilled = _distil(
+                student, teacher, task, contender, recipe.clip, plan, place, accelerator, models
+            )
             after[contender.label].append(_measure(distilled, teacher, task))
     outcomes = [_outcome(label, rows) for label, rows in after.items()]
     return _outcome("before", before), [_outcome("teacher", [_measure(teacher, teacher, task)]), *outcomes]
@@ -102,7 +106,7 @@ def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:
 
 
 def _supervised(
-    model: nn.Module, task: Arithmetic, plan: Plan, place: Path, accelerator: Accelerator
+    size: ModelSize, seed: int, task: Arithmetic, plan: Plan, place: Path, accelerator: Accelerator
 ) -> nn.Module:
     pairs = task.pairs("train")
 
@@ -115,14 +119,13 @@ def _supervised(
         logp = token_log_probs(model, prompts, answers)
         return -logp.gather(-1, answers[..., None]).mean()
 
-    config = {"task": repr(task), "plan": repr(plan), "size": sum(p.numel() for p in model.parameters())}
     done = train(
-        model,
+        small_model(size, seed),
         draw,
         loss,
         plan,
-        checkpoint=place.with_suffix(".safetensors"),
-        config=config,
+        checkpoint=_file(place),
+        config={"task": task, "size": size, "initial_seed": seed},
         accelerator=accelerator,
         title=place.name,
     )
@@ -138,6 +141,7 @@ def _distil(
     plan: Plan,
     place: Path,
     accelerator: Accelerator,
+    models: Mapping[str, object] | None = None,
 ) -> nn.Module:
     pairs, eos = task.pairs("train"), int(tokenizer().eos_token_id)
 
@@ -166,18 +170,24 @@ def _distil(
             num_items_in_batch=share,
         ).loss
 
-    config = {"task": repr(task), "plan": repr(plan), "contender": repr(contender), "clip": clip}
+    # The supervised trainings have identities of their own; their budgets tell one student from another.
+    config = {"task": task, "contender": contender, "clip": clip, **(models or {})}
     done = train(
         copy.deepcopy(student).requires_grad_(True),  # an average comes without gradients
         draw,
         loss,
         plan,
-        checkpoint=place.with_suffix(".safetensors"),
+        checkpoint=_file(place),
         config=config,
         accelerator=accelerator,
         title=place.name,
     )
     return done.model
+
+
+def _file(place: Path) -> Path:
+    # Not with_suffix: the name of a divergence, normalized_gjsd(0.1), holds a dot.
+    return place.with_name(f"{place.name}.safetensors")
 
 
 @torch.no_grad()

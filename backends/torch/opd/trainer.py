@@ -15,11 +15,13 @@ batch.  Written for TRL 1.16 and later, whose ``DistillationTrainer`` computes i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
+from torch.utils.data import Sampler
 
 try:
     from trl import DistillationConfig, DistillationTrainer
@@ -135,6 +137,9 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
         for name, model in (("student", self.model), ("teacher", self.teacher_model)):
             _require_linear_head(self.accelerator.unwrap_model(model), name)
 
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
+        return _Epochs(super()._get_train_sampler(dataset))
+
     def _compute_loss(
         self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,6 +216,32 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
     def _record(self, name: str, value: Tensor) -> None:
         mode = "train" if self.model.training else "eval"
         self._metrics[mode][f"opd/{name}"].append(float(value))
+
+
+@final
+class _Epochs(Sampler[int]):
+    """The order in which TRL's sampler goes through the data, as a function of the seed and the epoch.
+
+    Its own generator goes on from epoch to epoch, and a checkpoint does not hold it: a run that was resumed in the
+    third epoch would see the data in the order of the first.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.epoch = inner, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by transformers before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[int]:
+        if self.inner.shuffle:
+            self.inner.generator.manual_seed(self.inner.seed)
+            for _ in range(self.epoch):
+                torch.randperm(self.inner.num_samples, generator=self.inner.generator)
+        return iter(self.inner)
 
 
 def _require_linear_head(model: Any, name: str) -> None:

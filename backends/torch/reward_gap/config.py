@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 
 from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import Window
+from ..kit.identity import HOW, LENGTH
 from ..ranges import require_choice, require_each, require_numbers
 from ..recipe import build, read
 
@@ -82,12 +83,12 @@ class Budget:
         level: Coverage of its interval.
     """
 
-    epochs: int
+    epochs: int = field(metadata=LENGTH)
     prompts: int
     group: int = 1
     updates: int = 1
     passes: int = 1
-    micro_batch: int = 1
+    micro_batch: int = field(default=1, metadata=HOW)
     learning_rate: float = 3e-4
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
@@ -101,10 +102,10 @@ class Budget:
     least: int = 16
     baseline: Literal["others", "group"] = "others"
     seed: int = 0
-    save_every: int = 1
-    evaluate_every: int = 0
-    pairs: int = 64
-    level: float = 0.95
+    save_every: int = field(default=1, metadata=HOW)
+    evaluate_every: int = field(default=0, metadata=HOW)
+    pairs: int = field(default=64, metadata=HOW)
+    level: float = field(default=0.95, metadata=HOW)
 
     def __post_init__(self) -> None:
         require_choice(
@@ -146,7 +147,7 @@ class GaussianModel:
     decay: float = 6.0
     target: float = 1.0
     levels: int = 1000
-    tail: float = 0.5
+    tail: float = field(default=0.5, metadata=HOW)
 
     def __post_init__(self) -> None:
         for name in ("variance", "decay", "levels", "tail"):
@@ -191,7 +192,7 @@ class PipelineModel:
     side: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     prompts: tuple[str, ...] = ()
-    prompt_file: str = ""
+    prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
     revision: str = "main"
 
     def __post_init__(self) -> None:

@@ -147,5 +147,4 @@ def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
 
 def _made_with(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint is told of its recipe."""
-    parts = ("method", "sampling", "gaussian", "pipeline", "window", "reward")
-    return {name: repr(getattr(recipe, name)) for name in parts}
+    return {name: getattr(recipe, name) for name in ("sampling", "gaussian", "pipeline", "reward")}

@@ -2,7 +2,7 @@ r"""DDPO and MixGRPO: where advantages come from, and which steps are stochastic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import array_api_compat.torch as xp
@@ -48,12 +48,6 @@ class DDPOTrainer(AbstractTrainer):
     def state(self) -> dict[str, Tensor]:
         return dict(zip(("count", "mean", "squares"), self.statistics, strict=True))
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        count, mean, squares = (
-            state[name].to(self.accelerator.device) for name in ("count", "mean", "squares")
-        )
-        self.statistics = (count, mean, squares)
-
     def _check(self, name: str) -> None:
         pass  # a prompt needs no second sample: it has a past
 
@@ -93,6 +87,9 @@ class MixGRPOTrainer(AbstractTrainer):
         clip = budget.advantage_clip or None
         found = group_advantages.kernel(xp, groups, budget.baseline, budget.scale, clip)
         return found.reshape(-1).to(rewards.dtype)
+
+    def options(self) -> dict[str, object]:
+        return {"window": self.stochastic}
 
     def _check(self, name: str) -> None:
         if self.budget.group < 2:

@@ -66,6 +66,11 @@ class Sampler:
     def n_steps(self) -> int:
         return len(self.timesteps)
 
+    def description(self) -> dict[str, object]:
+        """What tells this sampler from others, as JSON."""
+        known = ("eta", "kind", "prediction")
+        return {**{name: getattr(self, name) for name in known}, "timesteps": self.timesteps.tolist()}
+
     def times(self, steps: Tensor) -> Tensor:
         """The timesteps of step numbers, on their device."""
         return self.timesteps.to(steps.device)[steps]

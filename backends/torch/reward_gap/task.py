@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...._namespace import UnmetHypothesis
 from ..guidance import Condition
+from ..kit.identity import digest_of
 from .rewards import Reward, checked
 
 __all__ = ["Task"]
@@ -46,6 +47,11 @@ class Task:
             if len(value) != len(self.prompts):
                 got = f"{len(value)} rows of {name!r} for {len(self.prompts)} prompts"
                 raise UnmetHypothesis("Task", "conditions have a row for each prompt", got)
+
+    def description(self) -> dict[str, object]:
+        """What tells this task from others, as JSON; of prompts, of which there may be many, a digest."""
+        prompts = {"count": len(self.prompts), "digest": digest_of(self.prompts)}
+        return {"prompts": prompts, "shape": list(self.shape), "dtype": str(self.dtype)}
 
     def condition(self, prompts: Tensor) -> Condition:
         """The conditions of some prompts, by number."""

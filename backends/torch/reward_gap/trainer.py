@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import array_api_compat.torch as xp
@@ -32,10 +31,13 @@ from torch import Tensor, nn
 from ...._namespace import UnmetHypothesis
 from ....numerics.opd import discounted_future, leave_one_out
 from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
+from ..checkpoint import prefixed
 from ..guidance import Condition, Predict
-from ..progress import Interruption, Progress
-from ..sharing import anywhere, clipped_step, require_plain, share, synchronised
-from ..training import TrainingInterrupted, generator_of
+from ..kit.identity import Identity, identity_of
+from ..kit.run import Run
+from ..progress import Progress
+from ..sharing import clipped_step, require_plain, share, synchronised
+from ..training import generator_of
 from .config import Budget
 from .denoisers import reference_of, require_prediction
 from .log import Log
@@ -114,12 +116,12 @@ class AbstractTrainer(ABC):
         """Advantages of all rewards of a rollout, with shape (B,), from what was seen so far."""
 
     def state(self) -> dict[str, Tensor]:
-        """What has to be saved beside weights and optimizer."""
+        """What has to be saved beside weights and optimizer: the tensors themselves, which a resumption fills."""
         return {}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state` gave."""
-        assert not state, "a method that has a state restores it"
+    def options(self) -> dict[str, object]:
+        """What defines the method beside the budget."""
+        return {}
 
     @abstractmethod
     def _check(self, name: str) -> None:
@@ -136,35 +138,51 @@ class AbstractTrainer(ABC):
 
         Arguments:
             checkpoint: A file to resume from when it exists, and to save to.
-            config: What the checkpoint must have been made with (JSON); another one is refused.
+            config: What the checkpoint must have been made with beside the parts of this trainer: JSON, or
+                dataclasses whose fields tell their roles, see :mod:`..kit.identity`.
 
         Raises:
             FloatingPointError: A reward or a gradient is not finite; raised before the update it would have spoiled.
-            TrainingInterrupted: Ctrl-C; raised between two epochs, after saving.
-            ValueError: The checkpoint belongs to another configuration.
+            TrainingInterrupted: A signal, or the limit of the session; raised between two epochs, after saving.
+            InUse, OtherRun, CheckpointError, OSError: As in :func:`..training.train`.
         """
-        made_with = {**(config or {}), "budget": asdict(self.budget)}
-        log = Log(checkpoint, made_with, self.accelerator)
-        log.resume(self.weights, self.optimizer, self.restore)
-        visible = self.accelerator.is_main_process
-        bar = Progress(self.title, self.budget.epochs, log.epochs, visible=visible)
-        with Interruption() as interruption, bar as progress:
-            if not log.gaps:
-                log.measured(0, self.measure())
-            for epoch in range(log.epochs, self.budget.epochs):
-                numbers = self._epoch(epoch)
-                log.append({**numbers, **self.task.watch()})
-                progress.advance(-numbers["reward"])
-                done = epoch + 1
-                every = self.budget.evaluate_every
-                if done == self.budget.epochs or (every and done % every == 0):
-                    log.measured(done, self.measure())
-                stop = anywhere(self.accelerator, interruption.asked)
-                if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
-                    log.save(self.weights, self.optimizer, self.state())
-                if stop and done < self.budget.epochs:
-                    raise TrainingInterrupted(done, checkpoint)
+        optimizers = {"optimizer": self.optimizer}
+        with Run(checkpoint, self.identity(config), self.accelerator, "epoch") as run:
+            found = run.resume(self._tensors(), optimizers)
+            log = Log() if found is None else Log.from_json(found.record)
+            visible = self.accelerator.is_main_process
+            with Progress(self.title, self.budget.epochs, log.epochs, visible=visible) as progress:
+                if not log.gaps:
+                    log.measured(0, self.measure())
+                for epoch in range(log.epochs, self.budget.epochs):
+                    numbers = self._epoch(epoch)
+                    log.append({**numbers, **self.task.watch()})
+                    progress.advance(-numbers["reward"])
+                    done = epoch + 1
+                    every = self.budget.evaluate_every
+                    if done == self.budget.epochs or (every and done % every == 0):
+                        log.measured(done, self.measure())
+                    stop = run.stop_asked()
+                    if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
+                        run.save(done, self._tensors(), optimizers, record=log.to_json())
+                    if stop:
+                        raise run.interrupted(done)
         return log
+
+    def identity(self, config: Mapping[str, object] | None = None) -> Identity:
+        """What a run of this trainer is made with."""
+        return identity_of(
+            method=type(self).__name__,
+            budget=self.budget,
+            **self.options(),
+            sampler=self.sampler.description(),
+            task=self.task.description(),
+            precision=self.accelerator.mixed_precision,
+            **(config or {}),
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**prefixed("weights", self.weights), **prefixed("state", self.state())}
 
     def measure(self, pairs: int | None = None) -> PairedGap:
         """The reward at eta = 0 and at the training eta, every step stochastic, from the same starts."""

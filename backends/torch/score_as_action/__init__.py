@@ -39,7 +39,8 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
 
     Raises:
         RecipeError: A recipe that cannot be run.
-        SystemExit: 130 after ctrl-C, with everything saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved.
     """
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 from ...._namespace import UnmetHypothesis
+from ..kit.identity import HOW, LENGTH
 from ..ranges import require_choice, require_each, require_numbers
 from ..recipe import build, read
 from ..reward_gap.config import PipelineModel, RewardChoice, Sampling
@@ -46,10 +47,10 @@ class Budget:
         save_every: Epochs between two checkpoints.
     """
 
-    epochs: int
+    epochs: int = field(metadata=LENGTH)
     prompts: int
     group: int = 1
-    micro_batch: int = 1
+    micro_batch: int = field(default=1, metadata=HOW)
     learning_rate: float = 3e-4
     schedule: Literal["constant", "cosine"] = "constant"
     beta: float = 1e-2
@@ -64,7 +65,7 @@ class Budget:
     history: float = 1.0
     least: int = 16
     seed: int = 0
-    save_every: int = 1
+    save_every: int = field(default=1, metadata=HOW)
 
     def __post_init__(self) -> None:
         require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
@@ -147,7 +148,7 @@ class GaussianModel:
     Q: tuple[tuple[float, ...], ...] = ((0.8, 0.2), (0.2, 0.4))
     decay: float = 6.0
     levels: int = 1000
-    evaluation: int = 20000
+    evaluation: int = field(default=20000, metadata=HOW)
 
     def __post_init__(self) -> None:
         for name in ("decay", "levels"):

@@ -70,6 +70,10 @@ class AbstractCritic(nn.Module, ABC):
         """What has a state beside the module's own."""
         return []
 
+    def description(self) -> dict[str, object]:
+        """What tells this critic from others: JSON, or dataclasses."""
+        return {"kind": type(self).__name__}
+
     def along(self, lesson: Lesson) -> Tensor:
         """Values along the paths (B, S + 1); the last column is the reward."""
         columns = []
@@ -124,6 +128,9 @@ class QuadraticCritic(AbstractCritic):
         ridge = 1e-9 * size * torch.eye(self.gram.shape[-1], dtype=torch.float64, device=self.gram.device)
         self.weights.copy_(torch.linalg.solve(self.gram + ridge, self.moment))
         return float(martingale_loss.kernel(xp, values.double(), targets, lesson.dt.double()))
+
+    def description(self) -> dict[str, object]:
+        return {**super().description(), "memory": self.memory}
 
     def _features(self, x: Tensor) -> Tensor:
         i, j = self.pairs.to(x.device)
@@ -197,6 +204,9 @@ class NetworkCritic(AbstractCritic):
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.optimizer]
+
+    def description(self) -> dict[str, object]:
+        return {**super().description(), "choice": self.choice}
 
     def _loss(self, lesson: Lesson, rows: Tensor, steps: Tensor, targets: Tensor) -> Tensor:
         now = self._at(lesson, rows, steps)

@@ -168,5 +168,5 @@ def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:
 
 def _made_with(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint is told of its recipe."""
-    parts = ("sampling", "critic", "gaussian", "pipeline", "reward")
-    return {name: repr(getattr(recipe, name)) for name in parts}
+    parts = ("sampling", "gaussian", "pipeline", "reward")
+    return {name: getattr(recipe, name) for name in parts}

@@ -23,7 +23,7 @@ a run that was killed and resumed is the run that was not, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -36,15 +36,16 @@ from torch import Tensor, nn
 from ...._namespace import UnmetHypothesis
 from ....numerics.reward_gap import clipped_surrogate, step_kl
 from ....numerics.score_as_action import td_errors
-from .. import checkpoint as checkpoints
 from ..guidance import Condition, Predict
-from ..progress import Interruption, Progress
+from ..kit import run as kit_run
+from ..kit.identity import Identity, identity_of
+from ..progress import Progress
 from ..reward_gap.denoisers import reference_of, require_prediction
 from ..reward_gap.log import Log
 from ..reward_gap.sampler import Sampler, log_prob
 from ..reward_gap.task import Task
-from ..sharing import anywhere, clipped_step, require_plain, share, synchronised
-from ..training import TrainingInterrupted, generator_of
+from ..sharing import clipped_step, require_plain, share, synchronised
+from ..training import generator_of
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
 from .rollouts import Run, finish, moments, rollout, stochastic_steps
@@ -136,30 +137,45 @@ class ActorCriticTrainer:
 
         Arguments:
             checkpoint: A file to resume from when it exists, and to save to.
-            config: What the checkpoint must have been made with (JSON); another one is refused.
+            config: What the checkpoint must have been made with beside the parts of this trainer: JSON, or
+                dataclasses whose fields tell their roles, see :mod:`..kit.identity`.
 
         Raises:
             FloatingPointError: A reward or a gradient is not finite; raised before the update it would have spoiled.
-            TrainingInterrupted: Ctrl-C; raised between two epochs, after saving.
-            ValueError: The checkpoint belongs to another configuration.
+            TrainingInterrupted: A signal, or the limit of the session; raised between two epochs, after saving.
+            InUse, OtherRun, CheckpointError, OSError: As in :func:`..training.train`.
         """
-        made_with = {**(config or {}), "budget": asdict(self.budget), "actor": self.actor}
-        log = Log(checkpoint, made_with, self.accelerator)
-        log.resume(self.weights, self.optimizer, self._restore)
-        visible = self.accelerator.is_main_process
-        bar = Progress(self.title, self.budget.epochs, log.epochs, visible=visible)
-        with Interruption() as interruption, bar as progress:
-            for epoch in range(log.epochs, self.budget.epochs):
-                numbers = self._epoch(epoch)
-                log.append({**numbers, **self.task.watch()})
-                progress.advance(-numbers["objective"])
-                done = epoch + 1
-                stop = anywhere(self.accelerator, interruption.asked)
-                if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
-                    log.save(self.weights, self.optimizer, self._state())
-                if stop and done < self.budget.epochs:
-                    raise TrainingInterrupted(done, checkpoint)
+        optimizers = self._optimizers()
+        with kit_run.Run(checkpoint, self.identity(config), self.accelerator, "epoch") as run:
+            found = run.resume(self._tensors(), optimizers)
+            log = Log() if found is None else Log.from_json(found.record)
+            visible = self.accelerator.is_main_process
+            with Progress(self.title, self.budget.epochs, log.epochs, visible=visible) as progress:
+                for epoch in range(log.epochs, self.budget.epochs):
+                    numbers = self._epoch(epoch)
+                    log.append({**numbers, **self.task.watch()})
+                    progress.advance(-numbers["objective"])
+                    done = epoch + 1
+                    stop = run.stop_asked()
+                    if stop or done % self.budget.save_every == 0 or done == self.budget.epochs:
+                        run.save(done, self._tensors(), optimizers, record=log.to_json())
+                    if stop:
+                        raise run.interrupted(done)
         return log
+
+    def identity(self, config: Mapping[str, object] | None = None) -> Identity:
+        """What a run of this trainer is made with."""
+        budget = self.budget
+        return identity_of(
+            lambda epoch, length: replace(budget, epochs=length).rate(epoch),
+            actor=self.actor,
+            budget=budget,
+            critic=self.critic.description(),
+            sampler=self.sampler.description(),
+            task=self.task.description(),
+            precision=self.accelerator.mixed_precision,
+            **(config or {}),
+        )
 
     def measure(self, rows: int) -> Tensor:
         """Objectives of fresh trajectories, (rows,), on a stream that no epoch uses."""
@@ -322,15 +338,11 @@ class ActorCriticTrainer:
         )
         return run, mine
 
-    def _state(self) -> dict[str, Tensor]:
-        state = checkpoints.prefixed("statistics", self.statistics.state_dict())
-        state |= checkpoints.prefixed("critic", self.critic.state_dict())
-        for i, optimizer in enumerate(self.critic.optimizers()):
-            state |= checkpoints.prefixed(f"critic_optimizer{i}", checkpoints.optimizer_tensors(optimizer))
-        return state
+    def _tensors(self) -> dict[str, Tensor]:
+        parts = {"weights": self.weights, "statistics": self.statistics.state_dict()}
+        parts["critic"] = self.critic.state_dict()
+        return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
-    def _restore(self, state: Mapping[str, Tensor]) -> None:
-        self.statistics.load_state_dict(checkpoints.under("statistics", state))
-        self.critic.load_state_dict(checkpoints.under("critic", state))
-        for i, optimizer in enumerate(self.critic.optimizers()):
-            checkpoints.restore_optimizer(optimizer, checkpoints.under(f"critic_optimizer{i}", state))
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        critics = {f"critic_optimizer{i}": optimizer for i, optimizer in enumerate(self.critic.optimizers())}
+        return {"optimizer": self.optimizer, **critics}

@@ -28,7 +28,8 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
 
     Raises:
         RecipeError: A recipe that cannot be run.
-        SystemExit: 130 after ctrl-C, with the source models saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with the source models saved.
     """
     from .data import Shift, digits
     from .fewshot import compare, prepare, source_model
@@ -38,7 +39,7 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     started = time.perf_counter()
     recipe, tables = load_recipe(config if config is not None else packaged(), smoke)
     accelerator = Accelerator()
-    with interruptible():
+    with interruptible(out, accelerator):
         models = {}
         for seed in recipe.seeds:
             network = source_model(recipe, seed, out / "checkpoints", accelerator)
@@ -46,7 +47,7 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         compared = [compare(shift, recipe, models, accelerator) for shift in recipe.shift]
         if recipe.table is not None:
             compared.append(compare_table(recipe.table))
-    if accelerator.is_main_process:
-        meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
-        write(out, recipe.title, compared, meta)
-        print(f"{out / 'report.json'}: {len(compared)} comparisons")
+        if accelerator.is_main_process:
+            meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
+            write(out, recipe.title, compared, meta)
+            print(f"{out / 'report.json'}: {len(compared)} comparisons")

@@ -88,7 +88,9 @@ def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerat
         return cross_entropy(model(x)[1], y)
 
     plan = replace(recipe.source_training, seed=seed)
-    config = {"plan": repr(plan), "size": sum(p.numel() for p in network.parameters())}
+    own = {"width": recipe.width, "features": recipe.features}
+    published = {"pretrained": recipe.pretrained, "frozen": recipe.frozen}
+    config = {"backbone": published if recipe.pretrained else own}
     place = folder / f"source-{seed}.safetensors"
     done = train(
         network, draw, loss, plan, checkpoint=place, config=config, accelerator=accelerator, title=place.stem

@@ -35,7 +35,8 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     Raises:
         RecipeError: A recipe that cannot be run.
         UnmetHypothesis: Data that a process refuses; raised before any work, and nothing is written.
-        SystemExit: 130 after ctrl-C, with everything saved.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved.
     """
     started = time.perf_counter()
     paths = [config] if config is not None else packaged()
@@ -43,22 +44,24 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     accelerator = Accelerator()
     sections: dict[str, Section] = {}
     samples = {}
-    with interruptible():
+    with interruptible(out, accelerator):
         for one in prepared:
             parts, rows = _sections(one, out / "checkpoints", accelerator)
             sections.update(parts)
             samples.update(rows)
-    if accelerator.is_main_process:
-        title = prepared[0].recipe.title if config is not None else "Diffusion beyond Gaussian, on real data"
-        meta = told(
-            accelerator,
-            started,
-            seed=[list(one.recipe.seeds) for one in prepared],
-            recipes={one.recipe.name: dict(one.tables) for one in prepared},
-            smoke=smoke,
-        )
-        write(out, title, sections, samples, meta)
-        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections.values())}")
+        if accelerator.is_main_process:
+            title = (
+                prepared[0].recipe.title if config is not None else "Diffusion beyond Gaussian, on real data"
+            )
+            meta = told(
+                accelerator,
+                started,
+                seed=[list(one.recipe.seeds) for one in prepared],
+                recipes={one.recipe.name: dict(one.tables) for one in prepared},
+                smoke=smoke,
+            )
+            write(out, title, sections, samples, meta)
+            print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections.values())}")
 
 
 def _sections(

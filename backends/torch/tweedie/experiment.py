@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...._random import source
+from ..kit.identity import digest_of
 from ..training import Plan, Trained, generator_of, train
 from .accuracy import Error, excess
 from .config import Recipe
@@ -121,9 +122,16 @@ def fit_network(
     def loss(network: nn.Module, x: Tensor, t: Tensor, *targets: Tensor) -> Tensor:
         return diffusion.loss(network(x, t), x, t, *targets).mean()
 
+    made_with = {"network": network, "rows": list(rows.shape), **(config or {})}
     return train(
-        model, draw, loss, plan, checkpoint=checkpoint, config=config, accelerator=accelerator, title=title
+        model, draw, loss, plan, checkpoint=checkpoint, config=made_with, accelerator=accelerator, title=title
     )
+
+
+def identity_of_data(prepared: Prepared) -> dict[str, object]:
+    """What tells data apart: their recipe, and the content of a file, which its name does not tell."""
+    recipe, rows = prepared.recipe.data, prepared.data.train
+    return {"recipe": recipe, "content": digest_of([rows.tobytes()]) if recipe.name == "file" else ""}
 
 
 def run(prepared: Prepared, folder: Path, accelerator: Accelerator) -> Comparison:
@@ -158,7 +166,7 @@ def _run_process(
             recipe.plan(seed),
             accelerator,
             checkpoint=folder / f"{name}.safetensors",
-            config={**prepared.tables, "process": process.name, "seed": seed},
+            config={"data": identity_of_data(prepared), "process": process},
             title=name,
         )
         noise = source(generator_of(seed, _SAMPLING, accelerator.device))

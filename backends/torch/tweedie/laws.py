@@ -27,7 +27,7 @@ from ..training import generator_of
 from .accuracy import Error, excess
 from .config import LawsRecipe
 from .diffusions import DiffusionRecipe, Objective, SquaredBesselDiffusion
-from .experiment import Prepared, fit_network
+from .experiment import Prepared, fit_network, identity_of_data
 from .sampling import grid, trajectory
 from .scores import EmpiricalOracle, Outputs, ScoreNetwork
 
@@ -165,7 +165,7 @@ def _train(
     diffusion = process.fit(rows, heads=2)
     assert isinstance(diffusion, SquaredBesselDiffusion)
     name = f"{prepared.recipe.name}-laws-{process.objective.replace(' ', '-')}"
-    config = {**prepared.tables, "objective": process.objective}
+    config = {"data": identity_of_data(prepared), "process": process, "heads": 2}
     trained = fit_network(
         diffusion,
         rows,

@@ -1,0 +1,1 @@
+"""What every training shares: its identity, its file, its lock, and how it is stopped and resumed."""

@@ -211,10 +211,12 @@ def require_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             )
         names.setdefault(int(index), set()).add(name)
         weight = weights[int(index)]
-        shape = torch.Size() if name == "step" else weight.shape
-        if value.shape != shape or not value.is_floating_point():
+        counter = name == "step"
+        shape = torch.Size() if counter else weight.shape
+        kinds = (torch.float32, torch.float64) if counter else (weight.dtype,)
+        if value.shape != shape or value.dtype not in kinds:
             got = f"{tuple(value.shape)} {value.dtype}"
-            raise ValueError(f"{where}.{key}: expected real numbers of shape {tuple(shape)}, got {got}")
+            raise ValueError(f"{where}.{key}: expected {tuple(shape)} {kinds[0]}, got {got}")
     if len({frozenset(found) for found in names.values()}) > 1:
         raise ValueError(f"{where}: some parameters have states that others lack")
 
@@ -236,7 +238,7 @@ def require_like(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], wher
 
 def _digest(name: str, value: Tensor) -> str:
     digest = blake2b(f"{name} {value.dtype} {tuple(value.shape)} ".encode(), digest_size=16)
-    digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+    digest.update(value.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # it is a buffer
     return digest.hexdigest()
 
 

@@ -1,0 +1,440 @@
+"""Trainings that are killed, stopped, resumed with other recipes, run twice, or given damaged files.
+
+The trainers are those of ``trainers.py``; ``training_worker.py`` holds the attacks on processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.kit.identity import OtherRun, identity_of
+from driftproof.backends.torch.kit.lock import RunWarning
+from driftproof.backends.torch.kit.run import Run
+from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
+from driftproof.backends.torch.recipe import RecipeError, build, read
+from driftproof.backends.torch.training import Plan
+from tests.hostile.trainers import ACTOR, PLAN, POLICY, TRAINERS
+
+# -- processes
+
+ROOT = Path(__file__).parent.parent.parent
+LINES = {
+    "kills": "kill -9 at a random moment, twice, and resume: equal bits",
+    "stops": "SIGINT, SIGTERM, SIGHUP, --stop-after: saved, its status, equal bits",
+    "folders": "a second run in one folder; then its lock is stale",
+    "disk": "a full disk: one line, the checkpoint before is whole",
+}
+CAUSES = {"kills": 2, "stops": 4}  # of each try
+
+
+def attacked(folder: Path, attacks: list[str], tries: int, *names: str) -> dict[str, list[str]]:
+    command = [sys.executable, "-m", "tests.hostile.training_worker", ",".join(attacks), str(tries)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(folder), *names],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_processes_that_die(tmp_path: Path, attack: Callable[..., None]) -> None:
+    found = attacked(tmp_path, list(LINES), 1, "loop")
+    for name, line in LINES.items():
+        attack(line, CAUSES.get(name, 1), found[name])
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.parametrize(("kind", "tries"), [("kills", 20), ("stops", 3), ("folders", 2), ("disk", 2)])
+def test_processes_of_every_trainer_that_die(
+    tmp_path: Path, attack: Callable[..., None], name: str, kind: str, tries: int
+) -> None:
+    found = attacked(tmp_path, [kind], tries, name)
+    attack(f"{LINES[kind]} ({name})", tries * CAUSES.get(kind, 1), found[kind])
+
+
+# -- other recipes
+
+BASE = {"loop": PLAN, "adjoint": PLAN, "ddpo": POLICY, "mixgrpo": POLICY, "pathwise": ACTOR, "ppo": ACTOR}
+LENGTH = 3
+OTHER_CHOICES = {
+    "ratio": "sum",
+    "kl": "path",
+    "baseline": "group",
+    "normalise": "prompt",
+    "schedule": {"cosine": "constant", "constant": "cosine"},
+}
+
+
+def another(name: str, value: Any) -> Any:
+    """A value of the same type that the field may have as well."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        other = OTHER_CHOICES[name]
+        return other[value] if isinstance(other, dict) else other
+    if isinstance(value, int):
+        return value * 2 if value else 1
+    return value * 0.5 if value else 0.125
+
+
+def configuration(name: str) -> Any:
+    from driftproof.backends.torch.reward_gap.config import Budget
+    from driftproof.backends.torch.score_as_action.config import Budget as ActorBudget
+
+    if name in ("loop", "adjoint"):
+        return Plan(steps=LENGTH, **PLAN)
+    group = {"group": 4} if name == "mixgrpo" else {}
+    return (Budget if BASE[name] is POLICY else ActorBudget)(epochs=LENGTH, **{**BASE[name], **group})
+
+
+def of_role(name: str, role: str) -> Iterator[tuple[str, Any]]:
+    made = configuration(name)
+    for field in fields(made):
+        if field.metadata.get("role", "law") == role:
+            yield field.name, another(field.name, getattr(made, field.name))
+
+
+def refusals(name: str, folder: Path) -> tuple[int, list[str]]:
+    path = folder / f"{name}.safetensors"
+    TRAINERS[name](path, LENGTH)
+    before, tries, faults = path.read_bytes(), 0, []
+    part = "plan" if BASE[name] is PLAN else "budget"
+    cases = [(f"{part}.{key}", {"changes": {key: value}}) for key, value in of_role(name, "law")]
+    if name == "pathwise":
+        cases = [case for case in cases if case[0] != "budget.passes"]  # for ppo alone
+    more: dict[str, list[tuple[str, dict[str, Any]]]] = {
+        "loop": [("width", {"width": 16})],
+        "ddpo": [("sampler.eta", {"eta": 0.7})],
+        "mixgrpo": [("window.size", {"window": window_of(size=3, every=1)})],
+        "ppo": [("critic.memory", {"memory": 0.5})],
+        "adjoint": [
+            (f"matching.{key}", {"matching": {key: value}})
+            for key, value in {"lam": 0.5, "chosen": 1, "keep": 0.5, "damping": 0.25, "last": 1}.items()
+        ],
+    }
+    for field, options in [*cases, *more.get(name, [])]:
+        tries += 1
+        try:
+            TRAINERS[name](path, LENGTH, **options)
+            faults.append(f"{name}.{field}: accepted")
+        except OtherRun as error:
+            if f"({field}: " not in str(error) or " there, " not in str(error):
+                faults.append(f"{name}.{field}: {error}")
+    if path.read_bytes() != before:
+        faults.append(f"{name}: a refusal changed the checkpoint")
+    return tries, faults
+
+
+def window_of(**options: int) -> Any:
+    from driftproof.numerics.reward_gap import Window
+
+    return Window(**options)
+
+
+def continuations(name: str, folder: Path) -> tuple[int, list[str]]:
+    """Stopped after a step, and resumed with another value of a field that only says how it is run."""
+    tries, faults = 0, []
+    expected = TRAINERS[name](folder / f"{name}-straight.safetensors", LENGTH)
+    half = folder / f"{name}-half.safetensors"
+    with pytest.raises(TrainingInterrupted), session(stop_after=1e-9):
+        TRAINERS[name](half, LENGTH)
+    bits = half.read_bytes()
+    for field, value in of_role(name, "how"):
+        tries += 1
+        path = folder / f"{name}-{field}.safetensors"
+        path.write_bytes(bits)
+        found = TRAINERS[name](path, LENGTH, changes={field: value})
+        rounding = {"rtol": 1e-4, "atol": 1e-6} if field == "micro_batch" else {"rtol": 0.0, "atol": 0.0}
+        for (key, ours), theirs in zip(found[0].items(), expected[0].values(), strict=True):
+            if not torch.allclose(ours, theirs, **rounding):
+                faults.append(f"{name}.{field}: other weights {key}")
+        if not torch.allclose(found[1], expected[1], **rounding):
+            faults.append(f"{name}.{field}: another log")
+    return tries, faults
+
+
+@pytest.mark.parametrize("name", ["loop", pytest.param("rest", marks=pytest.mark.hostile)])
+def test_other_recipes(tmp_path: Path, attack: Callable[..., None], name: str) -> None:
+    for one in ["loop"] if name == "loop" else list(TRAINERS)[1:]:
+        attack(f"another field of the law: refused and named ({one})", *refusals(one, tmp_path))
+        attack(f"another field of how: equal results ({one})", *continuations(one, tmp_path))
+
+
+def test_a_longer_run(tmp_path: Path, attack: Callable[..., None]) -> None:
+    """With ``extend``, and a schedule that has no end, the extended run is the longer one; else it is refused."""
+    path, straight, faults = tmp_path / "a.safetensors", tmp_path / "b.safetensors", []
+    constant = {"changes": {"schedule": "constant"}}
+    TRAINERS["loop"](path, 4, **constant)
+    for extend, length, why in ((False, 6, "--extend makes"), (True, 3, "can grow, not shrink")):
+        with pytest.raises(OtherRun, match="plan.steps: 4 there") as refused, session(extend=extend):
+            TRAINERS["loop"](path, length, **constant)
+        faults += [] if why in str(refused.value) else [str(refused.value)]
+    with session(extend=True):
+        weights, losses = TRAINERS["loop"](path, 6, **constant)
+    expected, log = TRAINERS["loop"](straight, 6, **constant)
+    if not torch.equal(losses, log) or any(not torch.equal(weights[k], expected[k]) for k in weights):
+        faults.append("another run than the longer one")
+    falling = tmp_path / "c.safetensors"
+    TRAINERS["loop"](falling, 4)
+    with pytest.raises(OtherRun, match=r"step \d had the learning rate"), session(extend=True):
+        TRAINERS["loop"](falling, 6)
+    attack("a longer run: refused, or the longer run bit for bit", 4, faults)
+
+
+# -- damaged files
+
+
+class Case:
+    """A run of two generations on a small network, and what a file must still give."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "run.safetensors"
+        self.older = checkpoints.previous_of(self.path)
+        torch.manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(5, 3))
+        self.optimizer = torch.optim.Adam([self.weight], lr=0.1, fused=True)
+        self.states = {}
+        with self.run() as run:
+            for done in (1, 2):
+                self.weight.grad = torch.randn(5, 3)
+                self.optimizer.step()
+                run.save(done, self.state, {"optimizer": self.optimizer}, record={"done": done})
+                self.states[done] = self.weight.detach().clone()
+        self.bits = {path: path.read_bytes() for path in (self.path, self.older)}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"model.weight": self.weight}
+
+    def run(self) -> Run:
+        return Run(self.path, identity_of(rate=0.1), Accelerator(cpu=True))
+
+    def restore(self, older: bool = True) -> None:
+        for file in self.path.parent.iterdir():
+            file.unlink()
+        for path, bits in self.bits.items():
+            if older or path == self.path:
+                path.write_bytes(bits)
+
+    def outcome(self) -> str:
+        """Resume into a fresh network: newest, older, refused: and why, or what went wrong."""
+        weight = torch.nn.Parameter(torch.zeros(5, 3))
+        optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                with self.run() as run:
+                    found = run.resume({"model.weight": weight}, {"optimizer": optimizer})
+            except ValueError as error:
+                return "refused" if "\n" not in str(error) else f"not one line: {error}"
+        if found is None:
+            return "nothing found"
+        weight.grad = torch.ones(5, 3)
+        optimizer.step()  # with a state of another shape this reads beyond it
+        if not optimizer.state_dict()["state"]:
+            return "no optimizer state"
+        told = any(issubclass(item.category, RunWarning) for item in heard)
+        if found.done == 1 and found.record == {"done": 1} and told:
+            return "older"
+        return "newest" if found.done == 2 and found.record == {"done": 2} else "something else"
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path / "case")
+
+
+@pytest.mark.parametrize("tries", [60, pytest.param(5000, marks=pytest.mark.hostile)])
+def test_flipped_bits(case: Case, attack: Callable[..., None], tries: int) -> None:
+    rng, faults = random.Random(tries), []
+    for i in range(tries):
+        alone = i % 3 == 0  # no older generation to fall back to
+        case.restore(older=not alone)
+        bits = bytearray(case.bits[case.path])
+        bit = rng.randrange(8 * len(bits))
+        bits[bit // 8] ^= 1 << bit % 8
+        case.path.write_bytes(bits)
+        if (got := case.outcome()) != ("refused" if alone else "older"):
+            faults.append(f"bit {bit}: {got}")
+    attack("a flipped bit in a checkpoint: noticed, the older one is used", tries, faults)
+
+
+@pytest.mark.parametrize("tries", [20, pytest.param(1000, marks=pytest.mark.hostile)])
+def test_truncated_files(case: Case, attack: Callable[..., None], tries: int) -> None:
+    rng, faults = random.Random(tries), []
+    for i in range(tries):
+        case.restore()
+        case.path.write_bytes(
+            case.bits[case.path][: 0 if i == 0 else rng.randrange(len(case.bits[case.path]))]
+        )
+        if (got := case.outcome()) != "older":
+            faults.append(got)
+    attack("a truncated checkpoint: the older one is used", tries, faults)
+
+
+class Trap:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.file,))
+
+
+def test_files_that_are_other_files(case: Case, tmp_path: Path, attack: Callable[..., None]) -> None:
+    with safe_open(case.path, framework="pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _, metadata = checkpoints.load(case.path)
+    trap = tmp_path / "sprung"
+    faults: list[str] = []
+    tries = 0
+
+    def expect(what: str, wanted: str, write: Callable[[], object]) -> None:
+        nonlocal tries
+        tries += 1
+        case.restore()
+        write()
+        if (got := case.outcome()) != wanted:
+            faults.append(f"{what}: {got}")
+
+    for name, value in tensors.items():
+        rest = {key: value for key, value in tensors.items() if key != name}
+        wider = {**rest, name: torch.zeros(64, 64)}
+        half = {**rest, name: value.half()}
+        expect(f"without {name}", "older", lambda rest=rest: save_file(rest, case.path, header))
+        expect(f"{name} wider", "older", lambda wider=wider: save_file(wider, case.path, header))
+        # Written by this library itself, with digests that are right.
+        expect(
+            f"saved without {name}", "older", lambda rest=rest: checkpoints.save(case.path, rest, metadata)
+        )
+        for other in (wider, half) if name != "optimizer.0.step" else (wider,):
+            expect(
+                f"saved with another {name}",
+                "refused",
+                lambda o=other: checkpoints.save(case.path, o, metadata),
+            )
+    expect("another library's file", "older", lambda: save_file({"w": torch.ones(2)}, case.path))
+    expect("a model of ours", "older", lambda: checkpoints.save(case.path, {"w": torch.ones(2)}, {"a": 1}))
+    expect("a pickle", "older", lambda: case.path.write_bytes(pickle.dumps(Trap(trap))))
+    expect("torch.save", "older", lambda: torch.save({"x": Trap(trap)}, case.path))
+    expect("the newest is gone", "older", case.path.unlink)
+    expect("both are whole", "newest", lambda: None)
+
+    def ruin_both() -> None:
+        case.path.write_bytes(b"\x00" * 64)
+        case.older.write_bytes(b"\x00" * 64)
+
+    expect("both are damaged", "refused", ruin_both)
+    if trap.exists():
+        faults.append("something was unpickled")
+    attack("missing tensors, other shapes, foreign files, pickles", tries, faults)
+
+
+def test_what_killed_writers_left(case: Case, attack: Callable[..., None]) -> None:
+    folder, faults = case.path.parent, []
+    stale = [
+        ".run.safetensors.12345.part",
+        ".run.safetensors.host.domain.99.part",
+        ".run.safetensors.node-7.1.part",
+    ]
+    others = [
+        ".other.safetensors.12345.part",
+        ".run.safetensors.backup",
+        "run.part",
+        ".my-run.safetensors.1.part",
+    ]
+    for name in stale + others:
+        (folder / name).write_bytes(b"part")
+    with case.run():
+        left = {file.name for file in folder.iterdir()}
+    faults += [f"{name} is still there" for name in stale if name in left]
+    faults += [f"{name} was removed" for name in others if name not in left]
+    attack("stale .part files: ours are removed, others stay", len(stale + others), faults)
+
+
+@pytest.mark.parametrize("call", ["save_file", "_flush"])
+def test_no_room(case: Case, attack: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    before, faults = {path: path.read_bytes() for path in case.bits}, []
+    monkeypatch.setattr(checkpoints, call, full)
+    with (
+        case.run() as run,
+        pytest.raises(OSError, match=r"cannot write .* \(No space left on device\)") as error,
+    ):
+        run.save(3, case.state, {"optimizer": case.optimizer})
+    if "\n" in str(error.value):
+        faults.append("more than a line")
+    if {path: path.read_bytes() for path in case.bits} != before or len(
+        list(case.path.parent.iterdir())
+    ) != 2:
+        faults.append("the generations are not what they were")
+    attack(f"no room while writing ({call})", 1, faults)
+
+
+# -- recipes
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "smoke is no table": ("smoke = 3", "smoke: expected a table, got 3"),
+    "smoke is a list": ("smoke = [1]", "smoke: expected a table"),
+    "deep arrays": ("a = " + "[" * 20000 + "]" * 20000, "nested more deeply"),
+    "deep tables": ("[" + ".".join("a" * 300) + "]\nb = 1", "nested more than"),
+    "deep keys": (".".join("a" * 300) + " = 1", "nested more than"),
+    "digits": ("steps = " + "9" * 5000, "digits"),
+    "not UTF-8": ("steps = 1 # \udcff", "utf-8"),
+    "no TOML": ("steps = = 1", "Invalid value"),
+    "a large batch": (
+        "steps = 1\nbatch = 1000000000000\nlearning_rate = 1.0",
+        r"recipe\.batch: expected a number up to",
+    ),
+    "a large rate": (
+        "steps = 1\nbatch = 1\nlearning_rate = 1" + "0" * 400,
+        r"recipe\.learning_rate: expected a number",
+    ),
+    "a long text": (
+        "steps = '" + "x" * 10**6 + "'\nbatch = 1\nlearning_rate = 1.0",
+        r"recipe\.steps: expected int",
+    ),
+}
+
+
+def test_recipes_that_cannot_be_read(tmp_path: Path, attack: Callable[..., None]) -> None:
+    faults = []
+    for name, (text, match) in RECIPES.items():
+        path = tmp_path / "recipe.toml"
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        with pytest.raises(RecipeError, match=match) as error:
+            build(Plan, read(path))
+        if len(str(error.value)) > 500 or "\n" in str(error.value):
+            faults.append(f"{name}: {error.value}")
+    attack("recipes that cannot be read: one line with the key", len(RECIPES), faults)

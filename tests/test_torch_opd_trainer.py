@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ if not hasattr(trl, "DistillationTrainer"):
     pytest.skip("this TRL has no DistillationTrainer", allow_module_level=True)
 
 from driftproof import UnmetHypothesis
+from driftproof.backends.torch.kit.identity import OtherRun
+from driftproof.backends.torch.kit.lock import RunWarning
+from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
 from driftproof.backends.torch.opd import full_vocabulary_loss, main, opd_loss
 from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
 from driftproof.backends.torch.opd.config import ModelSize, Published
@@ -323,3 +328,88 @@ def test_published_runs_that_cannot_be(published: Path, tmp_path: Path) -> None:
         bad = Published(**{name: getattr(run, name) for name in run.__slots__} | changed)
         with pytest.raises(RecipeError, match=match):
             distil(bad, tmp_path / "out")
+
+
+# -- stopped, damaged, resumed
+
+
+def published_run(place: Path, **changes: Any) -> Published:
+    settings: dict[str, Any] = {
+        "divergence": "forward_kl",
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_steps": 2,
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "max_steps": 5,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-2,
+        "max_completion_length": 4,
+    }
+    return Published(
+        student=str(place / "student"),
+        teacher=str(place / "teacher"),
+        dataset=str(place / "data"),
+        prompt_column="question",
+        arguments={**settings, **changes},
+    )
+
+
+def test_a_distillation_that_is_stopped_and_damaged_goes_on(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, over epochs of two steps, from the older checkpoint where the newer is damaged."""
+    straight = distil(published_run(published), tmp_path / "straight")["log"]
+    step = OPDPlusTrainer.training_step
+
+    def stopped_by_the_scheduler(self: Any, *given: Any, **options: Any) -> Any:
+        if self.state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *given, **options)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(TrainingInterrupted, match="SIGTERM: stopped after step 3") as stop,
+    ):
+        patch.setattr(OPDPlusTrainer, "training_step", stopped_by_the_scheduler)
+        distil(published_run(published), tmp_path / "out")
+    assert stop.value.status == 143
+    folder = tmp_path / "out" / "trainer"
+    assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {"checkpoint-2", "checkpoint-3"}
+
+    for changes, named in (
+        ({"divergence": "jsd"}, "arguments.divergence: 'forward_kl' there, 'jsd' here"),
+        ({"learning_rate": 1e-3}, "arguments.learning_rate"),
+        ({"max_steps": 6}, "max_steps: 5 there, 6 here"),
+    ):
+        with pytest.raises(OtherRun, match=named):
+            distil(published_run(published, **changes), tmp_path / "out")
+    with pytest.raises(OtherRun, match=r"cannot be extended .* had the learning rate"), session(extend=True):
+        distil(published_run(published, max_steps=6), tmp_path / "out")
+
+    file = folder / "checkpoint-3" / "optimizer.pt"
+    bits = bytearray(file.read_bytes())
+    bits[len(bits) // 2] ^= 1
+    file.write_bytes(bits)
+    with pytest.warns(RunWarning, match=r"checkpoint-3 is damaged \(optimizer.pt is not what was written\)"):
+        resumed = distil(published_run(published, save_steps=3), tmp_path / "out")["log"]
+    numbers = [
+        [
+            {k: v for k, v in row.items() if "time" not in k and "per_second" not in k}
+            for row in log
+            if "loss" in row
+        ]
+        for log in (straight, resumed)
+    ]
+    assert numbers[0] == numbers[1]
+    ours, theirs = (
+        (tmp_path / name / "student" / "model.safetensors").read_bytes() for name in ("straight", "out")
+    )
+    assert ours == theirs
+
+
+def test_a_checkpoint_that_nothing_could_resume_is_refused(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="save_only_model: expected false"):
+        distil(published_run(published, save_only_model=True), tmp_path)

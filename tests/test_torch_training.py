@@ -240,19 +240,69 @@ if accelerator.is_main_process:
 """
 
 
+def launched(script: Path, processes: int) -> None:
+    # On one machine accelerate starts several CPU processes only through its GPU launcher (torchrun).
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+    launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launch += ["--num_processes", str(processes), "--num_cpu_threads_per_process", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([*launch, str(script)], check=True, env=environment, timeout=240)
+
+
 @pytest.mark.slow
 def test_two_processes_see_the_losses_of_one(tmp_path: Path) -> None:
     trajectories = {}
     for processes in (1, 2):
         script, out = tmp_path / f"{processes}.py", tmp_path / f"{processes}.json"
         script.write_text(PARALLEL.format(tests=str(Path(__file__).parent), out=str(out)))
-        # On one machine accelerate starts several CPU processes only through its GPU launcher (torchrun).
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
-        launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
-        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-        launch += ["--num_processes", str(processes), "--num_cpu_threads_per_process", "1"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        subprocess.run([*launch, str(script)], check=True, env=environment, timeout=240)
+        launched(script, processes)
         count, trajectories[processes] = json.loads(out.read_text())
         assert count == processes
     assert trajectories[2] == pytest.approx(trajectories[1], rel=1e-4, abs=1e-5)
+
+
+STOPPED = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from test_torch_training import *
+from accelerate import Accelerator
+
+accelerator, found = Accelerator(cpu=True), []
+here, straight = Path({out!r}) / "a.safetensors", Path({out!r}) / "b.safetensors"
+
+def scheduled(generator, batch):
+    if accelerator.process_index == 1 and is_step(generator, 13):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return draw(generator, batch)
+
+def one(path, draw):
+    return train(network(), draw, loss, PLAN, checkpoint=path, accelerator=accelerator)
+
+try:
+    one(here, scheduled)
+except TrainingInterrupted as stop:
+    found += [stop.step, stop.status]
+resumed, expected = one(here, draw), one(straight, draw)
+found += [torch.equal(resumed.losses, expected.losses)]
+found += [all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), expected.model.parameters()))]
+if accelerator.is_main_process:
+    here.write_bytes(b"damaged")
+    checkpoints.previous_of(here).unlink()
+accelerator.wait_for_everyone()
+try:
+    one(here, draw)
+except (ValueError, OSError) as error:
+    found += [type(error).__name__]
+(Path({out!r}) / f"{{accelerator.process_index}}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_stop_resume_and_refuse_together(tmp_path: Path) -> None:
+    """One of them is told to stop; the first alone writes, and what fails for it fails for both."""
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED.format(tests=str(Path(__file__).parent), out=str(tmp_path)))
+    launched(script, 2)
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert found == [[14, 143, True, True, "CheckpointError"], [14, 143, True, True, "OSError"]]

@@ -193,7 +193,7 @@ def test_a_longer_run(tmp_path: Path, attack: Callable[..., None]) -> None:
     constant = {"changes": {"schedule": "constant"}}
     TRAINERS["loop"](path, 4, **constant)
     for extend, length, why in ((False, 6, "--extend makes"), (True, 3, "can grow, not shrink")):
-        with pytest.raises(OtherRun, match="plan.steps: 4 there") as refused, session(extend=extend):
+        with pytest.raises(OtherRun, match=r"plan\.steps: 4 there") as refused, session(extend=extend):
             TRAINERS["loop"](path, length, **constant)
         faults += [] if why in str(refused.value) else [str(refused.value)]
     with session(extend=True):

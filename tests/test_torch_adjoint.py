@@ -99,11 +99,11 @@ def test_the_log_is_a_look_at_the_evaluation():
     fresh = trainer(plan(400), chosen=2)
     found = fresh.evaluate(noise, rows)
     torch.testing.assert_close(log[0].double(), found.rewards.mean(), rtol=1e-5, atol=1e-5)
-    policy = _Policy(fresh.flow, 400, False)
+    policy = _Policy(fresh.flow, False)
     generator = torch.Generator().manual_seed(5)
     for _ in range(400):
         fresh._loss(policy, noise, rows, torch.rand(16, 2, generator=generator))
-    drawn = policy.log[:, 2].double()
+    drawn = torch.stack(fresh.log)[:, 2].double()
     # Five standard errors: a false alarm in two million.
     assert abs(float(drawn.mean() - found.losses.mean())) < 5.0 * float(drawn.std()) / 20.0
 

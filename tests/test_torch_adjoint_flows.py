@@ -101,7 +101,7 @@ def test_parts_of_a_batch_are_the_batch():
         trainer = AdjointMatchingTrainer(
             made.flow, made.task, made.times, matching, Plan(steps=1, batch=3, learning_rate=0.1)
         )
-        policy = _Policy(made.flow, 1, False)
+        policy = _Policy(made.flow, False)
         noise = torch.randn(3, *made.task.shape, generator=torch.Generator().manual_seed(0))
         loss = trainer._loss(policy, noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
         loss.backward()

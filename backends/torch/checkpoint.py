@@ -108,7 +108,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            # Copies: a view of the file lies wherever the header ends, and kernels round by alignment.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # no mapping
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint: {path} is damaged ({error})") from None
     if header.get("format") != FORMAT:

@@ -74,7 +74,7 @@ def run_recipes(
 def interruptible(out: Path, accelerator: Accelerator) -> Iterator[None]:
     """One CPU thread inside, and the folder ``out`` for this run alone; ends as :func:`ending` does."""
     out.mkdir(parents=True, exist_ok=True)
-    with ending(), held(out, accelerator), few_threads():
+    with ending(), held(out, accelerator, out / "report.json"), few_threads():
         yield
 
 

@@ -109,7 +109,7 @@ class Identity:
                 )
 
 
-def identity_of(schedule: Callable[[int, int], float] | None = None, **parts: object) -> Identity:
+def identity_of(schedule: Callable[[int, int], float] | None = None, /, **parts: object) -> Identity:
     """The identity of what a run is made with.
 
     Arguments:

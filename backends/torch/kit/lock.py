@@ -30,8 +30,8 @@ class RunWarning(UserWarning):
 
 
 @contextmanager
-def locked(place: Path) -> Iterator[None]:
-    """Hold a file, or a folder that exists, for this process alone.
+def locked(place: Path) -> Iterator[bool]:
+    """Hold a file, or a folder that exists, for this process alone; False where the file system has no locks.
 
     Raises:
         InUse: Somebody else holds it; told are the process and its machine.
@@ -48,7 +48,7 @@ def locked(place: Path) -> Iterator[None]:
     file = place / ".lock" if place.is_dir() else place.with_name(f".{place.name}.lock")
     handle = _acquire(file, place)
     try:
-        yield
+        yield handle is not None
     finally:
         if handle is not None:
             file.unlink(missing_ok=True)  # before the lock is dropped: nobody else can hold it yet

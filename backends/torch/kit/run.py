@@ -91,8 +91,7 @@ class Run:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             if self.path is not None:
-                stack.enter_context(held(self.path, self.accelerator))
-                by_main(self.accelerator, self._clean)
+                stack.enter_context(held(self.path, self.accelerator, self.path))
             stack.enter_context(self.interruption)
             self._stack = stack.pop_all()
         return self
@@ -239,11 +238,6 @@ class Run:
     def _environment(self) -> dict[str, str]:
         return environment(self.accelerator.device.type, self.accelerator.num_processes)
 
-    def _clean(self) -> int:
-        assert self.path is not None
-        checkpoints.clean(self.path)
-        return 0
-
 
 def highest(state: Any, status: int) -> int:
     """The largest exit status that some process was asked for; 0 where none was."""
@@ -251,13 +245,21 @@ def highest(state: Any, status: int) -> int:
 
 
 @contextmanager
-def held(place: Path, state: Any) -> Iterator[None]:
-    """A file, or a folder that exists, that process 0 locks for all; see :func:`.lock.locked`."""
+def held(place: Path, state: Any, *files: Path) -> Iterator[None]:
+    """A file, or a folder that exists, that process 0 locks for all; see :func:`.lock.locked`.
+
+    Arguments:
+        place: What is locked.
+        state: An Accelerator, or a PartialState.
+        files: Those that are written under this lock: what killed writers of them left is removed.
+    """
     with ExitStack() as stack:
 
         def acquire() -> int:
             place.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(place))
+            if stack.enter_context(locked(place)):  # else somebody may be writing
+                for file in files:
+                    checkpoints.clean(file)
             return 0
 
         by_main(state, acquire)

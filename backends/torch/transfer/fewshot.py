@@ -88,9 +88,8 @@ def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerat
         return cross_entropy(model(x)[1], y)
 
     plan = replace(recipe.source_training, seed=seed)
-    own = {"width": recipe.width, "features": recipe.features}
-    published = {"pretrained": recipe.pretrained, "frozen": recipe.frozen}
-    config = {"backbone": published if recipe.pretrained else own}
+    names = ("pretrained", "frozen") if recipe.pretrained else ("width", "features")
+    config = {"backbone": {name: getattr(recipe, name) for name in names}}
     place = folder / f"source-{seed}.safetensors"
     done = train(
         network, draw, loss, plan, checkpoint=place, config=config, accelerator=accelerator, title=place.stem

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -251,3 +253,50 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, attack: Callable[..., None]
         if len(str(error.value)) > 500 or "\n" in str(error.value):
             faults.append(f"{name}: {error.value}")
     attack("recipes that cannot be read: one line with the key", len(RECIPES), faults)
+
+
+# -- TRL
+
+DISTIL = """
+import sys
+import time
+from pathlib import Path
+from tests.test_torch_opd_trainer import TINY, distil, prompts, published_run, small_model, tokenizer
+
+place, out = Path(sys.argv[1]), Path(sys.argv[2])
+if not place.exists():
+    for seed, name in enumerate(("student", "teacher")):
+        small_model(TINY, seed).save_pretrained(place / name)
+        tokenizer().save_pretrained(place / name)
+    prompts().rename_column("prompt", "question").save_to_disk(place / "data")
+distil(published_run(place, max_steps=12, save_steps=1), out)
+"""
+
+
+@pytest.mark.hostile
+def test_a_distillation_that_is_killed(tmp_path: Path, attack: Callable[..., None]) -> None:
+    """At random moments between its first checkpoint and its end, some of them while one is written."""
+    pytest.importorskip("trl")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT, "env": environment}
+
+    def command(out: str) -> list[str]:
+        return [sys.executable, "-c", DISTIL, str(tmp_path / "models"), str(tmp_path / out)]
+
+    subprocess.run(command("straight"), check=True, **quiet)
+    rng, faults, tries = random.Random(2), [], 3
+    for i in range(tries):
+        first = tmp_path / str(i) / "trainer" / "checkpoint-1"
+        process = subprocess.Popen(command(str(i)), **quiet)
+        while not first.exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 2.0))
+        process.kill()
+        process.wait()
+        subprocess.run(command(str(i)), check=True, **quiet)
+        ours, theirs = (
+            (tmp_path / name / "student" / "model.safetensors").read_bytes() for name in ("straight", str(i))
+        )
+        if ours != theirs:
+            faults.append(f"try {i}: other weights")
+    attack("kill -9 of a distillation in TRL, and resume: equal bytes", tries, faults)

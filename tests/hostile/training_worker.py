@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from driftproof.backends.torch.kit.stop import session
 from driftproof.backends.torch.running import ending
 from tests.hostile.trainers import TRAINERS
 
-STEPS = 30
+STEPS = 16
 
 
 def child(work: Callable[[], object], out: Path | None = None) -> int:
@@ -71,7 +72,9 @@ def same(a: Path, b: Path) -> bool:
     return said == heard and set(ours) == set(theirs) and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
+@cache
 def straight(name: str, folder: Path) -> tuple[Path, float]:
+    """The run that nobody disturbs, and its seconds."""
     path = folder / f"{name}-straight.safetensors"
     started = time.monotonic()
     assert ended(child(lambda: TRAINERS[name](path, STEPS))) == 0, f"{name} does not train"
@@ -142,8 +145,8 @@ def folders(names: list[str], tries: int, folder: Path) -> list[str]:
     for name in names:
         for i in range(tries):
             path, said = folder / f"{name}-shared-{i}.safetensors", folder / "said"
-            first = child(lambda path=path, name=name: TRAINERS[name](path, STEPS, pause=1.0))
-            wait_for(path, first)
+            first = child(lambda path=path, name=name: TRAINERS[name](path, STEPS, pause=60.0))
+            wait_for(path.with_name(f".{path.name}.lock"), first)
             second = ended(child(lambda path=path, name=name: TRAINERS[name](path, STEPS), said))
             text = said.read_text()
             if second != 2 or f"is in use by process {first} on" not in text or "Traceback" in text:

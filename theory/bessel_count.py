@@ -29,7 +29,8 @@ from typing import ClassVar, NoReturn, final
 from .._namespace import Array, Namespace, UnmetHypothesis, checked
 from .._random import Source
 from .laws.base import ElementwiseLaw
-from .special import bessel_quotient, gammaln, log_ive_parts
+from .special import gammaln, log_ive_parts
+from .special.bessel_square import quotient_of_square
 from .special.elementary import xlogy
 
 __all__ = ["BesselCount"]
@@ -91,16 +92,7 @@ class BesselCount(ElementwiseLaw):
 
     @staticmethod
     def moments(xp: Namespace, nu: float, z: Array) -> tuple[Array, Array]:
-        mean = 0.5 * z * (z * bessel_quotient.kernel(xp, nu, z))
-        # z^2/4 - mean^2 - nu mean cancels for large z; there Var = (z/2) d mean/dz of Hankel's expansion.
-        large = z > 1000.0 * (1.0 + nu * nu)
-        moderate = xp.where(large, xp.zeros_like(z), z)
-        n = 0.5 * moderate * moderate * bessel_quotient.kernel(xp, nu, moderate)
-        exact = (0.5 * moderate - n) * (0.5 * moderate + n) - nu * n
-        r = (4.0 * nu * nu - 1.0) / 8.0
-        w = 1.0 / xp.where(large, z, xp.ones_like(z))
-        hankel = 0.25 * z - r * w * (0.25 + w * (0.5 + 0.375 * (3.0 - r) * w))
-        return mean, xp.where(large, hankel, exact)
+        return moments_of_square(xp, nu, z * z)
 
     @staticmethod
     def draw(xp: Namespace, noise: Source, like: Array, nu: float, z: Array) -> Array:
@@ -164,6 +156,20 @@ class BesselCount(ElementwiseLaw):
             count = xp.where(accepted, n, count)
             todo = todo & ~accepted
         raise RuntimeError("BesselCount.sample: 1000 rounds of rejection left draws undecided")
+
+
+def moments_of_square(xp: Namespace, nu: float, w: Array) -> tuple[Array, Array]:
+    """Mean and variance at z^2 = w: smooth in w, also at 0."""
+    mean = 0.5 * w * quotient_of_square(xp, nu, w)
+    # z^2/4 - mean^2 - nu mean cancels for large z; there Var = (z/2) d mean/dz of Hankel's expansion.
+    large = w > (1000.0 * (1.0 + nu * nu)) ** 2
+    moderate = xp.where(large, xp.zeros_like(w), w)
+    n = 0.5 * moderate * quotient_of_square(xp, nu, moderate)
+    z = xp.sqrt(xp.where(large, w, xp.ones_like(w)))
+    exact = 0.25 * moderate - n * (n + nu)
+    r, v = (4.0 * nu * nu - 1.0) / 8.0, 1.0 / z
+    hankel = 0.25 * z - r * v * (0.25 + v * (0.5 + 0.375 * (3.0 - r) * v))
+    return mean, xp.where(large, hankel, exact)
 
 
 def _width(xp: Namespace, nu: float, m: Array) -> Array:

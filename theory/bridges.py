@@ -31,9 +31,10 @@ from typing import ClassVar, Protocol, final
 
 from .._namespace import Array, Namespace, UnmetHypothesis, checked
 from .._random import Source
-from .bessel_count import BesselCount
+from .bessel_count import BesselCount, moments_of_square
 from .laws.base import ElementwiseLaw
-from .special import bessel_quotient, log_ive_parts
+from .special import log_ive_parts
+from .special.bessel_square import log_iv_of_product, log_iv_of_square, quotient_of_square
 from .special.elementary import divide, xlogy
 
 __all__ = ["SquaredBesselBridge", "bridge_parameters"]
@@ -114,34 +115,33 @@ class SquaredBesselBridge(ElementwiseLaw):
     @staticmethod
     def log_density(xp: Namespace, x: Array, delta: float, left: Array, right: Array, scale: Array) -> Array:
         nu, u = 0.5 * delta - 1.0, x / scale
-        p, q, y = _root(xp, left), _root(xp, right), _root(xp, u)
-        big_p, rest_p = log_ive_parts.kernel(xp, nu, 2.0 * p * y)
-        big_q, rest_q = log_ive_parts.kernel(xp, nu, 2.0 * q * y)
-        big_z, rest_z = log_ive_parts.kernel(xp, nu, 2.0 * p * q)
-        # The powers of left and right cancel, so that either end may be 0.
-        return (
-            -((y - p - q) ** 2)
-            + xlogy(xp, nu, 2.0 * u * big_z / (big_p * big_q))
-            + rest_p
-            + rest_q
-            - rest_z
-            - xp.log(scale)
+        low, high = xp.minimum(left, right), xp.maximum(left, right)  # the law does not change when they swap
+        by_low, by_high, ends = (
+            log_iv_of_square(xp, nu, 4.0 * a * b) for a, b in ((low, u), (high, u), (low, high))
         )
+        # Each exponent is right where one of the three is nearly 0: the other two may be large and close.
+        small_u = by_low[1] + by_high[1] - ends[1] - (u + low + high)
+        small_low = log_iv_of_product(xp, nu, high, u)[1] + by_low[1] - ends[1] - low
+        exponent = xp.where(u < low, small_u, small_low)
+        near_zero = xp.minimum(u, low) * xp.minimum(xp.maximum(u, low), high) <= 1.0
+        one = xp.ones_like(low)
+        far = _exponent_of_large(xp, nu, *(xp.where(near_zero, one, v) for v in (low, high, u)))
+        # The powers of left and right cancel, so that either end may be 0.
+        power = xlogy(xp, nu, 2.0 * u * ends[0] / (by_low[0] * by_high[0]))
+        return power + xp.where(near_zero, exponent, far) - xp.log(scale)
 
     @staticmethod
     def score_function(
         xp: Namespace, x: Array, delta: float, left: Array, right: Array, scale: Array
     ) -> Array:
         nu, u = 0.5 * delta - 1.0, x / scale
-        p, q, y = _root(xp, left), _root(xp, right), _root(xp, u)
-        pull = 2.0 * left * bessel_quotient.kernel(xp, nu, 2.0 * p * y)
-        push = 2.0 * right * bessel_quotient.kernel(xp, nu, 2.0 * q * y)
+        pull = 2.0 * left * quotient_of_square(xp, nu, 4.0 * left * u)
+        push = 2.0 * right * quotient_of_square(xp, nu, 4.0 * right * u)
         return (divide(xp, nu, u) - 1.0 + pull + push) / scale
 
     @staticmethod
     def moments(xp: Namespace, delta: float, left: Array, right: Array, scale: Array) -> tuple[Array, Array]:
-        z = 2.0 * _root(xp, left) * _root(xp, right)
-        count, spread = BesselCount.moments(xp, 0.5 * delta - 1.0, z)
+        count, spread = moments_of_square(xp, 0.5 * delta - 1.0, 4.0 * left * right)
         mean = 0.5 * delta + left + right + 2.0 * count
         return scale * mean, scale * scale * (mean + left + right + 4.0 * spread)
 
@@ -149,13 +149,14 @@ class SquaredBesselBridge(ElementwiseLaw):
     def draw(
         xp: Namespace, noise: Source, like: Array, delta: float, left: Array, right: Array, scale: Array
     ) -> Array:
-        z = 2.0 * _root(xp, left) * _root(xp, right)
+        z = 2.0 * xp.sqrt(left) * xp.sqrt(right)
         twice = 2.0 * BesselCount.draw(xp, noise, like, 0.5 * delta - 1.0, z)
         once = noise.poisson(left + right + xp.zeros_like(like))
         return scale * noise.gamma(0.5 * delta + once + twice)
 
 
-def _root(xp: Namespace, x: Array) -> Array:
-    # The derivative at 0 is taken as 0 instead of infinity: every use multiplies it by a zero.
-    inside = x > 0
-    return xp.where(inside, xp.sqrt(xp.where(inside, x, xp.ones_like(x))), xp.zeros_like(x))
+def _exponent_of_large(xp: Namespace, nu: float, left: Array, right: Array, u: Array) -> Array:
+    """The exponent where every product of two is large: the squares of the roots are taken together."""
+    p, q, y = xp.sqrt(left), xp.sqrt(right), xp.sqrt(u)
+    rest_p, rest_q, rest_z = (log_ive_parts.kernel(xp, nu, 2.0 * z)[1] for z in (p * y, q * y, p * q))
+    return -((y - p - q) ** 2) + rest_p + rest_q - rest_z

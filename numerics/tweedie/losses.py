@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from ...theory.special import bessel_quotient
+from ...theory.special.bessel_square import quotient_of_square
 from ...theory.special.elementary import xlogy
 from ...theory.tweedie import conditional_count, conditional_score
 from .parametrisations import Kind, affine, no_such
@@ -75,9 +75,7 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
             return 0.5 * process.delta - 0.5 * x / rho + n
         if kind == "ratio":
             pull = decay * x0 / rho
-            inside = pull * x > 0
-            z = xp.where(inside, xp.sqrt(xp.where(inside, pull * x / rho, xp.ones_like(x))), xp.zeros_like(x))
-            return pull * bessel_quotient.kernel(xp, process.nu, z)
+            return pull * quotient_of_square(xp, process.nu, pull * x / rho)
     elif isinstance(process, GBM):
         noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
         if kind == "epsilon":

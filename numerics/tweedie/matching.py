@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import AbstractSquaredBessel
-from ...theory.special import bessel_quotient
+from ...theory.special.bessel_square import quotient_of_square
 
 __all__ = ["bessel_mean_inverse", "matched_start"]
 
@@ -64,7 +64,7 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     low, high = 4.0 * (nu + 1.0) * n, 2.0 * n * (nu + 0.5 + y)
     w = high
     for _ in range(_STEPS):
-        quotient = bessel_quotient.kernel(xp, nu, xp.sqrt(w))
+        quotient = quotient_of_square(xp, nu, w)
         mean = 0.5 * w * quotient
         slope = 0.5 / quotient - mean - nu  # Var N / n; it cancels for large z, where it is 1/2
         slope = xp.where(slope > 0.01, slope, 0.5 * xp.ones_like(n))

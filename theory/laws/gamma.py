@@ -2,13 +2,18 @@ r"""Gamma and noncentral chi-square laws: the transitions of squared Bessel and 
 
 .. math::
     \Gamma(k, \theta): \quad & \log p(x) = (k-1) \log x - x/\theta - k \log\theta - \log\Gamma(k) \\
-    c\,\chi'^2_\delta(\lambda): \quad & \log p(x) = -\log 2c - \tfrac12 (\sqrt u - \sqrt \lambda)^2
-        + \tfrac\nu2 \log\frac u\lambda + \log\big(e^{-z} I_\nu(z)\big), \\
-    & u = x/c, \quad \nu = \delta/2 - 1, \quad z = \sqrt{u \lambda}
+    c\,\chi'^2_\delta(\lambda): \quad & \log p(x) = -\log 2c - \tfrac12 (u + \lambda)
+        + \tfrac\nu2 \log\frac u\lambda + \log I_\nu\big(\sqrt{u \lambda}\big), \quad
+        u = x/c, \quad \nu = \delta/2 - 1
 
-The noncentral density is evaluated with :math:`\log(e^{-z} I_\nu(z)) = \nu \log(z/S) + r`, where
-``S`` and ``r`` are smooth at z = 0: then :math:`\tfrac\nu2 \log\frac u\lambda + \nu \log \frac zS
-= \nu \log \frac uS`, nothing cancels, and :math:`\lambda = 0` is no special case.
+Taken term by term the noncentral density cancels: at small volatility every term is of the size of
+:math:`\delta`.  With :math:`\log I_\nu(\sqrt w) = \nu \log\frac{\sqrt w}{\mu+s} + s - m + R`,
+:math:`s = \sqrt{\mu^2 + w}`, :math:`\mu = \nu + m`, and :math:`\rho = u / (\mu + s)` (so that
+:math:`s = \mu + \lambda \rho` and :math:`u = \rho\,(2\mu + \lambda \rho)`) it is a sum of squares and deviances,
+
+.. math:: \log p(x) = -\log 2c - \nu\,(\rho - 1 - \log \rho) - m \rho - \tfrac\lambda2 (\rho - 1)^2 + R,
+
+in which nothing cancels, and nothing is singular where :math:`\lambda` or u is 0.
 """
 
 from __future__ import annotations
@@ -19,8 +24,10 @@ from typing import ClassVar, final
 
 from ..._namespace import Array, Namespace, checked
 from ..._random import Source
-from ..special import bessel_quotient, gammaln, log_ive_parts
-from ..special.elementary import divide, xlogy
+from ..special import gammaln
+from ..special.bessel import ladder_of_square
+from ..special.bessel_square import quotient_of_square
+from ..special.elementary import deviance, divide, xlogy
 from .base import ElementwiseLaw
 
 __all__ = ["Gamma", "NoncentralChi2"]
@@ -120,15 +127,17 @@ class NoncentralChi2(ElementwiseLaw):
     @staticmethod
     def log_density(xp: Namespace, x: Array, df: Array, nc: Array, scale: Array) -> Array:
         nu, u = 0.5 * df - 1.0, x / scale
-        root_u, root_nc = _safe_sqrt(xp, u), _safe_sqrt(xp, nc)
-        big, rest = log_ive_parts.kernel(xp, nu, root_u * root_nc)
-        return xlogy(xp, nu, u / big) + rest - 0.5 * (root_u - root_nc) ** 2 - xp.log(2.0 * scale)
+        bessel = ladder_of_square(xp, nu, u * nc)
+        ratio, excess = u / bessel.scale, (u - bessel.s - bessel.mu) / bessel.scale  # rho and rho - 1
+        middle = excess > -0.25
+        near = deviance(xp, xp.where(middle, excess, xp.zeros_like(excess)))
+        spread = xp.where(middle, nu * near, nu * excess - xlogy(xp, nu, ratio))
+        return bessel.rest - spread - bessel.m * ratio - 0.5 * nc * excess * excess - xp.log(2.0 * scale)
 
     @staticmethod
     def score_function(xp: Namespace, x: Array, df: Array, nc: Array, scale: Array) -> Array:
         nu, u = 0.5 * df - 1.0, x / scale
-        z = _safe_sqrt(xp, u) * _safe_sqrt(xp, nc)
-        return (divide(xp, nu, u) - 0.5 + 0.5 * nc * bessel_quotient.kernel(xp, nu, z)) / scale
+        return (divide(xp, nu, u) - 0.5 + 0.5 * nc * quotient_of_square(xp, nu, u * nc)) / scale
 
     @staticmethod
     def moments(xp: Namespace, df: Array, nc: Array, scale: Array) -> tuple[Array, Array]:
@@ -141,12 +150,6 @@ class NoncentralChi2(ElementwiseLaw):
             shifted = noise.normal(like) + xp.sqrt(nc)
             return scale * (shifted * shifted + 2.0 * noise.gamma(0.5 * (df - 1.0) + blank))
         return scale * (2.0 * noise.gamma(0.5 * df + noise.poisson(0.5 * nc + blank)))
-
-
-def _safe_sqrt(xp: Namespace, x: Array) -> Array:
-    # The derivative at 0 is taken as 0 instead of infinity: every use multiplies it by a zero.
-    inside = x > 0
-    return xp.where(inside, xp.sqrt(xp.where(inside, x, xp.ones_like(x))), xp.zeros_like(x))
 
 
 def log_gamma(xp: Namespace, shape: Array) -> Array:

@@ -64,7 +64,7 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
         >>> isclose(log_iv(0.5, 2.0), log(sqrt(1 / pi) * sinh(2.0)), rel_tol=1e-14)
         True
     """
-    ladder = _ladder(xp, nu, z)
+    ladder = ladder_of_square(xp, nu, z * z)
     # s - m = nu + z^2 / scale, without the rounding error of s.
     return _power(xp, nu, z, ladder) + (nu + z * (z / ladder.scale) + ladder.rest)
 
@@ -96,8 +96,8 @@ def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
         >>> isclose(log_ive(0.5, 1e10), -0.5 * log(2 * pi * 1e10), rel_tol=1e-14)
         True
     """
-    ladder = _ladder(xp, nu, z)
-    return _power(xp, nu, z, ladder) + _scaled_remainder(nu, z, ladder)
+    ladder = ladder_of_square(xp, nu, z * z)
+    return _power(xp, nu, z, ladder) + scaled_remainder(nu, z, ladder)
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -128,8 +128,8 @@ def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Ar
         >>> isclose(remainder - log(scale), -log(2.0), rel_tol=1e-14)
         True
     """
-    ladder = _ladder(xp, nu, z)
-    return ladder.scale, _scaled_remainder(nu, z, ladder)
+    ladder = ladder_of_square(xp, nu, z * z)
+    return ladder.scale, scaled_remainder(nu, z, ladder)
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -160,7 +160,7 @@ def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
         >>> isclose(bessel_ratio(-0.5, 2.0), sinh(2.0) / cosh(2.0), rel_tol=1e-14)
         True
     """
-    return z * _ladder(xp, nu, z).r
+    return z * ladder_of_square(xp, nu, z * z).r
 
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
@@ -186,22 +186,23 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
         >>> float(bessel_quotient(1.0, 0.0))
         0.25
     """
-    return _ladder(xp, nu, z).r
+    return ladder_of_square(xp, nu, z * z).r
 
 
-class _Ladder(NamedTuple):
+class Ladder(NamedTuple):
     """What one walk down from the order mu to the order nu gives."""
 
     m: int
     mu: float | Array  # nu + m
-    s: Array  # sqrt(mu^2 + z^2)
+    s: Array  # sqrt(mu^2 + w)
     scale: Array  # mu + s
-    rest: Array  # log I_nu = nu log(z / scale) + (s - m) + rest: of order 1 for small nu and z
-    r: Array  # I_{nu+1} / (z I_nu)
+    rest: Array  # log I_nu = nu log(sqrt(w) / scale) + (s - m) + rest: of order 1 for small nu and w
+    r: Array  # I_{nu+1} / (sqrt(w) I_nu)
 
 
-def _ladder(xp: Namespace, nu: float | Array, z: Array) -> _Ladder:
-    eps = float(xp.finfo(z.dtype).eps)
+def ladder_of_square(xp: Namespace, nu: float | Array, w: Array) -> Ladder:
+    """The walk for the argument sqrt(w): smooth in w >= 0, also at 0, which a function of the root is not."""
+    eps = float(xp.finfo(w.dtype).eps)
     lowest = 24 if eps < 1e-10 else 8  # of the orders that the expansion sees
     if isinstance(nu, int | float):
         if not nu > -1:
@@ -212,15 +213,15 @@ def _ladder(xp: Namespace, nu: float | Array, z: Array) -> _Ladder:
         m = lowest + 1
         terms = enough_terms(lowest, eps)
     mu = nu + m
-    s = xp.sqrt(mu * mu + z * z)
+    s = xp.sqrt(mu * mu + w)
     scale = mu + s
     u, tdu = _debye(mu, s, terms)
-    half, q = 0.5 * scale, (z / scale) ** 2
+    half, q = 0.5 * scale, w / scale / scale
     above, f = 1 - scale * (0.5 + tdu / u) / (s * s), xp.ones_like(s)
     for j in range(m - 1, -1, -1):
         above, f = f, (nu + (j + 1)) * (f / half) + q * above
     rest = xp.log(u * f * (math.exp(m) / xp.sqrt(2 * math.pi * s)))
-    return _Ladder(m, mu, s, scale, rest, above / (f * scale))
+    return Ladder(m, mu, s, scale, rest, above / (f * scale))
 
 
 def _debye(mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
@@ -248,14 +249,14 @@ def _debye(mu: float | Array, s: Array, terms: int) -> tuple[Array, Array]:
     return u, tdu
 
 
-def _scaled_remainder(nu: float | Array, z: Array, ladder: _Ladder) -> Array:
+def scaled_remainder(nu: float | Array, z: Array, ladder: Ladder) -> Array:
     """(s - z) - m + rest.  With h = mu / (s + z), s - z = mu h; small for small z and for large."""
     h = ladder.mu / (ladder.s + z)
     complement = z / (ladder.s + z) * (1 + z / ladder.scale)  # 1 - h
     return nu * h - ladder.m * complement + ladder.rest
 
 
-def _power(xp: Namespace, nu: float | Array, z: Array, ladder: _Ladder) -> Array:
+def _power(xp: Namespace, nu: float | Array, z: Array, ladder: Ladder) -> Array:
     """nu log(z / scale) with its limits at z = 0, and no NaN in gradients there."""
     if isinstance(nu, int | float) and nu == 0:
         return xp.zeros_like(z)

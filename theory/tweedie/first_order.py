@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..processes import AbstractProcess, AbstractSquaredBessel
-from ..special import bessel_quotient
+from ..special.bessel_square import quotient_of_square
 from ..special.elementary import divide
 
 __all__ = [
@@ -96,7 +96,7 @@ def conditional_count(xp: Namespace, process: AbstractSquaredBessel, x0: Array, 
         0.0
     """
     z2 = _squared_argument(xp, "conditional_count", process, x0, x, t)
-    return 0.5 * z2 * bessel_quotient.kernel(xp, process.nu, _root(xp, z2))
+    return 0.5 * z2 * quotient_of_square(xp, process.nu, z2)
 
 
 @public(x0=">= 0", x=">= 0", t="> 0")
@@ -130,10 +130,9 @@ def conditional_pair_count(
         0.0
     """
     z2 = _squared_argument(xp, "conditional_pair_count", process, x0, x, t)
-    z = _root(xp, z2)
     # Either factor is of order z at large z: float32 holds their product where it would not hold z^4.
-    first = z2 * bessel_quotient.kernel(xp, process.nu, z)
-    return 0.25 * first * (z2 * bessel_quotient.kernel(xp, process.nu + 1.0, z))
+    first = z2 * quotient_of_square(xp, process.nu, z2)
+    return 0.25 * first * (z2 * quotient_of_square(xp, process.nu + 1.0, z2))
 
 
 @public(x=">= 0", t="> 0")
@@ -208,9 +207,3 @@ def _squared_argument(
 ) -> Array:
     decay, rho = _family(process, subject).decay_rho(xp, t)
     return decay * (x0 / rho) * (x / rho)
-
-
-def _root(xp: Namespace, z2: Array) -> Array:
-    # The derivative at 0 is taken as 0: what is computed here is smooth in z^2.
-    inside = z2 > 0
-    return xp.where(inside, xp.sqrt(xp.where(inside, z2, xp.ones_like(z2))), xp.zeros_like(z2))

@@ -1,0 +1,45 @@
+r"""Bessel functions of a root: what the densities of the half-line need, smooth where a state is 0.
+
+Transitions and bridges of squared Bessel processes hold :math:`I_\nu(\sqrt w)` with w a product of states.
+As a function of w it is smooth at 0 up to its power; as a function of the two roots it is not, and the
+derivative at a state 0 (a black pixel) would be lost.  With :math:`s = \sqrt{\mu^2 + w}`, :math:`\mu = \nu + m`,
+
+.. math:: \log I_\nu(\sqrt w) = \nu \log\frac{\sqrt w}{\mu + s} + E, \qquad E = s - m + \text{rest}.
+"""
+
+from __future__ import annotations
+
+from ..._blocks import elementwise
+from ..._namespace import Array, Namespace
+from .bessel import ladder_of_square, scaled_remainder
+
+__all__ = ["log_iv_of_product", "log_iv_of_square", "quotient_of_square"]
+
+
+@elementwise
+def quotient_of_square(xp: Namespace, nu: float | Array, w: Array) -> Array:
+    r"""The ratio of neighbours over the argument, :math:`r_\nu(\sqrt w) = I_{\nu+1}(\sqrt w) / (\sqrt w I_\nu(\sqrt w))`."""
+    return ladder_of_square(xp, nu, w).r
+
+
+def log_iv_of_square(xp: Namespace, nu: float | Array, w: Array) -> tuple[Array, Array]:
+    r"""The scale :math:`\mu + s` and the exponent E of the module's formula."""
+    ladder = ladder_of_square(xp, nu, w)
+    return ladder.scale, nu + w / ladder.scale + ladder.rest
+
+
+def log_iv_of_product(xp: Namespace, nu: float | Array, a: Array, b: Array) -> tuple[Array, Array]:
+    r"""The scale and the exponent E - a - b at :math:`w = 4ab`, for :math:`a, b \ge 0`.
+
+    .. math:: \log\big(e^{-a-b} I_\nu(2\sqrt{ab})\big) = \nu \log\frac{2\sqrt{ab}}{\text{scale}} + (E - a - b)
+
+    Where a and b are large and close, E and a + b cancel: there it is :math:`-(\sqrt a - \sqrt b)^2` and the
+    remainder of the scaled function.
+    """
+    w = 4.0 * a * b
+    ladder = ladder_of_square(xp, nu, w)
+    small, one = w <= 1.0, xp.ones_like(w)
+    near_zero = nu + w / ladder.scale + ladder.rest - a - b
+    root_a, root_b = xp.sqrt(xp.where(small, one, a)), xp.sqrt(xp.where(small, one, b))
+    large = scaled_remainder(nu, 2.0 * root_a * root_b, ladder) - (root_a - root_b) ** 2
+    return ladder.scale, xp.where(small, near_zero, large)

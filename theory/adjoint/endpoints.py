@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..._namespace import Array, Namespace, UnmetHypothesis
-from ..laws.gaussian import sqrt_psd
+from ..laws.matrices import sqrt_psd
 
 __all__ = ["SmoothReward", "hopf_lax", "pushed_endpoint", "require_gradient"]
 

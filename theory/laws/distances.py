@@ -7,10 +7,12 @@ from functools import singledispatch
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
-from ..special import digamma, gammaln
+from ..special.elementary import deviance, sqrt_or_zero
+from ..special.gamma_excess import gammaln_excess
 from .base import AbstractLaw
 from .gamma import Gamma
-from .gaussian import Gaussian, check_regular, sqrt_psd
+from .gaussian import Gaussian, check_regular
+from .matrices import polar_factor, sqrt_psd
 from .mixture import Discrete
 from .normal import LogNormal, Normal
 
@@ -21,8 +23,7 @@ def wasserstein2(p: AbstractLaw, q: AbstractLaw) -> Array:
     r"""The 2-Wasserstein distance between two laws of one family.
 
     .. math::
-        W_2^2(N(m,C), N(m',C')) &= |m-m'|^2 + \mathrm{tr}\,C + \mathrm{tr}\,C'
-            - 2\,\mathrm{tr}\,(C^{1/2} C' C^{1/2})^{1/2} \\
+        W_2^2(N(m,C), N(m',C')) &= |m-m'|^2 + \min_{Q^\top Q = I} \|C^{1/2} - C'^{1/2} Q\|^2 \\
         W_2^2(p, q) &= \int_0^1 (F_p^{-1}(u) - F_q^{-1}(u))^2\,du \quad (d = 1)
 
     Arguments:
@@ -30,7 +31,8 @@ def wasserstein2(p: AbstractLaw, q: AbstractLaw) -> Array:
             R^d, d > 1, are solved as a linear programme.
 
     Returns:
-        The distance, elementwise for Normal laws.
+        The distance, elementwise for Normal laws.  It differentiates once; at distance 0, where it has a kink,
+        the derivative is taken as 0.
 
     Raises:
         UnmetHypothesis: No closed form is known for the pair.
@@ -78,17 +80,17 @@ def _(p: Normal, q: Normal) -> Array:
     xp, down, (m, s, n, r) = boundary(
         "wasserstein2", p_loc=p.loc, p_scale=p.scale, q_loc=q.loc, q_scale=q.scale
     )
-    return down(xp.sqrt((m - n) ** 2 + (s - r) ** 2))
+    return down(sqrt_or_zero(xp, (m - n) ** 2 + (s - r) ** 2))
 
 
 @_w2.register
 def _(p: Gaussian, q: Gaussian) -> Array:
     given = {"p_mean": p.mean, "p_cov": p.cov, "q_mean": q.mean, "q_cov": q.cov}
     xp, down, (m, c, n, e) = boundary("wasserstein2", **given)
-    root = sqrt_psd(xp, c)
-    cross = xp.linalg.trace(sqrt_psd(xp, root @ e @ root))
-    squared = xp.sum((m - n) ** 2) + xp.linalg.trace(c) + xp.linalg.trace(e) - 2.0 * cross
-    return down(xp.sqrt(xp.where(squared > 0, squared, xp.zeros_like(squared))))
+    root, other = sqrt_psd(xp, c), sqrt_psd(xp, e)
+    # The best Q is a constant to first order, and the square of a difference does not cancel as traces do.
+    apart = root - other @ polar_factor(xp, other @ root)
+    return down(sqrt_or_zero(xp, xp.sum((m - n) ** 2) + xp.sum(apart * apart)))
 
 
 @_w2.register
@@ -98,10 +100,10 @@ def _(p: Discrete, q: Discrete) -> Array:
     given = {"p": p.atoms, "p_weights": p.weights, "q": q.atoms, "q_weights": q.weights}
     xp, down, (a, v, b, w) = boundary("wasserstein2", **given)
     if a.ndim == 1:
-        return down(xp.sqrt(ot.emd2_1d(a, b, v, w, metric="sqeuclidean")))
+        return down(sqrt_or_zero(xp, ot.emd2_1d(a, b, v, w, metric="sqeuclidean")))
     # Squared distances without the cancellation of |a|^2 - 2ab + |b|^2.
     cost = xp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=-1)
-    return down(xp.sqrt(ot.emd2(v, w, cost)))
+    return down(sqrt_or_zero(xp, ot.emd2(v, w, cost)))
 
 
 @singledispatch
@@ -119,20 +121,15 @@ def _(p: Normal | LogNormal, q: Normal | LogNormal) -> Array:
 def _kl_normal(xp: Namespace, shift: Array, ratio: Array) -> Array:
     # (ratio^2 - 1)/2 - log ratio, written without cancellation near ratio = 1.
     excess = ratio - 1.0
-    return 0.5 * shift * shift + 0.5 * excess * (excess + 2.0) - xp.log1p(excess)
+    return 0.5 * shift * shift + 0.5 * excess * excess + deviance(xp, excess, ratio)
 
 
 @_kl.register
 def _(p: Gamma, q: Gamma) -> Array:
     given = {"p_shape": p.shape, "p_scale": p.scale, "q_shape": q.shape, "q_scale": q.scale}
     xp, down, (k, a, m, b) = boundary("kl", **given)
-    return down(
-        (k - m) * digamma.kernel(xp, k)
-        - gammaln.kernel(xp, k)
-        + gammaln.kernel(xp, m)
-        + m * xp.log(b / a)
-        + k * (a - b) / b
-    )
+    excess = (a - b) / b
+    return down(gammaln_excess(xp, k, m) + k * deviance(xp, excess, a / b) - (m - k) * xp.log(a / b))
 
 
 @_kl.register
@@ -143,8 +140,8 @@ def _(p: Gaussian, q: Gaussian) -> Array:
     check_regular(xp, "kl", e)
     shift = n - m
     quadratic = xp.sum(shift * xp.linalg.solve(e, shift[:, None])[:, 0])
-    ratio = xp.linalg.eigvalsh(_whiten(xp, c, e))
-    return down(0.5 * (quadratic + xp.sum(ratio - 1.0 - xp.log(ratio))))
+    excess = xp.linalg.eigvalsh(_whiten(xp, c - e, e))  # of E^-1/2 (C - E) E^-1/2
+    return down(0.5 * (quadratic + xp.sum(deviance(xp, excess))))
 
 
 def _whiten(xp: Namespace, c: Array, e: Array) -> Array:

@@ -21,16 +21,10 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..._random import Rng, source
 from ..special.elementary import log_or_minus_infinity, log_sum_exp
 from .base import AbstractLaw
+from .matrices import constant, sqrt_psd
 from .mixture import check_weights, draw_index
 
-__all__ = ["Gaussian", "GaussianMixture", "sqrt_psd"]
-
-
-def sqrt_psd(xp: Namespace, cov: Array) -> Array:
-    """Symmetric square root of positive semi-definite matrices, shape (..., d, d)."""
-    values, vectors = xp.linalg.eigh(cov)
-    root = xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
-    return (vectors * root[..., None, :]) @ xp.matrix_transpose(vectors)
+__all__ = ["Gaussian", "GaussianMixture"]
 
 
 @final
@@ -213,7 +207,7 @@ def _solve(xp: Namespace, matrix: Array, vector: Array) -> Array:
 
 def check_psd(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
     """Raise unless the matrices are symmetric positive semi-definite to rounding."""
-    cov = _without_gradient(cov)
+    cov = constant(cov)  # a check reads numbers; torch warns where a number with a gradient is read
     eps = float(xp.finfo(cov.dtype).eps)
     size = float(xp.max(xp.abs(cov)))
     if not size < float("inf"):
@@ -228,12 +222,7 @@ def check_psd(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> Non
 
 def check_regular(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
     """Raise unless the matrices are numerically invertible."""
-    values = xp.linalg.eigvalsh(_without_gradient(cov))
+    values = xp.linalg.eigvalsh(constant(cov))
     least, most = float(xp.min(values)), float(xp.max(values))
     if not least > cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most:
         raise UnmetHypothesis(subject, f"{name} is not singular", f"eigenvalues in [{least:.3g}, {most:.3g}]")
-
-
-def _without_gradient(cov: Array) -> Array:
-    # A check reads numbers; torch warns where a number with a gradient is read.
-    return cov.detach() if hasattr(cov, "detach") else cov

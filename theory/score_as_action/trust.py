@@ -18,7 +18,7 @@ C the covariance of the samples: of second order in the root of the divergence. 
 from __future__ import annotations
 
 from ..._namespace import Array, UnmetHypothesis, boundary
-from ..laws.gaussian import sqrt_psd
+from ..laws.matrices import sqrt_psd
 from ..rewards import Quadratic
 from .shifts import ShiftedScore
 

@@ -216,7 +216,7 @@ def ladder_of_square(xp: Namespace, nu: float | Array, w: Array) -> Ladder:
     s = xp.sqrt(mu * mu + w)
     scale = mu + s
     u, tdu = _debye(mu, s, terms)
-    half, q = 0.5 * scale, w / scale / scale
+    half, q = 0.5 * scale, w / (scale * scale)
     above, f = 1 - scale * (0.5 + tdu / u) / (s * s), xp.ones_like(s)
     for j in range(m - 1, -1, -1):
         above, f = f, (nu + (j + 1)) * (f / half) + q * above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace
 
-__all__ = ["deviance", "divide", "log_or_minus_infinity", "log_sum_exp", "xlogy"]
+__all__ = ["deviance", "divide", "log_or_minus_infinity", "log_sum_exp", "sqrt_or_zero", "xlogy"]
 
 _TERMS = 10  # of the series of the deviance
 
@@ -89,7 +89,7 @@ def divide(xp: Namespace, a: Array, x: Array) -> Array:
     return xp.where(inside, a / xp.where(inside, x, xp.ones_like(x)), edge)
 
 
-def deviance(xp: Namespace, e: Array) -> Array:
+def deviance(xp: Namespace, e: Array, ratio: Array | None = None) -> Array:
     r"""How far 1 + e is from 1: the deviance of a Poisson rate, without cancellation at 0.
 
     .. math:: e - \log(1 + e) \ge 0, \qquad
@@ -97,6 +97,7 @@ def deviance(xp: Namespace, e: Array) -> Array:
 
     Arguments:
         e: Point, e > -1.
+        ratio: 1 + e, > 0, where it is known better than by this sum.
 
     Returns:
         Array of the shape of e.
@@ -106,8 +107,8 @@ def deviance(xp: Namespace, e: Array) -> Array:
 
     Example:
         >>> import array_api_compat.numpy as xp
-        >>> float(deviance(xp, xp.asarray(1e-10)))
-        5e-21
+        >>> float(deviance(xp, xp.asarray(1e-20)))
+        5e-41
     """
     small = xp.abs(e) < 0.25
     near = xp.where(small, e, xp.zeros_like(e))
@@ -115,5 +116,20 @@ def deviance(xp: Namespace, e: Array) -> Array:
     tail = xp.zeros_like(e)
     for k in range(_TERMS, 0, -1):  # sum_{k >= 1} v^{2k - 2} / (2k + 1); |v| <= 1/7, so v^20 < 2e-17
         tail = tail * (v * v) + 1.0 / (2.0 * k + 1.0)
-    far = xp.where(small, xp.ones_like(e), e)
-    return xp.where(small, near * v - 2.0 * v * v * v * tail, far - xp.log1p(far))
+    far = xp.where(small, xp.ones_like(e), 1.0 + e if ratio is None else ratio)
+    return xp.where(small, near * v - 2.0 * v * v * v * tail, e - xp.log(far))
+
+
+def sqrt_or_zero(xp: Namespace, x: Array) -> Array:
+    """Square root of ``x``, 0 for x <= 0, where the derivative is taken as 0 as well: that of a norm at its kink.
+
+    Only for what has a kink there, or is multiplied by a zero: a function of x that is smooth at 0 loses its
+    derivative in the root.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> sqrt_or_zero(xp, xp.asarray([4.0, 0.0])).tolist()
+        [2.0, 0.0]
+    """
+    inside = x > 0
+    return xp.where(inside, xp.sqrt(xp.where(inside, x, xp.ones_like(x))), xp.zeros_like(x))

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
-from ..laws.gaussian import check_psd, check_regular, sqrt_psd
+from ..laws.gaussian import check_psd, check_regular
+from ..laws.matrices import sqrt_psd
 
 __all__ = ["empirical_transport_risk", "gaussian_map", "gaussian_map_constant", "gaussian_map_risk"]
 

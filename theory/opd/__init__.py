@@ -7,7 +7,7 @@ r"""On-policy distillation with f-divergences: exact gradients, and what stop-gr
 """
 
 from .exact import bias, divergence, logit_gradient, pathwise_logit_gradient, stop_gradient_logit_gradient
-from .gaussian import gaussian_divergence
+from .gaussian import gaussian_divergence, gaussian_divergence_integral
 from .sequence import AutoregressivePair
 from .surrogate import k_estimator, surrogate
 
@@ -16,6 +16,7 @@ __all__ = [
     "bias",
     "divergence",
     "gaussian_divergence",
+    "gaussian_divergence_integral",
     "k_estimator",
     "logit_gradient",
     "pathwise_logit_gradient",

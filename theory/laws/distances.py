@@ -100,7 +100,7 @@ def _(p: Discrete, q: Discrete) -> Array:
     given = {"p": p.atoms, "p_weights": p.weights, "q": q.atoms, "q_weights": q.weights}
     xp, down, (a, v, b, w) = boundary("wasserstein2", **given)
     if a.ndim == 1:
-        return down(sqrt_or_zero(xp, ot.emd2_1d(a, b, v, w, metric="sqeuclidean")))
+        return down(sqrt_or_zero(xp, ot.wasserstein_1d(a, b, v, w, p=2)))
     # Squared distances without the cancellation of |a|^2 - 2ab + |b|^2.
     cost = xp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=-1)
     return down(sqrt_or_zero(xp, ot.emd2(v, w, cost)))

@@ -225,7 +225,10 @@ def _centre(xp: Namespace, logp: Array, logq: Array, kernel: Generator, at_zero:
     """p (h - E_p h) for h = kernel(delta), and h = at_zero where the teacher has no mass."""
     p, _, delta, student, teacher = _ratio(xp, logp, logq)
     h = xp.where(teacher | ~student, kernel(xp, delta), xp.full_like(p, at_zero))
-    weighted = xp.where(student, p * h, xp.zeros_like(p))
+    zero = xp.zeros_like(p)
+    # Centred twice: where one token has nearly all the mass, 1 - p is lost in the first difference.
+    h = h - xp.sum(xp.where(student, p * h, zero), axis=-1, keepdims=True)
+    weighted = xp.where(student, p * h, zero)
     return weighted - p * xp.sum(weighted, axis=-1, keepdims=True)
 
 

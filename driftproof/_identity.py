@@ -25,6 +25,7 @@ from typing import Any
 __all__ = ["digest", "identity", "library", "source_files", "specification", "versions"]
 
 LIBRARY = "driftproof"
+LAYERS = ("theory", "numerics", "backends", "validation")
 
 
 def identity(*modules: str, **circumstances: Any) -> str | None:
@@ -70,13 +71,10 @@ def digest(text: str | bytes) -> str:
 
 
 @cache
-def library() -> str:
-    """A digest of all source of this library."""
+def library(*layers: str) -> str:
+    """A digest of the source of this library: of these layers, or of all."""
     package = Path(__file__).resolve().parent
-    places = [
-        package,
-        *((package / layer).resolve() for layer in ("theory", "numerics", "backends", "validation")),
-    ]
+    places = [package, *((package / layer).resolve() for layer in layers or LAYERS)]
     places += [package.parent / place.name for place in places[1:] if not place.is_dir()]
     content = sha256()
     for place in places:

@@ -71,8 +71,7 @@ def main() -> None:
             raise SystemExit(2 if known and not ours else 3) from error
         from .validation.missing import lacking
 
-        missing = isinstance(error, ModuleNotFoundError)
-        _fail(lacking(error.name or str(error)) if missing else str(error))
+        _fail(lacking(error.name or str(error)) if isinstance(error, ModuleNotFoundError) else str(error))
 
 
 @app.callback(invoke_without_command=True)

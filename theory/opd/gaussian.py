@@ -142,7 +142,7 @@ def _log_per_teacher(f: FDivergence, delta: Floats) -> Floats:
 
 
 def _slope_at_one(f: FDivergence) -> float:
-    return float(f.slope(xp, xp.zeros((1,), dtype=xp.float64))[0])
+    return float(f.slope(xp, np.zeros(1))[0])
 
 
 def _edges(laws: list[tuple[float, float]]) -> Floats:

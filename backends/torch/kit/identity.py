@@ -19,20 +19,18 @@ resumed is then the same law through other roundings (on another kind of device:
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import math
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, final
 
 from .... import __version__
+from ...._identity import library
 from .stop import this_session
 
 __all__ = ["HOW", "LENGTH", "Identity", "OtherRun", "digest_of", "environment", "identity_of"]
@@ -137,7 +135,11 @@ def identity_of(schedule: Callable[[int, int], float] | None = None, /, **parts:
 
 def environment(device: str, processes: int) -> dict[str, str]:
     """Versions, code and device: what a resumption is told of if it differs."""
-    found = {"driftproof": __version__, "code": _code(), "python": platform.python_version()}
+    found = {
+        "driftproof": __version__,
+        "code": library("theory", "numerics", "backends"),
+        "python": platform.python_version(),
+    }
     for name in PACKAGES:
         if name in sys.modules:
             try:
@@ -191,14 +193,3 @@ def _leaves(value: object, path: str, role: str) -> Iterator[tuple[str, str, Any
 def _same(there: object, here: object) -> bool:
     both_nan = isinstance(there, float) and isinstance(here, float) and math.isnan(there) and math.isnan(here)
     return both_nan or there == here
-
-
-@cache
-def _code() -> str:
-    """A digest of the library's layers below the claims."""
-    sources: list[bytes] = []
-    for layer in ("theory", "numerics", "backends"):
-        spec = importlib.util.find_spec(f"driftproof.{layer}")
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            sources += [file.read_bytes() for file in sorted(Path(place).resolve().rglob("*.py"))]
-    return digest_of(sources)

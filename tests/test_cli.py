@@ -47,20 +47,33 @@ class Crash:
     mutants = {"one": abs, "two": round}
 """
 
+# Read by every interpreter that starts, also by those that settle claims.
 WITHOUT = """
-import importlib.machinery, sys
-from driftproof.cli import main
-
-missing = sys.argv.pop(1)
+import importlib.machinery, os, sys
 
 class Without(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] == missing else super().find_spec(name, path, target)
+        if name.partition(".")[0] == os.environ["WITHOUT"]:
+            return None
+        return super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Without if f is importlib.machinery.PathFinder else f for f in sys.meta_path]
-main()
 """
+
+
+def without(missing: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line where a package is not installed."""
+    (directory / "sitecustomize.py").write_text(WITHOUT)
+    path = os.pathsep.join([str(directory), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-m", "driftproof", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path, "WITHOUT": missing},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def driftproof(directory: Path, *arguments: str) -> tuple[int, str, str]:
@@ -143,11 +156,19 @@ class TestVerify:
         assert err.startswith("error: --module bad_module: ") and told in err
 
     def test_results_that_cannot_be_written(self, tmp_path: Path) -> None:
-        for output in (["--json", "/dev/full"], ["--html", "page"]):
-            (tmp_path / "page" / "index.html").mkdir(parents=True, exist_ok=True)
-            code, _, err = driftproof(tmp_path, "verify", "TOY-SQUARE-1", "--module", "toy_module", *output)
-            assert code == 3 and "error: cannot write the results" in err and "Traceback" not in err
-            assert list((tmp_path / "cache").rglob("TOY-SQUARE-1.json")), "what was settled is not lost"
+        code, _, err = driftproof(
+            tmp_path, "verify", "TOY-SQUARE-1", "--module", "toy_module", "--json", "/dev/full"
+        )
+        assert code == 3 and "error: cannot write the results" in err and "Traceback" not in err
+        assert list((tmp_path / "cache").rglob("TOY-SQUARE-1.json")), "what was settled is not lost"
+
+    def test_what_is_in_the_way_of_a_page_is_refused_before_the_work(self, tmp_path: Path) -> None:
+        (tmp_path / "page" / "index.html").mkdir(parents=True)
+        code, out, err = driftproof(
+            tmp_path, "verify", "TOY-SQUARE-1", "--module", "toy_module", "--html", "page"
+        )
+        assert code == 2 and "index.html" in err and "Traceback" not in err
+        assert "verified" not in out + err
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
@@ -221,40 +242,15 @@ class TestVerify:
     ) -> None:
         pytest.importorskip("torch")
         pytest.importorskip("diffusers")
-        (tmp_path / "without.py").write_text(WITHOUT)
         extra = ["--smoke", "--out", "out"] if arguments[0] == "train" else []
-        done = subprocess.run(
-            [sys.executable, "without.py", missing, *arguments, *extra],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = without(missing, tmp_path, *arguments, *extra)
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert told in done.stderr.splitlines()[-1]
 
     def test_verify_skips_what_needs_a_package_that_is_missing(self, tmp_path: Path) -> None:
-        (tmp_path / "without.py").write_text(WITHOUT)
         (tmp_path / "needing.py").write_text("import torch\n")
         arguments = ["OPD-LINEAR-1", "CONVENTION-DTYPE-1", "needing", "--module", "needing", "--quick"]
-        done = subprocess.run(
-            [
-                sys.executable,
-                "without.py",
-                "torch",
-                "verify",
-                *arguments,
-                "--jobs",
-                "1",
-                "--json",
-                "out.json",
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = without("torch", tmp_path, "verify", *arguments, "--jobs", "1", "--json", "out.json")
         assert done.returncode == 0, done.stdout + done.stderr
         reason = "torch is not installed; pip install 'driftproof[torch]'"
         assert f"skipped: 3 pieces of evidence: {reason}" in done.stdout

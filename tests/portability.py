@@ -30,7 +30,9 @@ TESTS = (
     *("tests/test_parity.py", "tests/test_laws.py", "tests/test_processes.py"),
     *("tests/test_special.py", "tests/test_special_kernels.py", "tests/test_docs.py"),
 )
-CHOSEN = "not test_docs or code_of_a_page"
+CHOSEN = "(not test_docs or code_of_a_page)"
+# Noise is on functions by name: x**2 is the processor's own, but array-api-strict calls power for it.
+UNDER_NOISE = f"{CHOSEN} and not array_api_strict"
 NUMPY_FEATURES = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4"
 
 MACHINES: Mapping[str, Mapping[str, str]] = {
@@ -91,7 +93,19 @@ def shares(plain: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> 
 
 def tested(environment: Mapping[str, str], jobs: int) -> tuple[bool, str]:
     """Whether the numerical tests pass, and the end of what pytest says."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "-k", CHOSEN, *TESTS]
+    from tests.parity.noise import VARIABLE
+
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        str(jobs),
+        "-k",
+        UNDER_NOISE if VARIABLE in environment else CHOSEN,
+        *TESTS,
+    ]
     done = subprocess.run(
         command, env=_environment(environment), capture_output=True, text=True, check=False, cwd=ROOT
     )

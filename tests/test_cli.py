@@ -209,7 +209,8 @@ class TestVerify:
         assert told in " ".join(err.replace("│", " ").split())
 
     def test_json_to_standard_output_is_json_alone(self, tmp_path: Path) -> None:
-        code, out, err = driftproof(tmp_path, "verify", "toy", "--module", "toy_module", "--json", "-")
+        arguments = ["verify", "toy", "--module", "toy_module", "--jobs", "1", "--json"]
+        code, out, err = driftproof(tmp_path, *arguments, "-")
         assert code == 0 and json.loads(out)["ok"] is True
         assert "planted errors caught" in err and not (tmp_path / "-").exists()
 
@@ -218,7 +219,8 @@ class TestVerify:
         link.symlink_to(file)
         write_atomically(link, "text")
         assert link.is_symlink() and file.read_text() == "text"
-        assert driftproof(tmp_path, "verify", "toy", "--module", "toy_module", "--json", "/dev/null")[0] == 0
+        arguments = ["verify", "toy", "--module", "toy_module", "--jobs", "1", "--json"]
+        assert driftproof(tmp_path, *arguments, "/dev/null")[0] == 0
         assert Path("/dev/null").is_char_device()
 
     @pytest.mark.parametrize(

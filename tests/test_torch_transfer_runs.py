@@ -121,12 +121,13 @@ def test_the_packaged_recipe_has_five_seeds_and_a_smoke_budget() -> None:
     assert small.finetuning.plan.steps < full.finetuning.plan.steps
 
 
-def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path) -> None:
+def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     config = toy(tmp_path)
     reports = []
     for name in ("first", "second"):
         main(config, False, tmp_path / name)
         reports.append(json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")))
+        request.getfixturevalue("undrawn")  # the second time
     report = reports[0]
     assert report["paper"] == "transfer"
     assert [figure["svg"].startswith("<svg") for figure in report["figures"]] == [True] * 3

@@ -81,7 +81,9 @@ def toy(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(toy: Path, tmp_path: Path) -> None:
+def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(
+    toy: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     out = tmp_path / "out"
     main(toy, False, out)
     report = json.loads((out / "report.json").read_text())
@@ -99,6 +101,7 @@ def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(toy: Path, tmp_pa
         assert np.isfinite(rows).all()
         assert (out / "checkpoints" / f"toy-{name}-1.safetensors").is_file()
     # Again: nothing is trained, and every number is the same.
+    request.getfixturevalue("undrawn")
     main(toy, False, out)
     again = json.loads((out / "metrics.json").read_text())
     assert again["toy"] == metrics["toy"]
@@ -190,7 +193,7 @@ def test_files_that_are_no_arrays_of_reals_are_refused(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
     from driftproof.backends.torch.tweedie import experiment
 

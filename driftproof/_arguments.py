@@ -124,7 +124,8 @@ def _check_fields(made: type, domains: Mapping[str, str]) -> type:
     if unknown:
         raise TypeError(f"{made.__name__}: a domain is given for {unknown}, which are no fields")
 
-    @functools.cache
+    known: list[tuple[str, Check]] = []
+
     def checks(final: Any) -> list[tuple[str, Check]]:  # of the class that dataclass made of it
         hints = typing.get_type_hints(final, include_extras=True)
         pairs = [
@@ -141,8 +142,9 @@ def _check_fields(made: type, domains: Mapping[str, str]) -> type:
         return [(name, check) for name, check in pairs if check is not None]
 
     def __post_init__(self: Any) -> None:
-        final: Any = type(self)
-        for name, check in checks(final):
+        if not known:
+            known.extend(checks(type(self)))
+        for name, check in known:
             value = getattr(self, name)
             kept = check(type(self).__name__, name, value)
             if kept is not value:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
@@ -127,13 +127,16 @@ class VP(AbstractGaussianProcess):
     beta_min: float = 0.1
     beta_max: float = 20.0
     T: float = 1.0
+    _clock: LinearClock = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_parameters("VP", {"beta_min": self.beta_min, "beta_max": self.beta_max, "T": self.T})
+        # Made once: a kernel that made it at every call would be checked at every call, compiled ones too.
+        object.__setattr__(self, "_clock", LinearClock(self.beta_min, self.beta_max, self.T))
 
     @property
     def clock(self) -> LinearClock:
-        return LinearClock(self.beta_min, self.beta_max, self.T)
+        return self._clock
 
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         time = self.clock.time(t)

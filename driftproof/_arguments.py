@@ -96,7 +96,7 @@ def checked(target: Any = None, /, **domains: str) -> Any:
         >>> Clock(1.0, name=3)
         Traceback (most recent call last):
         ...
-        TypeError: Clock: expected a str for name, got int
+        TypeError: Clock: expected str for name, got int
     """
 
     def decorate(target: Any) -> Any:

@@ -9,18 +9,27 @@ Commands import what they need when they run: ``--help`` is quick, and torch is 
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
+from ._commands import (
+    LIMIT,
+    claims_registry,
+    console,
+    fail,
+    is_stdout,
+    require_ours,
+    require_torch,
+    require_writable,
+    stoppable,
+    warn_of_failures,
+    write_json,
+    written,
+)
 
 __all__ = ["main"]
 
@@ -47,7 +56,6 @@ Timeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="For a claim or an audit: what has no verdict by then is ended."),
 ]
-LIMIT = 600.0
 
 # What trainings write into their folder.
 TRAINED = ("report.json", "metrics.json", "log.json", "samples", "checkpoints")
@@ -71,7 +79,7 @@ def main() -> None:
             raise SystemExit(2 if known and not ours else 3) from error
         from .validation.missing import lacking
 
-        _fail(lacking(error.name or str(error)) if isinstance(error, ModuleNotFoundError) else str(error))
+        fail(lacking(error.name or str(error)) if isinstance(error, ModuleNotFoundError) else str(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -87,7 +95,7 @@ def claims(names: Names = None, module: Modules = None) -> None:
     from rich import box
     from rich.table import Table
 
-    registry = _registry(module)
+    registry = claims_registry(module)
     selected = registry.select(names or ())
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("claim", min_width=max((len(made.id) for made in selected), default=0))  # never cut
@@ -96,9 +104,9 @@ def claims(names: Names = None, module: Modules = None) -> None:
     for made in selected:
         kinds = dict.fromkeys(item.kind.name for item in made.evidence)
         table.add_row(made.id, made.title, ", ".join(kinds), str(len(made.mutants)), made.expect)
-    _console().print(table)
+    console().print(table)
     typer.echo(f"{len(selected)} claim{'s' * (len(selected) != 1)}")
-    _warn_of_failures(registry, names)
+    warn_of_failures(registry, names)
 
 
 @app.command()
@@ -125,13 +133,13 @@ def verify(
 
     if quick and full:
         raise ValueError("verify: --quick and --full exclude each other")
-    _require_writable(json_file, html)
-    _require_ours(json_file, "verify")
+    require_writable(json_file, html)
+    require_ours(json_file, "verify")
     if html:
-        from .validation.reporting import require_writable
+        from .validation import reporting
 
-        require_writable(html)
-    with _stoppable() as stopped:
+        reporting.require_writable(html)
+    with stoppable() as stopped:
         done = run(
             names or (),
             effort="quick" if quick else "full" if full else "normal",
@@ -141,7 +149,7 @@ def verify(
             cluster=cluster,
             timeout=timeout,
             resume=resume,
-            registry=_registry(module, timeout),
+            registry=claims_registry(module, timeout),
             progress=fitting(),
             deliver=lambda done: _deliver(done, json_file, html),
         )
@@ -151,14 +159,14 @@ def verify(
 def _deliver(done: Any, json_file: Path | None, html: Path | None) -> None:
     from .validation.progress import verdict
 
-    with _written():
-        _write_json(json_file, done.to_json())
+    with written():
+        write_json(json_file, done.to_json())
         if html:
             from .validation.reporting import write
 
             page = write(done, html, announce=lambda line: typer.echo(line, err=True))
-            typer.echo(f"report: {page}", err=_is_stdout(json_file))
-        typer.echo(verdict(done), err=_is_stdout(json_file))
+            typer.echo(f"report: {page}", err=is_stdout(json_file))
+        typer.echo(verdict(done), err=is_stdout(json_file))
 
 
 @app.command()
@@ -178,9 +186,9 @@ def soak(
     from .validation.progress import fitting, seeds_told
     from .validation.soak import soak
 
-    _require_writable(json_file)
-    _require_ours(json_file, "soak")
-    with _stoppable() as stopped, seeds_told(seeds) as announce:
+    require_writable(json_file)
+    require_ours(json_file, "soak")
+    with stoppable() as stopped, seeds_told(seeds) as announce:
         found = soak(
             names or (),
             seeds=seeds,
@@ -190,13 +198,13 @@ def soak(
             cluster=cluster,
             timeout=timeout,
             resume=resume,
-            registry=_registry(module, timeout),
+            registry=claims_registry(module, timeout),
             progress=fitting(),
             announce=announce,
         )
-    with _written():
-        _write_json(json_file, found.to_json())
-        typer.echo(str(found), err=_is_stdout(json_file))
+    with written():
+        write_json(json_file, found.to_json())
+        typer.echo(str(found), err=is_stdout(json_file))
     raise typer.Exit(stopped() if found.interrupted else found.status)
 
 
@@ -229,22 +237,22 @@ def audit(
     if kind not in (None, *get_args(Kind)):
         raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
     if target in ("diffusers", "trl"):
-        _require_torch("audit")
-    _require_writable(json_file, html)
-    _require_ours(json_file, "audit")
+        require_torch("audit")
+    require_writable(json_file, html)
+    require_ours(json_file, "audit")
     if html:
         outputs.require_free(html, f"audit {target}", [page_name(target)])
-    with _stoppable():
+    with stoppable():
         found, why = _audited(target, kind, documented, timeout)
-    to_stderr = _is_stdout(json_file)
-    with _written():
-        _write_json(json_file, found.to_json())
+    to_stderr = is_stdout(json_file)
+    with written():
+        write_json(json_file, found.to_json())
         if html:
             typer.echo(f"page: {write_page(found, html)}", err=to_stderr)
-        _console(to_stderr).print(table(found))
+        console(to_stderr).print(table(found))
         typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()), err=to_stderr)
     if why:
-        _fail(f"{target}: {why}", 3)
+        fail(f"{target}: {why}", 3)
     if documented and not all(row.agrees for row in found.rows):
         raise typer.Exit(1)
 
@@ -275,11 +283,11 @@ def bench(
     from .validation.benchmarks import benchmark, table
     from .validation.documents import stamped
 
-    _require_writable(json_file)
-    _require_ours(json_file, "bench")
+    require_writable(json_file)
+    require_ours(json_file, "bench")
     rows = benchmark(names or (), announce=lambda line: typer.echo(line, err=True))
-    _write_json(json_file, stamped("bench", {"version": __version__, "rows": rows}))
-    _console(_is_stdout(json_file)).print(table(rows))
+    write_json(json_file, stamped("bench", {"version": __version__, "rows": rows}))
+    console(is_stdout(json_file)).print(table(rows))
 
 
 @app.command()
@@ -311,11 +319,11 @@ def train(
     recipes = _recipes()
     if paper not in recipes:
         raise LookupError(f"train: there is no recipe for {paper!r}; there are {', '.join(recipes)}")
-    _require_torch("train")
+    require_torch("train")
     if config is None and not smoke:
         raise ValueError("train: expected --config FILE (or --smoke)")
     out = Path("runs") / paper if out is None else out
-    _require_writable(None, out)
+    require_writable(None, out)
     claim(out, f"train {paper}", TRAINED)
     from .backends.torch.kit.stop import session
 
@@ -331,73 +339,6 @@ def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=Fals
     typer.echo(f"report: {rebuild(directory)}")
 
 
-def _registry(modules: list[str] | None, timeout: float = LIMIT) -> Any:
-    from .validation.registry import REGISTRY
-
-    if modules:
-        sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
-    for module in modules or ():
-        _import(module, timeout)
-    return REGISTRY.load()
-
-
-def _import(module: str, timeout: float) -> None:
-    """Import a module of the user: first elsewhere, since what exits or hangs would take this process along."""
-    import importlib
-
-    from .validation.missing import absent
-    from .validation.registry import REGISTRY, LoadFailure
-    from .validation.supervision import imported, parcel, supervised
-
-    account = supervised(parcel(imported, module), timeout, once=True)
-    if isinstance(account.result, ImportError) and (why := absent(account.result)):
-        REGISTRY.failures.append(LoadFailure(module, module, why, skipped=True))
-        return
-    if account.end != "returned":
-        missing = isinstance(account.result, ModuleNotFoundError | SyntaxError)
-        _fail(f"--module {module}: {account.why}", 2 if missing else 3)
-    importlib.import_module(module)
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], int]]:
-    """SIGTERM and SIGHUP end the body as ctrl-C does; gives the exit status that tells by what."""
-    by = signal.SIGINT
-
-    def stop(number: int, _: object) -> NoReturn:
-        nonlocal by
-        by = signal.Signals(number)
-        raise KeyboardInterrupt
-
-    others = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    # What the caller has chosen to ignore (nohup) stays ignored.
-    before = {n: signal.signal(n, stop) for n in others if signal.getsignal(n) is signal.SIG_DFL}
-    try:
-        yield lambda: 128 + by
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + by) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _written() -> Iterator[None]:
-    """What cannot be written is an error, not wrong input."""
-    try:
-        yield
-    except OSError as error:
-        _fail(f"cannot write the results: {error}", 3)
-
-
-def _warn_of_failures(registry: Any, names: list[str] | None) -> None:
-    failures = registry.selected_failures(names or ())
-    for failure in failures:
-        typer.echo(f"{failure.module} does not import: {failure.reason}", err=True)
-    if not all(failure.skipped for failure in failures):
-        raise typer.Exit(3)
-
-
 def _recipes() -> list[str]:
     """The papers that can be trained."""
     from importlib.resources import files
@@ -406,60 +347,3 @@ def _recipes() -> list[str]:
 
     below = files("driftproof.backends") / "torch" / "recipes"
     return [paper for paper in PAPERS if (below / paper).is_dir()]
-
-
-def _require_torch(command: str) -> None:
-    from .validation.missing import installed, lacking
-
-    if not installed("torch"):
-        raise ValueError(f"{command}: {lacking('torch')}")
-
-
-def _require_writable(file: Path | None, folder: Path | None = None) -> None:
-    """Find out before the work, not after it, that its results cannot be kept."""
-    for place in (folder, file.parent if file and not _is_stdout(file) else None):
-        if place is None:
-            continue
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"cannot write below {place}: {error.strerror}") from error
-        if not os.access(place, os.W_OK):
-            raise PermissionError(f"cannot write below {place}: permission denied")
-
-
-def _require_ours(file: Path | None, kind: str) -> None:
-    """Find out before the work that its document would take the place of something else."""
-    if file is not None and not _is_stdout(file):
-        from .validation.documents import require_ours
-
-        require_ours(file, kind)
-
-
-def _is_stdout(file: Path | None) -> bool:
-    return file == Path("-")
-
-
-def _write_json(file: Path | None, document: Any) -> None:
-    if file is None:
-        return
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    if _is_stdout(file):
-        typer.echo(text, nl=False)
-        return
-    from .validation.journal import write_atomically
-
-    write_atomically(file, text)
-
-
-def _console(to_stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    stream = sys.stderr if to_stderr else sys.stdout
-    # Off a terminal rich assumes 80 columns and cuts cells: give tables the room that they need.
-    return Console(file=stream) if stream.isatty() else Console(file=stream, width=200)
-
-
-def _fail(message: str, status: int = 2) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise SystemExit(status)

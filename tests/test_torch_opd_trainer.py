@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,11 @@ if not hasattr(trl, "DistillationTrainer"):
     pytest.skip("this TRL has no DistillationTrainer", allow_module_level=True)
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.kit.identity import OtherRun
-from driftproof.backends.torch.kit.lock import RunWarning
-from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
-from driftproof.backends.torch.opd import full_vocabulary_loss, main, opd_loss
+from driftproof.backends.torch.opd import full_vocabulary_loss, opd_loss
 from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
-from driftproof.backends.torch.opd.config import ModelSize, Published
+from driftproof.backends.torch.opd.config import ModelSize
 from driftproof.backends.torch.opd.experiment import small_model
-from driftproof.backends.torch.opd.published import distil
 from driftproof.backends.torch.opd.trainer import OPDPlusConfig, OPDPlusTrainer
-from driftproof.backends.torch.recipe import RecipeError
 
 TINY = ModelSize(width=16, layers=1)
 
@@ -246,170 +238,3 @@ def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
 
 
 # -- published models, from folders
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("published")
-    for seed, name in enumerate(("student", "teacher")):
-        small_model(TINY, seed).save_pretrained(place / name)
-        tokenizer().save_pretrained(place / name)
-    prompts().rename_column("prompt", "question").save_to_disk(place / "data")
-    return place
-
-
-RECIPE = """
-title = "Published"
-
-[published]
-student = "{place}/student"
-teacher = "{place}/teacher"
-dataset = "{place}/data"
-prompt_column = "question"
-divergence = "forward_kl"
-use_cpu = true
-bf16 = false
-report_to = "none"
-save_strategy = "no"
-disable_tqdm = true
-logging_steps = 1
-max_steps = 50
-per_device_train_batch_size = 4
-learning_rate = 1e-2
-max_completion_length = 4
-
-[smoke.published]
-max_steps = 2
-"""
-
-
-def test_published_models_are_distilled_and_saved(published: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE.format(place=published), encoding="utf-8")
-    main(recipe, smoke=True, out=tmp_path / "out")
-    log = json.loads((tmp_path / "out" / "log.json").read_text(encoding="utf-8"))["log"]
-    assert sum("opd/kl" in row for row in log) == 2
-    load = transformers.AutoModelForCausalLM.from_pretrained
-    before, after = load(published / "student"), load(tmp_path / "out" / "student")
-    assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
-    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "student").eos_token == "<eos>"
-
-
-def test_published_models_with_an_adapter(published: Path, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
-    (tmp_path / "recipe.toml").write_text(
-        RECIPE.format(place=published).replace(
-            "[smoke.published]", '[published.lora]\nr = 2\ntarget_modules = ["q_proj"]\n\n[smoke.published]'
-        ),
-        encoding="utf-8",
-    )
-    main(tmp_path / "recipe.toml", smoke=True, out=tmp_path / "out")
-    log = json.loads((tmp_path / "out" / "log.json").read_text(encoding="utf-8"))["log"]
-    assert all(row["grad_norm"] > 0.0 for row in log if "grad_norm" in row)
-    saved = {path.name for path in (tmp_path / "out" / "student").iterdir()}
-    assert "adapter_model.safetensors" in saved
-    assert "model.safetensors" not in saved
-
-
-def test_published_runs_that_cannot_be(published: Path, tmp_path: Path) -> None:
-    run = Published(
-        student="no/such/model",
-        teacher="no/such/model",
-        dataset=str(published / "data"),
-        prompt_column="question",
-    )
-    for changed, match in (
-        ({"arguments": {"divergense": "jsd"}}, "unknown keys divergense"),
-        (
-            {"prompt_column": "text", "arguments": {"use_cpu": True, "bf16": False}},
-            r"no column 'text' \(but question\)",
-        ),
-    ):
-        bad = Published(**{name: getattr(run, name) for name in run.__slots__} | changed)
-        with pytest.raises(RecipeError, match=match):
-            distil(bad, tmp_path / "out")
-
-
-# -- stopped, damaged, resumed
-
-
-def published_run(place: Path, **changes: Any) -> Published:
-    settings: dict[str, Any] = {
-        "divergence": "forward_kl",
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-        "save_steps": 2,
-        "disable_tqdm": True,
-        "logging_steps": 1,
-        "max_steps": 5,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 2,
-        "learning_rate": 1e-2,
-        "max_completion_length": 4,
-    }
-    return Published(
-        student=str(place / "student"),
-        teacher=str(place / "teacher"),
-        dataset=str(place / "data"),
-        prompt_column="question",
-        arguments={**settings, **changes},
-    )
-
-
-def test_a_distillation_that_is_stopped_and_damaged_goes_on(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bit for bit, over epochs of two steps, from the older checkpoint where the newer is damaged."""
-    straight = distil(published_run(published), tmp_path / "straight")["log"]
-    step = OPDPlusTrainer.training_step
-
-    def stopped_by_the_scheduler(self: Any, *given: Any, **options: Any) -> Any:
-        if self.state.global_step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *given, **options)
-
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(TrainingInterrupted, match="SIGTERM: stopped after step 3") as stop,
-    ):
-        patch.setattr(OPDPlusTrainer, "training_step", stopped_by_the_scheduler)
-        distil(published_run(published), tmp_path / "out")
-    assert stop.value.status == 143
-    folder = tmp_path / "out" / "trainer"
-    assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {"checkpoint-2", "checkpoint-3"}
-
-    for changes, named in (
-        ({"divergence": "jsd"}, "arguments.divergence: 'forward_kl' there, 'jsd' here"),
-        ({"learning_rate": 1e-3}, "arguments.learning_rate"),
-        ({"max_steps": 6}, "max_steps: 5 there, 6 here"),
-    ):
-        with pytest.raises(OtherRun, match=named):
-            distil(published_run(published, **changes), tmp_path / "out")
-    with pytest.raises(OtherRun, match=r"cannot be extended .* had the learning rate"), session(extend=True):
-        distil(published_run(published, max_steps=6), tmp_path / "out")
-
-    file = folder / "checkpoint-3" / "optimizer.pt"
-    bits = bytearray(file.read_bytes())
-    bits[len(bits) // 2] ^= 1
-    file.write_bytes(bits)
-    with pytest.warns(RunWarning, match=r"checkpoint-3 is damaged \(optimizer.pt is not what was written\)"):
-        resumed = distil(published_run(published, save_steps=3), tmp_path / "out")["log"]
-    numbers = [
-        [
-            {k: v for k, v in row.items() if "time" not in k and "per_second" not in k}
-            for row in log
-            if "loss" in row
-        ]
-        for log in (straight, resumed)
-    ]
-    assert numbers[0] == numbers[1]
-    ours, theirs = (
-        (tmp_path / name / "student" / "model.safetensors").read_bytes() for name in ("straight", "out")
-    )
-    assert ours == theirs
-
-
-def test_a_checkpoint_that_nothing_could_resume_is_refused(published: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="save_only_model: expected false"):
-        distil(published_run(published, save_only_model=True), tmp_path)

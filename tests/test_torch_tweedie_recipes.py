@@ -87,7 +87,7 @@ def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(
     out = tmp_path / "out"
     main(toy, False, out)
     report = json.loads((out / "report.json").read_text())
-    assert set(report) == {"title", "paper", "summary", "tables", "figures", "meta"}
+    assert set(report) == {"format", "title", "paper", "summary", "tables", "figures", "meta"}
     assert (report["title"], report["paper"]) == ("Toy", "tweedie")
     for table in report["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"])

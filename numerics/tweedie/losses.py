@@ -113,7 +113,7 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
 
     Example:
         >>> from driftproof.theory.processes import CIR
-        >>> float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count"))
+        >>> round(float(kl_weight(CIR(1.0, 1.0, 2.0), 2.0, 1.0, "count")), 12)
         2.0
     """
     unit, _, scale = affine.kernel(xp, process, x, t, kind)
@@ -205,7 +205,7 @@ def matching_loss(
 
     Example:
         >>> from driftproof.theory.processes import CIR
-        >>> float(matching_loss(CIR(1.0, 1.0, 2.0), 0.0, 2.0, 1.0, 3.0, "count"))
+        >>> round(float(matching_loss(CIR(1.0, 1.0, 2.0), 0.0, 2.0, 1.0, 3.0, "count")), 12)
         18.0
     """
     weight = kl_weight.kernel(xp, process, x, t, kind)

@@ -40,9 +40,12 @@ from unittest.mock import patch
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+from driftproof import _namespace
+
 __all__ = ["ELEMENTARY", "Noisy", "become_what_is_asked_for", "noise", "other_processor"]
 
 VARIABLE = "DRIFTPROOF_NOISE"
+_plain_array = _namespace.plain_array
 
 NAMES = (
     *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logaddexp", "logaddexp2"),
@@ -147,6 +150,11 @@ class Noisy(np.ndarray):
         return _noisy(function(*args, **kwargs))
 
 
+def _admitted(subject: str, name: str, value: Any) -> Any:
+    """The boundary refuses subclasses of ndarray; this one is what the noise travels with."""
+    return value if isinstance(value, Noisy) else _plain_array(subject, name, value)
+
+
 @contextlib.contextmanager
 def noise(rng: np.random.Generator, *, everything: bool = False) -> Iterator[Callable[[Any], Noisy]]:
     """Compute with noise; gives the function that makes arrays Noisy.
@@ -158,7 +166,7 @@ def noise(rng: np.random.Generator, *, everything: bool = False) -> Iterator[Cal
     global _machine
     before, _machine = _machine, Machine(rng, everything)
     try:
-        with _replaced(numpy_namespace, _entrance):
+        with _replaced(numpy_namespace, _entrance), patch.object(_namespace, "plain_array", _admitted):
             yield lambda value, dtype=None: np.array(value, dtype=dtype).view(Noisy)
     finally:
         _machine = before

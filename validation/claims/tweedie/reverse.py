@@ -37,7 +37,7 @@ S = sp.Function("s")(X)
 
 CLOCK = unchecked(LinearClock, beta_min=FIRST, beta_max=LAST, T=HORIZON)
 LOG_GAUSSIAN: dict[str, AbstractProcess] = {
-    "VP": unchecked(VP, beta_min=FIRST, beta_max=LAST, T=HORIZON),
+    "VP": unchecked(VP, beta_min=FIRST, beta_max=LAST, T=HORIZON, _clock=CLOCK),
     "VE": VE(1.0, 2.0, 1.0),
     "Flow": Flow(),
     "GBM": unchecked(GBM, mu=MU, sigma=SIGMA, clock=CLOCK),

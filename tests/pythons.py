@@ -89,7 +89,7 @@ def run(*command: object, cwd: Path, **more: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{command}\n{done.stderr}\n{done.stdout}"
     return done.stdout
 
 
@@ -220,7 +220,7 @@ def main() -> int:
             try:
                 told = tried(trial, wheel, given.claims, given.jobs, Path(folder) / str(i))
             except AssertionError as error:
-                failed, told = failed + 1, f"FAILED\n{str(error)[-6000:]}"
+                failed, told = failed + 1, f"FAILED\n{str(error)[-3000:]}"
             shutil.rmtree(Path(folder) / str(i))
             print(f"{trial.title}: {told}", flush=True)
     print(f"{failed} failed" if failed else "all of them hold")

@@ -54,10 +54,11 @@ VERSIONS = """
 import sys, importlib.metadata
 print(*(f"{name} {importlib.metadata.version(name)}" for name in sys.argv[1:]), sep=", ")
 """
+# What runs when it is imported, and what pytest alone imports.
 IMPORTS = """
 import importlib, pkgutil, driftproof
 for found in pkgutil.walk_packages(driftproof.__path__, "driftproof."):
-    found.name.endswith("__main__") or importlib.import_module(found.name)
+    found.name.endswith(("__main__", "pytest_plugin")) or importlib.import_module(found.name)
 """
 
 

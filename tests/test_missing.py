@@ -130,14 +130,14 @@ class TestRunners:
 
     def test_a_benchmark_is_skipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         row = {"name": "f", "ours_seconds": 1.0, "peer": "none", "peer_seconds": None, "ratio": None}
-        (tmp_path / "one.py").write_text(f"def run():\n    return [{row!r}]\n")
-        (tmp_path / "two.py").write_text("def run():\n    import nonesuch\n")
-        (tmp_path / "wrong.py").write_text("def run():\n    import numpyy\n")
+        (tmp_path / "timed_here.py").write_text(f"def run():\n    return [{row!r}]\n")
+        (tmp_path / "timed_without.py").write_text("def run():\n    import nonesuch\n")
+        (tmp_path / "misspelt.py").write_text("def run():\n    import numpyy\n")
         monkeypatch.setattr(benchmarks, "__path__", [str(tmp_path)])
         told: list[str] = []
-        assert benchmarks.benchmark(["one", "two"], told.append) == [row]
-        assert f"skipped two: {REASON}" in told
-        for names in (["two"], ["one", "wrong"]):
+        assert benchmarks.benchmark(["timed_here", "timed_without"], told.append) == [row]
+        assert f"skipped timed_without: {REASON}" in told
+        for names in (["timed_without"], ["timed_here", "misspelt"]):
             with pytest.raises(ModuleNotFoundError):
                 benchmarks.benchmark(names)
 

@@ -134,7 +134,13 @@ def tilted(kl: float) -> np.ndarray:
     return (1 - lo) * CELLS + lo * np.eye(6)[1]
 
 
-@pytest.mark.parametrize("name", SHIFTED)
+# Two to three seconds each: in the default run their false alarms are counted, above.
+LONG = ("asymptotic", "Poisson", "binomial")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SHIFTED]
+)
 def test_detectable_effects_are_detected(name: str) -> None:
     check, rng, repetitions = SHIFTED[name], np.random.default_rng(20261), 600
     effect = check(rng, 0.0).detectable
@@ -145,6 +151,7 @@ def test_detectable_effects_are_detected(name: str) -> None:
     assert not check(rng, 0.0).rejects
 
 
+@pytest.mark.slow  # 9 s; the default run has the rate of the corrected test at 0.02 on the same draws
 def test_exponential_draws_at_one_in_a_hundred_million() -> None:
     """The rates of 1e-8 tests on skewed draws, measured by importance sampling from a tilted law.
 

@@ -254,7 +254,8 @@ def test_a_window_wider_than_the_grid_is_refused() -> None:
 # -- the gap
 
 
-@pytest.mark.parametrize("method", ["t", "bootstrap"])
+# 200 bootstraps take 11 s; the interval of Student is in the default run.
+@pytest.mark.parametrize("method", ["t", pytest.param("bootstrap", marks=pytest.mark.slow)])
 def test_the_interval_covers_as_often_as_it_says(method: str) -> None:
     """200 intervals of level 0.9: the count of misses is binomial.
 

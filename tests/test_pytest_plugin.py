@@ -57,11 +57,13 @@ def pytest_run(directory: Path, *options: str) -> tuple[int, str]:
     (directory / "weak_claims.py").write_text(WEAK)
     (directory / "test_ordinary.py").write_text("def test_ordinary(): pass\n")
     path = os.pathsep.join([str(TESTS), str(directory), *filter(None, sys.path)])
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *options]
+    ours = ["-p", "driftproof.validation.pytest_plugin", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *ours, *options]
     done = subprocess.run(
         command,
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": path},
+        # Of the plugins only those that are asked for: the others take a second to import.
+        env={**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -131,5 +133,7 @@ def test_unknown_claims_are_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_nodes_are_spread_over_workers(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
-    code, out = pytest_run(tmp_path, "-p", "weak_claims", "--claims", "TOY-SQUARE-1", "-n", "2")
+    code, out = pytest_run(
+        tmp_path, "-p", "weak_claims", "--claims", "TOY-SQUARE-1", "-p", "xdist.plugin", "-n", "2"
+    )
     assert code == 0 and "5 passed" in out, out

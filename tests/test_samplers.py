@@ -26,6 +26,8 @@ from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
 
 ALPHA = 1e-9
 ETAS = (0.0, 0.3, 1.0, 1.5)
+# An order takes a second each: the default run has the ends of the range.
+ORDERS = (0.0, pytest.param(0.3, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.slow), 1.5)
 GAUSSIAN = [(VP(0.1, 8.0), 1.0, 1e-3), (VE(0.3, 4.0), 1.0, 1e-3), (Flow(), 0.9, 0.01)]
 each_gaussian = pytest.mark.parametrize(("process", "start", "end"), GAUSSIAN, ids=["VP", "VE", "Flow"])
 DATA = Normal(0.8, 0.5)
@@ -85,7 +87,7 @@ def test_eta_one_is_the_bridge_from_the_predicted_data_point(process, start, end
 
 
 @each_gaussian
-@pytest.mark.parametrize("eta", ETAS)
+@pytest.mark.parametrize("eta", ORDERS)
 def test_gddim_is_of_order_one_on_gaussian_data(process, start, end, eta):
     def step(x, t, s, noise):
         eps = -float(process.sigma(t)) * process.marginal(DATA, t).score(x)
@@ -124,7 +126,7 @@ def test_gbm_is_a_variance_exploding_process_in_the_logarithm():
 
 
 @each_gaussian
-@pytest.mark.parametrize("eta", ETAS)
+@pytest.mark.parametrize("eta", ORDERS)
 def test_euler_maruyama_is_of_order_one(process, start, end, eta):
     def step(x, t, s, noise):
         return euler_maruyama_step(process, x, t, s, process.marginal(DATA, t).score(x), eta, noise)

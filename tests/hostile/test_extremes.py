@@ -73,7 +73,7 @@ STATES = {"finite": REAL, "> 0": POSITIVE, ">= 0": NONNEGATIVE}
 
 
 def concrete(base: type[Any]) -> set[type[Any]]:
-    """Every class below ``base`` that the library defines, in whatever module."""
+    """Every class below ``base`` of theory and numerics; claims define some of their own, where they are loaded."""
     for package in (driftproof.theory, driftproof.numerics):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
@@ -83,7 +83,8 @@ def concrete(base: type[Any]) -> set[type[Any]]:
             todo.append(sub)
             # A dataclass with slots leaves the class that it was made from behind.
             known = getattr(sys.modules[sub.__module__], sub.__name__, None) is sub
-            if known and sub.__module__.startswith("driftproof.") and not inspect.isabstract(sub):
+            ours = sub.__module__.startswith(("driftproof.theory.", "driftproof.numerics."))
+            if known and ours and not inspect.isabstract(sub):
                 found.add(sub)
     return found
 

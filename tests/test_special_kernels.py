@@ -286,5 +286,5 @@ def test_wrong_kinds_of_orders() -> None:
     ("a", "b"), [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (80.0, 1.0), (1.0, 80.0), (math.nan, 1.0)]
 )
 def test_kummer_parameters_outside_of_the_domain(function: Any, a: float, b: float) -> None:
-    with pytest.raises(UnmetHypothesis, match=r"1F1|a is finite"):
+    with pytest.raises(UnmetHypothesis, match="a is finite" if math.isnan(a) else "1F1"):
         function(a, b, np.ones(2))

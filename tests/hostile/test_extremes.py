@@ -109,7 +109,9 @@ def law_under_attack(faults: Faults, label: str, law: Any, *, strict: bool = Tru
     if isinstance(law, BesselCount):
         points = np.floor(points)
     if strict:
-        near = points[[moderate(x) for x in points]]
+        scale = float(getattr(law, "scale", 1.0))  # Bessel arguments hold the point in units of the scale
+        with np.errstate(over="ignore", under="ignore"):
+            near = points[[moderate(x, x / scale) for x in points]]
         faults.ask(f"{label}: log_prob", lambda: law.log_prob(near))
         if not isinstance(law, BesselCount):
             faults.ask(f"{label}: score", lambda: law.score(near))

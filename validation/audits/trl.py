@@ -21,7 +21,8 @@ import numpy as np
 from ...theory.divergences import normalized_gjsd
 from ...theory.opd import divergence
 from . import audit, versions
-from .losses import PAIRS, Kind
+from .forms import Form
+from .points import PAIRS
 from .rows import Report, Row
 
 __all__ = ["kl_term", "report"]
@@ -41,7 +42,7 @@ class _Subject:
 
     object: str  # "module:attribute"
     expression: str  # in z, t (logits (1, 1, V)), token; or logp, ref, old ((1, 1) log-probabilities)
-    kind: Kind
+    form: Form
     options: Mapping[str, Any] = field(default_factory=dict)
     documented: str | None = None
     where: str = ""  # "module:class:option", whose docstring is quoted
@@ -50,7 +51,7 @@ class _Subject:
     @property
     def names(self) -> str:
         """The variables of the expression."""
-        return {"logits": "z, t", "token": "z, t, token", "logp": "logp, ref, old"}[self.kind]
+        return {"logits": "z, t", "sampled": "z, t, token", "logp": "logp, ref, old"}[self.form]
 
     @property
     def title(self) -> str:
@@ -79,7 +80,7 @@ class _Subject:
             loss = eval(f"lambda {self.names}: {self.expression}", self.scope())
             return audit(
                 loss,
-                kind=self.kind,
+                form=self.form,
                 documented=self.documented,
                 quote=_quote(self.where),
                 off_policy=self.off_policy,
@@ -98,9 +99,9 @@ class _Subject:
         made = f"p, q, mu = torch.tensor([{list(pair.p)}, {list(pair.q)}, {list(pair.mu)}]).double()"
         law = "mu" if self.off_policy else "p"
         leaves = "z, t = p.log().requires_grad_()[None, None], q.log()[None, None]; z.retain_grad()"
-        if self.kind == "logits":
+        if self.form == "logits":
             loss = f"{leaves}\nL = {self.expression}"
-        elif self.kind == "token":
+        elif self.form == "sampled":
             one = re.sub(r"\btoken\b", "torch.tensor([[a]])", self.expression)
             loss = f"{leaves}\nL = sum(p[a] * {one} for a in range(5))"
         else:
@@ -110,7 +111,7 @@ class _Subject:
                 "L = sum(weight * f(*logps) for weight, *logps in tokens)"
             )
         imports = self.imports().replace("\n", "; ")
-        shown = f"{imports}; {made}" if self.kind == "logp" else f"{imports}\n{made}"
+        shown = f"{imports}; {made}" if self.form == "logp" else f"{imports}\n{made}"
         return f"{shown}\n{loss}\nL.sum().backward(); print(z.grad)"
 
 
@@ -153,7 +154,7 @@ def _gjsd(target: str, call: str, option: str, where: str, documented: Mapping[f
         rows[beta] = _Subject(
             object=target,
             expression=call.format(beta=repr(beta)),
-            kind="logits",
+            form="logits",
             options={option: beta},
             documented=documented.get(beta),
             where=where,
@@ -191,7 +192,7 @@ def _self_distillation(module: str, where: str) -> Iterator[_Subject]:
     yield _Subject(
         object=f"{module}:{sampled}",
         expression=f"{sampled}(z, t, token, distillation_alpha=1.0)",
-        kind="token",
+        form="sampled",
         options={"distillation_alpha": 1.0},
         documented="reverse_kl",
         where=where,
@@ -202,7 +203,7 @@ def _self_distillation(module: str, where: str) -> Iterator[_Subject]:
         yield _Subject(
             object=f"{module}:{top}",
             expression=f"{top}(z, t, {settings})",
-            kind="logits",
+            form="logits",
             options={"distillation_topk": k, "distillation_alpha": 1.0, "distillation_add_tail": tail},
             where="trl.experimental.sdpo:SDPOConfig:distillation_topk",
         )
@@ -217,7 +218,7 @@ def _policy_gradient() -> Iterator[_Subject]:
             yield _Subject(
                 object=grpo,
                 expression=f"kl_term(GRPOTrainer, logp, ref, old, use_bias_correction_kl={corrected})",
-                kind="logp",
+                form="logp",
                 options={"use_bias_correction_kl": corrected, **sampled},
                 documented="reverse_kl" if corrected else None,
                 where="trl:GRPOConfig:use_bias_correction_kl",
@@ -226,7 +227,7 @@ def _policy_gradient() -> Iterator[_Subject]:
         yield _Subject(
             object=gmpo,
             expression="kl_term(GMPOTrainer, logp, ref, old)",
-            kind="logp",
+            form="logp",
             options=sampled,
             where="trl.experimental.gmpo:GMPOConfig:beta",
             off_policy=off_policy,

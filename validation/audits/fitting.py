@@ -21,7 +21,7 @@ from .forms import Form
 from .objectives import CONVENTIONS, Family, Objective, catalogue, differentiated, reductions
 from .points import Point, first, stacked
 
-__all__ = ["CONFIRMED", "SAME", "Candidate", "Fit", "direction", "fitted", "fixed_fits", "reduced"]
+__all__ = ["CONFIRMED", "SAME", "Candidate", "Fit", "direction", "fitted", "fixed_fits", "reduced", "units"]
 
 Vector = NDArray[np.float64]
 
@@ -29,7 +29,11 @@ Vector = NDArray[np.float64]
 # A naive formula loses six digits of sixteen near gJSD's ends, and a fit as many as its step of differences.
 SAME, CONFIRMED = 1e-9, 1e-8
 # What cancels in a sum of terms of size one leaves this, absolutely.
-_FLOOR = 1e-13
+_FLOOR, _FLOORED = 1e-14, 1e-6
+# Where all is saturated nothing is left to tell: entries are measured in no less than this share of the largest.
+_LEAST = 1e-10
+# In place of what overflows.
+_HUGE = 1e100
 # Fits go from the best starts, so many evaluations at first, and on where the cost is promising by then.
 _STARTS, _EVALUATIONS, _PROMISING = 2, (12, 40), 1e-4
 
@@ -37,16 +41,21 @@ _STARTS, _EVALUATIONS, _PROMISING = 2, (12, 40), 1e-4
 @final
 @dataclass(frozen=True)
 class Fit:
-    """An objective beside a gradient: the factor that fits best, and the largest error that remains."""
+    """An objective beside a gradient.
+
+    Arguments:
+        objective: The objective.
+        scale: The factor that fits best.
+        error: The largest error that remains, relative to the gradient.
+        holds: Whether that is rounding.
+        gradient: Of the objective, without the factor.
+    """
 
     objective: Objective
     scale: float
     error: float
-    gradient: Vector  # of the objective, without the factor
-
-    def holds(self, size: float, within: float = SAME) -> bool:
-        """Whether the error is that of rounding."""
-        return self.error <= within * size + _FLOOR
+    holds: bool
+    gradient: Vector
 
 
 @final
@@ -57,7 +66,6 @@ class Candidate:
     objective: Objective
     reduction: str
     scale: float
-    error: float
 
     @property
     def exact(self) -> bool:
@@ -81,29 +89,55 @@ def direction(objective: Objective, points: Iterable[Point], reduction: str = "s
     return np.concatenate(gradients), np.asarray(values)
 
 
+def asked(form: Form, roles: tuple[str, ...]) -> list[Point]:
+    """The first points, in as few batches as their gradients allow."""
+    points = first(form, roles)
+    return [stacked(points)] if form in ("logits", "logp", "sampled") else points
+
+
 @cache
 def _table(form: Form, roles: tuple[str, ...]) -> tuple[tuple[Objective, Vector], ...]:
     """The fixed objectives with their gradients at the first points."""
-    points = [stacked(first(form, roles))]
+    points = asked(form, roles)
     return tuple((each, direction(each, points)[0]) for each in catalogue(form, roles))
+
+
+def units(gradient: Vector, form: Form, roles: tuple[str, ...]) -> Vector:
+    """What the entries of a gradient are measured in.
+
+    Of preferences, the largest entry at the same point: where margins saturate, gradients are small, and they
+    tell as much as the others.  Otherwise the largest of all.
+    """
+    points = asked(form, roles) if form == "preference" else ()
+    sizes = [sum(leaf.numel() for leaf in point.leaves.values()) for point in points] or [gradient.size]
+    blocks = np.split(gradient, np.cumsum(sizes)[:-1])
+    largest = [np.full(block.size, np.max(np.abs(block))) for block in blocks]
+    whole = float(np.max(np.abs(gradient)))
+    return np.maximum(np.concatenate(largest), max(_LEAST * whole, float(np.finfo(np.float64).tiny)))
 
 
 def fixed_fits(
     gradient: Vector, form: Form, roles: tuple[str, ...], also: Sequence[Objective] = ()
 ) -> list[Fit]:
     """Every fixed objective beside a gradient at the first points; the factor is 1 where that fits."""
-    table = [*_table(form, roles), *((each, direction(each, first(form, roles))[0]) for each in also)]
-    return [_beside(gradient, objective, of) for objective, of in table]
+    table = [*_table(form, roles), *((each, direction(each, asked(form, roles))[0]) for each in also)]
+    measured_in = units(gradient, form, roles)
+    return [_beside(gradient, objective, of, measured_in) for objective, of in table]
 
 
-def _beside(gradient: Vector, objective: Objective, of: Vector) -> Fit:
-    size = float(np.max(np.abs(gradient)))
-    plain = float(np.max(np.abs(gradient - of)))
-    if plain <= SAME * size + _FLOOR:
-        return Fit(objective, 1.0, plain, of)
-    square = float(of @ of)
-    scale = float(gradient @ of) / square if square > 0.0 else 0.0
-    return Fit(objective, scale, float(np.max(np.abs(gradient - scale * of))), of)
+def _beside(gradient: Vector, objective: Objective, of: Vector, measured_in: Vector) -> Fit:
+    floor = _FLOOR / float(np.min(measured_in))
+    left, right = gradient / measured_in, np.nan_to_num(of / measured_in, posinf=_HUGE, neginf=-_HUGE)
+
+    def fit(scale: float) -> Fit:
+        error = float(np.max(np.abs(left - scale * right)))
+        return Fit(objective, scale, error, error <= SAME + min(floor, _FLOORED), of)
+
+    plain = fit(1.0)
+    square = float(right @ right)
+    if plain.holds or square <= 0.0:
+        return plain
+    return fit(float(left @ right) / square)
 
 
 def fitted(gradient: Vector, wanted: Sequence[Family], form: Form, roles: tuple[str, ...]) -> list[Fit]:
@@ -112,29 +146,29 @@ def fitted(gradient: Vector, wanted: Sequence[Family], form: Form, roles: tuple[
     Once one fits, the others are only asked at its parameters: Hinton's loss beside the divergence without
     its factor.
     """
-    point = stacked(first(form, roles))
-    ordered = sorted((_Search(gradient, family, point) for family in wanted), key=lambda each: each.start)
-    size = float(np.max(np.abs(gradient)))
-    for search in ordered:
+    points, measured_in = asked(form, roles), units(gradient, form, roles)
+    searches = [_Search(gradient, family, points, measured_in) for family in wanted]
+    for search in sorted(searches, key=lambda each: each.start):
         found = search.run()
-        if not found.holds(size):
+        if found is None or not found.holds:
             continue
         alike = [
             each
-            for each in wanted
-            if each is not search.family and each.free.keys() == search.family.free.keys()
+            for each in searches
+            if each is not search and each.family.free.keys() == search.family.free.keys()
         ]
-        others = [_Search(gradient, each, point).at(found.objective.parameters) for each in alike]
-        return [found, *(each for each in others if each is not None and each.holds(size))]
+        others = [each.at(found.objective.parameters) for each in alike]
+        return [found, *(each for each in others if each is not None and each.holds)]
     return []
 
 
 class _Search:
     """Parameters of one family for one gradient, by least squares; the factor is projected out."""
 
-    def __init__(self, gradient: Vector, family: Family, point: Point) -> None:
-        self.family, self._gradient, self._point = family, gradient, point
-        self._norm = float(np.linalg.norm(gradient))
+    def __init__(self, gradient: Vector, family: Family, points: list[Point], measured_in: Vector) -> None:
+        self.family, self._gradient, self._points, self._units = family, gradient, points, measured_in
+        self._norm = float(np.linalg.norm(gradient / measured_in))
+        self._scale: float | None = None
         starts = [list(each) for each in itertools.product(*(free.starts for free in family.free.values()))]
         self._starts = sorted(starts, key=lambda each: float(np.linalg.norm(self._residual(each))))[:_STARTS]
         self.start = float(np.linalg.norm(self._residual(self._starts[0])))
@@ -145,15 +179,18 @@ class _Search:
             objective = self.family.at(**parameters)
         except ValueError:
             return None
-        return _beside(self._gradient, objective, direction(objective, [self._point])[0])
+        return _beside(self._gradient, objective, direction(objective, self._points)[0], self._units)
 
-    def run(self) -> Fit:
+    def run(self) -> Fit | None:
         """The best fit; at parameters of six digits where these fit as exactly."""
         from scipy.optimize import least_squares
 
         low, high = ([getattr(free, end) for free in self.family.free.values()] for end in ("low", "high"))
         best: Any = None
-        for start in self._starts:
+        # Beyond a kink only the factor tells the parameter, so there it is that of a reduction.
+        batch = next(iter(self._points[0].leaves.values())).shape[0]
+        scales = (1.0, 1.0 / batch) if self.family.kinked else (None,)
+        for self._scale, start in itertools.product(scales, self._starts):
             for evaluations in _EVALUATIONS:
                 found = least_squares(
                     self._residual, start, bounds=(low, high), x_scale=np.abs(start) + 1e-3, xtol=1e-15, ftol=1e-15,
@@ -166,34 +203,27 @@ class _Search:
             if best.cost < 1e-20:
                 break
         exactly = [float(x) for x in best.x]
-        for values in ([float(f"{x:.6g}") for x in exactly], exactly):
-            fit = self.at(dict(zip(self.family.free, values, strict=True)))
-            if fit is not None and fit.holds(float(np.max(np.abs(self._gradient)))):
-                return fit
-        return (
-            fit
-            if fit is not None
-            else Fit(
-                self.family.at(**dict(zip(self.family.free, exactly, strict=True))),
-                0.0,
-                self._norm,
-                self._gradient,
-            )
-        )
+        fits = [
+            self.at(dict(zip(self.family.free, values, strict=True)))
+            for values in ([float(f"{x:.6g}") for x in exactly], exactly)
+        ]
+        return next((fit for fit in fits if fit is not None and fit.holds), fits[-1])
 
     def _residual(self, values: Sequence[float]) -> Vector:
         bounds = self.family.free.values()
         inside = [min(max(float(x), free.low), free.high) for x, free in zip(values, bounds, strict=True)]
         objective = self.family.at(**dict(zip(self.family.free, inside, strict=True)))
-        of, _ = direction(objective, [self._point])
-        square = float(of @ of)
-        scale = float(self._gradient @ of) / square if square > 0.0 else 0.0
-        return np.nan_to_num((self._gradient - scale * of) / self._norm, nan=1.0, posinf=1.0, neginf=1.0)
+        left, right = self._gradient / self._units, direction(objective, self._points)[0] / self._units
+        right = np.nan_to_num(right, posinf=_HUGE, neginf=-_HUGE)
+        square = float(right @ right)
+        scale = float(left @ right) / square if square > 0.0 else 0.0
+        scale = scale if self._scale is None else self._scale
+        return np.nan_to_num((left - scale * right) / self._norm, nan=1.0, posinf=1.0, neginf=1.0)
 
 
-def reduced(fit: Fit, gradient: Vector, form: Form, points: Sequence[Point]) -> Iterator[Candidate]:
+def reduced(fit: Fit, gradient: Vector, form: Form, roles: tuple[str, ...]) -> Iterator[Candidate]:
     """A fit under every reduction: at the first points they differ by a factor only."""
+    points, measured_in = first(form, roles), units(gradient, form, roles)
     for reduction in reductions(form):
         of, _ = direction(fit.objective, points, reduction)
-        found = _beside(gradient, fit.objective, of)
-        yield Candidate(fit.objective, reduction, found.scale, found.error)
+        yield Candidate(fit.objective, reduction, _beside(gradient, fit.objective, of, measured_in).scale)

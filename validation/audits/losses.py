@@ -177,10 +177,10 @@ def _exact(
     size = float(np.max(np.abs(gradient)))
     fits = _fits(gradient, call.form, call.roles, asked)
     nearest = min(fits, key=lambda fit: fit.error)
-    holding = [fit for fit in fits if fit.holds(size) and (fit.scale != 0.0 or fit.objective.name == "zero")]
+    holding = [fit for fit in fits if fit.holds and fit.objective.name != "zero"]
     if size <= _NOTHING:
         holding = [fit for fit in fits if fit.objective.name == "zero"]
-    found = [each for fit in holding for each in reduced(fit, gradient, call.form, points)]
+    found = [each for fit in holding for each in reduced(fit, gradient, call.form, call.roles)]
     found, confirmed, failed, skipped = _confirm(call, found, off_policy)
     found.sort(key=lambda each: each.rank)
     chosen = found[0] if found else None
@@ -226,7 +226,7 @@ def _fits(gradient: Vector, form: Form, roles: tuple[str, ...], asked: Sequence[
     if size <= _NOTHING:
         return fits
     wanted = [family for _, those, _ in asked for family in those]
-    if not any(fit.holds(size) for fit in fits if fit.scale != 0.0):
+    if not any(fit.holds for fit in fits):
         wanted += [family for family in families(form, roles) if family not in wanted]
     fits += fitted(gradient, wanted, form, roles)  # parameters bring anything near: only what fits counts
     return fits
@@ -291,7 +291,7 @@ def _described(call: Call, points: list[Point], runs: list[Run], expected: Vecto
             factor = float(value @ of) / square if square > 0.0 else 0.0
             if factor != 0.0 and np.max(np.abs(value - factor * of)) <= CONFIRMED * scale:
                 return each.text if abs(factor - 1.0) < 1e-8 else f"{factor:.6g} times {each.text}"
-    return "nothing that it is the gradient of: something is detached"
+    return "not what it descends: something is detached"
 
 
 def _differentiates(call: Call, point: Point, run: Run, off_policy: bool) -> bool:
@@ -343,7 +343,7 @@ def _within_rounding(form: Form, roles: tuple[str, ...], gradient: Vector, own: 
 
     coarsest = min((run.seen.coarsest for run in own), key=_spacing_order)
     size = float(np.max(np.abs(gradient)))
-    limit = _SPACINGS * torch.finfo(getattr(torch, coarsest)).eps * max(1.0, size)
+    limit = _SPACINGS * torch.finfo(getattr(torch, coarsest)).eps
     fits = fixed_fits(gradient, form, roles)
     best = min(fits, key=lambda fit: fit.error)
     rivals = [fit for fit in fits if fit.error <= min(limit, _CLEARLY * best.error)]
@@ -360,7 +360,7 @@ def _within_rounding(form: Form, roles: tuple[str, ...], gradient: Vector, own: 
         matches=names,
         scale=best.scale,
         reduction="",
-        error=best.error,
+        error=best.error * size,
         nearest=best.objective.name,
         said=best.objective.text,
         cosine=float(gradient @ best.gradient) / length if length > 0.0 else 0.0,
@@ -370,5 +370,5 @@ def _within_rounding(form: Form, roles: tuple[str, ...], gradient: Vector, own: 
         dtype=own[0].dtype,
         coarsest=coarsest,
         rounding=0.0,
-        tolerance=limit,
+        tolerance=limit * size,
     )

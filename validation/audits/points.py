@@ -64,18 +64,19 @@ def first(form: Form, roles: Sequence[str]) -> list[Point]:
     if form in ("logits", "logp", "sampled"):
         return [_laws(f"pair {i + 1}", (pair.p,), (pair.q,), (pair.mu,)) for i, pair in enumerate(PAIRS)]
     if form == "preference":
-        return [_answers("24 pairs of answers", 24, 1, 1, roles)]
+        return [
+            _answers("16 pairs of answers", 16, 1, 1, roles),
+            _answers("16 pairs of unlikely answers", 16, 1, 4, roles, wide=30.0),  # where a margin saturates
+        ]
     if form == "policy":
         return [_rollout("96 tokens", 96, 1, roles)]
     return [_sequences("6 sequences of 3 labels", 6, 3, 5, roles, padded=False)]
 
 
 def stacked(points: Sequence[Point]) -> Point:
-    """Points of one shape as one batch: sums and gradients are theirs, end to end."""
+    """Laws of one shape as one batch: sums and gradients are theirs, end to end."""
     import torch
 
-    if len(points) == 1:
-        return points[0]
     leaves = {role: torch.cat([point.leaves[role] for point in points]) for role in points[0].leaves}
     rest = {role: torch.cat([point.rest[role] for point in points]) for role in points[0].rest}
     return Point("all of them", leaves, rest, points[0].vocabulary)
@@ -152,7 +153,7 @@ def _laws(name: str, p: Any, q: Any, mu: Any, shape: tuple[int, int] = (1, 1)) -
     return Point(name, {"student": student}, {"teacher": teacher, "behaviour": behaviour}, size)
 
 
-def _answers(name: str, batch: int, width: int, seed: int, roles: Sequence[str]) -> Point:
+def _answers(name: str, batch: int, width: int, seed: int, roles: Sequence[str], wide: float = 1.0) -> Point:
     """Pairs of answers: whole log-probabilities, or those of their tokens where the loss takes masks."""
     tokens = "chosen_mask" in roles
     length = {
@@ -162,8 +163,8 @@ def _answers(name: str, batch: int, width: int, seed: int, roles: Sequence[str])
     for k, side in enumerate(_SIDES):
         for j, role in enumerate((side, f"ref_{side}")):
             shape = (batch, width) if tokens else (batch,)
-            size = 1.3 if tokens else 2.2
-            centre = 1.5 if tokens else 2.4
+            size = wide * (1.3 if tokens else 2.2)
+            centre = wide * (1.5 if tokens else 2.4)
             made[role] = _tensor(-centre + size * _wave(math.prod(shape), 11 * seed + 3 * k + j), *shape)
         mask = np.arange(width)[None] < np.asarray(length[side])[:, None]
         made[f"{side}_mask"] = _tensor(mask.astype(float))

@@ -93,12 +93,14 @@ class Family:
         text: In words, with the parameters in braces.
         terms: As of an objective, with the parameters as keyword arguments.
         free: The parameters, in the order in which they are documented.
+        kinked: Whether the terms are linear on both sides of a kink, so that a gradient tells little of them.
     """
 
     name: str
     text: str
     terms: Terms
     free: Mapping[str, Free]
+    kinked: bool = False
 
     def at(self, **parameters: float) -> Objective:
         """The objective at some parameters.

@@ -58,7 +58,9 @@ def families(roles: tuple[str, ...]) -> Iterator[Family]:
             continue
         for name, text, loss, free in _with_reference():
             spelt, said = _named(name, how)
-            yield Family(spelt, text + said, partial(_referred, loss=loss, how=how), free)
+            yield Family(
+                spelt, text + said, partial(_referred, loss=loss, how=how), free, kinked=name == "hinge"
+            )
         spelt, said = _named("kto", how)
         text = "KTO with beta = {beta:.6g}"
         yield Family(spelt, text + said, partial(_kto, how=how), {"beta": _BETA})

@@ -190,7 +190,8 @@ class _Search:
         # Beyond a kink only the factor tells the parameter, so there it is that of a reduction.
         batch = next(iter(self._points[0].leaves.values())).shape[0]
         scales = (1.0, 1.0 / batch) if self.family.kinked else (None,)
-        for self._scale, start in itertools.product(scales, self._starts):
+        for scale, start in itertools.product(scales, self._starts):
+            self._scale = scale
             for evaluations in _EVALUATIONS:
                 found = least_squares(
                     self._residual, start, bounds=(low, high), x_scale=np.abs(start) + 1e-3, xtol=1e-15, ftol=1e-15,

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
-from .fitting import CONFIRMED, Candidate, Fit, direction, fitted, fixed_fits, reduced
+from .fitting import CONFIRMED, Candidate, direction, fitted, fixed_fits, reduced
 from .forms import Call, Form, bound, form_of
 from .measuring import Precision, Run, Spread, measured, slope, spread
-from .objectives import Objective, catalogue, families, meant
+from .objectives import Family, Objective, catalogue, families, meant
 from .objectives.divergences import values
 from .points import PAIRS, Pair, Point, confirming, first
 
@@ -175,13 +175,16 @@ def _exact(
 ) -> Finding:
     gradient = np.concatenate([run.gradient for run in runs])
     size = float(np.max(np.abs(gradient)))
-    fits = _fits(gradient, call.form, call.roles, asked)
+    fits = fixed_fits(gradient, call.form, call.roles, [each for those, _, _ in asked for each in those])
     nearest = min(fits, key=lambda fit: fit.error)
-    holding = [fit for fit in fits if fit.holds and fit.objective.name != "zero"]
-    if size <= _NOTHING:
-        holding = [fit for fit in fits if fit.objective.name == "zero"]
-    found = [each for fit in holding for each in reduced(fit, gradient, call.form, call.roles)]
-    found, confirmed, failed, skipped = _confirm(call, found, off_policy)
+    searches = _searches(call, asked) if size > _NOTHING else []
+    while True:
+        holding = [fit for fit in fits if fit.holds and (fit.objective.name != "zero" or size <= _NOTHING)]
+        candidates = [each for fit in holding for each in reduced(fit, gradient, call.form, call.roles)]
+        found, confirmed, failed, skipped = _confirm(call, candidates, off_policy)
+        if found or not searches:
+            break
+        fits += fitted(gradient, searches.pop(0), call.form, call.roles)
     found.sort(key=lambda each: each.rank)
     chosen = found[0] if found else None
     names = [each.objective.name for each in found if each.rank == found[0].rank]
@@ -219,17 +222,11 @@ def _spacing_order(name: str) -> int:
     return ("float8_e5m2", "float8_e4m3fn", "bfloat16", "float16", "float32", "float64").index(name)
 
 
-def _fits(gradient: Vector, form: Form, roles: tuple[str, ...], asked: Sequence[Any]) -> list[Fit]:
-    """The fixed objectives and those asked for; where none fits, the families with their parameters fitted."""
-    size = float(np.max(np.abs(gradient)))
-    fits = fixed_fits(gradient, form, roles, [each for objectives, _, _ in asked for each in objectives])
-    if size <= _NOTHING:
-        return fits
+def _searches(call: Call, asked: Sequence[Any]) -> list[Sequence[Family]]:
+    """Which families are fitted where nothing fixed is confirmed: those asked for, then all."""
     wanted = [family for _, those, _ in asked for family in those]
-    if not any(fit.holds for fit in fits):
-        wanted += [family for family in families(form, roles) if family not in wanted]
-    fits += fitted(gradient, wanted, form, roles)  # parameters bring anything near: only what fits counts
-    return fits
+    every = list(families(call.form, call.roles))
+    return [wanted, every] if wanted else [every]
 
 
 def _confirm(

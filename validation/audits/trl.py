@@ -24,11 +24,11 @@ from . import audit, versions
 from .forms import Form
 from .points import PAIRS
 from .rows import Report, Row
+from .trl_docs import CANNOT, quoted, resolved, unsettled
+from .trl_trainers import trained
 
 __all__ = ["kl_term", "report"]
 
-# What code of another version raises when it cannot be called like this.
-_CANNOT = (ImportError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _NEAR = 1e-6
 _BETAS = (0.0, _NEAR, 0.1, 0.5, 0.9, 1.0 - _NEAR, 1.0)
 # How "generalized JSD, 0 is (forward) KL, 1 is reverse or inverse KL" is read.
@@ -70,7 +70,7 @@ class _Subject:
         return {
             "torch": importlib.import_module("torch"),
             "kl_term": kl_term,
-            name: _resolve(f"{module}:{name}"),
+            name: resolved(f"{module}:{name}"),
         }
 
     def row(self) -> Row:
@@ -82,14 +82,14 @@ class _Subject:
                 loss,
                 form=self.form,
                 documented=self.documented,
-                quote=_quote(self.where),
+                quote=quoted(self.where),
                 off_policy=self.off_policy,
                 name=self.title,
                 options=self.options,
                 reproduction=self.reproduction(),
             )
-        except _CANNOT as error:
-            return _unsettled(
+        except CANNOT as error:
+            return unsettled(
                 self.title, self.options, f"{type(error).__name__}: {error}", self.reproduction()
             )
 
@@ -144,6 +144,7 @@ def _families() -> Iterator[Iterator[Row]]:
     yield _gjsd(f"{sdpo}:{full}", call, "distillation_alpha", where, {1.0: "reverse_kl"})
     yield (each.row() for each in _self_distillation(sdpo, where))
     yield (each.row() for each in _policy_gradient())
+    yield (each.row() for each in trained())
     yield _inline()
 
 
@@ -168,7 +169,7 @@ def _end(at: Row, beside: Row, option: str, end: float, near: float) -> Row:
     """Whether a family is continuous at an end, from the values that its rows found."""
     options = {option: [end, near]}
     if at.value is None or beside.value is None:
-        return _unsettled(at.object, options, "an end of the family could not be called", at.reproduction)
+        return unsettled(at.object, options, "an end of the family could not be called", at.reproduction)
     jump = abs(at.value - beside.value) > 1e-3 * max(abs(at.value), abs(beside.value))
     pair = PAIRS[0]
     normalized = divergence(np.log(pair.p), np.log(pair.q), normalized_gjsd(near))
@@ -286,37 +287,12 @@ def _inline() -> Iterator[Row]:
     ):
         title = f"{target.replace(':', '.')}.{method}"
         try:
-            source = inspect.getsource(getattr(_resolve(target), method)).splitlines()
+            source = inspect.getsource(getattr(resolved(target), method)).splitlines()
             lines = [
                 line.strip() for line in source if re.match(r"\s+\w*kl = \w*logp\w* - \w*logp\w*$", line)
             ]
             reason = f"the term is a line of a method that generates and scores completions: {lines or 'not found'}"
-        except _CANNOT as error:
+        except CANNOT as error:
             reason = f"{type(error).__name__}: {error}"
         shown = f"import inspect\nfrom {target.partition(':')[0]} import {target.partition(':')[2]} as T"
-        yield _unsettled(title, {}, reason, f"{shown}\nprint(inspect.getsource(T.{method}))")
-
-
-def _unsettled(title: str, options: Mapping[str, Any], reason: str, reproduction: str) -> Row:
-    verdict = "not callable in isolation: not settled"
-    return Row(object=title, options=dict(options), verdict=verdict, reason=reason, reproduction=reproduction)
-
-
-def _quote(where: str) -> str:
-    """What the installed docstrings say of an option: of the class, or of the first base that speaks of it."""
-    target, _, option = where.rpartition(":")
-    for owner in inspect.getmro(_resolve(target)) if option else ():
-        found = re.search(
-            rf"^( *){option} \(.*\):\n((?:\1 +\S.*\n?)+)", inspect.cleandoc(owner.__doc__ or ""), re.MULTILINE
-        )
-        if found:
-            return " ".join(found[2].split())
-    return ""
-
-
-def _resolve(target: str) -> Any:
-    module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for attribute in path.split("."):
-        found = getattr(found, attribute)
-    return found
+        yield unsettled(title, {}, reason, f"{shown}\nprint(inspect.getsource(T.{method}))")

@@ -46,6 +46,9 @@ def fixed(roles: tuple[str, ...]) -> Iterator[Objective]:
     for how in _hows(roles):
         name, said = _named("likelihood", how)
         yield Objective(name, f"-log pi(chosen){said}", partial(_negative, how=how))
+    if "chosen_mask" in roles:
+        text = "-log pi of the tokens of the chosen answers"
+        yield Objective("token_likelihood", text, lambda x: (-x["chosen"], x["chosen_mask"]))
 
 
 def families(roles: tuple[str, ...]) -> Iterator[Family]:
@@ -53,7 +56,7 @@ def families(roles: tuple[str, ...]) -> Iterator[Family]:
     for how in _hows(roles):
         for name, text, loss, free in _without_reference():
             spelt, said = _named(name, how)
-            yield Family(spelt, text + said, partial(_free, loss=loss, how=how), free)
+            yield Family(spelt, text + said, partial(_free, loss=loss, how=how), free, kinked="hinge" in name)
         if "ref_chosen" not in roles:
             continue
         for name, text, loss, free in _with_reference():
@@ -137,6 +140,8 @@ def _without_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]
     yield "odds_ratio", text, lambda w, l: _softplus(_log_odds(l) - _log_odds(w)), {}
     text = "ORPO with lambda = {weight:.6g}"
     yield "orpo", text, _orpo, {"weight": _WEIGHT}
+    hinged: Margin = lambda w, l, beta: (1.0 - beta * (w - l)).relu()
+    yield "hinge_free", "the hinge loss without a reference, beta = {beta:.6g}", hinged, {"beta": _BETA}
     text = "IPO without a reference, tau = {tau:.6g}"
     yield "ipo_free", text, lambda w, l, tau: (w - l - 0.5 / tau) ** 2, {"tau": _TAU}
 

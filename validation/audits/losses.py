@@ -33,7 +33,7 @@ _NOTHING = 1e-12
 # Differences of order four leave this much of a slope.
 _SLOPE = 1e-6
 # Calls of a loss that draws, and standard errors within which a mean is not told from an objective.
-_CALLS, _ERRORS = 500, 5.0
+_CALLS, _ERRORS = 300, 5.0
 # Where the arithmetic cannot be raised: multiples of its spacing that pass, and how much worse a rival is.
 _SPACINGS, _CLEARLY = 16.0, 5.0
 

@@ -127,7 +127,7 @@ def _dpo_rows() -> Iterator[Trained]:
     documented = {
         "sigmoid": "dpo(beta=0.1)",
         "hinge": "hinge(beta=0.1)",
-        "ipo": "ipo(tau=0.1)",
+        "ipo": None,
         "exo_pair": "exo(beta=0.1, smoothing=0.1)",
         "nca_pair": "nca(beta=0.1)",
         "robust": "robust_dpo(beta=0.1, smoothing=0.1)",

@@ -9,12 +9,12 @@ is put back within the operation.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
-__all__ = ["Seen", "beside"]
+__all__ = ["Seen", "beside", "coarsest"]
 
 # Relative spacing, coarsest first.
 _LOW = ("float8_e5m2", "float8_e4m3fn", "bfloat16", "float16", "float32")
@@ -38,6 +38,11 @@ class Seen:
             ('bfloat16', 'float64')
         """
         return next((name for name in _LOW if name in self.dtypes), "float64")
+
+
+def coarsest(seen: Iterable[Seen]) -> str:
+    """The lowest precision of several runs."""
+    return Seen({each.coarsest for each in seen}).coarsest
 
 
 @contextmanager
@@ -73,7 +78,7 @@ def beside(double: bool, seed: int = 0) -> Iterator[Seen]:
         noted(x.dtype)
         return torch.ops.aten._to_copy.default(x, dtype=torch.float64) if double else x
 
-    class Watch(TorchDispatchMode):  # type: ignore[misc]  # untyped in torch
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = dict(kwargs or {})
             if kwargs.get("dtype") in low:
@@ -92,7 +97,7 @@ def beside(double: bool, seed: int = 0) -> Iterator[Seen]:
                 return out
             return tree_map_only(torch.Tensor, raised, out)
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]
         yield seen
 
 

@@ -210,7 +210,7 @@ class _Search:
         ]
         return next((fit for fit in fits if fit is not None and fit.holds), fits[-1])
 
-    def _residual(self, values: Sequence[float]) -> Vector:
+    def _residual(self, values: Sequence[float] | Vector, /) -> Vector:
         bounds = self.family.free.values()
         inside = [min(max(float(x), free.low), free.high) for x, free in zip(values, bounds, strict=True)]
         objective = self.family.at(**dict(zip(self.family.free, inside, strict=True)))

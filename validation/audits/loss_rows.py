@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .forms import Form
@@ -20,7 +20,7 @@ _ROUNDED, _RESOLVED = 0.1, 0.05
 
 
 def audit_loss(
-    loss: Callable[..., Any],
+    loss: Any,
     *,
     form: Form | None = None,
     documented: str | None = None,

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
+from .arithmetic import coarsest
 from .fitting import CONFIRMED, Candidate, direction, fitted, fixed_fits, reduced
 from .forms import Call, Form, bound, form_of
-from .measuring import Precision, Run, Spread, measured, slope, spread
+from .loss_findings import Finding
+from .measuring import Precision, Run, measured, slope
 from .objectives import Family, Objective, catalogue, families, meant
 from .objectives.divergences import values
 from .points import PAIRS, Pair, Point, confirming, first
+from .uncertain import drawing, within_rounding
 
 __all__ = ["PAIRS", "Finding", "Form", "Objective", "Pair", "form_of", "identify", "objectives"]
 
@@ -32,71 +35,6 @@ Vector = NDArray[np.float64]
 _NOTHING = 1e-12
 # Differences of order four leave this much of a slope.
 _SLOPE = 1e-6
-# Calls of a loss that draws, and standard errors within which a mean is not told from an objective.
-_CALLS, _ERRORS = 300, 5.0
-# Where the arithmetic cannot be raised: multiples of its spacing that pass, and how much worse a rival is.
-_SPACINGS, _CLEARLY = 16.0, 5.0
-
-
-@final
-@dataclass(frozen=True)
-class Finding:
-    """What a loss descends.
-
-    Arguments:
-        form: Its form.
-        roles: The roles of its arguments.
-        matches: Names of the objectives that fit and are confirmed; empty where none does.
-        scale: The loss descends ``scale`` times the objective; negative where it ascends.
-        reduction: How its terms are reduced; empty where no point tells.
-        error: Largest absolute error of the gradient, as the loss computes it, against the nearest objective.
-        nearest: The objective that fits best, whether or not it fits.
-        said: The same in words.
-        cosine: Cosine between the gradient and the nearest objective's.
-        rivals: Objectives that rounding does not tell apart, where the arithmetic cannot be raised to double.
-        value: Expected value at the first point.
-        described: The objective whose value this is, in words, where it is not the one that is descended.
-        dtype: Precision of what the loss returned.
-        coarsest: The lowest precision inside.
-        rounding: Largest difference to the same operations in double precision, relative to the gradient.
-        tolerance: Largest error that passes, of the gradient in double precision.
-        confirmed: Where it was confirmed.
-        failed: Where it was not, in words; empty where nothing failed.
-        skipped: Where the loss could not be called.
-        draws: What it drew; empty where it is deterministic.
-        random: Mean and deviation of its gradient, where it draws.
-        learnable: How many numbers of its own it could learn.
-    """
-
-    form: Form
-    roles: tuple[str, ...]
-    matches: tuple[str, ...]
-    scale: float
-    reduction: str
-    error: float
-    nearest: str
-    said: str
-    cosine: float
-    rivals: tuple[str, ...]
-    value: float
-    described: str
-    dtype: str
-    coarsest: str
-    rounding: float
-    tolerance: float
-    confirmed: tuple[str, ...] = ()
-    failed: str = ""
-    skipped: tuple[str, ...] = ()
-    draws: tuple[str, ...] = ()
-    random: Spread | None = None
-    learnable: int = 0
-
-    @property
-    def text(self) -> str:
-        """The finding in words."""
-        from .words import sentence
-
-        return sentence(self)
 
 
 def objectives() -> tuple[Objective, ...]:
@@ -153,10 +91,10 @@ def identify(
     asked = [meant(name, call.form, roles) for name in also]
     drawn = sorted({name for run in own for name in run.seen.draws})
     if drawn or not np.array_equal(again.gradient, own[0].gradient):
-        found = _random(call, points, off_policy, [each for objectives, _, _ in asked for each in objectives])
+        found = drawing(call, points, off_policy, [each for objectives, _, _ in asked for each in objectives])
         found = replace(found, draws=tuple(drawn) or ("a generator of its own, or its own history",))
     elif runs is own and any(run.seen.coarsest != "float64" for run in own):
-        found = _within_rounding(call.form, roles, gradient, own)
+        found = within_rounding(call.form, roles, gradient, own)
     else:
         found = _exact(call, points, runs, own, asked, off_policy)
     return replace(found, learnable=learnable)
@@ -209,17 +147,13 @@ def _exact(
         value=runs[0].value,
         described=_described(call, points, runs, factor * values_there, off_policy),
         dtype=own[0].dtype,
-        coarsest=min((run.seen.coarsest for run in own), key=_spacing_order),
+        coarsest=coarsest(run.seen for run in own),
         rounding=float(np.max(np.abs(own_gradient - gradient))) / size if size > 0.0 else 0.0,
         tolerance=CONFIRMED * size,
         confirmed=tuple(confirmed),
         failed=failed,
         skipped=tuple(skipped),
     )
-
-
-def _spacing_order(name: str) -> int:
-    return ("float8_e5m2", "float8_e4m3fn", "bfloat16", "float16", "float32", "float64").index(name)
 
 
 def _searches(call: Call, asked: Sequence[Any]) -> list[Sequence[Family]]:
@@ -297,75 +231,3 @@ def _differentiates(call: Call, point: Point, run: Run, off_policy: bool) -> boo
     found = slope(call, point, towards, off_policy=off_policy)
     length = float(np.linalg.norm(run.gradient) * np.linalg.norm(towards))
     return abs(found - float(run.gradient @ towards)) <= _SLOPE * max(length, abs(found)) + 1e-9
-
-
-def _random(call: Call, points: list[Point], off_policy: bool, asked: Sequence[Objective]) -> Finding:
-    """A loss that draws: its mean beside the objectives, in standard errors."""
-    calls = _CALLS // (5 if call.form in ("logp", "sampled") else 1)
-    spreads = [spread(call, point, calls, off_policy=off_policy) for point in points]
-    mean = np.concatenate([each.mean for each in spreads])
-    deviation = np.concatenate([each.deviation for each in spreads])
-    whole = Spread(mean, deviation, spreads[0].value, calls)
-    size = float(np.max(np.abs(mean)))
-    allowed = _ERRORS * whole.error + 1e-9 * size
-    fits = [fit for fit in fixed_fits(mean, call.form, call.roles, asked) if fit.scale != 0.0]
-    plain = {id(fit): float(np.max(np.abs(mean - fit.gradient) / allowed)) for fit in fits}
-    nearest = min(fits, key=lambda fit: round(plain[id(fit)], 6))
-    names = tuple(fit.objective.name for fit in fits if plain[id(fit)] <= 1.0)
-    length = float(np.linalg.norm(mean) * np.linalg.norm(nearest.gradient))
-    return Finding(
-        form=call.form,
-        roles=call.roles,
-        matches=names,
-        scale=1.0 if names else nearest.scale,
-        reduction="",
-        error=float(np.max(np.abs(mean - nearest.gradient))),
-        nearest=nearest.objective.name,
-        said=nearest.objective.text,
-        cosine=float(mean @ nearest.gradient) / length if length > 0.0 else 0.0,
-        rivals=(),
-        value=whole.value,
-        described="",
-        dtype="float64",
-        coarsest="float64",
-        rounding=0.0,
-        tolerance=float(np.max(allowed)),
-        random=whole,
-    )
-
-
-def _within_rounding(form: Form, roles: tuple[str, ...], gradient: Vector, own: list[Run]) -> Finding:
-    """Where the arithmetic cannot be raised: what its own precision tells apart."""
-    import torch
-
-    coarsest = min((run.seen.coarsest for run in own), key=_spacing_order)
-    size = float(np.max(np.abs(gradient)))
-    limit = _SPACINGS * torch.finfo(getattr(torch, coarsest)).eps
-    fits = fixed_fits(gradient, form, roles)
-    best = min(fits, key=lambda fit: fit.error)
-    rivals = [fit for fit in fits if fit.error <= min(limit, _CLEARLY * best.error)]
-    unlike = [
-        fit
-        for fit in rivals
-        if np.max(np.abs(fit.scale * fit.gradient - best.scale * best.gradient)) > 1e-9 * size
-    ]
-    names = tuple(fit.objective.name for fit in rivals) if best.error <= limit and not unlike else ()
-    length = float(np.linalg.norm(gradient) * np.linalg.norm(best.gradient))
-    return Finding(
-        form=form,
-        roles=roles,
-        matches=names,
-        scale=best.scale,
-        reduction="",
-        error=best.error * size,
-        nearest=best.objective.name,
-        said=best.objective.text,
-        cosine=float(gradient @ best.gradient) / length if length > 0.0 else 0.0,
-        rivals=tuple(fit.objective.text for fit in [best, *unlike]) if unlike else (),
-        value=own[0].value,
-        described="",
-        dtype=own[0].dtype,
-        coarsest=coarsest,
-        rounding=0.0,
-        tolerance=limit * size,
-    )

@@ -63,7 +63,7 @@ class Point:
 def first(form: Form, roles: Sequence[str]) -> list[Point]:
     """The points on which an objective is looked for."""
     if form in ("logits", "logp", "sampled"):
-        return [_laws(f"pair {i + 1}", (pair.p,), (pair.q,), (pair.mu,)) for i, pair in enumerate(PAIRS)]
+        return [_laws(f"pair {i + 1}", [pair]) for i, pair in enumerate(PAIRS)]
     if form == "preference":
         return [
             _answers("16 pairs of answers", 16, 1, 1, roles),
@@ -86,21 +86,16 @@ def stacked(points: Sequence[Point]) -> Point:
 def confirming(form: Form, roles: Sequence[str]) -> list[Point]:
     """The points on which it is confirmed."""
     if form in ("logits", "logp", "sampled"):
-        seven = [_drawn(seed, 7, spread) for seed, spread in ((1, 0.7), (2, 1.0), (3, 4.0))]
-        p, q, mu = zip(*seven, strict=True)
-        made = [
-            _laws("7 tokens", *((x[0],) for x in (p, q, mu))),
-            _laws("7 tokens, confident", *((x[2],) for x in (p, q, mu))),
-        ]
+        seven = [_drawn(seed, 7, spread) for seed, spread in ((1, 0.7), (3, 4.0))]
+        made = [_laws("7 tokens", seven[:1]), _laws("7 tokens, confident", seven[1:])]
         batch = [_drawn(seed, 7 if form == "logits" else 4, 1.0) for seed in range(4, 10)]
-        p, q, mu = zip(*batch, strict=True)
         if form == "logits":
-            return [*made, _laws("a batch of 2 x 3, 7 tokens", p, q, mu, (2, 3))]
-        two = [x[:2] for x in (p, q, mu)]
+            return [*made, _laws("a batch of 2 x 3, 7 tokens", batch, (2, 3))]
+        two = batch[:2]
         return [
             *made,
-            _laws("2 positions, 4 tokens", *two, (1, 2)),
-            _laws("2 sequences, 4 tokens", *two, (2, 1)),
+            _laws("2 positions, 4 tokens", two, (1, 2)),
+            _laws("2 sequences, 4 tokens", two, (2, 1)),
         ]
     if form == "preference":
         return [
@@ -137,21 +132,23 @@ def _tensor(values: Any, *shape: int) -> Any:
     return made.reshape(shape) if shape else made
 
 
-def _drawn(seed: int, size: int, spread: float) -> tuple[Any, Any, Any]:
+def _drawn(seed: int, size: int, spread: float) -> Pair:
     """Three laws on a vocabulary."""
     laws = []
     for part in range(3):
         weights = np.exp(spread * 1.5 * _wave(size, 7 * seed + part))
-        laws.append(tuple(weights / weights.sum()))
-    return laws[0], laws[1], laws[2]
+        laws.append(tuple(float(x) for x in weights / weights.sum()))
+    return Pair(*laws)
 
 
-def _laws(name: str, p: Any, q: Any, mu: Any, shape: tuple[int, int] = (1, 1)) -> Point:
-    size = len(p[0])
+def _laws(name: str, pairs: Sequence[Pair], shape: tuple[int, int] = (1, 1)) -> Point:
+    size = len(pairs[0].p)
+    p, q, mu = (np.log([getattr(pair, law) for pair in pairs]) for law in ("p", "q", "mu"))
     # Shifted, so that a loss that forgets to normalise is seen.
-    student = _tensor(np.log(p) + 0.5, *shape, size)
-    teacher, behaviour = _tensor(np.log(q) - 0.25, *shape, size), _tensor(np.log(mu), *shape, size)
-    return Point(name, {"student": student}, {"teacher": teacher, "behaviour": behaviour}, size)
+    student, teacher = _tensor(p + 0.5, *shape, size), _tensor(q - 0.25, *shape, size)
+    return Point(
+        name, {"student": student}, {"teacher": teacher, "behaviour": _tensor(mu, *shape, size)}, size
+    )
 
 
 def _answers(name: str, batch: int, width: int, seed: int, roles: Sequence[str], wide: float = 1.0) -> Point:

@@ -117,5 +117,6 @@ def meant(
         with suppress(UnmetHypothesis):
             f = get(name)
             return (Objective(name, name, lambda x: divergences.divergence(x, f)),), (), reduction
-    there = dict.fromkeys(each.name for each in (*catalogue(form, roles), *families(form, roles)))
+    named = [each.name for each in catalogue(form, roles)] + [each.name for each in families(form, roles)]
+    there = dict.fromkeys(named)
     raise LookupError(f"audit: no objective {name!r} for a loss of form {form}; there are {', '.join(there)}")

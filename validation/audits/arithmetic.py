@@ -2,8 +2,8 @@
 
 Below autograd, where every operation of torch passes, low precision is replaced by double: casts, factories,
 parameters and buffers.  So a loss that computes in bfloat16 runs beside itself, and the difference is its own
-rounding.  Operations that draw are counted, and answered from a generator of the audit's: that of the process
-is put back within the operation.
+rounding.  Operations that draw are counted, and answered from a generator of the audit's; where one takes none,
+that of the process is put back within the operation.
 """
 
 from __future__ import annotations
@@ -109,9 +109,14 @@ def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _drawn(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], own: Any) -> Any:
-    """The operation, answered from ``own``; the generator of the process is where it was."""
+    """The operation, answered from ``own``; where it takes no generator, that of the process is put back."""
     import torch
 
+    if any(argument.name == "generator" for argument in func._schema.arguments):
+        return func(*args, **(kwargs | {"generator": own}))
+    packet = func.overloadpacket
+    if "generator" in packet.overloads():
+        return packet.generator(*args, **kwargs, generator=own)
     with _DRAWING:
         before = torch.get_rng_state()
         torch.set_rng_state(own.get_state())

@@ -113,7 +113,7 @@ def units(gradient: Vector, form: Form, roles: tuple[str, ...]) -> Vector:
     blocks = np.split(gradient, np.cumsum(sizes)[:-1])
     largest = [np.full(block.size, np.max(np.abs(block))) for block in blocks]
     whole = float(np.max(np.abs(gradient)))
-    return np.maximum(np.concatenate(largest), max(_LEAST * whole, float(np.finfo(np.float64).tiny)))
+    return np.maximum(np.concatenate(largest), max(_LEAST * whole, _FLOOR))
 
 
 def fixed_fits(

@@ -93,7 +93,8 @@ def measured(
 
     made = torch.float64 if double else getattr(torch, dtype)
     leaves = {role: x.detach().to(made).requires_grad_() for role, x in point.leaves.items()}
-    rest = {role: x.to(made) if x.is_floating_point() else x for role, x in point.rest.items()}
+    # Copies: a loss may write into what it is given.
+    rest = {role: (x.to(made) if x.is_floating_point() else x).clone() for role, x in point.rest.items()}
     with torch.enable_grad(), beside(double, seed) as seen:
         total, returned = _total(call, leaves, rest, off_policy)
         gradient = differentiated(total, leaves)

@@ -117,7 +117,9 @@ def _exact(
     nearest = min(fits, key=lambda fit: fit.error)
     searches = _searches(call, asked) if size > _NOTHING else []
     while True:
-        holding = [fit for fit in fits if fit.holds and (fit.objective.name != "zero" or size <= _NOTHING)]
+        holding = [fit for fit in fits if fit.holds and fit.objective.name != "zero"]
+        if size <= _NOTHING:
+            holding = [fit for fit in fits if fit.objective.name == "zero"]
         candidates = [each for fit in holding for each in reduced(fit, gradient, call.form, call.roles)]
         found, confirmed, failed, skipped = _confirm(call, candidates, off_policy)
         if found or not searches:
@@ -216,7 +218,9 @@ def _described(call: Call, points: list[Point], runs: list[Run], expected: Vecto
     ):
         return ""
     if call.form in ("logits", "logp", "sampled"):
-        for each in (*catalogue(call.form, call.roles), *values()):
+        directions = ("stop_gradient", "pathwise")  # these are named for their gradients
+        known = [each for each in catalogue(call.form) if not each.name.startswith(directions)]
+        for each in (*known, *values()):
             _, of = direction(each, points)
             square = float(of @ of)
             factor = float(value @ of) / square if square > 0.0 else 0.0

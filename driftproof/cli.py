@@ -217,8 +217,11 @@ def audit(
     documented: Annotated[
         str | None, typer.Option(help="What your loss should descend (reverse_kl, gjsd(0.3), ...).")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Its signature: logits, logp or token, where names do not tell.")
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="Its form: logits, logp, sampled, preference, policy or tokens, where names do not tell."
+        ),
     ] = None,
     json_file: Json = None,
     html: Annotated[Path | None, typer.Option(file_okay=False, help="Write a page into this folder.")] = None,
@@ -228,14 +231,12 @@ def audit(
 
     An object of yours is audited in a process of its own: if it has no verdict, that is exit status 3.
     """
-    from typing import get_args
-
     from .validation import outputs
-    from .validation.audits.losses import Kind
+    from .validation.audits.forms import FORMS
     from .validation.audits.page import page_name, table, write_page
 
-    if kind not in (None, *get_args(Kind)):
-        raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
+    if form not in (None, *FORMS):
+        raise ValueError(f"audit: --form is one of {', '.join(FORMS)}, not {form}")
     if target in ("diffusers", "trl"):
         require_torch("audit")
     require_writable(json_file, html)
@@ -243,7 +244,7 @@ def audit(
     if html:
         outputs.require_free(html, f"audit {target}", [page_name(target)])
     with stoppable():
-        found, why = _audited(target, kind, documented, timeout)
+        found, why = _audited(target, form, documented, timeout)
     to_stderr = is_stdout(json_file)
     with written():
         write_json(json_file, found.to_json())
@@ -254,15 +255,15 @@ def audit(
     if why:
         fail(f"{target}: {why}", 3)
     if documented and not all(row.agrees for row in found.rows):
-        raise typer.Exit(1)
+        raise typer.Exit(1 if any(row.agrees is False for row in found.rows) else 3)
 
 
-def _audited(target: str, kind: Any, documented: str | None, timeout: float) -> tuple[Any, str]:
+def _audited(target: str, form: Any, documented: str | None, timeout: float) -> tuple[Any, str]:
     """The report, and why there is no verdict: an object of the user may do anything, and is supervised."""
     from .validation.audits import Report, Row, audit_target, versions
     from .validation.supervision import parcel, supervised
 
-    asked: dict[str, Any] = {"kind": kind, "documented": documented}
+    asked: dict[str, Any] = {"form": form, "documented": documented}
     if ":" not in target:
         return audit_target(target, **asked, announce=lambda line: typer.echo(line, err=True)), ""
     account = supervised(parcel(audit_target, target, **asked), timeout, once=True)

@@ -20,6 +20,7 @@ if not hasattr(trl, "DistillationTrainer"):
 
 from driftproof.backends.torch.kit.identity import OtherRun
 from driftproof.backends.torch.kit.lock import RunWarning
+from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
 from driftproof.backends.torch.opd import main
 from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
@@ -27,7 +28,6 @@ from driftproof.backends.torch.opd.config import ModelSize, Published
 from driftproof.backends.torch.opd.experiment import small_model
 from driftproof.backends.torch.opd.published import distil
 from driftproof.backends.torch.opd.trainer import OPDPlusTrainer
-from driftproof.backends.torch.recipe import RecipeError
 
 TINY = ModelSize(width=16, layers=1)
 

@@ -16,6 +16,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from driftproof import UnmetHypothesis
+from driftproof.backends.torch.pretrained.denoisers import reference_of
+from driftproof.backends.torch.pretrained.small import small_parts
 from driftproof.backends.torch.reward_gap import (
     FluxDenoiser,
     SD3Denoiser,
@@ -24,11 +26,9 @@ from driftproof.backends.torch.reward_gap import (
 from driftproof.backends.torch.reward_gap.config import (
     Budget,
 )
-from driftproof.backends.torch.reward_gap.denoisers import reference_of
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer
-from driftproof.backends.torch.reward_gap.sampler import Sampler
-from driftproof.backends.torch.reward_gap.small import small_parts
-from driftproof.backends.torch.reward_gap.trajectories import rollout
+from driftproof.backends.torch.rl.sampler import Sampler
+from driftproof.backends.torch.rl.trajectories import rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
 from tests.small_pipelines import GUIDANCE, KINDS, PROMPTS, latents, model, policy

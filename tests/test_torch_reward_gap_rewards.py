@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.torch import save_file
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.reward_gap import AestheticReward, CLIPReward, JPEGReward
-from driftproof.backends.torch.reward_gap.rewards import checked, load_head
+from driftproof.backends.torch.rl.rewards import RewardChoice, checked, load_head, make_reward
 
 
 def test_jpeg_size_is_that_of_the_file() -> None:
@@ -78,7 +77,7 @@ def test_the_aesthetic_head_comes_from_safetensors(tmp_path: Path) -> None:
     save_file(layers, tmp_path / "head.safetensors")
     reward = AestheticReward(small_clip(), load_head(tmp_path / "head.safetensors"))
     images = torch.rand(2, 3, 8, 8, generator=generator)
-    from driftproof.backends.torch.reward_gap.rewards import _image_features
+    from driftproof.backends.torch.rl.rewards import _image_features
 
     features = _image_features(small_clip().eval(), images)
     assert torch.allclose(reward(images, ["", ""]), (features @ first.T @ second.T)[:, 0] + 1.0, atol=1e-5)
@@ -104,10 +103,7 @@ def test_a_reward_may_be_any_program() -> None:
         checked(lambda images, prompts: [1.0, float("inf")], torch.zeros(2, 3), ["a", "b"])
 
 
-@pytest.mark.parametrize("package", ["adjoint", "reward_gap"])
-def test_clip_comes_from_safetensors_alone(package: str, tmp_path: Path) -> None:
-    experiment = importlib.import_module(f"driftproof.backends.torch.{package}.experiment")
-    config = importlib.import_module(f"driftproof.backends.torch.{package}.config")
+def test_clip_comes_from_safetensors_alone(tmp_path: Path) -> None:
     clip = small_clip()
     save_file({"0.weight": torch.ones(1, 5), "0.bias": torch.zeros(1)}, tmp_path / "head.safetensors")
     head = str(tmp_path / "head.safetensors")
@@ -117,8 +113,8 @@ def test_clip_comes_from_safetensors_alone(package: str, tmp_path: Path) -> None
     clip.save_pretrained(safe)
 
     def made(folder: Path):
-        choice = config.RewardChoice(kind="aesthetic", model=str(folder), head=head)
-        return experiment.make_reward(choice, torch.device("cpu"))
+        choice = RewardChoice(kind="aesthetic", model=str(folder), head=head)
+        return make_reward(choice, torch.device("cpu"))
 
     with pytest.raises(OSError, match="safetensors"):
         made(pickled)

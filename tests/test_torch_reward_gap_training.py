@@ -16,16 +16,14 @@ import diffusers
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from driftproof.backends.torch.reward_gap.config import (
-    Budget,
-    Lora,
-)
+from driftproof.backends.torch.pretrained.config import Lora
+from driftproof.backends.torch.pretrained.lora import save_adapter
+from driftproof.backends.torch.reward_gap.config import Budget
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
-from driftproof.backends.torch.reward_gap.pipelines import save_adapter
-from driftproof.backends.torch.reward_gap.sampler import log_prob
-from driftproof.backends.torch.reward_gap.trajectories import rollout
+from driftproof.backends.torch.rl.sampler import log_prob
+from driftproof.backends.torch.rl.trajectories import rollout
 from driftproof.numerics.reward_gap import Window, paired_gap
-from tests.small_pipelines import KINDS, latents, model, policy
+from tests.small_pipelines import KINDS, latents, policy
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +64,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
         pipe.denoiser.named_parameters(), again.denoiser.named_parameters(), strict=True
     ):
         assert torch.equal(one, other)
-    save_adapter(pipe.denoiser, model(kind), tmp_path / "lora")
+    save_adapter(pipe.network, tmp_path / "lora")
     saved = load_file(tmp_path / "lora" / "pytorch_lora_weights.safetensors")
     prefix = "unet." if kind == "stable_diffusion" else "transformer."
     assert saved
@@ -164,7 +162,7 @@ def test_a_saved_adapter_is_loaded_at_its_strength(kind: str, tmp_path: Path) ->
             if "lora_B" in name:
                 weight.normal_(0.0, 0.3, generator=generator)
         expected = pipe.denoiser(x, t, rows)
-    save_adapter(pipe.denoiser, model(kind, lora=lora), tmp_path)
+    save_adapter(pipe.network, tmp_path)
     network = fresh.denoiser.network
     network.unload_lora()
     if kind == "stable_diffusion":

@@ -15,23 +15,23 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch import progress
 from driftproof.backends.torch import score_as_action as package
+from driftproof.backends.torch.kit import progress
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
-from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
-from driftproof.backends.torch.reward_gap.pipelines import load_policy
-from driftproof.backends.torch.reward_gap.rewards import JPEGReward
+from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.policies import load_policy
+from driftproof.backends.torch.rl.rewards import JPEGReward
+from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.backends.torch.rl.statistics import PromptStatistics
 from driftproof.backends.torch.score_as_action.config import (
+    RECIPES,
     Budget,
     CriticChoice,
-    GaussianModel,
     Recipe,
-    load_recipe,
-    packaged,
 )
 from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCritic, QuadraticCritic
-from driftproof.backends.torch.score_as_action.gaussian import Exact, data_of, gaussian_parts, reward_of
-from driftproof.backends.torch.score_as_action.statistics import PromptStatistics
+from driftproof.backends.torch.score_as_action.gaussian import Exact, gaussian_parts
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
@@ -48,10 +48,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, **options):
-    denoiser, sampler, task, terminal = gaussian_parts(MODEL, Sampling(steps, eta))
+def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, reward=None, **options):
+    denoiser, sampler, task = gaussian_parts(MODEL, Sampling(steps, eta))
+    task = replace(task, reward=reward or task.reward)
     critic = QuadraticCritic(2, steps, 0.9)
-    options.setdefault("terminal", terminal)
     return ActorCriticTrainer(denoiser, critic, sampler, task, budget, actor, **options), denoiser, sampler
 
 
@@ -68,10 +68,10 @@ def network_of(policy, **choice):
 
 
 def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
-    law = terminal_law(VP(MODEL.decay, MODEL.decay, 1.0), data_of(MODEL), reward_of(MODEL), BETA)
+    law = terminal_law(VP(MODEL.decay, MODEL.decay, 1.0), MODEL.data, MODEL.reward, BETA)
     gaps = []
     for n in (50, 500):
-        _, sampler, _, _ = gaussian_parts(MODEL, Sampling(n))
+        _, sampler, _ = gaussian_parts(MODEL, Sampling(n))
         best = Exact(MODEL, sampler, BETA).optimum()
         gaps.append(max(np.abs(best.mean - law.mean).max(), np.abs(best.cov - law.cov).max()))
     # The last step into the data has little noise and so little control; its length is 1 / N.
@@ -79,7 +79,7 @@ def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
 
 
 def test_no_neighbour_of_the_optimum_is_better():
-    denoiser, sampler, _, _ = gaussian_parts(MODEL, Sampling(2))
+    denoiser, sampler, _ = gaussian_parts(MODEL, Sampling(2))
     exact = Exact(MODEL, sampler, BETA)
     best = exact.optimum().objective
     # Climb by differences of the exact objective of the family: it ends at the optimum of dynamic programming.
@@ -114,7 +114,7 @@ def test_the_actor_ascends_the_exact_gradient(actor):
         prompts = torch.zeros(budget.rows, dtype=torch.long)
         run, _ = trainer._rollout(generator, prompts, skips=False)
         lesson = Lesson(
-            run.states, run.plug_in, trainer.terminal(run.end, prompts), BETA * run.kl, trainer.dt, {}
+            run.states, run.plug_in, trainer.task.rewards(run.end, prompts), BETA * run.kl, trainer.dt, {}
         )
         signal, divisor = trainer._signal(lesson, prompts, torch.ones(budget.rows))
         pairs = torch.cartesian_prod(torch.arange(sampler.n_steps), torch.arange(budget.rows))
@@ -141,7 +141,7 @@ def _give_exact_values(critic, denoiser, sampler):
     """Backward recursion of V_k = w . phi for the affine policy, by regression on a few exact points."""
     exact = Exact(MODEL, sampler, BETA)
     steps, base = exact._steps(denoiser), exact._steps(gaussian_parts(MODEL, Sampling(sampler.n_steps))[0])
-    reward = reward_of(MODEL)
+    reward = MODEL.reward
     points = torch.as_tensor(np.random.default_rng(0).normal(size=(40, 2)))
 
     def after(x):
@@ -170,7 +170,7 @@ def test_the_quadratic_critic_finds_the_value_function():
     run, _ = trainer._rollout(
         torch.Generator().manual_seed(5), torch.zeros(8192, dtype=torch.long), skips=False
     )
-    rewards = trainer.terminal(run.end, torch.zeros(8192))
+    rewards = trainer.task.rewards(run.end, torch.zeros(8192, dtype=torch.long))
     lesson = Lesson(run.states, run.plug_in, rewards, BETA * run.kl, trainer.dt, {})
     trainer.critic.absorb(lesson, torch.Generator(), trainer.accelerator)
     gap = (trainer.critic.along(lesson) - exact.along(lesson)).abs().mean()
@@ -254,10 +254,7 @@ def test_a_small_unet_learns(actor, skip):
     )
     if actor == "ppo":
         budget = replace(budget, epochs=20, prompts=64, standardise=True)
-    terminal = (lambda x, _: x.flatten(1).mean(dim=1)) if actor == "pathwise" else None
-    trainer = ActorCriticTrainer(
-        policy.denoiser, critic, policy.sampler, task, budget, actor, terminal=terminal
-    )
+    trainer = ActorCriticTrainer(policy.denoiser, critic, policy.sampler, task, budget, actor)
     before = trainer.measure(64)
     trainer.train()
     rise = (trainer.measure(64) - before).double()
@@ -292,10 +289,9 @@ def test_a_signal_saves_and_says_so(tmp_path):
         (lambda: trainer_of("advantage", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
         (lambda: trainer_of("ppo", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
         (
-            lambda: trainer_of("pathwise", terminal=lambda x, _: x.detach().sum(-1)),
+            lambda: trainer_of("pathwise", reward=lambda x, _: x.detach().sum(-1)),
             "the reward has a gradient",
         ),
-        (lambda: trainer_of("pathwise", terminal=None), "the reward has a gradient"),
         (lambda: trainer_of("advantage", replace(BUDGET, passes=2)), "passes = 1, but for ppo"),
         (
             lambda: trainer_of("advantage", replace(BUDGET, updates=7)),
@@ -340,19 +336,19 @@ def test_a_pathwise_actor_takes_no_skip():
     policy = small_policy()
     given = (policy.denoiser, network_of(policy), policy.sampler, policy.task, BUDGET, "pathwise")
     with pytest.raises(UnmetHypothesis, match="a critic without skip"):
-        ActorCriticTrainer(*given, terminal=lambda x, _: x.flatten(1).sum(1))
+        ActorCriticTrainer(*given)
 
 
 def test_packaged_recipes_are_whole():
-    for path in packaged():
+    for path in RECIPES.packaged():
         for smoke in (False, True):
-            recipe, _ = load_recipe(path, smoke)
+            recipe, _ = RECIPES.load(path, smoke)
             assert recipe.budget.beta > 0
 
 
 def test_main_writes_a_report(tmp_path):
     recipe = tmp_path / "tiny.toml"
-    text = packaged()[0].read_text(encoding="utf-8").split("[smoke]")[0]
+    text = RECIPES.packaged()[0].read_text(encoding="utf-8").split("[smoke]")[0]
     text = text.replace("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 1]").replace("epochs = 300", "epochs = 6")
     recipe.write_text(
         text.replace("prompts = 512", "prompts = 64").replace("steps = 10", "steps = 4"), encoding="utf-8"

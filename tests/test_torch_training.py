@@ -19,10 +19,10 @@ from accelerate import Accelerator, DistributedType
 from accelerate.state import GradientState
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch import checkpoint as checkpoints
-from driftproof.backends.torch.ema import EMA
+from driftproof.backends.torch.kit import checkpoint as checkpoints
+from driftproof.backends.torch.kit.ema import EMA
+from driftproof.backends.torch.kit.loop import Plan, Trained, generator_of, train
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
-from driftproof.backends.torch.training import Plan, Trained, generator_of, train
 
 PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, seed=3)
 

@@ -15,16 +15,16 @@ from scipy.stats import wasserstein_distance
 
 from driftproof import UnmetHypothesis
 from driftproof._random import source
-from driftproof.backends.torch.tweedie.accuracy import excess
-from driftproof.backends.torch.tweedie.diffusions import (
+from driftproof.backends.torch.score_models.diffusions import (
     AbstractDiffusion,
     GaussianDiffusion,
     LogNormalDiffusion,
     SquaredBesselDiffusion,
 )
-from driftproof.backends.torch.tweedie.networks import NetworkRecipe, backbone
-from driftproof.backends.torch.tweedie.sampling import grid, sample
-from driftproof.backends.torch.tweedie.scores import EmpiricalOracle, ScoreNetwork
+from driftproof.backends.torch.score_models.networks import NetworkRecipe, backbone
+from driftproof.backends.torch.score_models.sampling import grid, sample
+from driftproof.backends.torch.score_models.scores import EmpiricalOracle, ScoreNetwork
+from driftproof.backends.torch.tweedie.accuracy import excess
 from driftproof.numerics.tweedie import to_score
 from driftproof.theory.laws import Discrete, Gamma, LogNormal, Normal
 from driftproof.theory.processes import CIR, GBM, VP

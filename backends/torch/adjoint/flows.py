@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...._namespace import UnmetHypothesis
-from ....theory.adjoint import GaussianFlow
-from ..adapters import without_adapters
-from ..guidance import Condition
-from .velocities import Velocity
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.pretrained.denoisers import Velocity
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.backends.torch.pretrained.lora import adapters_alone, without_adapters
+from driftproof.theory.adjoint import GaussianFlow
 
 __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 
@@ -49,7 +49,6 @@ class NetworkFlow:
     Arguments:
         velocity: The velocity without guidance.
         guided: The same network with guidance; None where there is none.
-        checkpointing: Recompute activations in the backward passes, those of the adjoint included.
         at_once: Rows that the network is given at a time, >= 1; None for all.  The numbers stay those of the
             whole batch; with fewer rows than that, what a backward pass needs is recomputed, part by part.
 
@@ -62,7 +61,6 @@ class NetworkFlow:
         velocity: Velocity,
         guided: Velocity | None = None,
         *,
-        checkpointing: bool = False,
         at_once: int | None = None,
     ) -> None:
         network: Any = velocity.network
@@ -70,9 +68,7 @@ class NetworkFlow:
             raise UnmetHypothesis("NetworkFlow", "both velocities share a network", "two networks")
         if at_once is not None and at_once < 1:
             raise UnmetHypothesis("NetworkFlow", "at_once >= 1", f"at_once = {at_once!r}")
-        self.adapted, self.at_once = _adapters_alone(network), at_once
-        if checkpointing:
-            network.enable_gradient_checkpointing()
+        self.adapted, self.at_once = adapters_alone(network), at_once
         self._velocities = (velocity, guided)
         self._frozen = None if self.adapted else tuple(_frozen(v) for v in self._velocities)
         if not self.trainable():
@@ -174,22 +170,6 @@ class AffineFlow:
 
 def _rows_of(condition: Condition, part: slice) -> Condition:
     return {name: value[part] for name, value in condition.items()}
-
-
-def _adapters_alone(network: nn.Module) -> bool:
-    """Whether all adapters and nothing else are trained: without them the network stays what it was."""
-    if not getattr(network, "peft_config", None):
-        return False
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    adapters = {
-        id(weight)
-        for layer in network.modules()
-        if isinstance(layer, BaseTunerLayer)
-        for name in layer.adapter_layer_names
-        for weight in getattr(layer, name).parameters()
-    }
-    return adapters == {id(weight) for weight in network.parameters() if weight.requires_grad}
 
 
 def _frozen(velocity: Velocity | None) -> Velocity | None:

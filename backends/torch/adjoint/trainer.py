@@ -18,8 +18,11 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.adjoint import (
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan, train
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.backends.torch.rl.task import Task
+from driftproof.numerics.adjoint import (
     Trajectory,
     adjoints,
     chosen_steps,
@@ -31,11 +34,9 @@ from ....numerics.adjoint import (
     step_probabilities,
     trajectory_costs,
 )
-from ..guidance import Condition
-from ..training import Plan, train
+
 from .config import Matching
 from .flows import FlowModel
-from .task import Task
 
 __all__ = ["COLUMNS", "AdjointMatchingTrainer", "Evaluation", "Tuned"]
 

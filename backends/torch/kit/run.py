@@ -33,8 +33,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from accelerate.utils import gather, reduce  # type: ignore[import-untyped]
 from torch import Tensor
 
-from .. import checkpoint as checkpoints
-from ..sharing import anywhere
+from . import checkpoint as checkpoints
+from .distributed import anywhere
 from .identity import Identity, OtherRun, differences, environment
 from .lock import RunWarning, locked
 from .stop import Interruption, TrainingInterrupted

@@ -20,8 +20,9 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 
-from ....theory.divergences import get
-from ..training import Plan, generator_of, train
+from driftproof.backends.torch.kit.loop import Plan, generator_of, train
+from driftproof.theory.divergences import get
+
 from .arithmetic import Arithmetic, tokenizer
 from .config import Contender, ModelSize, Recipe
 from .losses import opd_loss, per_token_divergence

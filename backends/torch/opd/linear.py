@@ -21,10 +21,10 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import divergence as exact_divergence
-from ....theory.opd import logit_gradient
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import divergence as exact_divergence
+from driftproof.theory.opd import logit_gradient
 
 __all__ = ["linear_log_probs", "linear_opd_loss"]
 

@@ -13,10 +13,10 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.opd import Mode, Reduction, diagnostics, token_weights
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import divergence
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.opd import Mode, Reduction, diagnostics, token_weights
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import divergence
 
 __all__ = ["OPDLoss", "full_vocabulary_loss", "opd_loss"]
 

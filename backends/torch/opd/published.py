@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]  # ships no types
 
-from ..kit.identity import Identity, identity_of
-from ..kit.run import held
-from ..kit.stop import Interruption, TrainingInterrupted
-from ..recipe import RecipeError
+from driftproof.backends.torch.kit.identity import Identity, identity_of
+from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.kit.run import held
+from driftproof.backends.torch.kit.stop import Interruption, TrainingInterrupted
+
 from .config import Published
 
 __all__ = ["distil"]
@@ -58,7 +59,8 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
     from datasets import DatasetDict, load_dataset, load_from_disk
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ..kit.trainer_checkpoints import Keeper, newest
+    from driftproof.backends.torch.kit.trainer_checkpoints import Keeper, newest
+
     from .trainer import OPDPlusConfig, OPDPlusTrainer
 
     unknown = sorted(set(run.arguments) - {field.name for field in fields(OPDPlusConfig) if field.init})

@@ -30,9 +30,10 @@ except ImportError as error:
         "OPDPlusTrainer: expected trl >= 1.16 with DistillationTrainer; pip install 'driftproof[torch,hub]'"
     ) from error
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.opd import Mode
-from ....theory.divergences import get
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.opd import Mode
+from driftproof.theory.divergences import get
+
 from .linear import linear_log_probs, linear_opd_loss
 from .losses import opd_loss
 

@@ -9,8 +9,9 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.reward_gap import Window, group_advantages, running_advantages, update_statistics
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.reward_gap import Window, group_advantages, running_advantages, update_statistics
+
 from .trainer import AbstractTrainer
 
 __all__ = ["DDPOTrainer", "MixGRPOTrainer"]

@@ -28,22 +28,23 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.opd import discounted_future, leave_one_out
-from ....numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
-from ..checkpoint import prefixed
-from ..guidance import Condition, Predict
-from ..kit.identity import Identity, identity_of
-from ..kit.run import Run
-from ..progress import Progress
-from ..sharing import clipped_step, require_plain, share, synchronised
-from ..training import generator_of
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.checkpoint import prefixed
+from driftproof.backends.torch.kit.distributed import clipped_step, require_plain, share, synchronised
+from driftproof.backends.torch.kit.identity import Identity, identity_of
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.progress import Progress
+from driftproof.backends.torch.kit.run import Run
+from driftproof.backends.torch.pretrained.denoisers import reference_of, require_prediction
+from driftproof.backends.torch.pretrained.guidance import Condition, Predict
+from driftproof.backends.torch.rl.history import Log
+from driftproof.backends.torch.rl.sampler import Sampler, log_prob
+from driftproof.backends.torch.rl.task import Task
+from driftproof.backends.torch.rl.trajectories import Pairs, Trajectories, rollout
+from driftproof.numerics.opd import discounted_future, leave_one_out
+from driftproof.numerics.reward_gap import PairedGap, clipped_surrogate, paired_gap, step_kl
+
 from .config import Budget
-from .denoisers import reference_of, require_prediction
-from .log import Log
-from .sampler import Sampler, log_prob
-from .task import Task
-from .trajectories import Pairs, Trajectories, rollout
 
 __all__ = ["AbstractTrainer"]
 

@@ -10,11 +10,11 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.reward_gap import step_kl
-from ..guidance import Condition, Predict
-from ..reward_gap.sampler import Sampler, log_prob
-from ..reward_gap.trajectories import chunked
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.pretrained.guidance import Condition, Predict
+from driftproof.backends.torch.rl.sampler import Sampler, log_prob
+from driftproof.backends.torch.rl.trajectories import chunked
+from driftproof.numerics.reward_gap import step_kl
 
 __all__ = ["Run", "finish", "moments", "rollout", "stochastic_steps"]
 

@@ -22,7 +22,7 @@ a run that was killed and resumed is the run that was not, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,28 +33,26 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.reward_gap import clipped_surrogate, step_kl
-from ....numerics.score_as_action import td_errors
-from ..guidance import Condition, Predict
-from ..kit import run as kit_run
-from ..kit.identity import Identity, identity_of
-from ..progress import Progress
-from ..reward_gap.denoisers import reference_of, require_prediction
-from ..reward_gap.log import Log
-from ..reward_gap.sampler import Sampler, log_prob
-from ..reward_gap.task import Task
-from ..sharing import clipped_step, require_plain, share, synchronised
-from ..training import generator_of
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit import run as kit_run
+from driftproof.backends.torch.kit.distributed import clipped_step, require_plain, share, synchronised
+from driftproof.backends.torch.kit.identity import Identity, identity_of
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.progress import Progress
+from driftproof.backends.torch.pretrained.denoisers import reference_of, require_prediction
+from driftproof.backends.torch.pretrained.guidance import Condition, Predict
+from driftproof.backends.torch.rl.history import Log
+from driftproof.backends.torch.rl.sampler import Sampler, log_prob
+from driftproof.backends.torch.rl.statistics import PromptStatistics
+from driftproof.backends.torch.rl.task import Task
+from driftproof.numerics.reward_gap import clipped_surrogate, step_kl
+from driftproof.numerics.score_as_action import td_errors
+
 from .config import Actor, Budget
 from .critics import AbstractCritic, Lesson, NetworkCritic
 from .rollouts import Run, finish, moments, rollout, stochastic_steps
-from .statistics import PromptStatistics
 
-__all__ = ["ActorCriticTrainer", "Terminal"]
-
-# From samples and the numbers of their prompts to rewards; differentiable for the pathwise actor.
-Terminal = Callable[[Tensor, Tensor], Tensor]
+__all__ = ["ActorCriticTrainer"]
 
 # Streams of one seed that no epoch uses.
 EVALUATION, SHUFFLES, LESSONS = 1 << 30, 1 << 29, 1 << 28
@@ -72,7 +70,6 @@ class ActorCriticTrainer:
         task: Prompts, decoder, reward.
         budget: The numbers of the actor.
         actor: ``pathwise``, ``advantage`` or ``ppo``.
-        terminal: Rewards of samples; by default those of the task, which have no gradient.
         accelerator: Devices, processes and precision; by default what ``accelerate launch`` set.
         title: The label of the progress bar.
 
@@ -92,7 +89,6 @@ class ActorCriticTrainer:
         budget: Budget,
         actor: Actor,
         *,
-        terminal: Terminal | None = None,
         accelerator: Accelerator | None = None,
         title: str = "train",
     ) -> None:
@@ -111,7 +107,6 @@ class ActorCriticTrainer:
             raise UnmetHypothesis(name, "passes = 1, but for ppo", f"passes = {budget.passes}")
         self.count = stochastic_steps(sampler, name)
         self.sampler, self.task, self.budget, self.actor, self.title = sampler, task, budget, actor, title
-        self.terminal = terminal or task.rewards
         self.weights = {key: p for key, p in denoiser.named_parameters() if p.requires_grad}
         if not self.weights:
             raise UnmetHypothesis(name, "some weights require gradients", "none does")
@@ -185,7 +180,7 @@ class ActorCriticTrainer:
         prompts = torch.arange(rows, device=self.accelerator.device) % len(self.task.prompts)
         run, mine = self._rollout(generator, prompts, skips=False)
         with torch.no_grad():
-            found = self.terminal(run.end, prompts[mine]) - self.budget.beta * run.kl.sum(dim=1)
+            found = self.task.rewards(run.end, prompts[mine]) - self.budget.beta * run.kl.sum(dim=1)
         gathered: Tensor = self.accelerator.gather(found)
         return gathered
 
@@ -197,7 +192,7 @@ class ActorCriticTrainer:
         prompts = self.task.draw_prompts(generator, self.budget.prompts, self.budget.group)
         run, mine = self._rollout(generator, prompts, skips=self.skips)
         with torch.no_grad():
-            raw = self.terminal(run.end, prompts[mine])
+            raw = self.task.rewards(run.end, prompts[mine])
         everywhere = self.accelerator.gather(raw)
         if not bool(torch.isfinite(everywhere).all()):
             raise FloatingPointError(
@@ -280,7 +275,7 @@ class ActorCriticTrainer:
                 slopes.append(torch.autograd.grad(values.sum(), x)[0])
             x = lesson.states[-1].detach().requires_grad_()
             end = finish(self.denoiser, self.sampler, self.count, x, lesson.condition)
-            slopes.append(torch.autograd.grad((self.terminal(end, prompts) / scale).sum(), x)[0])
+            slopes.append(torch.autograd.grad((self.task.values(end, prompts) / scale).sum(), x)[0])
         return torch.stack(slopes, dim=1)
 
     def _loss(
@@ -314,9 +309,7 @@ class ActorCriticTrainer:
             hypothesis = "a critic without skip: the gradient of a skip is that of the denoiser"
             raise UnmetHypothesis(name, hypothesis, "a skip of the reward of the denoised state")
         x = torch.zeros(1, *self.task.shape, dtype=self.task.dtype, device=device, requires_grad=True)
-        found = self.terminal(x, torch.zeros(1, dtype=torch.long, device=device))
-        if not found.requires_grad:
-            raise UnmetHypothesis(name, "the reward has a gradient", "a reward without gradient")
+        self.task.values(x, torch.zeros(1, dtype=torch.long, device=device))
 
     # -- rewards, prompts, processes ----------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from ..report import svg
+from driftproof.backends.torch.kit.report import svg
+
 from .fewshot import Curves
 
 __all__ = ["curves_figure"]

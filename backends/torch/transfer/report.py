@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.transfer import CurveFit, fit_curve, transfer_gain
-from ..report import write_report
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.report import Section
+from driftproof.numerics.transfer import CurveFit, fit_curve, transfer_gain
+
 from .fewshot import Curves
 from .figures import curves_figure
 
-__all__ = ["fitted", "interval", "write"]
+__all__ = ["comparisons_section", "fitted", "interval"]
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -37,8 +37,8 @@ def fitted(curves: Curves) -> dict[str, CurveFit]:
     return fits
 
 
-def write(out: Path, title: str, compared: Sequence[Curves], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``, whole or not at all."""
+def comparisons_section(compared: Sequence[Curves]) -> Section:
+    """Tables of errors and fitted curves, a figure for each comparison."""
     tables: list[dict[str, Any]] = []
     figures, sentences = [], []
     for curves in compared:
@@ -49,8 +49,7 @@ def write(out: Path, title: str, compared: Sequence[Curves], meta: Mapping[str, 
         caption = f"{curves.name}: error on held-out target rows; bands are 95 % intervals over seeds."
         figures.append({"caption": caption, "svg": curves_figure(curves)})
         sentences.append(_verdict(curves))
-    section = {"summary": " ".join(sentences), "tables": tables, "figures": figures}
-    write_report(out, "transfer", title, [section], meta, ("torch", "scikit-learn", "POT", "accelerate"))
+    return {"summary": " ".join(sentences), "tables": tables, "figures": figures}
 
 
 def _errors(curves: Curves) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from driftproof.backends.torch.reward_gap.config import (
 )
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer
 from driftproof.backends.torch.rl.sampler import Sampler
-from driftproof.backends.torch.rl.trajectories import rollout
+from driftproof.backends.torch.rl.times import RecordedSteps, Samples
+from driftproof.backends.torch.rl.trajectories import log_probs, rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
 from tests.small_pipelines import GUIDANCE, KINDS, PROMPTS, latents, model, policy
@@ -80,7 +81,7 @@ def test_the_deterministic_rollout_is_the_pipeline(kind: str) -> None:
     done = rollout(
         pipe.denoiser, pipe.sampler, ("ode",) * 4, start, pipe.task.conditions, lambda i: pytest.fail("drawn")
     )
-    assert done.log_probs.shape == (2, 0)
+    assert not done.recorded
     expected = theirs(kind, pipe, start, 4)
     assert torch.allclose(done.end, expected, atol=2e-5), float((done.end - expected).abs().max())
 
@@ -96,7 +97,9 @@ def test_a_stochastic_rollout_has_the_densities_of_its_steps(kind: str) -> None:
     start = latents(pipe)
     generator = torch.Generator().manual_seed(5)
     noise = [torch.randn(start.shape, generator=generator) for _ in range(4)]
-    done = rollout(pipe.denoiser, sampler, kinds, start, pipe.task.conditions, lambda i: noise[i])
+    done = rollout(
+        pipe.denoiser, sampler, kinds, start, pipe.task.conditions, lambda i: noise[i], (log_probs,)
+    )
     for place, i in enumerate(done.stochastic):
         x, t = done.states[i], sampler.timesteps[i].expand(2)
         with torch.no_grad():
@@ -111,21 +114,22 @@ def test_a_stochastic_rollout_has_the_densities_of_its_steps(kind: str) -> None:
             mean, std = gddim_moments(x, output, a, b, c, d, 0.7)
         assert torch.allclose(done.states[i + 1], mean + std * noise[i], atol=1e-5)
         assert torch.allclose(
-            done.log_probs[:, place], step_log_prob(done.states[i + 1], mean, std), rtol=1e-4
+            done.recorded["log_probs"][:, place], step_log_prob(done.states[i + 1], mean, std), rtol=1e-4
         )
 
 
 def test_batches_hold_every_stochastic_step_once() -> None:
     pipe = policy("stable_diffusion")
     kinds = pipe.sampler.kinds([1, 3])
-    start = latents(pipe)
-    done = rollout(
-        pipe.denoiser, pipe.sampler, kinds, start, pipe.task.conditions, lambda i: torch.randn_like(start)
-    )
-    seen = []
-    for pairs in done.batches(torch.tensor([1, 0]), 3, torch.Generator().manual_seed(0)):
-        assert len(pairs.rows) <= 3
-        seen += list(zip(pairs.rows.tolist(), pairs.steps.tolist(), pairs.places.tolist(), strict=True))
+    start, rows = latents(pipe), pipe.task.conditions
+    done = rollout(pipe.denoiser, pipe.sampler, kinds, start, rows, lambda i: torch.randn_like(start))
+    samples = Samples(done, rows, torch.arange(2), slice(None), torch.zeros(2), pipe.sampler)
+    seen, generator = [], torch.Generator().manual_seed(0)
+    for batch in RecordedSteps().batches(samples, torch.tensor([1, 0]), 3, generator, first=True):
+        assert len(batch.rows) <= 3
+        assert torch.equal(batch.x, done.states[batch.steps, batch.rows])
+        assert torch.equal(batch.after, done.states[batch.steps + 1, batch.rows])
+        seen += list(zip(batch.rows.tolist(), batch.steps.tolist(), batch.places.tolist(), strict=True))
     assert sorted(seen) == [(0, 1, 0), (0, 3, 1), (1, 1, 0), (1, 3, 1)]
 
 
@@ -261,13 +265,13 @@ def test_the_reference_is_the_model_as_it_was(change: str, precision: str) -> No
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
     trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=accelerator)
     x, t, rows = latents(pipe), pipe.sampler.timesteps[1].expand(2), pipe.task.conditions
-    before = trainer.reference(x, t, rows)
+    before = trainer.policies("reference", x, t, rows)
     with torch.no_grad():
         assert torch.equal(trainer.denoiser(x, t, rows), before)
         for weight in trainer.weights.values():
             weight.add_(0.1)
         assert not torch.allclose(trainer.denoiser(x, t, rows), before, atol=1e-3)
-    assert torch.equal(trainer.reference(x, t, rows), before)
+    assert torch.equal(trainer.policies("reference", x, t, rows), before)
     AcceleratorState._reset_state()
 
 

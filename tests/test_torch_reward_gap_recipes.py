@@ -15,9 +15,9 @@ pytest.importorskip("peft")
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
+from driftproof.backends.torch.pretrained.loader import prompts_of
 from driftproof.backends.torch.reward_gap import main
 from driftproof.backends.torch.reward_gap.config import RECIPES, Budget
-from driftproof.backends.torch.rl.policies import prompts_of
 from driftproof.backends.torch.rl.rewards import RewardChoice, make_reward
 
 FOLDER = RECIPES.packaged()[0].parent

@@ -43,7 +43,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     def train(epochs: int, path: Path):
         pipe = policy(kind, steps=3, eta=0.5)
         options = {"accelerator": Accelerator(cpu=True)}
-        numbers = Budget(**{**{f: getattr(budget, f) for f in budget.__slots__}, "epochs": epochs})
+        numbers = replace(budget, epochs=epochs)
         if kind == "stable_diffusion":
             trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, numbers, **options)
         else:
@@ -77,7 +77,7 @@ def test_rewards_are_compared_within_their_prompt(method) -> None:
     pipe = policy("stable_diffusion")
     budget = Budget(epochs=1, prompts=2, group=2, least=2, pairs=2)
     trainer = method(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True))
-    found = trainer.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
+    found = trainer.method.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
     root = 2.0**0.5  # n / (n - 1) over the standard deviation of two
     assert found.tolist() == pytest.approx([-root, root, -root, root], rel=1e-6)
 
@@ -116,9 +116,9 @@ def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
                 weight.normal_(0.0, 1.0, generator=generator)
     seen, updates = [], trainer._updates
 
-    def spied(epoch, done, advantages, condition):
-        seen.append((done, condition))
-        return updates(epoch, done, advantages, condition)
+    def spied(epoch, samples, signal):
+        seen.append((samples.done, samples.condition))
+        return updates(epoch, samples, signal)
 
     trainer._updates = spied
     trainer.train()

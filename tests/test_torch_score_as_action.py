@@ -24,13 +24,14 @@ from driftproof.backends.torch.rl.policies import load_policy
 from driftproof.backends.torch.rl.rewards import JPEGReward
 from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.backends.torch.rl.statistics import PromptStatistics
+from driftproof.backends.torch.rl.times import RecordedSteps
 from driftproof.backends.torch.score_as_action.config import (
     RECIPES,
     Budget,
     CriticChoice,
     Recipe,
 )
-from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCritic, QuadraticCritic
+from driftproof.backends.torch.score_as_action.critics import NetworkCritic, QuadraticCritic
 from driftproof.backends.torch.score_as_action.gaussian import Exact, gaussian_parts
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 from driftproof.theory.processes import VP
@@ -106,19 +107,18 @@ def test_the_actor_ascends_the_exact_gradient(actor):
     with torch.no_grad():
         denoiser.shift += 0.1
         denoiser.slope += 0.03 * torch.eye(2)
-    _give_exact_values(trainer.critic, denoiser, sampler)
+    _give_exact_values(trainer.method.critic, denoiser, sampler)
     names = list(trainer.weights)
     draws = []
     for epoch in range(budget.epochs):
         generator = torch.Generator().manual_seed(epoch)
         prompts = torch.zeros(budget.rows, dtype=torch.long)
-        run, _ = trainer._rollout(generator, prompts, skips=False)
-        lesson = Lesson(
-            run.states, run.plug_in, trainer.task.rewards(run.end, prompts), BETA * run.kl, trainer.dt, {}
+        samples = trainer.samples(0, generator, prompts)
+        told = trainer.method.signal(samples)
+        everything = RecordedSteps().batches(
+            samples, prompts + torch.arange(budget.rows), 1 << 20, generator, first=True
         )
-        signal, divisor = trainer._signal(lesson, prompts, torch.ones(budget.rows))
-        pairs = torch.cartesian_prod(torch.arange(sampler.n_steps), torch.arange(budget.rows))
-        loss, _ = trainer._loss(run, lesson, pairs, signal, divisor, on_policy=True)
+        loss = sum(trainer.method.loss(batch, samples, told).each.sum() for batch in everything)
         grads = torch.autograd.grad(-loss / budget.rows, [trainer.weights[n] for n in names])
         draws.append(torch.cat([g.flatten() for g in grads]).numpy())
     mean, error = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1) / np.sqrt(len(draws))
@@ -167,13 +167,12 @@ def test_the_quadratic_critic_finds_the_value_function():
     trainer, denoiser, sampler = trainer_of("advantage", replace(BUDGET, prompts=8192, micro_batch=1 << 20))
     exact = QuadraticCritic(2, sampler.n_steps, 0.9)
     _give_exact_values(exact, denoiser, sampler)
-    run, _ = trainer._rollout(
-        torch.Generator().manual_seed(5), torch.zeros(8192, dtype=torch.long), skips=False
-    )
-    rewards = trainer.task.rewards(run.end, torch.zeros(8192, dtype=torch.long))
-    lesson = Lesson(run.states, run.plug_in, rewards, BETA * run.kl, trainer.dt, {})
-    trainer.critic.absorb(lesson, torch.Generator(), trainer.accelerator)
-    gap = (trainer.critic.along(lesson) - exact.along(lesson)).abs().mean()
+    generator = torch.Generator().manual_seed(5)
+    samples = trainer.samples(0, generator, torch.zeros(8192, dtype=torch.long))
+    lesson, rewards = trainer.method.signal(samples).lesson, samples.rewards
+    critic = trainer.method.critic
+    critic.absorb(lesson, torch.Generator(), trainer.accelerator)
+    gap = (critic.along(lesson) - exact.along(lesson)).abs().mean()
     assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 
@@ -200,8 +199,8 @@ def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
     assert rest.rows == log.rows
     for name, value in denoiser.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    for name, value in whole.critic.state_dict().items():
-        assert torch.equal(value, again.critic.state_dict()[name]), name
+    for name, value in whole.method.critic.state_dict().items():
+        assert torch.equal(value, again.method.critic.state_dict()[name]), name
     other, _, _ = trainer_of(actor, replace(budget, beta=0.1))
     with pytest.raises(ValueError, match="another configuration"):
         other.train(path)
@@ -255,9 +254,9 @@ def test_a_small_unet_learns(actor, skip):
     if actor == "ppo":
         budget = replace(budget, epochs=20, prompts=64, standardise=True)
     trainer = ActorCriticTrainer(policy.denoiser, critic, policy.sampler, task, budget, actor)
-    before = trainer.measure(64)
+    before = trainer.method.evaluate(trainer, 64)
     trainer.train()
-    rise = (trainer.measure(64) - before).double()
+    rise = (trainer.method.evaluate(trainer, 64) - before).double()
     assert float(rise.mean()) > 5.5 * float(rise.std()) / 8.0
 
 
@@ -364,5 +363,5 @@ def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
     statistics = PromptStatistics(1, history=0.9, least=2)
     rewards, prompts = torch.full((7,), 0.1, dtype=torch.float64), torch.zeros(7, dtype=torch.long)
     for _ in range(3):
-        centre, scale = statistics.absorb(rewards, prompts, slice(None))
+        centre, scale = statistics.of_rows(rewards, prompts, slice(None))
         assert float(((rewards - centre) / scale).abs().max()) < 1e-15

@@ -55,8 +55,8 @@ def test_the_reference_is_rounded_as_the_model_is():
             "ppo",
             accelerator=Accelerator(cpu=True, mixed_precision="bf16"),
         )
-        run, _ = trainer._rollout(torch.Generator().manual_seed(0), torch.tensor([0, 1]), skips=False)
-        assert float(run.kl.abs().max()) == 0.0
+        samples = trainer.samples(0, torch.Generator().manual_seed(0), torch.tensor([0, 1]))
+        assert float(samples.done.recorded["kl"].abs().max()) == 0.0
     finally:
         AcceleratorState._reset_state(True)
 

@@ -14,10 +14,12 @@ from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
 
-__all__ = ["anywhere", "clipped_step", "require_plain", "share", "synchronised"]
+__all__ = ["any_process", "clipped_step", "local_rows", "require_unsharded", "sync_on_last"]
 
 
-def require_plain(subject: str, accelerator: Accelerator, instead: str = "micro batches accumulate") -> None:
+def require_unsharded(
+    subject: str, accelerator: Accelerator, instead: str = "micro batches accumulate"
+) -> None:
     """Raise unless every process has all weights, and gradients are those of the loss.
 
     accelerate divides losses by its number of accumulation steps even where none are accumulated; ``instead``
@@ -34,19 +36,19 @@ def require_plain(subject: str, accelerator: Accelerator, instead: str = "micro 
         raise UnmetHypothesis(subject, "every process has all weights", f"distributed_type = {kind.value}")
 
 
-def share(accelerator: Accelerator, rows: int) -> slice:
+def local_rows(accelerator: Accelerator, rows: int) -> slice:
     """The rows of this process."""
     own = rows // accelerator.num_processes
     return slice(accelerator.process_index * own, (accelerator.process_index + 1) * own)
 
 
-def anywhere(state: Any, asked: bool) -> bool:
+def any_process(state: Any, asked: bool) -> bool:
     """Whether some process says yes: all get the same answer; ``state`` is an Accelerator or a PartialState."""
     flag = torch.tensor(float(asked), device=state.device)
     return float(reduce(flag, reduction="sum")) > 0.0
 
 
-def synchronised(accelerator: Accelerator, model: Any, last: bool) -> Any:
+def sync_on_last(accelerator: Accelerator, model: Any, last: bool) -> Any:
     """A context in which gradients are reduced over processes for the last part of a batch only."""
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
 

@@ -1,4 +1,4 @@
-r"""One training loop for every recipe: through accelerate, exact to resume, clean to interrupt.
+r"""One training loop for every trainer: through accelerate, exact to resume, clean to interrupt.
 
 All randomness of step k is a function of (seed, k): a recipe *draws* the global batch, data and noise
 together, from a generator that is seeded anew at each step, and every process keeps its rows.  So a run
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, final
+from typing import Any, Generic, Literal, Protocol, TypeVar, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -26,13 +26,13 @@ from driftproof._namespace import UnmetHypothesis
 
 from .checkpoint import prefixed
 from .config_checks import require_choice, require_each, require_numbers
-from .distributed import clipped_step, require_plain
+from .distributed import clipped_step, local_rows, require_unsharded
 from .ema import EMA
 from .identity import HOW, LENGTH, identity_of
 from .progress import Progress
-from .run import Run
+from .run import Resumed, Run
 
-__all__ = ["Plan", "Trained", "few_threads", "generator_of", "train"]
+__all__ = ["Plan", "Trained", "Work", "few_threads", "generator_of", "run_steps", "train"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
@@ -99,6 +99,79 @@ class Trained(Generic[ModuleT]):
     seconds: float
 
 
+class Work(Protocol):
+    """What a run does step by step; a step is an epoch where the work says so."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Named tensors that belong to a checkpoint, and that a resumption fills again."""
+        ...
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Those whose states belong to it."""
+        ...
+
+    def history(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """Tensors that grow with the run, and its record in JSON."""
+        ...
+
+    def resumed(self, found: Resumed) -> None:
+        """Take back the history."""
+        ...
+
+    def advance(self, step: int) -> float:
+        """Do a step; what the progress bar shows of it.
+
+        Raises:
+            FloatingPointError: What the step would have spoiled is as it was.
+        """
+        ...
+
+
+def run_steps(work: Work, run: Run, length: int, save_every: int, seed: int, title: str) -> float:
+    """Do the steps of a run that are left: resumed, shown, saved, and stopped between two of them; the seconds.
+
+    What modules draw from the global generators, dropout for instance, is a function of the seed, the step and the
+    process; outside they are what they were.
+
+    Arguments:
+        work: What is done.
+        run: Where it is saved; entered here.
+        length: Steps in all.
+        save_every: Steps between two checkpoints.
+        seed: Of the global generators.
+        title: The label of the progress bar.
+
+    Raises:
+        TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.
+        InUse: Another run has this checkpoint.
+        OtherRun: The checkpoint belongs to another run; told is the first field that differs.
+        CheckpointError: The checkpoint is damaged, and there is no older one.
+        OSError: A checkpoint cannot be written; the one before is still there.
+    """
+    accelerator = run.accelerator
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), run:
+        found = run.resume(work.state(), work.optimizers())
+        done, seconds = 0, 0.0
+        if found is not None:
+            done, seconds = found.done, found.seconds
+            work.resumed(found)
+        started = time.perf_counter() - seconds
+        with Progress(title, length, done, visible=accelerator.is_main_process) as progress:
+            for step in range(done, length):
+                _seed(seed, step, accelerator.process_index, accelerator.device)
+                progress.advance(work.advance(step))
+                stop = run.stop_asked()
+                seconds = time.perf_counter() - started
+                if stop or (step + 1) % save_every == 0 or step + 1 == length:
+                    series, record = work.history()
+                    state, optimizers = work.state(), work.optimizers()
+                    run.save(step + 1, state, optimizers, seconds=seconds, series=series, record=record)
+                if stop:
+                    raise run.interrupted(step + 1)
+    return seconds
+
+
 def generator_of(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
     """The generator of one step, an injective function of (seed, step) for both below 2^31."""
     return torch.Generator(device).manual_seed(_number(seed, step))
@@ -149,86 +222,80 @@ def train(
 
     Raises:
         FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
-        TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.
+        TrainingInterrupted, InUse, OtherRun, CheckpointError, OSError: As in :func:`run_steps`.
         UnmetHypothesis: The batch cannot be dealt evenly to the processes, or the accelerator shards the weights
             or accumulates gradients.
-        InUse: Another run has this checkpoint.
-        OtherRun: The checkpoint belongs to another run; told is the first field that differs.
-        CheckpointError: The checkpoint is damaged, and there is no older one.
-        OSError: A checkpoint cannot be written; the one before is still there.
     """
     accelerator = accelerator or Accelerator()
-    require_plain("train", accelerator, "a step takes its whole batch")
-    world, rank = accelerator.num_processes, accelerator.process_index
+    require_unsharded("train", accelerator, "a step takes its whole batch")
+    world = accelerator.num_processes
     if plan.batch % world:
         raise UnmetHypothesis("train", "processes divide the batch", f"{plan.batch} rows, {world} processes")
-    own = plan.batch // world
-    mine = slice(rank * own, (rank + 1) * own)
-
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
-    wrapped, stepper = accelerator.prepare(model, optimizer)
-    inner: ModuleT = accelerator.unwrap_model(wrapped)
-    ema = EMA(inner, plan.ema)
+    work = _Fit(model, draw, loss, plan, accelerator, [] if rows is None else rows, title)
     identity = identity_of(
         lambda step, length: replace(plan, steps=length).rate(step),
         plan=plan,
         precision=accelerator.mixed_precision,
         **(config or {}),
     )
-    log = [] if rows is None else rows
-    losses: list[float] = []
+    run = Run(checkpoint, identity, accelerator)
+    seconds = run_steps(work, run, plan.steps, plan.save_every, plan.seed, title)
+    return Trained(work.ema.averaged(work.inner), torch.tensor(work.losses, dtype=torch.float64), seconds)
 
-    def state() -> dict[str, Tensor]:
-        return {**prefixed("model", inner.state_dict()), **prefixed("ema", ema.state)}
 
-    def save(seconds: float) -> None:
-        series = {"losses": torch.tensor(losses, dtype=torch.float64)}
-        if log:
-            series["rows"] = torch.stack(log)
-        run.save(len(losses), state(), {"optimizer": optimizer}, seconds=seconds, series=series)
+@final
+class _Fit(Generic[ModuleT]):
+    """The work of :func:`train`."""
 
-    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
-    # Outside of the loop the global generators are what they were.
-    with torch.random.fork_rng(devices), Run(checkpoint, identity, accelerator) as run:
-        found, seconds = run.resume(state(), {"optimizer": optimizer}), 0.0
-        if found is not None:
-            losses, seconds = found.series["losses"].tolist(), found.seconds
-            log[:] = found.series.get("rows", torch.empty(0)).unbind()
-        started = time.perf_counter() - seconds
-        wrapped.train()
-        with Progress(title, plan.steps, len(losses), visible=accelerator.is_main_process) as progress:
-            for step in range(len(losses), plan.steps):
-                for group in optimizer.param_groups:
-                    group["lr"] = plan.rate(step)
-                batch = draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
-                _seed(plan.seed, step, rank, accelerator.device)
-                value = loss(wrapped, *(part[mine] for part in batch))
-                # One reduction for both, so that all processes stop, or fail, at the same step.
-                asked = torch.tensor(float(run.interruption.asked > 0), device=value.device)
-                shared = accelerator.reduce(torch.stack([value.detach().float(), asked]), reduction="mean")
-                mean, stop = float(shared[0]), float(shared[1]) > 0.0
-                if not math.isfinite(mean):
-                    raise FloatingPointError(
-                        f"{title}: the loss of step {step} is {mean}; nothing was updated"
-                    )
-                stepper.zero_grad(set_to_none=True)
-                accelerator.backward(value)
-                clipped_step(
-                    accelerator,
-                    stepper,
-                    wrapped.parameters(),
-                    plan.clip,
-                    f"{title}: the gradient of step {step}",
-                )
-                ema.update(inner, step)
-                losses.append(mean)
-                progress.advance(mean)
-                if stop or len(losses) % plan.save_every == 0 or len(losses) == plan.steps:
-                    seconds = time.perf_counter() - started
-                    save(seconds)
-                if stop:
-                    raise run.interrupted(len(losses))
-    return Trained(ema.averaged(inner), torch.tensor(losses, dtype=torch.float64), seconds)
+    def __init__(
+        self,
+        model: ModuleT,
+        draw: Draw,
+        loss: Loss,
+        plan: Plan,
+        accelerator: Accelerator,
+        rows: list[Tensor],
+        title: str,
+    ) -> None:
+        self.draw, self.loss, self.plan, self.accelerator = draw, loss, plan, accelerator
+        self.rows, self.title, self.losses = rows, title, list[float]()
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
+        self.wrapped, self.stepper = accelerator.prepare(model, self.optimizer)
+        self.inner: ModuleT = accelerator.unwrap_model(self.wrapped)
+        self.wrapped.train()
+        self.ema = EMA(self.inner, plan.ema)
+        self.mine = local_rows(accelerator, plan.batch)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**prefixed("model", self.inner.state_dict()), **prefixed("ema", self.ema.state)}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimizer": self.optimizer}
+
+    def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        series = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        return series | ({"rows": torch.stack(self.rows)} if self.rows else {}), {}
+
+    def resumed(self, found: Resumed) -> None:
+        self.losses = found.series["losses"].tolist()
+        self.rows[:] = found.series.get("rows", torch.empty(0)).unbind()
+
+    def advance(self, step: int) -> float:
+        plan, accelerator = self.plan, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        batch = self.draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
+        value = self.loss(self.wrapped, *(part[self.mine] for part in batch))
+        mean = float(accelerator.reduce(value.detach().float(), reduction="mean"))
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"{self.title}: the loss of step {step} is {mean}; nothing was updated")
+        self.stepper.zero_grad(set_to_none=True)
+        accelerator.backward(value)
+        what = f"{self.title}: the gradient of step {step}"
+        clipped_step(accelerator, self.stepper, self.wrapped.parameters(), plan.clip, what)
+        self.ema.update(self.inner, step)
+        self.losses.append(mean)
+        return mean
 
 
 def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:

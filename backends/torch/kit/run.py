@@ -34,7 +34,7 @@ from accelerate.utils import gather, reduce  # type: ignore[import-untyped]
 from torch import Tensor
 
 from . import checkpoint as checkpoints
-from .distributed import anywhere
+from .distributed import any_process
 from .identity import Identity, OtherRun, differences, environment
 from .lock import RunWarning, locked
 from .stop import Interruption, TrainingInterrupted
@@ -288,7 +288,7 @@ def everywhere(state: Any, action: Callable[[], T]) -> T:
         result = action()
         failed = False
     finally:
-        elsewhere = anywhere(state, failed)
+        elsewhere = any_process(state, failed)
     if elsewhere:
         raise OSError("another process of this run failed; its message says why")
     return result

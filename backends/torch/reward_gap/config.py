@@ -7,9 +7,10 @@ from typing import Literal, final
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
-from driftproof.backends.torch.kit.identity import HOW, LENGTH
+from driftproof.backends.torch.kit.identity import HOW
 from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
 from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.rl.budget import RolloutBudget
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.numerics.reward_gap import Window
@@ -19,20 +20,10 @@ __all__ = ["RECIPES", "Budget", "Recipe", "ScalarModel"]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(RolloutBudget):
     """What a policy gradient runs with.
 
-    Arguments:
-        epochs: Rollouts, > 0.
-        prompts: Prompts of a rollout over all processes together, > 0.
-        group: Samples of each prompt, > 0.
-        updates: Optimizer steps of an epoch, over disjoint parts of the rollout; one of them is exactly on
-            policy, later ones rely on the clipped ratio.
-        passes: Times that a rollout is gone through.
-        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
-        learning_rate: Of AdamW, constant.
-        weight_decay: Of AdamW.
-        max_grad_norm: Largest norm of the gradient.
+    Arguments: those of :class:`.rl.budget.RolloutBudget`, and
         clip: The clip range of the ratio, in (0, 1).
         ratio: ``mean``: log-ratios are divided by the number of coordinates before they are clipped, as in
             ddpo-pytorch and flow_grpo, to whose clip ranges (1e-4) this belongs; ``sum``: they are those of the
@@ -46,22 +37,11 @@ class Budget:
         history, least: Of DDPO: weight that past rewards keep (1 keeps all), and the rewards of a prompt before
             its own statistics are used.
         baseline: Of MixGRPO: ``others`` or ``group``.
-        seed: The seed of everything.
-        save_every: Epochs between two checkpoints.
         evaluate_every: Epochs between two measurements of the reward gap; 0 measures before and after only.
         pairs: Seeds of a measurement, >= 2.
         level: Coverage of its interval.
     """
 
-    epochs: int = field(metadata=LENGTH)
-    prompts: int
-    group: int = 1
-    updates: int = 1
-    passes: int = 1
-    micro_batch: int = field(default=1, metadata=HOW)
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     clip: float = 1e-4
     ratio: Literal["sum", "mean"] = "mean"
     advantage_clip: float = 5.0
@@ -71,8 +51,6 @@ class Budget:
     history: float = 1.0
     least: int = 16
     baseline: Literal["others", "group"] = "others"
-    seed: int = 0
-    save_every: int = field(default=1, metadata=HOW)
     evaluate_every: int = field(default=0, metadata=HOW)
     pairs: int = field(default=64, metadata=HOW)
     level: float = field(default=0.95, metadata=HOW)
@@ -93,11 +71,6 @@ class Budget:
             ("least >= 2", self.least >= 2),
             ("pairs >= 2", self.pairs >= 2),
         )
-
-    @property
-    def rows(self) -> int:
-        """Trajectories of a rollout, over all processes together."""
-        return self.prompts * self.group
 
 
 @final

@@ -11,20 +11,20 @@ import numpy as np
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
-from torch import nn
+from torch import Tensor, nn
 
 from driftproof.backends.torch.rl.gaussian import vp_sampler
 from driftproof.backends.torch.rl.history import Log
 from driftproof.backends.torch.rl.rewards import make_reward
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.theory.processes import VP
 from driftproof.theory.reward_gap import DDPOToy, Tuned
 
 from .config import Recipe, ScalarModel
 from .gaussian import Exact, GaussianDenoiser, gaussian_task
 from .methods import DDPOTrainer, MixGRPOTrainer
-from .trainer import AbstractTrainer
 
 __all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline", "trainer_of"]
 
@@ -84,7 +84,7 @@ class PipelineOutcome:
 
 def trainer_of(
     recipe: Recipe, denoiser: nn.Module, sampler: Sampler, task: Task, accelerator: Accelerator, title: str
-) -> AbstractTrainer:
+) -> RolloutTrainer[Tensor]:
     """The trainer of the recipe's method."""
     options: dict[str, Any] = {"accelerator": accelerator, "title": title}
     if recipe.method == "ddpo":

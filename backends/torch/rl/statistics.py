@@ -28,7 +28,7 @@ class PromptStatistics(nn.Module):
     Example:
         >>> statistics = PromptStatistics(1, history=1.0, least=2)
         >>> rewards, prompts = torch.tensor([1.0, 3.0]), torch.tensor([0, 0])
-        >>> [part.tolist() for part in statistics.absorb(rewards, prompts, slice(None))]
+        >>> [part.tolist() for part in statistics.of_rows(rewards, prompts, slice(None))]
         [[2.0, 2.0], [1.4142135381698608, 1.4142135381698608]]
     """
 
@@ -41,8 +41,8 @@ class PromptStatistics(nn.Module):
         for name in ("count", "mean", "squares"):
             self.register_buffer(name, torch.zeros(prompts, dtype=torch.float64))
 
-    def absorb(self, rewards: Tensor, prompts: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
-        """Take in the rewards of all processes; centre and scale of the rows of this one."""
+    def take_in(self, rewards: Tensor, prompts: Tensor) -> None:
+        """Take in the rewards of all processes."""
         members = nn.functional.one_hot(prompts, len(self.count)).double()
         values = rewards.double()
         found = update_statistics.kernel(
@@ -50,6 +50,11 @@ class PromptStatistics(nn.Module):
         )
         for buffer, value in zip((self.count, self.mean, self.squares), found, strict=True):
             buffer.copy_(value)
+
+    def of_rows(self, rewards: Tensor, prompts: Tensor, mine: slice) -> tuple[Tensor, Tensor]:
+        """Take in the rewards of all processes; centre and scale of the rows of this one."""
+        self.take_in(rewards, prompts)
+        values = rewards.double()
         own = prompts[mine]
         count = self.count[own]
         known = count >= self.least

@@ -1,8 +1,8 @@
-"""Trajectories of a policy: the states, the tag of every step, and the log-probabilities of the stochastic ones."""
+"""Trajectories of a policy: its states, the tag of every step, and what a method asked to record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +15,7 @@ from driftproof.numerics.reward_gap import step_kl
 
 from .sampler import Kind, Sampler, log_prob
 
-__all__ = ["Pairs", "Trajectories", "chunked", "rollout"]
+__all__ = ["Recorder", "Step", "Trajectories", "chunked", "log_probs", "references", "rollout"]
 
 # The noise of a step for the whole batch of all processes, cut to the rows of this one.
 Noise = Callable[[int], Tensor]
@@ -23,12 +23,26 @@ Noise = Callable[[int], Tensor]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """Stochastic steps of trajectories, in any order: a row for each."""
+class Step:
+    """A stochastic step as it was taken, for B rows.
 
-    rows: Tensor  # (n,) the trajectory
-    steps: Tensor  # (n,) the number of the step
-    places: Tensor  # (n,) its column among the stochastic steps
+    Arguments:
+        number: Of the step.
+        x, after: The states before and after it, with shape (B, *).
+        output: Of the model.
+        mean, std: Of the state after it.
+    """
+
+    number: int
+    x: Tensor
+    after: Tensor
+    output: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+# What is kept of a stochastic step: named tensors with B rows.
+Recorder = Callable[[Step], Mapping[str, Tensor]]
 
 
 @final
@@ -37,16 +51,14 @@ class Trajectories:
     """What a rollout gives.
 
     Arguments:
-        states: From noise to the end, with shape (N + 1, B, *).
-        kinds: The tag of each of the N steps: only ``sde`` steps have log-probabilities.
-        log_probs: Those of the S stochastic steps, with shape (B, S).
-        kl: Divergences from the reference at the same steps, with shape (B, S); None where none was asked for.
+        states: From noise to the end, with shape (N + 1, B, *); the end alone, (1, B, *), where no more was asked for.
+        kinds: The tag of each of the N steps.
+        recorded: Named tensors of the S stochastic steps, with shape (B, S, *).
     """
 
     states: Tensor
     kinds: tuple[Kind, ...]
-    log_probs: Tensor
-    kl: Tensor | None
+    recorded: Mapping[str, Tensor]
 
     @property
     def stochastic(self) -> list[int]:
@@ -58,15 +70,6 @@ class Trajectories:
         """The last states."""
         return self.states[-1]
 
-    def batches(self, rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Pairs]:
-        """Every stochastic step of some trajectories once, shuffled, at most ``size`` at a time."""
-        places = torch.arange(len(self.stochastic), device=rows.device)
-        steps = torch.tensor(self.stochastic, device=rows.device)
-        every = torch.cartesian_prod(rows, places)
-        order = torch.randperm(len(every), generator=generator, device=generator.device).to(rows.device)
-        for chunk in torch.split(every[order], size):
-            yield Pairs(chunk[:, 0], steps[chunk[:, 1]], chunk[:, 1])
-
 
 @torch.no_grad()
 def rollout(
@@ -76,8 +79,10 @@ def rollout(
     start: Tensor,
     condition: Condition,
     noise: Noise,
-    reference: Predict | None = None,
+    record: Sequence[Recorder] = (),
     chunk: int | None = None,
+    *,
+    keep_states: bool = True,
 ) -> Trajectories:
     """Sample from ``start`` to the end.
 
@@ -88,31 +93,48 @@ def rollout(
         start: The noise, with shape (B, *).
         condition: Named tensors with B rows.
         noise: ``noise(i)`` gives that of step i, with the shape of ``start``; asked for at ``sde`` steps.
-        reference: Where divergences are wanted, the model to measure them from.
+        record: What is kept of every stochastic step.
         chunk: The largest number of rows that the model is given at a time.
+        keep_states: Whether all states are kept, or the end alone.
     """
-    states, log_probs, divergences = [start], [], []
+    states, kept = [start], []
     for i, kind in enumerate(kinds):
         x = states[-1]
         steps = torch.full((len(x),), i, device=x.device)
-        eta = sampler.eta_of(kind)
-        mean, std = sampler.moments(chunked(predict, sampler, x, steps, condition, chunk), steps, x, eta)
-        if kind == "ode":
-            states.append(mean.to(x.dtype))
-            continue
-        # The density is that of the state as it is stored.
-        states.append((mean + std * noise(i).to(mean.dtype)).to(x.dtype))
-        log_probs.append(log_prob(states[-1], mean, std))
-        if reference is not None:
-            other = chunked(reference, sampler, x, steps, condition, chunk)
-            divergences.append(step_kl.kernel(xp, mean, sampler.moments(other, steps, x, eta)[0], std))
-    blank = start.new_zeros(len(start), 0)
-    return Trajectories(
-        torch.stack(states),
-        kinds,
-        torch.stack(log_probs, dim=1) if log_probs else blank,
-        torch.stack(divergences, dim=1) if divergences else None,
-    )
+        output = chunked(predict, sampler, x, steps, condition, chunk)
+        mean, std = sampler.moments(output, steps, x, sampler.eta_of(kind))
+        if kind == "sde":
+            # The density is that of the state as it is stored.
+            after = (mean + std * noise(i).to(mean.dtype)).to(x.dtype)
+            taken = Step(i, x, after, output, mean, std)
+            kept.append({name: value for recorder in record for name, value in recorder(taken).items()})
+        else:
+            after = mean.to(x.dtype)
+        states = [*states, after] if keep_states else [after]
+    recorded = {name: torch.stack([step[name] for step in kept], dim=1) for name in (kept[0] if kept else ())}
+    return Trajectories(torch.stack(states), kinds, recorded)
+
+
+def log_probs(step: Step) -> dict[str, Tensor]:
+    """The recorder of ``log_probs``, with shape (B, S)."""
+    return {"log_probs": log_prob(step.after, step.mean, step.std)}
+
+
+def references(
+    predict: Predict, sampler: Sampler, condition: Condition, chunk: int | None = None
+) -> Recorder:
+    """The recorder of another model's means, ``reference``, and the divergences from it, ``kl``, with shape (B, S).
+
+    A loss at the same states takes the means from here: the other model is not asked twice.
+    """
+
+    def record(step: Step) -> dict[str, Tensor]:
+        steps = torch.full((len(step.x),), step.number, device=step.x.device)
+        output = chunked(predict, sampler, step.x, steps, condition, chunk)
+        mean, _ = sampler.moments(output, steps, step.x, sampler.eta)
+        return {"reference": mean, "kl": step_kl.kernel(xp, step.mean, mean, step.std)}
+
+    return record
 
 
 def chunked(

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias, final
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
-from driftproof.backends.torch.kit.identity import HOW, LENGTH
+from driftproof.backends.torch.kit.identity import HOW
 from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
 from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.rl.budget import RolloutBudget
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
@@ -22,51 +23,29 @@ Actor: TypeAlias = Literal["pathwise", "advantage", "ppo"]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What an actor and its critic run with.
+class Budget(RolloutBudget):
+    """What an actor and its critic run with; more than one pass wants ``ppo``.
 
-    Arguments:
-        epochs: Rollouts, > 0.
-        prompts: Prompts of a rollout over all processes together, > 0.
-        group: Samples of each prompt, > 0.
-        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
-        learning_rate: Of AdamW.
-        schedule: ``constant``, or ``cosine`` down to 0 over the epochs.
+    Arguments: those of :class:`.rl.budget.RolloutBudget`, and
+        schedule: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
         beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
         warmup: Epochs at the start in which the critic learns alone.
-        updates: Optimizer steps of an epoch, over disjoint parts of the rollout.
-        passes: Times that a rollout is gone through; more than one wants ``ppo``.
         clip: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
-        weight_decay: Of AdamW.
-        max_grad_norm: Largest norm of the gradient.
         standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
             steps, so that the balance of steps and of the penalty stays what it is.
         normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
         history, least: Of these statistics: weight that past rewards keep, and the rewards of a prompt before
             its own are used.
-        seed: The seed of everything.
-        save_every: Epochs between two checkpoints.
     """
 
-    epochs: int = field(metadata=LENGTH)
-    prompts: int
-    group: int = 1
-    micro_batch: int = field(default=1, metadata=HOW)
-    learning_rate: float = 3e-4
     schedule: Literal["constant", "cosine"] = "constant"
     beta: float = 1e-2
     warmup: int = 0
-    updates: int = 1
-    passes: int = 1
     clip: float = 0.2
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
     history: float = 1.0
     least: int = 16
-    seed: int = 0
-    save_every: int = field(default=1, metadata=HOW)
 
     def __post_init__(self) -> None:
         require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
@@ -78,11 +57,6 @@ class Budget:
             ("history <= 1", self.history <= 1.0),
             ("least >= 2", self.least >= 2),
         )
-
-    @property
-    def rows(self) -> int:
-        """Trajectories of a rollout, over all processes together."""
-        return self.prompts * self.group
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""

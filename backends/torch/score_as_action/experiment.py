@@ -117,7 +117,7 @@ def _gaussian_run(
     )
     log = trainer.train(folder / f"gaussian-{actor}-{seed}.safetensors", config=_made_with(recipe))
     exact = Exact(model, sampler, budget.beta)
-    return exact.of(denoiser), log, trainer.measure(recipe.evaluation)
+    return exact.of(denoiser), log, trainer.actor_critic.evaluate(trainer, recipe.evaluation)
 
 
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:

@@ -10,7 +10,6 @@ from driftproof.backends.torch.adjoint import (
     NetworkFlow,
 )
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.adjoint.trainer import _Policy
 from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SiTDenoiser, Velocity
 from driftproof.backends.torch.pretrained.small import small_network
@@ -68,11 +67,11 @@ def test_adjoints_are_derivatives_through_the_unrolled_rollout(plain, others):
         with torch.no_grad():
             v = velocity(states[k], t[k], 1.0 if plain == "none" else 3.0, True)
             states.append(states[k] + (t[k + 1] - t[k]) * v)
-    path = trainer._rollout(noise, made.task.condition(rows))
+    path = trainer.method.path(noise, made.task.condition(rows))
     torch.testing.assert_close(torch.stack(path.states), torch.stack(states), rtol=1e-5, atol=1e-5)
 
     _, gradient = made.task.rewards_and_gradients(path.end, rows)
-    after = adjoints(path, gradient, trainer._vjp(made.task.condition(rows)))
+    after = adjoints(path, gradient, trainer.method.vjp(made.task.condition(rows)))
     for k in range(3):
         start = states[k + 1].clone().requires_grad_()
         x = start
@@ -100,9 +99,11 @@ def test_parts_of_a_batch_are_the_batch():
         trainer = AdjointMatchingTrainer(
             made.flow, made.task, made.times, matching, Plan(steps=1, batch=3, learning_rate=0.1)
         )
-        policy = _Policy(made.flow, False)
         noise = torch.randn(3, *made.task.shape, generator=torch.Generator().manual_seed(0))
-        loss = trainer._loss(policy, noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
+        samples = trainer.method.samples(noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
+        signal = trainer.method.signal(samples)
+        (batch,) = trainer.method.times.batches(samples, torch.arange(3), 3, torch.Generator(), first=True)
+        loss = trainer.method.loss(batch, samples, signal).each.mean()
         loss.backward()
         grads = {n: w.grad for n, w in made.network.named_parameters() if w.grad is not None}
         assert grads and all("lora" in name for name in grads)
@@ -127,10 +128,10 @@ def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
         plan = Plan(steps=1, batch=2, learning_rate=0.1)
         trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(1.0), plan)
         rows = torch.tensor([0, 1])
-        flows[dtype] = trainer._vjp(made.task.condition(rows))
+        flows[dtype] = trainer.method.vjp(made.task.condition(rows))
         if dtype == "bfloat16":
             assert next(made.network.parameters()).dtype == torch.bfloat16
-            path = trainer._rollout(torch.randn(2, *made.task.shape), made.task.condition(rows))
+            path = trainer.method.path(torch.randn(2, *made.task.shape), made.task.condition(rows))
     gradient = torch.randn_like(path.end)
     want = adjoints(path, gradient, flows["float32"])[0]
     found = adjoints(path, gradient, flows["bfloat16"])[0]

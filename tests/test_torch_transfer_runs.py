@@ -97,7 +97,7 @@ def toy(tmp_path: Path, text: str = RECIPE) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("seeds = [0, 1, 2]", "seeds = [0, 0, 1]", "3 distinct seeds"),
+        ("seeds = [0, 1, 2]", "seeds = [0, 0, 1]", "distinct seeds, at least 3"),
         ("shots = [1, 2, 3, 4]", "shots = [2, 1]", "increasing"),
         ("shots = [2], plan", "shots = [7], plan", "among the shots"),
         ("width = 4", "width = 0", "width > 0"),

@@ -203,10 +203,10 @@ def test_files_that_are_no_arrays_of_reals_are_refused(tmp_path: Path) -> None:
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
-    from driftproof.backends.torch.tweedie import experiment
+    from driftproof.backends.torch.score_models import fit
 
     calls = iter(range(10**6))
-    original = experiment.source
+    original = fit.source
 
     def interrupting(rng: object) -> object:
         if next(calls) == 45:
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
         return original(rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "source", interrupting)
+        patch.setattr(fit, "source", interrupting)
         with pytest.raises(SystemExit) as stopped:
             main(toy, False, tmp_path / "out")
     assert stopped.value.code == 130

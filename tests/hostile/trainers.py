@@ -136,7 +136,7 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     trainer = AdjointMatchingTrainer(
         flow, task, times, matching, plan, checkpoint=path, config=config, accelerator=cpu()
     )
-    trainer._draw = paced(trainer._draw, pause)  # type: ignore[method-assign]
+    trainer.trainer._epoch = paced(trainer.trainer._epoch, pause)  # type: ignore[method-assign]
     tuned = trainer.train()
     return dict(enumerate(flow.trainable())), tuned.log
 

@@ -149,7 +149,7 @@ def _memoryless(bench: _Bench) -> None:
 
 def _vjp(bench: _Bench) -> Callable[[Tensor, float, Tensor], Tensor]:
     def vjp(x: Tensor, t: float, a: Tensor) -> Tensor:
-        pulled: Tensor = bench.flow.vjp(x, t, a, bench.condition)
+        pulled: Tensor = bench.flow.vjp(x, t, a, bench.condition)[1]
         return pulled
 
     return vjp

@@ -30,14 +30,17 @@ __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 class FlowModel(Protocol):
     """A base velocity with the transpose of its Jacobian, a tuned one, and the weights between them.
 
-    ``guided`` asks for the velocity with guidance.
+    ``guided`` asks for the velocity with guidance.  The Jacobian comes with the velocity, which a loss at the same
+    state needs: the network is not asked twice.
     """
 
     def tuned(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor: ...
 
     def base(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor: ...
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor: ...
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]: ...
 
     def trainable(self) -> list[nn.Parameter]: ...
 
@@ -91,9 +94,11 @@ class NetworkFlow:
         with torch.no_grad(), self._without_adapters() as velocities:
             return self._by_parts(self._pick(velocities, guided), x, t, condition)
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor:
-        """Transposed Jacobian of the base velocity at x, applied to a: one backward pass."""
-        pulled = []
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The base velocity at x, and its transposed Jacobian applied to a: one pass forward, one back."""
+        values, pulled = [], []
         # The backward pass belongs inside: with checkpointing it runs the network once more.
         with torch.enable_grad(), self._without_adapters() as velocities:
             velocity = self._pick(velocities, guided)
@@ -101,7 +106,8 @@ class NetworkFlow:
                 y = x[part].detach().requires_grad_()
                 v = velocity(y, t, _rows_of(condition, part))
                 pulled.append(torch.autograd.grad(v, y, a[part].to(v.dtype))[0].to(a.dtype))
-        return torch.cat(pulled)
+                values.append(v.detach())
+        return torch.cat(values), torch.cat(pulled)
 
     def trainable(self) -> list[nn.Parameter]:
         """The weights that require a gradient."""
@@ -158,10 +164,11 @@ class AffineFlow:
         velocity: Tensor = self.flow.velocity(x, t)
         return velocity
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor:
-        """Transposed Jacobian of the flow's velocity, in closed form."""
-        pulled: Tensor = self.flow.vjp(x, t, a)
-        return pulled
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The flow's velocity and its transposed Jacobian applied to a, in closed form."""
+        return self.base(x, t, condition), self.flow.vjp(x, t, a)
 
     def trainable(self) -> list[nn.Parameter]:
         """Gains and offsets."""

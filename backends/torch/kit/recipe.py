@@ -84,7 +84,9 @@ def with_name(path: Path, tables: Mapping[str, Any]) -> dict[str, Any]:
 def require_seeds(subject: str, seeds: tuple[int, ...], least: int = 1) -> None:
     """Raise unless there are enough seeds, and no two are the same."""
     if len(set(seeds)) < max(least, len(seeds)):
-        raise UnmetHypothesis(subject, f"at least {least} distinct seeds, none twice", f"seeds = {seeds}")
+        raise UnmetHypothesis(
+            subject, f"distinct seeds, at least {'one' if least == 1 else least}", f"seeds = {seeds}"
+        )
 
 
 def read(path: Path, smoke: bool = False) -> dict[str, Any]:

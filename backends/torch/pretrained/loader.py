@@ -48,7 +48,8 @@ def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Par
         torch.manual_seed(seed)
         if not model.name:
             parts = small_parts(model, prompts, device)
-            parts.network.to(DTYPES[model.dtype])
+            if model.dtype != "float32":
+                parts.network.to(DTYPES[model.dtype])
         else:
             parts = _sit(model, prompts) if model.kind == "sit" else _pipeline(model, prompts, device)
         add_lora(parts.network, model.lora.rank, model.lora.alpha, model.lora.targets)

@@ -1,6 +1,7 @@
 r"""The protocol of a trainer of rollouts: a method is the few functions in which it differs from others.
 
 =================  ==================================================================================
+``rollout``        the trajectories of an epoch, by default from the grid of a sampler
 ``kinds``          which steps of an epoch are stochastic
 ``behaviour``      which policy samples: ``current``, or a name in ``policies``
 ``record``         what is kept of a stochastic step
@@ -21,7 +22,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -38,6 +39,9 @@ from .sampler import Kind, Sampler
 from .task import Task
 from .times import Batch, RecordedSteps, Samples, TimeLaw
 from .trajectories import Recorder
+
+if TYPE_CHECKING:
+    from .trainer import RolloutTrainer
 
 __all__ = ["AbstractMethod", "Losses", "Objective", "Policies", "Setting"]
 
@@ -183,6 +187,11 @@ class AbstractMethod(ABC, Generic[SignalT]):
     def loss(self, batch: Batch, samples: Samples, signal: SignalT) -> Losses:
         """The losses at some places."""
 
+    def rollout(self, trainer: RolloutTrainer[SignalT], epoch: int, generator: torch.Generator) -> Samples:
+        """The trajectories of an epoch with their rewards; by default those of the trainer's sampler."""
+        prompts = trainer.task.draw_prompts(generator, self.budget.prompts, self.budget.group)
+        return trainer.samples(epoch, generator, prompts)
+
     def kinds(self, epoch: int) -> tuple[Kind, ...]:
         """The tag of every step of an epoch; by default all are stochastic that have noise."""
         return self.setting.sampler.kinds(range(self.setting.sampler.n_steps), self.name)
@@ -200,6 +209,10 @@ class AbstractMethod(ABC, Generic[SignalT]):
         rewards = samples.rewards
         return {"reward": float(rewards.mean())}
 
+    def shown(self, numbers: Mapping[str, float]) -> float:
+        """What a progress bar shows of an epoch: less is better."""
+        return -numbers["reward"]
+
     def after_update(self) -> None:
         """What follows every optimizer step."""
 
@@ -209,7 +222,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
 
     measure_every: int = 0  # epochs between two measurements; 0 measures before and after only
 
-    def measure(self, trainer: Any) -> PairedGap | None:
+    def measure(self, trainer: RolloutTrainer[SignalT]) -> PairedGap | None:
         """What is measured before, while and after training, by the trainer of this method; by default nothing."""
         return None
 
@@ -218,6 +231,11 @@ class AbstractMethod(ABC, Generic[SignalT]):
         return ()
 
     # -- how it is taken up, told apart and saved ---------------------------------------------------------
+
+    def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """That of the policy."""
+        budget = self.budget
+        return torch.optim.AdamW(weights, lr=budget.learning_rate, weight_decay=budget.weight_decay)
 
     def begin(self, setting: Setting) -> None:
         """Taken up by a trainer."""

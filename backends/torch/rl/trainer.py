@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -58,7 +58,7 @@ class RolloutTrainer(Generic[SignalT]):
         method: What is learnt from a rollout; its budget is that of the trainer.
         denoiser: The model, a module with an attribute ``prediction``; parameters that require gradients are
             trained in place.
-        sampler: The steps of training.
+        sampler: The steps of training; None for a method that samples by itself.
         task: Prompts, decoder, reward.
         others: Models that are not trained, for the method's policies.
         accelerator: Devices, processes and precision; by default what ``accelerate launch`` set.
@@ -74,7 +74,7 @@ class RolloutTrainer(Generic[SignalT]):
         self,
         method: AbstractMethod[SignalT],
         denoiser: nn.Module,
-        sampler: Sampler,
+        sampler: Sampler | None,
         task: Task,
         *,
         others: Mapping[str, Predict] | None = None,
@@ -82,7 +82,8 @@ class RolloutTrainer(Generic[SignalT]):
         title: str = "train",
     ) -> None:
         budget, name = method.budget, method.name
-        require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
+        if sampler is not None:
+            require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
         self.accelerator = accelerator or Accelerator()
         require_unsharded(name, self.accelerator)
         parts = self.accelerator.num_processes * budget.updates
@@ -90,17 +91,16 @@ class RolloutTrainer(Generic[SignalT]):
             whole = "" if method.together == 1 else f", in groups of {method.together}"
             hypothesis = f"processes times updates divide the rows{whole}"
             raise UnmetHypothesis(name, hypothesis, f"{budget.rows} rows, {parts} parts")
-        self.method, self.sampler, self.task, self.budget, self.title = method, sampler, task, budget, title
+        self.method, self.task, self.budget, self.title = method, task, budget, title
+        self.sampler = cast("Sampler", sampler)  # what a method does not use it does not miss
         self.weights = {key: p for key, p in denoiser.named_parameters() if p.requires_grad}
         if not self.weights:
             raise UnmetHypothesis(name, "some weights require gradients", "none does")
         # Before the model is prepared: what it is now is what its copies are.
         self.policies = Policies(denoiser, method.policies, others or {}, self.accelerator)
-        method.begin(Setting(self.policies, sampler, task, self.accelerator, title))
+        method.begin(Setting(self.policies, self.sampler, task, self.accelerator, title))
         method.check()
-        self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=budget.learning_rate, weight_decay=budget.weight_decay
-        )
+        self.optimizer = method.optimizer(list(self.weights.values()))
         self.wrapped, self.stepper = self.accelerator.prepare(denoiser.eval(), self.optimizer)
         self.denoiser: Predict = self.accelerator.unwrap_model(self.wrapped)
         self.policies.wrapped = self.wrapped
@@ -132,7 +132,7 @@ class RolloutTrainer(Generic[SignalT]):
             method=self.method.name,
             budget=self.budget,
             **self.method.description(),
-            sampler=self.sampler.description(),
+            sampler=None if self.sampler is None else self.sampler.description(),
             task=self.task.description(),
             precision=self.accelerator.mixed_precision,
             **(config or {}),
@@ -164,7 +164,7 @@ class RolloutTrainer(Generic[SignalT]):
         every, done = self.method.measure_every, epoch + 1
         if done == self.budget.epochs or (every and done % every == 0):
             self._measure(done)
-        return -numbers.get("objective", numbers["reward"])
+        return self.method.shown(numbers)
 
     def _measure(self, epochs: int) -> None:
         gap = self.method.measure(self)
@@ -233,9 +233,11 @@ class RolloutTrainer(Generic[SignalT]):
         budget, method = self.budget, self.method
         for group in self.optimizer.param_groups:
             group["lr"] = budget.rate(epoch)
-        generator = generator_of(budget.seed, epoch, self.accelerator.device)
-        prompts = self.task.draw_prompts(generator, budget.prompts, budget.group)
-        samples = self.samples(epoch, generator, prompts)
+        samples = method.rollout(self, epoch, generator_of(budget.seed, epoch, self.accelerator.device))
+        if not bool(torch.isfinite(samples.rewards).all()):
+            raise FloatingPointError(
+                f"{self.title}: a reward of epoch {epoch} is not finite; nothing was updated"
+            )
         signal = method.signal(samples)
         numbers = method.numbers(samples)
         if method.learns(epoch):
@@ -263,7 +265,7 @@ class RolloutTrainer(Generic[SignalT]):
                         found = method.loss(batch, samples, signal)
                         loss = found.each.sum()
                         self.accelerator.backward(loss / share)
-                    _add(seen, {**found.seen, "loss": found.each})
+                    _add(seen, {"loss": found.each, **found.seen})
                 clipped_step(
                     self.accelerator,
                     self.stepper,

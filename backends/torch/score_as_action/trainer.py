@@ -21,7 +21,7 @@ The actor learns with the critic of the rollouts before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, final
 
@@ -168,6 +168,9 @@ class ActorCritic(AbstractMethod[Told]):
         own = samples.done.recorded["kl"].sum(dim=1).mean()
         kl = float(self.setting.accelerator.reduce(own, reduction="mean"))
         return {"reward": reward, "kl": kl, "objective": reward - self.budget.beta * kl}
+
+    def shown(self, numbers: Mapping[str, float]) -> float:
+        return -numbers["objective"]
 
     def after_epoch(self, epoch: int, samples: Samples, signal: Told) -> dict[str, float]:
         """The critic learns from the rollout that the actor has learnt from."""

@@ -14,7 +14,7 @@ from driftproof.backends.torch.kit.entry import Paper, as_it_is, ending, run_rec
 from driftproof.backends.torch.kit.report import write_whole
 
 from .config import RECIPES
-from .linear import linear_log_probs, linear_opd_loss
+from .linear import linear_divergence, linear_log_probs, linear_opd_loss
 from .losses import OPDLoss, full_vocabulary_loss, opd_loss
 
 if TYPE_CHECKING:
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from .config import Published, Recipe
 
-__all__ = ["OPDLoss", "full_vocabulary_loss", "linear_log_probs", "linear_opd_loss", "main", "opd_loss"]
+__all__ = [
+    "OPDLoss",
+    "full_vocabulary_loss",
+    "linear_divergence",
+    "linear_log_probs",
+    "linear_opd_loss",
+    "main",
+    "opd_loss",
+]
 
 
 def main(config: Path | None, smoke: bool, out: Path) -> None:

@@ -57,6 +57,10 @@ class Published:
         dataset: A name for ``load_dataset``, or a folder that ``save_to_disk`` wrote.
         split: The part of the data.
         prompt_column: The column of the prompts.
+        dtype: Of the student's weights.  In bfloat16 steps of 1e-6 round to nothing; with ``bf16 = true`` float32
+            weights are computed with in bfloat16.
+        teacher_dtype: Of the teacher's weights; ``auto`` keeps what was saved.
+        attn_implementation: Of both models, as ``from_pretrained`` takes it.
         lora: Arguments of PEFT's ``LoraConfig``; None trains every weight.
         arguments: Every other key of the table, for :class:`OPDPlusConfig`.
     """
@@ -66,6 +70,9 @@ class Published:
     dataset: str
     split: str = "train"
     prompt_column: str = "prompt"
+    dtype: str = "float32"
+    teacher_dtype: str = "auto"
+    attn_implementation: str | None = None
     lora: dict[str, Any] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 

@@ -23,6 +23,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 try:
     from trl import DistillationConfig, DistillationTrainer
@@ -32,6 +33,7 @@ except ImportError as error:
     ) from error
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.moved import Moved
 from driftproof.numerics.opd import Mode
 from driftproof.theory.divergences import get
 
@@ -148,6 +150,8 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
             raise TypeError(f"OPDPlusTrainer: args is an OPDPlusConfig, got {type(self.args).__name__}")
         if self.teacher_model is None:
             raise UnmetHypothesis("OPDPlusTrainer", "a teacher_model is given", "None")
+        self._moved: Moved | None = None
+        self.add_callback(_Watch(self))
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         for name, model in (("student", self.model), ("teacher", self.teacher_model)):
             require_fused_path(self, model, name)
@@ -264,7 +268,29 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
                 names, self.accelerator.reduce(sums, "sum").tolist(), strict=True
             ):
                 self._metrics[mode][name] = [total / count if count else 0.0]
+        share = None if self._moved is None or mode == "eval" else self._moved.share()
+        if share is not None:
+            self._metrics[mode]["moved"] = [share]
         super().log(logs, start_time)
+
+
+@final
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers carries no types
+    """Tells the trainer which weights a step has moved."""
+
+    def __init__(self, trainer: OPDPlusTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer._moved = Moved(self.trainer.model.parameters())
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        if self.trainer._moved is not None:
+            self.trainer._moved.before()
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        if self.trainer._moved is not None:
+            self.trainer._moved.after()
 
 
 @final

@@ -20,7 +20,7 @@ from driftproof.backends.torch.transfer import main
 from driftproof.backends.torch.transfer.config import RECIPES
 from driftproof.backends.torch.transfer.data import Shift, diabetes, digits, few_shot_rows
 from driftproof.backends.torch.transfer.fewshot import contest, prepare, source_model
-from driftproof.backends.torch.transfer.report import interval
+from driftproof.backends.torch.kit.intervals import student_interval as interval
 
 RECIPE = """
 title = "Toy"

@@ -1,6 +1,6 @@
 """Three published methods on the protocol of :mod:`driftproof.backends.torch.rl.method`, a few functions each.
 
-They show what the protocol must allow; ``tests/test_torch_rl.py`` runs them, and checks their types.
+They show what the protocol must allow; ``tests/test_torch_rl_methods.py`` runs them, and checks their types.
 """
 
 from __future__ import annotations

@@ -51,16 +51,16 @@ ROWS = {
     "theory.laws.GammaMixedChi2.variance": row(
         [mesh({"df": df, "shape": 1.3}, mixing=SCALES, scale=SCALES) for df in DEGREES]
     ),
-    "theory.laws.bessel_count.BesselCount.log_prob": row(
+    "theory.laws.BesselCount.log_prob": row(
         [mesh({"nu": nu}, x=(0.0, 1.0, 5.0, 40.0, 1e4), z=ARGUMENTS) for nu in ORDERS],
         smooth=("z",),
         gentle={"x": (0.0, 1.0, 4.0)},
         reason="a count x is an integer",
     ),
-    "theory.laws.bessel_count.BesselCount.mean": row(counts),
-    "theory.laws.bessel_count.BesselCount.variance": row(counts),
-    "theory.laws.bridges.SquaredBesselBridge.log_prob": row(inside),
-    "theory.laws.bridges.SquaredBesselBridge.score": row(inside),
-    "theory.laws.bridges.SquaredBesselBridge.mean": row(ends),
-    "theory.laws.bridges.SquaredBesselBridge.variance": row(ends),
+    "theory.laws.BesselCount.mean": row(counts),
+    "theory.laws.BesselCount.variance": row(counts),
+    "theory.laws.SquaredBesselBridge.log_prob": row(inside),
+    "theory.laws.SquaredBesselBridge.score": row(inside),
+    "theory.laws.SquaredBesselBridge.mean": row(ends),
+    "theory.laws.SquaredBesselBridge.variance": row(ends),
 }

@@ -81,9 +81,7 @@ PLANTED = {
             np.asarray,
         )[0]
     ),
-    "theory.laws.SquaredBesselBridge.log_prob": lambda result, scale, **_: (
-        result + 2.0 * np.log(scale)
-    ),
+    "theory.laws.SquaredBesselBridge.log_prob": lambda result, scale, **_: result + 2.0 * np.log(scale),
     "numerics.sensing.proxes.soft_threshold": lambda result, v, tau: np.sign(v) * (np.abs(v) + tau),
     "theory.laws.Normal.score": lambda result, x, loc, scale: -(x + loc) / scale**2,
 }

@@ -1,6 +1,6 @@
 """Three published methods on the protocol of :mod:`driftproof.backends.torch.rl.method`, a few functions each.
 
-They show what the protocol must allow; ``tests/test_torch_rl.py`` runs them, and checks their types.
+They show what the protocol must allow; ``tests/test_torch_rl_methods.py`` runs them, and checks their types.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class AWM(AbstractMethod[Tensor]):
 
     def signal(self, samples: Samples) -> Tensor:
         groups = samples.rewards.reshape(-1, self.budget.group)
-        return group_advantages.kernel(xp, groups, "group", True, None).flatten()[samples.mine]
+        found: Tensor = group_advantages.kernel(xp, groups, "group", True, None).flatten()[samples.mine]
+        return found
 
     def loss(self, batch: Batch, samples: Samples, signal: Tensor) -> Losses:
         assert batch.noise is not None and batch.clean is not None

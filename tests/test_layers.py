@@ -77,6 +77,7 @@ def test_the_contracts_hold() -> None:
         ("driftproof/_namespace.py", "from .theory import laws", "layers"),
         ("numerics/__init__.py", "def late():\n    import torch", "no torch"),
         ("theory/__init__.py", "from accelerate import Accelerator", "no torch"),
+        ("numerics/samplers/__init__.py", "from .. import tweedie", "shared"),
         ("backends/torch/csdm/__init__.py", "from driftproof.backends.torch import tweedie", "rooms"),
         ("backends/torch/rl/__init__.py", "from driftproof.backends.torch import opd", "rooms"),
         ("backends/torch/kit/__init__.py", "from driftproof.backends.torch import pretrained", "rooms"),

@@ -112,7 +112,7 @@ from tests.test_torch_reward_gap_runs import *
 
 found = {{}}
 for method in ("ddpo", "mixgrpo"):
-    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True))
+    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True, updates=2, clip=0.1))
     log = trainer.train()
     found[method] = [list(row.values()) for row in log.rows]
     found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]

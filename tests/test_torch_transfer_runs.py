@@ -15,12 +15,12 @@ pytest.importorskip("accelerate")
 from accelerate import Accelerator
 
 from driftproof import UnmetHypothesis
+from driftproof.backends.torch.kit.intervals import student_interval as interval
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.transfer import main
 from driftproof.backends.torch.transfer.config import RECIPES
 from driftproof.backends.torch.transfer.data import Shift, diabetes, digits, few_shot_rows
 from driftproof.backends.torch.transfer.fewshot import contest, prepare, source_model
-from driftproof.backends.torch.transfer.report import interval
 
 RECIPE = """
 title = "Toy"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
 from driftproof.backends.torch.rl.rewards import Reward
 from driftproof.backends.torch.rl.task import Task
@@ -19,10 +19,6 @@ from .rewards import closed_form
 from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
     from .config import Recipe
 
 __all__ = [
@@ -50,16 +46,13 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     from .experiment import tune_gaussian, tune_model
     from .report import gaussian_section, model_section
 
-    def sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
-        folder = out / "checkpoints"
-        if recipe.gaussian is not None:
-            return [gaussian_section(tune_gaussian(recipe, folder, accelerator))]
-        return [model_section(tune_model(recipe, folder, accelerator))]
-
-    packages = ("torch", "diffusers", "peft", "accelerate")
-    run_recipes(
-        Paper(RECIPES, as_it_is, sections, "Adjoint matching", packages, lambda recipe: recipe.budget.seed),
-        config,
-        smoke,
-        out,
+    run = either(
+        lambda *run: gaussian_section(tune_gaussian(*run)), lambda *run: model_section(tune_model(*run))
     )
+    packages = ("torch", "diffusers", "peft", "accelerate")
+    run_recipes(Paper(RECIPES, as_it_is, run, "Adjoint matching", packages, seeds), config, smoke, out)
+
+
+def seeds(recipe: Recipe) -> object:
+    """Those of a recipe, for the record."""
+    return recipe.budget.seed

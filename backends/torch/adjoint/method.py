@@ -20,6 +20,7 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.distributed import local_rows
 from driftproof.backends.torch.kit.ema import EMA
 from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.run import everywhere
 from driftproof.backends.torch.pretrained.guidance import Condition
 from driftproof.backends.torch.rl.budget import RolloutBudget
 from driftproof.backends.torch.rl.method import AbstractMethod, Losses
@@ -156,11 +157,14 @@ class AdjointMatching(AbstractMethod[Targets]):
         mine, task = local_rows(self.setting.accelerator, len(prompts)), self.setting.task
         condition = task.condition(prompts[mine])
         path = self.path(noise[mine], condition)
-        rewards, gradient = task.rewards_and_gradients(path.end, prompts[mine])
+        accelerator = self.setting.accelerator
+        rewards, gradient = everywhere(
+            accelerator, lambda: task.rewards_and_gradients(path.end, prompts[mine])
+        )
         recorded = {"gradient": gradient, "uniforms": uniforms}
         tag: Kind = "ode"
         done = Trajectories(torch.stack(list(path.states)), (tag,) * len(path.steps), recorded)
-        gathered = self.setting.accelerator.gather(rewards)
+        gathered = accelerator.gather(rewards)
         return Samples(done, condition, prompts, mine, gathered, self.setting.sampler)
 
     def signal(self, samples: Samples) -> Targets:

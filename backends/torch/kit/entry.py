@@ -24,7 +24,7 @@ from .report import Section, versioned, write_report, write_whole
 from .run import held
 from .stop import TrainingInterrupted
 
-__all__ = ["Paper", "as_it_is", "ending", "interruptible", "run_recipes"]
+__all__ = ["Paper", "as_it_is", "either", "ending", "interruptible", "run_recipes"]
 
 RecipeT = TypeVar("RecipeT")
 WorkT = TypeVar("WorkT")
@@ -94,6 +94,19 @@ def run_recipes(paper: Paper[Any, Any], config: Path | None, smoke: bool, out: P
         heading = paper.title if len(recipes) > 1 else recipes[0][0].title
         write_report(out, name, heading, sections, meta, paper.packages)
         print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
+
+
+def either(
+    gaussian: Callable[[Any, Path, Accelerator], Section],
+    pipeline: Callable[[Any, Path, Accelerator], Section],
+) -> Callable[[Any, Path, Accelerator], list[Section]]:
+    """What runs a recipe that has a closed form, ``gaussian``, or a pipeline; both are told where checkpoints go."""
+
+    def run(recipe: Any, out: Path, accelerator: Accelerator) -> list[Section]:
+        chosen = pipeline if recipe.gaussian is None else gaussian
+        return [chosen(recipe, out / "checkpoints", accelerator)]
+
+    return run
 
 
 def as_it_is(recipe: RecipeT) -> RecipeT:

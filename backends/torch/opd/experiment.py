@@ -17,9 +17,9 @@ from typing import Any, cast, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from scipy.stats import t as student_t
 from torch import Tensor, nn
 
+from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.loop import Plan, generator_of, train
 from driftproof.theory.divergences import get
 
@@ -94,11 +94,8 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
 
 def interval(values: Sequence[float]) -> str:
     """Mean and the half-width of a 95 % Student interval over seeds."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:.3g}"
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return f"{mean:.3g} ± {student_t.ppf(0.975, len(values) - 1) * spread:.2g}"
+    mean, half = student_interval(values)
+    return f"{mean:.3g}" if math.isnan(half) else f"{mean:.3g} ± {half:.2g}"
 
 
 def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:

@@ -75,6 +75,7 @@ def _vae(kind: str) -> nn.Module:
         "up_block_types": ("UpDecoderBlock2D",) * 2,
         "latent_channels": LATENTS,
         "norm_num_groups": 4,
+        "layers_per_block": 1,
         "sample_size": 2 * SIDE,
     }
     vae: nn.Module = AutoencoderKLFlux2(**blocks) if kind == "flux2" else AutoencoderKL(**blocks)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
 from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser, UNetDenoiser
 from driftproof.backends.torch.rl.rewards import AestheticReward, CLIPReward, JPEGReward, Reward
 from driftproof.backends.torch.rl.sampler import Sampler
@@ -29,10 +29,6 @@ from .config import RECIPES, Budget
 from .methods import DDPOTrainer, MixGRPOTrainer
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
     from .config import Recipe
 
 __all__ = [
@@ -58,19 +54,15 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
 
-    def sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
-        folder = out / "checkpoints"
-        if recipe.gaussian is not None:
-            return [gaussian_section(run_gaussian(recipe, folder, accelerator))]
-        return [pipeline_section(run_pipeline(recipe, folder, accelerator))]
-
-    def seeds(recipe: Recipe) -> object:
-        return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed
-
+    run = either(
+        lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
+    )
     packages = ("torch", "accelerate", "diffusers")
     run_recipes(
-        Paper(RECIPES, as_it_is, sections, "Policy gradients on samplers", packages, seeds),
-        config,
-        smoke,
-        out,
+        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages, seeds), config, smoke, out
     )
+
+
+def seeds(recipe: Recipe) -> object:
+    """Those of a recipe, for the record."""
+    return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed

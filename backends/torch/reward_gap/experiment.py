@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -10,9 +9,9 @@ from typing import Any, final
 import numpy as np
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from torch import Tensor, nn
 
+from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.rl.gaussian import vp_sampler
 from driftproof.backends.torch.rl.history import Log
 from driftproof.backends.torch.rl.rewards import make_reward
@@ -65,12 +64,8 @@ class GaussianOutcome:
 
     def interval(self, level: float) -> list[tuple[float, float]]:
         """Mean and half-width of Student's interval over seeds, for theta and kappa; nan for one seed."""
-        ends = self.ends()
-        n = len(ends)
-        if n < 2:
-            return [(float(mean), math.nan) for mean in ends[0]]
-        scale = float(student_t.ppf(0.5 + 0.5 * level, n - 1)) / math.sqrt(n)
-        return [(float(part.mean()), scale * float(part.std(ddof=1))) for part in ends.T]
+        mean, half = student_interval(self.ends(), level)
+        return list(zip(mean.tolist(), half.tolist(), strict=True))
 
 
 @final

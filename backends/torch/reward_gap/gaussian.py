@@ -71,6 +71,7 @@ def gaussian_task(model: ScalarModel, denoiser: GaussianDenoiser) -> Task:
     return Task(
         (1,),
         reward=lambda x, _: -((x[:, 0] - model.target) ** 2),
+        prompts=("a number",),
         dtype=torch.float64,
         watch=lambda: {"theta": denoiser.theta.item(), "kappa": denoiser.kappa.item()},
     )

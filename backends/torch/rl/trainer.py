@@ -32,7 +32,7 @@ from driftproof.backends.torch.kit.distributed import (
 )
 from driftproof.backends.torch.kit.identity import Identity, identity_of
 from driftproof.backends.torch.kit.loop import generator_of, run_steps
-from driftproof.backends.torch.kit.run import Resumed, Run
+from driftproof.backends.torch.kit.run import Resumed, Run, everywhere
 from driftproof.backends.torch.pretrained.denoisers import require_prediction
 from driftproof.backends.torch.pretrained.guidance import Condition, Predict
 
@@ -216,6 +216,7 @@ class RolloutTrainer(Generic[SignalT]):
 
         Raises:
             FloatingPointError: A reward is not finite; raised before anything is updated.
+            OSError: It is that of another process.
         """
         method, mine = self.method, local_rows(self.accelerator, len(prompts))
         done = self.sample(
@@ -226,7 +227,8 @@ class RolloutTrainer(Generic[SignalT]):
             record=method.record,
             keep_states=method.keep_states,
         )
-        rewards = self.accelerator.gather(self.task.rewards(done.end, prompts[mine]))
+        own = everywhere(self.accelerator, lambda: self.task.rewards(done.end, prompts[mine]))
+        rewards = self.accelerator.gather(own)
         return Samples(done, self.task.condition(prompts[mine]), prompts, mine, rewards, self.sampler)
 
     def _epoch(self, epoch: int) -> dict[str, float]:

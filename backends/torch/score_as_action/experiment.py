@@ -11,8 +11,8 @@ from typing import Any, final
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from scipy.stats import t as student_t
 
+from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.history import Log
 from driftproof.backends.torch.rl.rewards import make_reward
@@ -54,11 +54,7 @@ class GaussianOutcome:
     def interval(self, actor: str, level: float) -> tuple[Floats, Floats]:
         """Mean and half-width over seeds of the numbers of :func:`numbers`, jointly at this level (Bonferroni)."""
         found = np.asarray([numbers(end) for end in self.ends[actor]])
-        n, many = found.shape
-        if n < 2:
-            return found[0], np.full(many, math.nan)
-        scale = float(student_t.ppf(1.0 - 0.5 * (1.0 - level) / many, n - 1)) / math.sqrt(n)
-        return found.mean(axis=0), scale * found.std(axis=0, ddof=1)
+        return student_interval(found, level, together=found.shape[1])
 
     def inside(self, actor: str, level: float) -> bool:
         """Whether the optimum lies in the interval, in every number."""

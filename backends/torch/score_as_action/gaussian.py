@@ -83,7 +83,7 @@ def gaussian_parts(model: GaussianModel, sampling: Sampling) -> tuple[AffineDeno
     def reward(x: Tensor, prompts: Sequence[str]) -> Tensor:
         return x @ c.to(x) - 0.5 * ((x @ q.to(x)) * x).sum(dim=-1)
 
-    task = Task((len(model.mean),), reward, dtype=torch.float64)
+    task = Task((len(model.mean),), reward, prompts=("a point",), dtype=torch.float64)
     return AffineDenoiser(model.data, sampler), sampler, task
 
 

@@ -7,23 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.report import Section
 from driftproof.numerics.transfer import CurveFit, fit_curve, transfer_gain
 
 from .fewshot import Curves
 from .figures import curves_figure
 
-__all__ = ["comparisons_section", "fitted", "interval"]
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and the half-width of a 95 % Student interval over seeds."""
-    n = values.size
-    return float(values.mean()), float(student.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+__all__ = ["comparisons_section", "fitted"]
 
 
 def fitted(curves: Curves) -> dict[str, CurveFit]:
@@ -56,7 +49,9 @@ def _errors(curves: Curves) -> dict[str, Any]:
     seeds = next(iter(curves.errors.values())).shape[1]
     rows = []
     for name, errors in curves.errors.items():
-        cells = ["" if np.isnan(row).any() else "{:.3f} ± {:.2g}".format(*interval(row)) for row in errors]
+        cells = [
+            "" if np.isnan(row).any() else "{:.3f} ± {:.2g}".format(*student_interval(row)) for row in errors
+        ]
         rows.append([name, *cells])
     caption = f"{curves.name}: error by {curves.unit}; mean and 95 % interval over {seeds} seeds"
     return {"caption": caption, "columns": ["", *map(str, curves.sizes)], "rows": rows}

@@ -2,7 +2,7 @@ r"""Reverse samplers: one function a step, from noise time t down to s < t.
 
 For the squared-Bessel family let :math:`D_h, \rho_h` be the decay and scale of the step, and write the
 bridge as :math:`X_s = c\,\Gamma(\delta/2 + \mathrm{Poisson}(\lambda + \mu) + 2N)`
-(:mod:`driftproof.theory.bridges`).  From the most to the least exact:
+(:mod:`driftproof.theory.laws.bridges`).  From the most to the least exact:
 
 * :func:`bridge_step`: the bridge from a data point.  A *posterior draw* makes it exact for any number of
   steps; the *posterior mean* does not converge at all, because the drift is not linear in the data.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
-from ...theory.bridges import bridge_parameters
+from ...theory.laws.bridges import bridge_parameters
 from ...theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
 from .._steps import both, ordered, require_eta, require_numbers
 from .forward import require_squared_bessel, sample_bridge

@@ -74,7 +74,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_torch_training import *
+from test_torch_kit_loop import *
 
 def fatal(generator, batch):
     if is_step(generator, 27):
@@ -226,7 +226,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 PARALLEL = """
 import json, sys
 sys.path.insert(0, {tests!r})
-from test_torch_training import *
+from test_torch_kit_loop import *
 from accelerate import Accelerator
 
 accelerator = Accelerator(cpu=True)
@@ -265,7 +265,7 @@ def test_two_processes_see_the_losses_of_one(tmp_path: Path) -> None:
 STOPPED = """
 import json, sys
 sys.path.insert(0, {tests!r})
-from test_torch_training import *
+from test_torch_kit_loop import *
 from accelerate import Accelerator
 
 accelerator, found = Accelerator(cpu=True), []

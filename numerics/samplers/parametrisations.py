@@ -36,8 +36,8 @@ from typing import Literal, TypeAlias
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from ...theory.processes.counts import poisson_count
 from ...theory.special.elementary import divide
-from ...theory.tweedie import poisson_count
 
 __all__ = ["Kind", "affine", "convert", "from_score", "to_score"]
 

@@ -18,8 +18,10 @@ from torch import nn
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.method import AbstractMethod, Losses, Objective
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task
+from driftproof.backends.torch.rl.times import FreshNoise
 from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from tests.rollout_methods import AWM, D3PO, DiffusionNFT, squares
@@ -142,6 +144,53 @@ def test_a_policy_has_its_own_weights_and_guidance() -> None:
     torch.testing.assert_close(trainer.policies("old", x, t, {}) - before, torch.full_like(x, 0.125))
 
 
+class Baseline(AbstractMethod):
+    """Two losses: the flow is pulled by the reward less a baseline, which is fitted to the reward every other update."""
+
+    keep_states, times = False, FreshNoise()
+
+    def __init__(self, budget):
+        super().__init__(budget)
+        self.level = nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.calls = {"baseline": 0, "policy": 0}
+        optimizer = torch.optim.SGD([self.level], lr=0.5)
+        self.second = Objective("baseline", (self.level,), optimizer, self.fit, every=2)
+
+    def signal(self, samples):
+        return samples.rewards[samples.mine]
+
+    def fit(self, batch, samples, signal):
+        self.calls["baseline"] += 1
+        return Losses((signal[batch.rows] - self.level) ** 2)
+
+    def loss(self, batch, samples, signal):
+        self.calls["policy"] += 1
+        advantage = signal[batch.rows] - self.level.detach()
+        output = self.setting.policies.trained(batch.x, batch.t, batch.condition)
+        return Losses(advantage * squares(output - (batch.noise - batch.clean)))
+
+    def objectives(self):
+        return (self.second,)
+
+    def tensors(self):
+        return {"level": self.level}
+
+
+def test_a_second_loss_has_its_own_weights_and_cadence(tmp_path: Path) -> None:
+    budget = replace(BUDGET, epochs=1, updates=4)
+    trainer, _ = made(Baseline(budget))
+    log = trainer.train(tmp_path / "run.safetensors")
+    assert trainer.method.calls == {"baseline": 2, "policy": 4}
+    # Each step with the rate 1/2 of a square goes all the way to the mean of its part.
+    (rewards,) = log.column("reward")
+    assert (
+        trainer.method.level.item() == pytest.approx(rewards, abs=1.0) and trainer.method.level.item() < 0.0
+    )
+    again, _ = made(Baseline(budget))
+    again.train(tmp_path / "run.safetensors")
+    assert again.method.level.item() == trainer.method.level.item()
+
+
 def test_groups_stay_whole_in_every_part() -> None:
     trainer, _ = made(D3PO(replace(BUDGET, updates=4, micro_batch=3)))
     parts = list(trainer._parts(torch.Generator().manual_seed(0)))
@@ -168,8 +217,6 @@ def test_the_parts_do_not_depend_on_the_processes(processes: int, monkeypatch: p
 def test_what_cannot_be_dealt_is_refused() -> None:
     with pytest.raises(UnmetHypothesis, match="updates divide the rows, in groups of 2"):
         made(D3PO(replace(BUDGET, prompts=3, updates=2)))
-    scheduler = GDDIMScheduler()
-    scheduler.set_timesteps(4)
 
 
 @pytest.mark.slow

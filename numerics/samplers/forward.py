@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..._random import Rng, source
-from ...theory.bridges import SquaredBesselBridge, bridge_parameters
+from ...theory.laws.bridges import SquaredBesselBridge, bridge_parameters
 from ...theory.processes import AbstractProcess, AbstractSquaredBessel
 from .._steps import both, ordered, require_batch
 

@@ -22,7 +22,7 @@ def stepped(dtype: torch.dtype, rate: float, steps: int = 1) -> tuple[float | No
     for _ in range(steps):
         for w in weights:
             w.grad = torch.randn(w.shape, generator=draw).to(dtype)
-        moved.before()
+        moved.before(rate)
         optimizer.step()
         moved.after()
     changed = sum(int((w != old).sum()) for w, old in zip(weights, before, strict=True))
@@ -49,7 +49,7 @@ def test_small_steps_in_half_precision_are_told() -> None:
 
 def test_weights_without_gradient_are_no_news() -> None:
     moved = Moved([torch.nn.Parameter(torch.ones(3))])
-    moved.before()
+    moved.before(0.1)
     moved.after()
     assert moved.share() is None
 
@@ -58,8 +58,17 @@ def test_nothing_is_counted_twice() -> None:
     weight = torch.nn.Parameter(torch.ones(4))
     weight.grad = torch.tensor([0.0, 1.0, 1.0, 1.0])
     moved = Moved([weight])
-    moved.before()
+    moved.before(0.1)
     torch.optim.SGD([weight], lr=0.1).step()
     moved.after()
     assert moved.share() == 1.0, "a weight without a gradient is not asked to move"
+    assert moved.share() is None
+
+
+def test_a_warm_up_that_begins_with_nothing_is_no_rounding() -> None:
+    weight = torch.nn.Parameter(torch.ones(4))
+    weight.grad = torch.ones(4)
+    moved = Moved([weight])
+    moved.before(0.0)
+    moved.after()
     assert moved.share() is None

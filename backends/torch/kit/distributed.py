@@ -14,6 +14,8 @@ from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
 
+from .moved import Moved
+
 __all__ = ["any_process", "clipped_step", "local_rows", "require_unsharded", "sync_on_last"]
 
 
@@ -54,7 +56,12 @@ def sync_on_last(accelerator: Accelerator, model: Any, last: bool) -> Any:
 
 
 def clipped_step(
-    accelerator: Accelerator, stepper: Any, weights: Iterable[nn.Parameter], largest: float, what: str
+    accelerator: Accelerator,
+    stepper: Any,
+    weights: Iterable[nn.Parameter],
+    largest: float,
+    what: str,
+    moved: Moved | None = None,
 ) -> None:
     """Bound the norm of the gradient, and let the optimizer step.
 
@@ -64,6 +71,7 @@ def clipped_step(
         weights: Those with a gradient.
         largest: The largest norm.
         what: The gradient of what, for the error.
+        moved: Is told of the step.
 
     Raises:
         FloatingPointError: The gradient is not finite; raised before the step.
@@ -72,4 +80,8 @@ def clipped_step(
     # In float16 an overflow is the scaler's business: it skips the step and scales less.
     if norm is not None and accelerator.scaler is None and not math.isfinite(float(norm)):
         raise FloatingPointError(f"{what} is {float(norm)}; nothing was updated")
+    if moved is not None:
+        moved.before(max(group["lr"] for group in stepper.param_groups))
     stepper.step()
+    if moved is not None:
+        moved.after()

@@ -29,6 +29,7 @@ from .config_checks import require_choice, require_each, require_numbers
 from .distributed import clipped_step, local_rows, require_unsharded
 from .ema import EMA
 from .identity import HOW, LENGTH, identity_of
+from .moved import Moved
 from .progress import Progress
 from .run import Resumed, Run
 
@@ -37,6 +38,7 @@ __all__ = ["Plan", "Trained", "Work", "few_threads", "generator_of", "run_steps"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
 Loss = Callable[..., Tensor]
+WATCH_EVERY = 50  # steps between two looks at whether updates round to nothing
 
 
 @final
@@ -263,7 +265,7 @@ class _Fit(Generic[ModuleT]):
         self.wrapped, self.stepper = accelerator.prepare(model, self.optimizer)
         self.inner: ModuleT = accelerator.unwrap_model(self.wrapped)
         self.wrapped.train()
-        self.ema = EMA(self.inner, plan.ema)
+        self.ema, self.moved = EMA(self.inner, plan.ema), Moved(self.inner.parameters())
         self.mine = local_rows(accelerator, plan.batch)
 
     def state(self) -> dict[str, Tensor]:
@@ -292,7 +294,10 @@ class _Fit(Generic[ModuleT]):
         self.stepper.zero_grad(set_to_none=True)
         accelerator.backward(value)
         what = f"{self.title}: the gradient of step {step}"
-        clipped_step(accelerator, self.stepper, self.wrapped.parameters(), plan.clip, what)
+        moved = self.moved if step % WATCH_EVERY == 0 else None
+        clipped_step(accelerator, self.stepper, self.wrapped.parameters(), plan.clip, what, moved)
+        if moved is not None:
+            moved.share()  # warns where most updates round to nothing
         self.ema.update(self.inner, step)
         self.losses.append(mean)
         return mean

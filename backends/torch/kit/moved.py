@@ -34,7 +34,7 @@ class Moved:
         >>> weight = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
         >>> weight.grad = torch.ones_like(weight)
         >>> moved = Moved([weight])
-        >>> moved.before()
+        >>> moved.before(1e-4)
         >>> torch.optim.SGD([weight], lr=1e-4).step()
         >>> moved.after()
         >>> moved.share()
@@ -49,12 +49,12 @@ class Moved:
         self._sums: Tensor | None = None
         self._warned = False
 
-    def before(self) -> None:
-        """Called before a step, with the gradients that it takes."""
+    def before(self, rate: float) -> None:
+        """Called before a step with its learning rate; a warm-up begins with 0, which moves nothing by intent."""
         self._kept = [
             (p, self._sample(p.detach()).clone(), self._sample(p.grad) != 0)
             for p in self.parameters
-            if p.grad is not None
+            if p.grad is not None and rate != 0.0
         ]
 
     def after(self) -> None:

@@ -284,9 +284,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers carries no 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.trainer._moved = Moved(self.trainer.model.parameters())
 
-    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(self, *args: Any, optimizer: Any, **kwargs: Any) -> None:
         if self.trainer._moved is not None:
-            self.trainer._moved.before()
+            self.trainer._moved.before(max(group["lr"] for group in optimizer.param_groups))
 
     def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         if self.trainer._moved is not None:

@@ -32,6 +32,7 @@ from driftproof.backends.torch.kit.distributed import (
 )
 from driftproof.backends.torch.kit.identity import Identity, identity_of
 from driftproof.backends.torch.kit.loop import generator_of, run_steps
+from driftproof.backends.torch.kit.moved import Moved
 from driftproof.backends.torch.kit.run import Resumed, Run, everywhere
 from driftproof.backends.torch.pretrained.denoisers import require_prediction
 from driftproof.backends.torch.pretrained.guidance import Condition, Predict
@@ -103,7 +104,7 @@ class RolloutTrainer(Generic[SignalT]):
         self.optimizer = method.optimizer(list(self.weights.values()))
         self.wrapped, self.stepper = self.accelerator.prepare(denoiser.eval(), self.optimizer)
         self.denoiser: Predict = self.accelerator.unwrap_model(self.wrapped)
-        self.policies.wrapped = self.wrapped
+        self.policies.wrapped, self.moved = self.wrapped, Moved(self.weights.values())
         self.log = Log()
 
     # -- the run ------------------------------------------------------------------------------------------
@@ -274,13 +275,15 @@ class RolloutTrainer(Generic[SignalT]):
                     list(self.weights.values()),
                     budget.max_grad_norm,
                     f"{self.title}: the gradient of epoch {epoch}",
+                    self.moved if update == 0 else None,
                 )
                 method.after_update()
                 update, places = update + 1, places + count
         if not seen:
             return {}
         means = self.accelerator.reduce(torch.stack(list(seen.values())), reduction="mean") / places
-        return dict(zip(seen, means.tolist(), strict=True))
+        share = self.moved.share()
+        return {**dict(zip(seen, means.tolist(), strict=True)), **({} if share is None else {"moved": share})}
 
     def _other(
         self,

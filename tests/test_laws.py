@@ -12,8 +12,6 @@ from scipy.integrate import quad
 
 from driftproof import UnmetHypothesis
 from driftproof.numerics.montecarlo import binomial_test, distribution_test
-from driftproof.theory.bessel_count import BesselCount
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
@@ -27,6 +25,8 @@ from driftproof.theory.laws import (
     kl,
     wasserstein2,
 )
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 
 ALPHA = 1e-9  # false alarms of one statistical check here; 30 of them spend 3e-8 a run
 

@@ -12,7 +12,6 @@ import mpmath
 import numpy as np
 import pytest
 
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
@@ -23,6 +22,7 @@ from driftproof.theory.laws import (
     kl,
     wasserstein2,
 )
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.processes import CIR
 from driftproof.theory.special.gamma_excess import gammaln_excess
 

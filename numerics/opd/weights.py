@@ -23,6 +23,9 @@ Reduction: TypeAlias = Literal["token", "sequence", "sum"]
 
 
 def _require_token(xp: Namespace, mask: Array, **_: object) -> None:
+    if bool(xp.any((mask != 0) & (mask != 1))):
+        got = f"values from {float(xp.min(mask)):g} to {float(xp.max(mask)):g}"
+        raise UnmetHypothesis("token weights", "the mask holds zeros and ones", got)
     if not bool(xp.any(mask > 0)):
         raise UnmetHypothesis("token weights", "the mask leaves a token", f"shape {tuple(mask.shape)}")
 
@@ -79,7 +82,8 @@ def token_weights(
         Weights of shape (B, T), 0 at masked tokens.
 
     Raises:
-        UnmetHypothesis: No token is left by the mask; shapes differ; gamma outside of [0, 1].
+        UnmetHypothesis: The mask has other values than 0 and 1, or leaves no token; shapes differ; gamma outside
+            of [0, 1].
 
     References:
         | OPD+: Rethinking the advantage design for on-policy distillation

@@ -27,7 +27,7 @@ from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, A
 from ...theory.special.bessel_square import quotient_of_square
 from ...theory.special.elementary import xlogy
 from ...theory.tweedie import conditional_count, conditional_score
-from .parametrisations import Kind, affine, no_such
+from ..samplers.parametrisations import Kind, affine, no_such
 
 __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"]
 

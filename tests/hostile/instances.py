@@ -45,8 +45,6 @@ from driftproof.theory.adjoint.mixture import MixtureFlow
 from driftproof.theory.adjoint.noisy import NoisyFlow
 from driftproof.theory.adjoint.regularized import RegularizedFlow
 from driftproof.theory.adjoint.regularizers import BallCost, ElasticCost, HuberCost, PowerCost, QuadraticCost
-from driftproof.theory.bessel_count import BesselCount
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.csdm.stress import FactorModel
 from driftproof.theory.divergences.base import FDivergence
 from driftproof.theory.laws import (
@@ -60,6 +58,8 @@ from driftproof.theory.laws import (
     NoncentralChi2,
     Normal,
 )
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.opd.sequence import AutoregressivePair
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Identity, LinearClock
 from driftproof.theory.reward_gap.ddpo import DDPOToy, Tuned

@@ -18,8 +18,6 @@ import driftproof.numerics
 import driftproof.theory
 from driftproof.numerics.tweedie import forward, reverse
 from driftproof.numerics.tweedie.losses import kl_weight
-from driftproof.theory.bessel_count import BesselCount
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
@@ -32,6 +30,8 @@ from driftproof.theory.laws import (
     Normal,
 )
 from driftproof.theory.laws.base import AbstractLaw
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from driftproof.theory.special import hyp1f1_ratio
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ..bridges import SquaredBesselBridge, bridge_parameters
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, GammaMixedChi2, Mixture, NoncentralChi2
+from ..laws.bridges import SquaredBesselBridge, bridge_parameters
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 

@@ -12,7 +12,8 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .config import RESPACINGS
 from .levels import Floats, FlowLevels, Levels, VPLevels
 

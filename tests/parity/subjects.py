@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-import driftproof.numerics
-import driftproof.theory
-from driftproof._namespace import public_functions
 from driftproof.theory.laws import ElementwiseLaw
+from driftproof.validation.inventory import kernels
 
 
 class Subject(Protocol):
@@ -25,15 +21,7 @@ class Subject(Protocol):
 
 def subjects() -> Mapping[str, Subject]:
     """Public functions of theory and numerics and the four kernels of every elementwise law, by name."""
-    for package in (driftproof.theory, driftproof.numerics):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            importlib.import_module(module.name)
-    found: dict[str, Subject] = {}
-    for name in public_functions():
-        if name.startswith(("driftproof.theory.", "driftproof.numerics.")):
-            module, _, function = name.rpartition(".")
-            # By attribute, not from the registry: a function may be checked further on its way out.
-            found[name.removeprefix("driftproof.")] = getattr(importlib.import_module(module), function)
+    found: dict[str, Subject] = dict(kernels())
     for law in ElementwiseLaw.__subclasses__():
         home = law.__module__.removeprefix("driftproof.")
         home = "theory.laws" if home.startswith("theory.laws.") else home

@@ -19,7 +19,7 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..._random import Rng, source
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp, shares, weighed
 from .base import AbstractLaw
 from .matrices import constant, sqrt_psd
 from .mixture import check_weights, draw_index
@@ -153,15 +153,14 @@ class GaussianMixture(AbstractLaw):
         return down(xp.linalg.diagonal(cov))
 
     def log_prob(self, x: Array) -> Array:
-        xp, down, joint, *_ = self._joint("log_prob", x)
-        return down(log_sum_exp(xp, joint))
+        xp, down, w, logs, *_ = self._parts("log_prob", x)
+        return down(log_mean_exp(xp, w, logs))
 
     def score(self, x: Array) -> Array:
-        xp, down, joint, x, means, covs = self._joint("score", x)
-        posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
+        xp, down, w, logs, x, means, covs = self._parts("score", x)
         scores = score_function(xp, x[..., None, :], means, covs)
-        weight = posterior[..., None]  # a component that cannot have drawn x has no say, however steep it is
-        return down(xp.sum(xp.where(weight > 0, weight * scores, xp.zeros_like(scores)), axis=-2))
+        # A component that cannot have drawn x has no say, however steep it is.
+        return down(xp.sum(weighed(xp, shares(xp, w, logs)[..., None], scores), axis=-2))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, w, means, covs = self._lifted()
@@ -178,11 +177,10 @@ class GaussianMixture(AbstractLaw):
         xp, down, (w, means, covs) = boundary("GaussianMixture", **self.parameters)
         return xp, down, w, means, covs
 
-    def _joint(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array]:
+    def _parts(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array, Array]:
         xp, down, (x, w, means, covs) = boundary("GaussianMixture", x=x, **self.parameters)
         check_regular(xp, f"GaussianMixture.{method}", covs)
-        joint = log_or_minus_infinity(xp, w) + log_density(xp, x[..., None, :], means, covs)
-        return xp, down, joint, x, means, covs
+        return xp, down, w, log_density(xp, x[..., None, :], means, covs), x, means, covs
 
 
 def log_density(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:

@@ -10,7 +10,7 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ..._random import Rng, source
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp, log_or_minus_infinity, log_sum_exp, shares, weighed
 from .base import AbstractLaw, ElementwiseLaw
 
 __all__ = ["Discrete", "Mixture"]
@@ -64,29 +64,29 @@ class Mixture(AbstractLaw):
         center = xp.sum(w * mean, axis=-1)[..., None]
         gap = xp.where(xp.isinf(mean), xp.inf, mean - center)  # an infinite mean leaves no difference
         spread = variance + gap * gap
-        return down(xp.sum(w * xp.where(w > 0, spread, xp.zeros_like(spread)), axis=-1))
+        return down(xp.sum(weighed(xp, w, spread), axis=-1))
 
     def log_prob(self, x: Array) -> Array:
-        xp, down, _, joint = self._joint(x)
-        return down(log_sum_exp(xp, joint))
+        xp, down, _, w, logs = self._parts(x)
+        return down(log_mean_exp(xp, w, logs))
 
     def score(self, x: Array) -> Array:
         posterior = self.responsibilities(x)
         xp, down, (x, posterior) = boundary("Mixture", x=x, posterior=posterior)
         scores = self.components.score(x[..., None])
         # A component that cannot have drawn x has no say, however steep it is there.
-        return down(xp.sum(xp.where(posterior > 0, posterior * scores, xp.zeros_like(posterior)), axis=-1))
+        return down(xp.sum(weighed(xp, posterior, scores), axis=-1))
 
     def responsibilities(self, x: Array) -> Array:
         """Posterior probabilities P(k | x), shape x.shape + (K,)."""
-        xp, down, x, joint = self._joint(x)
-        total = log_sum_exp(xp, joint)
+        xp, down, x, w, logs = self._parts(x)
         # At 0 all densities of the half-line may be 0, or infinite; their ratios have limits there.
-        if self.components.support == ">= 0" and bool(xp.any((x == 0) & xp.isinf(total))):
-            beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
-            _, _, _, joint = self._joint(xp.where(x == 0, beside, x))
-            total = log_sum_exp(xp, joint)
-        return down(xp.exp(joint - total[..., None]))
+        if self.components.support == ">= 0":
+            endless = (x == 0) & xp.isinf(log_mean_exp(xp, w, logs))
+            if bool(xp.any(endless)):
+                beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
+                *_, logs = self._parts(xp.where(x == 0, beside, x))
+        return down(shares(xp, w, logs))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, _, (w,) = boundary("Mixture", weights=self.weights)
@@ -97,9 +97,9 @@ class Mixture(AbstractLaw):
         _, _, values = boundary("Mixture", **picked.parameters)
         return picked.draw(xp, noise, like, *picked._merge(values))
 
-    def _joint(self, x: Array) -> tuple[Namespace, Any, Array, Array]:
+    def _parts(self, x: Array) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (x, w) = boundary("Mixture", x=x, weights=self.weights)
-        return xp, down, x, log_or_minus_infinity(xp, w) + self.components.log_prob(x[..., None])
+        return xp, down, x, w, self.components.log_prob(x[..., None])
 
 
 @final

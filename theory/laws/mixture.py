@@ -12,6 +12,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, 
 from ..._random import Rng, source
 from ..special.elementary import log_mean_exp, log_or_minus_infinity, log_sum_exp, shares, weighed
 from .base import AbstractLaw, ElementwiseLaw
+from .matrices import constant
 
 __all__ = ["Discrete", "Mixture"]
 
@@ -188,7 +189,7 @@ def check_weights(xp: Namespace, subject: str, weights: Array) -> None:
     if weights.ndim != 1 or weights.shape[0] == 0:
         raise UnmetHypothesis(subject, "weights of shape (K,), K >= 1", f"shape {tuple(weights.shape)}")
     require(xp, subject, "weights", weights, ">= 0")
-    total = float(xp.sum(weights))
+    total = float(xp.sum(constant(weights)))
     if abs(total - 1.0) > 64.0 * float(xp.finfo(weights.dtype).eps):
         raise UnmetHypothesis(subject, "weights sum to 1", f"sum = {total!r}")
 

@@ -47,7 +47,7 @@ def terminal_law(
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian law with an invertible covariance.
+        data: Gaussian law; a singular covariance is legal, and exact in the directions without variance.
         eta: Stochasticity, >= 0.
         prior_variance: :math:`V_p`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0.
@@ -57,7 +57,7 @@ def terminal_law(
         A Gaussian law on R^d.
 
     Raises:
-        UnmetHypothesis: As for :func:`terminal_moments`, or a singular covariance.
+        UnmetHypothesis: As for :func:`terminal_moments`.
 
     Claims: REWARD-GAP-LAW-1
 
@@ -73,6 +73,7 @@ def terminal_law(
         got = f"shape {tuple(shift.shape)}, expected {tuple(mean.shape)}"
         raise UnmetHypothesis("terminal_law", "shift is a number or a vector of the space", got)
     values, vectors = xp.linalg.eigh(cov)
+    values = xp.where(values > 0, values, xp.zeros_like(values))  # a rounding below
     inwards = xp.matrix_transpose(vectors)
     here = xp.squeeze(inwards @ mean[:, None], axis=-1)
     offset = xp.squeeze(inwards @ (shift + 0.0 * mean)[:, None], axis=-1)

@@ -42,7 +42,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian data with a regular covariance.
+        data: Gaussian data; on a plane (a singular covariance) at t > 0.
         reward: Linear or Quadratic.
         x: State, shape (..., d).
         t: Noise time in [0, T], shape () or that of x without its last axis.
@@ -51,7 +51,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
         Array of shape (...).
 
     Raises:
-        UnmetHypothesis: A singular covariance, a law that is not Gaussian, or t outside of [0, T].
+        UnmetHypothesis: A singular covariance at t = 0, a law that is not Gaussian, or t outside of [0, T].
 
     Claims: SCORE-ACTION-JENSEN-1
 

@@ -39,7 +39,8 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian or GaussianMixture with regular covariances: what the pre-trained model samples.
+        data: Gaussian or GaussianMixture, what the pre-trained model samples; on planes (singular
+            covariances) at t > 0.
         reward: Linear or Quadratic.
         beta: Strength of the KL penalty, > 0.
         x: State, shape (..., d).
@@ -162,7 +163,7 @@ def terminal_law(
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian data with a regular covariance.
+        data: Gaussian data; a singular covariance is legal.
         reward: Linear or Quadratic.
         beta: Strength of the KL penalty, > 0.
         start: Law at time T; by default the prior, N(0, I) for VP and N(0, sigma_T^2 I) else.

@@ -30,6 +30,10 @@ class AbstractGaussianProcess(AbstractProcess):
         """Kernel: signal level alpha(t) and noise level sigma(t)."""
 
     @abstractmethod
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        """Kernel: the noise time at which sigma / alpha has a given value; beyond the horizon where that is."""
+
+    @abstractmethod
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         """Kernel: f(t) = d log alpha / dt and the squared diffusion a(t)."""
 
@@ -142,6 +146,11 @@ class VP(AbstractGaussianProcess):
         time = self.clock.time(t)
         return xp.exp(-0.5 * time), xp.sqrt(-xp.expm1(-time))
 
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        time = xp.log1p(ratio * ratio)
+        bend = 2.0 * (self.beta_max - self.beta_min) / self.T
+        return 2.0 * time / (self.beta_min + xp.sqrt(self.beta_min**2 + bend * time))
+
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         beta = self.clock.rate(t)
         return -0.5 * beta, beta
@@ -190,6 +199,9 @@ class VE(AbstractGaussianProcess):
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return xp.ones_like(t), self.sigma_min * xp.sqrt(xp.expm1(self.growth * t))
 
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        return xp.log1p((ratio / self.sigma_min) ** 2) / self.growth
+
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return xp.zeros_like(t), self.sigma_min**2 * self.growth * xp.exp(self.growth * t)
 
@@ -216,6 +228,9 @@ class Flow(AbstractGaussianProcess):
 
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return 1.0 - t, t
+
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        return ratio / (1.0 + ratio)
 
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return -1.0 / (1.0 - t), 2.0 * t / (1.0 - t)

@@ -22,17 +22,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..laws import Gaussian
 from ..rewards import Reward
+from ..special.quadrature import composite
 from .posterior import Process, matvec, posterior, problem
 
 __all__ = ["jensen_gap", "mean_square_td_limit", "plug_in_value"]
 
-_NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.legendre.leggauss(20))
-_PANELS = 16
+# The log-odds of noise against signal run over about as many units as there are panels; in them everything is
+# smooth on the scale of a unit, however narrow the data or steep the noise.
+_SHARES, _WEIGHTS = composite(48, 16)
+_DEPTH = 46.0  # exp(-46) is left out
 
 
 def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t: Array) -> Array:
@@ -146,12 +149,13 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
         >>> round(float(mean_square_td_limit(process, 1.0, 2.0, 0.5)), 5)  # -c (t^2 / 2) / (t^3 / 3)
         -6.0
     """
-    first, second = 0.0 * t, 0.0 * t
-    for panel in range(_PANELS):
-        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-            u = (panel + 0.5 * (1.0 + node)) / _PANELS  # the share of t, whose square does not underflow
-            alpha, sigma = process.alpha_sigma(xp, u * t)
-            _, g2 = process.rates(xp, u * t)
-            density = g2 * (alpha * variance / (alpha**2 * variance + sigma**2)) ** 2
-            first, second = first + weight * u * density, second + weight * u * u * density
-    return -slope * first / (t * second)
+    alpha, sigma = process.alpha_sigma(xp, t)
+    root = xp.sqrt(variance + 0.0 * t)
+    end = 2.0 * xp.log(sigma / (alpha * root))  # q = 1 / (1 + e^y), and g^2 K^2 dt = v q (1 - q) dy
+    span = _DEPTH + xp.where(end > 0, end, xp.zeros_like(end))
+    where = {"dtype": span.dtype, "device": device(span)}
+    y = end[..., None] - span[..., None] * xp.asarray(_SHARES, **where)
+    share = process.time_of_ratio(xp, root[..., None] * xp.exp(0.5 * y)) / (t + 0.0 * root)[..., None]
+    tail = xp.exp(-xp.abs(y))
+    density = tail / (1.0 + tail) ** 2 * share * xp.asarray(_WEIGHTS, **where)  # q (1 - q), even in y
+    return -slope * xp.sum(density, axis=-1) / (t * xp.sum(density * share, axis=-1))

@@ -7,7 +7,8 @@ namespace ``xp``.  Users do not pass ``xp``; the decorator :func:`public` makes,
 1. resolves the namespace from the arguments (numpy, torch, array-api-strict, ...),
 2. refuses mixed namespaces, devices and dtypes, integer and complex arrays, NaN, and values outside
    of the stated domain,
-3. computes half precision in float32 and casts the result back.
+3. computes half precision in float32; what is a state or a draw is cast back, what is a sum over coordinates or an
+   average (``wide``: log-densities, divergences, statistics) stays float32.
 
 The kernel stays reachable as ``f.kernel`` for code that is compiled or vectorised
 (``torch.compile(functools.partial(f.kernel, xp))``): it checks nothing that depends on data.
@@ -20,7 +21,18 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import (
+    Annotated,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+    runtime_checkable,
+)
 
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
@@ -31,6 +43,7 @@ from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, 
 
 __all__ = [
     "Array",
+    "Down",
     "Namespace",
     "Public",
     "UnmetHypothesis",
@@ -69,6 +82,10 @@ class Public(Protocol[P, R_co]):
     @property
     def kernel(self) -> Callable[Concatenate[Namespace, P], R_co]: ...
 
+    @property
+    def wide(self) -> bool:
+        """Whether results stay float32 where half precision came."""
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
@@ -86,7 +103,7 @@ def public(kernel: Callable[Concatenate[Namespace, P], R], /) -> Public[P, R]: .
 
 @overload
 def public(
-    *, check: Callable[..., None] | None = None, **domains: str
+    *, check: Callable[..., None] | None = None, wide: bool = False, **domains: str
 ) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
 
 
@@ -95,6 +112,7 @@ def public(
     /,
     *,
     check: Callable[..., None] | None = None,
+    wide: bool = False,
     **domains: str,
 ) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
@@ -106,7 +124,8 @@ def public(
     ``"in (-1, inf)"``; for an array also ``"state"``: the state space of the argument called ``process``.
     A number is finite where no domain is given.
 
-    ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.
+    ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.  ``wide`` results are at least
+    float32: a log-density over 65536 coordinates, rounded to bfloat16, has steps of 64.
 
     Example:
         >>> @public(x="> 0")
@@ -159,8 +178,9 @@ def public(
             except (ValueError, IndexError, RuntimeError) as error:
                 explain(subject, {name: bound[name] for name in given}, error)
                 raise
-            return down(result)
+            return down.wide(result) if wide else down(result)
 
+        call.wide = wide  # type: ignore[attr-defined]
         call.__signature__ = parameters.signature  # type: ignore[attr-defined]  # functions take attributes
         call.kernel = kernel  # type: ignore[attr-defined]
         _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", call)
@@ -169,15 +189,59 @@ def public(
     return decorate if kernel is None else decorate(kernel)
 
 
-def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
+class Down:
+    """What :func:`boundary` gives for results: it refuses NaN, and casts back to half precision where that came."""
+
+    def __init__(self, xp: Namespace, subject: str, half: Any) -> None:
+        self.xp, self.subject, self.half = xp, subject, half
+
+    def __call__(self, result: Any) -> Any:
+        """A state, a draw or a function of one, or a law of them: in the dtype that came."""
+        if isinstance(result, Remembers):
+            return result if self.half is None else result.remember(self.half)
+        return self._each(result, self.half)
+
+    def like(self, law: Any) -> Down:
+        """For results that follow a law: in the half precision that it draws in, if no argument had one."""
+        half = getattr(law, "_half", None) if self.half is None else self.half
+        return Down(self.xp, self.subject, half)
+
+    def wide(self, result: Any) -> Any:
+        """A log-density, a divergence, a statistic or an average: at least float32."""
+        return self._each(result, None)
+
+    def _each(self, result: Any, half: Any) -> Any:
+        if isinstance(result, tuple):
+            return tuple(self._each(part, half) for part in result)
+        if isinstance(result, Mapping):
+            return {name: self._each(part, half) for name, part in result.items()}
+        if not array_api_compat.is_array_api_obj(result):
+            if isinstance(result, float) and math.isnan(result):
+                raise UnmetHypothesis(self.subject, "the result has no NaN", "NaN")
+            return result
+        own = array_api_compat.array_namespace(result)  # draws may come from another one
+        if own.isdtype(result.dtype, "real floating"):
+            _require_numbers(own, self.subject, "the result", result)
+        return result if half is None or not _is_array(result) else self.xp.astype(result, half)
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A law that is computed in float32 and draws in the dtype that it was asked for in."""
+
+    def remember(self, dtype: Any) -> Any: ...
+
+
+def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[Array, ...]]:
     """Bring named arguments to one namespace, device and real floating dtype.
 
     Python and numpy scalars and sequences of them take the dtype and device of the arrays beside
-    them; alone they are numpy float64.  Half precision is lifted to float32.
+    them; alone they are numpy float64.  Half precision is lifted to float32, and may meet float32.
 
     Returns:
         The namespace, the arrays in the order given, and between them a function for results: it refuses
-        NaN, so that nothing is wrong in silence, and casts back to the dtype that came.
+        NaN, so that nothing is wrong in silence, and casts back to half precision where that came; its method
+        ``wide`` does not cast.
 
     Raises:
         TypeError: Mixed namespaces, devices or dtypes; integer, boolean or complex arrays.
@@ -190,35 +254,18 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
     """
     found = {name: plain_array(subject, name, v) for name, v in arguments.items() if _is_array(v)}
     xp = _one_namespace(subject, found)
-    dtype, device = _one_dtype_and_device(subject, xp, found)
-    half = bool(found) and xp.finfo(dtype).bits < 32
-    working = xp.float32 if half else dtype
+    dtype, device, half = _one_dtype_and_device(subject, xp, found)
     values = []
     for name, given in arguments.items():
         if name in found:
-            value = xp.astype(found[name], working) if half else found[name]
+            value = found[name] if half is None else xp.astype(found[name], dtype)
         else:
             value = xp.asarray(
-                _rectangle(subject, name, _real(subject, name, given)), dtype=working, device=device
+                _rectangle(subject, name, _real(subject, name, given)), dtype=dtype, device=device
             )
         _require_numbers(xp, subject, name, value)
         values.append(value)
-
-    def down(result: Any) -> Any:
-        if isinstance(result, tuple):
-            return tuple(down(part) for part in result)
-        if isinstance(result, Mapping):
-            return {name: down(part) for name, part in result.items()}
-        if not array_api_compat.is_array_api_obj(result):
-            if isinstance(result, float) and math.isnan(result):
-                raise UnmetHypothesis(subject, "the result has no NaN", "NaN")
-            return result
-        own = array_api_compat.array_namespace(result)  # draws may come from another one
-        if own.isdtype(result.dtype, "real floating"):
-            _require_numbers(own, subject, "the result", result)
-        return xp.astype(result, dtype) if half and _is_array(result) else result
-
-    return xp, down, tuple(values)
+    return xp, Down(xp, subject, half), tuple(values)
 
 
 def _require_numbers(xp: Namespace, subject: str, name: str, value: Array) -> None:
@@ -348,21 +395,26 @@ def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
         raise TypeError(f"{subject}: expected arrays of one namespace, got {kinds}") from None
 
 
-def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any]:
-    dtype, device = xp.float64, None
+def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any, Any]:
+    """The dtype to compute in, the device, and the half precision that came, if one did."""
+    dtype, device, half, first = xp.float64, None, None, ""
     for position, (name, value) in enumerate(found.items()):
         if not xp.isdtype(value.dtype, "real floating"):
             raise TypeError(f"{subject}: expected a real floating array for {name}, got {value.dtype}")
         where = array_api_compat.device(value)
+        low = xp.finfo(value.dtype).bits < 32
+        working = xp.float32 if low else value.dtype
         if position == 0:
-            dtype, device, first = value.dtype, where, name
-        elif value.dtype != dtype:
+            dtype, device, first = working, where, name
+        elif working != dtype or (low and half not in (None, value.dtype)):
+            other = dtype if half is None else half
             raise TypeError(
-                f"{subject}: expected one dtype, got {dtype} ({first}) and {value.dtype} ({name})"
+                f"{subject}: expected one dtype, got {other} ({first}) and {value.dtype} ({name})"
             )
         elif where != device:
             raise TypeError(f"{subject}: expected one device, got {device} ({first}) and {where} ({name})")
-    return dtype, device
+        half = value.dtype if low else half
+    return dtype, device, half
 
 
 def _real(subject: str, name: str, value: Any, depth: int = 0) -> Any:

@@ -63,7 +63,7 @@ class Linear:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c) = boundary("Linear.value", x=x, c=self.c)
         _same_space("Linear.value", x, c)
-        return down(_value(xp, x, c, None))
+        return down.wide(_value(xp, x, c, None))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
@@ -75,7 +75,7 @@ class Linear:
         """Expected reward under a law on R^d, of which it needs the mean alone."""
         xp, down, (m, c) = boundary("Linear.expectation", mean=law.mean, c=self.c)
         _same_space("Linear.expectation", m, c)
-        return down(_value(xp, m, c, None))
+        return down.wide(_value(xp, m, c, None))
 
 
 @final
@@ -120,7 +120,7 @@ class Quadratic:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c, q) = boundary("Quadratic.value", x=x, c=self.c, Q=self.Q)
         _same_space("Quadratic.value", x, c)
-        return down(_value(xp, x, c, q))
+        return down.wide(_value(xp, x, c, q))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
@@ -133,7 +133,7 @@ class Quadratic:
         given = {"mean": law.mean, "cov": law.cov, "c": self.c, "Q": self.Q}
         xp, down, (m, cov, c, q) = boundary("Quadratic.expectation", **given)
         _same_space("Quadratic.expectation", m, c)
-        return down(_value(xp, m, c, q) - 0.5 * xp.sum(q * cov, axis=(-2, -1)))
+        return down.wide(_value(xp, m, c, q) - 0.5 * xp.sum(q * cov, axis=(-2, -1)))
 
 
 Reward: TypeAlias = Linear | Quadratic
@@ -202,4 +202,5 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
     best = 0.5 * (best + xp.matrix_transpose(best))
     pull = c / beta - xp.squeeze(bent @ m[:, None], axis=-1)
     mean = m + xp.squeeze(best @ pull[:, None], axis=-1)
-    return Gaussian(down(mean), down(best))
+    made: Gaussian = down.like(law)(Gaussian(mean, best))
+    return made

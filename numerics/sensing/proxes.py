@@ -127,7 +127,7 @@ def require_problem(
             raise UnmetHypothesis(subject, f"{name} has {A.shape[1]} coordinates", f"shape {shape}")
 
 
-@public(check=require_problem)
+@public(wide=True, check=require_problem)
 def objective(xp: Namespace, x: Array, A: Array, y: Array, lam: float | Array) -> Array:
     r"""The objective of the LASSO.
 
@@ -158,7 +158,7 @@ def objective(xp: Namespace, x: Array, A: Array, y: Array, lam: float | Array) -
     return 0.5 * xp.sum(residual * residual, axis=-1) + xp.sum(lam * xp.abs(x), axis=-1)
 
 
-@public(check=require_problem, low="in [-inf, inf]", high="in [-inf, inf]")
+@public(wide=True, check=require_problem, low="in [-inf, inf]", high="in [-inf, inf]")
 def duality_gap(
     xp: Namespace,
     x: Array,

@@ -16,6 +16,9 @@ class Subject(Protocol):
     @property
     def kernel(self) -> Callable[..., Any]: ...
 
+    @property
+    def wide(self) -> bool: ...
+
     def __call__(self, **arguments: Any) -> Any: ...
 
 
@@ -43,6 +46,11 @@ class LawMethod:
 
     law: type[ElementwiseLaw]
     method: str
+
+    @property
+    def wide(self) -> bool:
+        """A score follows the caller; densities and moments stay float32."""
+        return self.method != "score"
 
     def __call__(self, x: Any = None, **parameters: Any) -> Any:
         law = self.law(**parameters)

@@ -100,7 +100,7 @@ def _columns_vary(xp: Namespace, *, sketch: Array) -> None:
         raise UnmetHypothesis("coherence", "no column of A is zero", f"{zeros} zero columns")
 
 
-@public(check=_columns_vary, sketch="finite")
+@public(wide=True, check=_columns_vary, sketch="finite")
 def coherence(xp: Namespace, sketch: Array) -> Array:
     r"""The largest cosine between two columns.
 

@@ -45,7 +45,8 @@ class Mixture(AbstractLaw):
     components: ElementwiseLaw
 
     def __post_init__(self) -> None:
-        xp, _, (weights,) = boundary("Mixture", weights=self.weights)
+        xp, down, (weights, *_) = boundary("Mixture", **self.parameters)
+        down(self)  # remembers half precision
         check_weights(xp, "Mixture", weights)
         object.__setattr__(self, "weights", weights)
 
@@ -56,7 +57,7 @@ class Mixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         xp, down, (w, mean) = boundary("Mixture", weights=self.weights, mean=self.components.mean)
-        return down(xp.sum(w * mean, axis=-1))
+        return down.wide(xp.sum(w * mean, axis=-1))
 
     @property
     def variance(self) -> Array:
@@ -65,11 +66,11 @@ class Mixture(AbstractLaw):
         center = xp.sum(w * mean, axis=-1)[..., None]
         gap = xp.where(xp.isinf(mean), xp.inf, mean - center)  # an infinite mean leaves no difference
         spread = variance + gap * gap
-        return down(xp.sum(weighed(xp, w, spread), axis=-1))
+        return down.wide(xp.sum(weighed(xp, w, spread), axis=-1))
 
     def log_prob(self, x: Array) -> Array:
         xp, down, _, w, logs = self._parts(x)
-        return down(log_mean_exp(xp, w, logs))
+        return down.wide(log_mean_exp(xp, w, logs))
 
     def score(self, x: Array) -> Array:
         posterior = self.responsibilities(x)
@@ -87,16 +88,16 @@ class Mixture(AbstractLaw):
             if bool(xp.any(endless)):
                 beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
                 *_, logs = self._parts(xp.where(x == 0, beside, x))
-        return down(shares(xp, w, logs))
+        return down.wide(shares(xp, w, logs))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        xp, _, (w,) = boundary("Mixture", weights=self.weights)
+        xp, down, (w,) = boundary("Mixture", weights=self.weights)
         noise = source(rng, like=w)
         like = xp.zeros(shape, dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, noise.uniform(like))
         picked = self.components.take(xp, index)
         _, _, values = boundary("Mixture", **picked.parameters)
-        return picked.draw(xp, noise, like, *picked._merge(values))
+        return self._drawn(down, picked.draw(xp, noise, like, *picked._merge(values)))
 
     def _parts(self, x: Array) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (x, w) = boundary("Mixture", x=x, weights=self.weights)
@@ -129,7 +130,8 @@ class Discrete(AbstractLaw):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        xp, _, (atoms,) = boundary("Discrete", atoms=self.atoms)
+        xp, down, (atoms,) = boundary("Discrete", atoms=self.atoms)
+        down(self)  # remembers half precision
         if atoms.ndim not in (1, 2) or atoms.shape[0] == 0:
             raise UnmetHypothesis("Discrete", "atoms of shape (K,) or (K, d), K >= 1", f"shape {atoms.shape}")
         weights = self.weights
@@ -167,17 +169,17 @@ class Discrete(AbstractLaw):
         xp, down, (x, atoms, w) = boundary("Discrete", x=x, atoms=self.atoms, weights=self.weights)
         on_line = atoms.ndim == 1
         hit = x[..., None] == atoms if on_line else xp.all(x[..., None, :] == atoms, axis=-1)
-        return down(log_sum_exp(xp, xp.where(hit, log_or_minus_infinity(xp, w), -xp.inf)))
+        return down.wide(log_sum_exp(xp, xp.where(hit, log_or_minus_infinity(xp, w), -xp.inf)))
 
     def score(self, x: Array) -> Array:
         raise UnmetHypothesis("Discrete.score", "the law has a density", "a law on finitely many atoms")
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        xp, _, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
+        xp, down, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
         like = xp.zeros(shape, dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, source(rng, like=w).uniform(like))
         picked = xp.take(atoms, xp.reshape(index, (-1,)), axis=0)
-        return xp.reshape(picked, (*shape, *atoms.shape[1:]))
+        return self._drawn(down, xp.reshape(picked, (*shape, *atoms.shape[1:])))
 
     def _expect(self, values: Array) -> Array:
         xp, _, (values, w) = boundary("Discrete", values=values, weights=self.weights)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
+from ..laws.base import remembering
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
 
@@ -56,6 +57,7 @@ class AbstractGaussianProcess(AbstractProcess):
         alpha, sigma = self.alpha_sigma(xp, t)
         return alpha * x0, sigma
 
+    @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, alpha, sigma = self._levels(data_law, t)
         match data_law:
@@ -82,13 +84,14 @@ class AbstractGaussianProcess(AbstractProcess):
         raise no_closed_form(self, data_law, known)
 
     def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> Normal:
-        xp, _, (x0, xt, s, t) = boundary(type(self).__name__, x0=x0, xt=xt, s=s, t=t)
+        xp, down, (x0, xt, s, t) = boundary(type(self).__name__, x0=x0, xt=xt, s=s, t=t)
         require_order(xp, f"{type(self).__name__}.bridge", s, t)
         (alpha_s, sigma_s), (alpha_t, sigma_t) = self.alpha_sigma(xp, s), self.alpha_sigma(xp, t)
         step = alpha_t / alpha_s
         noise = sigma_t**2 - (step * sigma_s) ** 2
         mean = step * (sigma_s / sigma_t) ** 2 * xt + alpha_s * noise / sigma_t**2 * x0
-        return Normal(mean, sigma_s / sigma_t * xp.sqrt(noise))
+        made: Normal = down(Normal(mean, sigma_s / sigma_t * xp.sqrt(noise)))
+        return made
 
     def _times(self, **times: Array) -> tuple[Namespace, Any, tuple[Array, ...]]:
         xp, down, values = boundary(type(self).__name__, **times)

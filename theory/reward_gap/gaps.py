@@ -82,7 +82,8 @@ def terminal_law(
     m, v = terminal_moments(process, here, values, eta, prior, kappa, offset)
     found = (vectors * v) @ inwards
     found = 0.5 * (found + xp.matrix_transpose(found))
-    return Gaussian(down(xp.squeeze(vectors @ m[:, None], axis=-1)), down(found))
+    made: Gaussian = down.like(data)(Gaussian(xp.squeeze(vectors @ m[:, None], axis=-1), found))
+    return made
 
 
 def reward_gap(
@@ -139,7 +140,7 @@ def _check_leading(xp: Namespace, *, process: Any, **_: Any) -> None:
     require_gaussian("leading_gaps", process)
 
 
-@public(check=_check_leading, mean="finite", variance="> 0")
+@public(wide=True, check=_check_leading, mean="finite", variance="> 0")
 def leading_gaps(
     xp: Namespace, process: GaussianProcess, mean: Array, variance: Array
 ) -> tuple[Array, Array]:

@@ -163,7 +163,13 @@ def signal_fraction(xp: Namespace, process: GaussianProcess, variance: Array, t:
 
 
 @public(
-    check=_hypotheses("propagate"), mean="finite", variance="> 0", t=">= 0", s=">= 0", start_variance=">= 0"
+    wide=True,
+    check=_hypotheses("propagate"),
+    mean="finite",
+    variance="> 0",
+    t=">= 0",
+    s=">= 0",
+    start_variance=">= 0",
 )
 def propagate(
     xp: Namespace,
@@ -224,7 +230,9 @@ def propagate(
     return end_mean, pull**2 * start_variance + fresh + 0.0 * end_mean
 
 
-@public(check=_hypotheses("terminal_moments"), mean="finite", variance=">= 0", prior_variance=">= 0")
+@public(
+    wide=True, check=_hypotheses("terminal_moments"), mean="finite", variance=">= 0", prior_variance=">= 0"
+)
 def terminal_moments(
     xp: Namespace,
     process: GaussianProcess,

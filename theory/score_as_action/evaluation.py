@@ -70,7 +70,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
     xp = law.xp
     mean = posterior(xp, process, law, *law.points).means[..., 0, :]
     bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1)
-    return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
+    return law.down.wide(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
 
 
 def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Array:
@@ -102,7 +102,7 @@ def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Ar
     (t,) = law.points
     x = xp.broadcast_to(law.means[0, :], (*t.shape, law.means.shape[-1]))
     cov = posterior(xp, process, law, x, t).covs[..., 0, :, :]
-    return law.down(-0.5 * xp.sum(xp.linalg.diagonal(law.curvature @ cov), axis=-1))
+    return law.down.wide(-0.5 * xp.sum(xp.linalg.diagonal(law.curvature @ cov), axis=-1))
 
 
 def _require_gaussian(subject: str, data: Any) -> None:
@@ -118,7 +118,7 @@ def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
         raise UnmetHypothesis("mean_square_td_limit", f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
 
 
-@public(check=_check_limit, variance="> 0", slope="finite", t="> 0")
+@public(wide=True, check=_check_limit, variance="> 0", slope="finite", t="> 0")
 def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope: Array, t: Array) -> Array:
     r"""Where squared TD errors end, on a problem that any right method solves with 0.
 
@@ -156,6 +156,9 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
     where = {"dtype": span.dtype, "device": device(span)}
     y = end[..., None] - span[..., None] * xp.asarray(_SHARES, **where)
     share = process.time_of_ratio(xp, root[..., None] * xp.exp(0.5 * y)) / (t + 0.0 * root)[..., None]
-    tail = xp.exp(-xp.abs(y))
-    density = tail / (1.0 + tail) ** 2 * share * xp.asarray(_WEIGHTS, **where)  # q (1 - q), even in y
-    return -slope * xp.sum(density, axis=-1) / (t * xp.sum(density * share, axis=-1))
+    # q (1 - q) is even in y; over its value at a negative end, which may be no number times another.
+    lift = xp.where(end < 0, -end, xp.zeros_like(end))[..., None]
+    density = (
+        xp.exp(lift - xp.abs(y)) / (1.0 + xp.exp(-xp.abs(y))) ** 2 * share * xp.asarray(_WEIGHTS, **where)
+    )
+    return -slope * (xp.sum(density, axis=-1) / xp.sum(density * share, axis=-1)) / t

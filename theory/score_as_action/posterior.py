@@ -113,7 +113,7 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
     if c.shape != (d,):
         raise UnmetHypothesis(subject, f"a reward on R^{d}, like the data", f"c has shape {tuple(c.shape)}")
     curvature = q[0] if q else xp.zeros((d, d), dtype=c.dtype, device=device(c))
-    return Problem(xp, down, weights, means, covs, c, curvature, here)
+    return Problem(xp, down.like(data), weights, means, covs, c, curvature, here)
 
 
 def _check_states(subject: str, x: Array, t: Array, d: int) -> None:

@@ -45,17 +45,17 @@ NAMES = sorted(TABLE["values"])
 # -- values -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", reference.KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_errors_stay_where_they_were_measured(name: str, dtype: str) -> None:
+def test_errors_stay_where_they_were_measured(name: str, kind: str) -> None:
     """They were measured on one processor; another one adds what its elementary functions do."""
     rows = TABLE["values"][name]
-    measured, written = reference.measure(name, rows, dtype), TABLE["errors"][name][dtype]
-    room = elsewhere(name, rows, dtype)
+    measured, written = reference.measure(name, rows, kind), TABLE["errors"][name][kind]
+    room = elsewhere(name, rows, kind.removeprefix("torch "))
     worse = {
         key: (e, written[key], room[key])
         for key, e in measured.items()
-        if not e <= reference.allowed(written[key], dtype) + room[key]
+        if not e <= reference.allowed(written[key], kind) + room[key]
     }
     assert worse == {}
 
@@ -83,11 +83,15 @@ def run(function: Any, parameters: tuple[float, ...], sample: Any, convert: Any)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_meet_the_requirement(name: str) -> None:
-    assert max(TABLE["errors"][name]["float64"].values()) <= (1e-13 if "hyp1f1" not in name else 1e-12)
-    for region, measured in TABLE["errors"][name]["float32"].items():
+    errors = TABLE["errors"][name]
+    for kind in ("float64", "torch float64"):
+        assert max(errors[kind].values()) <= (1e-13 if "hyp1f1" not in name else 1e-12)
+    for region, measured in [*errors["float32"].items(), *errors["torch float32"].items()]:
         bound = 2e-6
         if "nu in (-1, -0.99]" in region:
             bound = 4e-6  # two terms as large as 25 cancel
+        if "max(a, b) > 50" in region:
+            bound = 8e-6  # a rounding of a gamma variable moves the exponent at its mode by sqrt(a) of them
         if name == "hyp1f1_ratio":
             bound = 1e-5  # the expansion for large x loses up to two digits where 1 < a < b
         assert measured <= bound

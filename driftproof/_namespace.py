@@ -31,7 +31,6 @@ from typing import (
     TypeVar,
     cast,
     overload,
-    runtime_checkable,
 )
 
 import array_api_compat
@@ -40,6 +39,7 @@ import numpy as np
 
 from ._arguments import Parameters, checked
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
+from ._results import Down, is_array, require_no_nan
 
 __all__ = [
     "Array",
@@ -189,49 +189,6 @@ def public(
     return decorate if kernel is None else decorate(kernel)
 
 
-class Down:
-    """What :func:`boundary` gives for results: it refuses NaN, and casts back to half precision where that came."""
-
-    def __init__(self, xp: Namespace, subject: str, half: Any) -> None:
-        self.xp, self.subject, self.half = xp, subject, half
-
-    def __call__(self, result: Any) -> Any:
-        """A state, a draw or a function of one, or a law of them: in the dtype that came."""
-        if isinstance(result, Remembers):
-            return result if self.half is None else result.remember(self.half)
-        return self._each(result, self.half)
-
-    def like(self, law: Any) -> Down:
-        """For results that follow a law: in the half precision that it draws in, if no argument had one."""
-        half = getattr(law, "_half", None) if self.half is None else self.half
-        return Down(self.xp, self.subject, half)
-
-    def wide(self, result: Any) -> Any:
-        """A log-density, a divergence, a statistic or an average: at least float32."""
-        return self._each(result, None)
-
-    def _each(self, result: Any, half: Any) -> Any:
-        if isinstance(result, tuple):
-            return tuple(self._each(part, half) for part in result)
-        if isinstance(result, Mapping):
-            return {name: self._each(part, half) for name, part in result.items()}
-        if not array_api_compat.is_array_api_obj(result):
-            if isinstance(result, float) and math.isnan(result):
-                raise UnmetHypothesis(self.subject, "the result has no NaN", "NaN")
-            return result
-        own = array_api_compat.array_namespace(result)  # draws may come from another one
-        if own.isdtype(result.dtype, "real floating"):
-            _require_numbers(own, self.subject, "the result", result)
-        return result if half is None or not _is_array(result) else self.xp.astype(result, half)
-
-
-@runtime_checkable
-class Remembers(Protocol):
-    """A law that is computed in float32 and draws in the dtype that it was asked for in."""
-
-    def remember(self, dtype: Any) -> Any: ...
-
-
 def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[Array, ...]]:
     """Bring named arguments to one namespace, device and real floating dtype.
 
@@ -252,7 +209,7 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[
         >>> x.dtype.name, float(t)
         ('float64', 2.0)
     """
-    found = {name: plain_array(subject, name, v) for name, v in arguments.items() if _is_array(v)}
+    found = {name: plain_array(subject, name, v) for name, v in arguments.items() if is_array(v)}
     xp = _one_namespace(subject, found)
     dtype, device, half = _one_dtype_and_device(subject, xp, found)
     values = []
@@ -263,16 +220,9 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[
             value = xp.asarray(
                 _rectangle(subject, name, _real(subject, name, given)), dtype=dtype, device=device
             )
-        _require_numbers(xp, subject, name, value)
+        require_no_nan(xp, subject, name, value)
         values.append(value)
     return xp, Down(xp, subject, half), tuple(values)
-
-
-def _require_numbers(xp: Namespace, subject: str, name: str, value: Array) -> None:
-    wrong = xp.isnan(value)
-    if bool(xp.any(wrong)):
-        count = int(xp.sum(xp.astype(wrong, xp.int64)))
-        raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
 
 
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
@@ -302,7 +252,7 @@ def explain(subject: str, arguments: Mapping[str, Array], error: Exception) -> N
         "_LinAlgError",
     ):
         return  # ours, or not about shapes
-    shapes = {name: tuple(value.shape) for name, value in arguments.items() if _is_array(value)}
+    shapes = {name: tuple(value.shape) for name, value in arguments.items() if is_array(value)}
     if all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values()):
         return
     got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -354,14 +304,14 @@ def plain_array(subject: str, name: str, value: Array) -> Array:
 
 def _numbers(subject: str, name: str, value: Any) -> Any:
     """The check of one array by itself: real floating, dense, no NaN; or numbers that make such a one."""
-    if _is_array(value):
+    if is_array(value):
         value = plain_array(subject, name, value)
         xp = array_api_compat.array_namespace(value)
         _one_dtype_and_device(subject, xp, {name: value})
-        _require_numbers(xp, subject, name, value)
+        require_no_nan(xp, subject, name, value)
     else:
         numbers = np.asarray(_rectangle(subject, name, _real(subject, name, value)))
-        _require_numbers(numpy_namespace, subject, name, numbers)
+        require_no_nan(numpy_namespace, subject, name, numbers)
     return value
 
 
@@ -376,13 +326,6 @@ def refuse_flags(subject: str, **numbers: object) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool | np.bool_):
             refuse(subject, name, "real numbers", value)
-
-
-def _is_array(value: object) -> bool:
-    # numpy scalars are scalars: they follow the arrays beside them.
-    if isinstance(value, np.ndarray):
-        return True
-    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic | type)
 
 
 def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:

@@ -33,7 +33,9 @@ class AbstractGaussianProcess(AbstractProcess):
     def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
         """Kernel: the noise time at which sigma / alpha has a given value; beyond the horizon where that is."""
         name = type(self).__name__
-        raise UnmetHypothesis("time_of_ratio", "the process has an inverse of sigma / alpha", f"process {name}")
+        raise UnmetHypothesis(
+            "time_of_ratio", "the process has an inverse of sigma / alpha", f"process {name}"
+        )
 
     @abstractmethod
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report``.
+"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report | inventory``.
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, or a loss that is not as documented; 2 wrong input; 3 an error, or something unsettled; 130 (ctrl-C),
@@ -338,6 +338,26 @@ def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=Fals
     from .validation.reporting import rebuild
 
     typer.echo(f"report: {rebuild(directory)}")
+
+
+@app.command()
+def inventory(json_file: Json = None) -> None:
+    """List the public functions, laws and processes of theory and numerics, each marked array or scalar."""
+    from collections import Counter
+
+    from .validation.documents import stamped
+    from .validation.inventory import inventory
+
+    require_writable(json_file)
+    require_ours(json_file, "inventory")
+    entries = inventory()
+    if json_file is None:
+        for entry in entries:
+            typer.echo(f"{entry.kind:9}{entry.takes:7}{entry.name}({', '.join(entry.arguments)})")
+        counts = Counter((entry.takes, entry.kind) for entry in entries)
+        typer.echo(", ".join(f"{count} {takes} {kind}" for (takes, kind), count in sorted(counts.items())))
+    content = {"version": __version__, "entries": [entry.to_json() for entry in entries]}
+    write_json(json_file, stamped("inventory", content))
 
 
 def _recipes() -> list[str]:

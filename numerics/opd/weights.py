@@ -48,7 +48,7 @@ def _require_batch(
             raise UnmetHypothesis("token weights", hypothesis, f"{count} infinite")
 
 
-@public(check=_require_batch)
+@public(wide=True, check=_require_batch)
 def token_weights(
     xp: Namespace,
     logp: Array,
@@ -114,7 +114,7 @@ def token_weights(
     return -xp.where(real, total, zero) * normalizer.kernel(xp, mask, reduction)
 
 
-@public(check=_require_token)
+@public(wide=True, check=_require_token)
 def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Array:
     r"""What each token is multiplied by: 1/Z of the reduction.
 
@@ -153,7 +153,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
     raise UnmetHypothesis("normalizer", "reduction is token, sequence or sum", repr(reduction))
 
 
-@public(check=_require_batch)
+@public(wide=True, check=_require_batch)
 def diagnostics(
     xp: Namespace,
     logp: Array,

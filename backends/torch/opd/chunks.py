@@ -59,7 +59,7 @@ class ChunkedDivergence(torch.autograd.Function):
         tensors = (states, weight, bias, teacher_states, teacher_weight, teacher_bias)
         ctx.save_for_backward(*tensors)
         ctx.settings = (f, temperature, chunk, compiled, wanted)
-        total, spread, ctx.made = _divergence_and_gradients(*tensors, *ctx.settings, entropy)
+        total, spread, ctx.made = _divergence_and_gradients(tensors, ctx.settings, entropy)
         ctx.mark_non_differentiable(spread)
         return total, spread
 
@@ -69,7 +69,7 @@ class ChunkedDivergence(torch.autograd.Function):
         saved = ctx.saved_tensors
         # Scaled in place and handed over, so that a gradient as large as the head exists once.  Whoever
         # keeps the graph for another backward pass pays for it then.
-        made = ctx.made or _divergence_and_gradients(*saved, *ctx.settings, False)[2]
+        made = ctx.made or _divergence_and_gradients(saved, ctx.settings, False)[2]
         ctx.made = None
         scaled = [
             None if x is None else x.mul_(grad).to(like.dtype) for x, like in zip(made, saved, strict=False)
@@ -129,20 +129,19 @@ class ChunkedLogProbs(torch.autograd.Function):
 
 
 def _divergence_and_gradients(
-    states: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    teacher_states: Tensor,
-    teacher_weight: Tensor,
-    teacher_bias: Tensor | None,
-    f: FDivergence,
-    temperature: float,
-    chunk: int,
-    compiled: bool,
-    wanted: tuple[bool, bool, bool],
+    tensors: tuple[Any, ...],
+    settings: tuple[FDivergence, float, int, bool, tuple[bool, bool, bool]],
     entropy: bool,
 ) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None, Tensor | None]]:
-    """Both sums over all tokens, and the gradients of the first in states, weight and bias where they are wanted."""
+    """Both sums over all tokens, and the gradients of the first in states, weight and bias where they are wanted.
+
+    Arguments:
+        tensors: States, weight and bias of the student, then of the teacher.
+        settings: Divergence, temperature, tokens of a chunk, whether to compile, and which gradients are wanted.
+        entropy: Whether the second sum is wanted.
+    """
+    states, weight, bias, teacher_states, teacher_weight, teacher_bias = tensors
+    f, temperature, chunk, compiled, wanted = settings
     precise = _accumulator(states)
     total, spread = torch.zeros((2,), dtype=precise, device=states.device)
     d_states = torch.empty_like(states) if wanted[0] else None

@@ -36,7 +36,7 @@ def _whole(weight: Tensor) -> Tensor:
     # Each process has the gradient of its own rows of the batch: without placements it would be taken for the whole.
     whole: Tensor = weight.full_tensor(grad_placements=[Partial()] * mesh.ndim)
     if whole.requires_grad:
-        whole.register_hook(lambda gradient: gradient / mesh.size())
+        whole.register_hook(lambda gradient: gradient / mesh.size())  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return whole
 
 

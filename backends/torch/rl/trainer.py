@@ -282,8 +282,8 @@ class RolloutTrainer(Generic[SignalT]):
         if not seen:
             return {}
         means = self.accelerator.reduce(torch.stack(list(seen.values())), reduction="mean") / places
-        share = self.moved.share()
-        return {**dict(zip(seen, means.tolist(), strict=True)), **({} if share is None else {"moved": share})}
+        moved = self.moved.share()
+        return {**dict(zip(seen, means.tolist(), strict=True)), **({} if moved is None else {"moved": moved})}
 
     def _other(
         self,

@@ -9,19 +9,19 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ..._random import source
-from ...theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
-from ...theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ...theory.processes.base import diffusion, drift, reverse_drift
-from ...theory.processes.gaussian import AbstractGaussianProcess
-from ...theory.tweedie import posterior_mean, posterior_weights
-from .. import Thing, boundary, claim, exact, parity, raises
-from ..evidence.base import Labelled
-from ..mutants import altered, arguments, outcome
-from ..symbols import unchecked
+from ...._namespace import UnmetHypothesis
+from ...._random import source
+from ....theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
+from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from ....theory.processes.base import diffusion, drift, reverse_drift
+from ....theory.processes.gaussian import AbstractGaussianProcess
+from ....theory.tweedie import posterior_mean, posterior_weights
+from ... import Thing, boundary, claim, exact, parity, raises
+from ...evidence.base import Labelled
+from ...mutants import altered, arguments, outcome
+from ...symbols import unchecked
 
-__all__ = ["DtypeFollowsInput", "ErrorsNameTheHypothesis", "Eta", "LinearFlow", "NoiseTime"]
+__all__ = ["ErrorsNameTheHypothesis", "Eta", "LinearFlow", "NoiseTime"]
 __all__ += ["Parametrisations", "SeedsReproduce", "SquaredDiffusion"]
 
 Labels = Iterator[Labelled]
@@ -297,41 +297,6 @@ class SeedsReproduce:
         "global generator": lambda law, n, rng: np.random.normal(law.mean, 1.0, n),  # noqa: NPY002
         "seed ignored": lambda law, n, rng: law.sample((n,), 0),
         "seed shifted by what was drawn": lambda law, n, rng: law.sample((n,), rng if rng != 7 else 8),
-    }
-
-
-@claim(
-    "CONVENTION-DTYPE-1",
-    paper="conventions",
-    title="The dtype follows the input",
-    statement=r"\text{float32 in, float32 out; half precision is computed in float32; numbers alone are float64}",
-    vouches=[posterior_mean],
-)
-class DtypeFollowsInput:
-    @exact(tolerance=0.0)
-    def bits_of_the_result(thing: Thing) -> Labels:
-        for dtype, bits in ((np.float32, 32), (np.float64, 64), (np.float16, 16)):
-            x = np.asarray([0.5, 2.0], dtype=dtype)
-            yield f"{bits} bits", np.finfo(thing(Flow(), x, 0.5, x).dtype).bits, bits
-        yield "numbers", np.finfo(thing(Flow(), 1.0, 0.5, -1.0).dtype).bits, 64
-
-    @parity(tolerance=0.0)
-    def torch_keeps_its_dtypes(thing: Thing) -> Labels:
-        import torch
-
-        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-            x = torch.tensor([0.5, 2.0], dtype=dtype)
-            yield str(dtype), float(thing(Flow(), x, 0.5, -x).dtype == dtype), 1.0
-
-    @boundary()
-    def integers_and_mixtures_are_refused(thing: Thing) -> Labels:
-        x = np.asarray([0.5, 2.0])
-        for wrong in (np.asarray([1, 2]), x + 1j, x.astype(np.float32)):
-            yield raises(TypeError, posterior_mean, Flow(), wrong, 0.5, x)  # type: ignore[misc]
-
-    mutants = {
-        "always double": lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float64),
-        "always single": lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float32),
     }
 
 

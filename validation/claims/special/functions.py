@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ...theory.special import (
+from ....theory.special import (
     bessel_quotient,
     bessel_ratio,
     digamma,
@@ -22,8 +22,8 @@ from ...theory.special import (
     log_ndtr,
     mills,
 )
-from .. import Thing, claim, exact
-from ..mutants import altered, arguments, outcome
+from ... import Thing, claim, exact
+from ...mutants import altered, arguments, outcome
 
 __all__ = ["BesselLogarithm", "BesselRatio", "GammaLogarithm", "Kummer", "NormalTail"]
 
@@ -104,7 +104,7 @@ class BesselRatio:
     paper="special",
     title="Kummer's function",
     statement=r"\log {}_1F_1(a; b; x), \qquad \frac{{}_1F_1(a+1; b+1; x)}{{}_1F_1(a; b; x)}",
-    hypotheses=[r"0 < a, b \leq 50", r"x \geq 0"],
+    hypotheses=[r"0 < a, b \leq 10^6", r"x \geq 0"],
     vouches=[log_hyp1f1, hyp1f1_ratio],
 )
 class Kummer:
@@ -117,6 +117,24 @@ class Kummer:
                     yield label, thing(a, b, x), mpmath.log(below)
                     above = mpmath.hyp1f1(mpf(a) + 1, mpf(b) + 1, x)
                     yield f"ratio, {label}", hyp1f1_ratio(a, b, x), above / below
+
+    @exact(tolerance=ACCURACY)
+    def fifty_digits_with_large_parameters(thing: Thing) -> Iterator[Any]:
+        """Gamma data of large shape, processes of large dimension: an integral instead of a series."""
+        for a, b in (
+            (200.0, 0.5),
+            (3e3, 40.0),
+            (0.02, 60.0),
+            (7.0, 3e3),
+            (800.0, 900.0),
+            (1e5, 2.5),
+            (1e5, 1e6),
+        ):
+            for x in (1e-6, 0.5, 30.0) if a > 1e4 else (0.0, 1e-6, 0.5, 30.0, 2e3):
+                label, below = f"a = {a:g}, b = {b:g}, x = {x:g}", mpmath.hyp1f1(a, b, x, maxterms=10**5)
+                yield label, thing(a, b, x), mpmath.log(below)
+                above = mpmath.hyp1f1(mpf(a) + 1, mpf(b) + 1, x, maxterms=10**5)
+                yield f"ratio, {label}", hyp1f1_ratio(a, b, x), above / below
 
     mutants = {
         "swapped parameters": arguments(log_hyp1f1, lambda a, b, x: (float(b), float(a), x)),

@@ -306,3 +306,18 @@ def test_two_processes_stop_resume_and_refuse_together(tmp_path: Path) -> None:
     launched(script, 2)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert found == [[14, 143, True, True, "CheckpointError"], [14, 143, True, True, "OSError"]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_average_of_half_precision_arrives(dtype: torch.dtype) -> None:
+    """A weight jumps from 0 to 1: after k updates the average is 1 - decay^k."""
+    layer = torch.nn.Linear(1, 1, bias=False).to(dtype)
+    layer.weight.data.zero_()
+    ema = EMA(layer, 0.999)
+    layer.weight.data.fill_(1.0)
+    for step in range(100_000, 102_000):
+        ema.update(layer, step)
+    # Each update rounds once: 2,000 half ulps of numbers below 1, and what decays of them.
+    assert float(ema.state["weight"]) == pytest.approx(1 - 0.999**2000, abs=1000 * 2.0**-24)
+    twin = ema.averaged(layer)
+    assert twin.weight.dtype == dtype and float(twin.weight) == pytest.approx(1 - 0.999**2000, rel=2.0**-8)

@@ -4,7 +4,8 @@ r"""An exponential moving average of a module's parameters and buffers.
     \bar\theta_k = \gamma_k \bar\theta_{k-1} + (1 - \gamma_k)\,\theta_k,
     \qquad \gamma_k = \min\Bigl(\gamma, \frac{1 + k}{10 + k}\Bigr),
 
-so that the first steps are forgotten soon.  Integer buffers are copied.
+so that the first steps are forgotten soon.  Averages are float32 at least: in bfloat16 the last step of one stands
+still long before it arrives.  Integer buffers are copied.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class EMA:
         if not 0.0 <= decay < 1.0:
             raise UnmetHypothesis("EMA", "0 <= decay < 1", f"decay = {decay!r}")
         self.decay = decay
-        self.state: dict[str, Tensor] = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.state: dict[str, Tensor] = {k: _wide(v.detach().clone()) for k, v in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
@@ -53,7 +54,7 @@ class EMA:
         for name, value in module.state_dict().items():
             if value.is_floating_point():
                 means.append(self.state[name])
-                values.append(value)
+                values.append(_wide(value))
             else:
                 self.state[name].copy_(value)
         if means:
@@ -68,7 +69,11 @@ class EMA:
             self.state[name].copy_(value)
 
     def averaged(self, module: ModuleT) -> ModuleT:
-        """A copy of ``module`` in evaluation mode that holds the averages."""
+        """A copy of ``module``, in its precision and in evaluation mode, that holds the averages."""
         twin = copy.deepcopy(module)
         twin.load_state_dict(self.state)
         return twin.eval().requires_grad_(False)
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value

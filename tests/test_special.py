@@ -348,3 +348,15 @@ def test_benchmark_compares_equal_answers(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(row["ratio"] is not None and row["ratio"] > 0 for row in rows)
     density = next(row for row in rows if "tails" in row["name"])
     assert "not finite" in density["note"]
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.4, 900.0), (200.0, 3.0), (51.0, 51.0), (1e6, 0.5), (0.3, 1e6)])
+def test_kummer_of_large_parameters_is_relatively_exact_near_one(a: float, b: float) -> None:
+    x = np.asarray([1e-300, 1e-12, 1e-6, 1e-2, 0.5, 3.0, 7.9]) * min(1.0, b / a)
+    with mpmath.workdps(50):
+        exact = [
+            float(mpmath.log1p(mpmath.hyp1f1(a, b, v, maxterms=10**6) - 1)) if v > 1e-100 else a / b * v
+            for v in x.tolist()
+        ]
+    # Forty positive terms, each of a few roundings, of which the last ones count for nothing.
+    np.testing.assert_allclose(log_hyp1f1(a, b, x), exact, rtol=32 * np.finfo(float).eps)

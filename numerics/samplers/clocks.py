@@ -63,6 +63,7 @@ def time_of_ratio(xp: Namespace, process: AbstractProcess, ratio: Array) -> Arra
     Claims: REWARD-GAP-ORDER-2
 
     Example:
+        >>> from driftproof.theory.processes import Flow
         >>> float(time_of_ratio(Flow(), 1.0))
         0.5
     """

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from driftproof.numerics.tweedie import forward, reverse
+from driftproof.numerics.samplers import forward, reverse
 from driftproof.numerics.tweedie.losses import kl_weight
 from driftproof.theory.laws import (
     Discrete,

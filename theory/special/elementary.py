@@ -81,7 +81,7 @@ def shares(xp: Namespace, weights: Array, a: Array) -> Array:
 
     Example:
         >>> import array_api_compat.numpy as xp
-        >>> shares(xp, xp.asarray([0.5, 0.5, 0.0]), xp.asarray([2.0, 2.0, 9.0])).tolist()
+        >>> shares(xp, xp.asarray([1.0, 1.0, 0.0]), xp.asarray([0.0, 0.0, 9.0])).tolist()
         [0.5, 0.5, 0.0]
     """
     total = log_mean_exp(xp, weights, a)[..., None]

@@ -3,7 +3,7 @@ r"""Kummer's function with positive arguments, in logarithms, and the ratio of n
 .. math:: M(a, b, x) = {}_1F_1(a; b; x) = \sum_n \frac{(a)_n}{(b)_n}\frac{x^n}{n!}
 
 Two regions for a and b up to 50, split at a threshold X that depends on a and b only; beyond 50, where X and the
-number of terms grow like squares, an integral (:mod:`.kummer_integral`):
+number of terms grow like squares, the series for small x and an integral (:mod:`.kummer_integral`):
 
 * x <= X: the power series.  Every term is positive, so nothing cancels.
 * x > X: :math:`\frac{\Gamma(b)}{\Gamma(a)} e^x x^{a-b} S(x)` with
@@ -58,9 +58,12 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
         7.0
     """
     a, b = _parameters(a, b)
-    if max(a, b) > _MODERATE:
-        return log_hyp1f1_of_large(xp, a, b, x)
     eps = _eps(xp, x)
+    if max(a, b) > _MODERATE:
+        few = 8.0 * min(1.0, b / a)  # up to here forty terms do, and log1p keeps values near M = 1 exact
+        low, high = _two_regions(xp, x, few)
+        near = xp.log1p((a / b) * low * _series_tail(xp.ones_like(low), low, a, b, few, eps))
+        return xp.where(x > few, log_hyp1f1_of_large(xp, a, b, high), near)
     split = _threshold(a, b, eps)
     low, high = _two_regions(xp, x, split)
     c = _damping(xp, a, b, x, split)

@@ -62,7 +62,7 @@ class DtypeFollowsInput:
         yield "numbers", np.finfo(thing.posterior_mean(Flow(), 1.0, 0.5, -1.0).dtype).bits, 64
 
     # Where a step forgets the precision of the caller, the next one is given two of them and says so.
-    @exact(tolerance=0.0, breaks_on=TypeError)
+    @exact(tolerance=0.0, breaks_on=(TypeError,))
     def bits_along_a_chain_of_laws(thing: Thing) -> Labels:
         for process in PROCESSES:
             for dtype, bits in ((np.float16, 16), (np.float32, 32), (np.float64, 64)):

@@ -17,17 +17,18 @@ class Severity(StrEnum):
     """The classes of verdicts, worst first; a value is what a document says.
 
     Example:
-        >>> Severity.NAN.at_least(Severity.FLOOR), Severity.CONVERGES.at_least(Severity.FLOOR)
+        >>> Severity.NAN.at_least(Severity.MISMATCH), Severity.CONVERGES.at_least(Severity.MISMATCH)
         (True, False)
     """
 
     NAN = "nan"  # not a number, at whatever step count
     DIVERGES = "diverges"  # the error does not fall
-    FLOOR = "floor"  # it falls to something else than the data
     MISMATCH = "mismatch"  # state and model are at different noise levels
-    MISLABELLED = "mislabelled"  # the network is told another level than the step uses
+    UNEVEN = "uneven"  # wrong at some step counts, right at their neighbours
+    FLOOR = "floor"  # it falls to something else than the data
+    MISLABELLED = "mislabelled"  # a network is told another level than the step uses
     CONDITIONAL = "conditional"  # right with another model than the ordinary denoiser of its prediction
-    LIMIT = "limit"  # consistent in the limit only: wrong at every step count where others are exact
+    LIMIT = "limit"  # consistent in the limit only: the mean is wrong at every step count
     SLOW = "slow"  # a lower order than it states
     CONVERGES = "converges"
     UNSUPPORTED = "unsupported"  # there is no verdict
@@ -42,8 +43,8 @@ class Severity(StrEnum):
         return self.rank <= other.rank
 
 
-# What fails a run unless told: no number, and no convergence.
-FAIL_ON: Final = Severity.DIVERGES
+# What fails a run unless told: no number, no convergence, and a state that is elsewhere than its model is told.
+FAIL_ON: Final = Severity.MISMATCH
 
 
 def rank(severity: str | None) -> int:
@@ -53,15 +54,15 @@ def rank(severity: str | None) -> int:
         >>> rank("nan"), rank(None) == rank("unsupported")
         (0, True)
     """
-    known = severity in tuple(Severity)
-    return Severity(severity).rank if known else Severity.UNSUPPORTED.rank
+    known = [each for each in Severity if each == severity]
+    return (known or [Severity.UNSUPPORTED])[0].rank
 
 
 def exit_status(severities: Iterable[str | None], fail_on: Severity = FAIL_ON) -> int:
     """1 where one of these is at or above ``fail_on``, else 0.
 
     Example:
-        >>> exit_status(["converges", "floor"]), exit_status(["converges", "floor"], Severity.FLOOR)
+        >>> exit_status(["converges", "slow"]), exit_status(["converges", "slow"], Severity.SLOW)
         (0, 1)
         >>> exit_status(["unsupported"], Severity.CONVERGES)
         0

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from driftproof import cli
 from driftproof.validation import audit
-from driftproof.validation.audits import audit_target, diffusers
-from driftproof.validation.audits.samplers import SEVERITIES, STEPS
+from driftproof.validation.audits import audit_target, diffusers, running
+from driftproof.validation.audits.measure import STEPS
+from driftproof.validation.audits.severity import Severity, rank
 
 pytest.importorskip("torch")
 library: Any = pytest.importorskip("diffusers")
@@ -27,6 +28,31 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def at(row: Any, steps: int) -> tuple[float, float]:
     index = row.steps.index(steps)
     return row.mean_error[index], row.std_error[index]
+
+
+def test_a_stochastic_flow_needs_a_consistency_function() -> None:
+    """github.com/huggingface/diffusers/issues/8549."""
+    row = audit(library.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
+    assert row.severity == "conditional"
+    assert row.verdict.startswith("with flow_prediction, as is usual: does not converge")
+    assert "(the std is 31% low)" in row.verdict
+    assert row.verdict.endswith("reads the output as flow_prediction of the consistency function")
+
+
+def test_a_count_that_is_no_number_alone() -> None:
+    """github.com/huggingface/diffusers/issues/14213."""
+    row = audit(library.EulerAncestralDiscreteScheduler(beta_schedule="squaredcos_cap_v2"), fast=True)
+    assert row.severity == "nan"
+    assert row.verdict.startswith("NaN after call 1 of 4 steps (NaN at 4 steps, and not at others)")
+
+
+def test_labels_are_compared_with_the_table_of_the_training() -> None:
+    right = audit(library.EulerDiscreteScheduler(), fast=True)
+    assert right.label_error is not None
+    assert right.label_error < 1e-3
+    rounded = audit(library.DPMSolverMultistepScheduler(use_exponential_sigmas=True), fast=True)
+    assert rounded.label_error is not None
+    assert 0.4 < rounded.label_error <= 1.0
 
 
 def test_ddim_with_linspace_steps_on_another_grid_than_it_sets() -> None:
@@ -85,7 +111,8 @@ def test_orders_are_those_of_the_methods(name: str, order: float) -> None:
 
 def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None:
     row = audit(library.EDMEulerScheduler())
-    assert row.severity == "converges", row.verdict
+    assert row.severity == "conditional", row.verdict
+    assert row.verdict.startswith("with epsilon, as stated: does not converge")
     assert row.verdict.endswith("reads the output as -v_prediction in units of 0.5")
     row = audit(library.LCMScheduler(), steps=(5, 10))
     assert row.verdict.endswith("reads the output as epsilon of the consistency function")
@@ -119,12 +146,16 @@ def test_jumps_below_the_next_level_are_exact_with_the_trajectory_function(eta: 
 def test_noise_of_a_solver_in_the_noise_is_no_disagreement() -> None:
     options = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
     row = audit(library.DPMSolverMultistepScheduler(**options))
-    assert row.severity == "converges", row.verdict
+    assert "disagree" not in row.verdict
+    assert "the error falls to" in row.verdict
+    # Two of 1001 rounded timesteps are equal, and the step between them is divided by.
+    assert row.severity == "nan"
+    assert row.verdict.startswith("NaN after call 501 of 1000 steps")
 
 
 def test_where_epsilon_says_nothing_of_the_data_is_said() -> None:
     row = audit(library.TCDScheduler(rescale_betas_zero_snr=True))
-    assert row.verdict == "NaN after call 1 of 5 steps, where alpha = 0"
+    assert row.verdict.startswith("NaN after call 1 of 5 steps, where alpha = 0")
 
 
 def test_a_stage_is_told_its_own_small_level() -> None:
@@ -149,7 +180,8 @@ def test_the_flow_that_a_scheduler_steps_on_is_named(prediction: str, steps: tup
 
 def test_scalings_that_are_not_ours_are_no_error() -> None:
     row = audit(library.CMStochasticIterativeScheduler(clip_denoised=False))
-    assert row.severity == "converges", row.verdict
+    assert row.severity == "conditional", row.verdict
+    assert "with which: exact" in row.verdict
     assert "not that a trained one is it" in row.reason
     np.testing.assert_allclose(row.std_error, (0.25 + 0.002**2) ** 0.5 - 0.5, rtol=1e-3)  # its sigma_min
 
@@ -218,7 +250,7 @@ def test_no_verdict_knows_a_class_by_name() -> None:
 def test_a_class_is_audited_with_its_options() -> None:
     report = audit_target("diffusers:DDPMScheduler")
     severities = [row.severity for row in report.rows]
-    assert severities == sorted(severities, key=SEVERITIES.index)
+    assert severities == sorted(severities, key=rank)
     assert len(report.rows) >= 12
     assert {"nan", "converges", "unsupported"} <= set(severities)
     assert any(row.affine is False for row in report.rows)  # the default clips
@@ -249,17 +281,85 @@ def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
+    document = json.loads(out.read_text())
+    assert document["format"] == 2
+    fields = {
+        "object",
+        "options",
+        "verdict",
+        "mean_error",
+        "std_error",
+        "order",
+        "floor",
+        "reason",
+        "reproduction",
+    }
+    added = {"order_interval", "laws", "refused", "label_error", "confirmed"}
+    assert all(fields | added <= set(row) for row in document["rows"])
     rows = json.loads(out.read_text())["rows"]
     assert {"converges", "unsupported"} <= {row["severity"] for row in rows}
-    assert sorted(rows, key=lambda row: SEVERITIES.index(row["severity"])) == rows
+    assert sorted(rows, key=lambda row: rank(row["severity"])) == rows
     settled = [row for row in rows if row["severity"] == "converges"]
     assert len(settled) >= 6
-    assert all(len(row["mean_error"]) == len(row["steps"]) == 5 for row in settled)
+    assert all(len(row["mean_error"]) == len(row["steps"]) >= 5 for row in settled)
+    assert all(row["confirmed"] and max(row["steps"]) == 320 for row in settled)
+    assert all(len(law["std_error"]) == len(row["steps"]) for row in settled for law in row["laws"].values())
     for row in {row["severity"]: row for row in rows}.values():
         exec(row["reproduction"], {})  # noqa: S102  # the reproduction is the product here
     text = next(page.glob("*.html")).read_text()
     assert "<th>std error</th>" in text
     assert "five lines that show it" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("tests.planted_schedulers:FixedStep", "--fast"), 1, ""),
+        (("tests.planted_schedulers:FixedStep", "--fast", "--fail-on", "nan"), 0, ""),
+        (("tests.toy_schedulers:Toy", "--fast", "--fail-on", "slow"), 0, ""),
+        (("tests.toy_schedulers:Toy", "--documented", "reverse_kl"), 2, "are for losses"),
+        (("diffusers", "--documented", "reverse_kl"), 2, "are for losses"),
+        (("diffusers", "--only", "NoScheduler"), 2, "no scheduler NoScheduler"),
+        (("tests.toy_schedulers:Toy", "--only", "DDIMScheduler"), 2, "--only chooses among"),
+        (("tests.toy_schedulers:Toy", "--fail-on", "worse"), 2, "--fail-on is one of nan, diverges"),
+    ],
+)
+def test_the_exit_status_is_that_of_the_severity(
+    arguments: tuple[str, ...], status: int, told: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["driftproof", "audit", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == status
+    assert told in capsys.readouterr().err
+
+
+def test_a_library_is_audited_by_class_in_processes(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = [
+        "audit",
+        "diffusers",
+        "--only",
+        "VQDiffusionScheduler",
+        "--only",
+        "FlowMatchHeunDiscreteScheduler",
+    ]
+    done = CliRunner().invoke(
+        cli.app, [*arguments, "--fast", "--jobs", "2", "--fail-on", "nan", "--json", str(out)]
+    )
+    assert done.exit_code in (0, 1), done.output
+    assert "[2/2]" in done.stderr
+    assert "converges  diffusers.FlowMatchHeunDiscreteScheduler(): converges, order 2.0" in done.stderr
+    assert {row["object"] for row in json.loads(out.read_text())["rows"]} == {
+        "diffusers.VQDiffusionScheduler", "diffusers.FlowMatchHeunDiscreteScheduler",
+    }  # fmt: skip
+
+
+def test_a_class_without_a_verdict_keeps_what_it_had_told() -> None:
+    report, why = running.library(["VQDiffusionScheduler"], jobs=1, timeout=1e-3)
+    assert "no end within" in why
+    assert report.rows[-1].verdict.startswith("no verdict")
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample", "flow_prediction"])
@@ -285,13 +385,16 @@ def everything() -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("severity", Severity)
 @pytest.mark.parametrize("end", [0, -1])
 def test_a_reproduction_in_a_fresh_interpreter_prints_the_verdict(
     everything: Any, severity: str, end: int
 ) -> None:
     """The worst and the least of each severity; a remedy is found by trying options, and not by five lines."""
-    row = [row for row in everything.rows if row.severity == severity][end]
+    found = [row for row in everything.rows if row.severity == severity]
+    if not found:
+        pytest.skip(f"no setting of the installed diffusers is {severity}")
+    row = found[end]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", row.reproduction], capture_output=True, text=True, check=True
     )
@@ -300,7 +403,8 @@ def test_a_reproduction_in_a_fresh_interpreter_prints_the_verdict(
         # The verdict quotes the first 200 characters of an error, which is printed here with its type.
         assert row.reason.split(": ")[-1][:60] in " ".join(printed.split()), printed
     else:
-        assert row.verdict.startswith(printed[: printed.index(" (")]), printed
+        # Five lines make all calls of the longest runs, of which an audit of a library makes some.
+        assert row.verdict.split(";")[0] in printed, printed
 
 
 @pytest.mark.slow
@@ -312,7 +416,7 @@ def test_the_installed_diffusers(everything: Any) -> None:
     assert len({row.object for row in settled}) >= 25
     assert all(row.verdict and row.reason and row.reproduction for row in report.rows)
     severities = [row.severity for row in report.rows]
-    assert severities == sorted(severities, key=SEVERITIES.index)
+    assert severities == sorted(severities, key=rank)
     found = {(row.object, str(dict(row.options))): row.severity for row in report.rows}
     linspace = "{'clip_sample': False, 'timestep_spacing': 'linspace'}"
     large = "{'clip_sample': False, 'variance_type': 'fixed_large_log'}"

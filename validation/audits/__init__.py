@@ -162,7 +162,7 @@ def audit_target(
         _installed("diffusers")
         if documented or kind:
             raise ValueError("audit: --documented and --kind are for losses, and diffusers are samplers")
-        return importlib.import_module(f"{__name__}.running").library(only, fast=fast)[0]  # type: ignore[no-any-return]
+        return importlib.import_module(f"{__name__}.running").library(only, fast=fast)[0]
     module, colon, path = target.partition(":")
     if not colon:
         raise LookupError(f"audit: there is no target {target!r}; there are diffusers, trl and MODULE:OBJECT")

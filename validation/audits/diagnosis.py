@@ -93,7 +93,12 @@ def _not_numbers(made: Measurement) -> list[Note]:
         call = int(np.argmin(np.all(np.isfinite(path.mean) & np.isfinite(path.std), axis=1)))
         blind = bool(call) and path.alpha[call - 1] == 0.0
         where = sorted({n for n, _ in broken})
-        values = {"call": call, "steps": count, "counts": _listed(where), "some": len(where) < len(runs)}
+        values: dict[str, float | int | str] = {
+            "call": call,
+            "steps": count,
+            "counts": _listed(where),
+            "some": len(where) < len(runs),
+        }
         found.append(Note("nan where alpha = 0" if blind else "nan", Severity.NAN, values))
     for count, after in made.long.items():
         if after is not None:

@@ -53,7 +53,7 @@ def sentence(found: Diagnosis) -> str:
     """The verdict in one line: what it turns on first."""
     said: list[str] = []
     for note in found.notes:
-        values = {
+        values: dict[str, Any] = {
             **note.values,
             "order": _order(found.order) if note.kind == "converges" else note.values.get("order"),
         }

@@ -7,7 +7,8 @@ namespace ``xp``.  Users do not pass ``xp``; the decorator :func:`public` makes,
 1. resolves the namespace from the arguments (numpy, torch, array-api-strict, ...),
 2. refuses mixed namespaces, devices and dtypes, integer and complex arrays, NaN, and values outside
    of the stated domain,
-3. computes half precision in float32 and casts the result back.
+3. computes half precision in float32; what is a state or a draw is cast back, what is a sum over coordinates or an
+   average (``wide``: log-densities, divergences, statistics) stays float32.
 
 The kernel stays reachable as ``f.kernel`` for code that is compiled or vectorised
 (``torch.compile(functools.partial(f.kernel, xp))``): it checks nothing that depends on data.
@@ -20,7 +21,17 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import (
+    Annotated,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
@@ -28,9 +39,11 @@ import numpy as np
 
 from ._arguments import Parameters, checked
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
+from ._results import Down, is_array, require_no_nan
 
 __all__ = [
     "Array",
+    "Down",
     "Namespace",
     "Public",
     "UnmetHypothesis",
@@ -69,6 +82,10 @@ class Public(Protocol[P, R_co]):
     @property
     def kernel(self) -> Callable[Concatenate[Namespace, P], R_co]: ...
 
+    @property
+    def wide(self) -> bool:
+        """Whether results stay float32 where half precision came."""
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
@@ -86,7 +103,7 @@ def public(kernel: Callable[Concatenate[Namespace, P], R], /) -> Public[P, R]: .
 
 @overload
 def public(
-    *, check: Callable[..., None] | None = None, **domains: str
+    *, check: Callable[..., None] | None = None, wide: bool = False, **domains: str
 ) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
 
 
@@ -95,6 +112,7 @@ def public(
     /,
     *,
     check: Callable[..., None] | None = None,
+    wide: bool = False,
     **domains: str,
 ) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
@@ -106,7 +124,8 @@ def public(
     ``"in (-1, inf)"``; for an array also ``"state"``: the state space of the argument called ``process``.
     A number is finite where no domain is given.
 
-    ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.
+    ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.  ``wide`` results are at least
+    float32: a log-density over 65536 coordinates, rounded to bfloat16, has steps of 64.
 
     Example:
         >>> @public(x="> 0")
@@ -159,8 +178,9 @@ def public(
             except (ValueError, IndexError, RuntimeError) as error:
                 explain(subject, {name: bound[name] for name in given}, error)
                 raise
-            return down(result)
+            return down.wide(result) if wide else down(result)
 
+        call.wide = wide  # type: ignore[attr-defined]
         call.__signature__ = parameters.signature  # type: ignore[attr-defined]  # functions take attributes
         call.kernel = kernel  # type: ignore[attr-defined]
         _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", call)
@@ -169,15 +189,16 @@ def public(
     return decorate if kernel is None else decorate(kernel)
 
 
-def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[Any], Any], tuple[Array, ...]]:
+def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[Array, ...]]:
     """Bring named arguments to one namespace, device and real floating dtype.
 
     Python and numpy scalars and sequences of them take the dtype and device of the arrays beside
-    them; alone they are numpy float64.  Half precision is lifted to float32.
+    them; alone they are numpy float64.  Half precision is lifted to float32, and may meet float32.
 
     Returns:
         The namespace, the arrays in the order given, and between them a function for results: it refuses
-        NaN, so that nothing is wrong in silence, and casts back to the dtype that came.
+        NaN, so that nothing is wrong in silence, and casts back to half precision where that came; its method
+        ``wide`` does not cast.
 
     Raises:
         TypeError: Mixed namespaces, devices or dtypes; integer, boolean or complex arrays.
@@ -188,44 +209,20 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Callable[[An
         >>> x.dtype.name, float(t)
         ('float64', 2.0)
     """
-    found = {name: plain_array(subject, name, v) for name, v in arguments.items() if _is_array(v)}
+    found = {name: plain_array(subject, name, v) for name, v in arguments.items() if is_array(v)}
     xp = _one_namespace(subject, found)
-    dtype, device = _one_dtype_and_device(subject, xp, found)
-    half = bool(found) and xp.finfo(dtype).bits < 32
-    working = xp.float32 if half else dtype
+    dtype, device, half = _one_dtype_and_device(subject, xp, found)
     values = []
     for name, given in arguments.items():
         if name in found:
-            value = xp.astype(found[name], working) if half else found[name]
+            value = found[name] if half is None else xp.astype(found[name], dtype)
         else:
             value = xp.asarray(
-                _rectangle(subject, name, _real(subject, name, given)), dtype=working, device=device
+                _rectangle(subject, name, _real(subject, name, given)), dtype=dtype, device=device
             )
-        _require_numbers(xp, subject, name, value)
+        require_no_nan(xp, subject, name, value)
         values.append(value)
-
-    def down(result: Any) -> Any:
-        if isinstance(result, tuple):
-            return tuple(down(part) for part in result)
-        if isinstance(result, Mapping):
-            return {name: down(part) for name, part in result.items()}
-        if not array_api_compat.is_array_api_obj(result):
-            if isinstance(result, float) and math.isnan(result):
-                raise UnmetHypothesis(subject, "the result has no NaN", "NaN")
-            return result
-        own = array_api_compat.array_namespace(result)  # draws may come from another one
-        if own.isdtype(result.dtype, "real floating"):
-            _require_numbers(own, subject, "the result", result)
-        return xp.astype(result, dtype) if half and _is_array(result) else result
-
-    return xp, down, tuple(values)
-
-
-def _require_numbers(xp: Namespace, subject: str, name: str, value: Array) -> None:
-    wrong = xp.isnan(value)
-    if bool(xp.any(wrong)):
-        count = int(xp.sum(xp.astype(wrong, xp.int64)))
-        raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
+    return xp, Down(xp, subject, half), tuple(values)
 
 
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
@@ -255,7 +252,7 @@ def explain(subject: str, arguments: Mapping[str, Array], error: Exception) -> N
         "_LinAlgError",
     ):
         return  # ours, or not about shapes
-    shapes = {name: tuple(value.shape) for name, value in arguments.items() if _is_array(value)}
+    shapes = {name: tuple(value.shape) for name, value in arguments.items() if is_array(value)}
     if all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values()):
         return
     got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -307,14 +304,14 @@ def plain_array(subject: str, name: str, value: Array) -> Array:
 
 def _numbers(subject: str, name: str, value: Any) -> Any:
     """The check of one array by itself: real floating, dense, no NaN; or numbers that make such a one."""
-    if _is_array(value):
+    if is_array(value):
         value = plain_array(subject, name, value)
         xp = array_api_compat.array_namespace(value)
         _one_dtype_and_device(subject, xp, {name: value})
-        _require_numbers(xp, subject, name, value)
+        require_no_nan(xp, subject, name, value)
     else:
         numbers = np.asarray(_rectangle(subject, name, _real(subject, name, value)))
-        _require_numbers(numpy_namespace, subject, name, numbers)
+        require_no_nan(numpy_namespace, subject, name, numbers)
     return value
 
 
@@ -331,13 +328,6 @@ def refuse_flags(subject: str, **numbers: object) -> None:
             refuse(subject, name, "real numbers", value)
 
 
-def _is_array(value: object) -> bool:
-    # numpy scalars are scalars: they follow the arrays beside them.
-    if isinstance(value, np.ndarray):
-        return True
-    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic | type)
-
-
 def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
     if not found:
         return numpy_namespace
@@ -348,21 +338,26 @@ def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
         raise TypeError(f"{subject}: expected arrays of one namespace, got {kinds}") from None
 
 
-def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any]:
-    dtype, device = xp.float64, None
+def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any, Any]:
+    """The dtype to compute in, the device, and the half precision that came, if one did."""
+    dtype, device, half, first = xp.float64, None, None, ""
     for position, (name, value) in enumerate(found.items()):
         if not xp.isdtype(value.dtype, "real floating"):
             raise TypeError(f"{subject}: expected a real floating array for {name}, got {value.dtype}")
         where = array_api_compat.device(value)
+        low = xp.finfo(value.dtype).bits < 32
+        working = xp.float32 if low else value.dtype
         if position == 0:
-            dtype, device, first = value.dtype, where, name
-        elif value.dtype != dtype:
+            dtype, device, first = working, where, name
+        elif working != dtype or (low and half not in (None, value.dtype)):
+            other = dtype if half is None else half
             raise TypeError(
-                f"{subject}: expected one dtype, got {dtype} ({first}) and {value.dtype} ({name})"
+                f"{subject}: expected one dtype, got {other} ({first}) and {value.dtype} ({name})"
             )
         elif where != device:
             raise TypeError(f"{subject}: expected one device, got {device} ({first}) and {where} ({name})")
-    return dtype, device
+        half = value.dtype if low else half
+    return dtype, device, half
 
 
 def _real(subject: str, name: str, value: Any, depth: int = 0) -> Any:

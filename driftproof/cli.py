@@ -1,8 +1,8 @@
-"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report``.
+"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report | inventory``.
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
-survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or something unsettled; 130 (ctrl-C),
-143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
+survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
+something unsettled; 130 (ctrl-C), 143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
 
 Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` and ``audit`` only.
 """
@@ -217,8 +217,11 @@ def audit(
     documented: Annotated[
         str | None, typer.Option(help="What your loss should descend (reverse_kl, gjsd(0.3), ...).")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Its signature: logits, logp or token, where names do not tell.")
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="Its form: logits, logp, sampled, preference, policy or tokens, where names do not tell."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="Only this class of the library.")
@@ -237,10 +240,8 @@ def audit(
     A loss fails if it is not as --documented.  Each class of diffusers and each object of yours is audited in a
     process of its own: if it has no verdict, that is exit status 3.
     """
-    from typing import get_args
-
     from .validation import outputs
-    from .validation.audits.losses import Kind
+    from .validation.audits.forms import FORMS
     from .validation.audits.page import page_name, table, write_page
     from .validation.audits.running import audited
     from .validation.audits.severity import FAIL_ON, Severity, exit_status
@@ -250,8 +251,8 @@ def audit(
     if only and target != "diffusers":
         raise ValueError("audit: --only chooses among the classes of diffusers")
 
-    if kind not in (None, *get_args(Kind)):
-        raise ValueError(f"audit: --kind is one of {', '.join(get_args(Kind))}, not {kind}")
+    if form not in (None, *FORMS):
+        raise ValueError(f"audit: --form is one of {', '.join(FORMS)}, not {form}")
     if target in ("diffusers", "trl"):
         require_torch("audit")
     require_writable(json_file, html)
@@ -259,7 +260,7 @@ def audit(
     if html:
         outputs.require_free(html, f"audit {target}", [page_name(target)])
     with stoppable():
-        asked = {"kind": kind, "documented": documented}
+        asked = {"form": form, "documented": documented}
         found, why = audited(target, asked, only or (), jobs=jobs, fast=fast, timeout=timeout)
     to_stderr = is_stdout(json_file)
     with written():
@@ -271,8 +272,10 @@ def audit(
     if why:
         fail(f"{target}: {why}", 3)
     severities = [row.severity for row in found.rows]
-    wrong = documented is not None and not all(row.agrees for row in found.rows)
-    raise typer.Exit(int(wrong) or exit_status(severities, Severity(fail_on) if fail_on else FAIL_ON))
+    status = exit_status(severities, Severity(fail_on) if fail_on else FAIL_ON)
+    if documented and not all(row.agrees for row in found.rows):
+        status = 1 if any(row.agrees is False for row in found.rows) else 3
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -338,6 +341,26 @@ def report(directory: Annotated[Path, typer.Argument(exists=True, file_okay=Fals
     from .validation.reporting import rebuild
 
     typer.echo(f"report: {rebuild(directory)}")
+
+
+@app.command()
+def inventory(json_file: Json = None) -> None:
+    """List the public functions, laws and processes of theory and numerics, each marked array or scalar."""
+    from collections import Counter
+
+    from .validation.documents import stamped
+    from .validation.inventory import inventory
+
+    require_writable(json_file)
+    require_ours(json_file, "inventory")
+    entries = inventory()
+    if json_file is None:
+        for entry in entries:
+            typer.echo(f"{entry.kind:9}{entry.takes:7}{entry.name}({', '.join(entry.arguments)})")
+        counts = Counter((entry.takes, entry.kind) for entry in entries)
+        typer.echo(", ".join(f"{count} {takes} {kind}" for (takes, kind), count in sorted(counts.items())))
+    content = {"version": __version__, "entries": [entry.to_json() for entry in entries]}
+    write_json(json_file, stamped("inventory", content))
 
 
 def _recipes() -> list[str]:

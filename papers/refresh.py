@@ -12,6 +12,7 @@ A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!
 ``run``             what the verdicts were found with
 ``claims PAPER``    the claims of a paper: statement, evidence, planted errors, status
 ``training PAPER``  the tables and figures that its recipe wrote
+``errors``          the largest error of each special function, by region, backend and dtype
 ==================  ===========================================================================
 """
 
@@ -229,11 +230,32 @@ def _training(record: Path, paper: str) -> list[str]:
     return [*lines, ""]
 
 
+def _errors(_record: Path, _: str) -> list[str]:
+    """From the table that ``python -m tests.reference.special --measure`` wrote, and that tests hold the code to."""
+    table = json.loads((ROOT / "validation" / "data" / "special.json").read_text(encoding="utf-8"))
+    kinds = ("float64", "float32", "torch float64", "torch float32")
+    rows = []
+    for name, errors in table["errors"].items():
+        regions = sorted(errors[kinds[0]], key=_by_numbers)
+        rows += [
+            (f"`{name}`" if k == 0 else "", region, *(short(errors[kind][region]) for kind in kinds))
+            for k, region in enumerate(regions)
+        ]
+    head = ("function", "region", "numpy float64", "numpy float32", "torch float64", "torch float32")
+    told = f"Against mpmath {table['mpmath']} at {table['digits']} digits; the largest error in each region."
+    return [told, "", *_table(head, rows)]
+
+
+def _by_numbers(region: str) -> tuple[bool, list[float]]:
+    found = re.findall(r"[-+]?(?:inf|\d+(?:\.\d+)?(?:e[-+]?\d+)?)", region)
+    return region.startswith("max"), [float(number) for number in found]
+
+
 def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell).replace("|", r"\|")
 
 
-KINDS = {"papers": _papers, "run": _run, "claims": _claims, "training": _training}
+KINDS = {"papers": _papers, "run": _run, "claims": _claims, "training": _training, "errors": _errors}
 
 if __name__ == "__main__":
     main()

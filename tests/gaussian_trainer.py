@@ -7,17 +7,18 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 
-from driftproof.backends.torch.reward_gap.config import Budget, GaussianModel, Sampling
+from driftproof.backends.torch.reward_gap.config import Budget, ScalarModel
 from driftproof.backends.torch.reward_gap.gaussian import (
     Exact,
     GaussianDenoiser,
-    gaussian_sampler,
     gaussian_task,
 )
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.rl.gaussian import vp_sampler
+from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.numerics.reward_gap import Window
 
-MODEL, STEPS, BETA = GaussianModel(), 8, 0.05
+MODEL, STEPS, BETA = ScalarModel(), 8, 0.05
 BUDGET = Budget(
     epochs=20,
     prompts=64,
@@ -41,7 +42,7 @@ def cpu() -> Accelerator:
 
 def made(method="ddpo", budget: Budget = BUDGET, window: Window = FULL, eta: float = 1.0, start=(0.0, 1.0)):
     """A trainer on the Gaussian model, and that model."""
-    sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS, eta=eta))
+    sampler = vp_sampler(MODEL.decay, MODEL.levels, Sampling(steps=STEPS, eta=eta))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     if method == "ddpo":
         trainer = DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), budget, accelerator=cpu())

@@ -9,9 +9,10 @@ pytest.importorskip("accelerate")
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
+from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
 from driftproof.backends.torch.reward_gap import JPEGReward
-from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
-from driftproof.backends.torch.reward_gap.pipelines import load_policy
+from driftproof.backends.torch.rl.policies import load_policy
+from driftproof.backends.torch.rl.sampler import Sampling
 
 KINDS = ("stable_diffusion", "stable_diffusion_3", "flux")
 LORA = Lora(4, 4, ("to_q", "to_v"))
@@ -33,3 +34,11 @@ def policy(kind: str, steps: int = 4, eta: float = 1.0, sampler: str = "gddim", 
 
 def latents(pipe, seed: int = 1):
     return torch.randn(2, *pipe.task.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def flow_model(
+    kind: str = "flux2", targets=("to_q", "to_k", "to_v"), rank: int = 4, **change
+) -> PipelineModel:
+    """A small flow of this kind for adjoint matching."""
+    subject = {"labels": (0, 1)} if kind == "sit" else {"prompts": PROMPTS}
+    return PipelineModel(kind, Lora(rank, rank, targets), **{**subject, **change})

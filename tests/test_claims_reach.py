@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import multiprocessing
-import pkgutil
 import re
 import sys
 from collections.abc import Iterator
@@ -14,11 +13,9 @@ from typing import Any
 
 import pytest
 
-import driftproof.numerics
-import driftproof.theory
-from driftproof._namespace import public_functions
 from driftproof.validation.engine import Plan, examine
 from driftproof.validation.evidence.base import Effort
+from driftproof.validation.inventory import kernels
 from driftproof.validation.registry import REGISTRY, Claim
 
 
@@ -69,11 +66,7 @@ def uncalled(id: str) -> list[str]:
 
 def known() -> dict[str, Any]:
     """Every public function of theory and numerics, by its qualified name."""
-    for package in (driftproof.theory, driftproof.numerics):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
-    ours = ("driftproof.theory.", "driftproof.numerics.")
-    return {name: function for name, function in public_functions().items() if name.startswith(ours)}
+    return {f"driftproof.{name}": function for name, function in kernels().items()}
 
 
 def test_every_public_function_is_vouched_for() -> None:

@@ -12,17 +12,19 @@ import mpmath
 import numpy as np
 import pytest
 
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
     Gaussian,
+    GaussianMixture,
     LogNormal,
+    Mixture,
     NoncentralChi2,
     Normal,
     kl,
     wasserstein2,
 )
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.processes import CIR
 from driftproof.theory.special.gamma_excess import gammaln_excess
 
@@ -98,6 +100,28 @@ def test_moments_of_a_bridge_differentiate_at_an_end_0() -> None:
     h = 1e-6
     (slope,) = gradients(lambda left: law(left).variance, [0.0])
     assert slope == pytest.approx(float(law(h).variance - law(0.0).variance) / h, rel=1e-4)
+
+
+def test_mixtures_differentiate_in_a_weight_that_is_0() -> None:
+    """d/dw_0 log sum_k w_k p_k = p_0 / p, however unlikely the component; values stay those of the others."""
+    x, w = torch.tensor([0.5, 3.0], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    line = lambda w: Mixture(w, Normal(torch.tensor([0.0, 1.0], dtype=torch.float64), torch.ones_like(w)))
+    plane = lambda w: GaussianMixture(
+        w, torch.tensor([[0.0], [1.0]], dtype=torch.float64), torch.ones((2, 1, 1), dtype=torch.float64)
+    )
+    parts = [Normal(0.0, 1.0).log_prob(x), Normal(1.0, 1.0).log_prob(x)]
+    for law, points in ((line, x), (plane, x[:, None])):
+        w.requires_grad_()
+        value = law(w).log_prob(points)
+        assert value.detach().tolist() == pytest.approx(parts[1].tolist(), rel=1e-15)
+        (slope,) = torch.autograd.grad(value[0], w)
+        assert slope.tolist() == pytest.approx([float(torch.exp(parts[0][0] - parts[1][0])), 1.0], rel=1e-14)
+    (slope,) = torch.autograd.grad(line(w).variance, w)
+    assert slope.tolist() == pytest.approx([2.0, 1.0], rel=1e-14)  # of sum w (1 + (m - sum w m)^2), w_0 = 0
+    far = Mixture(w, Normal(torch.tensor([60.0, 0.0], dtype=torch.float64), 1.0))  # beyond the exponentials
+    (slope,) = torch.autograd.grad(far.log_prob(torch.tensor(60.0, dtype=torch.float64)), w)
+    assert slope[0] > 1e150
+    assert torch.isfinite(slope).all()
 
 
 # -- distances ----------------------------------------------------------------------------------------

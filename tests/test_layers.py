@@ -77,6 +77,10 @@ def test_the_contracts_hold() -> None:
         ("driftproof/_namespace.py", "from .theory import laws", "layers"),
         ("numerics/__init__.py", "def late():\n    import torch", "no torch"),
         ("theory/__init__.py", "from accelerate import Accelerator", "no torch"),
+        ("numerics/samplers/__init__.py", "from .. import tweedie", "shared"),
+        ("backends/torch/csdm/__init__.py", "from driftproof.backends.torch import tweedie", "rooms"),
+        ("backends/torch/rl/__init__.py", "from driftproof.backends.torch import opd", "rooms"),
+        ("backends/torch/kit/__init__.py", "from driftproof.backends.torch import pretrained", "rooms"),
     ],
 )
 def test_the_contracts_can_fail(tmp_path: Path, file: str, line: str, contract: str) -> None:
@@ -100,18 +104,31 @@ def test_theory_and_numerics_load_no_torch() -> None:
 
 
 def test_loading_torch_would_be_seen() -> None:
-    assert "torch" in loaded("import driftproof.backends.torch.training")
+    assert "torch" in loaded("import driftproof.backends.torch.kit.loop")
 
 
-def test_the_package_imports_itself_relatively() -> None:
-    """A bare ``import theory`` makes every class twice; an absolute one breaks a renamed copy."""
-    absolute = {
+def test_the_package_imports_itself_by_its_name_or_relatively() -> None:
+    """A bare ``import theory`` makes every class twice; absolute names stand between the rooms of the torch shell."""
+    wrong = {
         f"{file.relative_to(ROOT)}: {name}"
         for file in sources("driftproof", *FOLDERS)
         for name in imports(ast.parse(file.read_text(encoding="utf-8")))
-        if name.split(".")[0] in ("driftproof", *FOLDERS)
+        if name.split(".")[0] in FOLDERS
+        or (name.split(".")[0] == "driftproof" and ROOT / "backends" / "torch" not in file.parents)
     }
-    assert not absolute
+    assert not wrong
+
+
+def test_rooms_of_the_torch_shell_import_each_other_by_name() -> None:
+    """A relative import stays inside of its room."""
+    shell = ROOT / "backends" / "torch"
+    climbing = {
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in sources("backends/torch")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level >= len(file.relative_to(shell).parts)
+    }
+    assert not climbing
 
 
 def test_tests_and_papers_import_the_package_by_its_name() -> None:

@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -303,3 +304,69 @@ def test_where_to_start() -> None:
         solve(np.eye(3), y, 1.0, start=np.zeros(2))
     with pytest.raises(TypeError, match="one dtype"):
         solve(np.eye(3), y, 1.0, start=np.zeros(3, dtype=np.float32))
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-4, 1e-6])
+def test_tiny_penalties_are_solved_to_the_value_not_to_the_data(share: float) -> None:
+    """At a gap of 1e-8 |y|^2 the objective may be several times its optimum, and was said to have converged."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((30, 20))
+    y = A @ (rng.standard_normal(20) * (rng.random(20) < 0.3)) + 1e-7 * rng.standard_normal(30)
+    lam = share * float(np.max(np.abs(A.T @ y)))
+    found = solve(A, y, lam, most=50_000)
+    value = float(objective(found.x, A, y, lam))
+    exact = solve(A, y, lam, tolerance=1e-9, most=200_000)
+    least = float(objective(exact.x, A, y, lam)) - float(exact.gap)
+    assert value <= least * (1.0 + 2e-8)
+    assert float(found.gap) <= 1e-8 * value
+    loose = solve(A, y, lam, tolerance=1e-8, relative_to="data").x
+    assert float(objective(loose, A, y, lam)) >= value * (1.0 - 1e-8)
+
+
+def test_the_gap_does_not_cancel() -> None:
+    """The gap as primal less dual, at fifty digits, where both agree in ten of theirs; with bounds too."""
+    rng = np.random.default_rng(1)
+    A, y, x = rng.standard_normal((12, 8)), rng.standard_normal(12), rng.standard_normal(8)
+    for low, high in ((-np.inf, np.inf), (0.0, np.inf), (-0.5, 0.7)):
+        for near in (1.0, 1e-6):
+            at = np.clip(x, low, high)
+            target = A @ at + near * y
+            lam = 1e-6 * float(np.max(np.abs(A.T @ target)))
+            found = float(duality_gap(at, A, target, lam, low, high))
+            with mpmath.workdps(50):
+                a, b, v = (
+                    mpmath.matrix(A.tolist()),
+                    mpmath.matrix(target.tolist()),
+                    mpmath.matrix(at.tolist()),
+                )
+                r = b - a * v
+                g = [mpmath.fdot(a[:, i], r) for i in range(8)]
+                worst = max(
+                    [
+                        mpmath.mpf(lam),
+                        *([*g] if np.isinf(high) else []),
+                        *([-w for w in g] if np.isinf(low) else []),
+                    ]
+                )
+                s = lam / worst
+                dual = sum(s * p * (q - s * p / 2) for p, q in zip(r, b, strict=True))
+                if np.isfinite(high):
+                    dual -= high * sum(max(s * w - lam, 0) for w in g)
+                if np.isfinite(low):
+                    dual += low * sum(max(-s * w - lam, 0) for w in g)
+                want = sum(p * p for p in r) / 2 + lam * sum(abs(w) for w in v) - dual
+            # What is left is the rounding of the residual, relative to the numbers that it is a difference of.
+            weight = np.sum(np.abs(target - A @ at)) + np.sum(np.abs(A) @ np.abs(at))
+            left = 2.0**-50 * float(np.linalg.norm(target)) * weight
+            assert abs(found - float(want)) <= 1e-12 * float(want) + left
+
+
+def test_single_precision_accepts_its_own_default() -> None:
+    rng = np.random.default_rng(2)
+    A = rng.standard_normal((20, 12))
+    y, single = A @ np.eye(12)[0], np.float32
+    found = solve(A.astype(single), y.astype(single), 0.1)
+    assert found.x.dtype == single
+    assert np.max(np.abs(found.x - solve(A, y, 0.1).x)) < 1e-2
+    with pytest.raises(UnmetHypothesis, match="relative_to is"):
+        solve(A, y, 0.1, relative_to="objective")

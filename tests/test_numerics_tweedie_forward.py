@@ -23,7 +23,7 @@ from driftproof.numerics.montecarlo import (
     two_sample_distribution_test,
 )
 from driftproof.numerics.tweedie import sample_bridge, sample_transition, sample_with_count
-from driftproof.theory.bessel_count import BesselCount
+from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.processes import BESQ, CIR, GBM, VP, Flow, LinearClock
 
 ALPHA = 1e-9  # about 60 checks: 6e-8 false alarms a run

@@ -22,8 +22,8 @@ from driftproof.numerics.tweedie import (
     target,
     to_score,
 )
-from driftproof.theory.bessel_count import BesselCount
 from driftproof.theory.laws import Discrete
+from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow, LinearClock
 from driftproof.theory.tweedie import conditional_score
 from driftproof.theory.tweedie.oracles import posterior_weights

@@ -70,18 +70,18 @@ def test_bounds_are_about_those_of_eight_roundings(computed) -> None:
 
 
 PLANTED = {
-    "theory.bessel_count.BesselCount.variance": lambda result, nu, z: (
+    "theory.laws.BesselCount.variance": lambda result, nu, z: (
         result
         + 2.0
         * nu
         * checks.run(
-            SUBJECTS["theory.bessel_count.BesselCount.mean"],
-            ROWS["theory.bessel_count.BesselCount.mean"],
+            SUBJECTS["theory.laws.BesselCount.mean"],
+            ROWS["theory.laws.BesselCount.mean"],
             {"nu": nu, "z": z},
             np.asarray,
         )[0]
     ),
-    "theory.bridges.SquaredBesselBridge.log_prob": lambda result, scale, **_: result + 2.0 * np.log(scale),
+    "theory.laws.SquaredBesselBridge.log_prob": lambda result, scale, **_: result + 2.0 * np.log(scale),
     "numerics.sensing.proxes.soft_threshold": lambda result, v, tau: np.sign(v) * (np.abs(v) + tau),
     "theory.laws.Normal.score": lambda result, x, loc, scale: -(x + loc) / scale**2,
 }

@@ -52,9 +52,33 @@ class Unexpected:
     mutants = {"one": abs, "two": round}
 """
 
+ENDS = """
+import os, time
+import weak_claims
+from toy_claims import square
+from driftproof.validation import claim, exact
+
+@claim("TOY-ENDS-1", paper="toyends", statement="", vouches=[square])
+class Ends:
+    @exact(tolerance=0.0)
+    def exits(thing):
+        os._exit(0)
+
+    @exact(tolerance=0.0)
+    def blocks(thing):
+        time.sleep(3600)
+
+    @exact(tolerance=0.0)
+    def holds(thing):
+        return thing(3.0), 9.0
+
+    mutants = {"one": abs, "two": round}
+"""
+
 
 def pytest_run(directory: Path, *options: str) -> tuple[int, str]:
     (directory / "weak_claims.py").write_text(WEAK)
+    (directory / "ends_claims.py").write_text(ENDS)
     (directory / "test_ordinary.py").write_text("def test_ordinary(): pass\n")
     path = os.pathsep.join([str(TESTS), str(directory), *filter(None, sys.path)])
     ours = ["-p", "driftproof.validation.pytest_plugin", "-p", "no:cacheprovider"]
@@ -123,6 +147,24 @@ def test_failures_speak_for_themselves(tmp_path: Path) -> None:
     assert "engine.py" not in out, "no traceback of the engine"
     code, out = pytest_run(tmp_path, "-p", "weak_claims", "--claims", "TOY-WEAK-1", "--claims-effort", "full")
     assert "the mutant 'sign' survives" in out and "the mutant 'crash' survives" in out and code == 1
+
+
+def test_what_exits_or_blocks_fails_its_node_and_no_other(tmp_path: Path) -> None:
+    code, out = pytest_run(
+        tmp_path,
+        "-p",
+        "ends_claims",
+        "--claims",
+        "TOY-ENDS-1",
+        "--claims-timeout",
+        "1",
+        "-rA",
+        "-k",
+        "not mutant",
+    )
+    assert code == 1 and "1 passed" in out and "2 failed" in out, out
+    assert "TOY-ENDS-1: exits has no verdict: its process exited with status 0" in out
+    assert "TOY-ENDS-1: blocks has no verdict: no end within 1 s" in out
 
 
 def test_unknown_claims_are_a_usage_error(tmp_path: Path) -> None:

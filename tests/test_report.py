@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftproof.backends.torch.report import FORMAT
+from driftproof.backends.torch.kit.report import FORMAT
 from driftproof.validation import Statistic, exact, figure, statistical
 from driftproof.validation.documents import FORMATS
 from driftproof.validation.drawing import svg

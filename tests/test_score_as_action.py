@@ -174,6 +174,29 @@ def test_torch_and_numpy_agree():
     assert policy.objective() == pytest.approx(want.objective(), rel=1e-12)
 
 
+@pytest.mark.parametrize("process", [VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0), Flow()])
+@pytest.mark.parametrize("reward", [Linear([1.0, -2.0]), Quadratic([1.0, -2.0], [[1.0, 0.2], [0.2, 0.5]])])
+def test_data_on_a_line_are_the_limit_of_data_around_it(process, reward):
+    """N(m, a a^T) is the image of N(0, 1): what happens along a is what happens to the line, beside it nothing."""
+    a, m = np.asarray([1.0, 2.0]), np.asarray([0.5, -0.3])
+    line, inside = Gaussian(m, np.outer(a, a)), lambda gap: Gaussian(m, np.outer(a, a) + gap * np.eye(2))
+    found = terminal_law(process, line, reward, 0.7)
+    for gap in (1e-4, 1e-6):
+        near = terminal_law(process, inside(gap), reward, 0.7)
+        np.testing.assert_allclose(near.mean, found.mean, atol=30.0 * gap)
+        np.testing.assert_allclose(near.cov, found.cov, atol=30.0 * gap)
+    beside = np.asarray([2.0, -1.0])
+    np.testing.assert_allclose(beside @ (np.asarray(found.mean) - m), 0.0, atol=1e-13)
+    np.testing.assert_allclose(beside @ np.asarray(found.cov), 0.0, atol=1e-13)
+    x = np.asarray([0.4, 1.0])
+    for function in (optimal_action, value):
+        at = lambda law, function=function: np.asarray(function(process, law, reward, 0.7, x, 0.4))
+        np.testing.assert_allclose(at(inside(1e-7)), at(line), atol=1e-4)
+    tilt = tilted(line, reward, 0.7)
+    np.testing.assert_allclose(tilted(inside(1e-7), reward, 0.7).mean, tilt.mean, atol=1e-5)
+    np.testing.assert_allclose(beside @ np.asarray(tilt.cov), 0.0, atol=1e-13)
+
+
 SINGULAR = Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]])
 CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
 
@@ -183,8 +206,8 @@ CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
     [
         (lambda: value(PROCESS, DATA, REWARD, 0.0, X, 0.4), "beta > 0"),
         (lambda: value(PROCESS, DATA, REWARD, -1.0, X, 0.4), "beta > 0"),
-        (lambda: optimal_action(PROCESS, SINGULAR, REWARD, 1.0, X, 0.4), "cov is not singular"),
-        (lambda: terminal_law(PROCESS, SINGULAR, REWARD, 1.0), "cov is not singular"),
+        (lambda: optimal_action(PROCESS, SINGULAR, REWARD, 1.0, X, 0.0), "cov is not singular"),
+        (lambda: ShiftedScore(PROCESS, SINGULAR, REWARD, 1.0, [0.0, 0.0]), "cov is not singular"),
         (lambda: value(PROCESS, DATA, CONVEX, 0.5, X, 0.9), "I + C Q / beta is positive definite"),
         (lambda: value(PROCESS, DATA, REWARD, 1.0, X, 1.5), "t in [0, 1.0]"),
         (lambda: value(PROCESS, Normal(0.0, 1.0), REWARD, 1.0, X, 0.5), "the data law is Gaussian or"),
@@ -194,7 +217,7 @@ CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
         (lambda: terminal_law(PROCESS, MIXTURE, REWARD, 1.0), "the data law is Gaussian"),
         (lambda: conditional_law(PROCESS, DATA, REWARD, 1.0, X, 0.5), "one state x (d,)"),
         (lambda: jensen_gap(PROCESS, MIXTURE, REWARD, 0.5), "the data law is Gaussian"),
-        (lambda: plug_in_value(PROCESS, SINGULAR, REWARD, X, 0.5), "cov is not singular"),
+        (lambda: plug_in_value(PROCESS, SINGULAR, REWARD, X, 0.0), "cov is not singular"),
         (lambda: ShiftedScore(Flow(), DATA, REWARD, 1.0, [0.0, 0.0]), "the process is VP"),
         (lambda: ShiftedScore(PROCESS, DATA, REWARD, 0.0, [0.0, 0.0]), "beta > 0"),
         (lambda: ShiftedScore(PROCESS, DATA, REWARD, 1.0, [0.0]), "shift (d,) like the data"),

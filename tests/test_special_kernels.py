@@ -283,7 +283,7 @@ def test_wrong_kinds_of_orders() -> None:
 
 @pytest.mark.parametrize("function", [log_hyp1f1, hyp1f1_ratio])
 @pytest.mark.parametrize(
-    ("a", "b"), [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (80.0, 1.0), (1.0, 80.0), (math.nan, 1.0)]
+    ("a", "b"), [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (2e6, 1.0), (1.0, 2e6), (math.nan, 1.0)]
 )
 def test_kummer_parameters_outside_of_the_domain(function: Any, a: float, b: float) -> None:
     with pytest.raises(UnmetHypothesis, match="a is finite" if math.isnan(a) else "1F1"):

@@ -18,16 +18,17 @@ from driftproof.backends.torch.adjoint import (
     closed_form,
     main,
 )
-from driftproof.backends.torch.adjoint.config import GaussianModel, Recipe, load_recipe
+from driftproof.backends.torch.adjoint.config import RECIPES as SHIPPED
+from driftproof.backends.torch.adjoint.config import Recipe
 from driftproof.backends.torch.adjoint.experiment import gaussian_problem, tune_gaussian
-from driftproof.backends.torch.adjoint.trainer import _Policy
-from driftproof.backends.torch.training import Plan, generator_of
+from driftproof.backends.torch.kit.loop import Plan, generator_of
+from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.theory.adjoint import DiscreteFlow
 from driftproof.theory.rewards import Linear
 
 RECIPES = Path(__file__).parent.parent / "backends" / "torch" / "recipes" / "adjoint"
-MODEL = GaussianModel((1.3, -0.2), (0.49, 0.2, 0.2, 1.1), (0.8, 0.1), (1.7, -0.3, -0.3, 0.4), steps=5)
-FLOW, REWARD, TIMES = gaussian_problem(MODEL)
+MODEL = GaussianModel((1.3, -0.2), ((0.49, 0.2), (0.2, 1.1)), (0.8, 0.1), ((1.7, -0.3), (-0.3, 0.4)))
+FLOW, REWARD, TIMES = gaussian_problem(MODEL, 5)
 ROWS = torch.zeros(4, dtype=torch.long)
 CORNERS = 2.0**0.5 * torch.cat([torch.eye(2), -torch.eye(2)]).double()
 
@@ -46,7 +47,7 @@ def plan(steps=60, **options):
 
 def test_the_optimum_lies_in_the_stated_interval(tmp_path):
     """Exact expectations: the interval has no chance in it, and shrinks with the training."""
-    recipe = Recipe("Gaussian", Matching(lam=0.9), plan(120), gaussian=MODEL)
+    recipe = Recipe("Gaussian", Matching(lam=0.9), plan(120), gaussian=MODEL, steps=5)
     outcome = tune_gaussian(recipe, tmp_path, Accelerator())
     assert outcome.holds
     width = outcome.certified.high - outcome.certified.low
@@ -95,15 +96,17 @@ def test_the_log_is_a_look_at_the_evaluation():
     """Rewards are those of the batch; losses are unbiased: here over steps drawn 400 times."""
     made = trainer(plan(1))
     log = made.train().log[0]
-    noise, rows, _ = made._draw(generator_of(0, 0), 16)
+    noise, rows, _ = made.method.draw(generator_of(0, 0), 16)
     fresh = trainer(plan(400), chosen=2)
     found = fresh.evaluate(noise, rows)
     torch.testing.assert_close(log[0].double(), found.rewards.mean(), rtol=1e-5, atol=1e-5)
-    policy = _Policy(fresh.flow, False)
-    generator = torch.Generator().manual_seed(5)
+    generator, seen = torch.Generator().manual_seed(5), []
     for _ in range(400):
-        fresh._loss(policy, noise, rows, torch.rand(16, 2, generator=generator))
-    drawn = torch.stack(fresh.log)[:, 2].double()
+        samples = fresh.method.samples(noise, rows, torch.rand(16, 2, generator=generator))
+        signal = fresh.method.signal(samples)
+        (batch,) = fresh.method.times.batches(samples, rows, 16, generator, first=True)
+        seen.append(fresh.method.loss(batch, samples, signal).seen["loss"].mean().detach())
+    drawn = torch.stack(seen).double()
     # Five standard errors: a false alarm in two million.
     assert abs(float(drawn.mean() - found.losses.mean())) < 5.0 * float(drawn.std()) / 20.0
 
@@ -162,7 +165,7 @@ def constant(x, prompts):
 
 
 def tuned(**changes):
-    recipe = Recipe("Gaussian", Matching(lam=0.9), plan(1), gaussian=MODEL)
+    recipe = Recipe("Gaussian", Matching(lam=0.9), plan(1), gaussian=MODEL, steps=5)
     return tune_gaussian(replace(recipe, **changes), Path("unused"), Accelerator())
 
 
@@ -192,8 +195,8 @@ def tuned(**changes):
             lambda: trainer(plan(), task=Task((2,), lambda x, p: x.sum(), dtype=torch.float64)).train(),
             "one reward for each state",
         ),
-        (lambda: GaussianModel((0.0,), (1.0,), (1.0, 2.0), (1.0,)), "mean and slope"),
-        (lambda: tuned(gaussian=replace(MODEL, curvature=(1.0, 0.0, 0.0, -0.1))), "the reward is concave"),
+        (lambda: GaussianModel((0.0,), ((1.0,),), (1.0, 2.0), ((1.0,),)), "one space"),
+        (lambda: tuned(gaussian=replace(MODEL, Q=((1.0, 0.0), (0.0, -0.1)))), "the reward is concave"),
         (
             lambda: tuned(matching=Matching(lam=0.9, cost=Cost("ball", 0.5))),
             "the running cost is quadratic",
@@ -237,8 +240,8 @@ def test_another_configuration_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["gaussian", "flux2-klein-4b", "sit-xl-2"])
 def test_the_packaged_recipes_are_valid(name):
     for smoke in (False, True):
-        recipe, _ = load_recipe(RECIPES / f"{name}.toml", smoke)
-        assert (recipe.gaussian or recipe.model).steps > 0
+        recipe, _ = SHIPPED.load(RECIPES / f"{name}.toml", smoke)
+        assert recipe.steps > 0
 
 
 def test_the_command_writes_a_report(tmp_path):

@@ -6,17 +6,15 @@ import torch
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
     AdjointMatchingTrainer,
-    Flux2Velocity,
     Matching,
     NetworkFlow,
-    SiTVelocity,
 )
-from driftproof.backends.torch.adjoint.config import PublishedModel
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.adjoint.small import small_network
-from driftproof.backends.torch.adjoint.trainer import _Policy
-from driftproof.backends.torch.training import Plan
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SiTDenoiser, Velocity
+from driftproof.backends.torch.pretrained.small import small_network
 from driftproof.numerics.adjoint import adjoints
+from tests.small_pipelines import flow_model
 
 pytest.importorskip("diffusers")
 
@@ -42,8 +40,8 @@ def test_adjoints_are_derivatives_through_the_unrolled_rollout(plain, others):
     def reward(images, prompts):
         return 30.0 * (images**2 * torch.linspace(0.0, 1.0, images.shape[-1])).mean(dim=(1, 2, 3))
 
-    model = PublishedModel("sit", steps=3, rank=2, targets=("to_q", "to_v", "proj_out_2"), guidance=3.0)
-    made = prepared(model, reward, torch.device("cpu"), seed=0)
+    model = flow_model("sit", rank=2, targets=("to_q", "to_v", "proj_out_2"), guidance=3.0)
+    made = prepared(model, 3, reward, torch.device("cpu"), seed=0)
     random_adapters(made.flow)
     plan = Plan(steps=1, batch=3, learning_rate=0.1)
     trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(0.5, guidance=plain), plan)
@@ -69,11 +67,11 @@ def test_adjoints_are_derivatives_through_the_unrolled_rollout(plain, others):
         with torch.no_grad():
             v = velocity(states[k], t[k], 1.0 if plain == "none" else 3.0, True)
             states.append(states[k] + (t[k + 1] - t[k]) * v)
-    path = trainer._rollout(noise, made.task.condition(rows))
+    path = trainer.method.path(noise, made.task.condition(rows))
     torch.testing.assert_close(torch.stack(path.states), torch.stack(states), rtol=1e-5, atol=1e-5)
 
     _, gradient = made.task.rewards_and_gradients(path.end, rows)
-    after = adjoints(path, gradient, trainer._vjp(made.task.condition(rows)))
+    after = adjoints(path, gradient, trainer.method.vjp(made.task.condition(rows)))
     for k in range(3):
         start = states[k + 1].clone().requires_grad_()
         x = start
@@ -94,16 +92,18 @@ def test_parts_of_a_batch_are_the_batch():
     """Also with checkpointing; only adapters get gradients."""
     found = {}
     for at_once, checkpointing in ((0, False), (1, False), (2, True), (8, True)):
-        model = PublishedModel("flux2", steps=3, guidance=2.0, at_once=at_once, checkpointing=checkpointing)
-        made = prepared(model, lambda i, p: (i**2).flatten(1).sum(1), torch.device("cpu"), seed=0)
+        model = flow_model("flux2", guidance=2.0, at_once=at_once, checkpointing=checkpointing)
+        made = prepared(model, 3, lambda i, p: (i**2).flatten(1).sum(1), torch.device("cpu"), seed=0)
         random_adapters(made.flow)
         matching = Matching(0.5, guidance="rollout", keep=0.7)
         trainer = AdjointMatchingTrainer(
             made.flow, made.task, made.times, matching, Plan(steps=1, batch=3, learning_rate=0.1)
         )
-        policy = _Policy(made.flow, False)
         noise = torch.randn(3, *made.task.shape, generator=torch.Generator().manual_seed(0))
-        loss = trainer._loss(policy, noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
+        samples = trainer.method.samples(noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
+        signal = trainer.method.signal(samples)
+        (batch,) = trainer.method.times.batches(samples, torch.arange(3), 3, torch.Generator(), first=True)
+        loss = trainer.method.loss(batch, samples, signal).each.mean()
         loss.backward()
         grads = {n: w.grad for n, w in made.network.named_parameters() if w.grad is not None}
         assert grads and all("lora" in name for name in grads)
@@ -113,25 +113,25 @@ def test_parts_of_a_batch_are_the_batch():
             found[at_once], found[0], rtol=1e-4, atol=1e-5 * float(found[0].abs().max())
         )
     with pytest.raises(UnmetHypothesis, match="at_once >= 1"):
-        NetworkFlow(SiTVelocity(small_network("sit")), at_once=0)
+        NetworkFlow(Velocity(SiTDenoiser(small_network("sit"))), at_once=0)
 
 
-@pytest.mark.parametrize("kind", ["sit", "flux2", "sd3"])
+@pytest.mark.parametrize("kind", ["sit", "flux2", "stable_diffusion_3"])
 def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
     """Rounding each of 40 adjoints to 8 bits costs many times what rounding the network costs."""
     flows = {}
     for dtype in ("float32", "bfloat16"):
         torch.manual_seed(2)
-        model = PublishedModel(kind, steps=40, targets=("to_q", "to_v"), dtype=dtype)
-        made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+        model = flow_model(kind, targets=("to_q", "to_v"), dtype=dtype)
+        made = prepared(model, 40, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         assert {weight.dtype for weight in made.flow.trainable()} == {torch.float32}
         plan = Plan(steps=1, batch=2, learning_rate=0.1)
         trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(1.0), plan)
         rows = torch.tensor([0, 1])
-        flows[dtype] = trainer._vjp(made.task.condition(rows))
+        flows[dtype] = trainer.method.vjp(made.task.condition(rows))
         if dtype == "bfloat16":
             assert next(made.network.parameters()).dtype == torch.bfloat16
-            path = trainer._rollout(torch.randn(2, *made.task.shape), made.task.condition(rows))
+            path = trainer.method.path(torch.randn(2, *made.task.shape), made.task.condition(rows))
     gradient = torch.randn_like(path.end)
     want = adjoints(path, gradient, flows["float32"])[0]
     found = adjoints(path, gradient, flows["bfloat16"])[0]
@@ -146,7 +146,7 @@ def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
 @pytest.mark.parametrize("beside", ["weights", "adapter"])
 def test_the_base_stays_what_it_was_beside_adapters(beside):
     """Other weights that are trained must not move the base; an adapter that is not trained belongs to it."""
-    made = prepared(PublishedModel("flux2", steps=2), lambda i, p: i.sum(), torch.device("cpu"), seed=0)
+    made = prepared(flow_model("flux2"), 2, lambda i, p: i.sum(), torch.device("cpu"), seed=0)
     network = made.network
     if beside == "weights":
         network.proj_out.weight.requires_grad_(True)
@@ -157,7 +157,7 @@ def test_the_base_stays_what_it_was_beside_adapters(beside):
             for name, weight in network.named_parameters():
                 if "style" in name:
                     weight.copy_(0.3 * torch.randn_like(weight)).requires_grad_(False)
-    flow = NetworkFlow(Flux2Velocity(network))
+    flow = NetworkFlow(Velocity(Flux2Denoiser(network)))
     x, condition = torch.randn(2, *made.task.shape), made.task.condition(torch.tensor([0, 1]))
     with torch.no_grad():
         before = flow.base(x, 0.5, condition)

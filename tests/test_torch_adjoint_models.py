@@ -13,19 +13,19 @@ from torch.nn import functional as F
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
     AdjointMatchingTrainer,
-    Flux2Velocity,
     Matching,
     NetworkFlow,
-    SD3Velocity,
-    SiTVelocity,
     main,
 )
-from driftproof.backends.torch.adjoint.config import PublishedModel, load_recipe
-from driftproof.backends.torch.adjoint.experiment import make_reward
+from driftproof.backends.torch.adjoint.config import RECIPES as SHIPPED
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.adjoint.sit import converted
-from driftproof.backends.torch.adjoint.small import small_network
-from driftproof.backends.torch.training import Plan
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
+from driftproof.backends.torch.pretrained.loader import noise_times
+from driftproof.backends.torch.pretrained.sit import converted
+from driftproof.backends.torch.pretrained.small import small_network, small_parts
+from driftproof.backends.torch.rl.rewards import make_reward
+from tests.small_pipelines import flow_model
 
 pytest.importorskip("diffusers")
 RECIPES = Path(__file__).parent.parent / "backends" / "torch" / "recipes" / "adjoint"
@@ -42,7 +42,7 @@ def test_flux2_is_called_as_its_pipeline_calls_it():
     network = small_network("flux2").eval()
     x, prompt = torch.randn(2, 16, 4, 6), torch.randn(2, 3, 12)
     with torch.no_grad():
-        ours = Flux2Velocity(network)(x, 0.7, {"prompt": prompt})
+        ours = Velocity(Flux2Denoiser(network))(x, 0.7, {"prompt": prompt})
         ids = Flux2KleinPipeline._prepare_latent_ids(x)
         theirs = network(
             hidden_states=Flux2KleinPipeline._pack_latents(x),
@@ -61,20 +61,25 @@ def test_guidance_runs_both_halves():
     x = torch.randn(2, 16, 4, 4)
     rows = {"prompt": torch.randn(2, 3, 12), "negative": torch.randn(2, 3, 12)}
     with torch.no_grad():
-        given, without = (Flux2Velocity(network)(x, 0.4, {"prompt": rows[n]}) for n in ("prompt", "negative"))
+        given, without = (
+            Velocity(Flux2Denoiser(network))(x, 0.4, {"prompt": rows[n]}) for n in ("prompt", "negative")
+        )
         torch.testing.assert_close(
-            Flux2Velocity(network, 3.0)(x, 0.4, rows), without + 3.0 * (given - without), rtol=1e-4, atol=1e-5
+            Velocity(Flux2Denoiser(network, 3.0))(x, 0.4, rows),
+            without + 3.0 * (given - without),
+            rtol=1e-4,
+            atol=1e-5,
         )
         with pytest.raises(UnmetHypothesis, match="negative conditions"):
-            Flux2Velocity(network, 3.0)(x, 0.4, {"prompt": rows["prompt"]})
+            Velocity(Flux2Denoiser(network, 3.0))(x, 0.4, {"prompt": rows["prompt"]})
 
 
 def test_sd3_takes_a_thousand_times_the_noise_time():
-    network = small_network("sd3").eval()
-    x, rows = torch.randn(2, 4, 4, 4), {"prompt": torch.randn(2, 3, 12), "pooled": torch.randn(2, 6)}
+    network = small_network("stable_diffusion_3").eval()
+    x, rows = torch.randn(2, 4, 8, 8), {"prompt": torch.randn(2, 3, 8), "pooled": torch.randn(2, 6)}
     with torch.no_grad():
         theirs = network(x, rows["prompt"], rows["pooled"], torch.full((2,), 250.0), return_dict=False)[0]
-        torch.testing.assert_close(SD3Velocity(network)(x, 0.25, rows), theirs)
+        torch.testing.assert_close(Velocity(SD3Denoiser(network))(x, 0.25, rows), theirs)
 
 
 def sit_state(layers, width, classes):
@@ -141,7 +146,7 @@ def test_converted_sit_weights_give_the_published_velocity():
     assert not missing.unexpected_keys and all("pos_embed" in name for name in missing.missing_keys)
     x, labels, t = torch.randn(3, 4, 4, 4), torch.tensor([0, 3, 5]), 0.3
     with torch.no_grad():
-        ours = SiTVelocity(network)(x, t, {"label": labels})
+        ours = Velocity(SiTDenoiser(network))(x, t, {"label": labels})
         positions = network.pos_embed.pos_embed
         theirs = published_sit(state, positions, x, torch.full((3,), 1.0 - t), labels, heads=2)
     torch.testing.assert_close(ours, -theirs, rtol=1e-4, atol=1e-4)
@@ -149,11 +154,11 @@ def test_converted_sit_weights_give_the_published_velocity():
         converted({}, 1)
 
 
-@pytest.mark.parametrize("kind", ["sit", "flux2", "sd3"])
+@pytest.mark.parametrize("kind", ["sit", "flux2", "stable_diffusion_3"])
 def test_small_models_train_and_their_vjps_are_right(kind):
-    choice = make_reward(load_recipe(RECIPES / "sit-xl-2.toml", True)[0].reward, torch.device("cpu"))
-    model = PublishedModel(kind, steps=3, labels=(0, 1), targets=("to_q", "to_k", "to_v"))
-    made = prepared(model, choice, torch.device("cpu"), seed=0)
+    choice = make_reward(SHIPPED.load(RECIPES / "sit-xl-2.toml", True)[0].reward, torch.device("cpu"))
+    model = flow_model(kind)
+    made = prepared(model, 3, choice, torch.device("cpu"), seed=0)
     rows = torch.tensor([0, 1])
     condition, x, a = (
         made.task.condition(rows),
@@ -162,7 +167,8 @@ def test_small_models_train_and_their_vjps_are_right(kind):
     )
     # The transpose against a derivative along a direction.
     d = torch.randn_like(x)
-    pulled = made.flow.vjp(x, 0.6, a, condition)
+    v, pulled = made.flow.vjp(x, 0.6, a, condition)
+    torch.testing.assert_close(v, made.flow.base(x, 0.6, condition))
     with torch.no_grad():
         h = 1e-2
         pushed = (made.flow.base(x + h * d, 0.6, condition) - made.flow.base(x - h * d, 0.6, condition)) / (
@@ -186,36 +192,36 @@ def test_checkpointing_changes_no_adjoint_of_a_tuned_model(kind):
     """The recomputation must see the base network, too, although adapters are on outside."""
     pulled = {}
     for checkpointing in (False, True):
-        model = PublishedModel(kind, steps=2, checkpointing=checkpointing)
-        made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+        model = flow_model(kind, checkpointing=checkpointing)
+        made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         torch.manual_seed(1)
         with torch.no_grad():
             for weight in made.flow.trainable():
                 weight.copy_(torch.randn_like(weight))
         x, a = torch.randn(2, *made.task.shape), torch.randn(2, *made.task.shape)
         condition = made.task.condition(torch.tensor([0, 1]))
-        pulled[checkpointing] = made.flow.vjp(x, 0.6, a, condition)
+        pulled[checkpointing] = made.flow.vjp(x, 0.6, a, condition)[1]
     torch.testing.assert_close(pulled[True], pulled[False])
 
 
 @pytest.mark.parametrize("guidance", ["none", "rollout", "full"])
 def test_the_modes_of_guidance(guidance):
-    model = PublishedModel("flux2", steps=2, guidance=3.0)
-    made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+    model = flow_model("flux2", guidance=3.0)
+    made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
     plan = Plan(steps=1, batch=2, learning_rate=0.05)
     trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(0.1, guidance=guidance), plan)
     trainer.train()
     noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
     condition = made.task.condition(rows)
-    path = trainer._rollout(noise, condition)
+    path = trainer.method.path(noise, condition)
     with torch.no_grad():
         v = made.flow.tuned(noise, 1.0, condition, guidance != "none")
     torch.testing.assert_close(path.states[1], noise - 0.5 * v)
 
 
 def test_guidance_needs_a_guided_velocity():
-    model = PublishedModel("flux2", steps=2)
-    made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+    model = flow_model("flux2")
+    made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
     plan = Plan(steps=1, batch=2, learning_rate=0.05)
     with pytest.raises(UnmetHypothesis, match="a guided velocity"):
         AdjointMatchingTrainer(
@@ -225,7 +231,7 @@ def test_guidance_needs_a_guided_velocity():
 
 def test_without_adapters_a_frozen_copy_is_the_base():
     network = small_network("sit")
-    flow = NetworkFlow(SiTVelocity(network))
+    flow = NetworkFlow(Velocity(SiTDenoiser(network)))
     x, condition = torch.randn(2, 4, 4, 4), {"label": torch.tensor([0, 1])}
     before = flow.base(x, 0.5, condition)
     with torch.no_grad():
@@ -233,19 +239,19 @@ def test_without_adapters_a_frozen_copy_is_the_base():
     torch.testing.assert_close(flow.base(x, 0.5, condition), before)
     assert not torch.allclose(flow.tuned(x, 0.5, condition), before)
     with pytest.raises(UnmetHypothesis, match="both velocities share a network"):
-        NetworkFlow(SiTVelocity(network), SiTVelocity(small_network("sit")))
+        NetworkFlow(Velocity(SiTDenoiser(network)), Velocity(SiTDenoiser(small_network("sit"))))
     with pytest.raises(UnmetHypothesis, match="some weight requires a gradient"):
-        NetworkFlow(SiTVelocity(small_network("sit").requires_grad_(False)))
+        NetworkFlow(Velocity(SiTDenoiser(small_network("sit").requires_grad_(False))))
 
 
 def test_the_grid_of_a_scheduler_is_in_noise_time():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    from driftproof.backends.torch.adjoint.models import _grid
-
-    times = _grid(FlowMatchEulerDiscreteScheduler(shift=3.0), 5)
+    parts = small_parts(flow_model("stable_diffusion_3"), ("cat",), torch.device("cpu"))
+    times = noise_times(parts, "stable_diffusion_3", 5)
     assert times[0] == 1.0 and times[-1] == 0.0 and all(s > t for s, t in pairwise(times))
-    shifted = _grid(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), 5, mu=1.0)
+    config = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True).config
+    shifted = noise_times(replace(parts, scheduler_config=config), "flux2", 5)
     assert shifted[0] == 1.0 and shifted[-1] == 0.0 and shifted[1] > 0.8
 
 
@@ -260,15 +266,15 @@ def test_a_small_sit_through_the_command_and_again_from_its_checkpoint(tmp_path)
         main(tmp_path / "small.toml", True, tmp_path / "out")
         reports.append(json.loads((tmp_path / "out" / "report.json").read_text()))
     assert reports[0]["tables"] == reports[1]["tables"]
-    assert (tmp_path / "out" / "adapter.safetensors").stat().st_size > 0
+    assert (tmp_path / "out" / "checkpoints" / "lora" / "pytorch_lora_weights.safetensors").stat().st_size > 0
 
 
 def test_recipes_name_modules_that_exist():
     """The targets of the full recipes are layers of the classes that they load."""
     for name, layers in (("flux2-klein-4b", "flux2"), ("sit-xl-2", "sit")):
-        recipe, _ = load_recipe(RECIPES / f"{name}.toml", False)
+        recipe, _ = SHIPPED.load(RECIPES / f"{name}.toml", False)
         modules = [n for n, _ in small_network(layers).named_modules()]
-        for target in recipe.model.targets:
+        for target in recipe.pipeline.lora.targets:
             assert any(n == target or n.endswith(f".{target}") for n in modules), target
         assert replace(recipe, held_out=8).held_out == 8
 
@@ -281,8 +287,8 @@ def test_mixed_precision_leaves_no_control_where_there_is_none():
     AcceleratorState._reset_state(True)
     try:
         accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-        model = PublishedModel("flux2", steps=2)
-        made = prepared(model, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
+        model = flow_model("flux2")
+        made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         plan = Plan(steps=1, batch=2, learning_rate=0.05)
         trainer = AdjointMatchingTrainer(
             made.flow, made.task, made.times, Matching(0.1), plan, accelerator=accelerator

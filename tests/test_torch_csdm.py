@@ -11,11 +11,11 @@ pytest.importorskip("accelerate")
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.csdm import CSDMPipeline, batched_fista, main
-from driftproof.backends.torch.csdm.config import load_recipe, packaged
+from driftproof.backends.torch.csdm.config import RECIPES
 from driftproof.backends.torch.csdm.data import SketchData, drawdown, effective_sparsity, load
 from driftproof.backends.torch.csdm.pipeline import DecoderConfig, PipelineConfig
-from driftproof.backends.torch.recipe import RecipeError
-from driftproof.backends.torch.tweedie.networks import NetworkRecipe
+from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.score_models.networks import NetworkRecipe
 from driftproof.numerics.sensing import NotConverged, cosine_basis, gaussian_sketch, solve
 
 SMALL = NetworkRecipe(width=8, depth=1)
@@ -127,16 +127,16 @@ def test_effective_sparsity() -> None:
 
 
 def test_recipes_are_checked() -> None:
-    paths = packaged()
+    paths = RECIPES.packaged()
     assert [path.stem for path in paths] == ["digits", "stress"]
     for path in paths:
         for smoke in (False, True):
-            recipe, tables = load_recipe(path, smoke)
+            recipe, tables = RECIPES.load(path, smoke)
             assert recipe.name == path.stem and "smoke" not in tables
 
 
 def test_wrong_recipes(tmp_path) -> None:
-    text = packaged()[0].read_text()
+    text = RECIPES.packaged()[0].read_text()
     wrong = {
         'name = "digits"\nheld': ('name = "faces"\nheld', RecipeError),
         'kind = "mlp"': ('kind = "conv"', RecipeError),
@@ -149,18 +149,18 @@ def test_wrong_recipes(tmp_path) -> None:
         assert old in text
         (tmp_path / "wrong.toml").write_text(text.replace(old, new))
         with pytest.raises(error):
-            load_recipe(tmp_path / "wrong.toml", False)
+            RECIPES.load(tmp_path / "wrong.toml", False)
 
 
 @pytest.mark.slow
 def test_smoke_run_writes_a_report(tmp_path) -> None:
-    main(packaged()[0], True, tmp_path)
+    main(RECIPES.packaged()[0], True, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["paper"] == "csdm" and "so not at all" in report["summary"]
     labels = [row[0] for row in report["tables"][0]["rows"]]
     assert labels == ["training rows", "m = 32", "full dimension, decoded", "full dimension"]
     assert all(figure["svg"].startswith("<svg") for figure in report["figures"])
-    main(packaged()[0], True, tmp_path)  # from its checkpoints: the same numbers
+    main(RECIPES.packaged()[0], True, tmp_path)  # from its checkpoints: the same numbers
     again = json.loads((tmp_path / "report.json").read_text())
     assert again["tables"] == report["tables"]
 

@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 
 from driftproof import UnmetHypothesis, cli
 from driftproof.backends.torch.kit import lock as locks
+from driftproof.backends.torch.kit.entry import ending, interruptible
 from driftproof.backends.torch.kit.identity import HOW, LENGTH, OtherRun, identity_of
 from driftproof.backends.torch.kit.lock import InUse, RunWarning, locked
+from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.kit.run import Run
 from driftproof.backends.torch.kit.stop import Interruption, TrainingInterrupted, session, this_session
-from driftproof.backends.torch.running import ending, interruptible
-from driftproof.backends.torch.training import Plan
 
 # -- identity
 
@@ -101,13 +101,14 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
     from driftproof.backends.torch.csdm import experiment as csdm
     from driftproof.backends.torch.opd import config as opd_config
     from driftproof.backends.torch.opd import experiment as opd
+    from driftproof.backends.torch.score_models import fit
     from driftproof.backends.torch.transfer import config as transfer_config
     from driftproof.backends.torch.transfer import fewshot
     from driftproof.backends.torch.tweedie import config as tweedie_config
     from driftproof.backends.torch.tweedie import experiment as tweedie
 
     cpu = Accelerator(cpu=True)
-    for module in (opd, fewshot, tweedie):
+    for module in (opd, fewshot, fit):
         monkeypatch.setattr(module, "train", telling)
 
     def told(call: Callable[[], object]) -> set[str]:
@@ -115,11 +116,11 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
             call()
         return set(identity_of(plan=Plan(1, 1, 1.0), **found.value.args[0]).law)
 
-    recipe, _ = transfer_config.load_recipe(transfer_config.packaged(), True)
+    recipe, _ = transfer_config.RECIPES.load(transfer_config.RECIPES.packaged()[0], True)
     assert {"backbone.width", "backbone.features"} <= told(
         lambda: fewshot.source_model(recipe, 0, tmp_path, cpu)
     )
-    small, _ = opd_config.load_recipe(opd_config.packaged()[0], True)
+    small, _ = opd_config.RECIPES.load(opd_config.RECIPES.packaged()[0], True)
     supervised = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"size.width", "size.layers", "size.heads", "task.digits", "initial_seed"} <= supervised
     with monkeypatch.context() as patch:
@@ -128,11 +129,11 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
         distilled = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"teacher.size.width", "student.size.width", "teacher.training.steps", "clip"} <= distilled
     assert {"student.training.seed", "contender.divergence", "contender.advantage"} <= distilled
-    prepared = tweedie.prepare(*tweedie_config.load_recipe(tweedie_config.packaged()[0], True))
+    prepared = tweedie.prepare(tweedie_config.RECIPES.load(tweedie_config.RECIPES.packaged()[0], True)[0])
     assert {"network.width", "process.low", "process.name", "data.recipe.window"} <= told(
         lambda: tweedie.run(prepared, tmp_path, cpu)
     )
-    study, _ = csdm_config.load_recipe(csdm_config.packaged()[0], True)
+    study, _ = csdm_config.RECIPES.load(csdm_config.RECIPES.packaged()[0], True)
     rows = csdm_data.load(study.data)
     assert {"m", "sketch", "network.depth", "noise.low", "data.window"} <= told(
         lambda: csdm.run(study, rows, tmp_path, cpu)

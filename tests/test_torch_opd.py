@@ -154,3 +154,91 @@ def test_a_frozen_head_gets_no_gradient_and_changes_none(form):
         assert (w.grad is None) is frozen
         grads.append(h.grad)
     assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize("mask", [[[-100, 5, 7]], [[0.5, 1.0, 1.0]], [[2, 1, 1]], [[-1, 1, 1]]])
+def test_masks_of_other_values_are_refused(mask):
+    mask = torch.tensor(mask)
+    logp, logits = torch.full((1, 3), -1.0, requires_grad=True), torch.zeros(1, 3, 4)
+    with pytest.raises(UnmetHypothesis, match="the mask holds zeros and ones"):
+        opd_loss(logp, torch.full((1, 3), -2.0), mask)
+    with pytest.raises(UnmetHypothesis, match="the mask holds zeros and ones"):
+        full_vocabulary_loss(logits, logits, mask)
+    with pytest.raises(UnmetHypothesis, match="the mask holds zeros and ones"):
+        linear_opd_loss(logits, torch.eye(4), logits, torch.eye(4), mask)
+
+
+def test_masks_of_every_type_are_the_same():
+    logp, other = torch.tensor([[-1.0, -2.0, -0.5]]), torch.tensor([[-2.0, -1.0, -0.5]])
+    kinds = (torch.bool, torch.int64, torch.uint8, torch.float32, torch.bfloat16)
+    found = [opd_loss(logp, other, torch.tensor([[1, 0, 1]]).to(kind)).loss for kind in kinds]
+    assert len({float(x) for x in found}) == 1
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    logits = torch.zeros(2, 3, 4)
+    with pytest.raises(UnmetHypothesis, match="one element for each token"):
+        full_vocabulary_loss(logits, logits, torch.ones(2, 1))
+    with pytest.raises(UnmetHypothesis, match="share a vocabulary"):
+        full_vocabulary_loss(logits, torch.zeros(2, 3, 1), torch.ones(2, 3))
+    with pytest.raises(UnmetHypothesis, match="one shape"):
+        full_vocabulary_loss(logits, torch.zeros(1, 3, 4), torch.ones(2, 3))
+    with pytest.raises(UnmetHypothesis, match="one element for each token"):
+        opd_loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_temperatures_are_positive(temperature):
+    logits, keep = torch.zeros(1, 2, 3), torch.ones(1, 2)
+    with pytest.raises(UnmetHypothesis, match="temperature > 0"):
+        full_vocabulary_loss(logits, logits, keep, temperature=temperature)
+    with pytest.raises(UnmetHypothesis, match="temperature > 0"):
+        linear_log_probs(torch.zeros(2, 3), torch.zeros(4, 3), torch.tensor([0, 1]), temperature=temperature)
+    with pytest.raises(UnmetHypothesis, match="temperature > 0"):
+        opd_loss(keep, keep, keep, temperature=temperature, behaviour_logp=keep)
+
+
+def test_a_teacher_that_excludes_a_token():
+    """An infinite divergence has no gradient; a bounded one is that of the full form, also with a token nobody has."""
+    s0 = torch.tensor([[[0.3, -0.2, 0.5, 0.1, -math.inf]]], dtype=torch.float64)
+    t0 = torch.tensor([[[0.1, 0.4, -0.3, -math.inf, -math.inf]]], dtype=torch.float64)
+    eye, keep = torch.eye(5, dtype=torch.float64), torch.ones(1, 1)
+    bias, teacher_bias = (torch.where(x[0, 0].isinf(), -math.inf, 0.0) for x in (s0, t0))
+    forms = {
+        "full": lambda s, f: full_vocabulary_loss(s + bias, t0, keep, divergence=f),
+        "linear": lambda s, f: linear_opd_loss(
+            s, eye, t0.nan_to_num(neginf=0.0), eye, keep, divergence=f, bias=bias, teacher_bias=teacher_bias
+        ),
+    }
+    for form in forms.values():
+        with pytest.raises(UnmetHypothesis, match="the divergence is finite"):
+            form(s0.nan_to_num(neginf=0.0), "reverse_kl")
+    for name in ("jsd", "tv", "forward_kl", "hellinger"):
+        grads, values = [], []
+        for form in forms.values():
+            s = s0.nan_to_num(neginf=0.0).requires_grad_()
+            loss = form(s, name)
+            loss.backward()
+            values.append(float(loss.detach()))
+            grads.append(s.grad)
+        p, q = torch.softmax(s0[0, 0], 0), torch.softmax(t0[0, 0], 0)
+        both = p > 0
+        direct = {
+            "tv": (p - q).abs().sum() / 2,
+            "forward_kl": (q[:3] * (q[:3] / p[:3]).log()).sum(),
+        }
+        assert values[0] == pytest.approx(values[1], rel=1e-13)
+        if name in direct:
+            assert values[0] == pytest.approx(float(direct[name]), rel=1e-13)
+        assert all(bool(g.isfinite().all()) and float(g[0, 0, 4]) == 0.0 for g in grads)
+        torch.testing.assert_close(*grads, rtol=1e-11, atol=1e-13)
+        assert both.sum() == 4
+
+
+def test_entropy_beside_the_divergence():
+    hidden, weight, teacher_hidden, teacher_weight, mask = problem()
+    from driftproof.backends.torch.opd import linear_divergence
+
+    _, found = linear_divergence(hidden, weight, teacher_hidden, teacher_weight, mask, chunk_elements=30)
+    law = torch.distributions.Categorical(logits=(hidden @ weight.T)[mask > 0])
+    torch.testing.assert_close(found, law.entropy().sum(), rtol=1e-13, atol=0.0)

@@ -20,12 +20,12 @@ pytest.importorskip("transformers")
 from accelerate import Accelerator
 
 from driftproof import UnmetHypothesis
+from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.opd import main
 from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
-from driftproof.backends.torch.opd.config import ModelSize, Recipe, load_recipe, packaged
+from driftproof.backends.torch.opd.config import RECIPES, ModelSize, Recipe
 from driftproof.backends.torch.opd.experiment import compare, small_model
 from driftproof.backends.torch.opd.rollouts import rollout, token_log_probs
-from driftproof.backends.torch.recipe import RecipeError
 
 RECIPE = """
 title = "Toy"
@@ -49,7 +49,7 @@ advantage = "centered"
 def toy(tmp_path: Path, text: str = RECIPE, smoke: bool = False) -> Recipe:
     path = tmp_path / "toy.toml"
     path.write_text(text, encoding="utf-8")
-    return load_recipe(path, smoke)[0]
+    return RECIPES.load(path, smoke)[0]
 
 
 # -- rollouts
@@ -132,12 +132,12 @@ def test_a_task_that_does_not_exist_is_refused() -> None:
 
 
 def test_packaged_recipes_load(tmp_path: Path) -> None:
-    for path in packaged():
-        assert load_recipe(path, smoke=False)[0].published is None
-        smoke, full = (load_recipe(path, smoke)[0] for smoke in (True, False))
+    for path in RECIPES.packaged():
+        assert RECIPES.load(path, smoke=False)[0].published is None
+        smoke, full = (RECIPES.load(path, smoke)[0] for smoke in (True, False))
         assert smoke.distillation and full.distillation
         assert smoke.distillation.steps < full.distillation.steps
-    published = load_recipe(packaged()[0].with_name("qwen3-8b.toml"), smoke=True)[0].published
+    published = RECIPES.load(RECIPES.packaged()[0].with_name("qwen3-8b.toml"), smoke=True)[0].published
     assert published is not None
     assert published.student == "Qwen/Qwen3-8B-Base"
     assert published.arguments["divergence"] == "jsd"
@@ -229,7 +229,7 @@ from test_torch_opd_experiment import *
 from driftproof.backends.torch import checkpoint as checkpoints
 from driftproof.backends.torch.opd.config import Contender
 from driftproof.backends.torch.opd.experiment import _distil
-from driftproof.backends.torch.training import Plan
+from driftproof.backends.torch.kit.loop import Plan
 
 accelerator = Accelerator(cpu=True)
 size, task = ModelSize(width=16, layers=1), Arithmetic(digits=1)

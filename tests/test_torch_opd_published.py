@@ -20,6 +20,8 @@ if not hasattr(trl, "DistillationTrainer"):
 
 from driftproof.backends.torch.kit.identity import OtherRun
 from driftproof.backends.torch.kit.lock import RunWarning
+from driftproof.backends.torch.kit.moved import RoundingWarning
+from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
 from driftproof.backends.torch.opd import main
 from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
@@ -27,7 +29,6 @@ from driftproof.backends.torch.opd.config import ModelSize, Published
 from driftproof.backends.torch.opd.experiment import small_model
 from driftproof.backends.torch.opd.published import distil
 from driftproof.backends.torch.opd.trainer import OPDPlusTrainer
-from driftproof.backends.torch.recipe import RecipeError
 
 TINY = ModelSize(width=16, layers=1)
 
@@ -202,3 +203,66 @@ def test_a_distillation_that_is_stopped_and_damaged_goes_on(
 def test_a_checkpoint_that_nothing_could_resume_is_refused(published: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="save_only_model: expected false"):
         distil(published_run(published, save_only_model=True), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def in_half(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models as most are published: in bfloat16."""
+    place = tmp_path_factory.mktemp("half")
+    for name in ("student", "teacher"):
+        model = transformers.AutoModelForCausalLM.from_pretrained(published / name)
+        model.to(torch.bfloat16).save_pretrained(place / name)
+        tokenizer().save_pretrained(place / name)
+    prompts().rename_column("prompt", "question").save_to_disk(place / "data")
+    return place
+
+
+def moved(place: Path, out: Path, **changes: Any) -> float:
+    """The share of weights that a step at 1e-6 moves."""
+    arguments = {
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "max_steps": 2,
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "constant",
+        "max_completion_length": 4,
+        "save_strategy": "no",
+    }
+    own = {key: changes.pop(key) for key in ("dtype", "attn_implementation") if key in changes}
+    run = Published(
+        str(place / "student"),
+        str(place / "teacher"),
+        str(place / "data"),
+        prompt_column="question",
+        arguments={**arguments, **changes},
+        **own,
+    )
+    return float(next(row["moved"] for row in distil(run, out)["log"] if "moved" in row))
+
+
+def test_weights_are_single_precision_unless_asked_otherwise(in_half: Path, tmp_path: Path) -> None:
+    assert moved(in_half, tmp_path / "single") > 0.9
+    with pytest.warns(RoundingWarning, match="bfloat16 the rest of the updates round to nothing"):
+        assert moved(in_half, tmp_path / "half", dtype="bfloat16") < 0.5
+    with pytest.warns(RoundingWarning, match="bfloat16"):
+        assert moved(in_half, tmp_path / "kwargs", model_init_kwargs={"dtype": "bfloat16"}) < 0.5
+
+
+def test_the_attention_that_is_asked_for_is_loaded(
+    in_half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    load = transformers.AutoModelForCausalLM.from_pretrained
+
+    def watched(name: str, **options: Any) -> Any:
+        seen.append(options)
+        return load(name, **options)
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", watched)
+    moved(in_half, tmp_path, attn_implementation="eager", model_init_kwargs={"trust_remote_code": True})
+    assert [o["attn_implementation"] for o in seen] == ["eager", "eager"]
+    assert not any(o["trust_remote_code"] for o in seen) and all(o["use_safetensors"] for o in seen)
+    assert [o["dtype"] for o in seen] == ["float32", "auto"]

@@ -212,7 +212,7 @@ def test_every_trainer_ends_at_its_own_optimum(method: str, kl: str, window: Win
 def test_the_measured_gap_covers_the_exact_one() -> None:
     """One interval at 1 - 1e-6 for 4096 pairs."""
     trainer, _ = made(budget=replace(BUDGET, level=1.0 - 1e-6), start=(0.5, 1.4))
-    gap = trainer.measure(4096)
+    gap = trainer.method.measure(trainer, 4096)
     reference = exact()
     ode, sde = (reference.reward(0.5, 1.4, eta_zero=zero) for zero in (True, False))
     assert gap.low <= ode - sde <= gap.high

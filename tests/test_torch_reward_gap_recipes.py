@@ -13,34 +13,28 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.recipe import RecipeError
+from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
+from driftproof.backends.torch.pretrained.loader import prompts_of
 from driftproof.backends.torch.reward_gap import main
-from driftproof.backends.torch.reward_gap.config import (
-    Budget,
-    Lora,
-    PipelineModel,
-    RewardChoice,
-    load_recipe,
-    packaged,
-)
-from driftproof.backends.torch.reward_gap.experiment import make_reward
-from driftproof.backends.torch.reward_gap.pipelines import prompts_of
+from driftproof.backends.torch.reward_gap.config import RECIPES, Budget
+from driftproof.backends.torch.rl.rewards import RewardChoice, make_reward
 
-FOLDER = packaged()[0].parent
+FOLDER = RECIPES.packaged()[0].parent
 
 
 def test_the_recipes_of_published_models_say_what_users_know() -> None:
-    ddpo = load_recipe(FOLDER / "ddpo-sd15.toml", smoke=False)[0]
+    ddpo = RECIPES.load(FOLDER / "ddpo-sd15.toml", smoke=False)[0]
     assert ddpo.pipeline is not None
     assert (ddpo.sampling.steps, ddpo.sampling.eta, ddpo.pipeline.guidance) == (50, 1.0, 5.0)
     assert (ddpo.budget.clip, ddpo.budget.advantage_clip, ddpo.budget.learning_rate) == (1e-4, 5.0, 3e-4)
-    flow = load_recipe(FOLDER / "flow-grpo-sd3.toml", smoke=False)[0]
+    flow = RECIPES.load(FOLDER / "flow-grpo-sd3.toml", smoke=False)[0]
     assert 2.0**0.5 * flow.sampling.eta == pytest.approx(0.7, rel=1e-12)
     assert flow.window.size == 0
-    mix = load_recipe(FOLDER / "mixgrpo-flux.toml", smoke=False)[0]
+    mix = RECIPES.load(FOLDER / "mixgrpo-flux.toml", smoke=False)[0]
     assert 0 < mix.window.size < mix.sampling.steps
     for path in FOLDER.glob("*.toml"):
-        recipe = load_recipe(path, smoke=True)[0]
+        recipe = RECIPES.load(path, smoke=True)[0]
         assert recipe.pipeline is None or recipe.pipeline.name == ""
 
 
@@ -82,7 +76,7 @@ def test_a_recipe_that_cannot_be_run_is_refused(
     assert old in GAUSSIAN
     (tmp_path / "toy.toml").write_text(GAUSSIAN.replace(old, new), encoding="utf-8")
     with pytest.raises(error, match=match):
-        load_recipe(tmp_path / "toy.toml", smoke=False)
+        RECIPES.load(tmp_path / "toy.toml", smoke=False)
 
 
 LORA = Lora(4, 4, ("to_q",))

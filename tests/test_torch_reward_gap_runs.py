@@ -19,12 +19,14 @@ pytest.importorskip("accelerate")
 pytest.importorskip("diffusers")
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.kit import checkpoint as checkpoints
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from driftproof.backends.torch.reward_gap import main
-from driftproof.backends.torch.reward_gap.config import GaussianModel, Sampling
-from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_sampler, gaussian_task
+from driftproof.backends.torch.reward_gap.config import ScalarModel
+from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_task
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.rl.gaussian import vp_sampler
+from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.numerics.reward_gap import Window
 from tests.gaussian_trainer import BUDGET, MODEL, SLIDING, STEPS, cpu, made
 
@@ -110,7 +112,7 @@ from tests.test_torch_reward_gap_runs import *
 
 found = {{}}
 for method in ("ddpo", "mixgrpo"):
-    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True))
+    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True, updates=2, clip=0.1))
     log = trainer.train()
     found[method] = [list(row.values()) for row in log.rows]
     found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]
@@ -140,7 +142,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 def test_a_pipeline_trains_on_a_gpu(tmp_path: Path) -> None:
-    recipes = Path(sys.modules[GaussianModel.__module__].__file__).parent.parent / "recipes" / "reward_gap"
+    recipes = Path(sys.modules[ScalarModel.__module__].__file__).parent.parent / "recipes" / "reward_gap"
     main(recipes / "mixgrpo-flux.toml", smoke=True, out=tmp_path)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["meta"]["device"] == "cuda"
 
@@ -155,14 +157,14 @@ def test_training_without_noise_is_refused() -> None:
 
 
 def test_groups_of_one_are_refused() -> None:
-    sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS))
+    sampler = vp_sampler(MODEL.decay, MODEL.levels, Sampling(steps=STEPS))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     with pytest.raises(UnmetHypothesis, match="at least 2 samples of a prompt"):
         MixGRPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=cpu())
 
 
 def test_a_model_of_another_prediction_is_refused() -> None:
-    sampler = gaussian_sampler(MODEL, Sampling(steps=STEPS))
+    sampler = vp_sampler(MODEL.decay, MODEL.levels, Sampling(steps=STEPS))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     denoiser.prediction = "v_prediction"
     with pytest.raises(

@@ -16,16 +16,14 @@ import diffusers
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from driftproof.backends.torch.reward_gap.config import (
-    Budget,
-    Lora,
-)
+from driftproof.backends.torch.pretrained.config import Lora
+from driftproof.backends.torch.pretrained.lora import save_adapter
+from driftproof.backends.torch.reward_gap.config import Budget
 from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
-from driftproof.backends.torch.reward_gap.pipelines import save_adapter
-from driftproof.backends.torch.reward_gap.sampler import log_prob
-from driftproof.backends.torch.reward_gap.trajectories import rollout
+from driftproof.backends.torch.rl.sampler import log_prob
+from driftproof.backends.torch.rl.trajectories import rollout
 from driftproof.numerics.reward_gap import Window, paired_gap
-from tests.small_pipelines import KINDS, latents, model, policy
+from tests.small_pipelines import KINDS, latents, policy
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +43,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     def train(epochs: int, path: Path):
         pipe = policy(kind, steps=3, eta=0.5)
         options = {"accelerator": Accelerator(cpu=True)}
-        numbers = Budget(**{**{f: getattr(budget, f) for f in budget.__slots__}, "epochs": epochs})
+        numbers = replace(budget, epochs=epochs)
         if kind == "stable_diffusion":
             trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, numbers, **options)
         else:
@@ -66,7 +64,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
         pipe.denoiser.named_parameters(), again.denoiser.named_parameters(), strict=True
     ):
         assert torch.equal(one, other)
-    save_adapter(pipe.denoiser, model(kind), tmp_path / "lora")
+    save_adapter(pipe.network, tmp_path / "lora")
     saved = load_file(tmp_path / "lora" / "pytorch_lora_weights.safetensors")
     prefix = "unet." if kind == "stable_diffusion" else "transformer."
     assert saved
@@ -79,7 +77,7 @@ def test_rewards_are_compared_within_their_prompt(method) -> None:
     pipe = policy("stable_diffusion")
     budget = Budget(epochs=1, prompts=2, group=2, least=2, pairs=2)
     trainer = method(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True))
-    found = trainer.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
+    found = trainer.method.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
     root = 2.0**0.5  # n / (n - 1) over the standard deviation of two
     assert found.tolist() == pytest.approx([-root, root, -root, root], rel=1e-6)
 
@@ -118,9 +116,9 @@ def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
                 weight.normal_(0.0, 1.0, generator=generator)
     seen, updates = [], trainer._updates
 
-    def spied(epoch, done, advantages, condition):
-        seen.append((done, condition))
-        return updates(epoch, done, advantages, condition)
+    def spied(epoch, samples, signal):
+        seen.append((samples.done, samples.condition))
+        return updates(epoch, samples, signal)
 
     trainer._updates = spied
     trainer.train()
@@ -164,7 +162,7 @@ def test_a_saved_adapter_is_loaded_at_its_strength(kind: str, tmp_path: Path) ->
             if "lora_B" in name:
                 weight.normal_(0.0, 0.3, generator=generator)
         expected = pipe.denoiser(x, t, rows)
-    save_adapter(pipe.denoiser, model(kind, lora=lora), tmp_path)
+    save_adapter(pipe.network, tmp_path)
     network = fresh.denoiser.network
     network.unload_lora()
     if kind == "stable_diffusion":

@@ -15,23 +15,24 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch import progress
 from driftproof.backends.torch import score_as_action as package
+from driftproof.backends.torch.kit import progress
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
-from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
-from driftproof.backends.torch.reward_gap.pipelines import load_policy
-from driftproof.backends.torch.reward_gap.rewards import JPEGReward
+from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.policies import load_policy
+from driftproof.backends.torch.rl.rewards import JPEGReward
+from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.backends.torch.rl.statistics import PromptStatistics
+from driftproof.backends.torch.rl.times import RecordedSteps
 from driftproof.backends.torch.score_as_action.config import (
+    RECIPES,
     Budget,
     CriticChoice,
-    GaussianModel,
     Recipe,
-    load_recipe,
-    packaged,
 )
-from driftproof.backends.torch.score_as_action.critics import Lesson, NetworkCritic, QuadraticCritic
-from driftproof.backends.torch.score_as_action.gaussian import Exact, data_of, gaussian_parts, reward_of
-from driftproof.backends.torch.score_as_action.statistics import PromptStatistics
+from driftproof.backends.torch.score_as_action.critics import NetworkCritic, QuadraticCritic
+from driftproof.backends.torch.score_as_action.gaussian import Exact, gaussian_parts
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
@@ -48,10 +49,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, **options):
-    denoiser, sampler, task, terminal = gaussian_parts(MODEL, Sampling(steps, eta))
+def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, reward=None, **options):
+    denoiser, sampler, task = gaussian_parts(MODEL, Sampling(steps, eta))
+    task = replace(task, reward=reward or task.reward)
     critic = QuadraticCritic(2, steps, 0.9)
-    options.setdefault("terminal", terminal)
     return ActorCriticTrainer(denoiser, critic, sampler, task, budget, actor, **options), denoiser, sampler
 
 
@@ -68,10 +69,10 @@ def network_of(policy, **choice):
 
 
 def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
-    law = terminal_law(VP(MODEL.decay, MODEL.decay, 1.0), data_of(MODEL), reward_of(MODEL), BETA)
+    law = terminal_law(VP(MODEL.decay, MODEL.decay, 1.0), MODEL.data, MODEL.reward, BETA)
     gaps = []
     for n in (50, 500):
-        _, sampler, _, _ = gaussian_parts(MODEL, Sampling(n))
+        _, sampler, _ = gaussian_parts(MODEL, Sampling(n))
         best = Exact(MODEL, sampler, BETA).optimum()
         gaps.append(max(np.abs(best.mean - law.mean).max(), np.abs(best.cov - law.cov).max()))
     # The last step into the data has little noise and so little control; its length is 1 / N.
@@ -79,7 +80,7 @@ def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
 
 
 def test_no_neighbour_of_the_optimum_is_better():
-    denoiser, sampler, _, _ = gaussian_parts(MODEL, Sampling(2))
+    denoiser, sampler, _ = gaussian_parts(MODEL, Sampling(2))
     exact = Exact(MODEL, sampler, BETA)
     best = exact.optimum().objective
     # Climb by differences of the exact objective of the family: it ends at the optimum of dynamic programming.
@@ -106,19 +107,18 @@ def test_the_actor_ascends_the_exact_gradient(actor):
     with torch.no_grad():
         denoiser.shift += 0.1
         denoiser.slope += 0.03 * torch.eye(2)
-    _give_exact_values(trainer.critic, denoiser, sampler)
+    _give_exact_values(trainer.method.critic, denoiser, sampler)
     names = list(trainer.weights)
     draws = []
     for epoch in range(budget.epochs):
         generator = torch.Generator().manual_seed(epoch)
         prompts = torch.zeros(budget.rows, dtype=torch.long)
-        run, _ = trainer._rollout(generator, prompts, skips=False)
-        lesson = Lesson(
-            run.states, run.plug_in, trainer.terminal(run.end, prompts), BETA * run.kl, trainer.dt, {}
+        samples = trainer.samples(0, generator, prompts)
+        told = trainer.method.signal(samples)
+        everything = RecordedSteps().batches(
+            samples, prompts + torch.arange(budget.rows), 1 << 20, generator, first=True
         )
-        signal, divisor = trainer._signal(lesson, prompts, torch.ones(budget.rows))
-        pairs = torch.cartesian_prod(torch.arange(sampler.n_steps), torch.arange(budget.rows))
-        loss, _ = trainer._loss(run, lesson, pairs, signal, divisor, on_policy=True)
+        loss = sum(trainer.method.loss(batch, samples, told).each.sum() for batch in everything)
         grads = torch.autograd.grad(-loss / budget.rows, [trainer.weights[n] for n in names])
         draws.append(torch.cat([g.flatten() for g in grads]).numpy())
     mean, error = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1) / np.sqrt(len(draws))
@@ -141,7 +141,7 @@ def _give_exact_values(critic, denoiser, sampler):
     """Backward recursion of V_k = w . phi for the affine policy, by regression on a few exact points."""
     exact = Exact(MODEL, sampler, BETA)
     steps, base = exact._steps(denoiser), exact._steps(gaussian_parts(MODEL, Sampling(sampler.n_steps))[0])
-    reward = reward_of(MODEL)
+    reward = MODEL.reward
     points = torch.as_tensor(np.random.default_rng(0).normal(size=(40, 2)))
 
     def after(x):
@@ -167,13 +167,12 @@ def test_the_quadratic_critic_finds_the_value_function():
     trainer, denoiser, sampler = trainer_of("advantage", replace(BUDGET, prompts=8192, micro_batch=1 << 20))
     exact = QuadraticCritic(2, sampler.n_steps, 0.9)
     _give_exact_values(exact, denoiser, sampler)
-    run, _ = trainer._rollout(
-        torch.Generator().manual_seed(5), torch.zeros(8192, dtype=torch.long), skips=False
-    )
-    rewards = trainer.terminal(run.end, torch.zeros(8192))
-    lesson = Lesson(run.states, run.plug_in, rewards, BETA * run.kl, trainer.dt, {})
-    trainer.critic.absorb(lesson, torch.Generator(), trainer.accelerator)
-    gap = (trainer.critic.along(lesson) - exact.along(lesson)).abs().mean()
+    generator = torch.Generator().manual_seed(5)
+    samples = trainer.samples(0, generator, torch.zeros(8192, dtype=torch.long))
+    lesson, rewards = trainer.method.signal(samples).lesson, samples.rewards
+    critic = trainer.method.critic
+    critic.absorb(lesson, torch.Generator(), trainer.accelerator)
+    gap = (critic.along(lesson) - exact.along(lesson)).abs().mean()
     assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 
@@ -200,8 +199,8 @@ def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
     assert rest.rows == log.rows
     for name, value in denoiser.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    for name, value in whole.critic.state_dict().items():
-        assert torch.equal(value, again.critic.state_dict()[name]), name
+    for name, value in whole.method.critic.state_dict().items():
+        assert torch.equal(value, again.method.critic.state_dict()[name]), name
     other, _, _ = trainer_of(actor, replace(budget, beta=0.1))
     with pytest.raises(ValueError, match="another configuration"):
         other.train(path)
@@ -254,13 +253,10 @@ def test_a_small_unet_learns(actor, skip):
     )
     if actor == "ppo":
         budget = replace(budget, epochs=20, prompts=64, standardise=True)
-    terminal = (lambda x, _: x.flatten(1).mean(dim=1)) if actor == "pathwise" else None
-    trainer = ActorCriticTrainer(
-        policy.denoiser, critic, policy.sampler, task, budget, actor, terminal=terminal
-    )
-    before = trainer.measure(64)
+    trainer = ActorCriticTrainer(policy.denoiser, critic, policy.sampler, task, budget, actor)
+    before = trainer.method.evaluate(trainer, 64)
     trainer.train()
-    rise = (trainer.measure(64) - before).double()
+    rise = (trainer.method.evaluate(trainer, 64) - before).double()
     assert float(rise.mean()) > 5.5 * float(rise.std()) / 8.0
 
 
@@ -292,10 +288,9 @@ def test_a_signal_saves_and_says_so(tmp_path):
         (lambda: trainer_of("advantage", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
         (lambda: trainer_of("ppo", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
         (
-            lambda: trainer_of("pathwise", terminal=lambda x, _: x.detach().sum(-1)),
+            lambda: trainer_of("pathwise", reward=lambda x, _: x.detach().sum(-1)),
             "the reward has a gradient",
         ),
-        (lambda: trainer_of("pathwise", terminal=None), "the reward has a gradient"),
         (lambda: trainer_of("advantage", replace(BUDGET, passes=2)), "passes = 1, but for ppo"),
         (
             lambda: trainer_of("advantage", replace(BUDGET, updates=7)),
@@ -340,19 +335,19 @@ def test_a_pathwise_actor_takes_no_skip():
     policy = small_policy()
     given = (policy.denoiser, network_of(policy), policy.sampler, policy.task, BUDGET, "pathwise")
     with pytest.raises(UnmetHypothesis, match="a critic without skip"):
-        ActorCriticTrainer(*given, terminal=lambda x, _: x.flatten(1).sum(1))
+        ActorCriticTrainer(*given)
 
 
 def test_packaged_recipes_are_whole():
-    for path in packaged():
+    for path in RECIPES.packaged():
         for smoke in (False, True):
-            recipe, _ = load_recipe(path, smoke)
+            recipe, _ = RECIPES.load(path, smoke)
             assert recipe.budget.beta > 0
 
 
 def test_main_writes_a_report(tmp_path):
     recipe = tmp_path / "tiny.toml"
-    text = packaged()[0].read_text(encoding="utf-8").split("[smoke]")[0]
+    text = RECIPES.packaged()[0].read_text(encoding="utf-8").split("[smoke]")[0]
     text = text.replace("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 1]").replace("epochs = 300", "epochs = 6")
     recipe.write_text(
         text.replace("prompts = 512", "prompts = 64").replace("steps = 10", "steps = 4"), encoding="utf-8"
@@ -368,5 +363,5 @@ def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
     statistics = PromptStatistics(1, history=0.9, least=2)
     rewards, prompts = torch.full((7,), 0.1, dtype=torch.float64), torch.zeros(7, dtype=torch.long)
     for _ in range(3):
-        centre, scale = statistics.absorb(rewards, prompts, slice(None))
+        centre, scale = statistics.of_rows(rewards, prompts, slice(None))
         assert float(((rewards - centre) / scale).abs().max()) < 1e-15

@@ -15,10 +15,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.reward_gap.config import Lora, PipelineModel, Sampling
-from driftproof.backends.torch.reward_gap.pipelines import load_policy
-from driftproof.backends.torch.reward_gap.rewards import JPEGReward
-from driftproof.backends.torch.score_as_action.config import Budget, CriticChoice, GaussianModel
+from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.policies import load_policy
+from driftproof.backends.torch.rl.rewards import JPEGReward
+from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.backends.torch.score_as_action.config import Budget, CriticChoice
 from driftproof.backends.torch.score_as_action.critics import NetworkCritic, QuadraticCritic
 from driftproof.backends.torch.score_as_action.gaussian import gaussian_parts
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
@@ -27,11 +29,9 @@ BUDGET = Budget(epochs=4, prompts=64, micro_batch=4096, learning_rate=3e-2, beta
 
 
 def gaussian_trainer(accelerator: Accelerator | None = None) -> ActorCriticTrainer:
-    denoiser, sampler, task, terminal = gaussian_parts(GaussianModel(), Sampling(4))
+    denoiser, sampler, task = gaussian_parts(GaussianModel(), Sampling(4))
     critic = QuadraticCritic(2, 4, 0.9)
-    return ActorCriticTrainer(
-        denoiser, critic, sampler, task, BUDGET, "advantage", terminal=terminal, accelerator=accelerator
-    )
+    return ActorCriticTrainer(denoiser, critic, sampler, task, BUDGET, "advantage", accelerator=accelerator)
 
 
 def test_the_reference_is_rounded_as_the_model_is():
@@ -55,8 +55,8 @@ def test_the_reference_is_rounded_as_the_model_is():
             "ppo",
             accelerator=Accelerator(cpu=True, mixed_precision="bf16"),
         )
-        run, _ = trainer._rollout(torch.Generator().manual_seed(0), torch.tensor([0, 1]), skips=False)
-        assert float(run.kl.abs().max()) == 0.0
+        samples = trainer.samples(0, torch.Generator().manual_seed(0), torch.tensor([0, 1]))
+        assert float(samples.done.recorded["kl"].abs().max()) == 0.0
     finally:
         AcceleratorState._reset_state(True)
 

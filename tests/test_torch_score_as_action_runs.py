@@ -26,17 +26,17 @@ import torch
 from accelerate import Accelerator
 from driftproof.backends.torch.reward_gap.config import Sampling
 from driftproof.backends.torch.score_as_action import ActorCriticTrainer, Budget, QuadraticCritic
-from driftproof.backends.torch.score_as_action.config import GaussianModel
+from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.score_as_action.gaussian import gaussian_parts
 
 torch.set_num_threads(1)
 CPU = Accelerator(cpu=True)
 found = {{}}
 for actor in {actors!r}:
-    denoiser, sampler, task, terminal = gaussian_parts(GaussianModel(), Sampling(4))
-    budget = Budget(epochs={epochs}, prompts=32, micro_batch=64, learning_rate=1e-2, beta=0.5, standardise=True)
+    denoiser, sampler, task = gaussian_parts(GaussianModel(), Sampling(4))
+    budget = Budget(epochs={epochs}, prompts=32, micro_batch=64, learning_rate=1e-2, beta=0.5, standardise=True, updates=2)
     trainer = ActorCriticTrainer(
-        denoiser, QuadraticCritic(2, 4, 0.9), sampler, task, budget, actor, terminal=terminal, accelerator=CPU
+        denoiser, QuadraticCritic(2, 4, 0.9), sampler, task, budget, actor, accelerator=CPU
     )
     log = trainer.train(Path({checkpoint!r}) / f"{{actor}}.safetensors" if {checkpoint!r} else None)
     found[actor] = [log.column("reward"), *(p.tolist() for p in denoiser.parameters())]

@@ -14,13 +14,21 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.recipe import RecipeError
+from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.score_models.data import Data, DataRecipe, _paths, _split, load, vix
+from driftproof.backends.torch.score_models.metrics import (
+    Held,
+    average,
+    clustering,
+    compare,
+    mmd2,
+    resample,
+    w1,
+)
 from driftproof.backends.torch.tweedie import main
-from driftproof.backends.torch.tweedie.config import EnergiesRecipe, load_recipe, packaged
-from driftproof.backends.torch.tweedie.data import Data, DataRecipe, _paths, _split, load, vix
+from driftproof.backends.torch.tweedie.config import RECIPES, EnergiesRecipe
 from driftproof.backends.torch.tweedie.energies import compare_estimators
 from driftproof.backends.torch.tweedie.market_fit import forecasts
-from driftproof.backends.torch.tweedie.metrics import Held, average, clustering, compare, mmd2, resample, w1
 
 RECIPE = """
 title = "Toy"
@@ -110,7 +118,7 @@ def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(
 
 
 def test_smoke_is_the_same_recipe_on_a_smaller_budget(toy: Path) -> None:
-    full, small = (load_recipe(toy, smoke)[0] for smoke in (False, True))
+    full, small = (RECIPES.load(toy, smoke)[0] for smoke in (False, True))
     assert (full.training.steps, small.training.steps) == (30, 20)
     assert (full.seeds, small.seeds) == ((0, 1), (0,))
     assert full.processes == small.processes
@@ -118,10 +126,10 @@ def test_smoke_is_the_same_recipe_on_a_smaller_budget(toy: Path) -> None:
 
 
 def test_the_packaged_recipes_are_complete_and_compare_on_equal_terms() -> None:
-    assert [path.stem for path in packaged()] == ["digits", "prices", "variance"]
-    for path in packaged():
+    assert [path.stem for path in RECIPES.packaged()] == ["digits", "prices", "variance"]
+    for path in RECIPES.packaged():
         for smoke in (False, True):
-            recipe, _ = load_recipe(path, smoke)
+            recipe, _ = RECIPES.load(path, smoke)
             assert {process.name for process in recipe.processes} == {"VP", "GBM", "CIR"}
             assert len({(process.low, process.high) for process in recipe.processes}) == 1
 
@@ -195,10 +203,10 @@ def test_files_that_are_no_arrays_of_reals_are_refused(tmp_path: Path) -> None:
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
-    from driftproof.backends.torch.tweedie import experiment
+    from driftproof.backends.torch.score_models import fit
 
     calls = iter(range(10**6))
-    original = experiment.source
+    original = fit.source
 
     def interrupting(rng: object) -> object:
         if next(calls) == 45:
@@ -206,7 +214,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
         return original(rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "source", interrupting)
+        patch.setattr(fit, "source", interrupting)
         with pytest.raises(SystemExit) as stopped:
             main(toy, False, tmp_path / "out")
     assert stopped.value.code == 130

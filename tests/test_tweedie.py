@@ -114,7 +114,7 @@ def log_prob(x):
         (lambda: tweedie.posterior_mean(COLD, 1.0, 740.0, 0.0, 0.0), UnmetHypothesis, "state is noise"),
         (lambda: tweedie.posterior_mean(GBM(0.0, 1.0), 1.0, 1.0, 0.0), UnmetHypothesis, "posterior_moment"),
         (lambda: tweedie.posterior_moment(BESQ(2.0), 1.0, 1.0, 1.0, log_prob), UnmetHypothesis, "GBM"),
-        (lambda: tweedie.posterior_variance(BESQ(2.0), 1.0, 1.0, 0.0), UnmetHypothesis, "Gaussian"),
+        (lambda: tweedie.posterior_variance(BESQ(2.0), 1.0, 1.0, 0.0), UnmetHypothesis, "VP, VE"),
         (lambda: tweedie.log_posterior_mean(Flow(), 1.0, 0.5, 0.0), UnmetHypothesis, "GBM"),
         (
             lambda: tweedie.gamma_posterior_moment(BESQ(2.0), 1.0, 1.0, 0.5, 1.0, -1.0),

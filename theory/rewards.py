@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, final
 
+from array_api_compat import device
+
 from .._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
 from .laws import Gaussian
-from .laws.gaussian import check_regular
+from .laws.matrices import constant, sqrt_psd
 
 __all__ = ["Linear", "Moments", "Quadratic", "Reward", "tilted"]
 
@@ -61,7 +63,7 @@ class Linear:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c) = boundary("Linear.value", x=x, c=self.c)
         _same_space("Linear.value", x, c)
-        return down(_value(xp, x, c, None))
+        return down.wide(_value(xp, x, c, None))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
@@ -73,7 +75,7 @@ class Linear:
         """Expected reward under a law on R^d, of which it needs the mean alone."""
         xp, down, (m, c) = boundary("Linear.expectation", mean=law.mean, c=self.c)
         _same_space("Linear.expectation", m, c)
-        return down(_value(xp, m, c, None))
+        return down.wide(_value(xp, m, c, None))
 
 
 @final
@@ -118,7 +120,7 @@ class Quadratic:
         """Reward of the points x (..., d): shape (...)."""
         xp, down, (x, c, q) = boundary("Quadratic.value", x=x, c=self.c, Q=self.Q)
         _same_space("Quadratic.value", x, c)
-        return down(_value(xp, x, c, q))
+        return down.wide(_value(xp, x, c, q))
 
     def gradient(self, x: Array) -> Array:
         """Gradient at the points x (..., d): shape (..., d)."""
@@ -131,7 +133,7 @@ class Quadratic:
         given = {"mean": law.mean, "cov": law.cov, "c": self.c, "Q": self.Q}
         xp, down, (m, cov, c, q) = boundary("Quadratic.expectation", **given)
         _same_space("Quadratic.expectation", m, c)
-        return down(_value(xp, m, c, q) - 0.5 * xp.sum(q * cov, axis=(-2, -1)))
+        return down.wide(_value(xp, m, c, q) - 0.5 * xp.sum(q * cov, axis=(-2, -1)))
 
 
 Reward: TypeAlias = Linear | Quadratic
@@ -157,10 +159,11 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
     r"""The optimum of reward with a KL penalty: the law tilted by its reward.
 
     .. math:: p^* \propto p\,e^{r/\beta} = \arg\max_\rho\; E_\rho\,r - \beta\,KL(\rho \| p), \qquad
-        P^* = C^{-1} + Q/\beta, \quad P^* m^* = C^{-1} m + c/\beta
+        C^* = C^{1/2} \big(I + \tfrac1\beta C^{1/2} Q\, C^{1/2}\big)^{-1} C^{1/2}, \quad
+        m^* = m + C^* (c - Q m)/\beta
 
     Arguments:
-        law: The reference, a Gaussian law with an invertible covariance.
+        law: The reference, a Gaussian law; where it has no variance the reward has no say.
         reward: Linear or Quadratic.
         beta: Strength of the penalty, > 0.
 
@@ -168,8 +171,8 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
         The optimal Gaussian law.
 
     Raises:
-        UnmetHypothesis: beta <= 0, a reward on another space, a singular covariance, or a reward that grows
-            faster than the density falls: :math:`C^{-1} + Q/\beta` is not positive definite.
+        UnmetHypothesis: beta <= 0, a reward on another space, or one that grows faster than the density falls:
+            the matrix in brackets is not positive definite.
 
     Claims: REWARD-GAP-TILT-1
 
@@ -186,15 +189,18 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
         given["Q"] = reward.Q
     xp, down, (m, cov, c, *curvature) = boundary("tilted", **given)
     _same_space("tilted", m, c)
-    check_regular(xp, "tilted", cov)
-    precision = xp.linalg.inv(cov)
-    tight = precision + curvature[0] / beta if curvature else precision
-    least = float(xp.min(xp.linalg.eigvalsh(tight)))
+    root = sqrt_psd(xp, cov)
+    bent = curvature[0] / beta if curvature else xp.zeros_like(cov)
+    eye = xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov))
+    tight = eye + root @ bent @ root
+    least = float(xp.min(xp.linalg.eigvalsh(constant(tight))))
     if not least > 0.0:
         raise UnmetHypothesis(
-            "tilted", "C^-1 + Q / beta is positive definite", f"least eigenvalue {least:.3g}"
+            "tilted", "I + C^1/2 Q C^1/2 / beta is positive definite", f"least eigenvalue {least:.3g}"
         )
-    best = xp.linalg.inv(tight)
+    best = root @ xp.linalg.solve(tight, root)
     best = 0.5 * (best + xp.matrix_transpose(best))
-    mean = xp.squeeze(best @ (precision @ m[:, None] + c[:, None] / beta), axis=-1)
-    return Gaussian(down(mean), down(best))
+    pull = c / beta - xp.squeeze(bent @ m[:, None], axis=-1)
+    mean = m + xp.squeeze(best @ pull[:, None], axis=-1)
+    made: Gaussian = down.like(law)(Gaussian(mean, best))
+    return made

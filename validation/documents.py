@@ -12,7 +12,7 @@ from .. import __version__
 __all__ = ["FORMATS", "is_ours", "read", "require_ours", "stamped"]
 
 # Counted up when a field is added, renamed or read in another way; documents without the field are of format 1.
-FORMATS: Final = {"verify": 2, "report": 2, "bench": 2, "audit": 2, "soak": 1, "manifest": 1}
+FORMATS: Final = {"verify": 2, "report": 2, "bench": 2, "audit": 2, "soak": 1, "manifest": 1, "inventory": 1}
 
 _AGAIN: Final = {"report": "driftproof train", "manifest": "driftproof verify --html, into a new folder,"}
 _FIELDS: Final = {
@@ -22,6 +22,7 @@ _FIELDS: Final = {
     "audit": ("rows", "target"),
     "soak": ("seeds", "flips"),
     "manifest": ("files",),
+    "inventory": ("entries", "version"),
 }
 _LARGEST: Final = 500_000_000  # bytes
 

@@ -3,12 +3,15 @@
 ``pytest --claims tweedie`` collects ``claim[TWEEDIE-CIR-1::evidence]`` and
 ``claim[TWEEDIE-CIR-1::mutant sign]`` instead of files, or beside the files that are named.  Without the
 option nothing changes, and nothing of the library is imported.
+
+Each node is settled in a process that can be ended: what exits, dies or blocks there fails its node and no
+other.  ``--claims-timeout 0``, or ``--pdb``, keeps them in the process of pytest, where a debugger works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from .engine import Plan
     from .outcomes import EvidenceOutcome
     from .registry import Claim, LoadFailure
+    from .supervision import Account
+
+PieceT = TypeVar("PieceT")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     efforts = ["quick", "normal", "full"]
     group.addoption("--claims-effort", default="quick", choices=efforts, help="how much Monte Carlo")
     group.addoption("--claims-seed", type=int, default=0, metavar="SEED", help="replays a run exactly")
+    group.addoption(
+        "--claims-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="for a node; 0 settles in the process of pytest, without a limit",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,6 +67,9 @@ def _nodes(session: pytest.Session, config: pytest.Config, names: list[str]) -> 
 
     if config.getoption("claims_seed") < 0:
         raise pytest.UsageError(f"--claims-seed: expected a seed >= 0, got {config.getoption('claims_seed')}")
+    if not 0.0 <= config.getoption("claims_timeout") < float("inf"):
+        expected = f"expected seconds >= 0, got {config.getoption('claims_timeout')}"
+        raise pytest.UsageError(f"--claims-timeout: {expected}")
     registry = REGISTRY.load()
     try:
         claims = registry.select(names)
@@ -108,15 +124,27 @@ class _ClaimNode(_Node):
         super().__init__(**kwargs)
         self.claim, self.plan, self.part = claim, plan, part
 
+    @property
+    def limit(self) -> float:
+        """Seconds for a process of its own; 0 for the process of pytest."""
+        return 0.0 if self.config.getoption("usepdb", False) else self.config.getoption("claims_timeout")
+
+    def outcome(self, found: PieceT | Account) -> PieceT:
+        """The outcome, unless something else ended the work."""
+        from .supervision import Account
+
+        if isinstance(found, Account):
+            raise ClaimFailure(f"{self.claim.id}: {self.part} has no verdict: {found.why}")
+        return found
+
 
 class EvidenceNode(_ClaimNode):
     """One piece of evidence on the thing."""
 
     def runtest(self) -> None:
-        from .engine import examine
+        from .workers import evidence_outcome
 
-        evidence = next(item for item in self.claim.evidence if item.name == self.part)
-        found = examine(self.claim, evidence, self.claim.thing, self.plan)
+        found = self.outcome(evidence_outcome(self.claim, self.part, self.plan, self.limit))
         self.user_properties += [("error", found.error), ("tolerance", found.tolerance)]
         if found.state in ("skipped", "left out"):
             pytest.skip(found.detail)
@@ -130,9 +158,9 @@ class MutantNode(_ClaimNode):
     """One planted error, which some evidence must catch."""
 
     def runtest(self) -> None:
-        from .engine import prosecute
+        from .workers import mutant_outcome
 
-        found = prosecute(self.claim, self.part, self.claim.mutants[self.part], self.plan)
+        found = self.outcome(mutant_outcome(self.claim, self.part, self.plan, self.limit))
         if found.unsettled:
             raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} is unsettled: {found.detail}")
         if found.killed is None:

@@ -1,4 +1,4 @@
-"""Where claims are settled: in children of this process, on a cluster, or in this process itself.
+"""Where claims, or pieces of them, are settled: in children of this process, on a cluster, or in this process itself.
 
 A child settles, and a supervisor waits for its verdict: whatever a claim does, it cannot take the run along
 (see :mod:`~driftproof.validation.supervision`).  A cluster only carries: each of its workers supervises a
@@ -16,19 +16,20 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .engine import Piece, Plan, concluded, settle
-from .outcomes import ClaimOutcome
+from .engine import Piece, Plan, concluded, examine, prosecute, settle
+from .outcomes import ClaimOutcome, EvidenceOutcome, MutantOutcome
 from .registry import Claim, reference
 from .supervision import Account, Child, over, parcel, supervised
 from .telling import said
 
-__all__ = ["carried", "require_cluster", "settled_by_workers"]
+__all__ = ["carried", "evidence_outcome", "mutant_outcome", "require_cluster", "settled_by_workers"]
 
 KeyT = TypeVar("KeyT")
+PieceT = TypeVar("PieceT", EvidenceOutcome, MutantOutcome)
 
 
 def settled_by_workers(
@@ -51,7 +52,7 @@ def settled_by_workers(
     sent, stuck = dict[Claim, bytes](), list[tuple[Claim, str]]()
     for claim in claims:
         try:
-            sent[claim] = _parcel(claim, plan)
+            sent[claim] = _parcel(settle, claim, plan)
         except Exception as error:  # noqa: BLE001  # pickles fail in many ways
             stuck.append((claim, said(error)))
     for claim, account in carried(sent, jobs, cluster, timeout):
@@ -76,10 +77,44 @@ def require_cluster(cluster: str | None) -> None:
         raise ValueError(f"run: {module} is not installed; pip install 'driftproof[cluster]'")
 
 
-def _parcel(claim: Claim, plan: Plan) -> bytes:
+def evidence_outcome(claim: Claim, name: str, plan: Plan, timeout: float) -> EvidenceOutcome | Account:
+    """One piece of evidence, in the child of this thread, or here without a limit; how it ended, where it has no outcome."""
+    return _by_worker(_evidence, claim, name, plan, timeout)
+
+
+def mutant_outcome(claim: Claim, name: str, plan: Plan, timeout: float) -> MutantOutcome | Account:
+    """One planted error, as :func:`evidence_outcome` has it."""
+    return _by_worker(_mutant, claim, name, plan, timeout)
+
+
+def _by_worker(
+    function: Callable[[Claim, str, Plan], PieceT], claim: Claim, name: str, plan: Plan, timeout: float
+) -> PieceT | Account:
+    if not timeout:
+        return function(claim, name, plan)
+    try:
+        account = supervised(_parcel(function, claim, name, plan), timeout)
+    except Exception as error:  # noqa: BLE001  # pickles fail in many ways
+        account = Account("unreceived", said(error))
+    if account.end == "unreceived" and reference(claim) is None:
+        _warn_that_it_stays(claim, account.why)
+        return function(claim, name, plan)
+    result: PieceT | Account = account.result if account.end == "returned" else account
+    return result
+
+
+def _evidence(claim: Claim, name: str, plan: Plan) -> EvidenceOutcome:
+    return examine(claim, next(item for item in claim.evidence if item.name == name), claim.thing, plan)
+
+
+def _mutant(claim: Claim, name: str, plan: Plan) -> MutantOutcome:
+    return prosecute(claim, name, claim.mutants[name], plan)
+
+
+def _parcel(function: Callable[..., object], claim: Claim, *args: object) -> bytes:
     module = sys.modules.get(claim.module)
     with _by_value(module) if module and reference(claim) is None else contextlib.nullcontext():
-        return parcel(settle, claim, plan)
+        return parcel(function, claim, *args)
 
 
 @contextmanager
@@ -171,12 +206,16 @@ def _lost(error: BaseException) -> Account:
 
 def _stuck(claim: Claim, plan: Plan, why: str, timeout: float | None) -> ClaimOutcome:
     """A claim that no other process understands: settled here, where a limit ends Python code only."""
+    _warn_that_it_stays(claim, why)
+    return _here(claim, plan, timeout)
+
+
+def _warn_that_it_stays(claim: Claim, why: str) -> None:
     warnings.warn(
         f"{claim.id} is settled in the process of the run, where no limit ends what blocks in C; "
         f"it cannot be sent to another: {why.splitlines()[0]}",
-        stacklevel=2,
+        stacklevel=3,
     )
-    return _here(claim, plan, timeout)
 
 
 def _here(claim: Claim, plan: Plan, timeout: float | None = None) -> ClaimOutcome:

@@ -84,7 +84,7 @@ def _alike(xp: Namespace, *, control: Array, target: Array) -> None:
         raise UnmetHypothesis("sample_losses", "control and target (B, *)", got)
 
 
-@public(check=_alike)
+@public(wide=True, check=_alike)
 def sample_losses(xp: Namespace, control: Array, target: Array) -> Array:
     r"""Half of the squared distance of each sample to its target: (B, *) and (B, *) to (B,).
 

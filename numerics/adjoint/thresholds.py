@@ -25,7 +25,7 @@ def _losses(xp: Namespace, *, losses: Array, share: float, previous: Array | Non
         raise UnmetHypothesis(subject, "previous is one number ()", f"shape {tuple(previous.shape)}")
 
 
-@public(check=_losses, losses="finite", previous="finite")
+@public(wide=True, check=_losses, losses="finite", previous="finite")
 def running_threshold(
     xp: Namespace, losses: Array, share: float, previous: Array | None = None, decay: float = 0.9
 ) -> Array:

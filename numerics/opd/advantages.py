@@ -28,7 +28,7 @@ __all__ = ["Mode", "advantage", "discounted_future"]
 Mode: TypeAlias = Literal["centered", "plus", "sg", "pathwise"]
 
 
-@public
+@public(wide=True)
 def advantage(
     xp: Namespace, delta: Array, f: FDivergence, mode: Mode = "centered", clip: float | None = 20.0
 ) -> Array:
@@ -75,7 +75,7 @@ def advantage(
     raise UnmetHypothesis("advantage", "mode is centered, plus, sg or pathwise", repr(mode))
 
 
-@public(gamma="in [0, 1]")
+@public(wide=True, gamma="in [0, 1]")
 def discounted_future(xp: Namespace, cost: Array, gamma: Array) -> Array:
     r"""Discounted cost of the tokens that follow each token.
 

@@ -12,7 +12,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, public
 __all__ = ["group_mean", "leave_one_out", "optimal_baseline"]
 
 
-@public
+@public(wide=True)
 def leave_one_out(xp: Namespace, advantages: Array) -> Array:
     r"""Mean advantage of the other samples of the same state: an unbiased baseline.
 
@@ -39,7 +39,7 @@ def leave_one_out(xp: Namespace, advantages: Array) -> Array:
     return (xp.sum(advantages, axis=-1, keepdims=True) - advantages) / (count - 1.0)
 
 
-@public
+@public(wide=True)
 def group_mean(xp: Namespace, advantages: Array) -> Array:
     r"""Mean advantage of all samples of the same state: shrinks the gradient by 1 - 1/G.
 
@@ -58,7 +58,7 @@ def group_mean(xp: Namespace, advantages: Array) -> Array:
     return xp.mean(advantages, axis=-1, keepdims=True) + xp.zeros_like(advantages)
 
 
-@public
+@public(wide=True)
 def optimal_baseline(xp: Namespace, logp: Array, advantages: Array) -> Array:
     r"""The constant that minimises the variance of the single-sample estimator, by enumeration.
 

@@ -18,7 +18,7 @@ from ...theory.opd import divergence
 __all__ = ["bucketed_divergence", "log_rest", "truncated_sum"]
 
 
-@public
+@public(wide=True)
 def log_rest(xp: Namespace, logp: Array) -> Array:
     r"""Log-probability of everything that is not listed.
 
@@ -51,7 +51,7 @@ def _same_tokens(subject: str) -> Callable[..., None]:
     return check
 
 
-@public(check=_same_tokens("bucketed_divergence"))
+@public(wide=True, check=_same_tokens("bucketed_divergence"))
 def bucketed_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The divergence after merging all unlisted tokens into one bucket.
 
@@ -76,7 +76,7 @@ def bucketed_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
     return divergence.kernel(xp, p, q, f)
 
 
-@public(check=_same_tokens("truncated_sum"))
+@public(wide=True, check=_same_tokens("truncated_sum"))
 def truncated_sum(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The sum over listed tokens alone: not a divergence, and here only to be refuted.
 

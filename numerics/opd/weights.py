@@ -23,6 +23,9 @@ Reduction: TypeAlias = Literal["token", "sequence", "sum"]
 
 
 def _require_token(xp: Namespace, mask: Array, **_: object) -> None:
+    if bool(xp.any((mask != 0) & (mask != 1))):
+        got = f"values from {float(xp.min(mask)):g} to {float(xp.max(mask)):g}"
+        raise UnmetHypothesis("token weights", "the mask holds zeros and ones", got)
     if not bool(xp.any(mask > 0)):
         raise UnmetHypothesis("token weights", "the mask leaves a token", f"shape {tuple(mask.shape)}")
 
@@ -45,7 +48,7 @@ def _require_batch(
             raise UnmetHypothesis("token weights", hypothesis, f"{count} infinite")
 
 
-@public(check=_require_batch)
+@public(wide=True, check=_require_batch)
 def token_weights(
     xp: Namespace,
     logp: Array,
@@ -79,7 +82,8 @@ def token_weights(
         Weights of shape (B, T), 0 at masked tokens.
 
     Raises:
-        UnmetHypothesis: No token is left by the mask; shapes differ; gamma outside of [0, 1].
+        UnmetHypothesis: The mask has other values than 0 and 1, or leaves no token; shapes differ; gamma outside
+            of [0, 1].
 
     References:
         | OPD+: Rethinking the advantage design for on-policy distillation
@@ -110,7 +114,7 @@ def token_weights(
     return -xp.where(real, total, zero) * normalizer.kernel(xp, mask, reduction)
 
 
-@public(check=_require_token)
+@public(wide=True, check=_require_token)
 def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Array:
     r"""What each token is multiplied by: 1/Z of the reduction.
 
@@ -149,7 +153,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
     raise UnmetHypothesis("normalizer", "reduction is token, sequence or sum", repr(reduction))
 
 
-@public(check=_require_batch)
+@public(wide=True, check=_require_batch)
 def diagnostics(
     xp: Namespace,
     logp: Array,

@@ -26,7 +26,7 @@ __all__ = ["Baseline", "group_advantages", "running_advantages", "update_statist
 Baseline: TypeAlias = Literal["others", "group"]
 
 
-@public(rewards="finite")
+@public(wide=True, rewards="finite")
 def group_advantages(
     xp: Namespace,
     rewards: Array,
@@ -103,6 +103,7 @@ def _aligned(subject: str) -> Any:
 
 
 @public(
+    wide=True,
     check=_aligned("update_statistics"),
     rewards="finite",
     members="in [0, 1]",
@@ -156,6 +157,7 @@ def update_statistics(
 
 
 @public(
+    wide=True,
     check=_aligned("running_advantages"),
     rewards="finite",
     members="in [0, 1]",

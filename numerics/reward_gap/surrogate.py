@@ -36,7 +36,7 @@ def _clip_range(xp: Namespace, *, logp: Array, clip: float, **rest: Any) -> None
             raise UnmetHypothesis("clipped_surrogate", f"{name} has the shape of logp", got)
 
 
-@public(check=_clip_range, logp="finite", old_logp="finite", advantage="finite")
+@public(wide=True, check=_clip_range, logp="finite", old_logp="finite", advantage="finite")
 def clipped_surrogate(
     xp: Namespace, logp: Array, old_logp: Array, advantage: Array, clip: float = 1e-4
 ) -> tuple[Array, Array]:
@@ -85,7 +85,7 @@ def _batch(xp: Namespace, *, mean: Array, mean_ref: Array, **rest: Any) -> None:
         raise UnmetHypothesis("step_kl", "mean_ref has the shape of mean", got)
 
 
-@public(check=_batch, mean="finite", mean_ref="finite", std="> 0")
+@public(wide=True, check=_batch, mean="finite", mean_ref="finite", std="> 0")
 def step_kl(xp: Namespace, mean: Array, mean_ref: Array, std: Array) -> Array:
     r"""The KL divergence of a Gaussian step from the reference's step, summed over the coordinates.
 

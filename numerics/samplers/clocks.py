@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import VE, VP, AbstractGaussianProcess, AbstractProcess, Flow
+from ...theory.processes import AbstractGaussianProcess, AbstractProcess
 from .._steps import ordered
 
 __all__ = ["gaussian", "informative", "levels", "time_of_ratio"]
@@ -63,16 +63,10 @@ def time_of_ratio(xp: Namespace, process: AbstractProcess, ratio: Array) -> Arra
     Claims: REWARD-GAP-ORDER-2
 
     Example:
+        >>> from driftproof.theory.processes import Flow
         >>> float(time_of_ratio(Flow(), 1.0))
         0.5
     """
-    match process:
-        case Flow():
-            return ratio / (1.0 + ratio)
-        case VE():
-            return xp.log1p((ratio / process.sigma_min) ** 2) / process.growth
-        case VP():
-            time = xp.log1p(ratio * ratio)
-            bend = 2.0 * (process.beta_max - process.beta_min) / process.T
-            return 2.0 * time / (process.beta_min + xp.sqrt(process.beta_min**2 + bend * time))
-    raise UnmetHypothesis("time_of_ratio", "the process is VP, VE or Flow", f"{type(process).__name__}")
+    if not isinstance(process, AbstractGaussianProcess):
+        raise UnmetHypothesis("time_of_ratio", "the process is VP, VE or Flow", f"{type(process).__name__}")
+    return process.time_of_ratio(xp, ratio)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..._namespace import Array, Namespace, UnmetHypothesis
 from ...theory.processes import AbstractGaussianProcess, AbstractProcess
-from ..tweedie.parametrisations import convert
 from .methods import Network, Wanted
+from .parametrisations import convert
 from .predictions import Prediction, data_and_noise
 
 __all__ = ["converted"]

@@ -13,20 +13,20 @@ from typing import Any, Literal, TypeAlias, final
 from ..._namespace import Array, Namespace, UnmetHypothesis, checked
 from ..._random import Source
 from ...theory.processes import AbstractGaussianProcess, Flow
-from ..tweedie.parametrisations import Kind
-from ..tweedie.reverse import (
+from .deis import deis_2, deis_3
+from .dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
+from .dpm_solver_pp import dpm_solver_pp_2s, sde_dpm_solver_pp_2m_moments
+from .euler import euler_maruyama_moments, heun_step
+from .gddim import gddim_step
+from .parametrisations import Kind
+from .predictions import data_and_noise
+from .reverse import (
     bridge_step,
     log_euler_step,
     matched_bridge_step,
     noncentral_step,
     truncated_euler_step,
 )
-from .deis import deis_2, deis_3
-from .dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
-from .dpm_solver_pp import dpm_solver_pp_2s, sde_dpm_solver_pp_2m_moments
-from .euler import euler_maruyama_moments, heun_step
-from .gddim import gddim_step
-from .predictions import data_and_noise
 from .transitions import ddim_moments, flow_sde_moments, gddim_moments, predicted_moments
 
 __all__ = ["METHODS", "Method", "Moments", "Network", "Past", "Step", "Wanted"]

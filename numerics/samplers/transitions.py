@@ -289,7 +289,7 @@ def _same_shape(xp: Namespace, *, x_next: Array, mean: Array, **rest: Any) -> No
     same_shape("step_log_prob", "x_next", x_next, mean=mean)
 
 
-@public(check=_same_shape, x_next="finite", mean="finite", std="> 0")
+@public(wide=True, check=_same_shape, x_next="finite", mean="finite", std="> 0")
 def step_log_prob(xp: Namespace, x_next: Array, mean: Array, std: Array) -> Array:
     r"""The log-density of a step, summed over the coordinates.
 

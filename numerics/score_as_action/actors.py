@@ -91,7 +91,7 @@ def _drift_share(eta: float, likelihood: bool) -> float:
     return 0.5 * (1.0 / eta + eta) if likelihood else 0.5 * (1.0 + eta * eta)
 
 
-@public(check=_paths("running_cost", "excess", beta=True), excess="finite", g2dt=">= 0")
+@public(wide=True, check=_paths("running_cost", "excess", beta=True), excess="finite", g2dt=">= 0")
 def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Array:
     r"""The KL penalty as a running reward: what each step costs.
 
@@ -119,7 +119,7 @@ def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Arra
     return 0.5 * beta * g2dt * xp.sum(excess * excess, axis=-1)
 
 
-@public(check=_paths("path_kl", "change"), change="finite", g2dt=">= 0")
+@public(wide=True, check=_paths("path_kl", "change"), change="finite", g2dt=">= 0")
 def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
     r"""What each path contributes to the divergence of two policies at eta = 1.
 
@@ -146,6 +146,7 @@ def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
 
 
 @public(
+    wide=True,
     check=_paths("log_ratio", "change", likelihood=True, terms=("f change noise", "f f change change g2dt")),
     change="finite",
     noise="finite",
@@ -277,7 +278,7 @@ def _two_axes(xp: Namespace, *, advantage: Array, over: str, **_: Any) -> None:
         raise UnmetHypothesis("standardise", "over is rollout or step", repr(over))
 
 
-@public(check=_two_axes, advantage="finite")
+@public(wide=True, check=_two_axes, advantage="finite")
 def standardise(xp: Namespace, advantage: Array, over: Literal["rollout", "step"] = "rollout") -> Array:
     r"""Advantages on a scale that does not depend on that of the rewards.
 

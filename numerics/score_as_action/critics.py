@@ -55,7 +55,7 @@ def _shapes(subject: str, **wanted: str) -> Any:
     return check
 
 
-@public(check=_shapes("returns_to_go", reward="B", cost="BN"), reward="finite", cost="finite")
+@public(wide=True, check=_shapes("returns_to_go", reward="B", cost="BN"), reward="finite", cost="finite")
 def returns_to_go(xp: Namespace, reward: Array, cost: Array) -> Array:
     r"""What is still to come, from every time of the grid on.
 
@@ -81,7 +81,7 @@ def returns_to_go(xp: Namespace, reward: Array, cost: Array) -> Array:
     return xp.concat([reward[:, None] - ahead, reward[:, None]], axis=1)
 
 
-@public(check=_shapes("td_errors", values="BM", cost="BN"), values="finite", cost="finite")
+@public(wide=True, check=_shapes("td_errors", values="BM", cost="BN"), values="finite", cost="finite")
 def td_errors(xp: Namespace, values: Array, cost: Array) -> Array:
     r"""Increments of the would-be martingale.
 
@@ -107,6 +107,7 @@ def td_errors(xp: Namespace, values: Array, cost: Array) -> Array:
 
 
 @public(
+    wide=True,
     check=_shapes("martingale_loss", values="BN", targets="BN", dt="N"),
     values="finite",
     targets="finite",
@@ -137,7 +138,7 @@ def martingale_loss(xp: Namespace, values: Array, targets: Array, dt: Array) -> 
     return 0.5 * xp.mean(xp.sum((targets - values) ** 2 * dt, axis=-1))
 
 
-@public(check=_shapes("mean_square_td", errors="BN"), errors="finite")
+@public(wide=True, check=_shapes("mean_square_td", errors="BN"), errors="finite")
 def mean_square_td(xp: Namespace, errors: Array) -> Array:
     r"""The squared TD error: a counterexample, kept to show what it does.
 
@@ -170,7 +171,7 @@ def _check_eligibility(xp: Namespace, *, features: Array, dt: Array, lam: float)
         raise UnmetHypothesis("eligibility", "lambda in [0, 1]", f"lam = {lam!r}")
 
 
-@public(check=_check_eligibility, features="finite", dt="> 0")
+@public(wide=True, check=_check_eligibility, features="finite", dt="> 0")
 def eligibility(xp: Namespace, features: Array, dt: Array, lam: float = 0.0) -> Array:
     r"""Eligibility traces of CTD(lambda): test processes that know the past alone.
 
@@ -206,7 +207,9 @@ def eligibility(xp: Namespace, features: Array, dt: Array, lam: float = 0.0) -> 
     return xp.stack(traces, axis=1)
 
 
-@public(check=_shapes("ctd_direction", traces="BNp", errors="BN"), traces="finite", errors="finite")
+@public(
+    wide=True, check=_shapes("ctd_direction", traces="BNp", errors="BN"), traces="finite", errors="finite"
+)
 def ctd_direction(xp: Namespace, traces: Array, errors: Array) -> Array:
     r"""The direction of CTD: the moment that vanishes at the right value function.
 
@@ -262,7 +265,7 @@ def _lstd_system(xp: Namespace, traces: Array, features: Array) -> Array:
     return -xp.mean(xp.matrix_transpose(traces) @ change, axis=0)
 
 
-@public(check=_check_lstd, traces="finite", features="finite", errors="finite")
+@public(wide=True, check=_check_lstd, traces="finite", features="finite", errors="finite")
 def lstd(xp: Namespace, traces: Array, features: Array, errors: Array) -> Array:
     r"""The linear critic that CTD converges to, solved at once.
 
@@ -289,7 +292,7 @@ def lstd(xp: Namespace, traces: Array, features: Array, errors: Array) -> Array:
     return xp.linalg.solve(system, ctd_direction.kernel(xp, traces, errors)[:, None])[:, 0]
 
 
-@public(check=_check_regression, features="finite", targets="finite", dt="> 0")
+@public(wide=True, check=_check_regression, features="finite", targets="finite", dt="> 0")
 def martingale_regression(xp: Namespace, features: Array, targets: Array, dt: Array) -> Array:
     r"""The linear critic of least martingale loss.
 

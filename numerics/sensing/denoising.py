@@ -87,7 +87,9 @@ def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: i
         if log_lam >= top:
             found = zero
         else:
-            found = solve(A, y, math.exp(log_lam), tolerance=tolerance, most=most, start=found).x
+            found = solve(
+                A, y, math.exp(log_lam), tolerance=tolerance, relative_to="data", most=most, start=found
+            ).x
         return _length(xp, y - A @ found) - radius
 
     high, low = top, top - 1.0

@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from .fista import advance, lipschitz
-from .proxes import duality_gap, prox, require_problem
+from .proxes import duality_gap, objective, prox, require_problem
 
 __all__ = ["NotConverged", "Solution", "solve"]
 
 
 # Several steps at once: what a backend may compile.
 Advance: TypeAlias = Callable[..., tuple[Array, Array, Array]]
+RelativeTo: TypeAlias = Literal["value", "data"]
 
 
 @final
@@ -46,7 +47,7 @@ class NotConverged(ArithmeticError):
 
     Arguments:
         problems: How many they are.
-        gap: The largest gap, relative to the squared norm of the measurements.
+        gap: The largest gap, relative to the value or to the squared norm of the measurements, as it was asked.
         tolerance: The goal for it.
         steps: Steps taken.
         best: What was reached.
@@ -71,7 +72,8 @@ def solve(
     *,
     low: float = -math.inf,
     high: float = math.inf,
-    tolerance: float = 1e-8,
+    tolerance: float | None = None,
+    relative_to: RelativeTo = "value",
     most: int = 5000,
     every: int = 20,
     start: Array | None = None,
@@ -81,9 +83,11 @@ def solve(
     r"""The LASSO with bounds, for every row of ``y`` at once.
 
     .. math:: \min_{l \le x \le h}\; \tfrac12 |Ax - y|^2 + \lambda |x|_1 \quad
-        \text{to a duality gap of} \; \epsilon\,|y|^2
+        \text{to a duality gap of} \; \epsilon\,F(x)
 
-    The same goal as scikit-learn's ``Lasso(alpha=lam/m, tol=tolerance)``.
+    F is the objective, so that F(x) is at most :math:`1/(1 - \epsilon)` times the optimal value, however small the
+    penalty.  A gap of :math:`\epsilon\,|y|^2`, the goal of scikit-learn's ``Lasso(alpha=lam/m, tol=tolerance)``,
+    says nothing where the optimal value is smaller than that.
 
     Arguments:
         A: The sketch, with shape (m, d).
@@ -91,7 +95,9 @@ def solve(
         lam: The penalty, > 0: a number, or an array with the shape (...) of the batch.
         low: Lower bound, <= 0; none by default.
         high: Upper bound, >= 0; none by default.
-        tolerance: The goal epsilon, at least 16 roundings of the dtype.
+        tolerance: The goal epsilon, at least 16 roundings of the dtype; by default 1e-8, or 64 roundings if they
+            are more.
+        relative_to: ``"value"``, or ``"data"`` for a gap of epsilon |y|^2.
         most: Steps allowed.
         every: Steps between two looks at the gap.
         start: Where to start, with shape (..., d); 0 by default.
@@ -118,6 +124,10 @@ def solve(
     shape = tuple(y.shape[:-1])
     lam = _penalties(xp, lam, y)
     require_problem(xp, A=A, y=y, lam=lam, low=low, high=high)
+    if tolerance is None:
+        tolerance = max(1e-8, 64.0 * float(xp.finfo(y.dtype).eps))
+    if relative_to not in ("value", "data"):
+        raise UnmetHypothesis("fista", "relative_to is 'value' or 'data'", f"relative_to = {relative_to!r}")
     _require_budget(xp, y, tolerance, most, every)
     rows = xp.reshape(y, (-1, y.shape[-1]))
     x = xp.zeros((rows.shape[0], A.shape[1]), dtype=y.dtype, device=device(y))
@@ -128,7 +138,7 @@ def solve(
             raise UnmetHypothesis("fista", f"start has {A.shape[1]} coordinates for each problem", got)
         x = prox.kernel(xp, xp.reshape(begin, tuple(x.shape)), 0.0, low, high)
     step = 1.0 / (lipschitz(A) * (1.0 + 8.0 * float(xp.finfo(y.dtype).eps)))
-    found, gap, steps = _descend(
+    found, gap, size, steps = _descend(
         xp,
         x,
         A,
@@ -138,13 +148,15 @@ def solve(
         low,
         high,
         tolerance=tolerance,
+        relative_to=relative_to,
         most=most,
         every=every,
         advance=advance,
         certificate=certificate,
     )
-    solution = Solution(down(xp.reshape(found, (*shape, A.shape[1]))), down(xp.reshape(gap, shape)), steps)
-    size = xp.sum(rows * rows, axis=-1)
+    solution = Solution(
+        down(xp.reshape(found, (*shape, A.shape[1]))), down.wide(xp.reshape(gap, shape)), steps
+    )
     late = gap > tolerance * size
     if bool(xp.any(late)):
         relative = xp.where(late, gap / xp.where(size > 0, size, xp.ones_like(size)), xp.zeros_like(gap))
@@ -164,37 +176,38 @@ def _descend(
     high: float,
     *,
     tolerance: float,
+    relative_to: RelativeTo,
     most: int,
     every: int,
     advance: Advance,
     certificate: Callable[..., Array],
-) -> tuple[Array, Array, int]:
-    """Iterates and gaps of all rows; rows that are done leave the batch."""
-    goal = tolerance * xp.sum(y * y, axis=-1)
+) -> tuple[Array, Array, Array, int]:
+    """Iterates, gaps and what these are relative to, of all rows; rows that are done leave the batch."""
     rows = xp.arange(y.shape[0], device=device(y))
     z, t = x, xp.ones_like(x[:, :1])
-    finished: list[tuple[Array, Array, Array]] = []
+    finished: list[tuple[Array, ...]] = []
     steps = 0
     while True:
         gap = certificate(xp, x, A, y, lam, low, high)
-        done = gap <= goal
+        size = xp.sum(y * y, axis=-1) if relative_to == "data" else objective.kernel(xp, x, A, y, lam)
+        done = gap <= tolerance * size
         left = xp.sum(xp.astype(~done, xp.int64))
         if int(left) == 0 or steps >= most:
-            finished.append((rows, x, gap))
+            finished.append((rows, x, gap, size))
             break
         # Leaving pays where a good part of the batch is done: a gather costs a few steps.
         if 4 * int(left) <= 3 * rows.shape[0]:
             gone, stay = xp.nonzero(done)[0], xp.nonzero(~done)[0]
-            finished.append(tuple(xp.take(part, gone, axis=0) for part in (rows, x, gap)))
-            rows, x, z, t, y, goal = (xp.take(part, stay, axis=0) for part in (rows, x, z, t, y, goal))
+            finished.append(tuple(xp.take(part, gone, axis=0) for part in (rows, x, gap, size)))
+            rows, x, z, t, y = (xp.take(part, stay, axis=0) for part in (rows, x, z, t, y))
             if not isinstance(lam, float):
                 lam = xp.take(lam, stay, axis=0)
         count = min(every, most - steps)
         x, z, t = advance(xp, x, z, t, A, y, lam, step, low, high, True, count)
         steps += count
-    order, x, gap = (xp.concat([parts[i] for parts in finished], axis=0) for i in range(3))
-    back = xp.argsort(order)
-    return xp.take(x, back, axis=0), xp.take(gap, back, axis=0), steps
+    order, *found = (xp.concat(list(parts), axis=0) for parts in zip(*finished, strict=True))
+    x, gap, size = (xp.take(part, xp.argsort(order), axis=0) for part in found)
+    return x, gap, size, steps
 
 
 def _penalties(xp: Namespace, lam: Any, y: Array) -> float | Array:

@@ -16,7 +16,7 @@ from array_api_compat import device
 
 from ..._namespace import Array, UnmetHypothesis, boundary, checked
 from ...theory.laws import Gaussian, wasserstein2
-from ...theory.transfer import gaussian_map
+from ...theory.laws.maps import gaussian_map
 from .._samples import Floats, as_rows, as_weights, require_squares
 
 __all__ = ["AffineMap", "fit_gaussian"]

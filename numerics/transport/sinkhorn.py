@@ -46,7 +46,9 @@ def _require_atoms(xp: Namespace, x: Array, y: Array, potential: Array, epsilon:
         raise UnmetHypothesis("Sinkhorn", "there are atoms", f"y of shape {shapes[1]}")
 
 
-@public(cost="finite", potential="finite", log_weight="finite", epsilon="> 0", check=_require_costs)
+@public(
+    wide=True, cost="finite", potential="finite", log_weight="finite", epsilon="> 0", check=_require_costs
+)
 def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, epsilon: float) -> Array:
     r"""The potential that gives one marginal exactly, from the potential of the other.
 

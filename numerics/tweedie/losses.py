@@ -27,7 +27,7 @@ from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, A
 from ...theory.special.bessel_square import quotient_of_square
 from ...theory.special.elementary import xlogy
 from ...theory.tweedie import conditional_count, conditional_score
-from .parametrisations import Kind, affine, no_such
+from ..samplers.parametrisations import Kind, affine, no_such
 
 __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"]
 
@@ -88,7 +88,7 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
     raise no_such(process, kind)
 
 
-@public(x="state", t="> 0")
+@public(wide=True, x="state", t="> 0")
 def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> Array:
     r"""The weight under which the square loss bounds the divergence of the generated law.
 
@@ -131,7 +131,7 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
     return xp.where(inside, (deviation * per_unit) ** 2, xp.zeros_like(scale))
 
 
-@public
+@public(wide=True)
 def square_loss(xp: Namespace, output: Array, target: Array, weight: Array | None = None) -> Array:
     r"""Weighted square loss per element, :math:`w\,(\text{output} - \text{target})^2`.
 
@@ -155,7 +155,7 @@ def square_loss(xp: Namespace, output: Array, target: Array, weight: Array | Non
     return square if weight is None else weight * square
 
 
-@public(n=">= 0", count=">= 0")
+@public(wide=True, n=">= 0", count=">= 0")
 def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = None) -> Array:
     r"""Poisson deviance loss per element, up to a term without n.
 
@@ -182,7 +182,7 @@ def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = N
     return loss if weight is None else weight * loss
 
 
-@public(x0="state", x="state", t="> 0")
+@public(wide=True, x0="state", x="state", t="> 0")
 def matching_loss(
     xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, output: Array, kind: Kind
 ) -> Array:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import math
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-import driftproof.numerics
-import driftproof.theory
 from driftproof.numerics.adjoint.affine import AffinePolicy
 from driftproof.numerics.adjoint.objective import Certificate
 from driftproof.numerics.adjoint.trajectories import Trajectory as FlowTrajectory
@@ -45,8 +41,6 @@ from driftproof.theory.adjoint.mixture import MixtureFlow
 from driftproof.theory.adjoint.noisy import NoisyFlow
 from driftproof.theory.adjoint.regularized import RegularizedFlow
 from driftproof.theory.adjoint.regularizers import BallCost, ElasticCost, HuberCost, PowerCost, QuadraticCost
-from driftproof.theory.bessel_count import BesselCount
-from driftproof.theory.bridges import SquaredBesselBridge
 from driftproof.theory.csdm.stress import FactorModel
 from driftproof.theory.divergences.base import FDivergence
 from driftproof.theory.laws import (
@@ -60,6 +54,8 @@ from driftproof.theory.laws import (
     NoncentralChi2,
     Normal,
 )
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.opd.sequence import AutoregressivePair
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Identity, LinearClock
 from driftproof.theory.reward_gap.ddpo import DDPOToy, Tuned
@@ -68,6 +64,7 @@ from driftproof.theory.score_as_action.feedback import LinearFeedback
 from driftproof.theory.score_as_action.posterior import Posterior, Problem
 from driftproof.theory.score_as_action.shifts import ShiftedScore
 from driftproof.theory.transfer.fourier import TruncationRisk
+from driftproof.validation.inventory import modules
 
 # What the library makes for itself, under a name that no package exports.
 OWN = (Posterior, Problem, Seeds)
@@ -278,16 +275,11 @@ VALID: Mapping[type, Mapping[str, Any]] = {
 def public_dataclasses() -> set[type]:
     """Every dataclass of theory and numerics with a public name and at least one argument."""
     found = set()
-    for package in (driftproof.theory, driftproof.numerics):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            for name, thing in vars(importlib.import_module(module.name)).items():
-                if not inspect.isclass(thing) or name.startswith("_") or thing in OWN:
-                    continue
-                ours = thing.__module__.startswith(("driftproof.theory.", "driftproof.numerics."))
-                if (
-                    ours
-                    and dataclasses.is_dataclass(thing)
-                    and any(f.init for f in dataclasses.fields(thing))
-                ):
-                    found.add(thing)
+    for module in modules():
+        for name, thing in vars(module).items():
+            if not inspect.isclass(thing) or name.startswith("_") or thing in OWN:
+                continue
+            ours = thing.__module__.startswith(("driftproof.theory.", "driftproof.numerics."))
+            if ours and dataclasses.is_dataclass(thing) and any(f.init for f in dataclasses.fields(thing)):
+                found.add(thing)
     return found

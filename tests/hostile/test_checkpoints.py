@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.kit import checkpoint as checkpoints
 from driftproof.backends.torch.kit.identity import identity_of
 from driftproof.backends.torch.kit.lock import RunWarning
 from driftproof.backends.torch.kit.run import Run

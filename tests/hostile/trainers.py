@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from driftproof.backends.torch.training import Plan, train
+from driftproof.backends.torch.kit.loop import Plan, train
 
 Changes = Mapping[str, Any]
 PLAN = {"batch": 8, "learning_rate": 0.05, "warmup": 2, "seed": 3, "save_every": 1}
@@ -60,19 +60,19 @@ def policy(method: str) -> Callable[..., Any]:
     """DDPO and MixGRPO on the Gaussian model."""
 
     def run(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **config: object) -> Any:  # noqa: B006
-        from driftproof.backends.torch.reward_gap.config import Budget, GaussianModel, Sampling
-        from driftproof.backends.torch.reward_gap.gaussian import (
-            GaussianDenoiser,
-            gaussian_sampler,
-            gaussian_task,
-        )
+        from driftproof.backends.torch.reward_gap.config import Budget, ScalarModel
+        from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_task
         from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+        from driftproof.backends.torch.rl.gaussian import vp_sampler
+        from driftproof.backends.torch.rl.sampler import Sampling
         from driftproof.numerics.reward_gap import Window
 
         window = config.pop("window", Window(size=2, every=1))
-        sampler = gaussian_sampler(GaussianModel(), Sampling(steps=4, eta=float(config.pop("eta", 1.0))))  # type: ignore[arg-type]
-        denoiser = GaussianDenoiser(GaussianModel(), sampler.scheduler.alphas_cumprod)
-        task = gaussian_task(GaussianModel(), denoiser)
+        model = ScalarModel()
+        sampling = Sampling(steps=4, eta=float(config.pop("eta", 1.0)))  # type: ignore[arg-type]
+        sampler = vp_sampler(model.decay, model.levels, sampling)
+        denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
+        task = gaussian_task(model, denoiser)
         group = {"group": 4} if method == "mixgrpo" else {}
         budget = Budget(**{"epochs": length, **POLICY, **group, **changes})
         options = {"accelerator": cpu()}
@@ -91,14 +91,15 @@ def actor(kind: str) -> Callable[..., Any]:
     """An actor with its critic on the Gaussian model."""
 
     def run(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **config: object) -> Any:  # noqa: B006
-        from driftproof.backends.torch.reward_gap.config import Sampling
-        from driftproof.backends.torch.score_as_action.config import Budget, GaussianModel
+        from driftproof.backends.torch.rl.gaussian import GaussianModel
+        from driftproof.backends.torch.rl.sampler import Sampling
+        from driftproof.backends.torch.score_as_action.config import Budget
         from driftproof.backends.torch.score_as_action.critics import QuadraticCritic
         from driftproof.backends.torch.score_as_action.gaussian import gaussian_parts
         from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 
         memory = float(config.pop("memory", 0.9))  # type: ignore[arg-type]
-        denoiser, sampler, task, terminal = gaussian_parts(GaussianModel(), Sampling(3))
+        denoiser, sampler, task = gaussian_parts(GaussianModel(), Sampling(3))
         budget = Budget(**{"epochs": length, **ACTOR, **changes})
         trainer = ActorCriticTrainer(
             denoiser,
@@ -107,7 +108,6 @@ def actor(kind: str) -> Callable[..., Any]:
             task,
             budget,
             kind,  # type: ignore[arg-type]
-            terminal=terminal,
             accelerator=cpu(),
         )
         trainer._epoch = paced(trainer._epoch, pause)  # type: ignore[method-assign]
@@ -119,14 +119,16 @@ def actor(kind: str) -> Callable[..., Any]:
 
 def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **config: object) -> Any:  # noqa: B006
     """Adjoint matching of a Gaussian flow."""
-    from driftproof.backends.torch.adjoint.config import GaussianModel, Matching
+    from driftproof.backends.torch.adjoint.config import Matching
     from driftproof.backends.torch.adjoint.experiment import gaussian_problem
     from driftproof.backends.torch.adjoint.flows import AffineFlow
-    from driftproof.backends.torch.adjoint.task import Task, closed_form
+    from driftproof.backends.torch.adjoint.rewards import closed_form
     from driftproof.backends.torch.adjoint.trainer import AdjointMatchingTrainer
+    from driftproof.backends.torch.rl.gaussian import GaussianModel
+    from driftproof.backends.torch.rl.task import Task
 
-    model = GaussianModel((1.3, -0.2), (0.49, 0.2, 0.2, 1.1), (0.8, 0.1), (1.7, -0.3, -0.3, 0.4), steps=3)
-    problem, reward, times = gaussian_problem(model)
+    model = GaussianModel((1.3, -0.2), ((0.49, 0.2), (0.2, 1.1)), (0.8, 0.1), ((1.7, -0.3), (-0.3, 0.4)))
+    problem, reward, times = gaussian_problem(model, 3)
     flow = AffineFlow(problem, times)
     matching = Matching(**{**MATCHING, **config.pop("matching", {})})  # type: ignore[dict-item]
     plan = Plan(**{"steps": length, **PLAN, **changes})
@@ -134,7 +136,7 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     trainer = AdjointMatchingTrainer(
         flow, task, times, matching, plan, checkpoint=path, config=config, accelerator=cpu()
     )
-    trainer._draw = paced(trainer._draw, pause)  # type: ignore[method-assign]
+    trainer.trainer._epoch = paced(trainer.trainer._epoch, pause)  # type: ignore[method-assign]
     tuned = trainer.train()
     return dict(enumerate(flow.trainable())), tuned.log
 

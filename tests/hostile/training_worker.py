@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from driftproof.backends.torch import checkpoint as checkpoints
+from driftproof.backends.torch.kit import checkpoint as checkpoints
+from driftproof.backends.torch.kit.entry import ending
 from driftproof.backends.torch.kit.stop import session
-from driftproof.backends.torch.running import ending
 from tests.hostile.trainers import TRAINERS
 
 STEPS = 16

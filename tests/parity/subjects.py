@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-import driftproof.numerics
-import driftproof.theory
-from driftproof._namespace import public_functions
 from driftproof.theory.laws import ElementwiseLaw
+from driftproof.validation.inventory import kernels
 
 
 class Subject(Protocol):
@@ -20,20 +16,15 @@ class Subject(Protocol):
     @property
     def kernel(self) -> Callable[..., Any]: ...
 
+    @property
+    def wide(self) -> bool: ...
+
     def __call__(self, **arguments: Any) -> Any: ...
 
 
 def subjects() -> Mapping[str, Subject]:
     """Public functions of theory and numerics and the four kernels of every elementwise law, by name."""
-    for package in (driftproof.theory, driftproof.numerics):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            importlib.import_module(module.name)
-    found: dict[str, Subject] = {}
-    for name in public_functions():
-        if name.startswith(("driftproof.theory.", "driftproof.numerics.")):
-            module, _, function = name.rpartition(".")
-            # By attribute, not from the registry: a function may be checked further on its way out.
-            found[name.removeprefix("driftproof.")] = getattr(importlib.import_module(module), function)
+    found: dict[str, Subject] = dict(kernels())
     for law in ElementwiseLaw.__subclasses__():
         home = law.__module__.removeprefix("driftproof.")
         home = "theory.laws" if home.startswith("theory.laws.") else home
@@ -55,6 +46,11 @@ class LawMethod:
 
     law: type[ElementwiseLaw]
     method: str
+
+    @property
+    def wide(self) -> bool:
+        """A score follows the caller; densities and moments stay float32."""
+        return self.method != "score"
 
     def __call__(self, x: Any = None, **parameters: Any) -> Any:
         law = self.law(**parameters)

@@ -31,7 +31,7 @@ def _grid(xp: Namespace, *, T: float, steps: int, **rest: object) -> None:
     _check_grid("euler_variance", T, steps)
 
 
-@public(check=_grid, v0=">= 0")
+@public(wide=True, check=_grid, v0=">= 0")
 def euler_variance(xp: Namespace, v0: Array, T: float, steps: int, last_noise: bool = True) -> Array:
     r"""The variance that reverse Euler-Maruyama with the exact score ends with, from a standard normal start.
 
@@ -73,7 +73,7 @@ def _latent(xp: Namespace, *, v0: Array, m: int, T: float, steps: int, **rest: o
         raise UnmetHypothesis("latent_error", "s <= m", f"v0 of shape {tuple(v0.shape)}, m = {m}")
 
 
-@public(check=_latent, v0=">= 0")
+@public(wide=True, check=_latent, v0=">= 0")
 def latent_error(xp: Namespace, v0: Array, m: int, T: float, steps: int, last_noise: bool = True) -> Array:
     r"""The squared W2 distance of the samples in the sketch from the sketch of the data, on one support.
 
@@ -110,7 +110,7 @@ def _horizon(xp: Namespace, *, T: float, **rest: object) -> None:
     _check_grid("prior_mismatch", T, 1)
 
 
-@public(check=_horizon, v0=">= 0")
+@public(wide=True, check=_horizon, v0=">= 0")
 def prior_mismatch(xp: Namespace, v0: Array, T: float) -> Array:
     r"""The variance that an exact sampler is wrong by, because it starts from N(0, 1) at T < infinity.
 

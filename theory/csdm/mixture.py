@@ -82,7 +82,7 @@ def _check(
             raise UnmetHypothesis(subject, hypothesis, f"noise = {noise!r}")
 
 
-@public(check=_check, y="finite")
+@public(wide=True, check=_check, y="finite")
 def support_posterior(xp: Namespace, sketch: Array, y: Array, s: int, variance: float, noise: float) -> Array:
     r"""The probability of every support, given noisy measurements.
 

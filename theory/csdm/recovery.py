@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ def simplex_etf(d: int) -> Matrix:
     return rows * math.sqrt(d / (d - 1.0))
 
 
-def restricted_isometry(sketch: Any, k: int) -> float:
+def restricted_isometry(sketch: Array, k: int) -> float:
     r"""The restricted isometry constant, exactly, by all supports.
 
     .. math:: \delta_k = \max_{|S| = k} \lVert A_S^\top A_S - I \rVert
@@ -101,7 +100,7 @@ def _columns_vary(xp: Namespace, *, sketch: Array) -> None:
         raise UnmetHypothesis("coherence", "no column of A is zero", f"{zeros} zero columns")
 
 
-@public(check=_columns_vary, sketch="finite")
+@public(wide=True, check=_columns_vary, sketch="finite")
 def coherence(xp: Namespace, sketch: Array) -> Array:
     r"""The largest cosine between two columns.
 

@@ -73,17 +73,17 @@ class FDivergence:
     def advantage(self, delta: Array) -> Array:
         r"""The centred advantage :math:`A_c` at :math:`\delta = \log q - \log p`."""
         xp, down, (delta,) = boundary(self.name, delta=delta)
-        return down(self.centred(xp, delta))
+        return down.wide(self.centred(xp, delta))
 
     def stop_gradient_advantage(self, delta: Array) -> Array:
         r"""The advantage :math:`-f(u)` of the stop-gradient estimator; it depends on the representation."""
         xp, down, (delta,) = boundary(self.name, delta=delta)
-        return down(-self.value(xp, delta))
+        return down.wide(-self.value(xp, delta))
 
     def plus_advantage(self, delta: Array) -> Array:
         r"""The advantage :math:`u f'(u) - f(u) = A_c(u) + f'(1)`, in this representation."""
         xp, down, (delta,) = boundary(self.name, delta=delta)
-        return down(self.centred(xp, delta) + self.slope(xp, xp.zeros_like(delta)))
+        return down.wide(self.centred(xp, delta) + self.slope(xp, xp.zeros_like(delta)))
 
     def tilt(self, b: float) -> FDivergence:
         r"""The same divergence in the representation :math:`f(u) + b(u-1)`."""
@@ -156,4 +156,4 @@ class FDivergence:
     def _at_ratio(self, kernel: Generator, u: Array) -> Array:
         xp, down, (u,) = boundary(self.name, u=u)
         require(xp, self.name, "u", u, "> 0")
-        return down(kernel(xp, xp.log(u)))
+        return down.wide(kernel(xp, xp.log(u)))

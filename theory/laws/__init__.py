@@ -1,6 +1,8 @@
 """Probability laws with exact moments, densities, scores and draws, on numpy and torch alike."""
 
 from .base import AbstractLaw, ElementwiseLaw
+from .bessel_count import BesselCount
+from .bridges import SquaredBesselBridge
 from .distances import kl, wasserstein2
 from .gamma import Gamma, NoncentralChi2
 from .gamma_mixed import GammaMixedChi2
@@ -10,6 +12,7 @@ from .normal import LogNormal, Normal
 
 __all__ = [
     "AbstractLaw",
+    "BesselCount",
     "Discrete",
     "ElementwiseLaw",
     "Gamma",
@@ -20,6 +23,7 @@ __all__ = [
     "Mixture",
     "NoncentralChi2",
     "Normal",
+    "SquaredBesselBridge",
     "kl",
     "wasserstein2",
 ]

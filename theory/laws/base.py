@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from array_api_compat import device
+from array_api_compat import device, is_array_api_obj
 
 from ..._blocks import elementwise
-from ..._namespace import Array, Namespace, boundary, explain, require, require_broadcastable
+from ..._namespace import Array, Down, Namespace, boundary, explain, require, require_broadcastable
 from ..._random import Rng, Source, source
 
-__all__ = ["AbstractLaw", "ElementwiseLaw"]
+__all__ = ["AbstractLaw", "ElementwiseLaw", "remembering", "widened"]
+
+LawT = TypeVar("LawT", bound="AbstractLaw")
 
 
 class AbstractLaw(ABC):
@@ -21,7 +24,21 @@ class AbstractLaw(ABC):
 
     ``sample(shape, rng)`` has shape ``shape`` + batch shape of the parameters (+ ``(d,)`` for a law
     on R^d), as in torch.distributions.
+
+    Half precision is computed in float32.  Draws and scores follow the caller; log-densities, means and variances
+    stay float32.  A law that a process or a theorem makes keeps its parameters in float32 and remembers the dtype
+    that it draws in.
     """
+
+    _half: Any = None  # of draws, where it is not the dtype of the parameters
+
+    def remember(self, dtype: Any) -> Self:
+        """The same law, which draws in this half precision."""
+        object.__setattr__(self, "_half", dtype)
+        return self
+
+    def _drawn(self, down: Down, draws: Array) -> Array:
+        return down(draws) if self._half is None else down.xp.astype(draws, self._half)
 
     @property
     @abstractmethod
@@ -104,7 +121,7 @@ class ElementwiseLaw(AbstractLaw):
         return self._evaluate(self.log_density, x)
 
     def score(self, x: Array) -> Array:
-        return self._evaluate(self.score_function, x)
+        return self._evaluate(self.score_function, x, wide=False)
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         arrays = self.parameters
@@ -113,7 +130,7 @@ class ElementwiseLaw(AbstractLaw):
         xp, values = noise.adopt(xp, values)
         batch = tuple(xp.broadcast_arrays(*values)[0].shape)
         like = xp.zeros((*shape, *batch), dtype=values[0].dtype, device=device(values[0]))
-        return down(self.draw(xp, noise, like, *self._merge(values)))
+        return self._drawn(down, self.draw(xp, noise, like, *self._merge(values)))
 
     def take(self, xp: Namespace, index: Array) -> Self:
         """The law whose parameters are picked by ``index`` on their last axis: components of a mixture."""
@@ -129,7 +146,7 @@ class ElementwiseLaw(AbstractLaw):
         known = dict(zip(self.parameters, values, strict=True))
         return [known.get(name, value) for name, value in self._fields().items()]
 
-    def _evaluate(self, kernel: Callable[..., Array], *points: Array) -> Array:
+    def _evaluate(self, kernel: Callable[..., Array], *points: Array, wide: bool = True) -> Array:
         name = type(self).__name__
         given = {"x": points[0]} if points else {}
         xp, down, values = boundary(name, **given, **self.parameters)
@@ -140,7 +157,7 @@ class ElementwiseLaw(AbstractLaw):
         except (ValueError, RuntimeError) as error:
             explain(name, dict(zip((*given, *self.parameters), values, strict=True)), error)
             raise
-        return down(result)
+        return down.wide(result) if wide else down(result)
 
     def _require(self, **domains: str) -> None:
         """Raise unless every parameter lies in its domain (finite where none is given)."""
@@ -153,6 +170,35 @@ class ElementwiseLaw(AbstractLaw):
             require(xp, name, key, value, "finite")
             if isinstance(values[key], Sequence):
                 object.__setattr__(self, key, value)
+
+
+def widened(law: LawT) -> LawT:
+    """The law with parameters of at least float32."""
+    made = {}
+    for field in fields(law):  # type: ignore[arg-type]  # laws are dataclasses
+        value = getattr(law, field.name)
+        if isinstance(value, AbstractLaw):
+            value = widened(value)
+        elif is_array_api_obj(value):
+            _, _, (value,) = boundary(type(law).__name__, value=value)
+        made[field.name] = value
+    return type(law)(**made)
+
+
+def remembering(method: Callable[..., LawT]) -> Callable[..., LawT]:
+    """For ``method(process, data_law, t)``: computed in at least float32, the law draws in what the caller had."""
+
+    @functools.wraps(method)
+    def call(self: Any, data_law: Any, t: Any) -> LawT:
+        if not isinstance(data_law, AbstractLaw):
+            return method(self, data_law, t)
+        _, down, _ = boundary(type(self).__name__, t=t, **data_law.parameters)
+        half = down.like(data_law).half
+        return (
+            method(self, data_law, t) if half is None else method(self, widened(data_law), t).remember(half)
+        )
+
+    return call
 
 
 def _pick(xp: Namespace, parameter: Array, index: Array) -> Array:

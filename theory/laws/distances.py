@@ -80,7 +80,7 @@ def _(p: Normal, q: Normal) -> Array:
     xp, down, (m, s, n, r) = boundary(
         "wasserstein2", p_loc=p.loc, p_scale=p.scale, q_loc=q.loc, q_scale=q.scale
     )
-    return down(sqrt_or_zero(xp, (m - n) ** 2 + (s - r) ** 2))
+    return down.wide(sqrt_or_zero(xp, (m - n) ** 2 + (s - r) ** 2))
 
 
 @_w2.register
@@ -90,7 +90,7 @@ def _(p: Gaussian, q: Gaussian) -> Array:
     root, other = sqrt_psd(xp, c), sqrt_psd(xp, e)
     # The best Q is a constant to first order, and the square of a difference does not cancel as traces do.
     apart = root - other @ polar_factor(xp, other @ root)
-    return down(sqrt_or_zero(xp, xp.sum((m - n) ** 2) + xp.sum(apart * apart)))
+    return down.wide(sqrt_or_zero(xp, xp.sum((m - n) ** 2) + xp.sum(apart * apart)))
 
 
 @_w2.register
@@ -100,10 +100,10 @@ def _(p: Discrete, q: Discrete) -> Array:
     given = {"p": p.atoms, "p_weights": p.weights, "q": q.atoms, "q_weights": q.weights}
     xp, down, (a, v, b, w) = boundary("wasserstein2", **given)
     if a.ndim == 1:
-        return down(sqrt_or_zero(xp, ot.wasserstein_1d(a, b, v, w, p=2)))
+        return down.wide(sqrt_or_zero(xp, ot.wasserstein_1d(a, b, v, w, p=2)))
     # Squared distances without the cancellation of |a|^2 - 2ab + |b|^2.
     cost = xp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=-1)
-    return down(sqrt_or_zero(xp, ot.emd2(v, w, cost)))
+    return down.wide(sqrt_or_zero(xp, ot.emd2(v, w, cost)))
 
 
 @singledispatch
@@ -115,7 +115,7 @@ def _kl(p: Any, q: Any) -> Array:
 @_kl.register(LogNormal)
 def _(p: Normal | LogNormal, q: Normal | LogNormal) -> Array:
     xp, down, (m, s, n, r) = boundary("kl", p_loc=p.loc, p_scale=p.scale, q_loc=q.loc, q_scale=q.scale)
-    return down(_kl_normal(xp, (m - n) / r, s / r))
+    return down.wide(_kl_normal(xp, (m - n) / r, s / r))
 
 
 def _kl_normal(xp: Namespace, shift: Array, ratio: Array) -> Array:
@@ -129,7 +129,7 @@ def _(p: Gamma, q: Gamma) -> Array:
     given = {"p_shape": p.shape, "p_scale": p.scale, "q_shape": q.shape, "q_scale": q.scale}
     xp, down, (k, a, m, b) = boundary("kl", **given)
     excess = (a - b) / b
-    return down(gammaln_excess(xp, k, m) + k * deviance(xp, excess, a / b) - (m - k) * xp.log(a / b))
+    return down.wide(gammaln_excess(xp, k, m) + k * deviance(xp, excess, a / b) - (m - k) * xp.log(a / b))
 
 
 @_kl.register
@@ -141,7 +141,7 @@ def _(p: Gaussian, q: Gaussian) -> Array:
     shift = n - m
     quadratic = xp.sum(shift * xp.linalg.solve(e, shift[:, None])[:, 0])
     excess = xp.linalg.eigvalsh(_whiten(xp, c - e, e))  # of E^-1/2 (C - E) E^-1/2
-    return down(0.5 * (quadratic + xp.sum(deviance(xp, excess))))
+    return down.wide(0.5 * (quadratic + xp.sum(deviance(xp, excess))))
 
 
 def _whiten(xp: Namespace, c: Array, e: Array) -> Array:
@@ -157,10 +157,10 @@ def _(p: Discrete, q: Discrete) -> Array:
     if a.shape != b.shape or not bool(xp.all(a == b)):
         raise UnmetHypothesis("kl", "both laws have the same atoms in the same order", "different atoms")
     if bool(xp.any((v > 0) & (w == 0))):
-        return down(xp.asarray(math.inf, dtype=v.dtype))
+        return down.wide(xp.asarray(math.inf, dtype=v.dtype))
     one = xp.ones_like(v)
     log_ratio = xp.log(xp.where(v > 0, v, one)) - xp.log(xp.where(w > 0, w, one))
-    return down(xp.sum(v * log_ratio))
+    return down.wide(xp.sum(v * log_ratio))
 
 
 def _name(law: object) -> str:

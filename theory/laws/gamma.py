@@ -101,7 +101,8 @@ class NoncentralChi2(ElementwiseLaw):
         scale: Scale :math:`c > 0`, broadcastable with ``nc``.
 
     Raises:
-        UnmetHypothesis: df <= 0, nc < 0, scale <= 0, or a negative point.
+        UnmetHypothesis: df <= 0, nc < 0, scale <= 0, a negative point; a density or score whose x / scale or
+            nc is beyond 1e150, where their product is no number.
 
     References:
         | Continuous Univariate Distributions, vol. 2 (Johnson, Kotz & Balakrishnan, 1995), ch. 29

@@ -19,7 +19,7 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..._random import Rng, source
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp, shares, weighed
 from .base import AbstractLaw
 from .matrices import constant, sqrt_psd
 from .mixture import check_weights, draw_index
@@ -52,7 +52,8 @@ class Gaussian(AbstractLaw):
     cov: Array
 
     def __post_init__(self) -> None:
-        xp, _, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
+        xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
+        down(self)  # remembers half precision
         d = mean.shape[-1] if mean.ndim else 0
         if mean.ndim != 1 or not d or cov.shape != (d, d):
             got = f"shapes {tuple(mean.shape)}, {tuple(cov.shape)}"
@@ -68,12 +69,12 @@ class Gaussian(AbstractLaw):
     @property
     def variance(self) -> Array:
         xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
-        return down(xp.linalg.diagonal(cov))
+        return down.wide(xp.linalg.diagonal(cov))
 
     def log_prob(self, x: Array) -> Array:
         xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
         check_regular(xp, "Gaussian.log_prob", cov)
-        return down(log_density(xp, x, mean, cov))
+        return down.wide(log_density(xp, x, mean, cov))
 
     def score(self, x: Array) -> Array:
         xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
@@ -83,7 +84,7 @@ class Gaussian(AbstractLaw):
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
         like = xp.zeros((*shape, mean.shape[0]), dtype=mean.dtype, device=device(mean))
-        return down(mean + source(rng, like=mean).normal(like) @ sqrt_psd(xp, cov))
+        return self._drawn(down, mean + source(rng, like=mean).normal(like) @ sqrt_psd(xp, cov))
 
 
 @final
@@ -117,7 +118,8 @@ class GaussianMixture(AbstractLaw):
 
     def __post_init__(self) -> None:
         given = {"weights": self.weights, "means": self.means, "covs": self.covs}
-        xp, _, (weights, means, covs) = boundary("GaussianMixture", **given)
+        xp, down, (weights, means, covs) = boundary("GaussianMixture", **given)
+        down(self)  # remembers half precision
         check_weights(xp, "GaussianMixture", weights)
         count, d = weights.shape[0], means.shape[-1] if means.ndim else 0
         if covs.ndim == 2:
@@ -138,30 +140,29 @@ class GaussianMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         xp, down, (w, means) = boundary("GaussianMixture", weights=self.weights, means=self.means)
-        return down(xp.sum(w[:, None] * means, axis=0))
+        return down.wide(xp.sum(w[:, None] * means, axis=0))
 
     @property
     def cov(self) -> Array:
         xp, down, w, means, covs = self._lifted()
         centred = means - xp.sum(w[:, None] * means, axis=0)
         outer = centred[:, :, None] * centred[:, None, :]
-        return down(xp.sum(w[:, None, None] * (covs + outer), axis=0))
+        return down.wide(xp.sum(w[:, None, None] * (covs + outer), axis=0))
 
     @property
     def variance(self) -> Array:
         xp, down, (cov,) = boundary("GaussianMixture", cov=self.cov)
-        return down(xp.linalg.diagonal(cov))
+        return down.wide(xp.linalg.diagonal(cov))
 
     def log_prob(self, x: Array) -> Array:
-        xp, down, joint, *_ = self._joint("log_prob", x)
-        return down(log_sum_exp(xp, joint))
+        xp, down, w, logs, *_ = self._parts("log_prob", x)
+        return down.wide(log_mean_exp(xp, w, logs))
 
     def score(self, x: Array) -> Array:
-        xp, down, joint, x, means, covs = self._joint("score", x)
-        posterior = xp.exp(joint - log_sum_exp(xp, joint)[..., None])
+        xp, down, w, logs, x, means, covs = self._parts("score", x)
         scores = score_function(xp, x[..., None, :], means, covs)
-        weight = posterior[..., None]  # a component that cannot have drawn x has no say, however steep it is
-        return down(xp.sum(xp.where(weight > 0, weight * scores, xp.zeros_like(scores)), axis=-2))
+        # A component that cannot have drawn x has no say, however steep it is.
+        return down(xp.sum(weighed(xp, shares(xp, w, logs)[..., None], scores), axis=-2))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, w, means, covs = self._lifted()
@@ -172,17 +173,16 @@ class GaussianMixture(AbstractLaw):
         roots = xp.take(sqrt_psd(xp, covs), index, axis=0)
         flat = xp.reshape(z, (-1, 1, means.shape[1])) @ roots
         draws = xp.take(means, index, axis=0) + xp.squeeze(flat, axis=1)
-        return down(xp.reshape(draws, (*shape, means.shape[1])))
+        return self._drawn(down, xp.reshape(draws, (*shape, means.shape[1])))
 
     def _lifted(self) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (w, means, covs) = boundary("GaussianMixture", **self.parameters)
         return xp, down, w, means, covs
 
-    def _joint(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array]:
+    def _parts(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array, Array]:
         xp, down, (x, w, means, covs) = boundary("GaussianMixture", x=x, **self.parameters)
         check_regular(xp, f"GaussianMixture.{method}", covs)
-        joint = log_or_minus_infinity(xp, w) + log_density(xp, x[..., None, :], means, covs)
-        return xp, down, joint, x, means, covs
+        return xp, down, w, log_density(xp, x[..., None, :], means, covs), x, means, covs
 
 
 def log_density(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:

@@ -10,8 +10,9 @@ from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from ..._random import Rng, source
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp, log_or_minus_infinity, log_sum_exp, shares, weighed
 from .base import AbstractLaw, ElementwiseLaw
+from .matrices import constant
 
 __all__ = ["Discrete", "Mixture"]
 
@@ -44,7 +45,8 @@ class Mixture(AbstractLaw):
     components: ElementwiseLaw
 
     def __post_init__(self) -> None:
-        xp, _, (weights,) = boundary("Mixture", weights=self.weights)
+        xp, down, (weights, *_) = boundary("Mixture", **self.parameters)
+        down(self)  # remembers half precision
         check_weights(xp, "Mixture", weights)
         object.__setattr__(self, "weights", weights)
 
@@ -55,7 +57,7 @@ class Mixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         xp, down, (w, mean) = boundary("Mixture", weights=self.weights, mean=self.components.mean)
-        return down(xp.sum(w * mean, axis=-1))
+        return down.wide(xp.sum(w * mean, axis=-1))
 
     @property
     def variance(self) -> Array:
@@ -64,42 +66,42 @@ class Mixture(AbstractLaw):
         center = xp.sum(w * mean, axis=-1)[..., None]
         gap = xp.where(xp.isinf(mean), xp.inf, mean - center)  # an infinite mean leaves no difference
         spread = variance + gap * gap
-        return down(xp.sum(w * xp.where(w > 0, spread, xp.zeros_like(spread)), axis=-1))
+        return down.wide(xp.sum(weighed(xp, w, spread), axis=-1))
 
     def log_prob(self, x: Array) -> Array:
-        xp, down, _, joint = self._joint(x)
-        return down(log_sum_exp(xp, joint))
+        xp, down, _, w, logs = self._parts(x)
+        return down.wide(log_mean_exp(xp, w, logs))
 
     def score(self, x: Array) -> Array:
         posterior = self.responsibilities(x)
         xp, down, (x, posterior) = boundary("Mixture", x=x, posterior=posterior)
         scores = self.components.score(x[..., None])
         # A component that cannot have drawn x has no say, however steep it is there.
-        return down(xp.sum(xp.where(posterior > 0, posterior * scores, xp.zeros_like(posterior)), axis=-1))
+        return down(xp.sum(weighed(xp, posterior, scores), axis=-1))
 
     def responsibilities(self, x: Array) -> Array:
         """Posterior probabilities P(k | x), shape x.shape + (K,)."""
-        xp, down, x, joint = self._joint(x)
-        total = log_sum_exp(xp, joint)
+        xp, down, x, w, logs = self._parts(x)
         # At 0 all densities of the half-line may be 0, or infinite; their ratios have limits there.
-        if self.components.support == ">= 0" and bool(xp.any((x == 0) & xp.isinf(total))):
-            beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
-            _, _, _, joint = self._joint(xp.where(x == 0, beside, x))
-            total = log_sum_exp(xp, joint)
-        return down(xp.exp(joint - total[..., None]))
+        if self.components.support == ">= 0":
+            endless = (x == 0) & xp.isinf(log_mean_exp(xp, w, logs))
+            if bool(xp.any(endless)):
+                beside = xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
+                *_, logs = self._parts(xp.where(x == 0, beside, x))
+        return down.wide(shares(xp, w, logs))
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        xp, _, (w,) = boundary("Mixture", weights=self.weights)
+        xp, down, (w,) = boundary("Mixture", weights=self.weights)
         noise = source(rng, like=w)
         like = xp.zeros(shape, dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, noise.uniform(like))
         picked = self.components.take(xp, index)
         _, _, values = boundary("Mixture", **picked.parameters)
-        return picked.draw(xp, noise, like, *picked._merge(values))
+        return self._drawn(down, picked.draw(xp, noise, like, *picked._merge(values)))
 
-    def _joint(self, x: Array) -> tuple[Namespace, Any, Array, Array]:
+    def _parts(self, x: Array) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (x, w) = boundary("Mixture", x=x, weights=self.weights)
-        return xp, down, x, log_or_minus_infinity(xp, w) + self.components.log_prob(x[..., None])
+        return xp, down, x, w, self.components.log_prob(x[..., None])
 
 
 @final
@@ -128,7 +130,8 @@ class Discrete(AbstractLaw):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        xp, _, (atoms,) = boundary("Discrete", atoms=self.atoms)
+        xp, down, (atoms,) = boundary("Discrete", atoms=self.atoms)
+        down(self)  # remembers half precision
         if atoms.ndim not in (1, 2) or atoms.shape[0] == 0:
             raise UnmetHypothesis("Discrete", "atoms of shape (K,) or (K, d), K >= 1", f"shape {atoms.shape}")
         weights = self.weights
@@ -166,17 +169,17 @@ class Discrete(AbstractLaw):
         xp, down, (x, atoms, w) = boundary("Discrete", x=x, atoms=self.atoms, weights=self.weights)
         on_line = atoms.ndim == 1
         hit = x[..., None] == atoms if on_line else xp.all(x[..., None, :] == atoms, axis=-1)
-        return down(log_sum_exp(xp, xp.where(hit, log_or_minus_infinity(xp, w), -xp.inf)))
+        return down.wide(log_sum_exp(xp, xp.where(hit, log_or_minus_infinity(xp, w), -xp.inf)))
 
     def score(self, x: Array) -> Array:
         raise UnmetHypothesis("Discrete.score", "the law has a density", "a law on finitely many atoms")
 
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        xp, _, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
+        xp, down, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
         like = xp.zeros(shape, dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, source(rng, like=w).uniform(like))
         picked = xp.take(atoms, xp.reshape(index, (-1,)), axis=0)
-        return xp.reshape(picked, (*shape, *atoms.shape[1:]))
+        return self._drawn(down, xp.reshape(picked, (*shape, *atoms.shape[1:])))
 
     def _expect(self, values: Array) -> Array:
         xp, _, (values, w) = boundary("Discrete", values=values, weights=self.weights)
@@ -188,7 +191,7 @@ def check_weights(xp: Namespace, subject: str, weights: Array) -> None:
     if weights.ndim != 1 or weights.shape[0] == 0:
         raise UnmetHypothesis(subject, "weights of shape (K,), K >= 1", f"shape {tuple(weights.shape)}")
     require(xp, subject, "weights", weights, ">= 0")
-    total = float(xp.sum(weights))
+    total = float(xp.sum(constant(weights)))
     if abs(total - 1.0) > 64.0 * float(xp.finfo(weights.dtype).eps):
         raise UnmetHypothesis(subject, "weights sum to 1", f"sum = {total!r}")
 

@@ -52,7 +52,7 @@ def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence
         raise UnmetHypothesis(f.name, hypothesis, f"{count} tokens with log q = -inf")
 
 
-@public(check=_require_divergence)
+@public(wide=True, check=_require_divergence)
 def divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     r"""The f-divergence of two laws on a vocabulary.
 

@@ -52,10 +52,11 @@ class AbstractProcess(ABC):
     def transition(self, x0: Array, t: Array) -> ElementwiseLaw:
         """Law of X_t given X_0 = x0, elementwise, for t > 0."""
         name = type(self).__name__
-        xp, _, (x0, t) = boundary(name, x0=x0, t=t)
+        xp, down, (x0, t) = boundary(name, x0=x0, t=t)
         require(xp, name, "x0", x0, self.support)
         self._require_time(xp, "t", t, "> 0")
-        return self.family(*self.transition_parameters(xp, x0, t))
+        made: ElementwiseLaw = down(self.family(*self.transition_parameters(xp, x0, t)))
+        return made
 
     def _require_time(self, xp: Namespace, key: str, t: Array, domain: str) -> None:
         name = type(self).__name__

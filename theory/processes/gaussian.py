@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
+from ..laws.base import remembering
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
 
@@ -28,6 +29,13 @@ class AbstractGaussianProcess(AbstractProcess):
     @abstractmethod
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         """Kernel: signal level alpha(t) and noise level sigma(t)."""
+
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        """Kernel: the noise time at which sigma / alpha has a given value; beyond the horizon where that is."""
+        name = type(self).__name__
+        raise UnmetHypothesis(
+            "time_of_ratio", "the process has an inverse of sigma / alpha", f"process {name}"
+        )
 
     @abstractmethod
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
@@ -52,6 +60,7 @@ class AbstractGaussianProcess(AbstractProcess):
         alpha, sigma = self.alpha_sigma(xp, t)
         return alpha * x0, sigma
 
+    @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, alpha, sigma = self._levels(data_law, t)
         match data_law:
@@ -78,13 +87,14 @@ class AbstractGaussianProcess(AbstractProcess):
         raise no_closed_form(self, data_law, known)
 
     def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> Normal:
-        xp, _, (x0, xt, s, t) = boundary(type(self).__name__, x0=x0, xt=xt, s=s, t=t)
+        xp, down, (x0, xt, s, t) = boundary(type(self).__name__, x0=x0, xt=xt, s=s, t=t)
         require_order(xp, f"{type(self).__name__}.bridge", s, t)
         (alpha_s, sigma_s), (alpha_t, sigma_t) = self.alpha_sigma(xp, s), self.alpha_sigma(xp, t)
         step = alpha_t / alpha_s
         noise = sigma_t**2 - (step * sigma_s) ** 2
         mean = step * (sigma_s / sigma_t) ** 2 * xt + alpha_s * noise / sigma_t**2 * x0
-        return Normal(mean, sigma_s / sigma_t * xp.sqrt(noise))
+        made: Normal = down(Normal(mean, sigma_s / sigma_t * xp.sqrt(noise)))
+        return made
 
     def _times(self, **times: Array) -> tuple[Namespace, Any, tuple[Array, ...]]:
         xp, down, values = boundary(type(self).__name__, **times)
@@ -142,6 +152,11 @@ class VP(AbstractGaussianProcess):
         time = self.clock.time(t)
         return xp.exp(-0.5 * time), xp.sqrt(-xp.expm1(-time))
 
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        time = xp.log1p(ratio * ratio)
+        bend = 2.0 * (self.beta_max - self.beta_min) / self.T
+        return 2.0 * time / (self.beta_min + xp.sqrt(self.beta_min**2 + bend * time))
+
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         beta = self.clock.rate(t)
         return -0.5 * beta, beta
@@ -190,6 +205,9 @@ class VE(AbstractGaussianProcess):
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return xp.ones_like(t), self.sigma_min * xp.sqrt(xp.expm1(self.growth * t))
 
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        return xp.log1p((ratio / self.sigma_min) ** 2) / self.growth
+
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return xp.zeros_like(t), self.sigma_min**2 * self.growth * xp.exp(self.growth * t)
 
@@ -216,6 +234,9 @@ class Flow(AbstractGaussianProcess):
 
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return 1.0 - t, t
+
+    def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
+        return ratio / (1.0 + ratio)
 
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return -1.0 / (1.0 - t), 2.0 * t / (1.0 - t)

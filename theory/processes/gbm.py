@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from ..._namespace import Array, Namespace, boundary, checked, require
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, LogNormal, Mixture
+from ..laws.base import remembering
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 
@@ -69,6 +70,7 @@ class GBM(AbstractProcess):
     def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
         return xp.log(x0) + self.log_shift(t), xp.sqrt(self.log_variance(t))
 
+    @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, _, (t, *_) = boundary("GBM", t=t, **data_law.parameters)
         require(xp, "GBM", "t", t, "> 0")
@@ -87,11 +89,12 @@ class GBM(AbstractProcess):
         raise no_closed_form(self, data_law, known)
 
     def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> LogNormal:
-        xp, _, (x0, xt, s, t) = boundary("GBM.bridge", x0=x0, xt=xt, s=s, t=t)
+        xp, down, (x0, xt, s, t) = boundary("GBM.bridge", x0=x0, xt=xt, s=s, t=t)
         require_order(xp, "GBM.bridge", s, t)
         for name, value in (("x0", x0), ("xt", xt)):
             require(xp, "GBM.bridge", name, value, "> 0")
         v_s, v_t = self.log_variance(s), self.log_variance(t)
         weight = v_s / v_t
         loc = (1.0 - weight) * xp.log(x0) + weight * xp.log(xt)
-        return LogNormal(loc, xp.sqrt(weight * (v_t - v_s)))
+        made: LogNormal = down(LogNormal(loc, xp.sqrt(weight * (v_t - v_s))))
+        return made

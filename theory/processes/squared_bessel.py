@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, final
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ..bridges import SquaredBesselBridge, bridge_parameters
 from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, GammaMixedChi2, Mixture, NoncentralChi2
+from ..laws.base import remembering
+from ..laws.bridges import SquaredBesselBridge, bridge_parameters
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 
@@ -74,6 +75,7 @@ class AbstractSquaredBessel(AbstractProcess):
         decay, rho = self.decay_rho(xp, t)
         return self.delta, decay * x0 / rho, rho
 
+    @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         r"""Law of X_t for data that are gamma, noncentral chi-square, discrete, or mixtures of these.
 
@@ -103,11 +105,14 @@ class AbstractSquaredBessel(AbstractProcess):
 
     def bridge(self, x0: Array, xt: Array, s: Array, t: Array) -> SquaredBesselBridge:
         name = f"{type(self).__name__}.bridge"
-        xp, _, (x0, xt, s, t) = boundary(name, x0=x0, xt=xt, s=s, t=t)
+        xp, down, (x0, xt, s, t) = boundary(name, x0=x0, xt=xt, s=s, t=t)
         require_order(xp, name, s, t)
         require(xp, name, "x0", x0, ">= 0")
         require(xp, name, "xt", xt, ">= 0")
-        return SquaredBesselBridge(self.delta, *bridge_parameters(xp, self, x0, xt, s, t))
+        made: SquaredBesselBridge = down(
+            SquaredBesselBridge(self.delta, *bridge_parameters(xp, self, x0, xt, s, t))
+        )
+        return made
 
     def _noised(self, law: Gamma | NoncentralChi2, decay: Array, rho: Array) -> ElementwiseLaw:
         subject = f"{type(self).__name__}.marginal"

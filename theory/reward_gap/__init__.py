@@ -8,9 +8,9 @@ r"""Sampler stochasticity in fine-tuning: train on the SDE, deploy the ODE, and 
 * :mod:`ddpo`: fine-tuning in closed form.
 """
 
-from .bounds import mixture_contraction, mixture_monotonicity, w2_bound
+from .bounds import mixture_contraction, mixture_monotonicity, w2_bound, w2_bound_integral
 from .ddpo import DDPOToy, Tuned
-from .gaps import error_weight, leading_gaps, mean_error, reward_gap, terminal_law
+from .gaps import error_weight, leading_gaps, mean_error, mean_error_integral, reward_gap, terminal_law
 from .moments import propagate, signal_fraction, terminal_moments
 from .paths import (
     fisher_information,
@@ -33,6 +33,7 @@ __all__ = [
     "gddim_variance",
     "leading_gaps",
     "mean_error",
+    "mean_error_integral",
     "mixture_contraction",
     "mixture_monotonicity",
     "path_kl",
@@ -46,4 +47,5 @@ __all__ = [
     "terminal_law",
     "terminal_moments",
     "w2_bound",
+    "w2_bound_integral",
 ]

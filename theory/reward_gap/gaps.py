@@ -18,6 +18,7 @@ from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, r
 from ..laws import Gaussian
 from ..processes import VP
 from ..rewards import Reward
+from ..special.quadrature import Integral
 from .moments import (
     GaussianProcess,
     decay,
@@ -27,9 +28,9 @@ from .moments import (
     require_times,
     terminal_moments,
 )
-from .quadrature import Floats, times
+from .quadrature import Floats, settled, stated, times
 
-__all__ = ["error_weight", "leading_gaps", "mean_error", "reward_gap", "terminal_law"]
+__all__ = ["error_weight", "leading_gaps", "mean_error", "mean_error_integral", "reward_gap", "terminal_law"]
 
 
 def terminal_law(
@@ -47,7 +48,7 @@ def terminal_law(
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian law with an invertible covariance.
+        data: Gaussian law; a singular covariance is legal, and exact in the directions without variance.
         eta: Stochasticity, >= 0.
         prior_variance: :math:`V_p`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0.
@@ -57,7 +58,7 @@ def terminal_law(
         A Gaussian law on R^d.
 
     Raises:
-        UnmetHypothesis: As for :func:`terminal_moments`, or a singular covariance.
+        UnmetHypothesis: As for :func:`terminal_moments`.
 
     Claims: REWARD-GAP-LAW-1
 
@@ -73,6 +74,7 @@ def terminal_law(
         got = f"shape {tuple(shift.shape)}, expected {tuple(mean.shape)}"
         raise UnmetHypothesis("terminal_law", "shift is a number or a vector of the space", got)
     values, vectors = xp.linalg.eigh(cov)
+    values = xp.where(values > 0, values, xp.zeros_like(values))  # a rounding below
     inwards = xp.matrix_transpose(vectors)
     here = xp.squeeze(inwards @ mean[:, None], axis=-1)
     offset = xp.squeeze(inwards @ (shift + 0.0 * mean)[:, None], axis=-1)
@@ -80,7 +82,8 @@ def terminal_law(
     m, v = terminal_moments(process, here, values, eta, prior, kappa, offset)
     found = (vectors * v) @ inwards
     found = 0.5 * (found + xp.matrix_transpose(found))
-    return Gaussian(down(xp.squeeze(vectors @ m[:, None], axis=-1)), down(found))
+    made: Gaussian = down.like(data)(Gaussian(xp.squeeze(vectors @ m[:, None], axis=-1), found))
+    return made
 
 
 def reward_gap(
@@ -137,7 +140,7 @@ def _check_leading(xp: Namespace, *, process: Any, **_: Any) -> None:
     require_gaussian("leading_gaps", process)
 
 
-@public(check=_check_leading, mean="finite", variance="> 0")
+@public(wide=True, check=_check_leading, mean="finite", variance="> 0")
 def leading_gaps(
     xp: Namespace, process: GaussianProcess, mean: Array, variance: Array
 ) -> tuple[Array, Array]:
@@ -224,7 +227,8 @@ def mean_error(
         The shift of the mean at noise time 0.
 
     Raises:
-        UnmetHypothesis: An error that is not finite, variance <= 0, or eta < 0.
+        UnmetHypothesis: An error that is not finite, variance <= 0, eta < 0, or an error of the quadrature above
+            1e-8 of its value: :func:`mean_error_integral` states it.
 
     Claims: REWARD-GAP-SHIFT-1
 
@@ -234,8 +238,26 @@ def mean_error(
         >>> round(mean_error(Flow(), 1.0, 0.7, consistent), 9)
         1.0
     """
-    t, w = times(process.T)
-    weight = error_weight(process, np.full_like(t, variance), eta, t)
-    values = np.asarray(error(t), dtype=np.float64)
-    require(numpy_namespace, "mean_error", "error", values, "finite")
-    return float(np.sum(w * weight * values))
+    return settled("mean_error", mean_error_integral(process, variance, eta, error))
+
+
+def mean_error_integral(
+    process: GaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
+) -> Integral:
+    """The error of the mean as for :func:`mean_error`, and a bound on what is wrong with the quadrature.
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> found = mean_error_integral(Flow(), 1.0, 0.7, lambda t: (1 - t) / ((1 - t) ** 2 + t**2))
+        >>> abs(found.value - 1.0) <= found.error < 1e-12
+        True
+    """
+
+    def value(order: int) -> float:
+        t, w = times(process.T, order)
+        weight = error_weight(process, np.full_like(t, variance), eta, t)
+        values = np.asarray(error(t), dtype=np.float64)
+        require(numpy_namespace, "mean_error", "error", values, "finite")
+        return float(np.sum(w * weight * values))
+
+    return stated(value)

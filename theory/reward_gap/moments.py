@@ -124,7 +124,7 @@ def _hypotheses(subject: str) -> Callable[..., None]:
         if s is not None and not bool(xp.all(s < t)):
             raise UnmetHypothesis(subject, "s < t", f"s = {float(xp.max(s))!r}")
         c = kappa * (1.0 + eta * eta)
-        silent = bool(xp.any(log_loss(xp, process, variance, t) == xp.inf))
+        silent = bool(xp.any(process.alpha_sigma(xp, t)[0] == 0.0))
         if silent and (c < 1.0 or (c == 1.0 and eta > 0.0)):
             got = f"kappa (1 + eta^2) = {c!r}: the variance is infinite"
             raise UnmetHypothesis(subject, "kappa (1 + eta^2) > 1 where alpha(t) = 0", got)
@@ -163,7 +163,13 @@ def signal_fraction(xp: Namespace, process: GaussianProcess, variance: Array, t:
 
 
 @public(
-    check=_hypotheses("propagate"), mean="finite", variance="> 0", t=">= 0", s=">= 0", start_variance=">= 0"
+    wide=True,
+    check=_hypotheses("propagate"),
+    mean="finite",
+    variance="> 0",
+    t=">= 0",
+    s=">= 0",
+    start_variance=">= 0",
 )
 def propagate(
     xp: Namespace,
@@ -224,7 +230,9 @@ def propagate(
     return end_mean, pull**2 * start_variance + fresh + 0.0 * end_mean
 
 
-@public(check=_hypotheses("terminal_moments"), mean="finite", variance="> 0", prior_variance=">= 0")
+@public(
+    wide=True, check=_hypotheses("terminal_moments"), mean="finite", variance=">= 0", prior_variance=">= 0"
+)
 def terminal_moments(
     xp: Namespace,
     process: GaussianProcess,
@@ -247,7 +255,8 @@ def terminal_moments(
 
     Arguments:
         process: VP, VE or Flow.
-        mean, variance: Data mean m and variance v > 0, one per eigen-direction.
+        mean, variance: Data mean m and variance v >= 0, one per eigen-direction.  A direction without variance
+            is sampled without error, whatever the eta: the limit is :math:`\theta` and 0.
         eta: Stochasticity, >= 0; 0 is the probability flow.
         prior_variance: :math:`V_p \ge 0`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0 (guidance, over-confidence).
@@ -274,5 +283,20 @@ def terminal_moments(
     """
     end = xp.zeros_like(variance) + process.T
     start = prior_variance_of(xp, process, end) if prior_variance is None else prior_variance
-    zero = xp.zeros_like(end)
-    return propagate.kernel(xp, process, mean, variance, eta, end, zero, zero, start, kappa, shift)
+    zero, point = xp.zeros_like(end), variance == 0.0
+    spread = xp.where(point, xp.ones_like(variance), variance)
+    m, v = propagate.kernel(xp, process, mean, spread, eta, end, zero, zero, start, kappa, shift)
+    theta = mean + shift + zero
+    return xp.where(point, theta, m), xp.where(
+        point, variance * _slope_at_zero(xp, process, eta, kappa, end, start), v
+    )
+
+
+def _slope_at_zero(
+    xp: Namespace, process: GaussianProcess, eta: float, kappa: float, end: Array, start: Array
+) -> Array:
+    """How the variance of the samples grows with that of the data from 0 on; 0 where it does so infinitely fast."""
+    c = kappa * (1.0 + eta * eta)
+    if c == 1.0 and eta == 0.0:
+        return start / process.alpha_sigma(xp, end)[1] ** 2
+    return xp.zeros_like(end) + (eta * eta / (c - 1.0) if c > 1.0 else 0.0)

@@ -75,7 +75,7 @@ def _check(subject: str, random: bool) -> Any:
     return check
 
 
-@public(check=_check("path_kl", True), mean="finite", variance="> 0", prior_variance=">= 0")
+@public(wide=True, check=_check("path_kl", True), mean="finite", variance="> 0", prior_variance=">= 0")
 def path_kl(
     xp: Namespace,
     process: GaussianProcess,
@@ -149,7 +149,7 @@ def _twice_grown(xp: Namespace, p: float, loss: Array) -> Array:
     return loss**2 * xp.where(small, series, (xp.expm1(far) - far) / far**2)
 
 
-@public(check=_check("fisher_information", True), variance="> 0")
+@public(wide=True, check=_check("fisher_information", True), variance="> 0")
 def fisher_information(xp: Namespace, process: GaussianProcess, variance: Array, eta: float) -> Array:
     r"""Fisher information of the sampled paths about the mean of the model.
 
@@ -177,7 +177,7 @@ def fisher_information(xp: Namespace, process: GaussianProcess, variance: Array,
     return (0.5 * (eta + 1.0 / eta)) ** 2 * growth(xp, 1.0, loss) / variance
 
 
-@public(check=_check("policy_gradient_mean", False), variance="> 0")
+@public(wide=True, check=_check("policy_gradient_mean", False), variance="> 0")
 def policy_gradient_mean(xp: Namespace, process: GaussianProcess, variance: Array, eta: float) -> Array:
     r"""The exact policy gradient of the reward r(x) = x in the mean of the model.
 
@@ -202,7 +202,7 @@ def policy_gradient_mean(xp: Namespace, process: GaussianProcess, variance: Arra
     return half * growth(xp, half, log_loss(xp, process, variance, xp.zeros_like(variance) + process.T))
 
 
-@public(check=_check("reinforce_variance", True), mean="finite", variance="> 0")
+@public(wide=True, check=_check("reinforce_variance", True), mean="finite", variance="> 0")
 def reinforce_variance(
     xp: Namespace,
     process: GaussianProcess,

@@ -22,17 +22,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from array_api_compat import device
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
 from ..laws import Gaussian
 from ..rewards import Reward
+from ..special.quadrature import composite
 from .posterior import Process, matvec, posterior, problem
 
 __all__ = ["jensen_gap", "mean_square_td_limit", "plug_in_value"]
 
-_NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.legendre.leggauss(20))
-_PANELS = 16
+# The log-odds of noise against signal run over about as many units as there are panels; in them everything is
+# smooth on the scale of a unit, however narrow the data or steep the noise.
+_SHARES, _WEIGHTS = composite(48, 16)
+_DEPTH = 46.0  # exp(-46) is left out
 
 
 def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t: Array) -> Array:
@@ -42,7 +45,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian data with a regular covariance.
+        data: Gaussian data; on a plane (a singular covariance) at t > 0.
         reward: Linear or Quadratic.
         x: State, shape (..., d).
         t: Noise time in [0, T], shape () or that of x without its last axis.
@@ -51,7 +54,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
         Array of shape (...).
 
     Raises:
-        UnmetHypothesis: A singular covariance, a law that is not Gaussian, or t outside of [0, T].
+        UnmetHypothesis: A singular covariance at t = 0, a law that is not Gaussian, or t outside of [0, T].
 
     Claims: SCORE-ACTION-JENSEN-1
 
@@ -67,7 +70,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
     xp = law.xp
     mean = posterior(xp, process, law, *law.points).means[..., 0, :]
     bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1)
-    return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
+    return law.down.wide(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
 
 
 def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Array:
@@ -99,7 +102,7 @@ def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Ar
     (t,) = law.points
     x = xp.broadcast_to(law.means[0, :], (*t.shape, law.means.shape[-1]))
     cov = posterior(xp, process, law, x, t).covs[..., 0, :, :]
-    return law.down(-0.5 * xp.sum(xp.linalg.diagonal(law.curvature @ cov), axis=-1))
+    return law.down.wide(-0.5 * xp.sum(xp.linalg.diagonal(law.curvature @ cov), axis=-1))
 
 
 def _require_gaussian(subject: str, data: Any) -> None:
@@ -115,7 +118,7 @@ def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
         raise UnmetHypothesis("mean_square_td_limit", f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
 
 
-@public(check=_check_limit, variance="> 0", slope="finite", t="> 0")
+@public(wide=True, check=_check_limit, variance="> 0", slope="finite", t="> 0")
 def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope: Array, t: Array) -> Array:
     r"""Where squared TD errors end, on a problem that any right method solves with 0.
 
@@ -146,12 +149,16 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
         >>> round(float(mean_square_td_limit(process, 1.0, 2.0, 0.5)), 5)  # -c (t^2 / 2) / (t^3 / 3)
         -6.0
     """
-    first, second = 0.0 * t, 0.0 * t
-    for panel in range(_PANELS):
-        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-            u = (panel + 0.5 * (1.0 + node)) / _PANELS  # the share of t, whose square does not underflow
-            alpha, sigma = process.alpha_sigma(xp, u * t)
-            _, g2 = process.rates(xp, u * t)
-            density = g2 * (alpha * variance / (alpha**2 * variance + sigma**2)) ** 2
-            first, second = first + weight * u * density, second + weight * u * u * density
-    return -slope * first / (t * second)
+    alpha, sigma = process.alpha_sigma(xp, t)
+    root = xp.sqrt(variance + 0.0 * t)
+    end = 2.0 * xp.log(sigma / (alpha * root))  # q = 1 / (1 + e^y), and g^2 K^2 dt = v q (1 - q) dy
+    span = _DEPTH + xp.where(end > 0, end, xp.zeros_like(end))
+    where = {"dtype": span.dtype, "device": device(span)}
+    y = end[..., None] - span[..., None] * xp.asarray(_SHARES, **where)
+    share = process.time_of_ratio(xp, root[..., None] * xp.exp(0.5 * y)) / (t + 0.0 * root)[..., None]
+    # q (1 - q) is even in y; over its value at a negative end, which may be no number times another.
+    lift = xp.where(end < 0, -end, xp.zeros_like(end))[..., None]
+    density = (
+        xp.exp(lift - xp.abs(y)) / (1.0 + xp.exp(-xp.abs(y))) ** 2 * share * xp.asarray(_WEIGHTS, **where)
+    )
+    return -slope * (xp.sum(density, axis=-1) / xp.sum(density * share, axis=-1)) / t

@@ -39,7 +39,8 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian or GaussianMixture with regular covariances: what the pre-trained model samples.
+        data: Gaussian or GaussianMixture, what the pre-trained model samples; on planes (singular
+            covariances) at t > 0.
         reward: Linear or Quadratic.
         beta: Strength of the KL penalty, > 0.
         x: State, shape (..., d).
@@ -66,7 +67,7 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
     """
     law = problem("value", process, data, reward, x=x, t=t)
     _, values, log_tilt = _optimum("value", process, law, beta)
-    return law.down(beta * log_sum_exp(law.xp, log_tilt + values / beta))
+    return law.down.wide(beta * log_sum_exp(law.xp, log_tilt + values / beta))
 
 
 def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
@@ -140,9 +141,9 @@ def conditional_law(
     covs = shrink @ post.covs
     covs = 0.5 * (covs + xp.matrix_transpose(covs))
     if isinstance(data, Gaussian):
-        return Gaussian(law.down(means[0]), law.down(covs[0]))
+        return law.down(Gaussian(means[0], covs[0]))
     weights = _tilted_weights(xp, log_weights, values, beta)
-    return GaussianMixture(law.down(weights), law.down(means), law.down(covs))
+    return law.down(GaussianMixture(weights, means, covs))
 
 
 def terminal_law(
@@ -162,7 +163,7 @@ def terminal_law(
 
     Arguments:
         process: VP, VE or Flow.
-        data: Gaussian data with a regular covariance.
+        data: Gaussian data; a singular covariance is legal.
         reward: Linear or Quadratic.
         beta: Strength of the KL penalty, > 0.
         start: Law at time T; by default the prior, N(0, I) for VP and N(0, sigma_T^2 I) else.
@@ -195,7 +196,7 @@ def terminal_law(
     mean = matvec(xp, shrink, post.means[0, :] + matvec(xp, cov, law.c) / beta)
     carried = shrink @ post.gains[0, :, :]
     spread = shrink @ cov + carried @ cov0 @ xp.matrix_transpose(carried)
-    return Gaussian(law.down(mean), law.down(0.5 * (spread + xp.matrix_transpose(spread))))
+    return law.down(Gaussian(mean, 0.5 * (spread + xp.matrix_transpose(spread))))
 
 
 def value_function_bias(

@@ -81,8 +81,8 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
     """Bring data, reward and points to one namespace, and check what they must be.
 
     Raises:
-        UnmetHypothesis: No Gaussian process, data or reward of this kind; a singular covariance; t outside
-            of [0, T].
+        UnmetHypothesis: No Gaussian process, data or reward of this kind; t outside of [0, T]; a covariance that is
+            singular at the times t, or as it is where none are given.
     """
     if not isinstance(process, Process):
         raise UnmetHypothesis(subject, "the process is VP, VE or Flow", f"process {type(process).__name__}")
@@ -102,14 +102,18 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
         weights, means, covs = xp.ones_like(mean[:1]), mean[None, :], cov[None, :, :]
     else:
         weights, means, covs, c, *q = rest
-    check_regular(xp, subject, covs)
+    noised = covs
+    if "t" in points:  # data on a plane have a density as soon as there is noise
+        alpha, sigma = (v[..., None, None, None] for v in process.alpha_sigma(xp, t))
+        noised = alpha**2 * covs + sigma**2 * xp.eye(covs.shape[-1], dtype=covs.dtype, device=device(covs))
+    check_regular(xp, subject, noised)
     d = means.shape[-1]
     if "x" in points:
         _check_states(subject, here[list(points).index("x")], here[list(points).index("t")], d)
     if c.shape != (d,):
         raise UnmetHypothesis(subject, f"a reward on R^{d}, like the data", f"c has shape {tuple(c.shape)}")
     curvature = q[0] if q else xp.zeros((d, d), dtype=c.dtype, device=device(c))
-    return Problem(xp, down, weights, means, covs, c, curvature, here)
+    return Problem(xp, down.like(data), weights, means, covs, c, curvature, here)
 
 
 def _check_states(subject: str, x: Array, t: Array, d: int) -> None:

@@ -59,7 +59,7 @@ def _check_inflation(
         raise UnmetHypothesis("exploration_inflation", "variance () and exploration (N,)", got)
 
 
-@public(check=_check_q, t=">= 0")
+@public(wide=True, check=_check_q, t=">= 0")
 def q_function(
     xp: Namespace,
     process: Process,

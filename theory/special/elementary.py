@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from ..._namespace import Array, Namespace
 
-__all__ = ["deviance", "divide", "log_or_minus_infinity", "log_sum_exp", "sqrt_or_zero", "xlogy"]
+__all__ = [
+    "deviance",
+    "divide",
+    "log_mean_exp",
+    "log_or_minus_infinity",
+    "log_sum_exp",
+    "shares",
+    "sqrt_or_zero",
+    "weighed",
+    "xlogy",
+]
 
 _TERMS = 10  # of the series of the deviance
 
@@ -29,6 +41,78 @@ def log_sum_exp(xp: Namespace, a: Array, axis: int = -1) -> Array:
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(xp.exp(a - top), axis=axis)
     return xp.squeeze(top, axis=axis) + log_or_minus_infinity(xp, total)
+
+
+def log_mean_exp(xp: Namespace, weights: Array, a: Array) -> Array:
+    r"""Logarithm of a weighted sum of exponentials along the last axis, which differentiates in a weight that is 0.
+
+    .. math:: \log \sum_k w_k e^{a_k}
+
+    Arguments:
+        weights: Weights, >= 0, broadcastable with a.
+        a: Exponents, shape (..., K).
+
+    Returns:
+        Array with the last axis removed; minus infinity where every term is zero.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(log_mean_exp(xp, xp.asarray([0.0, 1.0]), xp.asarray([5.0, -3.0])))
+        -3.0
+    """
+    joint = _joint(xp, weights, a)
+    top = xp.max(joint, axis=-1, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    total = xp.sum(_terms(xp, weights, a, joint, top), axis=-1)
+    return xp.squeeze(top, axis=-1) + log_or_minus_infinity(xp, total)
+
+
+def shares(xp: Namespace, weights: Array, a: Array) -> Array:
+    r"""The share of each term of a weighted sum of exponentials; it differentiates in a weight that is 0.
+
+    .. math:: \frac{w_k e^{a_k}}{\sum_j w_j e^{a_j}}
+
+    Arguments:
+        weights: Weights, >= 0, broadcastable with a.
+        a: Exponents, shape (..., K).
+
+    Returns:
+        Array of the shape of a; no number where every term is zero or one infinite.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> shares(xp, xp.asarray([1.0, 1.0, 0.0]), xp.asarray([0.0, 0.0, 9.0])).tolist()
+        [0.5, 0.5, 0.0]
+    """
+    total = log_mean_exp(xp, weights, a)[..., None]
+    return _terms(xp, weights, a, _joint(xp, weights, a), total)
+
+
+def _joint(xp: Namespace, weights: Array, a: Array) -> Array:
+    here = weights > 0
+    logs = xp.log(xp.where(here, weights, xp.ones_like(weights)))
+    return xp.where(here, logs + a, -xp.inf)
+
+
+def _terms(xp: Namespace, weights: Array, a: Array, joint: Array, top: Array) -> Array:
+    """w e^(a - top); of a weight 0 it is the derivative that counts, up to half of the largest exponent."""
+    here = weights > 0
+    most = 0.5 * math.log(float(xp.finfo(a.dtype).max))
+    beside = xp.where(here | (a == -xp.inf), xp.zeros_like(joint), a - top)
+    beside = xp.exp(xp.where(beside > most, most, beside))
+    return xp.where(here, xp.exp(joint - top), xp.where(a == -xp.inf, 0.0, weights) * beside)
+
+
+def weighed(xp: Namespace, weights: Array, values: Array) -> Array:
+    """Weights times values, 0 where the weight is 0 and the value no number or infinite.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> weighed(xp, xp.asarray([0.0, 0.5]), xp.asarray([xp.inf, 4.0])).tolist()
+        [0.0, 2.0]
+    """
+    counts = (weights > 0) | xp.isfinite(values)
+    return xp.where(counts, weights, 0.0) * xp.where(counts, values, 0.0)
 
 
 def log_or_minus_infinity(xp: Namespace, x: Array) -> Array:

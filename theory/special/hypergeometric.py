@@ -2,7 +2,8 @@ r"""Kummer's function with positive arguments, in logarithms, and the ratio of n
 
 .. math:: M(a, b, x) = {}_1F_1(a; b; x) = \sum_n \frac{(a)_n}{(b)_n}\frac{x^n}{n!}
 
-Two regions, split at a threshold X that depends on a and b only:
+Two regions for a and b up to 50, split at a threshold X that depends on a and b only; beyond 50, where X and the
+number of terms grow like squares, the series for small x and an integral (:mod:`.kummer_integral`):
 
 * x <= X: the power series.  Every term is positive, so nothing cancels.
 * x > X: :math:`\frac{\Gamma(b)}{\Gamma(a)} e^x x^{a-b} S(x)` with
@@ -20,10 +21,12 @@ from typing import NamedTuple
 
 from ..._blocks import elementwise
 from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from .kummer_integral import log_hyp1f1_of_large, ratio_of_large
 
 __all__ = ["hyp1f1_ratio", "log_hyp1f1"]
 
-_LARGEST = 50.0  # of a and b: above, X and the number of terms grow like their square
+_MODERATE = 50.0  # of a and b: above, X and the number of terms grow like their square
+_LARGEST = 1e6
 
 
 @public(x="in [0, inf)")
@@ -35,15 +38,15 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
               \frac{d}{dx}\log {}_1F_1(a; b; x) = \frac{a}{b}\,\frac{{}_1F_1(a+1; b+1; x)}{{}_1F_1(a; b; x)}
 
     Arguments:
-        a: 0 < a <= 50.
-        b: 0 < b <= 50.
+        a: 0 < a <= 1e6.
+        b: 0 < b <= 1e6.
         x: any shape, x >= 0.
 
     Returns:
         Array of the shape of ``x``.
 
     Raises:
-        UnmetHypothesis: a or b outside of (0, 50], x < 0, NaN.
+        UnmetHypothesis: a or b outside of (0, 1e6], x < 0, NaN.
 
     References:
         | NIST Digital Library of Mathematical Functions, §13.2, §13.7, https://dlmf.nist.gov/13.7
@@ -56,6 +59,11 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
     """
     a, b = _parameters(a, b)
     eps = _eps(xp, x)
+    if max(a, b) > _MODERATE:
+        few = 8.0 * min(1.0, b / a)  # up to here forty terms do, and log1p keeps values near M = 1 exact
+        low, high = _two_regions(xp, x, few)
+        near = xp.log1p((a / b) * low * _series_tail(xp.ones_like(low), low, a, b, few, eps))
+        return xp.where(x > few, log_hyp1f1_of_large(xp, a, b, high), near)
     split = _threshold(a, b, eps)
     low, high = _two_regions(xp, x, split)
     c = _damping(xp, a, b, x, split)
@@ -77,15 +85,15 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
     .. math:: \frac{{}_1F_1(a+1; b+1; x)}{{}_1F_1(a; b; x)}
 
     Arguments:
-        a: 0 < a <= 50.
-        b: 0 < b <= 50.
+        a: 0 < a <= 1e6.
+        b: 0 < b <= 1e6.
         x: any shape, x >= 0.
 
     Returns:
         Array of the shape of ``x``: between 1 (x = 0) and b/a (x to infinity).
 
     Raises:
-        UnmetHypothesis: a or b outside of (0, 50], x < 0, NaN.
+        UnmetHypothesis: a or b outside of (0, 1e6], x < 0, NaN.
 
     References:
         | NIST Digital Library of Mathematical Functions, §13.3(ii), https://dlmf.nist.gov/13.3
@@ -97,6 +105,8 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
         1.0
     """
     a, b = _parameters(a, b)
+    if max(a, b) > _MODERATE:
+        return ratio_of_large(xp, a, b, x)
     eps = _eps(xp, x)
     split = max(_threshold(a, b, eps), _threshold(a + 1, b + 1, eps))
     low, high = _two_regions(xp, x, split)

@@ -15,6 +15,7 @@ The full text of the paper was not available to us: its two rates are quoted fro
 is checked here is derived here.
 """
 
+from ..laws.maps import gaussian_map
 from .decomposition import error_bound
 from .exponents import (
     composition_exponent,
@@ -29,7 +30,7 @@ from .fourier import (
     shift_composition_risk,
     sobolev_transport_risk,
 )
-from .gaussian import empirical_transport_risk, gaussian_map, gaussian_map_constant, gaussian_map_risk
+from .gaussian import empirical_transport_risk, gaussian_map_constant, gaussian_map_risk
 from .lattice import lattice_counts, lattice_tail
 from .plug_in import excess_error_bound
 from .ridge import optimal_penalty, ridge_risk, worst_penalty

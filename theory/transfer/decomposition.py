@@ -31,6 +31,7 @@ def _require_holder(xp: Namespace, holder: float, **_: Array) -> None:
 
 
 @public(
+    wide=True,
     map_error=">= 0",
     source_error=">= 0",
     mismatch=">= 0",

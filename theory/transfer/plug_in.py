@@ -23,7 +23,7 @@ def _require_margin(xp: Namespace, margin: float, **_: Array) -> None:
         raise UnmetHypothesis("excess_error_bound", "margin >= 0 and finite", f"margin = {margin!r}")
 
 
-@public(error=">= 0", constant="> 0", check=_require_margin)
+@public(wide=True, error=">= 0", constant="> 0", check=_require_margin)
 def excess_error_bound(
     xp: Namespace, error: Array, margin: float = 0.0, constant: float | Array = 1.0
 ) -> Array:

@@ -20,7 +20,7 @@ from ..._namespace import Array, Namespace, public
 __all__ = ["optimal_penalty", "ridge_risk", "worst_penalty"]
 
 
-@public(penalty="> 0", variance=">= 0", mismatch=">= 0")
+@public(wide=True, penalty="> 0", variance=">= 0", mismatch=">= 0")
 def ridge_risk(xp: Namespace, penalty: Array, variance: Array, mismatch: Array) -> Array:
     r"""The exact risk of ridge regression towards the source.
 

@@ -10,11 +10,11 @@ Hypotheses: :math:`X_0` has any law on the state space, :math:`X_t` is its noise
 * :mod:`symbolic`: the identities behind them, for sympy.
 """
 
+from ..processes.counts import poisson_count
 from .first_order import (
     conditional_count,
     conditional_pair_count,
     conditional_score,
-    poisson_count,
     score_from_count,
 )
 from .oracles import conjugate_posterior, gamma_posterior_moment, posterior_weights

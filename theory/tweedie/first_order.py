@@ -24,7 +24,6 @@ __all__ = [
     "conditional_count",
     "conditional_pair_count",
     "conditional_score",
-    "poisson_count",
     "score_from_count",
 ]
 
@@ -162,37 +161,6 @@ def score_from_count(xp: Namespace, process: AbstractSquaredBessel, x: Array, t:
     """
     _, rho = _family(process, "score_from_count").decay_rho(xp, t)
     return divide(xp, process.nu + n, x + xp.zeros_like(n)) - 0.5 / rho
-
-
-@public(x=">= 0", t="> 0")
-def poisson_count(xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, score: Array) -> Array:
-    r"""Posterior mean of the latent count from the score of the marginal.
-
-    .. math:: n(x, t) = E[N \mid X_t = x] = x\,s(x, t) - \nu + \frac{x}{2\rho}
-
-    Arguments:
-        process: BESQ or CIR.
-        x: Noised point > 0 (at 0 the product x s is a limit, and n = 0), any shape.
-        t: Noise time, t > 0, broadcastable with x.
-        score: Values s(x, t), broadcastable with x.
-
-    Returns:
-        Array of the broadcast shape.
-
-    Raises:
-        UnmetHypothesis: The process has no count, a negative point, or t <= 0.
-
-    Claims: TWEEDIE-COUNT-2
-
-    Example:
-        >>> from driftproof.theory.processes import BESQ
-        >>> float(poisson_count(BESQ(4.0), 2.0, 0.5, 0.0))
-        1.0
-    """
-    _, rho = _family(process, "poisson_count").decay_rho(xp, t)
-    inside = x > 0
-    product = xp.where(inside, x * xp.where(inside, score, xp.zeros_like(score)), xp.zeros_like(x))
-    return xp.where(inside, product - process.nu + 0.5 * x / rho, xp.zeros_like(product))
 
 
 def _family(process: AbstractProcess, subject: str) -> AbstractSquaredBessel:

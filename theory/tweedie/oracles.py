@@ -20,6 +20,7 @@ import math
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from ..laws import Discrete, ElementwiseLaw, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
+from ..laws.base import widened
 from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from ..special import hyp1f1_ratio, log_hyp1f1
 
@@ -52,23 +53,24 @@ def conjugate_posterior(
         (2.0, 3.0)
     """
     name = "conjugate_posterior"
-    xp, _, (x, t, *_) = boundary(name, x=x, t=t, **data_law.parameters)
+    xp, down, (x, t, *_) = boundary(name, x=x, t=t, **data_law.parameters)
+    down, data_law = down.like(data_law), widened(data_law)
     require(xp, name, "x", x, process.support)
     require(xp, name, "t", t, "> 0")
     match process, data_law:
         case AbstractGaussianProcess(), Normal():
             alpha, sigma = process.alpha_sigma(xp, t)
-            return Normal(*_normal(xp, data_law.loc, data_law.scale, alpha, x, sigma))
+            return down(Normal(*_normal(xp, data_law.loc, data_law.scale, alpha, x, sigma)))
         case GBM(), LogNormal():
             observed = xp.log(x) - process.log_shift(t)
             noise = xp.sqrt(process.log_variance(t))
-            return LogNormal(*_normal(xp, data_law.loc, data_law.scale, 1.0, observed, noise))
+            return down(LogNormal(*_normal(xp, data_law.loc, data_law.scale, 1.0, observed, noise)))
         case AbstractSquaredBessel(), Gamma() if data_law.shape == 0.5 * process.delta:
             decay, rho = process.decay_rho(xp, t)
             b = decay * data_law.scale
             weight = b / (b + 2.0 * rho)
             r = rho * weight
-            return NoncentralChi2(process.delta, x * weight**2 / r, r / decay)
+            return down(NoncentralChi2(process.delta, x * weight**2 / r, r / decay))
     got = f"{type(process).__name__} and {type(data_law).__name__}"
     raise UnmetHypothesis(name, "the data law is conjugate to the process", got)
 

@@ -19,7 +19,7 @@ from ..processes import AbstractSquaredBessel
 __all__ = ["bayes_risk", "unbiased_estimate", "unbiased_risk"]
 
 
-@public(x=">= 0", t="> 0")
+@public(wide=True, x=">= 0", t="> 0")
 def unbiased_estimate(xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array) -> Array:
     r"""The unbiased estimator of the data: linear in the observation, negative for small ones.
 
@@ -44,7 +44,7 @@ def unbiased_estimate(xp: Namespace, process: AbstractSquaredBessel, x: Array, t
     return (x - process.delta * rho) / decay
 
 
-@public(scale="> 0", t="> 0")
+@public(wide=True, scale="> 0", t="> 0")
 def unbiased_risk(xp: Namespace, process: AbstractSquaredBessel, scale: Array, t: Array) -> Array:
     r"""Mean squared error of the unbiased estimator for conjugate data.
 
@@ -69,7 +69,7 @@ def unbiased_risk(xp: Namespace, process: AbstractSquaredBessel, scale: Array, t
     return 2.0 * process.delta * rho * (decay * scale + rho) / decay**2
 
 
-@public(scale="> 0", t="> 0")
+@public(wide=True, scale="> 0", t="> 0")
 def bayes_risk(xp: Namespace, process: AbstractSquaredBessel, scale: Array, t: Array) -> Array:
     r"""Mean squared error of the posterior mean for conjugate data.
 

@@ -1,6 +1,6 @@
 """Audits of other people's code, by exact numbers and without knowing what is inside.
 
-A loss is compared with the gradients of named objectives over an enumerated vocabulary.  A sampler is run on
+A loss is compared with the gradients of named objectives, each a finite sum.  A sampler is run on
 Gaussian data with the exact model, and its terminal law is read off.  A verdict names the version, the
 hypothesis and the number; it never says that somebody is wrong.
 """
@@ -17,8 +17,9 @@ from typing import Any
 
 from ...theory.processes import AbstractGaussianProcess
 from ..missing import lacking
+from .forms import Form
 from .interface import check
-from .losses import PAIRS, Finding, Kind, identify, kind_of, objectives
+from .loss_rows import audit_loss
 from .rows import Report, Row
 from .samplers import STEPS
 from .schedulers import audit_scheduler, audit_step, is_scheduler, is_step
@@ -29,8 +30,9 @@ __all__ = ["Report", "Row", "audit", "audit_target", "versions"]
 def audit(
     thing: Any,
     *,
-    kind: Kind | None = None,
+    form: Form | None = None,
     documented: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
     quote: str = "",
     off_policy: bool = False,
     steps: Sequence[int] = STEPS,
@@ -48,10 +50,11 @@ def audit(
     Arguments:
         thing: A loss, a scheduler or a step function.
 
-            A loss is one of ``f(student_logits, teacher_logits)`` (the whole vocabulary, (1, 1, V)
-            tensors), ``f(logp, teacher_logp[, behaviour_logp])`` (one sampled token, (1, 1) tensors) and
-            ``f(student_logits, teacher_logits, tokens)`` (one sampled token, gathered by the loss).  It
-            returns a tensor, which is summed.
+            A loss, a function or an ``nn.Module``, returns a tensor, which is summed.  It is one of
+            ``f(student_logits, teacher_logits)``, ``f(logp, teacher_logp[, behaviour_logp])``,
+            ``f(student_logits, teacher_logits, tokens)``, ``f(policy_chosen_logps, policy_rejected_logps, ...)``,
+            ``f(logp, old_logp, advantages, ...)`` and ``f(logits, labels, ...)``: see
+            :mod:`~driftproof.validation.audits.forms`.
 
             A scheduler has ``set_timesteps(n)``, ``timesteps``, ``step(model_output, timestep, sample)``
             and its forward process, ``add_noise(original_samples, noise, timesteps)`` or
@@ -59,8 +62,11 @@ def audit(
 
             A step function is ``step(model_output, t, s, sample, noise)``, from noise time t down to s,
             over NumPy arrays of shape (K,) and Python floats.
-        kind: ``"logits"``, ``"logp"`` or ``"token"``, where the parameters of a loss do not tell.
-        documented: The objective that the loss is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``, ...
+        form: ``"logits"``, ``"logp"``, ``"sampled"``, ``"preference"``, ``"policy"`` or ``"tokens"``, where the
+            parameters of a loss do not tell.
+        documented: The objective that the loss is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``,
+            ``"dpo(beta=0.1)"``, ``"dpo"`` (at any beta), ``"sft/mean"``, ...
+        arguments: Further keyword arguments of a loss.
         quote: The sentence that says so.
         off_policy: Sample the tokens from another policy than the student.
         steps: The step counts of a sampler.
@@ -85,7 +91,7 @@ def audit(
     Example:
         >>> row = audit(lambda logp, teacher_logp: logp - teacher_logp, documented="reverse_kl")
         >>> row.verdict
-        'descends nothing: the gradient is 0; documented: reverse KL(p||q)'
+        'descends nothing: the gradient is 0; its value is reverse KL(p||q); documented: reverse KL(p||q)'
         >>> from driftproof.numerics.samplers import ddim_step
         >>> from driftproof.theory.processes import VP
         >>> row = audit(lambda model_output, t, s, sample, noise: ddim_step(VP(), sample, t, s, model_output))
@@ -94,9 +100,9 @@ def audit(
     """
     named: dict[str, Any] = {"name": name, "options": options, "reproduction": reproduction, "steps": steps}
     sampler = is_scheduler(thing) or is_step(thing)
-    if sampler and (documented or kind or quote or off_policy):
+    if sampler and (documented or form or quote or off_policy):
         raise ValueError(
-            "audit: documented, kind, quote and off_policy are for losses, and this is a sampler"
+            "audit: documented, form, quote and off_policy are for losses, and this is a sampler"
         )
     if is_scheduler(thing):
         if inspect.isclass(thing):
@@ -107,27 +113,23 @@ def audit(
         return audit_step(thing, process=process, grid=grid, prediction=prediction, fast=fast, **named)
     if not callable(thing):
         raise TypeError(f"audit: expected a loss, a scheduler or a step function, got {type(thing).__name__}")
-    kind = kind or kind_of(thing)
-    finding = identify(thing, kind, off_policy=off_policy, also=(documented,) if documented else ())
-    agrees, said = _against(finding, documented)
-    where = name or f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
-    return Row(
-        object=where,
-        options=dict(options or {}),
-        verdict=finding.text + said,
-        reason=_reason(finding, kind, off_policy, quote, documented),
-        reproduction=reproduction or _lines(where, kind, documented),
-        matches=finding.matches,
-        error=finding.error,
-        value=finding.value,
-        agrees=agrees,
+    return audit_loss(
+        thing,
+        form=form,
+        documented=documented,
+        quote=quote,
+        off_policy=off_policy,
+        arguments=arguments,
+        name=name,
+        options=options,
+        reproduction=reproduction,
     )
 
 
 def audit_target(
     target: str,
     *,
-    kind: Kind | None = None,
+    form: Form | None = None,
     documented: str | None = None,
     only: Sequence[str] = (),
     fast: bool = False,
@@ -141,7 +143,7 @@ def audit_target(
     Arguments:
         target: ``"trl"``, ``"diffusers"`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
             options are tried, as for those of diffusers.
-        kind, documented: As in :func:`audit`, for a loss.
+        form, documented: As in :func:`audit`, for a loss.
         only: Names of classes of a library.
         fast: As in :func:`audit`, for samplers.
         tell: Is told each row of a class as it comes.
@@ -154,14 +156,14 @@ def audit_target(
         >>> report = audit_target("driftproof.theory.special:mills")
         Traceback (most recent call last):
             ...
-        driftproof.UnmetHypothesis: audit: hypothesis the loss is f(student_logits, ...
+        driftproof.UnmetHypothesis: audit: hypothesis the parameters of the loss tell its form ...
     """
     if target == "trl":
         return _installed("trl").report()
     if target == "diffusers":
         _installed("diffusers")
-        if documented or kind:
-            raise ValueError("audit: --documented and --kind are for losses, and diffusers are samplers")
+        if documented or form:
+            raise ValueError("audit: --documented and --form are for losses, and diffusers are samplers")
         return importlib.import_module(f"{__name__}.running").library(only, fast=fast)[0]
     module, colon, path = target.partition(":")
     if not colon:
@@ -178,12 +180,12 @@ def audit_target(
     if inspect.isclass(found) and is_scheduler(found):
         from .diffusers import quiet, rows
 
-        if documented or kind:
-            raise ValueError(f"audit: --documented and --kind are for losses, and {target} is a sampler")
+        if documented or form:
+            raise ValueError(f"audit: --documented and --form are for losses, and {target} is a sampler")
         with quiet(module.partition(".")[0]):
             every = rows(found, f"{module}.{path}", fast=fast, tell=tell)
             return Report(target=target, versions=used, rows=every)
-    row = audit(found, kind=kind, documented=documented, fast=fast, name=f"{module}.{path}")
+    row = audit(found, form=form, documented=documented, fast=fast, name=f"{module}.{path}")
     return Report(target=target, versions=used, rows=(row,))
 
 
@@ -209,44 +211,3 @@ def _installed(library: str) -> Any:
     except ModuleNotFoundError as error:
         raise ValueError(f"audit: {lacking(error.name or library)}") from error
     return importlib.import_module(f"{__name__}.{library}")
-
-
-def _against(finding: Finding, documented: str | None) -> tuple[bool | None, str]:
-    if documented is None:
-        return None, ""
-    if finding.rivals:
-        return None, f"; documented: {_text(documented)}"
-    if documented in finding.matches and abs(finding.scale - 1.0) < 1e-9:
-        return True, ", as documented"
-    return False, f"; documented: {_text(documented)}"
-
-
-def _text(name: str) -> str:
-    return next((each.text for each in objectives() if each.name == name), name)
-
-
-def _reason(finding: Finding, kind: Kind, off_policy: bool, quote: str, documented: str | None) -> str:
-    sampled = (
-        "" if kind == "logits" else ", tokens from " + ("another policy" if off_policy else "the student")
-    )
-    said = f"; documentation: “{quote}”" if quote else ""
-    if quote and documented:
-        said += f", read here as {_text(documented)}"
-    return (
-        f"expected gradient on {len(PAIRS)} pairs (p student, q teacher or reference) over "
-        f"{len(PAIRS[0].p)} tokens{sampled}; the loss returns {finding.dtype}; error {finding.error:.1e} "
-        f"against {finding.nearest}, tolerance {finding.tolerance:.1e}; "
-        f"value on the first pair {finding.value:.6g}{said}"
-    )
-
-
-def _lines(where: str, kind: Kind, documented: str | None) -> str:
-    module, _, attribute = where.rpartition(".")
-    return "\n".join(
-        (
-            "from driftproof.validation import audit",
-            f"from {module} import {attribute}",
-            f"row = audit({attribute}, kind={kind!r}, documented={documented!r})",
-            "print(row.verdict, row.error)",
-        )
-    )

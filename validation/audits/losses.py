@@ -1,300 +1,237 @@
-r"""Which objective does a loss descend?  Over a small vocabulary its expected gradient is a finite sum.
+r"""Which objective does a loss descend?  Its expected gradient is a finite sum, and so is every objective's.
 
-For a student :math:`p = \mathrm{softmax}(z)` and a teacher (or reference) q on five tokens,
-
-.. math:: g = \nabla_z L(z, q) \quad\text{(full vocabulary)}, \qquad
-    g = \sum_a \mu_a\, \nabla_z \ell(\log p_a, \log q_a) \quad\text{(sampled tokens, } a \sim \mu)
-
-is compared with the exact gradients of the objectives that :mod:`driftproof.theory.opd` states.  Nothing
-is sampled, and nothing is known of the loss but what it returns.
+The gradient of a loss, in double precision and over all tokens, is compared with those of named objectives
+(:mod:`.objectives`), up to one factor.  Whatever fits is confirmed elsewhere: other vocabularies, batches,
+lengths, masks, confident laws.  Nothing is known of the loss but what it returns: its rounding is the
+difference to the same operations in double precision, and its randomness is what it draws.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, final
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
-from ...theory import opd
-from ...theory.divergences import FDivergence, alpha, get, gjsd
+from .arithmetic import coarsest
+from .fitting import CONFIRMED, Candidate, direction, fitted, fixed_fits, reduced
+from .forms import Call, Form, bound, form_of
+from .loss_findings import Finding
+from .measuring import Precision, Run, measured, slope
+from .objectives import Family, Objective, catalogue, families, meant
+from .objectives.divergences import values
+from .points import PAIRS, Pair, Point, confirming, first
+from .uncertain import drawing, within_rounding
 
-__all__ = ["PAIRS", "Finding", "Kind", "Objective", "Pair", "identify", "kind_of", "objectives"]
+__all__ = ["PAIRS", "Finding", "Form", "Objective", "Pair", "form_of", "identify", "objectives"]
 
-Kind = Literal["logits", "logp", "token"]
 Vector = NDArray[np.float64]
 
-# Weights of gJSD that are told apart: the usual ones, and both ends.
-_BETAS = (0.5, 0.1, 0.25, 0.75, 0.9, 1e-6, 1.0 - 1e-6)
-# Gradients closer than this, relatively, are one direction; multiples are compared more coarsely, because
-# gJSD near its ends is a multiple of a KL divergence up to beta.
-_SAME, _SAME_MULTIPLE = 1e-12, 1e-5
-# A rival is ruled out when it fits this many times worse.
-_CLEARLY = 5.0
+# A gradient below this is none.
+_NOTHING = 1e-12
+# Differences of order four leave this much of a slope.
+_SLOPE = 1e-6
 
 
-@final
-@dataclass(frozen=True)
-class Pair:
-    """A student p, a teacher q, and the policy mu that sampled the tokens where it is another."""
-
-    p: tuple[float, ...]
-    q: tuple[float, ...]
-    mu: tuple[float, ...]
-
-
-PAIRS = (
-    Pair((0.30, 0.25, 0.20, 0.15, 0.10), (0.10, 0.30, 0.15, 0.05, 0.40), (0.20, 0.30, 0.10, 0.25, 0.15)),
-    Pair((0.96, 0.010, 0.010, 0.015, 0.005), (0.02, 0.90, 0.03, 0.04, 0.01), (0.50, 0.20, 0.10, 0.10, 0.10)),
-    Pair((0.21, 0.19, 0.22, 0.18, 0.20), (0.20, 0.20, 0.20, 0.19, 0.21), (0.10, 0.20, 0.40, 0.20, 0.10)),
-)
-
-
-@final
-@dataclass(frozen=True)
-class Objective:
-    """A direction with a name: its gradient in the logits, over all pairs end to end."""
-
-    name: str
-    text: str
-    gradient: Vector
-
-
-@final
-@dataclass(frozen=True)
-class Finding:
-    """What a loss descends.
-
-    Arguments:
-        matches: Names of the objectives that fit, empty where none does or where rounding hides which.
-        scale: The loss descends ``scale`` times the objective; negative where it ascends.
-        error: Largest absolute error of the gradient against the objective that fits, or fits best.
-        nearest: The objective that fits best, whether or not it fits.
-        cosine: Cosine between the gradient and the nearest objective's.
-        rivals: Objectives that rounding does not tell apart from it.
-        value: Expected value of the loss on the first pair.
-        dtype: Precision of what the loss returned.
-        tolerance: Largest error that passes.
-        text: The finding in words.
-    """
-
-    matches: tuple[str, ...]
-    scale: float
-    error: float
-    nearest: str
-    cosine: float
-    rivals: tuple[str, ...]
-    value: float
-    dtype: str
-    tolerance: float
-    text: str
-
-
-@cache
 def objectives() -> tuple[Objective, ...]:
-    """The catalogue: exact gradients first, then what estimators descend instead.
+    """The catalogue of distillation: exact gradients first, then what estimators descend instead.
 
     Example:
         >>> objectives()[0].name, objectives()[1].name, objectives()[2].name
         ('zero', 'reverse_kl', 'forward_kl')
     """
-    named = {
-        "reverse_kl": "reverse KL(p||q)",
-        "forward_kl": "forward KL(q||p)",
-        "jsd": "the Jensen-Shannon divergence",
-        "tv": "total variation",
-        "jeffreys": "the Jeffreys divergence",
-        "pearson": "the Pearson divergence",
-        "neyman": "the Neyman divergence",
-        "hellinger": "the squared Hellinger distance",
-        "le_cam": "the Le Cam divergence",
-    }
-    exact = [(name, text, get(name)) for name, text in named.items()]
-    exact += [(f"gjsd({beta!r})", f"gJSD with beta = {beta!r}", gjsd(beta)) for beta in _BETAS]
-    exact += [(f"alpha({a:g})", f"the alpha-divergence, a = {a:g}", alpha(a)) for a in (-2.0, 0.5, 3.0)]
-    generators = [*exact[: len(named)], *((k, k, opd.k_estimator(k)) for k in ("k2", "k3"))]
-    zeros = np.zeros(sum(len(pair.p) for pair in PAIRS))
-    made = [Objective("zero", "nothing: the gradient is 0", zeros)]
-    made += [Objective(name, text, _stacked(opd.logit_gradient, f)) for name, text, f in exact]
-    for name, text, f in generators:
-        reward = f"the stop-gradient direction of {text}, biased for it"
-        inside = f"{text} differentiated inside of the expectation only, biased for it"
-        made.append(
-            Objective(f"stop_gradient({name})", reward, _stacked(opd.stop_gradient_logit_gradient, f))
-        )
-        made.append(Objective(f"pathwise({name})", inside, _stacked(opd.pathwise_logit_gradient, f)))
-    return tuple(made)
-
-
-def _stacked(gradient: Callable[..., Any], f: FDivergence) -> Vector:
-    return np.concatenate([gradient(np.log(pair.p), np.log(pair.q), f) for pair in PAIRS])
-
-
-def kind_of(loss: Callable[..., Any]) -> Kind:
-    """Which of the accepted signatures a loss has, read from the names of its parameters.
-
-    ``f(student_logits, teacher_logits)`` is a loss over the vocabulary, ``f(logp, teacher_logp)`` and
-    ``f(logp, teacher_logp, behaviour_logp)`` one per sampled token, and
-    ``f(student_logits, teacher_logits, tokens)`` one per sampled token that gathers by itself.
-
-    Raises:
-        UnmetHypothesis: The names do not tell.
-
-    Example:
-        >>> kind_of(lambda logp, teacher_logp: logp - teacher_logp)
-        'logp'
-    """
-    names = _required(loss)
-    if len(names) in (2, 3) and all("logit" in name for name in names[:2]):
-        return "logits" if len(names) == 2 else "token"
-    if len(names) in (2, 3) and all("logp" in name for name in names):
-        return "logp"
-    raise UnmetHypothesis(
-        "audit",
-        "the loss is f(student_logits, teacher_logits), f(logp, teacher_logp[, behaviour_logp]) or "
-        "f(student_logits, teacher_logits, tokens); otherwise say kind='logits', 'logp' or 'token'",
-        f"parameters ({', '.join(names)})",
-    )
-
-
-def _required(loss: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [x.name for x in parameters if x.default is x.empty and x.kind in positional]
+    return catalogue("logits")
 
 
 def identify(
     loss: Callable[..., Any],
-    kind: Kind | None = None,
+    form: Form | None = None,
     *,
     off_policy: bool = False,
-    dtype: Literal["float64", "float32"] = "float64",
+    dtype: Precision = "float64",
     also: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
 ) -> Finding:
-    """Compare the expected gradient of a loss with every objective of the catalogue.
+    """Compare the expected gradient of a loss with every objective of its form.
 
     Arguments:
-        loss: The loss, with one of the signatures of :func:`kind_of`; tensors are (1, 1, V) logits or
-            (1, 1) log-probabilities, and what it returns is summed.
-        kind: The signature, where the names of the parameters do not tell.
+        loss: A function, an object that can be called, or an ``nn.Module`` (which is copied).  What it returns
+            is summed.
+        form: Its form, where the names of its parameters do not tell: see :mod:`.forms`.
         off_policy: Tokens come from another policy than the student's.
-        dtype: Precision of the tensors.  The tolerance is 1e-10, or 1e-6 where the loss returns float32.
-        also: Further divergences to compare with, by the names of :func:`driftproof.theory.divergences.get`.
+        dtype: Precision of the tensors that it is given.
+        also: Further objectives to compare with, as :func:`~.objectives.meant` reads them.
+        arguments: Keyword arguments of the loss.
+
+    Raises:
+        UnmetHypothesis: The form is not told, or the gradient is not finite.
 
     Example:
         >>> identify(lambda logp, teacher_logp: 0.5 * (logp - teacher_logp) ** 2).matches[0]
         'reverse_kl'
     """
-    kind = kind or kind_of(loss)
-    runs = [_expected(loss, kind, pair, off_policy, dtype) for pair in PAIRS]
-    gradient = np.concatenate([run[1] for run in runs])
+    learnable = 0
+    if hasattr(loss, "parameters") and hasattr(loss, "forward"):
+        loss = copy.deepcopy(loss)
+        learnable = sum(each.numel() for each in loss.parameters() if each.requires_grad)
+    call = bound(loss, form, arguments)
+    roles = call.roles
+    points = first(call.form, roles)
+    options: dict[str, Any] = {"off_policy": off_policy, "dtype": dtype}
+    own = [measured(call, point, double=False, **options) for point in points]
+    again = measured(call, points[0], double=False, **options)
+    runs = _raised(call, points, off_policy) or own
+    gradient = np.concatenate([run.gradient for run in runs])
     if not np.all(np.isfinite(gradient)):
         raise UnmetHypothesis("audit", "the gradient of the loss is finite", f"{gradient}")
-    returned = "float64" if all(run[2] == "float64" for run in runs) else runs[0][2]
-    catalogue = objectives()
-    known = {each.name for each in catalogue}
-    further = [Objective(x, x, _stacked(opd.logit_gradient, get(x))) for x in also if x not in known]
-    tolerance = 1e-10 if returned == "float64" else 1e-6
-    return _compare(gradient, runs[0][0], returned, tolerance, [*catalogue, *further])
+    asked = [meant(name, call.form, roles) for name in also]
+    drawn = sorted({name for run in own for name in run.seen.draws})
+    if drawn or not np.array_equal(again.gradient, own[0].gradient):
+        found = drawing(call, points, off_policy, [each for objectives, _, _ in asked for each in objectives])
+        found = replace(found, draws=tuple(drawn) or ("a generator of its own, or its own history",))
+    elif runs is own and any(run.seen.coarsest != "float64" for run in own):
+        found = within_rounding(call.form, roles, gradient, own)
+    else:
+        found = _exact(call, points, runs, own, asked, off_policy)
+    return replace(found, learnable=learnable)
 
 
-def _expected(
-    loss: Callable[..., Any], kind: Kind, pair: Pair, off_policy: bool, dtype: str
-) -> tuple[float, Vector, str]:
-    """Value, gradient in the logits, and precision of the expected loss on one pair."""
-    import torch
-
-    made: Any = {"dtype": getattr(torch, dtype)}
-    # Shifted, so that a loss that forgets to normalise is seen.
-    logits = (torch.tensor(pair.p, **made).log() + 0.5).requires_grad_()
-    teacher = torch.tensor(pair.q, **made).log() - 0.25
-    if kind == "logits":
-        out = loss(logits[None, None], teacher[None, None])
-        return _differentiated(out.sum(), logits, str(out.dtype))
-    mu = torch.tensor(pair.mu if off_policy else pair.p, **made)
-    logp, logq, total = logits.log_softmax(0), teacher.log_softmax(0), torch.zeros((), **made)
-    third = len(_required(loss)) == 3
-    for token in range(len(pair.p)):
-        if kind == "token":
-            out = loss(logits[None, None], teacher[None, None], torch.tensor([[token]]))
-        else:
-            behaviour = (mu[token].log().reshape(1, 1),) if third else ()
-            out = loss(logp[token].reshape(1, 1), logq[token].reshape(1, 1), *behaviour)
-        total = total + mu[token] * out.sum()
-    return _differentiated(total, logits, str(out.dtype))
+def _raised(call: Call, points: Sequence[Point], off_policy: bool) -> list[Run]:
+    """The same operations in double precision; nothing where some code of the loss refuses that."""
+    try:
+        return [measured(call, point, double=True, off_policy=off_policy) for point in points]
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError):
+        return []
 
 
-def _differentiated(total: Any, logits: Any, dtype: str) -> tuple[float, Vector, str]:
-    import torch
-
-    gradient = torch.zeros_like(logits)
-    if total.requires_grad:
-        (found,) = torch.autograd.grad(total, logits, allow_unused=True)
-        gradient = gradient if found is None else found
-    return float(total.detach()), gradient.double().numpy(), dtype.removeprefix("torch.")
-
-
-def _compare(
-    gradient: Vector, value: float, dtype: str, tolerance: float, catalogue: Sequence[Objective]
+def _exact(
+    call: Call, points: list[Point], runs: list[Run], own: list[Run], asked: Sequence[Any], off_policy: bool
 ) -> Finding:
+    gradient = np.concatenate([run.gradient for run in runs])
     size = float(np.max(np.abs(gradient)))
-    limit, same_within = tolerance * max(1.0, size), _SAME
-    errors = [float(np.max(np.abs(gradient - each.gradient))) for each in catalogue]
-    scales = [1.0] * len(catalogue)
-    if min(errors) > limit:  # no objective as it stands: a multiple of one, then
-        scales = [_projection(gradient, each.gradient) for each in catalogue]
-        limit, same_within = tolerance * size, _SAME_MULTIPLE
-    fitted = [c * each.gradient for c, each in zip(scales, catalogue, strict=True)]
-    errors = [float(np.max(np.abs(gradient - direction))) for direction in fitted]
-    best = int(np.argmin(errors))
-    fitting = [i for i, error in enumerate(errors) if error <= limit]
-    same = [i for i, one in enumerate(fitted) if _one_direction(one, fitted[best], same_within)]
-    rivals = [i for i in fitting if i not in same and errors[i] < _CLEARLY * errors[best]]
-    chosen, scale, error = catalogue[same[0]], scales[same[0]], errors[best]
-    matches = tuple(catalogue[i].name for i in same) if fitting and not rivals else ()
-    length = float(np.linalg.norm(gradient) * np.linalg.norm(chosen.gradient))
-    cosine = float(gradient @ chosen.gradient) / length if length > 0.0 else 0.0
+    fits = fixed_fits(gradient, call.form, call.roles, [each for those, _, _ in asked for each in those])
+    nearest = min(fits, key=lambda fit: fit.error)
+    searches = _searches(call, asked) if size > _NOTHING else []
+    while True:
+        holding = [fit for fit in fits if fit.holds and fit.objective.name != "zero"]
+        if size <= _NOTHING:
+            holding = [fit for fit in fits if fit.objective.name == "zero"]
+        candidates = [each for fit in holding for each in reduced(fit, gradient, call.form, call.roles)]
+        found, confirmed, failed, skipped = _confirm(call, candidates, off_policy)
+        if found or not searches:
+            break
+        fits += fitted(gradient, searches.pop(0), call.form, call.roles)
+    found.sort(key=lambda each: each.rank)
+    chosen = found[0] if found else None
+    names = [each.objective.name for each in found if each.rank == found[0].rank]
+    if chosen is not None:
+        nearest = next(fit for fit in fits if fit.objective is chosen.objective)
+    own_gradient = np.concatenate([run.gradient for run in own])
+    scale = chosen.scale if chosen else nearest.scale
+    factor = scale if chosen is None else chosen.scale
+    target, values_there = direction(nearest.objective, points, chosen.reduction if chosen else "sum")
+    length = float(np.linalg.norm(gradient) * np.linalg.norm(target))
     return Finding(
-        matches=matches,
+        form=call.form,
+        roles=call.roles,
+        matches=tuple(dict.fromkeys(names)),
         scale=scale,
-        error=error,
-        nearest=chosen.name,
-        cosine=cosine,
-        rivals=tuple(catalogue[i].name for i in rivals),
-        value=value,
-        dtype=dtype,
-        tolerance=limit,
-        text=_words(chosen, scale, bool(fitting), [catalogue[i].text for i in rivals], cosine, dtype),
+        reduction=chosen.reduction if chosen and len(confirmed) > 0 else "",
+        error=float(np.max(np.abs(own_gradient - factor * target))),
+        nearest=nearest.objective.name,
+        said=nearest.objective.text,
+        cosine=float(gradient @ target) / length if length > 0.0 else 0.0,
+        rivals=(),
+        value=runs[0].value,
+        described=_described(call, points, runs, factor * values_there, off_policy),
+        dtype=own[0].dtype,
+        coarsest=coarsest(run.seen for run in own),
+        rounding=float(np.max(np.abs(own_gradient - gradient))) / size if size > 0.0 else 0.0,
+        tolerance=CONFIRMED * size,
+        confirmed=tuple(confirmed),
+        failed=failed,
+        skipped=tuple(skipped),
     )
 
 
-def _projection(gradient: Vector, direction: Vector) -> float:
-    square = float(direction @ direction)
-    return float(gradient @ direction) / square if square > 0.0 else 0.0
+def _searches(call: Call, asked: Sequence[Any]) -> list[Sequence[Family]]:
+    """Which families are fitted where nothing fixed is confirmed: those asked for, then all."""
+    wanted = [family for _, those, _ in asked for family in those]
+    every = list(families(call.form, call.roles))
+    return [wanted, every] if wanted else [every]
 
 
-def _one_direction(a: Vector, b: Vector, within: float) -> bool:
-    return bool(np.max(np.abs(a - b)) <= within * max(np.max(np.abs(a)), np.max(np.abs(b))))
+def _confirm(
+    call: Call, found: list[Candidate], off_policy: bool
+) -> tuple[list[Candidate], list[str], str, list[str]]:
+    """The candidates that hold elsewhere, where they do, where not, and where the loss cannot be called."""
+    confirmed: list[str] = []
+    skipped: list[str] = []
+    for point in confirming(call.form, call.roles) if found else ():
+        try:
+            run = measured(call, point, double=True, off_policy=off_policy)
+        except (RuntimeError, TypeError, ValueError, LookupError, AssertionError, NotImplementedError):
+            skipped.append(point.name)
+            continue
+        if not run.finite:
+            return [], confirmed, f"on {point.name} its gradient is not finite", skipped
+        size = float(np.max(np.abs(run.gradient)))
+        errors = {id(each): _error(each, point, run) for each in found}
+        left = [each for each in found if errors[id(each)] <= CONFIRMED * size + _NOTHING]
+        if not left:
+            return [], confirmed, _elsewhere(found[0], point, run), skipped
+        found = left
+        confirmed.append(point.name)
+    return found, confirmed, "", skipped
 
 
-def _words(
-    chosen: Objective, scale: float, fits: bool, rivals: Sequence[str], cosine: float, dtype: str
-) -> str:
-    if rivals:
-        return f"not settled: {dtype} does not tell {' from '.join([chosen.text, *rivals])}"
-    if not fits:
-        return f"descends no objective of the catalogue; nearest: {chosen.text} (cosine {cosine:.4f})"
-    if chosen.name == "zero":
-        return f"descends {chosen.text}"
-    if math.isclose(scale, 1.0, rel_tol=1e-9):
-        return f"descends {chosen.text}"
-    return f"{'descends' if scale > 0.0 else 'ascends'} {abs(scale):.6g} times {chosen.text}"
+def _error(candidate: Candidate, point: Point, run: Run) -> float:
+    of, _ = direction(candidate.objective, [point], candidate.reduction)
+    return float(np.max(np.abs(run.gradient - candidate.scale * of)))
+
+
+def _elsewhere(candidate: Candidate, point: Point, run: Run) -> str:
+    """What fails at a point: the factor, or the direction."""
+    of, _ = direction(candidate.objective, [point])
+    square = float(of @ of)
+    scale = float(run.gradient @ of) / square if square > 0.0 else 0.0
+    if square > 0.0 and np.max(np.abs(run.gradient - scale * of)) <= CONFIRMED * np.max(np.abs(run.gradient)):
+        return (
+            f"{candidate.objective.text} at the first points, and {scale:.6g} times its sum on {point.name}: "
+            "by no reduction that has a name"
+        )
+    return f"{candidate.objective.text} at the first points, but not on {point.name}"
+
+
+def _described(call: Call, points: list[Point], runs: list[Run], expected: Vector, off_policy: bool) -> str:
+    """Of what the value is, where the gradient is not its gradient; empty where it is."""
+    value = np.asarray([run.value for run in runs])
+    scale = float(np.max(np.abs(value)))
+    if np.max(np.abs(value - expected)) <= CONFIRMED * scale + _NOTHING:
+        return ""
+    if call.form == "policy" or all(
+        _differentiates(call, point, run, off_policy) for point, run in zip(points, runs, strict=True)
+    ):
+        return ""
+    if call.form in ("logits", "logp", "sampled"):
+        directions = ("stop_gradient", "pathwise")  # these are named for their gradients
+        known = [each for each in catalogue(call.form) if not each.name.startswith(directions)]
+        for each in (*known, *values()):
+            _, of = direction(each, points)
+            square = float(of @ of)
+            factor = float(value @ of) / square if square > 0.0 else 0.0
+            if factor != 0.0 and np.max(np.abs(value - factor * of)) <= CONFIRMED * scale:
+                return each.text if abs(factor - 1.0) < 1e-8 else f"{factor:.6g} times {each.text}"
+    return "not what it descends: something is detached"
+
+
+def _differentiates(call: Call, point: Point, run: Run, off_policy: bool) -> bool:
+    """Whether the gradient is that of the value, along one direction."""
+    towards = np.cos(np.arange(1.0, len(run.gradient) + 1.0) ** 2)
+    found = slope(call, point, towards, off_policy=off_policy)
+    length = float(np.linalg.norm(run.gradient) * np.linalg.norm(towards))
+    return abs(found - float(run.gradient @ towards)) <= _SLOPE * max(length, abs(found)) + 1e-9

@@ -21,13 +21,14 @@ import numpy as np
 from ...theory.divergences import normalized_gjsd
 from ...theory.opd import divergence
 from . import audit, versions
-from .losses import PAIRS, Kind
+from .forms import Form
+from .points import PAIRS
 from .rows import Report, Row
+from .trl_docs import CANNOT, quoted, resolved, unsettled
+from .trl_trainers import trained
 
 __all__ = ["kl_term", "report"]
 
-# What code of another version raises when it cannot be called like this.
-_CANNOT = (ImportError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _NEAR = 1e-6
 _BETAS = (0.0, _NEAR, 0.1, 0.5, 0.9, 1.0 - _NEAR, 1.0)
 # How "generalized JSD, 0 is (forward) KL, 1 is reverse or inverse KL" is read.
@@ -41,7 +42,7 @@ class _Subject:
 
     object: str  # "module:attribute"
     expression: str  # in z, t (logits (1, 1, V)), token; or logp, ref, old ((1, 1) log-probabilities)
-    kind: Kind
+    form: Form
     options: Mapping[str, Any] = field(default_factory=dict)
     documented: str | None = None
     where: str = ""  # "module:class:option", whose docstring is quoted
@@ -50,7 +51,7 @@ class _Subject:
     @property
     def names(self) -> str:
         """The variables of the expression."""
-        return {"logits": "z, t", "token": "z, t, token", "logp": "logp, ref, old"}[self.kind]
+        return {"logits": "z, t", "sampled": "z, t, token", "logp": "logp, ref, old"}[self.form]
 
     @property
     def title(self) -> str:
@@ -69,7 +70,7 @@ class _Subject:
         return {
             "torch": importlib.import_module("torch"),
             "kl_term": kl_term,
-            name: _resolve(f"{module}:{name}"),
+            name: resolved(f"{module}:{name}"),
         }
 
     def row(self) -> Row:
@@ -79,16 +80,16 @@ class _Subject:
             loss = eval(f"lambda {self.names}: {self.expression}", self.scope())
             return audit(
                 loss,
-                kind=self.kind,
+                form=self.form,
                 documented=self.documented,
-                quote=_quote(self.where),
+                quote=quoted(self.where),
                 off_policy=self.off_policy,
                 name=self.title,
                 options=self.options,
                 reproduction=self.reproduction(),
             )
-        except _CANNOT as error:
-            return _unsettled(
+        except CANNOT as error:
+            return unsettled(
                 self.title, self.options, f"{type(error).__name__}: {error}", self.reproduction()
             )
 
@@ -98,9 +99,9 @@ class _Subject:
         made = f"p, q, mu = torch.tensor([{list(pair.p)}, {list(pair.q)}, {list(pair.mu)}]).double()"
         law = "mu" if self.off_policy else "p"
         leaves = "z, t = p.log().requires_grad_()[None, None], q.log()[None, None]; z.retain_grad()"
-        if self.kind == "logits":
+        if self.form == "logits":
             loss = f"{leaves}\nL = {self.expression}"
-        elif self.kind == "token":
+        elif self.form == "sampled":
             one = re.sub(r"\btoken\b", "torch.tensor([[a]])", self.expression)
             loss = f"{leaves}\nL = sum(p[a] * {one} for a in range(5))"
         else:
@@ -110,7 +111,7 @@ class _Subject:
                 "L = sum(weight * f(*logps) for weight, *logps in tokens)"
             )
         imports = self.imports().replace("\n", "; ")
-        shown = f"{imports}; {made}" if self.kind == "logp" else f"{imports}\n{made}"
+        shown = f"{imports}; {made}" if self.form == "logp" else f"{imports}\n{made}"
         return f"{shown}\n{loss}\nL.sum().backward(); print(z.grad)"
 
 
@@ -143,6 +144,7 @@ def _families() -> Iterator[Iterator[Row]]:
     yield _gjsd(f"{sdpo}:{full}", call, "distillation_alpha", where, {1.0: "reverse_kl"})
     yield (each.row() for each in _self_distillation(sdpo, where))
     yield (each.row() for each in _policy_gradient())
+    yield (each.row() for each in trained())
     yield _inline()
 
 
@@ -153,7 +155,7 @@ def _gjsd(target: str, call: str, option: str, where: str, documented: Mapping[f
         rows[beta] = _Subject(
             object=target,
             expression=call.format(beta=repr(beta)),
-            kind="logits",
+            form="logits",
             options={option: beta},
             documented=documented.get(beta),
             where=where,
@@ -167,7 +169,7 @@ def _end(at: Row, beside: Row, option: str, end: float, near: float) -> Row:
     """Whether a family is continuous at an end, from the values that its rows found."""
     options = {option: [end, near]}
     if at.value is None or beside.value is None:
-        return _unsettled(at.object, options, "an end of the family could not be called", at.reproduction)
+        return unsettled(at.object, options, "an end of the family could not be called", at.reproduction)
     jump = abs(at.value - beside.value) > 1e-3 * max(abs(at.value), abs(beside.value))
     pair = PAIRS[0]
     normalized = divergence(np.log(pair.p), np.log(pair.q), normalized_gjsd(near))
@@ -191,7 +193,7 @@ def _self_distillation(module: str, where: str) -> Iterator[_Subject]:
     yield _Subject(
         object=f"{module}:{sampled}",
         expression=f"{sampled}(z, t, token, distillation_alpha=1.0)",
-        kind="token",
+        form="sampled",
         options={"distillation_alpha": 1.0},
         documented="reverse_kl",
         where=where,
@@ -202,7 +204,7 @@ def _self_distillation(module: str, where: str) -> Iterator[_Subject]:
         yield _Subject(
             object=f"{module}:{top}",
             expression=f"{top}(z, t, {settings})",
-            kind="logits",
+            form="logits",
             options={"distillation_topk": k, "distillation_alpha": 1.0, "distillation_add_tail": tail},
             where="trl.experimental.sdpo:SDPOConfig:distillation_topk",
         )
@@ -217,7 +219,7 @@ def _policy_gradient() -> Iterator[_Subject]:
             yield _Subject(
                 object=grpo,
                 expression=f"kl_term(GRPOTrainer, logp, ref, old, use_bias_correction_kl={corrected})",
-                kind="logp",
+                form="logp",
                 options={"use_bias_correction_kl": corrected, **sampled},
                 documented="reverse_kl" if corrected else None,
                 where="trl:GRPOConfig:use_bias_correction_kl",
@@ -226,7 +228,7 @@ def _policy_gradient() -> Iterator[_Subject]:
         yield _Subject(
             object=gmpo,
             expression="kl_term(GMPOTrainer, logp, ref, old)",
-            kind="logp",
+            form="logp",
             options=sampled,
             where="trl.experimental.gmpo:GMPOConfig:beta",
             off_policy=off_policy,
@@ -285,37 +287,12 @@ def _inline() -> Iterator[Row]:
     ):
         title = f"{target.replace(':', '.')}.{method}"
         try:
-            source = inspect.getsource(getattr(_resolve(target), method)).splitlines()
+            source = inspect.getsource(getattr(resolved(target), method)).splitlines()
             lines = [
                 line.strip() for line in source if re.match(r"\s+\w*kl = \w*logp\w* - \w*logp\w*$", line)
             ]
             reason = f"the term is a line of a method that generates and scores completions: {lines or 'not found'}"
-        except _CANNOT as error:
+        except CANNOT as error:
             reason = f"{type(error).__name__}: {error}"
         shown = f"import inspect\nfrom {target.partition(':')[0]} import {target.partition(':')[2]} as T"
-        yield _unsettled(title, {}, reason, f"{shown}\nprint(inspect.getsource(T.{method}))")
-
-
-def _unsettled(title: str, options: Mapping[str, Any], reason: str, reproduction: str) -> Row:
-    verdict = "not callable in isolation: not settled"
-    return Row(object=title, options=dict(options), verdict=verdict, reason=reason, reproduction=reproduction)
-
-
-def _quote(where: str) -> str:
-    """What the installed docstrings say of an option: of the class, or of the first base that speaks of it."""
-    target, _, option = where.rpartition(":")
-    for owner in inspect.getmro(_resolve(target)) if option else ():
-        found = re.search(
-            rf"^( *){option} \(.*\):\n((?:\1 +\S.*\n?)+)", inspect.cleandoc(owner.__doc__ or ""), re.MULTILINE
-        )
-        if found:
-            return " ".join(found[2].split())
-    return ""
-
-
-def _resolve(target: str) -> Any:
-    module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for attribute in path.split("."):
-        found = getattr(found, attribute)
-    return found
+        yield unsettled(title, {}, reason, f"{shown}\nprint(inspect.getsource(T.{method}))")

@@ -73,8 +73,8 @@ def _bench() -> _Bench:
     import torch
     from diffusers import DiTTransformer2DModel
 
-    from ...backends.torch.adjoint import NetworkFlow, SiTVelocity
-    from ...backends.torch.adjoint.sit import SIT_XL_2
+    from ...backends.torch.adjoint import NetworkFlow, SiTDenoiser, Velocity
+    from ...backends.torch.pretrained.sit import SIT_XL_2
 
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
@@ -88,7 +88,7 @@ def _bench() -> _Bench:
         network = DiTTransformer2DModel(**{**SIT_XL_2, **sizes}).to(device)
         side = int(network.config.sample_size)
         noise = torch.randn(4, 4, side, side).to(device)
-    flow, condition = NetworkFlow(SiTVelocity(network)), {"label": torch.arange(4, device=device)}
+    flow, condition = NetworkFlow(Velocity(SiTDenoiser(network))), {"label": torch.arange(4, device=device)}
     return _Bench(flow, noise, torch.ones_like(noise), condition)
 
 
@@ -149,7 +149,7 @@ def _memoryless(bench: _Bench) -> None:
 
 def _vjp(bench: _Bench) -> Callable[[Tensor, float, Tensor], Tensor]:
     def vjp(x: Tensor, t: float, a: Tensor) -> Tensor:
-        pulled: Tensor = bench.flow.vjp(x, t, a, bench.condition)
+        pulled: Tensor = bench.flow.vjp(x, t, a, bench.condition)[1]
         return pulled
 
     return vjp

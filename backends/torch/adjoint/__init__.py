@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..running import run_recipes
-from .config import Cost, Matching, load_recipe, packaged
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
+from driftproof.backends.torch.rl.rewards import Reward
+from driftproof.backends.torch.rl.task import Task
+
+from .config import RECIPES, Cost, Matching
 from .flows import AffineFlow, FlowModel, NetworkFlow
-from .task import Reward, Task, closed_form
+from .rewards import closed_form
 from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
-from .velocities import Flux2Velocity, SD3Velocity, SiTVelocity, Velocity
 
 if TYPE_CHECKING:
-    from ..report import Section
     from .config import Recipe
 
 __all__ = [
@@ -25,12 +27,12 @@ __all__ = [
     "Cost",
     "Evaluation",
     "FlowModel",
-    "Flux2Velocity",
+    "Flux2Denoiser",
     "Matching",
     "NetworkFlow",
     "Reward",
-    "SD3Velocity",
-    "SiTVelocity",
+    "SD3Denoiser",
+    "SiTDenoiser",
     "Task",
     "Tuned",
     "Velocity",
@@ -40,35 +42,17 @@ __all__ = [
 
 
 def main(config: Path | None, smoke: bool, out: Path) -> None:
-    """Run one recipe, or those that need no download, and write ``out/report.json``.
-
-    Arguments:
-        config: A recipe; None for the Gaussian flow and a small transformer.
-        smoke: The small budget of each recipe; models are small ones with random weights.
-        out: The folder of the report, of the adapter, and of the checkpoints that an interrupted run goes on from.
-
-    Raises:
-        RecipeError: A recipe that cannot be run.
-        InUse: Another run writes to ``out``.
-        SystemExit: After a signal or the limit of the session, with everything saved.
-    """
+    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import tune_gaussian, tune_model
     from .report import gaussian_section, model_section
 
-    def section(recipe: Recipe, checkpoints: Path, accelerator: Any) -> Section:
-        if recipe.gaussian is not None:
-            return gaussian_section(tune_gaussian(recipe, checkpoints, accelerator))
-        return model_section(tune_model(recipe, checkpoints, accelerator))
-
-    run_recipes(
-        "adjoint",
-        config,
-        smoke,
-        out,
-        packaged=packaged,
-        load=load_recipe,
-        run=section,
-        title="Adjoint matching",
-        seeds=lambda recipe: recipe.budget.seed,
-        packages=("torch", "diffusers", "peft", "accelerate"),
+    run = either(
+        lambda *run: gaussian_section(tune_gaussian(*run)), lambda *run: model_section(tune_model(*run))
     )
+    packages = ("torch", "diffusers", "peft", "accelerate")
+    run_recipes(Paper(RECIPES, as_it_is, run, "Adjoint matching", packages, seeds), config, smoke, out)
+
+
+def seeds(recipe: Recipe) -> object:
+    """Those of a recipe, for the record."""
+    return recipe.budget.seed

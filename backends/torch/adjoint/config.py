@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, final
 
-from ...._namespace import UnmetHypothesis
-from ....theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
-from ....theory.adjoint.truncation import MODES
-from ..kit.identity import HOW
-from ..ranges import require_each
-from ..recipe import build, read
-from ..training import Plan
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.config_checks import require_each
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.rewards import RewardChoice
+from driftproof.theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
+from driftproof.theory.adjoint.truncation import MODES
 
-__all__ = [
-    "Cost",
-    "GaussianModel",
-    "Matching",
-    "PublishedModel",
-    "Recipe",
-    "RewardChoice",
-    "load_recipe",
-    "packaged",
-]
+__all__ = ["RECIPES", "Cost", "Matching", "Recipe"]
 
 
 @final
@@ -100,118 +91,34 @@ class Matching:
 
 @final
 @dataclass(frozen=True, slots=True)
-class GaussianModel:
-    """A Gaussian flow in the plane (or any dimension) with a quadratic reward.
-
-    Arguments:
-        mean, cov: The data; cov row by row.
-        slope, curvature: c and the rows of Q.
-        steps: Euler steps.
-    """
-
-    mean: tuple[float, ...]
-    cov: tuple[float, ...]
-    slope: tuple[float, ...]
-    curvature: tuple[float, ...]
-    steps: int = 10
-
-    def __post_init__(self) -> None:
-        d = len(self.mean)
-        if not (len(self.slope) == d and len(self.cov) == len(self.curvature) == d * d and self.steps >= 1):
-            hypothesis = "mean and slope (d,), cov and curvature (d d,), steps >= 1"
-            raise UnmetHypothesis("GaussianModel", hypothesis, repr(self))
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class PublishedModel:
-    """A flow model of diffusers, or one of its small configurations with random weights.
-
-    Arguments:
-        kind: ``sit``, ``flux2`` or ``sd3``.
-        name: For ``from_pretrained``; for SiT the file of its weights.  Empty: small and random.
-        vae: Of a SiT, for ``from_pretrained``.
-        dtype: Of network and decoder.
-        guidance: Weight of classifier-free guidance, where it is used.
-        side: Pixels of an image.
-        steps: Euler steps of a rollout.
-        rank, targets: Of the adapter.
-        labels: Classes of a SiT.
-        prompts, prompt_file: Prompts of the others.
-        checkpointing: Recompute activations in backward passes.
-        at_once: Rows that the network is given at a time; 0 for all.
-    """
-
-    kind: Literal["sit", "flux2", "sd3"]
-    name: str = ""
-    vae: str = ""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    guidance: float = 1.0
-    side: int = 16
-    steps: int = 10
-    rank: int = 4
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v")
-    labels: tuple[int, ...] = (0, 1)
-    prompts: tuple[str, ...] = ("cat", "dog")
-    prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
-    checkpointing: bool = field(default=False, metadata=HOW)
-    at_once: int = field(default=0, metadata=HOW)
-
-    def __post_init__(self) -> None:
-        if self.at_once < 0:
-            raise UnmetHypothesis("model", "at_once >= 0", f"at_once = {self.at_once!r}")
-        if self.steps < 1 or self.rank < 1 or not self.targets or self.side < 1:
-            raise UnmetHypothesis("model", "steps, rank and side >= 1, and some target", repr(self)[:120])
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class RewardChoice:
-    """A reward with a gradient: ``brightness`` needs no weights, ``clip`` and ``aesthetic`` need models.
-
-    Arguments:
-        scale: What it is multiplied with.
-        model: A CLIP model for ``from_pretrained``.
-        head: File of the aesthetic head.
-        smoothing, noise, bound: See :class:`.task.Task`.
-    """
-
-    kind: Literal["brightness", "clip", "aesthetic"] = "brightness"
-    scale: float = 1.0
-    model: str = "openai/clip-vit-large-patch14"
-    head: str = ""
-    smoothing: int = 1
-    noise: float = 0.02
-    bound: float = 1e30
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Recipe:
-    """One training: a Gaussian model or a published one."""
+    """One training: a Gaussian flow, or a flow model of diffusers.
+
+    Arguments:
+        title: Title of the section.
+        matching, budget: The targets and the training.
+        gaussian, pipeline: One of the two models.
+        steps: Euler steps of a rollout.
+        reward: Of a pipeline.
+        held_out: Noises of the measurement before and after.
+    """
 
     title: str
     matching: Matching
     budget: Plan
     gaussian: GaussianModel | None = None
-    model: PublishedModel | None = None
-    reward: RewardChoice = field(default_factory=RewardChoice)
+    pipeline: PipelineModel | None = None
+    steps: int = 10
+    reward: RewardChoice = field(default_factory=lambda: RewardChoice("brightness"))
     held_out: int = 64
 
     def __post_init__(self) -> None:
-        if (self.gaussian is None) == (self.model is None):
-            raise UnmetHypothesis("adjoint recipe", "a table [gaussian] or [model]", "none or both")
+        if (self.gaussian is None) == (self.pipeline is None):
+            raise UnmetHypothesis("adjoint recipe", "a table [gaussian] or [pipeline]", "none or both")
+        if self.steps < 1:
+            raise UnmetHypothesis("adjoint recipe", "steps >= 1", f"steps = {self.steps}")
         if self.held_out < 2:
             raise UnmetHypothesis("adjoint recipe", "held_out >= 2", f"held_out = {self.held_out}")
 
 
-def packaged() -> list[Path]:
-    """The recipes of ``--smoke`` without ``--config``: they need no download."""
-    folder = Path(__file__).parent.parent / "recipes" / "adjoint"
-    return [folder / "gaussian.toml", folder / "flux2-klein-4b.toml"]
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe of a file, and its tables as they were read."""
-    tables = read(path, smoke)
-    return build(Recipe, tables), tables
+RECIPES = Recipes("adjoint", Recipe, ("gaussian", "flux2-klein-4b"))

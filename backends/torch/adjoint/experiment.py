@@ -12,19 +12,23 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.adjoint import Certificate, optimum_interval
-from ....theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
-from ....theory.rewards import Quadratic
-from ..reward_gap.rewards import published_reward
-from ..training import generator_of
-from .config import GaussianModel, Recipe, RewardChoice
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.pretrained.lora import save_adapter
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.rewards import make_reward
+from driftproof.backends.torch.rl.task import Task
+from driftproof.numerics.adjoint import Certificate, optimum_interval
+from driftproof.theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
+from driftproof.theory.rewards import Quadratic
+
+from .config import Recipe
 from .flows import AffineFlow
-from .models import prepared, save_adapter
-from .task import Reward, Task, closed_form
+from .models import prepared
+from .rewards import closed_form
 from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
 
-__all__ = ["GaussianOutcome", "ModelOutcome", "interval", "make_reward", "tune_gaussian", "tune_model"]
+__all__ = ["GaussianOutcome", "ModelOutcome", "interval", "tune_gaussian", "tune_model"]
 
 
 @final
@@ -61,14 +65,11 @@ class ModelOutcome:
     spread: tuple[float, float]  # mean pixel deviation over noises, before and after
 
 
-def gaussian_problem(model: GaussianModel) -> tuple[GaussianFlow, Quadratic, list[float]]:
+def gaussian_problem(model: GaussianModel, steps: int) -> tuple[GaussianFlow, Quadratic, list[float]]:
     """Flow, reward and grid, on torch in float64."""
-    d = len(model.mean)
-    mean, cov, c, q = (
-        torch.tensor(v, dtype=torch.float64) for v in (model.mean, model.cov, model.slope, model.curvature)
-    )
-    flow = GaussianFlow(mean, cov.reshape(d, d))
-    return flow, Quadratic(c, q.reshape(d, d)), uniform_times(model.steps)
+    parts = (model.mean, model.cov, model.c, model.Q)
+    mean, cov, c, q = (torch.tensor(part, dtype=torch.float64) for part in parts)
+    return GaussianFlow(mean, cov), Quadratic(c, q), uniform_times(steps)
 
 
 def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:
@@ -79,7 +80,7 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
             certified interval and the exact optimum are those of neither.
     """
     assert recipe.gaussian is not None
-    flow, reward, times = gaussian_problem(recipe.gaussian)
+    flow, reward, times = gaussian_problem(recipe.gaussian, recipe.steps)
     least = float(torch.linalg.eigvalsh(reward.Q).min())
     if least < 0.0:
         raise UnmetHypothesis(
@@ -97,7 +98,7 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
         recipe.matching,
         recipe.budget,
         checkpoint=folder / "gaussian.safetensors",
-        config={"model": recipe.gaussian},
+        config={"gaussian": recipe.gaussian},
         accelerator=accelerator,
     )
     identity = math.sqrt(d) * torch.eye(d, dtype=torch.float64)
@@ -125,11 +126,12 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
 
 def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelOutcome:
     """Tune a flow model; write its adapter."""
-    assert recipe.model is not None
+    assert recipe.pipeline is not None
     choice = recipe.reward
     reward = make_reward(choice, accelerator.device)
     gradient = {"smoothing": choice.smoothing, "noise": choice.noise, "bound": choice.bound}
-    made = prepared(recipe.model, reward, accelerator.device, recipe.budget.seed, **gradient)
+    device = accelerator.device
+    made = prepared(recipe.pipeline, recipe.steps, reward, device, recipe.budget.seed, **gradient)
     trainer = AdjointMatchingTrainer(
         made.flow,
         made.task,
@@ -137,16 +139,16 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
         recipe.matching,
         recipe.budget,
         checkpoint=folder / "model.safetensors",
-        config={"model": recipe.model, "reward": choice},
+        config={"pipeline": recipe.pipeline, "steps": recipe.steps, "reward": choice},
         accelerator=accelerator,
     )
-    noise, rows = _held_out(made.task, recipe.held_out)
+    noise, rows = _held_out(made.task, recipe.held_out, device)
     size = max(1, recipe.budget.batch // accelerator.num_processes)
     before, spread = _measured(trainer, noise, rows, size)
     tuned = trainer.train(recipe.title)
     after, spread_after = _measured(trainer, noise, rows, size)
     if accelerator.is_main_process:
-        save_adapter(made.network, folder.parent / "adapter.safetensors")
+        save_adapter(made.network, folder / "lora")
     return ModelOutcome(recipe, tuned, before, after, (spread, spread_after))
 
 
@@ -156,21 +158,9 @@ def interval(values: Tensor | Sequence[float]) -> tuple[float, float]:
     return float(found.mean()), 1.96 * float(found.std()) / math.sqrt(len(found))
 
 
-def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
-    """The reward of a recipe, scaled."""
-    if choice.kind == "brightness":
-
-        def brightness(images: Tensor, prompts: Sequence[str]) -> Tensor:
-            return choice.scale * images.flatten(1).mean(dim=1)
-
-        return brightness
-    inner = published_reward(choice.kind, choice.model, choice.head, device)
-    return lambda images, prompts: choice.scale * inner(images, prompts)
-
-
-def _held_out(task: Task, count: int) -> tuple[Tensor, Tensor]:
+def _held_out(task: Task, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     noise = torch.randn(count, *task.shape, generator=generator_of(2**31 - 1, 0), dtype=task.dtype)
-    return noise.to(task.device), (torch.arange(count) % len(task.prompts)).to(task.device)
+    return noise.to(device), (torch.arange(count) % len(task.prompts)).to(device)
 
 
 def _measured(

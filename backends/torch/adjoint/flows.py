@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...._namespace import UnmetHypothesis
-from ....theory.adjoint import GaussianFlow
-from ..adapters import without_adapters
-from ..guidance import Condition
-from .velocities import Velocity
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.pretrained.denoisers import Velocity
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.backends.torch.pretrained.lora import adapters_alone, without_adapters
+from driftproof.theory.adjoint import GaussianFlow
 
 __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 
@@ -30,14 +30,17 @@ __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 class FlowModel(Protocol):
     """A base velocity with the transpose of its Jacobian, a tuned one, and the weights between them.
 
-    ``guided`` asks for the velocity with guidance.
+    ``guided`` asks for the velocity with guidance.  The Jacobian comes with the velocity, which a loss at the same
+    state needs: the network is not asked twice.
     """
 
     def tuned(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor: ...
 
     def base(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor: ...
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor: ...
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]: ...
 
     def trainable(self) -> list[nn.Parameter]: ...
 
@@ -49,7 +52,6 @@ class NetworkFlow:
     Arguments:
         velocity: The velocity without guidance.
         guided: The same network with guidance; None where there is none.
-        checkpointing: Recompute activations in the backward passes, those of the adjoint included.
         at_once: Rows that the network is given at a time, >= 1; None for all.  The numbers stay those of the
             whole batch; with fewer rows than that, what a backward pass needs is recomputed, part by part.
 
@@ -62,7 +64,6 @@ class NetworkFlow:
         velocity: Velocity,
         guided: Velocity | None = None,
         *,
-        checkpointing: bool = False,
         at_once: int | None = None,
     ) -> None:
         network: Any = velocity.network
@@ -70,9 +71,7 @@ class NetworkFlow:
             raise UnmetHypothesis("NetworkFlow", "both velocities share a network", "two networks")
         if at_once is not None and at_once < 1:
             raise UnmetHypothesis("NetworkFlow", "at_once >= 1", f"at_once = {at_once!r}")
-        self.adapted, self.at_once = _adapters_alone(network), at_once
-        if checkpointing:
-            network.enable_gradient_checkpointing()
+        self.adapted, self.at_once = adapters_alone(network), at_once
         self._velocities = (velocity, guided)
         self._frozen = None if self.adapted else tuple(_frozen(v) for v in self._velocities)
         if not self.trainable():
@@ -95,9 +94,11 @@ class NetworkFlow:
         with torch.no_grad(), self._without_adapters() as velocities:
             return self._by_parts(self._pick(velocities, guided), x, t, condition)
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor:
-        """Transposed Jacobian of the base velocity at x, applied to a: one backward pass."""
-        pulled = []
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The base velocity at x, and its transposed Jacobian applied to a: one pass forward, one back."""
+        values, pulled = [], []
         # The backward pass belongs inside: with checkpointing it runs the network once more.
         with torch.enable_grad(), self._without_adapters() as velocities:
             velocity = self._pick(velocities, guided)
@@ -105,7 +106,8 @@ class NetworkFlow:
                 y = x[part].detach().requires_grad_()
                 v = velocity(y, t, _rows_of(condition, part))
                 pulled.append(torch.autograd.grad(v, y, a[part].to(v.dtype))[0].to(a.dtype))
-        return torch.cat(pulled)
+                values.append(v.detach())
+        return torch.cat(values), torch.cat(pulled)
 
     def trainable(self) -> list[nn.Parameter]:
         """The weights that require a gradient."""
@@ -162,10 +164,11 @@ class AffineFlow:
         velocity: Tensor = self.flow.velocity(x, t)
         return velocity
 
-    def vjp(self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False) -> Tensor:
-        """Transposed Jacobian of the flow's velocity, in closed form."""
-        pulled: Tensor = self.flow.vjp(x, t, a)
-        return pulled
+    def vjp(
+        self, x: Tensor, t: float, a: Tensor, condition: Condition, guided: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The flow's velocity and its transposed Jacobian applied to a, in closed form."""
+        return self.base(x, t, condition), self.flow.vjp(x, t, a)
 
     def trainable(self) -> list[nn.Parameter]:
         """Gains and offsets."""
@@ -174,22 +177,6 @@ class AffineFlow:
 
 def _rows_of(condition: Condition, part: slice) -> Condition:
     return {name: value[part] for name, value in condition.items()}
-
-
-def _adapters_alone(network: nn.Module) -> bool:
-    """Whether all adapters and nothing else are trained: without them the network stays what it was."""
-    if not getattr(network, "peft_config", None):
-        return False
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    adapters = {
-        id(weight)
-        for layer in network.modules()
-        if isinstance(layer, BaseTunerLayer)
-        for name in layer.adapter_layer_names
-        for weight in getattr(layer, name).parameters()
-    }
-    return adapters == {id(weight) for weight in network.parameters() if weight.requires_grad}
 
 
 def _frozen(velocity: Velocity | None) -> Velocity | None:

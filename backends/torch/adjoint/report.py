@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report import Section, svg
+from driftproof.backends.torch.kit.report import Section, svg
+
 from .experiment import GaussianOutcome, ModelOutcome, interval
 from .trainer import COLUMNS, Tuned
 
@@ -27,9 +28,8 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         ["mean of the data", ", ".join(f"{v:.4f}" for v in o.mean)],
         ["mean at the optimum", ", ".join(f"{v:.4f}" for v in o.best_mean)],
     ]
-    assert o.recipe.gaussian is not None
     caption = (
-        f"A Gaussian flow tuned for a quadratic reward, lambda = {m.lam:g}, {o.recipe.gaussian.steps} Euler steps, "
+        f"A Gaussian flow tuned for a quadratic reward, lambda = {m.lam:g}, {o.recipe.steps} Euler steps, "
         f"{o.recipe.budget.steps} steps of {o.recipe.budget.batch} samples. Expectations are exact: costs are "
         "quadratic in the noise. The interval comes from objective and loss alone (ADJOINT-CERTIFICATE-1)."
     )
@@ -47,7 +47,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
 
 def model_section(outcome: ModelOutcome) -> Section:
     """Rewards on held-out noise before and after, paired."""
-    o, model = outcome, outcome.recipe.model
+    o, model = outcome, outcome.recipe.pipeline
     assert model is not None
     gain, half = interval(o.after.rewards.cpu() - o.before.rewards.cpu())
     rows = []
@@ -60,7 +60,7 @@ def model_section(outcome: ModelOutcome) -> Section:
     size = model.name or "a small configuration with random weights"
     caption = (
         f"{o.recipe.title}: {size}; {len(o.before.rewards)} held-out noises, 95 % intervals. "
-        f"lambda = {o.recipe.matching.lam:g}, {model.steps} steps"
+        f"lambda = {o.recipe.matching.lam:g}, {o.recipe.steps} steps"
         + (
             f", adjoints of the last {o.recipe.matching.last} ({o.recipe.matching.mode})"
             if o.recipe.matching.last

@@ -1,41 +1,28 @@
-r"""Adjoint matching on torch: roll out, pull the reward's gradient back, regress the control on it.
-
-.. math:: \min_u\; \sum_k h_k\,\tfrac12 E\,\Big|\,v_{tuned}(x_k, t_k) - v_{base}(x_k, t_k)
-    - \nabla L^*\Big(\frac{a_{k+1}}\lambda\Big)\Big|^2
-
-on trajectories of the current policy, with the adjoint of the *base* velocity held fixed.  Every kernel is
-that of :mod:`driftproof.numerics.adjoint`; this module adds autograd, accelerate and exact resume.
-"""
+"""Adjoint matching of a flow on a grid: trained, evaluated, sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.adjoint import (
-    Trajectory,
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.rl.task import Task
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
+from driftproof.numerics.adjoint import (
     adjoints,
-    chosen_steps,
-    control_target,
     matching_loss,
-    quantile_mask,
-    rollout,
-    sample_losses,
-    step_probabilities,
     trajectory_costs,
 )
-from ..guidance import Condition
-from ..training import Plan, train
+
 from .config import Matching
 from .flows import FlowModel
-from .task import Task
+from .method import AdjointMatching
 
 __all__ = ["COLUMNS", "AdjointMatchingTrainer", "Evaluation", "Tuned"]
 
@@ -55,11 +42,9 @@ class Evaluation:
 @final
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What training gives: the log, a row for each step (columns: COLUMNS), its losses and seconds."""
+    """What training gives: the log, a row for each step (columns: COLUMNS)."""
 
     log: Tensor
-    losses: Tensor
-    seconds: float
 
 
 @final
@@ -77,7 +62,7 @@ class AdjointMatchingTrainer:
         accelerator: Devices, processes and precision.
 
     Raises:
-        UnmetHypothesis: In ``train``: what the parts refuse, before the first step.
+        UnmetHypothesis: What the parts refuse.
 
     Example:
         >>> from driftproof.theory.adjoint import GaussianFlow, uniform_times
@@ -103,149 +88,39 @@ class AdjointMatchingTrainer:
         config: Mapping[str, object] | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.flow, self.task, self.matching, self.plan = flow, task, matching, plan
-        self.times = tuple(float(t) for t in times)
-        self.checkpoint = checkpoint
-        self.config = dict(config or {})
-        self.accelerator = accelerator or Accelerator()
-        self.log: list[Tensor] = []
-        count = len(self.times) - 1
-        if count < 1:
-            raise UnmetHypothesis("AdjointMatchingTrainer", "at least two times", f"times = {self.times}")
-        matching.require_steps(count)
-        # Where the control is dropped, it is neither trained nor applied.
-        self.first = count - matching.last if matching.last and matching.mode != "frozen" else 0
-        self.probabilities = [0.0] * self.first + list(step_probabilities(count - self.first))
-        self.chosen = min(matching.chosen or count - self.first, count - self.first)
+        self.flow, self.task = flow, task
+        self.checkpoint, self.config = checkpoint, dict(config or {})
+        self.method = AdjointMatching(flow, times, matching, plan)
+        self.trainer = RolloutTrainer(self.method, self.method.model, None, task, accelerator=accelerator)
 
     def train(self, title: str = "adjoint matching") -> Tuned:
         """Run the plan, from the checkpoint if there is one; the flow then holds the averaged weights."""
-        policy = _Policy(self.flow, self.matching.guidance == "full")
-        self.log.clear()
-        done = train(
-            policy,
-            self._draw,
-            self._loss,
-            self.plan,
-            checkpoint=self.checkpoint,
-            config={
-                **self.config,
-                "matching": self.matching,
-                "times": list(self.times),
-                "task": self.task.description(),
-            },
-            accelerator=self.accelerator,
-            title=title,
-            rows=self.log,
-        )
+        self.trainer.title = title
+        log = self.trainer.train(self.checkpoint, self.config)
         with torch.no_grad():
-            for weight, average in zip(policy.weights, done.model.weights, strict=True):
-                weight.copy_(average)
-        return Tuned(torch.stack(self.log), done.losses, done.seconds)
+            for name, weight in self.method.model.named_parameters():
+                weight.copy_(self.method.ema.state[name])
+        return Tuned(torch.tensor([[row[name] for name in COLUMNS] for row in log.rows]))
 
     @torch.no_grad()
-    def evaluate(self, noise: Tensor, rows: Tensor) -> Evaluation:
+    def evaluate(self, noise: Tensor, prompts: Tensor) -> Evaluation:
         """Reward, cost and the whole matching loss of trajectories from given noise; no step is left out."""
-        condition = self.task.condition(rows)
-        path = self._rollout(noise, condition)
+        method, m, condition = self.method, self.method.matching, self.task.condition(prompts)
+        path, full, base = method.path(noise, condition), m.guidance == "full", dict[int, Tensor]()
         with torch.random.fork_rng([]):
             torch.manual_seed(0)  # the copies of a smoothed gradient: the same at every call
-            rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
-        after = adjoints(path, gradient, self._vjp(condition))
-        full = self.matching.guidance == "full"
+            rewards, gradient = self.task.rewards_and_gradients(path.end, prompts)
+        after = adjoints(path, gradient, method.vjp(condition, base))
         controls = []
         for k, (x, t) in enumerate(zip(path.states, path.times[:-1], strict=False)):
-            applied = k >= self.first
-            v = self._velocity("base", x, t, condition, full)
-            tuned = self._velocity("tuned", x, t, condition, full) if applied else v
+            v = base[k] if k in base else method.velocity("base", x, t, condition, full)
+            tuned = method.velocity("tuned", x, t, condition, full) if k >= method.first else v
             controls.append(tuned - v)
-        lam, cost = self.matching.lam, self.matching.cost.made()
-        losses = matching_loss(path, controls, after, lam, cost)
-        return Evaluation(rewards, trajectory_costs(path, controls, rewards, lam, cost), losses)
+        cost = m.cost.made()
+        losses = matching_loss(path, controls, after, m.lam, cost)
+        return Evaluation(rewards, trajectory_costs(path, controls, rewards, m.lam, cost), losses)
 
-    @torch.no_grad()
-    def sample(self, noise: Tensor, rows: Tensor) -> Tensor:
+    def sample(self, noise: Tensor, prompts: Tensor) -> Tensor:
         """Data of the tuned flow from given noise, with the grid and guidance of the training."""
-        end: Tensor = self._rollout(noise, self.task.condition(rows)).end
+        end: Tensor = self.method.path(noise, self.task.condition(prompts)).end
         return end
-
-    def _draw(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        device, task = generator.device, self.task
-        noise = torch.randn(batch, *task.shape, generator=generator, device=device, dtype=task.dtype)
-        rows = torch.randint(len(task.prompts), (batch,), generator=generator, device=device)
-        # The same steps in every row, so that two processes take those that one would take.
-        uniforms = torch.rand(1, self.chosen, generator=generator, device=device)
-        return noise, rows, uniforms.expand(batch, -1)
-
-    def _loss(self, policy: Any, noise: Tensor, rows: Tensor, uniforms: Tensor) -> Tensor:
-        m, condition = self.matching, self.task.condition(rows)
-        with torch.no_grad():
-            path = self._rollout(noise, condition)
-        rewards, gradient = self.task.rewards_and_gradients(path.end, rows)
-        after = adjoints(path, gradient, self._vjp(condition), last=m.last or None, mode=m.mode)
-        cost, full = m.cost.made(), m.guidance == "full"
-        losses, spent, largest = noise.new_zeros(len(noise)), noise.new_zeros(len(noise)), 0.0
-        for k, weight in chosen_steps(self.probabilities, uniforms[0].tolist()):
-            x, t, a, h = path.states[k], path.times[k], after[k], path.steps[k]
-            assert a is not None  # steps without a target have probability 0
-            u = policy(x, t, condition) - self._velocity("base", x, t, condition, full)
-            target = control_target(a, m.lam, cost, current=u.detach(), damping=m.damping)
-            losses = losses + weight * h * sample_losses(u, target)
-            spent = spent + weight * h * m.lam * cost.cost(u.detach().flatten(1))
-            largest = max(largest, float(a.flatten(1).norm(dim=1).max()))
-        mask = quantile_mask(losses.detach(), m.keep)
-        self._write(rewards, spent - rewards, losses.detach(), mask, largest)
-        # A mean over dimensions, too, so that learning rate and clipping mean the same for every shape.
-        return (mask * losses).sum() / mask.sum() / noise[0].numel()
-
-    def _rollout(self, noise: Tensor, condition: Condition) -> Trajectory:
-        guided, first_time = self.matching.guidance != "none", self.times[self.first]
-
-        def velocity(x: Tensor, t: float) -> Tensor:
-            return self._velocity("base" if t > first_time else "tuned", x, t, condition, guided)
-
-        return rollout(velocity, noise, self.times)
-
-    def _velocity(
-        self, kind: Literal["base", "tuned"], x: Tensor, t: float, condition: Condition, guided: bool
-    ) -> Tensor:
-        # As accelerate calls the policy: in another precision, the difference of the two would be rounding.
-        with self.accelerator.autocast():
-            call = self.flow.base if kind == "base" else self.flow.tuned
-            return call(x, t, condition, guided)
-
-    def _vjp(self, condition: Condition) -> Callable[[Tensor, float, Tensor], Tensor]:
-        full = self.matching.guidance == "full"
-
-        def vjp(x: Tensor, t: float, a: Tensor) -> Tensor:
-            with self.accelerator.autocast():
-                return self.flow.vjp(x, t, a, condition, full)
-
-        return vjp
-
-    def _write(self, rewards: Tensor, costs: Tensor, losses: Tensor, mask: Tensor, largest: float) -> None:
-        means = [part.float().mean() for part in (rewards, costs, losses, mask)]
-        row = torch.stack([*means, means[0].new_tensor(largest)])
-        shared: Tensor = self.accelerator.reduce(row.to(self.accelerator.device), reduction="mean")
-        self.log.append(shared.cpu())
-
-
-@final
-class _Policy(nn.Module):
-    """The weights that are trained; the network itself is not copied or saved."""
-
-    def __init__(self, flow: FlowModel, guided: bool) -> None:
-        super().__init__()
-        self.flow, self.guided = flow, guided
-        self.weights = nn.ParameterList(flow.trainable())
-
-    def forward(self, x: Tensor, t: float, condition: Condition) -> Tensor:
-        return self.flow.tuned(x, t, condition, self.guided)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # The moving average wants a second set of weights, not a second network.
-        twin = type(self).__new__(type(self))
-        nn.Module.__init__(twin)
-        twin.flow, twin.guided = self.flow, self.guided
-        twin.weights = nn.ParameterList([nn.Parameter(weight.detach().clone()) for weight in self.weights])
-        return twin

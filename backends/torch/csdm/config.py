@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
-from ...._namespace import UnmetHypothesis
-from ..recipe import RecipeError, build, read
-from ..training import Plan
-from ..tweedie.config import NoiseRange
-from ..tweedie.networks import NetworkRecipe
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.recipe import RecipeError, Recipes, require_seeds, with_name
+from driftproof.backends.torch.score_models.diffusions import NoiseRange
+from driftproof.backends.torch.score_models.networks import NetworkRecipe
+
 from .data import SketchData
 
-__all__ = ["BudgetRecipe", "Recipe", "load_recipe", "packaged"]
+__all__ = ["RECIPES", "BudgetRecipe", "Recipe"]
 
 
 @final
@@ -90,8 +89,7 @@ class Recipe:
             raise UnmetHypothesis(
                 "csdm recipe", "distinct dimensions >= 1", f"dimensions = {self.dimensions}"
             )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UnmetHypothesis("csdm recipe", "seeds are distinct, at least one", f"seeds = {self.seeds}")
+        require_seeds("csdm recipe", self.seeds)
         if not self.energies or not all(0.0 < energy < 1.0 for energy in self.energies):
             raise UnmetHypothesis("csdm recipe", "0 < energies < 1", f"energies = {self.energies}")
         if self.network.kind != "mlp":
@@ -105,20 +103,4 @@ class Recipe:
         return replace(self.training, seed=seed)
 
 
-def packaged() -> list[Path]:
-    """The recipes that come with the package, in order of name."""
-    folder = Path(str(files("driftproof.backends.torch.recipes.csdm")))
-    return sorted(folder.glob("*.toml"))
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, dict[str, Any]]:
-    """A recipe and the tables that it was read from.
-
-    Raises:
-        RecipeError: A missing or unknown key, an unknown data set, a wrong type.
-        UnmetHypothesis: A number outside of its range.
-    """
-    tables = read(path, smoke)
-    if "seed" in tables.get("training", {}):
-        raise RecipeError(f"{path.name}: training.seed is set by seeds = [...]")
-    return build(Recipe, {"name": path.stem, **tables}, path.name), tables
+RECIPES = Recipes("csdm", Recipe, ("digits", "stress"), with_name)

@@ -22,9 +22,9 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...._namespace import UnmetHypothesis
-from ..tweedie.data import Data, DataRecipe
-from ..tweedie.data import load as load_rows
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.score_models.data import Data, DataRecipe
+from driftproof.backends.torch.score_models.data import load as load_rows
 
 __all__ = ["SketchData", "drawdown", "effective_sparsity", "load"]
 

@@ -23,8 +23,12 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ....numerics.csdm import Latents
-from ....numerics.sensing import (
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.score_models.data import Data
+from driftproof.backends.torch.score_models.fit import fit_network
+from driftproof.backends.torch.score_models.metrics import Estimate, Held, average, compare
+from driftproof.numerics.csdm import Latents
+from driftproof.numerics.sensing import (
     NotConverged,
     cosine_basis,
     gaussian_sketch,
@@ -32,11 +36,8 @@ from ....numerics.sensing import (
     orthogonal_sketch,
     rademacher_sketch,
 )
-from ....theory.csdm import optimal_latent_dimension, statistical_dimension
-from ..training import generator_of
-from ..tweedie.data import Data
-from ..tweedie.experiment import fit_network
-from ..tweedie.metrics import Estimate, Held, average, compare
+from driftproof.theory.csdm import optimal_latent_dimension, statistical_dimension
+
 from .config import Recipe
 from .data import drawdown, effective_sparsity
 from .pipeline import CSDMPipeline, DecoderConfig, PipelineConfig, diffusion_of

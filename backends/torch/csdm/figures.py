@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report import svg
+from driftproof.backends.torch.kit.report import svg
+
 from .experiment import Study
 
 __all__ = ["budget_figure", "samples_figure"]

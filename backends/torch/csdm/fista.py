@@ -17,9 +17,9 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from ...._namespace import Namespace
-from ....numerics.sensing import Solution, duality_gap, fista_step, solve
-from ....numerics.sensing.fista import advance
+from driftproof._namespace import Namespace
+from driftproof.numerics.sensing import Solution, duality_gap, fista_step, solve
+from driftproof.numerics.sensing.fista import advance
 
 __all__ = ["batched_fista"]
 

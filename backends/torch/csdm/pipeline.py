@@ -22,17 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ...._random import Rng, Source, source
-from ....numerics.csdm import Latents, universal_penalty
-from ....numerics.samplers import sample
-from ....numerics.sensing import debias
-from ....theory.processes import VP
-from .. import checkpoint as checkpoints
-from ..recipe import build
-from ..tweedie.diffusions.gaussian import GaussianDiffusion
-from ..tweedie.networks import NetworkRecipe, backbone
-from ..tweedie.scores import ScoreNetwork
+from driftproof._namespace import UnmetHypothesis
+from driftproof._random import Rng, Source, source
+from driftproof.backends.torch.kit import checkpoint as checkpoints
+from driftproof.backends.torch.kit.recipe import build
+from driftproof.backends.torch.score_models.diffusions.gaussian import GaussianDiffusion
+from driftproof.backends.torch.score_models.networks import NetworkRecipe, backbone
+from driftproof.backends.torch.score_models.scores import ScoreNetwork
+from driftproof.numerics.csdm import Latents, universal_penalty
+from driftproof.numerics.samplers import sample
+from driftproof.numerics.sensing import debias
+from driftproof.theory.processes import VP
+
 from .fista import batched_fista
 
 __all__ = ["CSDMOutput", "CSDMPipeline", "DecoderConfig", "PipelineConfig", "diffusion_of"]
@@ -122,7 +123,7 @@ class CSDMPipeline:
         UnmetHypothesis: Shapes that do not match, bounds beside a basis, or no decoder for a sketch with m < d.
 
     Example:
-        >>> from driftproof.backends.torch.tweedie.networks import NetworkRecipe
+        >>> from driftproof.backends.torch.score_models.networks import NetworkRecipe
         >>> config = PipelineConfig(NetworkRecipe(width=8, depth=1), 1.0, DecoderConfig())
         >>> pipe = CSDMPipeline.untrained(torch.eye(3)[:2] + 0.1, torch.zeros(2), None, config)
         >>> pipe(batch_size=4, num_inference_steps=10, generator=0).samples.shape

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..report import write_report
+from driftproof.backends.torch.kit.report import Section
+
 from .experiment import Row, Study
 from .figures import budget_figure, samples_figure
 
-__all__ = ["write"]
+__all__ = ["study_section"]
 
 
-def write(out: Path, studies: Sequence[Study], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``: a table and two figures for each study."""
-    title = studies[0].recipe.title if len(studies) == 1 else "Diffusion in a sketch of real data"
-    sections = [
-        {"summary": _summary(study), "tables": [_table(study)], "figures": _figures(study)}
-        for study in studies
-    ]
-    write_report(out, "csdm", title, sections, meta, ("torch", "numpy", "scipy", "accelerate"))
+def study_section(study: Study) -> Section:
+    """A table and two figures of a study."""
+    return {"summary": _summary(study), "tables": [_table(study)], "figures": _figures(study)}
 
 
 def _prediction(study: Study) -> str:

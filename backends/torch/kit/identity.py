@@ -29,8 +29,9 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, final
 
-from .... import __version__
-from ...._identity import library
+from driftproof import __version__
+from driftproof._identity import library
+
 from .stop import this_session
 
 __all__ = ["HOW", "LENGTH", "Identity", "OtherRun", "digest_of", "environment", "identity_of"]

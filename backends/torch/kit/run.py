@@ -33,8 +33,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from accelerate.utils import gather, reduce  # type: ignore[import-untyped]
 from torch import Tensor
 
-from .. import checkpoint as checkpoints
-from ..sharing import anywhere
+from . import checkpoint as checkpoints
+from .distributed import any_process
 from .identity import Identity, OtherRun, differences, environment
 from .lock import RunWarning, locked
 from .stop import Interruption, TrainingInterrupted
@@ -288,7 +288,7 @@ def everywhere(state: Any, action: Callable[[], T]) -> T:
         result = action()
         failed = False
     finally:
-        elsewhere = anywhere(state, failed)
+        elsewhere = any_process(state, failed)
     if elsewhere:
         raise OSError("another process of this run failed; its message says why")
     return result

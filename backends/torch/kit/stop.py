@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self, final
 
-from ...._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["LIMIT", "STATUSES", "Interruption", "Session", "TrainingInterrupted", "session", "this_session"]
 

@@ -21,10 +21,10 @@ from typing import Any, final
 from accelerate import PartialState  # type: ignore[import-untyped]  # ships no types
 from transformers import TrainerCallback
 
-from ..checkpoint import CheckpointError
-from ..report import write_whole
+from .checkpoint import CheckpointError
 from .identity import Identity, differences, environment
 from .lock import RunWarning
+from .report import write_whole
 from .run import by_main, highest
 from .stop import Interruption
 

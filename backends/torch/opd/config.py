@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
-from ...._namespace import UnmetHypothesis
-from ....theory.divergences import get
-from ..recipe import RecipeError, build, read
-from ..training import Plan
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.recipe import RecipeError, Recipes, build, require_seeds
+from driftproof.theory.divergences import get
 
-__all__ = ["Contender", "ModelSize", "Published", "Recipe", "load_recipe", "packaged"]
+__all__ = ["RECIPES", "Contender", "ModelSize", "Published", "Recipe"]
 
 
 @final
@@ -57,6 +57,10 @@ class Published:
         dataset: A name for ``load_dataset``, or a folder that ``save_to_disk`` wrote.
         split: The part of the data.
         prompt_column: The column of the prompts.
+        dtype: Of the student's weights.  In bfloat16 steps of 1e-6 round to nothing; with ``bf16 = true`` float32
+            weights are computed with in bfloat16.
+        teacher_dtype: Of the teacher's weights; ``auto`` keeps what was saved.
+        attn_implementation: Of both models, as ``from_pretrained`` takes it.
         lora: Arguments of PEFT's ``LoraConfig``; None trains every weight.
         arguments: Every other key of the table, for :class:`OPDPlusConfig`.
     """
@@ -66,6 +70,9 @@ class Published:
     dataset: str
     split: str = "train"
     prompt_column: str = "prompt"
+    dtype: str = "float32"
+    teacher_dtype: str = "auto"
+    attn_implementation: str | None = None
     lora: dict[str, Any] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
@@ -110,32 +117,28 @@ class Recipe:
         if self.published is None and (any(part is None for part in parts) or not self.contender):
             hypothesis = "a recipe has [published], or models, budgets and at least one [[contender]]"
             raise UnmetHypothesis("opd recipe", hypothesis, "a part is missing")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UnmetHypothesis("opd recipe", "seeds are distinct, at least one", f"seeds = {self.seeds}")
+        require_seeds("opd recipe", self.seeds)
         if len({c.label for c in self.contender}) < len(self.contender):
             raise UnmetHypothesis("opd recipe", "every contender differs from the others", "one comes twice")
         if not self.clip > 0.0:
             raise UnmetHypothesis("opd recipe", "clip > 0", f"clip = {self.clip}")
 
 
-def packaged() -> list[Path]:
-    """The recipes that come with the package and need no download."""
-    return [Path(__file__).parent.parent / "recipes" / "opd" / "arithmetic.toml"]
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe of a file, and its tables as they were read."""
-    tables = read(path, smoke)
+def _convert(path: Path, tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the table ``published``, whose unknown keys are arguments of the trainer, as its dataclass."""
     table = tables.get("published")
     if table is None:
-        return build(Recipe, tables), tables
+        return tables
     if not isinstance(table, Mapping):
-        raise RecipeError(f"recipe.published: expected a table, got {table!r}")
+        raise RecipeError(f"{path.name}.published: expected a table, got {table!r}")
     own = {field.name for field in fields(Published)} - {"lora", "arguments"}
-    run = build(Published, {key: table[key] for key in table if key in own}, "recipe.published")
+    run = build(Published, {key: table[key] for key in table if key in own}, f"{path.name}.published")
     lora = table.get("lora")
     if lora is not None and not isinstance(lora, Mapping):
-        raise RecipeError(f"recipe.published.lora: expected a table, got {lora!r}")
+        raise RecipeError(f"{path.name}.published.lora: expected a table, got {lora!r}")
     arguments = {key: value for key, value in table.items() if key not in {*own, "lora"}}
     published = replace(run, lora=None if lora is None else dict(lora), arguments=arguments)
-    return build(Recipe, {**tables, "published": published}), tables
+    return {**tables, "published": published}
+
+
+RECIPES = Recipes("opd", Recipe, ("arithmetic",), _convert)

@@ -17,11 +17,12 @@ from typing import Any, cast, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from scipy.stats import t as student_t
 from torch import Tensor, nn
 
-from ....theory.divergences import get
-from ..training import Plan, generator_of, train
+from driftproof.backends.torch.kit.intervals import student_interval
+from driftproof.backends.torch.kit.loop import Plan, generator_of, train
+from driftproof.theory.divergences import get
+
 from .arithmetic import Arithmetic, tokenizer
 from .config import Contender, ModelSize, Recipe
 from .losses import opd_loss, per_token_divergence
@@ -93,11 +94,8 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
 
 def interval(values: Sequence[float]) -> str:
     """Mean and the half-width of a 95 % Student interval over seeds."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:.3g}"
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return f"{mean:.3g} ± {student_t.ppf(0.975, len(values) - 1) * spread:.2g}"
+    mean, half = student_interval(values)
+    return f"{mean:.3g}" if math.isnan(half) else f"{mean:.3g} ± {half:.2g}"
 
 
 def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:

@@ -13,10 +13,12 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.opd import Mode, Reduction, diagnostics, token_weights
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import divergence
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.opd import Mode, Reduction, diagnostics, token_weights
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import divergence
+
+from .boundary import require_finite, require_mask, require_temperature, require_vocabulary
 
 __all__ = ["OPDLoss", "full_vocabulary_loss", "opd_loss"]
 
@@ -73,7 +75,7 @@ def opd_loss(
 
     Raises:
         UnmetHypothesis: Sampling temperature other than 1 without ``behaviour_logp``; NaN or mismatched
-            shapes; no token under the mask.
+            shapes; a mask of other values than 0 and 1, labels with -100 among them.
 
     References:
         | OPD+: Rethinking the advantage design for on-policy distillation
@@ -88,14 +90,16 @@ def opd_loss(
         [[-0.25, -0.0]]
     """
     f = get(divergence) if isinstance(divergence, str) else divergence
+    require_temperature("opd_loss", temperature)
     if temperature != 1.0 and behaviour_logp is None:
         hypothesis = "behaviour_logp is given where the sampling temperature is not 1"
         raise UnmetHypothesis("opd_loss", hypothesis, f"temperature = {temperature!r}")
     # Ratios and exponentials in single precision at least, whatever the model computes in.
     student, teacher = (_lift(x) for x in (logp.detach(), teacher_logp.detach()))
-    keep = mask.to(student.dtype)
+    inside = require_mask("opd_loss", mask, logp.shape)
+    keep = inside.to(student.dtype)
     behaviour = None if behaviour_logp is None else _lift(behaviour_logp.detach())
-    if not bool((keep > 0).any()):
+    if not bool(inside.any()):
         # A rank whose completions are all masked must still take part in the backward pass.
         return OPDLoss(loss=(logp * 0.0).nan_to_num().sum(), metrics={})
     weights = token_weights(
@@ -112,7 +116,6 @@ def opd_loss(
     )
     if num_items_in_batch is not None:
         weights = weights / num_items_in_batch
-    inside = keep > 0
     loss = (weights * torch.where(inside, _lift(logp), torch.zeros_like(weights))).sum()
     metrics = diagnostics(student, teacher, keep, f, clip=clip, behaviour=behaviour)
     delta = torch.where(inside, teacher - student, torch.zeros_like(student))
@@ -145,26 +148,31 @@ def full_vocabulary_loss(
     Returns:
         Scalar loss, the mean divergence per token.
 
+    Raises:
+        UnmetHypothesis: Shapes or vocabularies differ, temperature <= 0, a mask of other values than 0 and 1,
+            or an infinite divergence.
+
     Example:
         >>> logits = torch.zeros(1, 2, 3, requires_grad=True)
         >>> float(full_vocabulary_loss(logits, torch.zeros(1, 2, 3), torch.ones(1, 2)).detach())
         0.0
     """
-    f = get(divergence) if isinstance(divergence, str) else divergence
-    logp = torch.log_softmax(_lift(logits) / temperature, dim=-1)
-    logq = torch.log_softmax(_lift(teacher_logits) / temperature, dim=-1)
-    return _mean(per_token_divergence(logp, logq, f), mask, num_items_in_batch)
+    f, subject = get(divergence) if isinstance(divergence, str) else divergence, "full_vocabulary_loss"
+    require_temperature(subject, temperature)
+    require_vocabulary(subject, logits.shape[-1], teacher_logits.shape[-1])
+    if logits.shape != teacher_logits.shape:
+        got = f"shapes {tuple(logits.shape)} and {tuple(teacher_logits.shape)}"
+        raise UnmetHypothesis(subject, "logits of one shape (B, T, V)", got)
+    keep = require_mask(subject, mask, logits.shape[:-1])
+    logp, logq = (torch.log_softmax(_lift(x[keep]) / temperature, dim=-1) for x in (logits, teacher_logits))
+    total = per_token_divergence(logp, logq, f).sum()
+    require_finite(subject, total.detach())
+    return total / (keep.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
 
 
 def per_token_divergence(logp: Tensor, logq: Tensor, f: FDivergence) -> Tensor:
     """The kernel of the theory on torch: shape (..., V) to (...)."""
     return divergence.kernel(xp, logp, logq, f)
-
-
-def _mean(values: Tensor, mask: Tensor, count: Tensor | int | None) -> Tensor:
-    keep = mask.to(values.dtype)
-    total = (torch.where(keep > 0, values, torch.zeros_like(values))).sum()
-    return total / (keep.sum().clamp(min=1.0) if count is None else count)
 
 
 def _lift(x: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]  # ships no types
 
-from ..kit.identity import Identity, identity_of
-from ..kit.run import held
-from ..kit.stop import Interruption, TrainingInterrupted
-from ..recipe import RecipeError
+from driftproof.backends.torch.kit.identity import Identity, identity_of
+from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.kit.run import held
+from driftproof.backends.torch.kit.stop import Interruption, TrainingInterrupted
+
 from .config import Published
 
 __all__ = ["distil"]
@@ -37,6 +38,7 @@ LAW = (
     *("max_completion_length", "world_size"),
 )
 GENERATIONS = 2
+SAFE = {"use_safetensors": True, "trust_remote_code": False}
 
 
 def distil(run: Published, out: Path) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
     from datasets import DatasetDict, load_dataset, load_from_disk
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ..kit.trainer_checkpoints import Keeper, newest
+    from driftproof.backends.torch.kit.trainer_checkpoints import Keeper, newest
+
     from .trainer import OPDPlusConfig, OPDPlusTrainer
 
     unknown = sorted(set(run.arguments) - {field.name for field in fields(OPDPlusConfig) if field.init})
@@ -84,9 +87,19 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
         {run.prompt_column: "prompt"} if run.prompt_column != "prompt" else {}
     )
     tokens = AutoTokenizer.from_pretrained(run.student, padding_side="left", trust_remote_code=False)
+    identity = _identity(run, arguments)
     student, teacher = (
-        AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-        for name in (run.student, run.teacher)
+        AutoModelForCausalLM.from_pretrained(name, **{**given, **SAFE})
+        for name, given in (
+            (run.student, {**_loading(run, run.dtype), **(arguments.model_init_kwargs or {})}),
+            (
+                run.teacher,
+                {**_loading(run, run.teacher_dtype), **(arguments.teacher_model_init_kwargs or {})},
+            ),
+        )
+    )
+    arguments.model_init_kwargs = arguments.teacher_model_init_kwargs = (
+        None  # used, and TRL would say ignored
     )
     trainer = OPDPlusTrainer(
         model=student,
@@ -96,7 +109,6 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
         processing_class=tokens,
         peft_config=None if run.lora is None else _lora(run.lora),
     )
-    identity = _identity(run, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder, PartialState()), Interruption() as request:
         keeper = Keeper(folder, identity, request)
@@ -107,6 +119,11 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
             raise TrainingInterrupted(trainer.state.global_step, folder, keeper.status)
         trainer.save_model(str(out / "student"))
     return {"log": trainer.state.log_history}
+
+
+def _loading(run: Published, dtype: str) -> dict[str, Any]:
+    attention = {} if run.attn_implementation is None else {"attn_implementation": run.attn_implementation}
+    return {"dtype": dtype, **attention}
 
 
 def _identity(run: Published, arguments: Any) -> Identity:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from ..report import write_report
+from driftproof.backends.torch.kit.report import Section
+
 from .experiment import Outcome, interval
 
-__all__ = ["write"]
+__all__ = ["comparison_section"]
 
 
-def write(
-    out: Path, title: str, before: Outcome, outcomes: Sequence[Outcome], meta: Mapping[str, object]
-) -> None:
-    """Write ``out/report.json``: a row for each contender, with intervals over seeds."""
+def comparison_section(before: Outcome, outcomes: Sequence[Outcome]) -> Section:
+    """A row for each contender, with intervals over seeds."""
     rows = [[row.label, *_cells(row, before), str(len(row.kl))] for row in (before, *outcomes)]
     nearer = {row.label: _nearer(row, before) for row in outcomes if row.label != "teacher"}
     n = len(before.kl)
@@ -42,8 +40,7 @@ def write(
         ],
         "rows": rows,
     }
-    section = {"summary": summary, "tables": [table], "figures": []}
-    write_report(out, "opd", title, [section], meta, ("torch", "transformers", "accelerate"))
+    return {"summary": summary, "tables": [table], "figures": []}
 
 
 def _cells(row: Outcome, before: Outcome) -> list[str]:

@@ -15,6 +15,7 @@ batch.  Written for TRL 1.16 and later, whose ``DistillationTrainer`` computes i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast, final
@@ -22,6 +23,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 try:
     from trl import DistillationConfig, DistillationTrainer
@@ -30,16 +32,27 @@ except ImportError as error:
         "OPDPlusTrainer: expected trl >= 1.16 with DistillationTrainer; pip install 'driftproof[torch,hub]'"
     ) from error
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.opd import Mode
-from ....theory.divergences import get
-from .linear import linear_log_probs, linear_opd_loss
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.moved import Moved
+from driftproof.numerics.opd import Mode
+from driftproof.theory.divergences import get
+
+from .heads import linear_head, require_fused_path
+from .linear import linear_divergence, linear_log_probs
 from .losses import opd_loss
 
 __all__ = ["OPDPlusConfig", "OPDPlusTrainer"]
 
 ADVANTAGES = ("centered", "plus", "sg")
 FORMS = ("sampled", "full")
+# What is logged of each form.
+LOGGED = {
+    "full": ("entropy", "opd/divergence"),
+    "sampled": (
+        *("entropy", "opd/clip_fraction", "opd/divergence", "opd/effective_sample_size", "opd/kl"),
+        "opd/sign_agreement",
+    ),
+}
 # Options of generate() that change the law of a token.
 SAMPLING = {
     *("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
@@ -121,11 +134,14 @@ class OPDPlusConfig(DistillationConfig):  # type: ignore[misc]  # trl carries no
 class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries no types
     """TRL's distillation trainer with the exact gradient of any f-divergence.
 
-    Takes the arguments of ``DistillationTrainer``; ``args`` is an :class:`OPDPlusConfig`.
+    Takes the arguments of ``DistillationTrainer``; ``args`` is an :class:`OPDPlusConfig`.  Logged figures are
+    sums over the tokens of all micro-batches and processes, divided by their number: how a batch is cut does not
+    change them.
 
     Raises:
         TypeError: ``args`` is missing or another config.
-        UnmetHypothesis: No teacher, or a model whose logits are not linear in its hidden states.
+        UnmetHypothesis: No teacher, or a student or teacher that is more than a backbone and a linear head
+            (an adapter on the head, a soft prompt, a capped or scaled logit), or that padding changes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -134,11 +150,34 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
             raise TypeError(f"OPDPlusTrainer: args is an OPDPlusConfig, got {type(self.args).__name__}")
         if self.teacher_model is None:
             raise UnmetHypothesis("OPDPlusTrainer", "a teacher_model is given", "None")
+        self._moved: Moved | None = None
+        self.add_callback(_Watch(self))
+        self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         for name, model in (("student", self.model), ("teacher", self.teacher_model)):
-            _require_linear_head(self.accelerator.unwrap_model(model), name)
+            require_fused_path(self, model, name)
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
         return _Epochs(super()._get_train_sampler(dataset))
+
+    def _get_last_hidden_state(
+        self, unwrapped_model: Any, input_ids: Tensor, attention_mask: Tensor, length: int, **multimodal: Any
+    ) -> Tensor:
+        # Prompts are padded on the left: a model with absolute positions must count from the first token.
+        backbone = unwrapped_model.base_model
+        takes = inspect.signature(backbone.forward).parameters
+        hidden = super()._get_last_hidden_state
+        if multimodal or "position_ids" not in takes:
+            return cast(Tensor, hidden(unwrapped_model, input_ids, attention_mask, length, **multimodal))
+        positions = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+        def count(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            return args, {**kwargs, "position_ids": positions}
+
+        handle = backbone.register_forward_pre_hook(count, with_kwargs=True)
+        try:
+            return cast(Tensor, hidden(unwrapped_model, input_ids, attention_mask, length))
+        finally:
+            handle.remove()
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
@@ -168,15 +207,15 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
                 length,
                 **multimodal,
             )
-        student_weight, student_bias = _linear_head(unwrapped_student)
-        teacher_weight, teacher_bias = _linear_head(unwrapped_teacher)
+        student_weight, student_bias = linear_head(unwrapped_student, "student")
+        teacher_weight, teacher_bias = linear_head(unwrapped_teacher, "teacher")
         args = cast(OPDPlusConfig, self.args)
         count = mask.sum()
         divisor = count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         temperature = self.temperature
 
         if args.loss_form == "full":
-            loss = linear_opd_loss(
+            total, entropy = linear_divergence(
                 student,
                 student_weight,
                 teacher,
@@ -184,13 +223,11 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
                 mask,
                 divergence=args.divergence,
                 temperature=temperature,
-                num_items_in_batch=divisor,
                 bias=student_bias,
                 teacher_bias=teacher_bias,
             )
-            # The loss is this micro-batch's part of a step; the metric is its own mean.
-            self._record("divergence", loss.detach() * divisor / count.clamp(min=1))
-            return loss, torch.zeros((), device=loss.device), count
+            self._add(count, entropy=entropy, **{"opd/divergence": total.detach()})
+            return total / divisor, entropy, count
 
         logp = linear_log_probs(student, student_weight, tokens, temperature=temperature, bias=student_bias)
         with torch.no_grad():
@@ -207,15 +244,53 @@ class OPDPlusTrainer(DistillationTrainer):  # type: ignore[misc]  # trl carries 
             gamma=args.gamma,
             num_items_in_batch=divisor,
         )
-        for name, value in result.metrics.items():
-            self._record(name, value)
-        # TRL logs the entropy per token; minus the log-probability of a sampled token estimates it.
-        entropy = -(logp.detach() * mask).sum()
+        # Minus the log-probability of a sampled token estimates the entropy.
+        entropy = -torch.where(mask > 0, logp.detach(), 0.0).sum()
+        self._add(count, entropy=entropy, **{f"opd/{key}": x * count for key, x in result.metrics.items()})
         return result.loss, entropy, count
 
-    def _record(self, name: str, value: Tensor) -> None:
+    def _add(self, count: Tensor, **sums: Tensor) -> None:
+        """Add to the sums over tokens that are logged; nothing is read from the device here."""
+        kept = self._sums["train" if self.model.training else "eval"]
+        for name, value in sums.items():
+            new = torch.stack([value.detach().double(), count.double()])
+            kept[name] = kept[name] + new if name in kept else new
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if self.model.training else "eval"
-        self._metrics[mode][f"opd/{name}"].append(float(value))
+        kept, self._sums[mode] = self._sums[mode], {}
+        # A process whose completions were all masked has entropies of no token, and none of the rest.
+        names = sorted({*kept, *LOGGED[cast(OPDPlusConfig, self.args).loss_form]}) if kept else []
+        if names:
+            none = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+            sums = torch.stack([kept.get(name, none).to(none.device) for name in names])
+            for name, (total, count) in zip(
+                names, self.accelerator.reduce(sums, "sum").tolist(), strict=True
+            ):
+                self._metrics[mode][name] = [total / count if count else 0.0]
+        share = None if self._moved is None or mode == "eval" else self._moved.share()
+        if share is not None:
+            self._metrics[mode]["moved"] = [share]
+        super().log(logs, start_time)
+
+
+@final
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers carries no types
+    """Tells the trainer which weights a step has moved."""
+
+    def __init__(self, trainer: OPDPlusTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer._moved = Moved(self.trainer.model.parameters())
+
+    def on_pre_optimizer_step(self, *args: Any, optimizer: Any, **kwargs: Any) -> None:
+        if self.trainer._moved is not None:
+            self.trainer._moved.before(max(group["lr"] for group in optimizer.param_groups))
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        if self.trainer._moved is not None:
+            self.trainer._moved.after()
 
 
 @final
@@ -242,22 +317,3 @@ class _Epochs(Sampler[int]):
             for _ in range(self.epoch):
                 torch.randperm(self.inner.num_samples, generator=self.inner.generator)
         return iter(self.inner)
-
-
-def _require_linear_head(model: Any, name: str) -> None:
-    config = model.config.get_text_config()
-    scales = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-    for key in (*scales, "final_logit_softcapping"):
-        value = getattr(config, key, None)
-        if value is not None and not (key in scales and value == 1.0):
-            hypothesis = f"the logits of the {name} are linear in its last hidden state"
-            raise UnmetHypothesis("OPDPlusTrainer", hypothesis, f"{key} = {value!r}")
-
-
-def _linear_head(model: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the language-model head."""
-    head = model.get_output_embeddings()
-    weight = head.weight
-    if isinstance(weight, torch.distributed.tensor.DTensor):
-        weight = weight.full_tensor()
-    return weight, getattr(head, "bias", None)

@@ -9,7 +9,7 @@ decoder and a reward of one's own:
     scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)
     scheduler.set_timesteps(50)
     policy = UNetDenoiser(pipe.unet, scheduler.config.prediction_type, guidance=5.0)
-    task = Task(prompts, {"prompt": embeds, "negative": negatives}, (4, 64, 64), decode, reward)
+    task = Task((4, 64, 64), reward, decode, prompts, {"prompt": embeds, "negative": negatives})
     log = DDPOTrainer(policy, Sampler(scheduler, eta=1.0), task, Budget(epochs=100, prompts=64)).train()
     print(log.gaps[-1])  # epochs done, reward of the ODE less that of the SDE with its interval
 """
@@ -17,18 +17,18 @@ decoder and a reward of one's own:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..running import run_recipes
-from .config import Budget, load_recipe, packaged
-from .denoisers import Denoiser, FluxDenoiser, SD3Denoiser, UNetDenoiser
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser, UNetDenoiser
+from driftproof.backends.torch.rl.rewards import AestheticReward, CLIPReward, JPEGReward, Reward
+from driftproof.backends.torch.rl.sampler import Sampler
+from driftproof.backends.torch.rl.task import Task
+
+from .config import RECIPES, Budget
 from .methods import DDPOTrainer, MixGRPOTrainer
-from .rewards import AestheticReward, CLIPReward, JPEGReward, Reward
-from .sampler import Sampler
-from .task import Task
 
 if TYPE_CHECKING:
-    from ..report import Section
     from .config import Recipe
 
 __all__ = [
@@ -50,35 +50,19 @@ __all__ = [
 
 
 def main(config: Path | None, smoke: bool, out: Path) -> None:
-    """Run one recipe, or those that need no download, and write ``out/report.json``.
-
-    Arguments:
-        config: A recipe; None for the Gaussian model and a small pipeline.
-        smoke: The small budget of each recipe; pipelines are small ones with random weights.
-        out: The folder of the report, of the adapter, and of the checkpoints that an interrupted run goes on from.
-
-    Raises:
-        RecipeError: A recipe that cannot be run.
-        InUse: Another run writes to ``out``.
-        SystemExit: After a signal or the limit of the session, with everything saved.
-    """
+    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
 
-    def section(recipe: Recipe, checkpoints: Path, accelerator: Any) -> Section:
-        if recipe.gaussian is not None:
-            return gaussian_section(run_gaussian(recipe, checkpoints, accelerator))
-        return pipeline_section(run_pipeline(recipe, checkpoints, accelerator))
-
-    run_recipes(
-        "reward_gap",
-        config,
-        smoke,
-        out,
-        packaged=packaged,
-        load=load_recipe,
-        run=section,
-        title="Policy gradients on samplers",
-        seeds=lambda recipe: list(recipe.seeds) if recipe.gaussian else recipe.budget.seed,
-        packages=("torch", "accelerate", "diffusers"),
+    run = either(
+        lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
     )
+    packages = ("torch", "accelerate", "diffusers")
+    run_recipes(
+        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages, seeds), config, smoke, out
+    )
+
+
+def seeds(recipe: Recipe) -> object:
+    """Those of a recipe, for the record."""
+    return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed

@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.reward_gap import Window
-from ..kit.identity import HOW, LENGTH
-from ..ranges import require_choice, require_each, require_numbers
-from ..recipe import build, read
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
+from driftproof.backends.torch.kit.identity import HOW
+from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.rewards import RewardChoice
+from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.numerics.reward_gap import Window
 
-__all__ = [
-    "Budget",
-    "GaussianModel",
-    "Lora",
-    "PipelineModel",
-    "Recipe",
-    "RewardChoice",
-    "Sampling",
-    "load_recipe",
-    "packaged",
-]
-
-KINDS = ("stable_diffusion", "stable_diffusion_3", "flux")
+__all__ = ["RECIPES", "Budget", "Recipe", "ScalarModel"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """The sampler of training.
-
-    Arguments:
-        steps: Steps of a trajectory.
-        eta: Its stochasticity; training needs eta > 0.
-        kind: ``gddim``, or ``flow_sde`` (Flow-GRPO's step, with a = sqrt(2) eta).
-    """
-
-    steps: int
-    eta: float = 1.0
-    kind: Literal["gddim", "flow_sde"] = "gddim"
-
-    def __post_init__(self) -> None:
-        require_choice("Sampling", self, kind=("gddim", "flow_sde"))
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(RolloutBudget):
     """What a policy gradient runs with.
 
-    Arguments:
-        epochs: Rollouts, > 0.
-        prompts: Prompts of a rollout over all processes together, > 0.
-        group: Samples of each prompt, > 0.
-        updates: Optimizer steps of an epoch, over disjoint parts of the rollout; one of them is exactly on
-            policy, later ones rely on the clipped ratio.
-        passes: Times that a rollout is gone through.
-        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
-        learning_rate: Of AdamW, constant.
-        weight_decay: Of AdamW.
-        max_grad_norm: Largest norm of the gradient.
+    Arguments: those of :class:`.rl.budget.RolloutBudget`, and
         clip: The clip range of the ratio, in (0, 1).
         ratio: ``mean``: log-ratios are divided by the number of coordinates before they are clipped, as in
             ddpo-pytorch and flow_grpo, to whose clip ranges (1e-4) this belongs; ``sum``: they are those of the
@@ -76,22 +37,11 @@ class Budget:
         history, least: Of DDPO: weight that past rewards keep (1 keeps all), and the rewards of a prompt before
             its own statistics are used.
         baseline: Of MixGRPO: ``others`` or ``group``.
-        seed: The seed of everything.
-        save_every: Epochs between two checkpoints.
         evaluate_every: Epochs between two measurements of the reward gap; 0 measures before and after only.
         pairs: Seeds of a measurement, >= 2.
         level: Coverage of its interval.
     """
 
-    epochs: int = field(metadata=LENGTH)
-    prompts: int
-    group: int = 1
-    updates: int = 1
-    passes: int = 1
-    micro_batch: int = field(default=1, metadata=HOW)
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     clip: float = 1e-4
     ratio: Literal["sum", "mean"] = "mean"
     advantage_clip: float = 5.0
@@ -101,8 +51,6 @@ class Budget:
     history: float = 1.0
     least: int = 16
     baseline: Literal["others", "group"] = "others"
-    seed: int = 0
-    save_every: int = field(default=1, metadata=HOW)
     evaluate_every: int = field(default=0, metadata=HOW)
     pairs: int = field(default=64, metadata=HOW)
     level: float = field(default=0.95, metadata=HOW)
@@ -124,15 +72,10 @@ class Budget:
             ("pairs >= 2", self.pairs >= 2),
         )
 
-    @property
-    def rows(self) -> int:
-        """Trajectories of a rollout, over all processes together."""
-        return self.prompts * self.group
-
 
 @final
 @dataclass(frozen=True, slots=True)
-class GaussianModel:
+class ScalarModel:
     """The closed form: a score with mean theta and scale kappa on data N(0, variance), under VP.
 
     Arguments:
@@ -152,75 +95,9 @@ class GaussianModel:
     def __post_init__(self) -> None:
         for name in ("variance", "decay", "levels", "tail"):
             if not getattr(self, name) > 0:
-                raise UnmetHypothesis("GaussianModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
+                raise UnmetHypothesis("ScalarModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
         if self.tail > 1.0:
-            raise UnmetHypothesis("GaussianModel", "tail <= 1", f"tail = {self.tail!r}")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """Arguments of PEFT's ``LoraConfig``."""
-
-    rank: int
-    alpha: int
-    targets: tuple[str, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class PipelineModel:
-    """A pipeline of diffusers.
-
-    Arguments:
-        kind: Its family.
-        name: For ``from_pretrained`` (safetensors only, no remote code), or a folder; empty for a small
-            configuration of the same classes with random weights.
-        lora: The adapter that is trained.
-        guidance: As in the pipeline.
-        side: Height and width of the images; 0 for those of the configuration.
-        dtype: Of the frozen weights.
-        prompts: The prompts, or
-        prompt_file: a file with one a line.
-        revision: Of the repository.
-    """
-
-    kind: Literal["stable_diffusion", "stable_diffusion_3", "flux"]
-    lora: Lora
-    name: str = ""
-    guidance: float = 1.0
-    side: int = 0
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    prompts: tuple[str, ...] = ()
-    prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
-    revision: str = "main"
-
-    def __post_init__(self) -> None:
-        if bool(self.prompts) == bool(self.prompt_file):
-            got = f"{len(self.prompts)} prompts, prompt_file = {self.prompt_file!r}"
-            raise UnmetHypothesis("PipelineModel", "prompts or a prompt_file", got)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class RewardChoice:
-    """Which reward.
-
-    Arguments:
-        kind: ``jpeg`` (compressibility), ``aesthetic`` or ``clip``.
-        model: The CLIP model, for ``from_pretrained``.
-        head: The head of ``aesthetic``: a safetensors file.
-        sign: Of the size, for ``jpeg``.
-    """
-
-    kind: Literal["jpeg", "aesthetic", "clip"] = "jpeg"
-    model: str = "openai/clip-vit-large-patch14"
-    head: str = ""
-    sign: float = -1.0
-
-    def __post_init__(self) -> None:
-        if self.kind == "aesthetic" and not self.head:
-            raise UnmetHypothesis("reward", "head names a safetensors file, for aesthetic", "head = ''")
+            raise UnmetHypothesis("ScalarModel", "tail <= 1", f"tail = {self.tail!r}")
 
 
 @final
@@ -243,7 +120,7 @@ class Recipe:
     method: Literal["ddpo", "mixgrpo"]
     sampling: Sampling
     budget: Budget
-    gaussian: GaussianModel | None = None
+    gaussian: ScalarModel | None = None
     pipeline: PipelineModel | None = None
     window: Window = field(default_factory=Window)
     reward: RewardChoice = field(default_factory=RewardChoice)
@@ -252,17 +129,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UnmetHypothesis("reward_gap recipe", "seeds are distinct, at least one", f"{self.seeds}")
+        require_seeds("reward_gap recipe", self.seeds)
 
 
-def packaged() -> list[Path]:
-    """The recipes of ``--smoke`` without ``--config``: they need no download."""
-    folder = Path(__file__).parent.parent / "recipes" / "reward_gap"
-    return [folder / "gaussian.toml", folder / "ddpo-sd15.toml"]
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe of a file, and its tables as they were read."""
-    tables = read(path, smoke)
-    return build(Recipe, tables), tables
+RECIPES = Recipes("reward_gap", Recipe, ("gaussian", "ddpo-sd15"))

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
-from torch import nn
+from torch import Tensor, nn
 
-from ....theory.processes import VP
-from ....theory.reward_gap import DDPOToy, Tuned
-from .config import GaussianModel, Recipe, RewardChoice
-from .gaussian import Exact, GaussianDenoiser, gaussian_sampler, gaussian_task
-from .log import Log
+from driftproof.backends.torch.kit.intervals import student_interval
+from driftproof.backends.torch.rl.gaussian import vp_sampler
+from driftproof.backends.torch.rl.history import Log
+from driftproof.backends.torch.rl.rewards import make_reward
+from driftproof.backends.torch.rl.sampler import Sampler
+from driftproof.backends.torch.rl.task import Task
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
+from driftproof.theory.processes import VP
+from driftproof.theory.reward_gap import DDPOToy, Tuned
+
+from .config import Recipe, ScalarModel
+from .gaussian import Exact, GaussianDenoiser, gaussian_task
 from .methods import DDPOTrainer, MixGRPOTrainer
-from .rewards import JPEGReward, Reward, published_reward
-from .sampler import Sampler
-from .task import Task
-from .trainer import AbstractTrainer
 
-__all__ = ["GaussianOutcome", "PipelineOutcome", "make_reward", "run_gaussian", "run_pipeline", "trainer_of"]
+__all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline", "trainer_of"]
 
 
 @final
@@ -50,7 +50,7 @@ class GaussianOutcome:
     continuous: Tuned | None
 
     @property
-    def model(self) -> GaussianModel:
+    def model(self) -> ScalarModel:
         """The model of the recipe."""
         assert self.recipe.gaussian is not None  # checked by run_gaussian
         return self.recipe.gaussian
@@ -64,12 +64,8 @@ class GaussianOutcome:
 
     def interval(self, level: float) -> list[tuple[float, float]]:
         """Mean and half-width of Student's interval over seeds, for theta and kappa; nan for one seed."""
-        ends = self.ends()
-        n = len(ends)
-        if n < 2:
-            return [(float(mean), math.nan) for mean in ends[0]]
-        scale = float(student_t.ppf(0.5 + 0.5 * level, n - 1)) / math.sqrt(n)
-        return [(float(part.mean()), scale * float(part.std(ddof=1))) for part in ends.T]
+        mean, half = student_interval(self.ends(), level)
+        return list(zip(mean.tolist(), half.tolist(), strict=True))
 
 
 @final
@@ -83,7 +79,7 @@ class PipelineOutcome:
 
 def trainer_of(
     recipe: Recipe, denoiser: nn.Module, sampler: Sampler, task: Task, accelerator: Accelerator, title: str
-) -> AbstractTrainer:
+) -> RolloutTrainer[Tensor]:
     """The trainer of the recipe's method."""
     options: dict[str, Any] = {"accelerator": accelerator, "title": title}
     if recipe.method == "ddpo":
@@ -98,13 +94,13 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
     logs = []
     for seed in recipe.seeds:
         one = replace(recipe, budget=replace(recipe.budget, seed=seed))
-        sampler = gaussian_sampler(model, recipe.sampling)
+        sampler = vp_sampler(model.decay, model.levels, recipe.sampling)
         denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
         task = gaussian_task(model, denoiser)
         trainer = trainer_of(one, denoiser, sampler, task, accelerator, f"gaussian {seed}")
         place = folder / f"gaussian-{recipe.method}-{seed}.safetensors"
         logs.append(trainer.train(place, config=_made_with(one)))
-    sampler = gaussian_sampler(model, recipe.sampling)
+    sampler = vp_sampler(model.decay, model.levels, recipe.sampling)
     denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
     exact = Exact(model, sampler, denoiser, recipe.budget.beta, recipe.budget.kl)
     n = sampler.n_steps
@@ -123,7 +119,9 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
 
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
     """Train the adapter of a pipeline; it is left in ``folder/lora``."""
-    from .pipelines import load_policy, prompts_of, save_adapter
+    from driftproof.backends.torch.pretrained.loader import prompts_of
+    from driftproof.backends.torch.pretrained.lora import save_adapter
+    from driftproof.backends.torch.rl.policies import load_policy
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
@@ -134,15 +132,8 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     place = folder / f"{model.kind}-{recipe.method}.safetensors"
     log = trainer.train(place, config=_made_with(recipe))
     if accelerator.is_main_process:
-        save_adapter(policy.denoiser, model, folder / "lora")
+        save_adapter(policy.network, folder / "lora")
     return PipelineOutcome(recipe, log)
-
-
-def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
-    """The reward of a recipe."""
-    if choice.kind == "jpeg":
-        return JPEGReward(sign=choice.sign)
-    return published_reward(choice.kind, choice.model, choice.head, device)
 
 
 def _made_with(recipe: Recipe) -> dict[str, object]:

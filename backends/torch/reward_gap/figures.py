@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..report import svg
+from driftproof.backends.torch.kit.report import svg
+from driftproof.backends.torch.rl.history import Log
+
 from .experiment import GaussianOutcome, PipelineOutcome
-from .log import Log
 
 __all__ = ["gaussian_figure", "pipeline_figure"]
 

@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from scipy.optimize import root
 from torch import Tensor, nn
 
-from ..guidance import Condition
-from ..schedulers import GDDIMScheduler
-from .config import GaussianModel, Sampling
-from .sampler import Kind, Sampler
-from .task import Task
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.backends.torch.rl.sampler import Kind, Sampler
+from driftproof.backends.torch.rl.task import Task
 
-__all__ = ["Exact", "GaussianDenoiser", "gaussian_sampler", "gaussian_task"]
+from .config import ScalarModel
+
+__all__ = ["Exact", "GaussianDenoiser", "gaussian_task"]
 
 
 @final
@@ -47,7 +47,7 @@ class GaussianDenoiser(nn.Module):
         alphas_cumprod: The table of the scheduler.
     """
 
-    def __init__(self, model: GaussianModel, alphas_cumprod: Tensor) -> None:
+    def __init__(self, model: ScalarModel, alphas_cumprod: Tensor) -> None:
         super().__init__()
         self.prediction = "epsilon"
         self.variance = model.variance
@@ -66,27 +66,12 @@ class GaussianDenoiser(nn.Module):
         return kappa * sigma * (x - alpha * theta) / (square * self.variance + sigma**2)
 
 
-def gaussian_sampler(model: GaussianModel, sampling: Sampling) -> Sampler:
-    """The sampler of the Gaussian model: the whole grid is stochastic, down to the first noise level."""
-    rate = -np.expm1(-model.decay / model.levels)
-    scheduler = GDDIMScheduler(
-        num_train_timesteps=model.levels,
-        trained_betas=[float(rate)] * model.levels,
-        set_alpha_to_one=False,  # the last step stays stochastic: it, too, has a log-probability
-        timestep_spacing="trailing",
-    )
-    scheduler.set_timesteps(sampling.steps)
-    return Sampler(scheduler, sampling.eta, sampling.kind)
-
-
-def gaussian_task(model: GaussianModel, denoiser: GaussianDenoiser) -> Task:
+def gaussian_task(model: ScalarModel, denoiser: GaussianDenoiser) -> Task:
     """Scalars, the reward -(x - target)^2, and the two parameters in the log."""
     return Task(
-        prompts=("a number",),
-        conditions={},
-        shape=(1,),
-        decode=lambda x: x,
+        (1,),
         reward=lambda x, _: -((x[:, 0] - model.target) ** 2),
+        prompts=("a number",),
         dtype=torch.float64,
         watch=lambda: {"theta": denoiser.theta.item(), "kappa": denoiser.kappa.item()},
     )
@@ -105,7 +90,7 @@ class Exact:
         kl: As in the budget.
     """
 
-    model: GaussianModel
+    model: ScalarModel
     sampler: Sampler
     denoiser: GaussianDenoiser
     beta: float

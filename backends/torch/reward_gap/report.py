@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..report import Section
+from driftproof.backends.torch.kit.report import Section
+
 from .experiment import GaussianOutcome, PipelineOutcome
 from .figures import gaussian_figure, pipeline_figure
 

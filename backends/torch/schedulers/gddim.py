@@ -39,8 +39,9 @@ except ImportError as error:
         "GDDIMScheduler: expected diffusers >= 0.33; pip install 'driftproof[torch,hub]'"
     ) from error
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.samplers import step_log_prob
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.samplers import step_log_prob
+
 from .config import resolved, translated
 from .grids import run_grid
 from .levels import FlowLevels, Levels, VPLevels, betas_of, rescaled_to_zero_snr

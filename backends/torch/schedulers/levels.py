@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["FlowLevels", "Levels", "VPLevels", "betas_of", "rescaled_to_zero_snr"]
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import array_api_compat.numpy as xp
 import numpy as np
 
-from ....numerics.samplers import predicted_moments
-from ....numerics.samplers.predictions import Prediction, data_and_noise
+from driftproof.numerics.samplers import predicted_moments
+from driftproof.numerics.samplers.predictions import Prediction, data_and_noise
+
 from .levels import Floats
 
 __all__ = ["Row", "coefficients"]

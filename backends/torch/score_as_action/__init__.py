@@ -7,15 +7,15 @@ the closed-form Gaussian model, whose optimum is known.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..running import run_recipes
-from .config import Budget, CriticChoice, load_recipe, packaged
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+
+from .config import RECIPES, Budget, CriticChoice
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
 
 if TYPE_CHECKING:
-    from ..report import Section
     from .config import Recipe
 
 __all__ = [
@@ -30,35 +30,17 @@ __all__ = [
 
 
 def main(config: Path | None, smoke: bool, out: Path) -> None:
-    """Run one recipe, or those that need no download, and write ``out/report.json``.
-
-    Arguments:
-        config: A recipe; None for the Gaussian model and a small UNet.
-        smoke: The small budget of each recipe; pipelines are small ones with random weights.
-        out: The folder of the report, of the adapters, and of the checkpoints that an interrupted run goes on from.
-
-    Raises:
-        RecipeError: A recipe that cannot be run.
-        InUse: Another run writes to ``out``.
-        SystemExit: After a signal or the limit of the session, with everything saved.
-    """
+    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
 
-    def section(recipe: Recipe, checkpoints: Path, accelerator: Any) -> Section:
-        if recipe.gaussian is not None:
-            return gaussian_section(run_gaussian(recipe, checkpoints, accelerator))
-        return pipeline_section(run_pipeline(recipe, checkpoints, accelerator))
-
-    run_recipes(
-        "score_as_action",
-        config,
-        smoke,
-        out,
-        packaged=packaged,
-        load=load_recipe,
-        run=section,
-        title="Score as action",
-        seeds=lambda recipe: list(recipe.seeds) if recipe.gaussian else recipe.budget.seed,
-        packages=("torch", "accelerate", "diffusers", "peft"),
+    run = either(
+        lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
     )
+    packages = ("torch", "accelerate", "diffusers", "peft")
+    run_recipes(Paper(RECIPES, as_it_is, run, "Score as action", packages, seeds), config, smoke, out)
+
+
+def seeds(recipe: Recipe) -> object:
+    """Those of a recipe, for the record."""
+    return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed

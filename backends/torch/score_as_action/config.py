@@ -3,69 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
 
-from ...._namespace import UnmetHypothesis
-from ..kit.identity import HOW, LENGTH
-from ..ranges import require_choice, require_each, require_numbers
-from ..recipe import build, read
-from ..reward_gap.config import PipelineModel, RewardChoice, Sampling
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
+from driftproof.backends.torch.kit.identity import HOW
+from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.rewards import RewardChoice
+from driftproof.backends.torch.rl.sampler import Sampling
 
-__all__ = ["Actor", "Budget", "CriticChoice", "GaussianModel", "Recipe", "load_recipe", "packaged"]
+__all__ = ["RECIPES", "Actor", "Budget", "CriticChoice", "Recipe"]
 
 Actor: TypeAlias = Literal["pathwise", "advantage", "ppo"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What an actor and its critic run with.
+class Budget(RolloutBudget):
+    """What an actor and its critic run with; more than one pass wants ``ppo``.
 
-    Arguments:
-        epochs: Rollouts, > 0.
-        prompts: Prompts of a rollout over all processes together, > 0.
-        group: Samples of each prompt, > 0.
-        micro_batch: The largest number of rows, each one step of one sample, that the model is given at a time.
-        learning_rate: Of AdamW.
-        schedule: ``constant``, or ``cosine`` down to 0 over the epochs.
+    Arguments: those of :class:`.rl.budget.RolloutBudget`, and
+        schedule: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
         beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
         warmup: Epochs at the start in which the critic learns alone.
-        updates: Optimizer steps of an epoch, over disjoint parts of the rollout.
-        passes: Times that a rollout is gone through; more than one wants ``ppo``.
         clip: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
-        weight_decay: Of AdamW.
-        max_grad_norm: Largest norm of the gradient.
         standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
             steps, so that the balance of steps and of the penalty stays what it is.
         normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
         history, least: Of these statistics: weight that past rewards keep, and the rewards of a prompt before
             its own are used.
-        seed: The seed of everything.
-        save_every: Epochs between two checkpoints.
     """
 
-    epochs: int = field(metadata=LENGTH)
-    prompts: int
-    group: int = 1
-    micro_batch: int = field(default=1, metadata=HOW)
-    learning_rate: float = 3e-4
     schedule: Literal["constant", "cosine"] = "constant"
     beta: float = 1e-2
     warmup: int = 0
-    updates: int = 1
-    passes: int = 1
     clip: float = 0.2
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
     history: float = 1.0
     least: int = 16
-    seed: int = 0
-    save_every: int = field(default=1, metadata=HOW)
 
     def __post_init__(self) -> None:
         require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
@@ -77,11 +57,6 @@ class Budget:
             ("history <= 1", self.history <= 1.0),
             ("least >= 2", self.least >= 2),
         )
-
-    @property
-    def rows(self) -> int:
-        """Trajectories of a rollout, over all processes together."""
-        return self.prompts * self.group
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""
@@ -131,35 +106,6 @@ class CriticChoice:
 
 @final
 @dataclass(frozen=True, slots=True)
-class GaussianModel:
-    """The closed form: Gaussian data, a quadratic reward, a score with a free affine correction at each step.
-
-    Arguments:
-        mean, cov: Of the data, (d,) and (d, d).
-        c, Q: Of the reward c.x - x.Qx / 2.
-        decay: The integral of the rate of VP over its time.
-        levels: Noise levels of the table.
-        evaluation: Trajectories of the last measurement, >= 2.
-    """
-
-    mean: tuple[float, ...] = (0.5, -0.3)
-    cov: tuple[tuple[float, ...], ...] = ((1.2, 0.3), (0.3, 0.5))
-    c: tuple[float, ...] = (1.0, -0.5)
-    Q: tuple[tuple[float, ...], ...] = ((0.8, 0.2), (0.2, 0.4))
-    decay: float = 6.0
-    levels: int = 1000
-    evaluation: int = field(default=20000, metadata=HOW)
-
-    def __post_init__(self) -> None:
-        for name in ("decay", "levels"):
-            if not getattr(self, name) > 0:
-                raise UnmetHypothesis("GaussianModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
-        if self.evaluation < 2:
-            raise UnmetHypothesis("GaussianModel", "evaluation >= 2", f"evaluation = {self.evaluation!r}")
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """One training, or one for each actor and seed.
 
@@ -170,6 +116,7 @@ class Recipe:
         gaussian, pipeline: One of the two models.
         reward: Of a pipeline.
         seeds: Of the Gaussian model: runs, whose spread gives the interval.
+        evaluation: Of the Gaussian model: trajectories of the last measurement, >= 2.
     """
 
     title: str
@@ -181,24 +128,19 @@ class Recipe:
     pipeline: PipelineModel | None = None
     reward: RewardChoice = field(default_factory=RewardChoice)
     seeds: tuple[int, ...] = (0,)
+    evaluation: int = field(default=20000, metadata=HOW)
 
     def __post_init__(self) -> None:
+        if self.evaluation < 2:
+            raise UnmetHypothesis(
+                "score_as_action recipe", "evaluation >= 2", f"evaluation = {self.evaluation}"
+            )
         name = "score_as_action recipe"
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis(name, "a table [gaussian] or [pipeline]", "none or both")
         if not self.actors or not set(self.actors) <= {"pathwise", "advantage", "ppo"}:
             raise UnmetHypothesis(name, "actors are among pathwise, advantage, ppo", f"{self.actors}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UnmetHypothesis(name, "seeds are distinct, at least one", f"{self.seeds}")
+        require_seeds("score_as_action recipe", self.seeds)
 
 
-def packaged() -> list[Path]:
-    """The recipes of ``--smoke`` without ``--config``: they need no download."""
-    folder = Path(__file__).parent.parent / "recipes" / "score_as_action"
-    return [folder / "gaussian.toml", folder / "sd15.toml"]
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe of a file, and its tables as they were read."""
-    tables = read(path, smoke)
-    return build(Recipe, tables), tables
+RECIPES = Recipes("score_as_action", Recipe, ("gaussian", "sd15"))

@@ -19,8 +19,9 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from ....numerics.score_as_action import martingale_loss, returns_to_go
-from ..guidance import Condition
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.numerics.score_as_action import martingale_loss, returns_to_go
+
 from .config import CriticChoice
 
 __all__ = ["AbstractCritic", "Lesson", "NetworkCritic", "QuadraticCritic", "Skip"]

@@ -11,15 +11,17 @@ from typing import Any, final
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from scipy.stats import t as student_t
 
-from ....theory.processes import VP
-from ....theory.score_as_action import terminal_law
-from ..reward_gap.experiment import make_reward
-from ..reward_gap.log import Log
-from .config import Actor, Budget, GaussianModel, Recipe
+from driftproof.backends.torch.kit.intervals import student_interval
+from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.history import Log
+from driftproof.backends.torch.rl.rewards import make_reward
+from driftproof.theory.processes import VP
+from driftproof.theory.score_as_action import terminal_law
+
+from .config import Actor, Budget, Recipe
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
-from .gaussian import Exact, Floats, Moments, data_of, gaussian_parts, reward_of
+from .gaussian import Exact, Floats, Moments, gaussian_parts
 from .rollouts import stochastic_steps
 from .trainer import ActorCriticTrainer
 
@@ -52,11 +54,7 @@ class GaussianOutcome:
     def interval(self, actor: str, level: float) -> tuple[Floats, Floats]:
         """Mean and half-width over seeds of the numbers of :func:`numbers`, jointly at this level (Bonferroni)."""
         found = np.asarray([numbers(end) for end in self.ends[actor]])
-        n, many = found.shape
-        if n < 2:
-            return found[0], np.full(many, math.nan)
-        scale = float(student_t.ppf(1.0 - 0.5 * (1.0 - level) / many, n - 1)) / math.sqrt(n)
-        return found.mean(axis=0), scale * found.std(axis=0, ddof=1)
+        return student_interval(found, level, together=found.shape[1])
 
     def inside(self, actor: str, level: float) -> bool:
         """Whether the optimum lies in the interval, in every number."""
@@ -82,7 +80,7 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
     """Train every actor with every seed, and find the optimum that the theory gives."""
     model = recipe.gaussian
     assert model is not None  # chosen by the caller
-    denoiser, sampler, _, _ = gaussian_parts(model, recipe.sampling)
+    denoiser, sampler, _ = gaussian_parts(model, recipe.sampling)
     exact = Exact(model, sampler, recipe.budget.beta)
     before, optimum = exact.of(denoiser), exact.optimum()
     ends: dict[str, tuple[Moments, ...]] = {}
@@ -93,16 +91,14 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
         ends[actor], logs[actor] = tuple(run[0] for run in runs), tuple(run[1] for run in runs)
         draws = torch.cat([run[2] for run in runs])
         measured[actor] = float(draws.mean()), float(draws.std()) / math.sqrt(len(draws))
-    law = terminal_law(
-        VP(model.decay, model.decay, 1.0), data_of(model), reward_of(model), recipe.budget.beta
-    )
+    law = terminal_law(VP(model.decay, model.decay, 1.0), model.data, model.reward, recipe.budget.beta)
     return GaussianOutcome(recipe, before, optimum, (law.mean, law.cov), ends, logs, measured)
 
 
 def _gaussian_run(
     recipe: Recipe, model: GaussianModel, actor: Actor, seed: int, folder: Path, accelerator: Accelerator
 ) -> tuple[Moments, Log, torch.Tensor]:
-    denoiser, sampler, task, terminal = gaussian_parts(model, recipe.sampling)
+    denoiser, sampler, task = gaussian_parts(model, recipe.sampling)
     budget = _budget(actor, recipe, seed)
     critic = QuadraticCritic(len(model.mean), sampler.n_steps, recipe.critic.memory)
     trainer = ActorCriticTrainer(
@@ -112,18 +108,18 @@ def _gaussian_run(
         task,
         budget,
         actor,
-        terminal=terminal,
         accelerator=accelerator,
         title=f"gaussian, {actor} {seed}",
     )
     log = trainer.train(folder / f"gaussian-{actor}-{seed}.safetensors", config=_made_with(recipe))
     exact = Exact(model, sampler, budget.beta)
-    return exact.of(denoiser), log, trainer.measure(model.evaluation)
+    return exact.of(denoiser), log, trainer.actor_critic.evaluate(trainer, recipe.evaluation)
 
 
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
     """Train the adapter of a pipeline with every actor; adapters are left in ``folder/lora-<actor>``."""
-    from ..reward_gap.pipelines import load_policy, save_adapter
+    from driftproof.backends.torch.pretrained.lora import save_adapter
+    from driftproof.backends.torch.rl.policies import load_policy
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
@@ -143,7 +139,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
         )
         logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_made_with(recipe))
         if accelerator.is_main_process:
-            save_adapter(policy.denoiser, model, folder / f"lora-{actor}")
+            save_adapter(policy.network, folder / f"lora-{actor}")
     return PipelineOutcome(recipe, logs)
 
 

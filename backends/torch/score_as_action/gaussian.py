@@ -13,6 +13,7 @@ and the optimal action is within the family: the trainer has to find it.  As N g
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -21,30 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...._namespace import UnmetHypothesis
-from ....theory.laws import Gaussian
-from ....theory.rewards import Quadratic
-from ..guidance import Condition
-from ..reward_gap.config import Sampling
-from ..reward_gap.sampler import Sampler
-from ..reward_gap.task import Task
-from ..schedulers import GDDIMScheduler
-from .config import GaussianModel
-from .trainer import Terminal
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.pretrained.guidance import Condition
+from driftproof.backends.torch.rl.gaussian import GaussianModel, vp_sampler
+from driftproof.backends.torch.rl.sampler import Sampler, Sampling
+from driftproof.backends.torch.rl.task import Task
+from driftproof.theory.laws import Gaussian
 
-__all__ = ["AffineDenoiser", "Exact", "Moments", "data_of", "gaussian_parts", "reward_of"]
+__all__ = ["AffineDenoiser", "Exact", "Moments", "gaussian_parts"]
 
 Floats: TypeAlias = NDArray[np.float64]
-
-
-def data_of(model: GaussianModel) -> Gaussian:
-    """The data law."""
-    return Gaussian(np.asarray(model.mean), np.asarray(model.cov))
-
-
-def reward_of(model: GaussianModel) -> Quadratic:
-    """The reward."""
-    return Quadratic(np.asarray(model.c), np.asarray(model.Q))
 
 
 @final
@@ -54,10 +41,16 @@ class AffineDenoiser(nn.Module):
     Arguments:
         data: The data law.
         sampler: Its timesteps and levels.
+
+    Raises:
+        UnmetHypothesis: A singular covariance.
     """
 
     def __init__(self, data: Gaussian, sampler: Sampler) -> None:
         super().__init__()
+        least = float(np.linalg.eigvalsh(np.asarray(data.cov)).min())
+        if not least > 1e-12 * float(np.max(np.abs(data.cov))):
+            raise UnmetHypothesis("GaussianModel", "cov is not singular", f"least eigenvalue {least:.3g}")
         self.prediction = "epsilon"
         d, n = len(data.mean), sampler.n_steps
         self.slope = nn.Parameter(torch.zeros(n, d, d, dtype=torch.float64))
@@ -82,44 +75,16 @@ class AffineDenoiser(nn.Module):
         return -self.sigma[k][:, None] * action
 
 
-def gaussian_parts(
-    model: GaussianModel, sampling: Sampling
-) -> tuple[AffineDenoiser, Sampler, Task, Terminal]:
-    """Model, sampler, task and differentiable reward; the whole grid is stochastic.
-
-    Raises:
-        UnmetHypothesis: A singular covariance, or data and reward of different dimensions.
-    """
-    data, reward = data_of(model), reward_of(model)
-    least = float(np.linalg.eigvalsh(np.asarray(data.cov)).min())
-    if not least > 1e-12 * float(np.max(np.abs(data.cov))):
-        raise UnmetHypothesis("GaussianModel", "cov is not singular", f"least eigenvalue {least:.3g}")
-    if len(data.mean) != len(reward.c):
-        got = f"data on R^{len(data.mean)}, reward on R^{len(reward.c)}"
-        raise UnmetHypothesis("GaussianModel", "data and reward on one space", got)
-    rate = float(-np.expm1(-model.decay / model.levels))
-    scheduler = GDDIMScheduler(
-        num_train_timesteps=model.levels,
-        trained_betas=[rate] * model.levels,
-        set_alpha_to_one=False,  # the last step stays stochastic: it, too, has a likelihood
-        timestep_spacing="trailing",
-    )
-    scheduler.set_timesteps(sampling.steps)
-    sampler = Sampler(scheduler, sampling.eta, sampling.kind)
+def gaussian_parts(model: GaussianModel, sampling: Sampling) -> tuple[AffineDenoiser, Sampler, Task]:
+    """Model, sampler and task; the whole grid is stochastic."""
+    sampler = vp_sampler(model.decay, model.levels, sampling)
     c, q = torch.as_tensor(model.c, dtype=torch.float64), torch.as_tensor(model.Q, dtype=torch.float64)
 
-    def terminal(x: Tensor, prompts: Tensor) -> Tensor:
+    def reward(x: Tensor, prompts: Sequence[str]) -> Tensor:
         return x @ c.to(x) - 0.5 * ((x @ q.to(x)) * x).sum(dim=-1)
 
-    task = Task(
-        prompts=("a point",),
-        conditions={},
-        shape=(len(model.mean),),
-        decode=lambda x: x,
-        reward=lambda x, _: terminal(x, torch.zeros(len(x))),
-        dtype=torch.float64,
-    )
-    return AffineDenoiser(data, sampler), sampler, task, terminal
+    task = Task((len(model.mean),), reward, prompts=("a point",), dtype=torch.float64)
+    return AffineDenoiser(model.data, sampler), sampler, task
 
 
 @final
@@ -157,8 +122,8 @@ class Exact:
         Raises:
             UnmetHypothesis: A reward so convex that the penalty does not hold it.
         """
-        base = self._steps(AffineDenoiser(data_of(self.model), self.sampler))
-        reward = reward_of(self.model)
+        base = self._steps(AffineDenoiser(self.model.data, self.sampler))
+        reward = self.model.reward
         p, g = -np.asarray(reward.Q), np.asarray(reward.c)
         best = []
         for slope, shift, std in reversed(base):
@@ -190,12 +155,12 @@ class Exact:
         return found
 
     def _propagated(self, steps: list[tuple[Floats, Floats, float]]) -> Moments:
-        base = self._steps(AffineDenoiser(data_of(self.model), self.sampler))
+        base = self._steps(AffineDenoiser(self.model.data, self.sampler))
         d = len(self.model.mean)
         mean, cov, divergence = np.zeros(d), np.eye(d), 0.0
         for (slope, shift, std), (slope0, shift0, _) in zip(steps, base, strict=True):
             gap, tilt = (slope - slope0) @ mean + shift - shift0, slope - slope0
             divergence += float(gap @ gap + np.trace(tilt @ cov @ tilt.T)) / (2.0 * std**2)
             mean, cov = slope @ mean + shift, slope @ cov @ slope.T + std**2 * np.eye(d)
-        reward = float(reward_of(self.model).expectation(Gaussian(mean, 0.5 * (cov + cov.T))))
+        reward = float(self.model.reward.expectation(Gaussian(mean, 0.5 * (cov + cov.T))))
         return Moments(mean, cov, reward - self.beta * divergence)

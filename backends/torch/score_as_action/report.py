@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report import Section, svg
+from driftproof.backends.torch.kit.report import Section, svg
+
 from .experiment import GaussianOutcome, PipelineOutcome
 
 __all__ = ["LEVEL", "gaussian_section", "pipeline_section"]
@@ -64,7 +65,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         f"Gaussian model, N = {recipe.sampling.steps}, eta = {recipe.sampling.eta:g}, beta = {recipe.budget.beta:g}. "
         f"Mean m and covariance C of the samples are exact for the trained weights; {100 * LEVEL:g} % Student "
         f"intervals over seeds, jointly for all numbers of a row (Bonferroni): an actor that is off by more than "
-        f"the half-width is seen. Measured: {recipe.gaussian.evaluation} fresh trajectories a seed, 99 %."
+        f"the half-width is seen. Measured: {recipe.evaluation} fresh trajectories a seed, 99 %."
     )
     summary = f"Gaussian model: the exact optimum lies, for {'; '.join(verdicts)} of the {100 * LEVEL:g} % intervals."
     figure = {

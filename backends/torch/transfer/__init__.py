@@ -5,41 +5,33 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
 
-from ..running import interruptible, told
 from .backbones import Classifier, PretrainedFeatures, extract
-from .config import load_recipe, packaged
+from .config import RECIPES
 from .sinkhorn import sinkhorn_loss, sinkhorn_plan
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+
+    from driftproof.backends.torch.kit.report import Section
+
+    from .config import Recipe
 
 __all__ = ["Classifier", "PretrainedFeatures", "extract", "main", "sinkhorn_loss", "sinkhorn_plan"]
 
 
 def main(config: Path | None, smoke: bool, out: Path) -> None:
-    """Run one recipe, or the one that comes with the package, and write ``out/report.json``.
-
-    Arguments:
-        config: A recipe; None for the packaged one.
-        smoke: The small budget of the recipe.
-        out: The folder of the report and of the source models, from which an interrupted run goes on.
-
-    Raises:
-        RecipeError: A recipe that cannot be run.
-        InUse: Another run writes to ``out``.
-        SystemExit: After a signal or the limit of the session, with the source models saved.
-    """
+    """Run one recipe, or the one that comes with the package; see :func:`.kit.entry.run_recipes`."""
     from .data import Shift, digits
     from .fewshot import compare, prepare, source_model
-    from .report import write
+    from .report import comparisons_section
     from .tabular import compare_table
 
-    started = time.perf_counter()
-    recipe, tables = load_recipe(config if config is not None else packaged(), smoke)
-    accelerator = Accelerator()
-    with interruptible(out, accelerator):
+    def sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
         models = {}
         for seed in recipe.seeds:
             network = source_model(recipe, seed, out / "checkpoints", accelerator)
@@ -47,7 +39,7 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         compared = [compare(shift, recipe, models, accelerator) for shift in recipe.shift]
         if recipe.table is not None:
             compared.append(compare_table(recipe.table))
-        if accelerator.is_main_process:
-            meta = told(accelerator, started, seed=list(recipe.seeds), recipe=dict(tables), smoke=smoke)
-            write(out, recipe.title, compared, meta)
-            print(f"{out / 'report.json'}: {len(compared)} comparisons")
+        return [comparisons_section(compared)]
+
+    packages = ("torch", "scikit-learn", "POT", "accelerate")
+    run_recipes(Paper(RECIPES, as_it_is, sections, packages=packages), config, smoke, out)

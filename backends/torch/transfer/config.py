@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, final
+from dataclasses import dataclass
+from typing import final
 
-from ...._namespace import UnmetHypothesis
-from ..recipe import build, read
-from ..training import Plan
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+
 from .data import Shift
 
-__all__ = ["FineTuning", "Recipe", "TableRecipe", "load_recipe", "packaged"]
+__all__ = ["RECIPES", "FineTuning", "Recipe", "TableRecipe"]
 
 
 @final
@@ -90,8 +89,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _increasing("transfer recipe", "shots", self.shots)
-        if len(set(self.seeds)) < max(3, len(self.seeds)):
-            raise UnmetHypothesis("transfer recipe", "at least 3 distinct seeds", f"seeds = {self.seeds}")
+        require_seeds("transfer recipe", self.seeds, least=3)
         if not self.shift or len({shift.name for shift in self.shift}) < len(self.shift):
             raise UnmetHypothesis(
                 "transfer recipe", "shifts have distinct names, at least one", "names repeat"
@@ -107,21 +105,7 @@ class Recipe:
         )
 
 
-def packaged() -> Path:
-    """The recipe that comes with the package."""
-    return Path(__file__).parent.parent / "recipes" / "transfer" / "shifts.toml"
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe of a file, and its tables as they were read."""
-    tables = read(path, smoke)
-    plain = {field.name for field in fields(Recipe)}
-    nested = {"finetuning": FineTuning, "table": TableRecipe}
-    given = {
-        key: build(nested[key], value, f"recipe.{key}") if key in nested and key in plain else value
-        for key, value in tables.items()
-    }
-    return build(Recipe, given), tables
+RECIPES = Recipes("transfer", Recipe, ("shifts",))
 
 
 def _increasing(subject: str, name: str, values: tuple[int, ...]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import rotate
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["Domains", "Shift", "Table", "diabetes", "digits", "few_shot_rows"]
 

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ....numerics.transport import fit_gaussian
-from ..training import train
+from driftproof.backends.torch.kit.loop import train
+from driftproof.numerics.transport import fit_gaussian
+
 from .backbones import Classifier, PretrainedFeatures, extract, small_backbone
 from .config import FineTuning, Recipe
 from .data import Domains, Shift, digits, few_shot_rows

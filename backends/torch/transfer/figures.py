@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
-from ..report import svg
+from driftproof.backends.torch.kit.intervals import student_interval
+from driftproof.backends.torch.kit.report import svg
+
 from .fewshot import Curves
 
 __all__ = ["curves_figure"]
@@ -34,9 +35,8 @@ def curves_figure(curves: Curves) -> str:
         # Contenders that skip a size have NaN there.
         kept = ~np.isnan(errors).any(axis=1)
         sizes, values = np.asarray(curves.sizes)[kept], errors[kept]
-        n = values.shape[1]
-        half = student.ppf(0.975, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
-        mean, colour = values.mean(axis=1), COLOURS.get(name, "#000000")
+        mean, half = student_interval(values.T)
+        colour = COLOURS.get(name, "#000000")
         style = "--" if name in ("source only", "wrong source") else "-"
         axis.plot(sizes, mean, style, color=colour, lw=1.5, marker="o", ms=3, label=name)
         axis.fill_between(sizes, np.maximum(mean - half, 1e-4), mean + half, color=colour, alpha=0.12, lw=0)

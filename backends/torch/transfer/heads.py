@@ -12,8 +12,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.transfer import ridge_towards
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.transfer import ridge_towards
 
 __all__ = ["Standardizer", "adapted", "class_shares", "one_hot", "penalised", "predicted", "with_constant"]
 

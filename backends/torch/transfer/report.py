@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.transfer import CurveFit, fit_curve, transfer_gain
-from ..report import write_report
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.intervals import student_interval
+from driftproof.backends.torch.kit.report import Section
+from driftproof.numerics.transfer import CurveFit, fit_curve, transfer_gain
+
 from .fewshot import Curves
 from .figures import curves_figure
 
-__all__ = ["fitted", "interval", "write"]
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and the half-width of a 95 % Student interval over seeds."""
-    n = values.size
-    return float(values.mean()), float(student.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+__all__ = ["comparisons_section", "fitted"]
 
 
 def fitted(curves: Curves) -> dict[str, CurveFit]:
@@ -37,8 +30,8 @@ def fitted(curves: Curves) -> dict[str, CurveFit]:
     return fits
 
 
-def write(out: Path, title: str, compared: Sequence[Curves], meta: Mapping[str, object]) -> None:
-    """Write ``out/report.json``, whole or not at all."""
+def comparisons_section(compared: Sequence[Curves]) -> Section:
+    """Tables of errors and fitted curves, a figure for each comparison."""
     tables: list[dict[str, Any]] = []
     figures, sentences = [], []
     for curves in compared:
@@ -49,15 +42,16 @@ def write(out: Path, title: str, compared: Sequence[Curves], meta: Mapping[str, 
         caption = f"{curves.name}: error on held-out target rows; bands are 95 % intervals over seeds."
         figures.append({"caption": caption, "svg": curves_figure(curves)})
         sentences.append(_verdict(curves))
-    section = {"summary": " ".join(sentences), "tables": tables, "figures": figures}
-    write_report(out, "transfer", title, [section], meta, ("torch", "scikit-learn", "POT", "accelerate"))
+    return {"summary": " ".join(sentences), "tables": tables, "figures": figures}
 
 
 def _errors(curves: Curves) -> dict[str, Any]:
     seeds = next(iter(curves.errors.values())).shape[1]
     rows = []
     for name, errors in curves.errors.items():
-        cells = ["" if np.isnan(row).any() else "{:.3f} ± {:.2g}".format(*interval(row)) for row in errors]
+        cells = [
+            "" if np.isnan(row).any() else "{:.3f} ± {:.2g}".format(*student_interval(row)) for row in errors
+        ]
         rows.append([name, *cells])
     caption = f"{curves.name}: error by {curves.unit}; mean and 95 % interval over {seeds} seeds"
     return {"caption": caption, "columns": ["", *map(str, curves.sizes)], "rows": rows}

@@ -13,8 +13,8 @@ import array_api_compat.torch as torch_namespace
 import torch
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.transport import half_step
+from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.transport import half_step
 
 __all__ = ["sinkhorn_loss", "sinkhorn_plan", "squared_distances"]
 

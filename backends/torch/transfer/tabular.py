@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ....numerics.transfer import direct, ridge_towards
-from ....numerics.transport import fit_gaussian
+from driftproof.numerics.transfer import direct, ridge_towards
+from driftproof.numerics.transport import fit_gaussian
+
 from .config import TableRecipe
 from .data import diabetes
 from .fewshot import Curves

@@ -22,9 +22,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ...._random import Source
-from .diffusions import AbstractDiffusion
-from .scores import EmpiricalOracle, Outputs
+from driftproof._random import Source
+from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion
+from driftproof.backends.torch.score_models.scores import EmpiricalOracle, Outputs
 
 __all__ = ["Error", "excess"]
 

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
 
-from ...._namespace import UnmetHypothesis
-from ..recipe import RecipeError, build, read
-from ..training import Plan
-from .data import DataRecipe
-from .diffusions import DiffusionRecipe, Objective
-from .networks import NetworkRecipe
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.recipe import RecipeError, Recipes, build, with_name
+from driftproof.backends.torch.score_models.data import DataRecipe
+from driftproof.backends.torch.score_models.diffusions import DiffusionRecipe, NoiseRange, Objective
+from driftproof.backends.torch.score_models.networks import NetworkRecipe
 
 __all__ = [
+    "RECIPES",
     "EnergiesRecipe",
     "LawsRecipe",
-    "NoiseRange",
     "Recipe",
     "SamplingRecipe",
-    "load_recipe",
-    "packaged",
 ]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class NoiseRange:
-    """Where sampling stops and starts, as noise-to-signal ratios."""
-
-    low: float = 0.02
-    high: float = 10.0
 
 
 @final
@@ -135,28 +123,13 @@ class Recipe:
         return replace(self.training, seed=seed)
 
 
-def packaged() -> list[Path]:
-    """The recipes that come with the package, in order of name."""
-    folder = Path(str(files("driftproof.backends.torch.recipes.tweedie")))
-    return sorted(folder.glob("*.toml"))
-
-
-def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, dict[str, Any]]:
-    """A recipe and the tables that it was read from.
-
-    Raises:
-        RecipeError: A missing or unknown key, an unknown process or data set, a wrong type.
-        UnmetHypothesis: A number outside of its range.
-    """
-    tables = read(path, smoke)
-    rest = dict(tables)
+def _convert(path: Path, tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the list ``process``, each with the range of the noise unless it has its own, as dataclasses."""
+    rest = with_name(path, tables)
     listed = rest.pop("process", None)
     if not isinstance(listed, list) or not listed:
         raise RecipeError(f"{path.name}: expected at least one [[process]]")
-    if "seed" in rest.get("training", {}):
-        raise RecipeError(f"{path.name}: training.seed is set by seeds = [...]")
-    noise = rest.get("noise", {})
-    base = build(NoiseRange, noise, f"{path.name}: noise")
+    base = build(NoiseRange, rest.get("noise", {}), f"{path.name}: noise")
     processes = tuple(
         DiffusionRecipe.read(
             {"low": base.low, "high": base.high, **_table(entry)}, f"{path.name}: process[{i}]"
@@ -165,11 +138,13 @@ def load_recipe(path: Path, smoke: bool) -> tuple[Recipe, dict[str, Any]]:
     )
     if len({process.name for process in processes}) < len(processes):
         raise RecipeError(f"{path.name}: a process is named twice")
-    recipe = build(Recipe, {"name": path.stem, **rest, "processes": processes}, path.name)
-    return recipe, tables
+    return {**rest, "processes": processes}
 
 
 def _table(entry: object) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
         raise RecipeError(f"[[process]]: expected a table, got {entry!r}")
     return entry
+
+
+RECIPES = Recipes("tweedie", Recipe, ("digits", "prices", "variance"), _convert)

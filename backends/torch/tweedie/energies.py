@@ -19,14 +19,15 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...._namespace import UnmetHypothesis
-from ....numerics.tweedie.empirical_bayes import fit_marginal
-from ....numerics.tweedie.npmle import NPMLE, fit_prior
-from ....theory.laws import Discrete
-from ....theory.processes import BESQ
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.score_models.data import Data
+from driftproof.backends.torch.score_models.metrics import Estimate, resample
+from driftproof.numerics.tweedie.empirical_bayes import fit_marginal
+from driftproof.numerics.tweedie.npmle import NPMLE, fit_prior
+from driftproof.theory.laws import Discrete
+from driftproof.theory.processes import BESQ
+
 from .config import EnergiesRecipe
-from .data import Data
-from .metrics import Estimate, resample
 
 __all__ = ["EnergyRow", "compare_estimators"]
 

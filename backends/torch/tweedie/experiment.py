@@ -6,27 +6,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from ...._random import source
-from ..kit.identity import digest_of
-from ..training import Plan, Trained, generator_of, train
+from driftproof._random import source
+from driftproof.backends.torch.kit.identity import digest_of
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.score_models.data import Data, load
+from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion, DiffusionRecipe
+from driftproof.backends.torch.score_models.fit import fit_network
+from driftproof.backends.torch.score_models.metrics import Estimate, Held, average, compare
+from driftproof.backends.torch.score_models.networks import backbone
+from driftproof.backends.torch.score_models.sampling import sample
+from driftproof.backends.torch.score_models.scores import ScoreNetwork
+
 from .accuracy import Error, excess
 from .config import Recipe
-from .data import Data, load
-from .diffusions import AbstractDiffusion, DiffusionRecipe
-from .metrics import Estimate, Held, average, compare
-from .networks import NetworkRecipe, backbone
-from .sampling import sample
-from .scores import ScoreNetwork
 
-__all__ = ["Comparison", "Prepared", "Result", "fit_network", "prepare", "run"]
+__all__ = ["Comparison", "Prepared", "Result", "prepare", "run"]
 
 Rows = NDArray[np.float64]
 
@@ -40,7 +41,6 @@ class Prepared:
     """A recipe whose data are loaded and whose processes accept them: nothing is left to refuse."""
 
     recipe: Recipe
-    tables: Mapping[str, Any]
     data: Data
     diffusions: Mapping[str, AbstractDiffusion]
 
@@ -79,7 +79,7 @@ class Comparison:
     results: Mapping[str, Result]
 
 
-def prepare(recipe: Recipe, tables: Mapping[str, Any]) -> Prepared:
+def prepare(recipe: Recipe) -> Prepared:
     """Load the data and scale every process to them.
 
     Raises:
@@ -92,40 +92,7 @@ def prepare(recipe: Recipe, tables: Mapping[str, Any]) -> Prepared:
         diffusion.encode(data.held_out)
     if recipe.network.kind == "conv":
         backbone(recipe.network, data.dimension, data.side, 1, 0)
-    return Prepared(recipe, tables, data, diffusions)
-
-
-def fit_network(
-    diffusion: AbstractDiffusion,
-    rows: Rows,
-    side: int,
-    network: NetworkRecipe,
-    plan: Plan,
-    accelerator: Accelerator,
-    *,
-    checkpoint: Path | None = None,
-    config: Mapping[str, object] | None = None,
-    title: str = "train",
-) -> Trained[ScoreNetwork]:
-    """Train a score network on rows (n, d) of data."""
-    encoded = torch.tensor(diffusion.encode(rows), dtype=torch.float32, device=accelerator.device)
-    model = ScoreNetwork(backbone(network, rows.shape[1], side, diffusion.heads, plan.seed), diffusion)
-
-    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
-        noise = source(generator)
-        picked = torch.randint(len(encoded), (batch,), generator=generator, device=encoded.device)
-        x0 = encoded[picked]
-        t = diffusion.draw_time(x0[:, :1], noise)
-        x, *targets = diffusion.forward(x0, t, noise)
-        return x, t, *targets
-
-    def loss(network: nn.Module, x: Tensor, t: Tensor, *targets: Tensor) -> Tensor:
-        return diffusion.loss(network(x, t), x, t, *targets).mean()
-
-    made_with = {"network": network, "rows": list(rows.shape), **(config or {})}
-    return train(
-        model, draw, loss, plan, checkpoint=checkpoint, config=made_with, accelerator=accelerator, title=title
-    )
+    return Prepared(recipe, data, diffusions)
 
 
 def identity_of_data(prepared: Prepared) -> dict[str, object]:

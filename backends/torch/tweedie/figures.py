@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..report import svg
+from driftproof.backends.torch.kit.report import svg
+from driftproof.backends.torch.score_models.metrics import autocorrelation
+
 from .experiment import Comparison
 from .laws import LawsStudy
-from .metrics import autocorrelation
 
 __all__ = ["error_figure", "images_figure", "laws_figure", "paths_figure"]
 

@@ -20,16 +20,22 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from ...._namespace import UnmetHypothesis
-from ...._random import Source, source
-from ....theory.laws import Discrete
-from ..training import generator_of
+from driftproof._namespace import UnmetHypothesis
+from driftproof._random import Source, source
+from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.score_models.diffusions import (
+    DiffusionRecipe,
+    Objective,
+    SquaredBesselDiffusion,
+)
+from driftproof.backends.torch.score_models.fit import fit_network
+from driftproof.backends.torch.score_models.sampling import grid, trajectory
+from driftproof.backends.torch.score_models.scores import EmpiricalOracle, Outputs, ScoreNetwork
+from driftproof.theory.laws import Discrete
+
 from .accuracy import Error, excess
 from .config import LawsRecipe
-from .diffusions import DiffusionRecipe, Objective, SquaredBesselDiffusion
-from .experiment import Prepared, fit_network, identity_of_data
-from .sampling import grid, trajectory
-from .scores import EmpiricalOracle, Outputs, ScoreNetwork
+from .experiment import Prepared, identity_of_data
 
 __all__ = ["Curve", "LawsStudy", "Level", "study"]
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from ....theory.processes import CIR
-from .metrics import Estimate, resample
+from driftproof.backends.torch.score_models.metrics import Estimate, resample
+from driftproof.theory.processes import CIR
 
 __all__ = ["CIRFit", "Forecast", "fit_cir", "forecasts"]
 

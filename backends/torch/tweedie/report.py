@@ -1,28 +1,21 @@
-"""What a run leaves behind: report.json for readers, metrics.json for programs, samples as arrays."""
+"""The report of ``tweedie``: tables, figures and sentences, the same numbers for programs, samples as arrays."""
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.score_models.metrics import Estimate
 
-from ..report import versioned, write_report, write_whole
 from .accuracy import Error
 from .energies import EnergyRow
 from .experiment import Comparison, Result
 from .figures import error_figure, images_figure, laws_figure, paths_figure
 from .laws import LawsStudy
 from .market_fit import CIRFit, Forecast
-from .metrics import Estimate
 
-__all__ = ["Section", "comparison_section", "energies_section", "laws_section", "market_section", "write"]
-
-# One part of the report: tables, figures, a sentence, and the same numbers for programs.
-Section = dict[str, Any]
+__all__ = ["comparison_section", "energies_section", "laws_section", "market_section"]
 
 
 def comparison_section(comparison: Comparison) -> Section:
@@ -60,10 +53,17 @@ def comparison_section(comparison: Comparison) -> Section:
         "floor": _numbers(comparison.floor),
         "processes": {name: _result(result) for name, result in comparison.results.items()},
     }
-    return {"tables": tables, "figures": figures, "summary": _verdict(comparison), "metrics": metrics}
+    samples = {f"{recipe.name}-{name.lower()}": result.samples for name, result in comparison.results.items()}
+    return {
+        "tables": tables,
+        "figures": figures,
+        "summary": _verdict(comparison),
+        "metrics": {recipe.name: metrics},
+        "samples": samples,
+    }
 
 
-def laws_section(study: LawsStudy) -> Section:
+def laws_section(study: LawsStudy, name: str) -> Section:
     """A CIR diffusion beside its exact laws."""
     columns = [
         "noise-to-signal r",
@@ -96,7 +96,7 @@ def laws_section(study: LawsStudy) -> Section:
             "The same network with three objectives: exact error in nats, of what the conjugate score leaves."
         )
         tables.append(_error_table(caption, study.errors))
-    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": metrics}
+    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": {name: metrics}}
 
 
 def market_section(fit: CIRFit, forecasts: Sequence[Forecast]) -> Section:
@@ -124,7 +124,7 @@ def market_section(fit: CIRFit, forecasts: Sequence[Forecast]) -> Section:
         ],
     }
     table = {"caption": caption, "columns": columns, "rows": rows}
-    return {"tables": [table], "figures": [], "summary": summary, "metrics": metrics}
+    return {"tables": [table], "figures": [], "summary": summary, "metrics": {"vix": metrics}}
 
 
 def energies_section(rows: Sequence[EnergyRow]) -> Section:
@@ -147,26 +147,7 @@ def energies_section(rows: Sequence[EnergyRow]) -> Section:
         for r in rows
     ]
     table = {"caption": caption, "columns": columns, "rows": cells}
-    return {"tables": [table], "figures": [], "summary": summary, "metrics": metrics}
-
-
-def write(
-    out: Path,
-    title: str,
-    sections: Mapping[str, Section],
-    samples: Mapping[str, Any],
-    meta: Mapping[str, object],
-) -> None:
-    """Write report.json, metrics.json and samples/*.npy; each file whole or not at all."""
-    packages = ("torch", "numpy", "scipy", "accelerate")
-    for name, rows in samples.items():
-        buffer = io.BytesIO()
-        np.save(buffer, rows, allow_pickle=False)
-        write_whole(out / "samples" / f"{name}.npy", buffer.getvalue())
-    metrics = {name: section["metrics"] for name, section in sections.items()}
-    whole = {"meta": versioned(meta, packages), **metrics}
-    write_whole(out / "metrics.json", json.dumps(whole, indent=1).encode())
-    write_report(out, "tweedie", title, list(sections.values()), meta, packages)
+    return {"tables": [table], "figures": [], "summary": summary, "metrics": {"energies": metrics}}
 
 
 def _pairs(comparison: Comparison) -> dict[str, Any]:

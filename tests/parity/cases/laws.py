@@ -51,16 +51,16 @@ ROWS = {
     "theory.laws.GammaMixedChi2.variance": row(
         [mesh({"df": df, "shape": 1.3}, mixing=SCALES, scale=SCALES) for df in DEGREES]
     ),
-    "theory.bessel_count.BesselCount.log_prob": row(
+    "theory.laws.BesselCount.log_prob": row(
         [mesh({"nu": nu}, x=(0.0, 1.0, 5.0, 40.0, 1e4), z=ARGUMENTS) for nu in ORDERS],
         smooth=("z",),
         gentle={"x": (0.0, 1.0, 4.0)},
         reason="a count x is an integer",
     ),
-    "theory.bessel_count.BesselCount.mean": row(counts),
-    "theory.bessel_count.BesselCount.variance": row(counts),
-    "theory.bridges.SquaredBesselBridge.log_prob": row(inside),
-    "theory.bridges.SquaredBesselBridge.score": row(inside),
-    "theory.bridges.SquaredBesselBridge.mean": row(ends),
-    "theory.bridges.SquaredBesselBridge.variance": row(ends),
+    "theory.laws.BesselCount.mean": row(counts),
+    "theory.laws.BesselCount.variance": row(counts),
+    "theory.laws.SquaredBesselBridge.log_prob": row(inside),
+    "theory.laws.SquaredBesselBridge.score": row(inside),
+    "theory.laws.SquaredBesselBridge.mean": row(ends),
+    "theory.laws.SquaredBesselBridge.variance": row(ends),
 }

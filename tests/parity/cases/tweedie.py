@@ -47,7 +47,7 @@ ROWS = {
     "theory.tweedie.first_order.conditional_count": row(squared_pairs),
     "theory.tweedie.first_order.conditional_pair_count": row(squared_pairs),
     "theory.tweedie.first_order.score_from_count": row(squared_counts),
-    "theory.tweedie.first_order.poisson_count": row(squared_scores),
+    "theory.processes.counts.poisson_count": row(squared_scores),
     "theory.tweedie.oracles.gamma_posterior_moment": row(
         [
             mesh(
@@ -96,16 +96,16 @@ ROWS = {
     "theory.tweedie.risks.bayes_risk": row(
         [mesh({"process": p}, scale=(1e-3, 1.0, 50.0), t=times(p)) for p in SQUARED]
     ),
-    "numerics.tweedie.parametrisations.affine": row(
+    "numerics.samplers.parametrisations.affine": row(
         [mesh({"process": p, "kind": kind}, x=states(p), t=times(p)) for p, kind in EACH]
     ),
-    "numerics.tweedie.parametrisations.to_score": row(
+    "numerics.samplers.parametrisations.to_score": row(
         [mesh({"process": p, "kind": kind}, x=states(p), t=times(p), output=SCORES) for p, kind in EACH]
     ),
-    "numerics.tweedie.parametrisations.from_score": row(
+    "numerics.samplers.parametrisations.from_score": row(
         [mesh({"process": p, "kind": kind}, x=states(p)[1:], t=times(p), score=SCORES) for p, kind in EACH]
     ),
-    "numerics.tweedie.parametrisations.convert": row(
+    "numerics.samplers.parametrisations.convert": row(
         [
             mesh(
                 {"process": p, "kind": kind, "wanted": kinds[-1]}, x=states(p)[1:], t=times(p), output=SCORES
@@ -132,44 +132,44 @@ ROWS = {
             for p, kind in EACH
         ],
     ),
-    "numerics.tweedie.matching.bessel_mean_inverse": row(
+    "numerics.samplers.matching.bessel_mean_inverse": row(
         [mesh({"nu": nu}, n=(0.0, 1e-8, 1e-3, 0.4, 3.0, 100.0, 1e8)) for nu in (-0.9, 0.0, 0.5, 20.0)],
         compiled=False,
         reason="six Newton steps, each a walk down the orders: minutes of code generation",
     ),
-    "numerics.tweedie.matching.matched_start": row(
+    "numerics.samplers.matching.matched_start": row(
         squared_counts, compiled=False, reason="the inverse above"
     ),
-    "numerics.tweedie.reverse.reverse_drift_from_count": row(
+    "numerics.samplers.reverse.reverse_drift_from_count": row(
         [
             mesh({"process": p, "eta": eta}, x=states(p), t=times(p), n=COUNTS)
             for p in SQUARED
             for eta in (0.0, 1.0)
         ],
     ),
-    "numerics.tweedie.reverse.truncated_euler_step": row(
+    "numerics.samplers.reverse.truncated_euler_step": row(
         [step(p, {"eta": 1.0}, x=states(p), n=COUNTS, noise=(-1.3, 0.4)) for p in SQUARED],
     ),
-    "numerics.tweedie.reverse.log_euler_step": row(
+    "numerics.samplers.reverse.log_euler_step": row(
         [step(p, {"eta": 0.5}, x=states(p), log_score=SCORES, noise=(-1.3, 0.4)) for p in GEOMETRIC]
     ),
-    "numerics.tweedie.reverse.bridge_step": row(
+    "numerics.samplers.reverse.bridge_step": row(
         [step(p, x=states(p), x0=states(p)) for p in PROCESSES], random=True
     ),
-    "numerics.tweedie.reverse.matched_bridge_step": row(
+    "numerics.samplers.reverse.matched_bridge_step": row(
         [step(p, x=states(p), n=COUNTS) for p in SQUARED],
         random=True,
     ),
-    "numerics.tweedie.reverse.noncentral_step": row(
+    "numerics.samplers.reverse.noncentral_step": row(
         [step(p, x=states(p), n=COUNTS) for p in SQUARED], random=True
     ),
-    "numerics.tweedie.forward.sample_transition": row(
+    "numerics.samplers.forward.sample_transition": row(
         [mesh({"process": p}, x0=states(p), t=times(p)) for p in PROCESSES], random=True
     ),
-    "numerics.tweedie.forward.sample_with_count": row(
+    "numerics.samplers.forward.sample_with_count": row(
         [mesh({"process": p}, x0=states(p), t=times(p)) for p in SQUARED], random=True
     ),
-    "numerics.tweedie.forward.sample_bridge": row(
+    "numerics.samplers.forward.sample_bridge": row(
         [step(p, x0=states(p), xt=states(p)) for p in PROCESSES], random=True
     ),
 }

@@ -35,7 +35,7 @@ POINTS = np.random.default_rng(12).standard_normal((6, 3)) * 1.5
     paper="csdm",
     title="Latent score and best decoder of sparse data with Gaussian amplitudes",
     statement=r"""A\,E[x \mid y] = y + \sigma^2\,\nabla \log p_\sigma(y), \qquad
-        p_\sigma = \tbinom ds^{-1} \sum_S N(0, v A_S A_S^\top + \sigma^2 I)""",
+        p_\sigma = \binom{d}{s}^{-1} \sum_S N(0, v A_S A_S^\top + \sigma^2 I)""",
     hypotheses=[r"x_S \sim N(0, v I)", r"S \;\mathrm{uniform}", r"y = Ax + \sigma\xi"],
     vouches=[sparse_mixture, support_posterior, oracle_decoder],
 )

@@ -186,7 +186,7 @@ class Debiased:
         x = np.zeros(40)
         x[:4] = (3.0, -2.0, 4.0, 2.5)
         for lam in (0.05, 0.3):
-            shrunk = solve(A, A @ x, lam, tolerance=1e-14, most=50000).x
+            shrunk = solve(A, A @ x, lam, tolerance=1e-13, most=50000).x
             S = shrunk != 0.0
             bias = lam * np.linalg.solve(A[:, S].T @ A[:, S], np.sign(shrunk[S]))
             yield f"lambda = {lam}", thing(A, A @ x, shrunk)[S], shrunk[S] + bias

@@ -129,8 +129,21 @@ class DualityGap:
     @exact(tolerance=1e-8)
     def the_solver_finds_it(thing: Thing) -> Iterator[Any]:
         for label, A, y, lam, low, high in _problems():
-            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-14, most=100_000).x
+            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-13, most=100_000).x
             yield label, found, textbook.lasso(A, y, lam, low, high)
+
+    @exact(tolerance=1.1e-7)
+    def tiny_penalties_are_solved_to_their_value(thing: Thing) -> Iterator[Any]:
+        """At gaps of 1e-7 F.  A gap of 1e-7 |y|^2 is up to fifty times the optimal value here, and says nothing."""
+        rng = np.random.default_rng(12)
+        A = rng.standard_normal((6, 3))
+        y = A @ np.asarray([1.0, -2.0, 0.0]) + 1e-9 * rng.standard_normal(6)
+        for share in (1e-7, 1e-8, 1e-9):
+            lam = share * float(np.max(np.abs(A.T @ y)))
+            found = thing[1](A, y, lam, low=-math.inf, high=math.inf, tolerance=1e-7, most=100_000).x
+            best = textbook.lasso(A, y, lam, -math.inf, math.inf)
+            value, least = (textbook.objective(x, A, y, lam) for x in (found, best))
+            yield f"lambda = {share:g} |A^T y|", value / least, 1.0
 
     @exact(tolerance=1e-10)
     def the_scale_of_the_sketch_is_a_scale_of_lambda(thing: Thing) -> Iterator[Any]:
@@ -160,6 +173,10 @@ class DualityGap:
         ),
         "half": (lambda *args: 0.5 * duality_gap(*args), solve),
         "lambda of sklearn's alpha": (duality_gap, lambda A, y, lam, **k: solve(A, y, lam / A.shape[0], **k)),
+        "a gap relative to the data": (
+            duality_gap,
+            lambda A, y, lam, **k: solve(A, y, lam, relative_to="data", **k),
+        ),
         "bounds forgotten": (duality_gap, lambda A, y, lam, low, high, **k: solve(A, y, lam, **k)),
     }
 

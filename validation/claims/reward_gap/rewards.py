@@ -129,7 +129,17 @@ class Tilt:
     def rewards_that_win_against_the_tail(thing: Thing) -> Iterator[Any]:
         yield raises(ValueError, tilted, DATA, Quadratic(C, -10.0 * np.eye(2)), 1.0)
         yield raises(ValueError, tilted, DATA, Linear(C), 0.0)
-        yield raises(ValueError, tilted, Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 0.0]]), Linear(C), 1.0)
+
+    @exact(tolerance=1e-13)
+    def a_law_on_a_line_is_tilted_along_it(thing: Thing) -> Iterator[Any]:
+        """N(m, a a^T) is m + a Z, and the reward a quadratic function of Z."""
+        a, m = np.asarray([1.0, 2.0]), np.asarray([0.5, -0.3])
+        for q in (np.zeros((2, 2)), np.asarray([[1.0, 0.2], [0.2, 0.5]])):
+            reward, beta = Quadratic(C, q) if q.any() else Linear(C), 0.7
+            found = thing(Gaussian(m, np.outer(a, a)), reward, beta)
+            spread = 1.0 / (1.0 + a @ q @ a / beta)
+            yield "mean", found.mean, m + a * spread * (a @ (np.asarray(C) - q @ m)) / beta
+            yield "covariance", found.cov, spread * np.outer(a, a)
 
     mutants = {
         "beta squared": lambda law, reward, beta: tilted(law, reward, beta**2),

@@ -106,7 +106,7 @@ class Optimum:
         x, flat = POINTS[0], Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]])
         for beta in (0.0, -1.0):
             yield raises(ValueError, value, PROCESS, DATA, REWARD, beta, x, 0.5)
-        yield raises(ValueError, value, PROCESS, flat, REWARD, 1.0, x, 0.5)
+        yield raises(ValueError, value, PROCESS, flat, REWARD, 1.0, x, 0.0)
         yield raises(ValueError, value, PROCESS, DATA, Quadratic([0.0, 0.0], -9.0 * np.eye(2)), 1.0, x, 1.0)
 
     mutants = {

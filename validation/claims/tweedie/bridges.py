@@ -10,8 +10,8 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.bridges import SquaredBesselBridge
 from ....theory.laws import NoncentralChi2
+from ....theory.laws.bridges import SquaredBesselBridge
 from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from ....theory.processes.clock import Identity, LinearClock
 from ....theory.processes.gaussian import AbstractGaussianProcess

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from mpmath import mpf
 
-from ....theory.bessel_count import BesselCount
 from ....theory.laws import Discrete
+from ....theory.laws.bessel_count import BesselCount
 from ....theory.processes import BESQ, VP, AbstractProcess
 from ....theory.tweedie import (
     conditional_count,

@@ -18,7 +18,6 @@ from scipy import stats
 from scipy.special import roots_genlaguerre, roots_hermitenorm
 
 from ...._random import Source
-from ....theory.bridges import SquaredBesselBridge
 from ....theory.laws import (
     Discrete,
     Gamma,
@@ -30,6 +29,7 @@ from ....theory.laws import (
     Normal,
 )
 from ....theory.laws.base import ElementwiseLaw
+from ....theory.laws.bridges import SquaredBesselBridge
 from ....theory.laws.gamma_mixed import GammaMixedChi2
 from ... import Thing, claim, exact
 from ...evidence.base import Labelled

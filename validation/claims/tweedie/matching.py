@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from scipy.special import gammaln
 
 from ....numerics.tweedie import from_score, kl_weight, matching_loss, poisson_loss, square_loss, target
-from ....theory.bessel_count import BesselCount
 from ....theory.laws import Discrete, Gamma, LogNormal
+from ....theory.laws.bessel_count import BesselCount
 from ....theory.processes import BESQ, CIR, GBM, VP
 from ....theory.tweedie import conjugate_posterior, poisson_count
 from ... import Thing, claim, drawn, exact, property

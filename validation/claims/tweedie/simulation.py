@@ -16,7 +16,7 @@ from scipy.special import gammainc, gammaln, ive, ndtr
 
 from ....numerics.montecarlo import Verdict, distribution_test, goodness_of_fit_test
 from ....numerics.tweedie import sample_bridge, sample_transition, sample_with_count
-from ....theory.bessel_count import BesselCount
+from ....theory.laws.bessel_count import BesselCount
 from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow
 from ....theory.processes.clock import LinearClock
 from ....theory.processes.gaussian import AbstractGaussianProcess

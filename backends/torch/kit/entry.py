@@ -1,0 +1,166 @@
+"""The frame of ``driftproof train``: recipes in, one report out, and an end by a signal that loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+import numpy as np
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from safetensors import SafetensorError
+
+from .loop import few_threads
+from .recipe import Recipes
+from .report import Section, versioned, write_report, write_whole
+from .run import held
+from .stop import TrainingInterrupted
+
+__all__ = ["Paper", "as_it_is", "either", "ending", "interruptible", "run_recipes"]
+
+RecipeT = TypeVar("RecipeT")
+WorkT = TypeVar("WorkT")
+
+
+@final
+@dataclass(frozen=True)
+class Paper(Generic[RecipeT, WorkT]):
+    """What ``driftproof train PAPER`` needs of a paper.
+
+    Arguments:
+        recipes: Its recipes.
+        prepare: What is done with a recipe before any work, for instance to load its data, which may be refused.
+        run: ``run(prepared, out, accelerator)`` gives the sections of the report on a recipe; checkpoints go to
+            ``out / "checkpoints"``, from which an interrupted run goes on.
+        title: Title of the report on several recipes; a recipe alone has its own.
+        packages: Installed packages whose versions are told.
+        seeds: Those of a recipe, for the record.
+    """
+
+    recipes: Recipes[RecipeT]
+    prepare: Callable[[RecipeT], WorkT]
+    run: Callable[[WorkT, Path, Accelerator], Sequence[Section]]
+    title: str = ""
+    packages: tuple[str, ...] = ("torch", "accelerate")
+    seeds: Callable[[Any], object] = lambda recipe: list(recipe.seeds)
+
+
+def run_recipes(paper: Paper[Any, Any], config: Path | None, smoke: bool, out: Path) -> None:
+    """Run recipes one after the other and write ``out/report.json``.
+
+    Sections with ``metrics`` or ``samples``, named numbers and arrays for programs, have them in
+    ``out/metrics.json`` and ``out/samples``.
+
+    Arguments:
+        paper: What to run.
+        config: A recipe; None for the packaged ones, which need no download.
+        smoke: Whether the budgets are the small ones.
+        out: The folder of the report.
+
+    Raises:
+        RecipeError: A recipe that cannot be run; raised before any work.
+        UnmetHypothesis: A number or data that a recipe refuses; raised before any work.
+        InUse: Another run writes to ``out``.
+        SystemExit: After a signal or the limit of the session, with everything saved; see :func:`ending`.
+    """
+    name = paper.recipes.paper
+    recipes = [
+        paper.recipes.load(p, smoke) for p in (paper.recipes.packaged() if config is None else [config])
+    ]
+    prepared = [paper.prepare(recipe) for recipe, _ in recipes]
+    started = time.perf_counter()
+    accelerator = Accelerator()
+    with interruptible(out, accelerator):
+        sections = [section for work in prepared for section in paper.run(work, out, accelerator)]
+        if not accelerator.is_main_process:
+            return
+        meta = {
+            "seed": [paper.seeds(recipe) for recipe, _ in recipes],
+            "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
+            "smoke": smoke,
+            "device": str(accelerator.device),
+            "processes": accelerator.num_processes,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        _write_numbers(out, sections, versioned(meta, paper.packages))
+        heading = paper.title if len(recipes) > 1 else recipes[0][0].title
+        write_report(out, name, heading, sections, meta, paper.packages)
+        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
+
+
+def either(
+    gaussian: Callable[[Any, Path, Accelerator], Section],
+    pipeline: Callable[[Any, Path, Accelerator], Section],
+) -> Callable[[Any, Path, Accelerator], list[Section]]:
+    """What runs a recipe that has a closed form, ``gaussian``, or a pipeline; both are told where checkpoints go."""
+
+    def run(recipe: Any, out: Path, accelerator: Accelerator) -> list[Section]:
+        chosen = pipeline if recipe.gaussian is None else gaussian
+        return [chosen(recipe, out / "checkpoints", accelerator)]
+
+    return run
+
+
+def as_it_is(recipe: RecipeT) -> RecipeT:
+    """For papers whose recipes need no preparation."""
+    return recipe
+
+
+def _write_numbers(out: Path, sections: Sequence[Section], meta: Mapping[str, object]) -> None:
+    for section in sections:
+        for name, rows in section.get("samples", {}).items():
+            buffer = io.BytesIO()
+            np.save(buffer, rows, allow_pickle=False)
+            write_whole(out / "samples" / f"{name}.npy", buffer.getvalue())
+    metrics = {name: part for section in sections for name, part in section.get("metrics", {}).items()}
+    if metrics:
+        write_whole(out / "metrics.json", json.dumps({"meta": meta, **metrics}, indent=1).encode())
+
+
+@contextmanager
+def interruptible(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """One CPU thread inside, and the folder ``out`` for this run alone; ends as :func:`ending` does."""
+    out.mkdir(parents=True, exist_ok=True)
+    with ending(), held(out, accelerator, out / "report.json"), few_threads():
+        yield
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """One line for what ends a training from outside.
+
+    Raises:
+        SystemExit: The training was asked to stop, and has saved: with status 130 (SIGINT), 143 (SIGTERM),
+            129 (SIGHUP), or 75 (the limit of ``--stop-after``).
+        OSError: There is not enough memory, or no room on the disk for a checkpoint of TRL's.
+    """
+    try:
+        yield
+    except TrainingInterrupted as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(stop.status) from None
+    except KeyboardInterrupt:
+        print("stopped between two checkpoints; the same command goes on from the last one", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (MemoryError, RuntimeError, SafetensorError) as error:
+        if _NO_ROOM.search(str(error)):
+            raise OSError(
+                errno.ENOSPC, "no room on the disk for a checkpoint; the one before is kept"
+            ) from None
+        if not isinstance(error, MemoryError) and not _TOO_LARGE.search(str(error)):
+            raise
+        needed = str(error).partition("\n")[0][-160:]
+        raise OSError(errno.ENOMEM, f"not enough memory for this recipe ({needed})") from None
+
+
+# What torch says in words alone: its allocator on the CPU raises a bare RuntimeError.
+_TOO_LARGE = re.compile(r"out of memory|can't allocate memory|Storage size calculation overflowed")
+_NO_ROOM = re.compile(r"PytorchStreamWriter failed writing file|No space left on device|StorageFull")

@@ -1,0 +1,77 @@
+"""Which published model is trained, and its adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, final
+
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.config_checks import require_each
+from driftproof.backends.torch.kit.identity import HOW
+
+__all__ = ["Kind", "Lora", "PipelineModel"]
+
+Kind: TypeAlias = Literal["stable_diffusion", "stable_diffusion_3", "flux", "flux2", "sit"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Arguments of PEFT's ``LoraConfig``."""
+
+    rank: int
+    alpha: int
+    targets: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require_each(
+            "Lora", self, ("rank >= 1", self.rank >= 1), ("targets, at least one", bool(self.targets))
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PipelineModel:
+    """A pipeline of diffusers, or a SiT.
+
+    Arguments:
+        kind: Its family.
+        lora: The adapter that is trained.
+        name: For ``from_pretrained`` (safetensors only, no remote code), or a folder; for a SiT the file of its
+            weights.  Empty for a small configuration of the same classes with random weights.
+        vae: Of a SiT, for ``from_pretrained``.
+        guidance: The weight of classifier-free guidance, as in the pipeline.
+        side: Height and width of the images; 0 for those of the configuration.
+        dtype: Of the frozen weights.
+        prompts: The prompts, or
+        prompt_file: a file with one a line, or
+        labels: the classes of a SiT.
+        revision: Of the repository.
+        checkpointing: Recompute activations in backward passes.
+        at_once: Rows that the network is given at a time, where a trainer cuts no batches of its own; 0 for all.
+    """
+
+    kind: Kind
+    lora: Lora
+    name: str = ""
+    vae: str = ""
+    guidance: float = 1.0
+    side: int = 0
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    prompts: tuple[str, ...] = ()
+    prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
+    labels: tuple[int, ...] = ()
+    revision: str = "main"
+    checkpointing: bool = field(default=False, metadata=HOW)
+    at_once: int = field(default=0, metadata=HOW)
+
+    def __post_init__(self) -> None:
+        given = [bool(self.prompts), bool(self.prompt_file), bool(self.labels)]
+        if sum(given) != 1 or given[2] != (self.kind == "sit"):
+            hypothesis = "prompts or a prompt_file; labels, for sit"
+            got = (
+                f"{len(self.prompts)} prompts, prompt_file = {self.prompt_file!r}, {len(self.labels)} labels"
+            )
+            raise UnmetHypothesis("PipelineModel", hypothesis, got)
+        sizes = (("at_once >= 0", self.at_once >= 0), ("side >= 0", self.side >= 0))
+        require_each("PipelineModel", self, *sizes)

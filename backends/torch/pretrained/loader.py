@@ -1,0 +1,194 @@
+"""One loader for published image models: weights, adapter, prompts, grid; or small ones with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from driftproof._namespace import UnmetHypothesis
+
+from .config import PipelineModel
+from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser, UNetDenoiser
+from .lora import add_lora
+from .prompts import prompts_in
+from .sit import SIT_XL_2, converted, read_weights
+from .small import Parts, small_parts
+
+__all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
+
+ENCODED_AT_ONCE = 16
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CLASSES = {
+    "stable_diffusion": "StableDiffusionPipeline",
+    "stable_diffusion_3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+    "flux2": "Flux2KleinPipeline",
+}
+
+
+def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Parts:
+    """Load or make the model, put an adapter on its network, encode the prompts.
+
+    Arguments:
+        model: Which one; without a name, a small one with random weights.
+        device: Where everything goes.
+        seed: Of the adapter's random half, and of small models.
+
+    Raises:
+        FileNotFoundError: There is no such file of prompts or weights.
+        UnmetHypothesis: A file without prompts or without some weight, or flux without a side.
+    """
+    prompts = prompts_of(model)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        if not model.name:
+            parts = small_parts(model, prompts, device)
+            if model.dtype != "float32":
+                parts.network.to(DTYPES[model.dtype])
+        else:
+            parts = _sit(model, prompts) if model.kind == "sit" else _pipeline(model, prompts, device)
+        add_lora(parts.network, model.lora.rank, model.lora.alpha, model.lora.targets)
+    parts.network.to(device).eval()
+    if model.checkpointing:
+        parts.network.enable_gradient_checkpointing()  # type: ignore[operator]  # of diffusers
+    parts.vae.to(device).eval().requires_grad_(False)
+    dtype = DTYPES[model.dtype]
+    conditions = {
+        name: rows.to(device, dtype if rows.is_floating_point() else None)
+        for name, rows in parts.conditions.items()
+    }
+    return Parts(parts.network, parts.vae, parts.scheduler_config, conditions, prompts, parts.shape)
+
+
+def prompts_of(model: PipelineModel) -> tuple[str, ...]:
+    """The prompts of the recipe or of its file; those of classes tell their numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnmetHypothesis: It has no prompt.
+    """
+    if model.labels:
+        return tuple(f"class {label}" for label in model.labels)
+    return prompts_in(model.prompt_file) if model.prompt_file else model.prompts
+
+
+def denoiser_of(kind: str, network: nn.Module, prediction: str, guidance: float) -> nn.Module:
+    """The adapter of a network; ``prediction`` is what a UNet was trained for, which its schedule says."""
+    match kind:
+        case "stable_diffusion":
+            return UNetDenoiser(network, prediction, guidance)
+        case "stable_diffusion_3":
+            return SD3Denoiser(network, guidance)
+        case "flux":
+            return FluxDenoiser(network, guidance)
+        case "flux2":
+            return Flux2Denoiser(network, guidance)
+    return SiTDenoiser(network, guidance)
+
+
+def set_steps(scheduler: Any, kind: str, steps: int, shape: tuple[int, ...]) -> None:
+    """Set the grid of a scheduler as the pipeline of this kind does for latents of this shape."""
+    tokens = shape[1] * shape[2]
+    if kind == "flux":
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        mu = calculate_shift(tokens // 4, *(scheduler.config[name] for name in names))
+    elif kind == "flux2":
+        from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+        mu = compute_empirical_mu(tokens, steps)
+    else:
+        scheduler.set_timesteps(steps)
+        return
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps).tolist(), mu=mu)
+
+
+def noise_times(parts: Parts, kind: str, steps: int) -> tuple[float, ...]:
+    """The noise times of a flow from 1 to 0: the levels of its scheduler, or equal steps where it has none."""
+    if parts.scheduler_config is None:
+        return tuple(np.linspace(1.0, 0.0, steps + 1).tolist())
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(parts.scheduler_config)
+    set_steps(scheduler, kind, steps, parts.shape)
+    return tuple(float(s) for s in scheduler.sigmas)
+
+
+def _sit(model: PipelineModel, prompts: tuple[str, ...]) -> Parts:
+    from diffusers import AutoencoderKL, DiTTransformer2DModel
+
+    side = model.side // 8 or int(SIT_XL_2["sample_size"])
+    network = DiTTransformer2DModel(**{**SIT_XL_2, "sample_size": side})
+    state = converted(read_weights(Path(model.name)), SIT_XL_2["num_layers"])
+    missing = network.load_state_dict(state, strict=False)
+    if [name for name in missing.missing_keys if "pos_embed" not in name]:
+        raise UnmetHypothesis("SiT", "the file has every weight", f"{missing.missing_keys[:3]}...")
+    network.to(DTYPES[model.dtype])
+    vae = AutoencoderKL.from_pretrained(model.vae, use_safetensors=True)
+    return Parts(network, vae, None, {"label": torch.tensor(model.labels)}, prompts, (4, side, side))
+
+
+def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.device) -> Parts:
+    import diffusers
+
+    options: dict[str, Any] = {
+        "torch_dtype": DTYPES[model.dtype],
+        "use_safetensors": True,
+        "revision": model.revision,
+    }
+    if model.kind == "stable_diffusion":
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    if model.kind in ("flux", "flux2") and not model.side:
+        raise UnmetHypothesis("pipeline", f"side > 0, for {model.kind}", "side = 0")
+    pipeline: Any = getattr(diffusers, CLASSES[model.kind]).from_pretrained(model.name, **options)
+    encoders = []
+    for name, module in pipeline.components.items():
+        if isinstance(module, nn.Module):
+            module.requires_grad_(False).eval()
+            encoders += [module.to(device)] if name.startswith("text_encoder") else []
+    chunks = [prompts[i : i + ENCODED_AT_ONCE] for i in range(0, len(prompts), ENCODED_AT_ONCE)]
+    with torch.no_grad():
+        encoded = [_encode(pipeline, model, list(chunk), device) for chunk in chunks]
+    conditions = {name: torch.cat([part[name] for part in encoded]) for name in encoded[0]}
+    for encoder in encoders:
+        encoder.to("cpu")
+    network = pipeline.unet if model.kind == "stable_diffusion" else pipeline.transformer
+    pixels = int(pipeline.vae_scale_factor) * (2 if model.kind == "flux2" else 1)
+    side = model.side // pixels or int(getattr(network.config, "sample_size", None) or 0)
+    packed = model.kind == "flux2"
+    channels = network.config.in_channels if packed else pipeline.vae.config.latent_channels
+    shape = (int(channels), side, side)
+    return Parts(network, pipeline.vae, pipeline.scheduler.config, conditions, prompts, shape)
+
+
+def _encode(
+    pipeline: Any, model: PipelineModel, prompts: list[str], device: torch.device
+) -> Mapping[str, Tensor]:
+    """Conditions of a few prompts, and their negatives where classifier-free guidance asks for them."""
+    guided = model.guidance != 1.0
+    empty = [""] * len(prompts)
+    match model.kind:
+        case "stable_diffusion":
+            prompt, negative = pipeline.encode_prompt(prompts, device, 1, guided)
+            return {"prompt": prompt, **({"negative": negative} if guided else {})}
+        case "stable_diffusion_3":
+            prompt, negative, pooled, negative_pooled = pipeline.encode_prompt(
+                prompts, None, None, device=device, do_classifier_free_guidance=guided
+            )
+            both = {"negative": negative, "negative_pooled": negative_pooled} if guided else {}
+            return {"prompt": prompt, "pooled": pooled, **both}
+        case "flux2":
+            found = {"prompt": pipeline.encode_prompt(prompts, device)[0]}
+            return found | ({"negative": pipeline.encode_prompt(empty, device)[0]} if guided else {})
+    prompt, pooled, _ = pipeline.encode_prompt(prompts, None, device=device)
+    found = {"prompt": prompt, "pooled": pooled}
+    if guided and not pipeline.transformer.config.guidance_embeds:
+        negative, negative_pooled, _ = pipeline.encode_prompt(empty, None, device=device)
+        found |= {"negative": negative, "negative_pooled": negative_pooled}
+    return found

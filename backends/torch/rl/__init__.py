@@ -1,0 +1,1 @@
+"""What fine-tuning by rewards shares: tasks, samplers, rollouts, rewards, and the protocol of a trainer."""

@@ -1,0 +1,74 @@
+"""What a result is cast to on its way out of the boundary, by what kind of quantity it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import array_api_compat
+import numpy as np
+
+from ._checks import UnmetHypothesis
+
+__all__ = ["Down", "Remembers", "is_array", "require_no_nan"]
+
+
+class Down:
+    """What :func:`boundary` gives for results: it refuses NaN, and casts back to half precision where that came."""
+
+    def __init__(self, xp: ModuleType, subject: str, half: Any) -> None:
+        self.xp, self.subject, self.half = xp, subject, half
+
+    def __call__(self, result: Any) -> Any:
+        """A state, a draw or a function of one, or a law of them: in the dtype that came."""
+        if isinstance(result, Remembers):
+            return result if self.half is None else result.remember(self.half)
+        return self._each(result, self.half)
+
+    def like(self, law: Any) -> Down:
+        """For results that follow a law: in the half precision that it draws in, if no argument had one."""
+        half = getattr(law, "_half", None) if self.half is None else self.half
+        return Down(self.xp, self.subject, half)
+
+    def wide(self, result: Any) -> Any:
+        """A log-density, a divergence, a statistic or an average: at least float32."""
+        return self._each(result, None)
+
+    def _each(self, result: Any, half: Any) -> Any:
+        if isinstance(result, tuple):
+            return tuple(self._each(part, half) for part in result)
+        if isinstance(result, Mapping):
+            return {name: self._each(part, half) for name, part in result.items()}
+        if not array_api_compat.is_array_api_obj(result):
+            if isinstance(result, float) and math.isnan(result):
+                raise UnmetHypothesis(self.subject, "the result has no NaN", "NaN")
+            return result
+        own = array_api_compat.array_namespace(result)  # draws may come from another one
+        if own.isdtype(result.dtype, "real floating"):
+            require_no_nan(own, self.subject, "the result", result)
+        return result if half is None or not is_array(result) else self.xp.astype(result, half)
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A law that is computed in float32 and draws in the dtype that it was asked for in."""
+
+    def remember(self, dtype: Any) -> Any: ...
+
+
+def require_no_nan(xp: ModuleType, subject: str, name: str, value: Any) -> None:
+    """Raise :class:`UnmetHypothesis` where an array has a NaN, and say how many."""
+    wrong = xp.isnan(value)
+    if bool(xp.any(wrong)):
+        count = int(xp.sum(xp.astype(wrong, xp.int64)))
+        raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
+
+
+def is_array(value: object) -> bool:
+    """Whether an array of any namespace."""
+    # numpy scalars are scalars: they follow the arrays beside them.
+    if isinstance(value, np.ndarray):
+        return True
+    return array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic | type)

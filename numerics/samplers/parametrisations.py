@@ -1,0 +1,189 @@
+r"""Parametrisations: what a score network puts out, and how that becomes a score.
+
+Every parametrisation used here is affine in the score :math:`s = \partial_x \log p_t(x)`,
+
+.. math:: u\,s = A(x, t) + B(x, t)\,\text{output},
+
+where the unit :math:`u` is 1 for Gaussian processes and x for processes on the half-line, whose score is
+singular at 0.  A conversion, a regression target and a natural weight all follow from :math:`(u, A, B)`:
+the divergence bound :math:`\mathrm{KL} \le \tfrac12 \int E[a (s_\theta - s)^2]\,dt` weighs the output by
+:math:`a (B/u)^2`.
+
+========= =================================== ==================== ==============
+kind      output                              :math:`A`            :math:`B`
+========= =================================== ==================== ==============
+score     s                                   0                    u
+epsilon   the noise of a Gaussian process     0                    -1 / sigma
+epsilon   the noise of log X under GBM        -1                   -1 / sqrt(v)
+log       1 + x s, the score of log X         -1                   1
+count     n = E[N | x] of BESQ and CIR        nu - x / (2 rho)     1
+ratio     g = 2 rho n / x of BESQ and CIR     nu - x / (2 rho)     x / (2 rho)
+========= =================================== ==================== ==============
+
+For BESQ and CIR a bounded ``score`` changes the dimension of the reverse process at 0 from delta to
+4 - delta, and a ``log`` output l changes it to 4 l(0) - delta, right only if the network puts out delta/2
+there; ``count`` and ``ratio`` take the singular term out analytically and ask of the network only that its
+output be nonnegative.
+
+References:
+    | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
+    | https://arxiv.org/abs/2605.19391 (formulae derived here)
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from ...theory.processes.counts import poisson_count
+from ...theory.special.elementary import divide
+
+__all__ = ["Kind", "affine", "convert", "from_score", "to_score"]
+
+Kind: TypeAlias = Literal["score", "epsilon", "log", "count", "ratio"]
+
+
+@public(x="state", t="> 0")
+def affine(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind
+) -> tuple[Array, Array, Array]:
+    r"""The triple of a parametrisation, :math:`u\,s = A + B\,\text{output}`.
+
+    Arguments:
+        process: The forward process.
+        x: The noised state :math:`x_t`, with shape :math:`(B, *)`, in the state space.
+        t: The noise time, broadcastable with ``x``, > 0.
+        kind: The parametrisation, a row of the table above.
+
+    Returns:
+        :math:`u`, :math:`A` and :math:`B`, with the broadcast shape of ``x`` and ``t``.
+
+    Raises:
+        UnmetHypothesis: The process has no such parametrisation.
+
+    Claims: TWEEDIE-DSM-6
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> [float(part) for part in affine(BESQ(4.0), 2.0, 1.0, "ratio")]
+        [2.0, 0.0, 1.0]
+    """
+    zero = xp.zeros_like(x + t)
+    if isinstance(process, AbstractGaussianProcess):
+        if kind == "score":
+            return zero + 1.0, zero, zero + 1.0
+        if kind == "epsilon":
+            return zero + 1.0, zero, zero - 1.0 / process.alpha_sigma(xp, t)[1]
+    elif kind == "score":
+        return zero + x, zero, zero + x
+    elif kind == "log":
+        return zero + x, zero - 1.0, zero + 1.0
+    elif isinstance(process, GBM) and kind == "epsilon":
+        return zero + x, zero - 1.0, zero - 1.0 / xp.sqrt(process.log_variance(t))
+    elif isinstance(process, AbstractSquaredBessel) and kind in ("count", "ratio"):
+        half = 0.5 * x / process.decay_rho(xp, t)[1]
+        return zero + x, process.nu - half, half if kind == "ratio" else zero + 1.0
+    raise no_such(process, kind)
+
+
+@public(x="state", t="> 0")
+def to_score(xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind) -> Array:
+    r"""The score of a network output.
+
+    .. math:: s = \frac{A + B\,\text{output}}{u}
+
+    Arguments:
+        process: The forward process.
+        x: The noised state, with shape :math:`(B, *)`.
+        t: The noise time, broadcastable with ``x``, > 0.
+        output: The network output, with the shape of ``x``.
+        kind: The parametrisation of ``output``.
+
+    Returns:
+        The score, with the shape of ``x``; infinite at x = 0 for BESQ and CIR unless nu = 0.
+
+    Claims: TWEEDIE-DSM-6
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(to_score(BESQ(4.0), 2.0, 1.0, 3.0, "count"))
+        1.5
+    """
+    if kind == "score":
+        return output + xp.zeros_like(x + t)
+    u, shift, scale = affine.kernel(xp, process, x, t, kind)
+    if isinstance(process, AbstractGaussianProcess):
+        return shift + scale * output
+    return divide(xp, shift + scale * output, u)
+
+
+@public(x="state", t="> 0")
+def from_score(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, score: Array, kind: Kind
+) -> Array:
+    r"""The network output of a score.
+
+    .. math:: \text{output} = \frac{u\,s - A}{B}
+
+    Arguments:
+        process: The forward process.
+        x: The noised state, with shape :math:`(B, *)`.
+        t: The noise time, broadcastable with ``x``, > 0.
+        score: The score :math:`s(x, t)`, with the shape of ``x``.
+        kind: The parametrisation wanted.
+
+    Returns:
+        The output, with the shape of ``x``.
+
+    Claims: TWEEDIE-DSM-4, TWEEDIE-DSM-6
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(from_score(BESQ(4.0), 2.0, 1.0, 1.5, "count"))
+        3.0
+    """
+    return convert.kernel(xp, process, x, t, score, "score", kind)
+
+
+@public(x="state", t="> 0")
+def convert(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, output: Array, kind: Kind, wanted: Kind
+) -> Array:
+    r"""A network output of one parametrisation in another.
+
+    .. math:: \text{output}' = \frac{A - A' + B\,\text{output}}{B'}
+
+    Arguments:
+        process: The forward process.
+        x: The noised state, with shape :math:`(B, *)`.
+        t: The noise time, broadcastable with ``x``, > 0.
+        output: The output of parametrisation ``kind``, with the shape of ``x``.
+        kind: The parametrisation of ``output``.
+        wanted: The parametrisation of the result.
+
+    Returns:
+        The output of parametrisation ``wanted``, with the shape of ``x``.
+
+    Claims: TWEEDIE-DSM-6
+
+    Example:
+        >>> from driftproof.theory.processes import BESQ
+        >>> float(convert(BESQ(4.0), 2.0, 1.0, 3.0, "count", "ratio"))
+        3.0
+    """
+    if wanted == kind:
+        return output + xp.zeros_like(x + t)
+    if wanted == "score":
+        return to_score.kernel(xp, process, x, t, output, kind)
+    if isinstance(process, AbstractSquaredBessel) and (kind, wanted) == ("score", "count"):
+        return poisson_count.kernel(xp, process, x, t, output)  # right at x = 0, where the score is not
+    _, shift, scale = affine.kernel(xp, process, x, t, kind)
+    _, other_shift, other_scale = affine.kernel(xp, process, x, t, wanted)
+    return (shift - other_shift + scale * output) / other_scale
+
+
+def no_such(process: AbstractProcess, kind: str) -> UnmetHypothesis:
+    """The error for a parametrisation that a process does not have."""
+    hypothesis = f"{type(process).__name__} has the parametrisation asked for"
+    return UnmetHypothesis("parametrisation", hypothesis, f"kind = {kind!r}")

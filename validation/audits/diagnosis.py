@@ -121,7 +121,7 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
     values: dict[str, float | int | str] = {"error": end, "steps": counts[-1]}
     if max(_distance(path) for path in _finite(made).values()) <= seen:
         return None, None, Note("exact", values={"error": max(errors.values())})
-    above = {n: _above(path, steady) for n, path in paths.items()}
+    above = {n: _above(path, steady, _jumps(paths)) for n, path in paths.items()}
     order = order_of(above, 3.0 * seen)
     slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
@@ -173,11 +173,11 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
         found.append(Note("alone", Severity.MISMATCH, values))
     found += _parted(every)
     found += [
+        *_limit(made, trend),  # before the end of a run, which falls as the rest of a discretisation does
         *_end(made, last),
         *_labels(made),
         *_uneven(made),
         *_other_laws(made, trend),
-        *_limit(made, trend),
     ]
     if last.last_move <= 1e-12:
         found.append(Note("idle"))
@@ -211,8 +211,11 @@ def _end(made: Measurement, last: Path) -> list[Note]:
         explained = _floor(last) > max(made.rounding, 1e-5)
         return [Note("ends", values=values)] if explained else []
     kept = {n: size for n, size in off.items() if size > HELD.ends}
-    severity = Severity.LIMIT if len(kept) > 1 and falling(kept) else Severity.FLOOR
-    return [Note("ends", severity, values)]
+    if not (len(kept) > 1 and falling(kept)):
+        return [Note("ends", Severity.FLOOR, values)]
+    # Methods of high order are of a low one on a point mass, and data with a spread do not end at that level.
+    reached = _distance(made.last) > 0.5 * _floor(last)
+    return [Note("ends", Severity.LIMIT if reached else Severity.CONVERGES, values)]
 
 
 def _labels(made: Measurement) -> list[Note]:
@@ -317,13 +320,27 @@ def _floor(path: Path) -> float:
     return math.hypot(mean - DATA.mean, std - DATA.std)
 
 
-def _above(path: Path, steady: bool) -> np.ndarray:
-    """The errors without their floor, mean and deviation of each law with a spread, in units of the law."""
+def _jumps(paths: Mapping[int, Path]) -> bool:
+    """Whether every run jumps to the denoised state from one and the same level, which more steps do not bring down.
+
+    Then the errors of all counts have what :func:`last_jump` says in common.
+    """
+    ratios = [float(path.sigma[-1] / path.alpha[-1]) for path in paths.values() if path.alpha[-1] > 0.0]
+    same = len(ratios) == len(paths) and max(ratios) - min(ratios) <= HELD.gap * max(ratios)
+    return same and all(max(map(abs, path.point[-1] - (1.0, 0.0))) <= HELD.gap for path in paths.values())
+
+
+def _above(path: Path, steady: bool, jumps: bool) -> np.ndarray:
+    """The errors without their limit, mean and deviation of each law with a spread, in units of the law.
+
+    The limit is the law that the end level explains where that is steady, without what the last step loses.
+    """
     found = []
     for i, law in enumerate(LAWS):
         if i == POINT:
             continue
         mean, std = end_law(path, law) if steady else (law.mean, law.std)
+        std -= last_jump(path, law) if jumps else 0.0
         found += [(path.mean[-1, i] - mean) / law.std, (path.std[-1, i] - std) / law.std]
     return np.array(found) * DATA.std
 

@@ -86,6 +86,10 @@ def _odd(self: Any, sample: Any, after: Any) -> Any:
     return after + 0.2 * (after - sample) if len(self.timesteps) % 2 else after
 
 
+def too_far_at_odd_counts(base: type[Any]) -> type[Any]:
+    return _stepping(base, _odd)
+
+
 def _sign(self: Any, sample: Any, after: Any) -> Any:
     return after + 0.3 * (-1.0) ** len(self.timesteps) / len(self.timesteps)
 
@@ -104,7 +108,7 @@ def planted() -> Iterator[tuple[str, Any]]:
         options = {"clip_sample": False} if name == "DDIMScheduler" else {}
         yield f"{name}, output scaled", _scaled(base, 0.95)(**options)
         yield f"{name}, NaN at 7 steps", _stepping(base, _at_one_count)(**options)
-        yield f"{name}, too far at odd counts", _stepping(base, _odd)(**options)
+        yield f"{name}, too far at odd counts", too_far_at_odd_counts(base)(**options)
         yield f"{name}, a sign by the count", _stepping(base, _sign)(**options)
         yield f"{name}, state scaled", _stepping(base, lambda self, before, after: 0.99 * after)(**options)
     yield "NaN at 4 steps", library.EulerAncestralDiscreteScheduler(beta_schedule="squaredcos_cap_v2")

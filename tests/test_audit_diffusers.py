@@ -22,8 +22,10 @@ from driftproof.validation.audits.measure import STEPS
 from driftproof.validation.audits.models import Model
 from driftproof.validation.audits.severity import Severity, rank
 
-pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 library: Any = pytest.importorskip("diffusers")
+
+from tests.planted_schedulers import too_far_at_odd_counts
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,6 +73,22 @@ def test_other_spacings_of_ddim_keep_the_mean(spacing: str) -> None:
     row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing=spacing), steps=(5, 10, 20, 40))
     assert row.severity == "converges", row.verdict
     assert max(map(abs, row.mean_error or ())) < 1e-7
+
+
+def test_rounded_timesteps_at_counts_that_nobody_asked_for_are_told_and_no_fault() -> None:
+    row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), steps=(5, 10, 20, 40))
+    assert (
+        "timesteps at 3, 6, 7, 9 and 7 more steps are rounded to integers, and the step is not" in row.verdict
+    )
+    assert "the mean is 1.9e-02 off at 160 steps" in row.verdict
+    assert row.steps == (5, 10, 20, 40, 125)  # what divides 1000, and is confirmed with
+
+
+def test_what_is_wrong_by_more_than_a_training_step_is_no_rounding() -> None:
+    scheduler = too_far_at_odd_counts(library.DDIMScheduler)(clip_sample=False, timestep_spacing="trailing")
+    row = audit(scheduler, steps=(10, 20, 40), fast=True)
+    assert Severity(row.severity or "").at_least(Severity.UNEVEN), row.verdict
+    assert "at 3 steps a point mass is 0.11 away from the levels of the calls" in row.verdict
 
 
 def test_trailing_needs_a_count_that_divides_the_training_steps() -> None:
@@ -189,8 +207,17 @@ def test_a_stage_is_told_its_own_small_level() -> None:
         beta_schedule="squaredcos_cap_v2", use_karras_sigmas=True
     )
     row = audit(scheduler)
-    assert row.severity == "converges"
-    assert "after call" not in row.verdict
+    assert "else the error falls to 0.02 at 80 steps" in row.verdict
+    assert "point mass" not in row.verdict
+    assert "in double precision the point mass is where the model is called" in row.reason
+    # At two to four steps sigma down rounds to 0, and so does the level of the stage, by which is divided.
+    assert row.verdict.startswith("NaN after call 1 of 2 steps (NaN at 2, 3, 4 steps, and not at others)")
+    for count in (2, 3, 4):
+        scheduler.set_timesteps(count)
+        state = scheduler.init_noise_sigma * torch.ones(1, dtype=torch.float64)
+        for time in scheduler.timesteps:
+            state = scheduler.step(torch.zeros_like(state), time, state).prev_sample
+        assert bool(torch.isnan(state).all()), count
 
 
 @pytest.mark.parametrize(

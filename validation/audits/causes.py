@@ -16,9 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .affine import DATA, Law, Path, Vector
+from .labels import Clock
 from .thresholds import HELD
 
-__all__ = ["alone", "end_law", "falling", "gap", "largest_gaps", "last_jump", "other_grid", "wrong_calls"]
+__all__ = [
+    "alone",
+    "end_law",
+    "falling",
+    "gap",
+    "largest_gaps",
+    "last_jump",
+    "other_grid",
+    "parted",
+    "rounded_times",
+    "wrong_calls",
+]
 
 
 def end_law(path: Path, law: Law) -> tuple[float, float]:
@@ -89,15 +101,36 @@ def alone(path: Path) -> tuple[int, ...]:
     if calls < HELD.few_from:
         return ()
     with np.errstate(all="ignore"):
-        mean, std = path.point[:, 0], path.point[:, 1]
-        noise = np.maximum(std[1:] ** 2 - (path.gain * std[:-1]) ** 2, 0.0)  # what the call itself has added
-        alpha = mean[1:-1] - path.gain[:-1] * (mean[:-2] - path.alpha[:-1])
-        sigma = np.sqrt((path.gain[:-1] * path.sigma[:-1]) ** 2 + noise[:-1])
+        alpha, sigma = _leads(path)
         off = np.maximum(np.abs(alpha - path.alpha[1:]), np.abs(sigma - path.sigma[1:]))
         off = off / np.hypot(path.alpha[1:], path.sigma[1:])
     wrong = np.flatnonzero(off > HELD.gap)
     few = 0 < len(wrong) <= HELD.few * calls and float(np.max(off)) > HELD.alone
     return tuple(int(i) + 1 for i in wrong) if few else ()
+
+
+def parted(paths: Mapping[int, Path]) -> dict[int, float]:
+    """The counts at which the state leaves the levels of its calls, though with fewer steps it does not, and how far."""
+    gaps = largest_gaps(paths)
+    exact = min((n for n in paths if n > 1 and n not in gaps), default=None)
+    return {} if exact is None else {n: size for n, size in gaps.items() if size > HELD.alone and exact < n}
+
+
+def rounded_times(path: Path, steps: int, clock: Clock | None) -> bool:
+    """Whether timesteps that are rounded to integers explain where a point mass is.
+
+    The number of steps does not divide that of the training, and each call, judged by itself, leads at most one training
+    step away from the label of the next, on the curve of the forward process.
+    """
+    if clock is None or clock.trained % steps == 0 or not path.finite or len(path.alpha) < 2:
+        return False
+    if np.any(path.labels != np.round(path.labels)):
+        return False
+    with np.errstate(all="ignore"):
+        alpha, sigma = _leads(path)
+        off = clock.off(path.labels[1:], sigma / alpha)
+        length = np.hypot(alpha, sigma) / np.hypot(path.alpha[1:], path.sigma[1:])
+    return bool(np.all(np.abs(off) <= 1.0 + HELD.gap) and np.all(np.abs(length - 1.0) <= HELD.gap))
 
 
 def largest_gaps(paths: Mapping[int, Path]) -> dict[int, float]:
@@ -109,6 +142,15 @@ def falling(sizes: Mapping[int, float]) -> bool:
     """Whether these fall from the first count to the last as a discretisation error does."""
     first, last = min(sizes), max(sizes)
     return last > first and sizes[last] < sizes[first] * (first / last) ** HELD.discretises
+
+
+def _leads(path: Path) -> tuple[Vector, Vector]:
+    """The level (alpha, sigma) to which each call but the last leads a point mass from the level at which it is made."""
+    mean, std = path.point[:, 0], path.point[:, 1]
+    noise = np.maximum(std[1:] ** 2 - (path.gain * std[:-1]) ** 2, 0.0)  # what the call itself has added
+    alpha = mean[1:-1] - path.gain[:-1] * (mean[:-2] - path.alpha[:-1])
+    sigma = np.sqrt((path.gain[:-1] * path.sigma[:-1]) ** 2 + noise[:-1])
+    return alpha, sigma
 
 
 def _gaps(path: Path) -> Vector:

@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from .affine import DATA, LAWS, POINT, Path
-from .causes import alone, end_law, falling, gap, largest_gaps, last_jump, other_grid
+from .causes import alone, end_law, falling, gap, largest_gaps, last_jump, other_grid, parted
 from .measure import Measurement
 from .orders import Order, order_of, slopes_of, stopped
 from .severity import Severity
@@ -166,7 +166,7 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
         far = largest_gaps(causes).get(max(causes), 0.0) > HELD.far
         bad = Severity.MISMATCH if far else Severity.CONVERGES
         found.append(Note("grids differ" if other_grid(causes) else "gap", bad, seen))
-    every = made.wide or _finite(made)
+    every = _finite(made) | dict(made.wide)
     at = next(((n, calls) for n, path in every.items() if (calls := alone(path))), None)
     if at is not None:
         values = {"steps": at[0], "count": len(at[1]), "call": at[1][0]}
@@ -181,6 +181,10 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
     ]
     if last.last_move <= 1e-12:
         found.append(Note("idle"))
+    if made.rounded:
+        count, worst = max(made.rounded.items(), key=lambda item: abs(float(item[1].errors[0, 0])))
+        off, at = abs(float(worst.errors[0, 0])), _listed(sorted(made.rounded))
+        found.append(Note("rounded", values={"counts": at, "steps": count, "mean": off}))
     if made.refused:
         count, why = next(iter(made.refused.items()))
         found.append(
@@ -191,11 +195,9 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
 
 def _parted(every: Mapping[int, Path]) -> list[Note]:
     """A count at which the state leaves the levels of its calls, though with fewer steps it does not."""
-    gaps = largest_gaps(every)
-    exact = [n for n in every if n > 1 and n not in gaps]
-    for n, size in gaps.items():
-        if size > HELD.alone and exact and min(exact) < n:
-            return [Note("parted", Severity.UNEVEN, {"steps": n, "gap": size, "fewer": min(exact)})]
+    for n, size in parted(every).items():
+        fewer = min(m for m in every if m > 1 and m not in largest_gaps(every))
+        return [Note("parted", Severity.UNEVEN, {"steps": n, "gap": size, "fewer": fewer})]
     return []
 
 
@@ -293,7 +295,7 @@ def _finite(made: Measurement) -> dict[int, Path]:
 
 
 def _causes(made: Measurement) -> Mapping[int, Path]:
-    return made.wide or made.paths
+    return {n: made.wide.get(n, path) for n, path in made.paths.items()}
 
 
 def _disagrees(paths: Mapping[int, Path]) -> bool:

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..._namespace import UnmetHypothesis
 from .affine import EndOfGrid, Path, Sampler, propagate
-from .causes import gap
-from .labels import Mislabelling, mislabelling
+from .causes import alone, gap, largest_gaps, parted, rounded_times
+from .labels import Clock, Mislabelling, mislabelling
 from .models import Model
 
 __all__ = ["LONG", "SMALL", "STEPS", "Measurement", "extended", "measure", "walked"]
@@ -47,6 +47,7 @@ class Measurement:
         small: The runs at small counts.
         refused: What the sampler said at counts that it does not take.
         long: The call after which a long run is no number; None where there is none.
+        rounded: Runs at counts that nobody asked for, where timesteps rounded to integers part state and level.
         wide: The runs with tables in double precision, where these alone part the state from the model's level.
         labels: The worst label of the run at each count; empty where no table of the training is known.
         believed: The last run asked for, with a model that believes the labels.
@@ -58,6 +59,7 @@ class Measurement:
     small: Mapping[int, Path] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     long: Mapping[int, int | None] = field(default_factory=dict)
+    rounded: Mapping[int, Path] = field(default_factory=dict)
     wide: Mapping[int, Path] = field(default_factory=dict)
     labels: Mapping[int, Mislabelling] = field(default_factory=dict)
     believed: tuple[int, Path] | None = None
@@ -96,8 +98,15 @@ def measure(
     if small:
         probes, refused = _runs(sampler, model, [n for n in small if n not in paths], every=True)
         told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
-        made = replace(made, small=probes, refused=told)
+        at = {
+            n
+            for n in probes
+            if n in largest_gaps(probes) and rounded_times(probes[n], n, _clock(sampler, n, probes[n]))
+        }
+        kept = {n: path for n, path in probes.items() if n not in at}
+        made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=told)
     made = replace(made, wide=_widened(sampler, model, paths))
+    made = replace(made, wide={**made.wide, **_widened_parts(sampler, made)})
     return _labelled(sampler, made) if labels else made
 
 
@@ -107,11 +116,22 @@ def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Meas
     if made.tree:
         return made
     paths, refused = _runs(sampler, made.model, sorted(wanted))
+    rounded = dict(made.rounded)
+    for n in list(paths):
+        clock = _clock(sampler, n, paths[n])
+        if gap(paths[n]) and clock is not None and rounded_times(paths[n], n, clock):
+            rounded[n] = paths.pop(n)
+            divisor = max(d for d in range(1, n) if clock.trained % d == 0)
+            if divisor > max(made.paths):
+                more, why_not = _runs(sampler, made.model, [divisor])
+                paths, refused = paths | more, refused | why_not
+    made = replace(made, rounded=rounded)
     if not paths:
         return made
     every = dict(sorted({**made.paths, **paths}.items()))
     told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
-    longer = replace(made, paths=every, refused=told, wide=_widened(sampler, made.model, every))
+    wide = {**made.wide, **_widened(sampler, made.model, every)}
+    longer = replace(made, paths=every, refused=told, wide=wide)
     return _labelled(sampler, longer, believed=made.believed)
 
 
@@ -191,6 +211,21 @@ def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[
     if seen is None or wide is None or gap(propagate(wide, seen, model)):
         return {}
     return {count: propagate(wide, count, model) for count in paths}
+
+
+def _widened_parts(sampler: Sampler, made: Measurement) -> dict[int, Path]:
+    """Runs at small counts that state and level part at, in double precision, where this leaves no gap."""
+    wide = sampler.widened()
+    every = {n: path for n, path in made.everything.items() if path.finite} | dict(made.wide)
+    at = [n for n in made.small if n in every and (n in parted(every) or alone(every[n]))]
+    if wide is None or not at:
+        return {}
+    return {n: path for n, path in _runs(wide, made.model, at, every=True)[0].items() if not gap(path)}
+
+
+def _clock(sampler: Sampler, count: int, path: Path) -> Clock | None:
+    sampler.begin(count)
+    return sampler.clock(path.alpha, path.sigma)
 
 
 def _labelled(sampler: Sampler, made: Measurement, believed: tuple[int, Path] | None = None) -> Measurement:

@@ -38,6 +38,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "labels rounded": "labels are rounded: sigma / alpha is up to {level:.0%} off what a network is told",
     "uneven": "wrong at {steps} steps: error {error:.2g}, where {before} and {after} steps leave at most {beside:.2g}",
     "parted": "at {steps} steps a point mass is {gap:.2g} away from the levels of the calls, and at {fewer} it is not",
+    "rounded": "timesteps at {counts} steps are rounded to integers, and the step is not: the mean is {mean:.1e} off "
+    "at {steps} steps",
     "other data": "does not converge for data N({mean:g}, {variance:g}): error {error:.2g} at {steps} steps",
     "limit": "consistent in the limit only: the mean is {mean:.1e} off at {steps} steps",
     "idle": "the last call does nothing",

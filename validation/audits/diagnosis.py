@@ -183,8 +183,8 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
         found.append(Note("idle"))
     if made.rounded:
         count, worst = max(made.rounded.items(), key=lambda item: abs(float(item[1].errors[0, 0])))
-        off, at = abs(float(worst.errors[0, 0])), _listed(sorted(made.rounded))
-        found.append(Note("rounded", values={"counts": at, "steps": count, "mean": off}))
+        off, where = abs(float(worst.errors[0, 0])), _listed(sorted(made.rounded))
+        found.append(Note("rounded", values={"counts": where, "steps": count, "mean": off}))
     if made.refused:
         count, why = next(iter(made.refused.items()))
         found.append(

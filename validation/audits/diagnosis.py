@@ -121,8 +121,10 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
     values: dict[str, float | int | str] = {"error": end, "steps": counts[-1]}
     if max(_distance(path) for path in _finite(made).values()) <= seen:
         return None, None, Note("exact", values={"error": max(errors.values())})
-    above = {n: _above(path, steady, _jumps(paths)) for n, path in paths.items()}
-    order = order_of(above, 3.0 * seen)
+    jumps = _jumps(paths)
+    above = {n: _above(path, steady, jumps) for n, path in paths.items()}
+    # What the last step loses is known to first order: an error below all of it shows no order.
+    order = order_of(above, max(3.0 * seen, last_jump(last) if jumps else 0.0))
     slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
     falls = bool(slopes) and slopes[0] > HELD.falls

@@ -123,8 +123,10 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
         return None, None, Note("exact", values={"error": max(errors.values())})
     jumps = _jumps(paths)
     above = {n: _above(path, steady, jumps) for n, path in paths.items()}
-    # What the last step loses is known to first order: an error below all of it shows no order.
-    order = order_of(above, max(3.0 * seen, last_jump(last) if jumps else 0.0))
+    order = order_of(above, 3.0 * seen)
+    if jumps and (order is None or order.value is None):
+        # What the last step loses is known to first order: errors below all of it may show none.
+        order = order_of(above, max(3.0 * seen, last_jump(last)))
     slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
     falls = bool(slopes) and slopes[0] > HELD.falls

@@ -1,8 +1,8 @@
 """The command line: ``driftproof claims | verify | soak | audit | bench | train | report | inventory``.
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
-survives, or a loss that is not as documented; 2 wrong input; 3 an error, or something unsettled; 130 (ctrl-C),
-143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
+survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
+something unsettled; 130 (ctrl-C), 143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
 
 Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` and ``audit`` only.
 """
@@ -223,17 +223,33 @@ def audit(
             help="Its form: logits, logp, sampled, preference, policy or tokens, where names do not tell."
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Only this class of the library.")
+    ] = None,
+    fail_on: Annotated[
+        str | None, typer.Option(help="Exit status 1 from this severity on: nan, diverges, mismatch, ...")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Leave out what confirms good verdicts.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes for a library; -1 takes every core.")] = -1,
     json_file: Json = None,
     html: Annotated[Path | None, typer.Option(file_okay=False, help="Write a page into this folder.")] = None,
     timeout: Timeout = LIMIT,
 ) -> None:
-    """Audit the samplers or losses of an installed library, or yours; exit status 1 if not --documented.
+    """Audit the samplers or losses of an installed library, or yours; exit status 1 from --fail-on on.
 
-    An object of yours is audited in a process of its own: if it has no verdict, that is exit status 3.
+    A loss fails if it is not as --documented.  Each class of diffusers and each object of yours is audited in a
+    process of its own: if it has no verdict, that is exit status 3.
     """
     from .validation import outputs
     from .validation.audits.forms import FORMS
     from .validation.audits.page import page_name, table, write_page
+    from .validation.audits.running import audited
+    from .validation.audits.severity import FAIL_ON, Severity, exit_status
+
+    if fail_on not in (None, *Severity):
+        raise ValueError(f"audit: --fail-on is one of {', '.join(Severity)}, not {fail_on}")
+    if only and target != "diffusers":
+        raise ValueError("audit: --only chooses among the classes of diffusers")
 
     if form not in (None, *FORMS):
         raise ValueError(f"audit: --form is one of {', '.join(FORMS)}, not {form}")
@@ -244,7 +260,8 @@ def audit(
     if html:
         outputs.require_free(html, f"audit {target}", [page_name(target)])
     with stoppable():
-        found, why = _audited(target, form, documented, timeout)
+        asked = {"form": form, "documented": documented}
+        found, why = audited(target, asked, only or (), jobs=jobs, fast=fast, timeout=timeout)
     to_stderr = is_stdout(json_file)
     with written():
         write_json(json_file, found.to_json())
@@ -254,25 +271,11 @@ def audit(
         typer.echo(", ".join(f"{name} {version}" for name, version in found.versions.items()), err=to_stderr)
     if why:
         fail(f"{target}: {why}", 3)
+    severities = [row.severity for row in found.rows]
+    status = exit_status(severities, Severity(fail_on) if fail_on else FAIL_ON)
     if documented and not all(row.agrees for row in found.rows):
-        raise typer.Exit(1 if any(row.agrees is False for row in found.rows) else 3)
-
-
-def _audited(target: str, form: Any, documented: str | None, timeout: float) -> tuple[Any, str]:
-    """The report, and why there is no verdict: an object of the user may do anything, and is supervised."""
-    from .validation.audits import Report, Row, audit_target, versions
-    from .validation.supervision import parcel, supervised
-
-    asked: dict[str, Any] = {"form": form, "documented": documented}
-    if ":" not in target:
-        return audit_target(target, **asked, announce=lambda line: typer.echo(line, err=True)), ""
-    account = supervised(parcel(audit_target, target, **asked), timeout, once=True)
-    if account.end == "returned":
-        return account.result, ""
-    if isinstance(account.result, ValueError | LookupError | TypeError | ImportError):
-        raise account.result
-    row = Row(target, {}, f"no verdict: {account.why}", account.why, f"driftproof audit {target}")
-    return Report(target, versions(target.partition(".")[0].partition(":")[0]), (row,)), account.why
+        status = 1 if any(row.agrees is False for row in found.rows) else 3
+    raise typer.Exit(status)
 
 
 @app.command()

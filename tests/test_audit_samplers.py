@@ -15,10 +15,10 @@ from driftproof.numerics.samplers import ddim_step, euler_maruyama_step, gddim_s
 from driftproof.theory.processes import CIR, VE, VP, Flow
 from driftproof.validation import audit
 from driftproof.validation.audits import mixtures
-from driftproof.validation.audits.adapters import SchedulerSampler, StepSampler
-from driftproof.validation.audits.affine import propagate
+from driftproof.validation.audits.adapters import SchedulerSampler
+from driftproof.validation.audits.affine import DATA, LAWS, POINT, propagate
 from driftproof.validation.audits.models import PREDICTIONS, Model, models
-from driftproof.validation.audits.samplers import MEAN, VARIANCE
+from driftproof.validation.audits.steps import StepSampler
 from tests.toy_schedulers import (
     Ancestral,
     Asking,
@@ -52,14 +52,15 @@ torch = pytest.importorskip("torch")
 def test_the_probe_is_the_recursion_of_ddim() -> None:
     """A second derivation: with x = m + c (x - m) at every step, the deviation is a product."""
     n, process = 12, VP()
-    path = propagate(StepSampler(ddim, process), n, Model("epsilon"), mean=MEAN, variance=VARIANCE)
+    path = propagate(StepSampler(ddim, process), n, Model("epsilon"))
     times = np.linspace(process.T, 0.0, n + 1)
     alpha, sigma = (np.asarray(x) for x in process.alpha_sigma(np, times))
-    total = alpha**2 * VARIANCE + sigma**2
-    gains = alpha[1:] * alpha[:-1] * VARIANCE / total[:-1] + sigma[1:] * sigma[:-1] / total[:-1]
-    expected = math.sqrt(total[0]) * np.cumprod(gains)
-    np.testing.assert_allclose(path.std[1:], expected, rtol=1e-12)
-    np.testing.assert_allclose(path.mean, alpha * MEAN, atol=1e-14)
+    for i, law in enumerate(LAWS):
+        total = alpha**2 * law.variance + sigma**2
+        gains = alpha[1:] * alpha[:-1] * law.variance / total[:-1] + sigma[1:] * sigma[:-1] / total[:-1]
+        expected = math.sqrt(total[0]) * np.cumprod(gains)
+        np.testing.assert_allclose(path.std[1:, i], expected, rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(path.mean[:, i], alpha * law.mean, atol=1e-14)
     assert path.defect < 1e-13
     assert (path.draws, path.finite) == (n, True)
 
@@ -70,9 +71,10 @@ def test_variances_add_over_the_draws() -> None:
     def step(model_output: Any, t: float, s: float, sample: Any, noise: Any) -> Any:
         return gddim_step(VP(), sample, t, s, model_output, 1.7, noise)
 
-    path = propagate(StepSampler(step, VP()), 7, Model(), mean=MEAN, variance=VARIANCE)
-    np.testing.assert_allclose(path.point_std[:-1], path.sigma, rtol=1e-12)
-    np.testing.assert_allclose(path.point_mean[:-1], MEAN * path.alpha, atol=1e-14)
+    path = propagate(StepSampler(step, VP()), 7, Model())
+    np.testing.assert_allclose(path.std[:-1, POINT], path.sigma, rtol=1e-12)
+    np.testing.assert_allclose(path.mean[:-1, POINT], DATA.mean * path.alpha, atol=1e-14)
+    np.testing.assert_allclose(path.point[:-1], np.stack([path.alpha, path.sigma], axis=1), atol=1e-12)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -117,7 +119,8 @@ def plain(stochastic: float, loudness: float = 1.0) -> Any:
 @pytest.mark.parametrize("stochastic", [0.0, 1.0])
 def test_a_discretisation_is_no_disagreement(stochastic: float) -> None:
     row = audit(plain(stochastic))
-    assert row.severity == "converges", row.verdict
+    assert row.severity == "limit", row.verdict
+    assert row.verdict.startswith("consistent in the limit only: the mean is ")
     assert "the grids differ" not in row.verdict
     assert "disagree" not in row.verdict
 
@@ -145,7 +148,9 @@ def test_an_order_that_was_asked_for_is_the_one_that_is_stated() -> None:
 
 def test_jumps_that_do_not_shrink_want_the_trajectory_function() -> None:
     row = audit(Leaping())
-    assert row.severity == "converges", row.verdict
+    assert row.severity == "conditional", row.verdict
+    assert row.verdict.startswith("with epsilon, as stated: does not converge")
+    assert "(the std is 21% low)" in row.verdict
     assert row.verdict.endswith("reads the output as epsilon of the trajectory function")
     assert max(map(abs, row.std_error or ())) < 1e-12
     assert "however many there are" in row.reason
@@ -283,7 +288,8 @@ def test_a_table_of_another_process_than_the_stated_one_is_named() -> None:
 
 def test_a_network_inside_of_other_scalings_is_no_error() -> None:
     row = audit(Consistent())
-    assert row.verdict.startswith("floor"), row.verdict
+    assert row.severity == "floor"
+    assert "with which: floor 0.0025" in row.verdict
     assert row.verdict.endswith("reads the output as F in the c_skip x + c_out F of its step")
     expected = math.hypot(0.5, Consistent.low) - 0.5  # what the last level leaves, and nothing else
     np.testing.assert_allclose(row.std_error, expected, rtol=1e-6)

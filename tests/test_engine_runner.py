@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from driftproof._identity import library
-from driftproof.validation import loky, run
+from driftproof.validation import run
 from driftproof.validation.engine import Plan, settle
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.journal import Journal, write_atomically
@@ -321,19 +321,3 @@ class TestClusters:
 
 def test_one_name_needs_no_list() -> None:
     assert [claim.id for claim in run("CONVENTION-TIME-1", effort="quick").claims] == ["CONVENTION-TIME-1"]
-
-
-@pytest.mark.parametrize(("error", "told"), [(KeyError, 0), (OSError, 1)])
-def test_what_ctrl_c_leaves_in_the_feeder_of_the_workers_is_not_told(
-    error: type[Exception], told: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
-        raise error
-
-    seen: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", seen.append)
-    with loky.hushed_feeder():
-        thread = threading.Thread(target=fail, name="ExecutorManagerThread")
-        thread.start()
-        thread.join()
-    assert len(seen) == told

@@ -17,8 +17,8 @@ from typing import Any
 
 from ...theory.processes import AbstractGaussianProcess
 from ..missing import lacking
-from .adapters import check
 from .forms import Form
+from .interface import check
 from .loss_rows import audit_loss
 from .rows import Report, Row
 from .samplers import STEPS
@@ -40,6 +40,7 @@ def audit(
     step_options: Mapping[str, Any] | None = None,
     process: AbstractGaussianProcess | None = None,
     grid: Callable[[int], Sequence[float]] | None = None,
+    fast: bool = False,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
     reproduction: str | None = None,
@@ -70,11 +71,13 @@ def audit(
         off_policy: Sample the tokens from another policy than the student.
         steps: The step counts of a sampler.
         prediction: What its model returns: ``"epsilon"``, ``"v_prediction"``, ``"sample"`` or
-            ``"flow_prediction"``.  A scheduler is asked for its ``prediction_type``; where it states none,
-            or does not converge with it, the exact model that fits is looked for.
+            ``"flow_prediction"``.  A scheduler is asked for its ``prediction_type``; where it states none the
+            usual one of its process is tried.  Where it does not converge with that denoiser, another exact model
+            that fits is looked for, and the verdict says that it depends on it.
         step_options: Further keyword arguments of a scheduler's ``step``.
         process: The forward process of a step function; :class:`~driftproof.theory.processes.VP` unless given.
         grid: Its noise times for n steps, n + 1 of them; equally spaced down to 0 unless given.
+        fast: Leave out what confirms a verdict: longer runs, a mixture as data.
         name, options, reproduction: What the row says of the object; found where possible.
 
     Returns:
@@ -96,13 +99,18 @@ def audit(
         ('converges', 1)
     """
     named: dict[str, Any] = {"name": name, "options": options, "reproduction": reproduction, "steps": steps}
+    sampler = is_scheduler(thing) or is_step(thing)
+    if sampler and (documented or form or quote or off_policy):
+        raise ValueError(
+            "audit: documented, form, quote and off_policy are for losses, and this is a sampler"
+        )
     if is_scheduler(thing):
         if inspect.isclass(thing):
             check(thing, step_options or ())  # before its own errors, which say less
             thing = thing()
-        return audit_scheduler(thing, step_options=step_options, prediction=prediction, **named)
+        return audit_scheduler(thing, step_options=step_options, prediction=prediction, fast=fast, **named)
     if is_step(thing):
-        return audit_step(thing, process=process, grid=grid, prediction=prediction, **named)
+        return audit_step(thing, process=process, grid=grid, prediction=prediction, fast=fast, **named)
     if not callable(thing):
         raise TypeError(f"audit: expected a loss, a scheduler or a step function, got {type(thing).__name__}")
     return audit_loss(
@@ -123,7 +131,9 @@ def audit_target(
     *,
     form: Form | None = None,
     documented: str | None = None,
-    announce: Callable[[str], None] | None = None,
+    only: Sequence[str] = (),
+    fast: bool = False,
+    tell: Callable[[Row], None] | None = None,
 ) -> Report:
     """Audit an installed library, or ``MODULE:OBJECT``: a loss, a scheduler, a class of these, or a step.
 
@@ -134,7 +144,9 @@ def audit_target(
         target: ``"trl"``, ``"diffusers"`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
             options are tried, as for those of diffusers.
         form, documented: As in :func:`audit`, for a loss.
-        announce: Called with a line of progress.
+        only: Names of classes of a library.
+        fast: As in :func:`audit`, for samplers.
+        tell: Is told each row of a class as it comes.
 
     Raises:
         ValueError: The library is not installed.
@@ -149,7 +161,10 @@ def audit_target(
     if target == "trl":
         return _installed("trl").report()
     if target == "diffusers":
-        return _installed("diffusers").report(announce)
+        _installed("diffusers")
+        if documented or form:
+            raise ValueError("audit: --documented and --form are for losses, and diffusers are samplers")
+        return importlib.import_module(f"{__name__}.running").library(only, fast=fast)[0]
     module, colon, path = target.partition(":")
     if not colon:
         raise LookupError(f"audit: there is no target {target!r}; there are diffusers, trl and MODULE:OBJECT")
@@ -165,9 +180,12 @@ def audit_target(
     if inspect.isclass(found) and is_scheduler(found):
         from .diffusers import quiet, rows
 
+        if documented or form:
+            raise ValueError(f"audit: --documented and --form are for losses, and {target} is a sampler")
         with quiet(module.partition(".")[0]):
-            return Report(target=target, versions=used, rows=rows(found, f"{module}.{path}"))
-    row = audit(found, form=form, documented=documented, name=f"{module}.{path}")
+            every = rows(found, f"{module}.{path}", fast=fast, tell=tell)
+            return Report(target=target, versions=used, rows=every)
+    row = audit(found, form=form, documented=documented, fast=fast, name=f"{module}.{path}")
     return Report(target=target, versions=used, rows=(row,))
 
 

@@ -1,4 +1,4 @@
-"""Somebody's sampler as the probe sees it: schedulers of torch, and plain step functions.
+"""A scheduler of torch as the probe sees it.
 
 Noise is data here too: while a scheduler runs, whatever torch would draw from a standard normal comes from
 the probe instead.  A generator in a state that was seen before gives the same noise again, as it would.
@@ -7,25 +7,29 @@ the probe instead.  A generator in a state that was seen before gives the same n
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
 from .affine import Draw, EndOfGrid, Vector
+from .interface import check, forward_process, option, parameters, takes_named
+from .labels import Clock, clock
 
-__all__ = ["NEXT", "SchedulerSampler", "StepSampler", "check", "missing", "option", "parameters", "set_count"]
+__all__ = ["NEXT", "SINGLE", "SchedulerSampler", "set_count"]
 
 # Stands for the timestep of the next call as the value of an option of step; None after the last call.
 NEXT = "next timestep"
 
-_FORWARD = ("add_noise", "scale_noise")
+_TABLE: Final = "its training table at its labels"
+
+# Roundings of states and tables in single precision: errors below say nothing.
+SINGLE: Final = 1e-5
+_DOUBLE: Final = 1e-10
 
 # What a noise level sigma of a table may mean: the state that it belongs to, and (alpha, sigma) of that.
 Reading: TypeAlias = Callable[[float], tuple[float, float]]
@@ -38,65 +42,12 @@ _READINGS: Final[Mapping[str, Reading]] = {
     ),
 }
 
+# A run of this many calls that draws nothing is of a sampler that draws nothing.
+_SILENT: Final = 4
+
 # Roundings of the scale of the model's input, relative: eight of them, where its tables are in single
 # precision.  More would hide the noise level of a stage between two small ones.
 _NARROW, _WIDE = 1e-6, 1e-9
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The named parameters of a function or bound method."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = inspect.signature(function).parameters
-    return {name: each for name, each in found.items() if each.kind not in variadic and name != "self"}
-
-
-def missing(scheduler: Any, given: Collection[str] = ()) -> tuple[str, ...]:
-    """What a scheduler (or its class) lacks for the probe, in words; nothing where it can be probed.
-
-    Arguments:
-        scheduler: The object or its class.
-        given: Arguments of ``step`` that the user gives.
-    """
-    lacks = []
-    for method in ("set_timesteps", "step"):
-        if not callable(getattr(scheduler, method, None)):
-            lacks.append(f"it has no {method}")
-    if not lacks:
-        wanted = _required(scheduler.step) - {"model_output", "timestep", "sample", *given}
-        if wanted:
-            lacks.append(f"step needs {', '.join(sorted(wanted))}, and step_options does not give it")
-        if not {"model_output", "timestep", "sample"} <= set(parameters(scheduler.step)):
-            lacks.append("step does not take (model_output, timestep, sample)")
-        wanted = _required(scheduler.set_timesteps)
-        if "num_inference_steps" in parameters(scheduler.set_timesteps):
-            wanted -= {"num_inference_steps"}
-        elif len(wanted) == 1:  # the count under another name
-            wanted = set()
-        if wanted:
-            lacks.append(f"set_timesteps needs {', '.join(sorted(wanted))}")
-    forward = _forward_process(scheduler)
-    if forward is None:
-        lacks.append("it states no forward process: neither add_noise nor scale_noise")
-    elif isinstance(forward, str):
-        lacks.append(forward)
-    return tuple(lacks)
-
-
-def check(scheduler: Any, given: Collection[str] = ()) -> None:
-    """Raise UnmetHypothesis where a scheduler (or its class) lacks something for the probe."""
-    lacks = missing(scheduler, given)
-    if lacks:
-        raise UnmetHypothesis(
-            "audit", "a scheduler with set_timesteps, step(model_output, timestep, sample) and "
-            "add_noise(original_samples, noise, timesteps)", "; ".join(lacks)
-        )  # fmt: skip
-
-
-def option(scheduler: Any, name: str, default: Any = None) -> Any:
-    """An option of a scheduler: of its ``config`` where it has one, or an attribute."""
-    config = getattr(scheduler, "config", None)
-    found = config.get(name) if isinstance(config, Mapping) else None
-    return getattr(scheduler, name, default) if found is None else found
 
 
 @final
@@ -108,6 +59,7 @@ class SchedulerSampler:
         options: Further keyword arguments of ``step``.
         wide: Widen its tensors in single precision once its grid is set.
         read: The noise levels are its ``sigmas``, read in this way, and not what its forward process makes.
+        table: The noise levels are those of its labels, by this clock.
 
     Raises:
         UnmetHypothesis: The object lacks one of these.
@@ -120,10 +72,11 @@ class SchedulerSampler:
         *,
         wide: bool = False,
         read: Reading | None = None,
+        table: Clock | None = None,
     ) -> None:
         check(scheduler, options or ())
         self._original, self._options, self._wide = scheduler, dict(options or {}), wide
-        self._read = read
+        self._read, self._table = read, table
         self._scheduler: Any = None
         self._prepared: dict[int, Any] = {}
         self._known: dict[tuple[int, int], tuple[float, float]] = {}  # add_noise, at steps and call
@@ -132,12 +85,19 @@ class SchedulerSampler:
         self._process: Any = None
         self._times: Any = ()
         self._square, self._scaled, self._ends = 1.0, False, False
+        self._clock: Clock | None = None
+        takes = scheduler.step
+        self._named = takes_named(takes) or bool(parameters(takes))
+        self._drawn: int | None = None  # in the last run; None before the first
+        self._ran, self._guarded = 0, True
         self.unit = float(option(scheduler, "sigma_data", 1.0))
 
-    def begin(self, steps: int) -> int:
+    def begin(self, steps: int, start: int = 0) -> int:
         import torch
 
-        self._steps = steps
+        if self._drawn == 0 and self._ran >= _SILENT:
+            self._guarded = False
+        self._steps, self._drawn, self._ran = steps, 0, 0
         if steps not in self._prepared:
             made = copy.deepcopy(self._original)
             set_count(made, steps)  # a count that it refuses is refused again the next time
@@ -146,7 +106,7 @@ class SchedulerSampler:
             self._prepared[steps] = made
         self._scheduler = copy.deepcopy(self._prepared[steps])
         self._seeds = torch.Generator()  # by default every run draws the same seeds, and none twice
-        self._process = _forward_process(self._scheduler)
+        self._process = forward_process(self._scheduler)
         if not hasattr(self._scheduler, "timesteps"):
             raise UnmetHypothesis("audit", "set_timesteps(n) sets the attribute timesteps", "there is none")
         self._times = self._scheduler.timesteps
@@ -155,7 +115,7 @@ class SchedulerSampler:
         # One time more than steps: the last may be the end of the grid and no call.
         self._ends = len(self._times) == steps + 1
         if hasattr(self._scheduler, "set_begin_index"):
-            self._scheduler.set_begin_index(0)  # as pipelines do; repeated timesteps are told apart by it
+            self._scheduler.set_begin_index(start)  # as pipelines do; repeated timesteps are told apart by it
         return len(self._times)
 
     def levels(self, call: int) -> tuple[float, float]:
@@ -163,9 +123,10 @@ class SchedulerSampler:
 
         if self._read is not None:
             return self._read(float(self._prepared[self._steps].sigmas[call]))
-        if (self._steps, call) not in self._known:
-            self._known[self._steps, call] = self._forward(call)
-        alpha, sigma = self._known[self._steps, call]
+        if self._table is not None:
+            (alpha, sigma), _ = self._table.seen(self.label(call), *self._forward_at(call))
+            return alpha, sigma
+        alpha, sigma = self._forward_at(call)
         if not hasattr(self._scheduler, "scale_model_input"):
             return alpha, sigma
         # What the model sees is scaled to one size, c^2 (u^2 + sigma^2) = 1.  Where that is another noise
@@ -186,13 +147,12 @@ class SchedulerSampler:
     def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
         import torch
 
-        from .noise import intercepted
-
+        self._ran = call + 1
         state = torch.from_numpy(np.array(x)).reshape(1, 1, 1, -1)
         made = torch.from_numpy(np.array(output)).reshape(1, 1, 1, -1)
-        with intercepted(draw, state.numel(), self._seeds), torch.no_grad():
+        with self._answered(draw, state.numel()), torch.no_grad():
             options = {k: self._after(call) if v == NEXT else v for k, v in self._options.items()}
-            result = self._stepped(call, {"model_output": made, "sample": state, **options})
+            result = self._stepped(call, made, state, options)
         after = result.prev_sample if hasattr(result, "prev_sample") else result
         after = after[0] if isinstance(after, tuple) and after else after
         if not isinstance(after, torch.Tensor):
@@ -204,26 +164,72 @@ class SchedulerSampler:
         values: NDArray[np.float64] = after.double().reshape(-1).numpy()
         return values
 
+    def _answered(self, draw: Draw, size: int) -> Any:
+        """Its draws are the probe's; a whole run without any draws nothing, and needs no guard in the next ones."""
+        from .noise import intercepted
+
+        def counted(key: object) -> Vector:
+            self._drawn = (self._drawn or 0) + 1
+            return draw(key)
+
+        return intercepted(counted, size, self._seeds) if self._guarded else nullcontext()
+
     def widened(self) -> SchedulerSampler | None:
         if self._wide:
             return None
-        return SchedulerSampler(self._original, self._options, wide=True, read=self._read)
+        return SchedulerSampler(self._original, self._options, wide=True, read=self._read, table=self._table)
 
     def restated(self) -> Iterator[tuple[str, SchedulerSampler]]:
         if self._read is None and self._prepared and all(map(_has_sigmas, self._prepared.values())):
             for said, read in _READINGS.items():
-                yield said, SchedulerSampler(self._original, self._options, wide=self._wide, read=read)
+                yield (
+                    f"{said} with its sigmas",
+                    SchedulerSampler(self._original, self._options, wide=self._wide, read=read),
+                )
+        if self._table is None and self._clock is not None:
+            yield _TABLE, SchedulerSampler(self._original, self._options, wide=self._wide, table=self._clock)
 
-    def _stepped(self, call: int, arguments: dict[str, Any]) -> Any:
+    def label(self, call: int) -> float:
         try:
-            return self._scheduler.step(timestep=self._times[call], **arguments)
+            return float(self._times[call])
+        except (TypeError, ValueError):  # no number
+            return math.nan
+
+    def clock(self, alpha: Vector, sigma: Vector) -> Clock | None:
+        labels = np.array([self.label(call) for call in range(len(alpha))])
+        trained = option(self._scheduler, "num_train_timesteps")
+        self._clock = clock(self._scheduler, trained, alpha, sigma, labels)
+        return self._clock
+
+    @property
+    def rounding(self) -> float:
+        import torch
+
+        def single(value: Any) -> bool:
+            return isinstance(value, torch.Tensor) and value.dtype in (torch.float32, torch.float16)
+
+        return SINGLE if any(map(single, vars(self._scheduler or self._original).values())) else _DOUBLE
+
+    def _stepped(self, call: int, output: Any, state: Any, options: dict[str, Any]) -> Any:
+        def stepped(time: Any) -> Any:
+            if self._named:
+                return self._scheduler.step(model_output=output, timestep=time, sample=state, **options)
+            return self._scheduler.step(output, time, state)
+
+        try:
+            return stepped(self._times[call])
         except IndexError:  # one time for each element of the batch, then
             try:
-                return self._scheduler.step(timestep=self._times[call : call + 1], **arguments)
+                return stepped(self._times[call : call + 1])
             except IndexError as error:
                 if self._ends and call == len(self._times) - 1:
                     raise EndOfGrid from error
                 raise
+
+    def _forward_at(self, call: int) -> tuple[float, float]:
+        if (self._steps, call) not in self._known:
+            self._known[self._steps, call] = self._forward(call)
+        return self._known[self._steps, call]
 
     def _forward(self, call: int) -> tuple[float, float]:
         """What the forward process makes of data 1 and of noise 1."""
@@ -236,70 +242,6 @@ class SchedulerSampler:
 
     def _after(self, call: int) -> Any:
         return self._times[call + 1] if call + 1 < len(self._times) else None
-
-
-@final
-class StepSampler:
-    """A plain function ``step(model_output, t, s, sample, noise)`` between two noise times t > s.
-
-    Arguments:
-        function: The step, over NumPy arrays of shape (K,); times are Python floats.
-        process: The forward process.
-        grid: The noise times of a run of n steps, n + 1 of them; by default equally spaced down to 0.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        process: AbstractGaussianProcess,
-        grid: Callable[[int], Sequence[float]] | None = None,
-    ) -> None:
-        if not isinstance(process, AbstractGaussianProcess):
-            raise UnmetHypothesis("audit", "the process is Gaussian", f"process {type(process).__name__}")
-        self._function, self._process, self._grid = function, process, grid or self._equal
-        self._times: Sequence[float] = ()
-
-    def begin(self, steps: int) -> int:
-        self._times = [float(t) for t in self._grid(steps)]
-        if len(self._times) != steps + 1:
-            got = f"{len(self._times)} for {steps} steps"
-            raise UnmetHypothesis("audit", "grid(n) has n + 1 noise times", got)
-        for t, s in pairwise(self._times):
-            if not t > s:
-                raise UnmetHypothesis(
-                    "audit", "the noise level falls from step to step", f"t = {t}, then {s}"
-                )
-        return len(self._times) - 1
-
-    def levels(self, call: int) -> tuple[float, float]:
-        alpha, sigma = self._process.alpha_sigma(np, np.asarray(self._times[call]))
-        return float(alpha), float(sigma)
-
-    def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
-        t, s = self._times[call], self._times[call + 1]
-        made = self._function(np.array(output), t, s, np.array(x), draw(None))  # it may write into these
-        try:
-            after = np.array(made, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            hypothesis = "step returns the next state, an array of numbers"
-            raise UnmetHypothesis("audit", hypothesis, type(made).__name__) from error
-        if after.shape != x.shape:
-            got = f"{after.shape} from {x.shape}"
-            raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
-        return after
-
-    def widened(self) -> None:
-        return None
-
-    def restated(self) -> Iterator[tuple[str, StepSampler]]:
-        yield from ()
-
-    def _equal(self, steps: int) -> Sequence[float]:
-        # A flow starts a little before its end, where the state says nothing about the data.
-        start = float(getattr(self._process, "T", 1.0))
-        if float(self._process.alpha_sigma(np, np.asarray(start))[0]) <= 0.0:
-            start *= 0.999
-        return [float(t) for t in np.linspace(start, 0.0, steps + 1)]
 
 
 def set_count(scheduler: Any, steps: int) -> None:
@@ -323,23 +265,3 @@ def _has_sigmas(scheduler: Any) -> bool:
     """Whether it has one of its ``sigmas`` for each of its times."""
     sigmas: Any = getattr(scheduler, "sigmas", None)
     return hasattr(sigmas, "__len__") and len(sigmas) >= len(scheduler.timesteps)
-
-
-def _required(function: Callable[..., Any]) -> set[str]:
-    return {name for name, each in parameters(function).items() if each.default is each.empty}
-
-
-def _forward_process(scheduler: Any) -> Any:
-    """The forward process and the names of its data, noise and time; or what is wrong with it, in words."""
-    for name in _FORWARD:
-        method = getattr(scheduler, name, None)
-        if not callable(method):
-            continue
-        found = parameters(method)
-        noise = [each for each in found if "noise" in each]
-        time = [each for each in found if "time" in each]
-        data = [each for each in found if each not in (*noise, *time)]
-        if (len(data), len(noise), len(time)) == (1, 1, 1):
-            return method, (data[0], noise[0], time[0])
-        return f"its {name}({', '.join(found)}) is no map of data, Gaussian noise and time"
-    return None

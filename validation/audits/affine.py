@@ -12,9 +12,9 @@ Coordinates of one array get :math:`(u, z) = 0`, one one-hot vector each, and a 
 
 are read off, and the dense vectors test superposition: a step that clips or adapts is seen, not averaged.
 
-Two data laws run side by side: N(m, v), and the point mass at m.  On the point mass every consistent scheme
-is exact at every step, whatever its order: what it misses there is no discretisation error but a grid, a
-schedule or a noise level that is not the one at which the model is evaluated next.
+Several data laws run side by side, one of them a point mass.  On the point mass most schemes are exact at every
+step, whatever their order: what they miss there is no discretisation error but a grid, a schedule or a noise
+level that is not the one at which the model is evaluated next.
 """
 
 from __future__ import annotations
@@ -23,18 +23,36 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias, final
+from typing import Final, NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
+from .labels import Clock
 from .models import Model
 
-__all__ = ["Draw", "EndOfGrid", "Path", "Sampler", "propagate"]
+__all__ = ["DATA", "LAWS", "POINT", "Draw", "EndOfGrid", "Law", "Path", "Sampler", "propagate"]
 
 Vector: TypeAlias = NDArray[np.float64]
 Draw: TypeAlias = Callable[[object], Vector]  # the standard normal that belongs to a key; None is a new one
+
+
+class Law(NamedTuple):
+    """Gaussian data, N(mean, variance) in each coordinate."""
+
+    mean: float
+    variance: float
+
+    @property
+    def std(self) -> float:
+        return math.sqrt(self.variance)
+
+
+# Neither centred nor of unit variance, which many errors leave alone; a point mass; and what is wider than a unit.
+DATA: Final = Law(0.8, 0.25)
+LAWS: Final = (DATA, Law(0.8, 0.0), Law(-0.5, 1.44))
+POINT: Final = 1  # its index
 
 # Dense vectors of (u, z); they reach out to three standard deviations, where steps clip.
 _DENSE = 3
@@ -47,8 +65,13 @@ class EndOfGrid(Exception):
 class Sampler(Protocol):
     """Somebody's sampler, one call at a time, over arrays of shape (K,)."""
 
-    def begin(self, steps: int) -> int:
-        """Prepare a run of ``steps`` steps; returns how often the model is called."""
+    @property
+    def rounding(self) -> float:
+        """Errors below this are roundings of its tables."""
+        ...
+
+    def begin(self, steps: int, start: int = 0) -> int:
+        """Prepare a run of ``steps`` steps from call ``start`` on; returns how many calls a whole one has."""
         ...
 
     def levels(self, call: int) -> tuple[float, float]:
@@ -57,6 +80,14 @@ class Sampler(Protocol):
 
     def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
         """The state after the call, given the model's output at ``x``."""
+        ...
+
+    def label(self, call: int) -> float:
+        """The timestep that a network is given; NaN where it is given the level itself."""
+        ...
+
+    def clock(self, alpha: Vector, sigma: Vector) -> Clock | None:
+        """What these levels of a run should be labelled; None where there is no table of the training."""
         ...
 
     def widened(self) -> Sampler | None:
@@ -74,9 +105,10 @@ class Path:
     """The exact laws along one run.
 
     Arguments:
-        mean, std: Mean and standard deviation of the state before each call and at the end, shape (calls + 1,).
-        point_mean, point_std: The same for data at one point.
+        mean, std: Mean and standard deviation of the state before each call and at the end, shape (calls + 1, laws).
+        gain: What each call makes of a deviation of the state of the point mass, shape (calls,).
         alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
+        labels: The timesteps that a network would be given, shape (calls,).
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.
@@ -85,10 +117,10 @@ class Path:
 
     mean: Vector
     std: Vector
-    point_mean: Vector
-    point_std: Vector
+    gain: Vector
     alpha: Vector
     sigma: Vector
+    labels: Vector
     defect: float
     last_move: float
     draws: int
@@ -99,71 +131,78 @@ class Path:
         """Whether every state is a number."""
         return bool(np.all(np.isfinite(self.mean)) and np.all(np.isfinite(self.std)))
 
+    @property
+    def errors(self) -> Vector:
+        """Errors of the terminal mean and standard deviation, shape (laws, 2)."""
+        wanted = np.array([(law.mean, law.std) for law in LAWS])
+        return np.stack([self.mean[-1], self.std[-1]], axis=1) - wanted
+
+    @property
+    def point(self) -> Vector:
+        """The level (alpha, sigma) at which the point mass is, before each call and at the end, (calls + 1, 2)."""
+        return np.stack([self.mean[:, POINT] / LAWS[POINT].mean, self.std[:, POINT]], axis=1)
+
 
 def propagate(
     sampler: Sampler,
     steps: int,
     model: Model,
     *,
-    mean: float,
-    variance: float,
     draws: int | None = None,
     own: bool = False,
     aims: bool = False,
+    told: Clock | None = None,
 ) -> Path:
-    """Run the probe.
+    """Run the probe on all of ``LAWS``.
 
     Arguments:
         sampler: The sampler; each run begins it anew.
         steps: The number of steps that it is asked for.
         model: The exact model, in the parametrisation that the sampler expects.
-        mean, variance: The data law N(mean, variance) of each coordinate.
         draws: How many normals are expected; a run that draws more is repeated.
         own: Tell the model the noise level that the state of a point mass has, not the sampler's.
         aims: Find where each step without its noise leads.
+        told: The model believes the label of each call, read by this clock.
 
     Raises:
         UnmetHypothesis: The noise level rises along the grid, or a level is not a number.
     """
     capacity = draws or 2 * steps + 2
     while True:
-        path = _run(sampler, steps, capacity, model, mean, variance, own, aims)
+        path = _run(sampler, steps, capacity, model, own, aims, told)
         if path.draws <= capacity:
             return path
         capacity = path.draws
 
 
 def _run(
-    sampler: Sampler,
-    steps: int,
-    capacity: int,
-    model: Model,
-    mean: float,
-    variance: float,
-    own: bool,
-    aims: bool,
+    sampler: Sampler, steps: int, capacity: int, model: Model, own: bool, aims: bool, told: Clock | None
 ) -> Path:
     calls, width = sampler.begin(steps), 2 + capacity + _DENSE
-    variances = np.repeat([variance, 0.0], width)
+    mean = np.repeat([law.mean for law in LAWS], width)
+    variance = np.repeat([law.variance for law in LAWS], width)
     keys: dict[object, int] = {}
 
     def draw(key: object) -> Vector:
         index = keys.setdefault(object() if key is None else key, len(keys))
-        return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), 2)
+        return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), len(LAWS))
 
-    x, states, levels, leads = np.empty(0), [], [], []
+    x, states, levels, labels, leads = np.empty(0), [], [], [], []
     ratios, target = [math.inf], (1.0, 0.0)
     for call in range(calls):
         alpha, sigma = sampler.levels(call)
         # A stage may lie below the next level, where noise leads back up to it.
         ratios.append(_descending(call, alpha, sigma, max(ratios[-2:])))
         if call == 0:
-            start = np.tile(_column(0, width), 2)
-            x = alpha * mean + np.sqrt(alpha**2 * variances + sigma**2) * start
+            start = np.tile(_column(0, width), len(LAWS))
+            x = alpha * mean + np.sqrt(alpha**2 * variance + sigma**2) * start
             states.append(x)
-        elif own:
-            point = x[width:]
-            alpha, sigma = point[0] / mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
+        where, scale = (alpha, sigma), 1.0
+        if own and call:
+            point = x[POINT * width : (POINT + 1) * width]
+            where = point[0] / LAWS[POINT].mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
+        elif told is not None:
+            where, scale = told.seen(sampler.label(call), alpha, sigma)
         aim, asked = (1.0, 0.0), model
         with np.errstate(all="ignore"):
             try:
@@ -171,19 +210,22 @@ def _run(
                     asked, target = _network(sampler, call, calls, model, target)
                     aim = target
                 elif aims or model.function == "trajectory":
-                    aim = _aim(sampler, call, model, alpha, sigma)
+                    aim = _aim(sampler, call, model, *where)
                     leads.append(aim)
-                x = sampler.step(call, asked.output(x, alpha, sigma, mean, variances, aim), x, draw)
+                output = asked.output(scale * x, *where, mean, variance, aim)
+                x = sampler.step(call, output, x, draw)
             except EndOfGrid:
                 break
         states.append(x)
         levels.append((alpha, sigma))
+        labels.append(sampler.label(call))
         if not np.all(np.isfinite(x)):
             break
     if not levels:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
-    return _path(np.stack(states), np.array(levels), dense, len(keys), np.array(leads))
+    blocks = np.stack(states).reshape(len(states), len(LAWS), width)
+    return _path(blocks, np.array(levels), np.array(labels), dense, len(keys), np.array(leads))
 
 
 def _column(index: int, width: int) -> Vector:
@@ -196,22 +238,20 @@ def _column(index: int, width: int) -> Vector:
     return column
 
 
-def _path(states: Vector, levels: Vector, dense: Vector, draws: int, leads: Vector) -> Path:
-    half = states.shape[1] // 2
+def _path(states: Vector, levels: Vector, labels: Vector, dense: Vector, draws: int, leads: Vector) -> Path:
     with np.errstate(all="ignore"):
-        data, point = states[:, :half], states[:, half:]
-        response = data[:, 1:-_DENSE] - data[:, :1]
-        predicted = data[-1, 0] + dense @ response[-1]
-        point_response = point[:, 1:-_DENSE] - point[:, :1]
+        response = states[..., 1:-_DENSE] - states[..., :1]
+        predicted = states[-1, 0, 0] + dense @ response[-1, 0]
+        carried = response[:, POINT, 0]
         return Path(
-            mean=data[:, 0],
-            std=np.linalg.norm(response, axis=1),
-            point_mean=point[:, 0],
-            point_std=np.linalg.norm(point_response, axis=1),
+            mean=states[..., 0],
+            std=np.linalg.norm(response, axis=-1),
+            gain=carried[1:] / carried[:-1],
             alpha=levels[:, 0],
             sigma=levels[:, 1],
-            defect=float(np.max(np.abs(data[-1, -_DENSE:] - predicted))),
-            last_move=float(np.max(np.abs(states[-1] - states[-2]))),
+            labels=labels,
+            defect=float(np.max(np.abs(states[-1, 0, -_DENSE:] - predicted))),
+            last_move=float(np.max(np.abs(states[-1, :2] - states[-2, :2]))),
             draws=draws,
             aims=leads,
         )

@@ -15,31 +15,31 @@ import logging
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from ..loky import deaf_workers, hushed_feeder
-from .adapters import NEXT, missing, parameters, set_count
-from .models import Model
-from .rows import Report, Row
-from .samplers import SEVERITIES, STEPS
+from .adapters import NEXT, set_count
+from .interface import missing, parameters
+from .rows import Row
+from .samplers import STEPS
 from .schedulers import examine, row
+from .severity import Severity, rank
 
-__all__ = ["Choice", "choices", "classes", "quiet", "report", "rows"]
+__all__ = ["Choice", "choices", "classes", "exported", "quiet", "rows", "sorted_rows"]
 
-Announce: TypeAlias = Callable[[str], None]
+Tell: TypeAlias = Callable[[Row], None]
 
 # Orders that are tried where one is an option.
 _ORDERS = (1, 2, 3)
 _FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
 # A second option is looked for at these step counts only.
 _TRIAL = (5, 20)
-_BAD = ("nan", "diverges", "unsupported")
-_MENDED = ("converges", "floor")
+_BAD = (Severity.DIVERGES, Severity.UNSUPPORTED)
+_MENDED = (Severity.CONVERGES, Severity.LIMIT, Severity.FLOOR)
 # A disagreement of state and model of this size is worth looking for a second option, too.
 _FAR = 0.1
 
@@ -65,38 +65,22 @@ class Choice:
         return ", ".join(said + [f"step({name}={value!r})" for name, value in self.step.items()])
 
 
-def report(announce: Announce | None = None, jobs: int = -1) -> Report:
-    """Audit the installed diffusers, worst first.
+def exported(name: str, fast: bool = False, tell: Tell | None = None) -> tuple[Row, ...]:
+    """All settings of a class that diffusers exports, worst first: the task of a process.
 
     Arguments:
-        announce: Called with a line of progress for each class.
-        jobs: Worker processes; -1 takes every core.
+        name: The name of the class.
+        fast: Leave out what confirms a verdict.
+        tell: Is told each row as it comes.
     """
-    from joblib import Parallel, delayed
-
-    from . import versions
-
-    names = [cls.__name__ for cls in classes()]
-    found: list[Row] = []
-    with hushed_feeder():
-        with deaf_workers():
-            results = Parallel(n_jobs=jobs, return_as="generator")(delayed(_exported)(name) for name in names)
-        for i, (name, mine) in enumerate(zip(names, results, strict=True), 1):
-            found += mine
-            if announce is not None:
-                announce(f"{i}/{len(names)} {name}: {len(mine)} settings, worst: {mine[0].severity}")
-    return Report("diffusers", versions("diffusers", "torch"), tuple(sorted(found, key=_rank)))
-
-
-def _exported(name: str) -> tuple[Row, ...]:
-    """All settings of a class that diffusers exports: the task of a worker."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors of some hundred numbers
     try:
         with quiet("diffusers"):
-            return rows(getattr(importlib.import_module("diffusers"), name), f"diffusers.{name}")
+            found = getattr(importlib.import_module("diffusers"), name)
+            return rows(found, f"diffusers.{name}", fast=fast, tell=tell)
     finally:
         torch.set_num_threads(threads)
 
@@ -128,19 +112,36 @@ def classes() -> Iterator[type[Any]]:
             yield found
 
 
-def rows(cls: type[Any], name: str, steps: Sequence[int] = STEPS) -> tuple[Row, ...]:
+def rows(
+    cls: type[Any],
+    name: str,
+    steps: Sequence[int] = STEPS,
+    *,
+    fast: bool = False,
+    tell: Tell | None = None,
+) -> tuple[Row, ...]:
     """All settings of one class, worst first; :func:`quiet` silences what its library says of options."""
-    return tuple(sorted(_Settings(cls, name, steps).rows(), key=_rank))
+    found = []
+    for each in _Settings(cls, name, steps, fast).rows():
+        found.append(each)
+        if tell is not None:
+            tell(each)
+    return sorted_rows(found)
+
+
+def sorted_rows(found: Iterable[Row]) -> tuple[Row, ...]:
+    """Worst first."""
+    return tuple(sorted(found, key=lambda each: (rank(each.severity), -_size(each))))
 
 
 @final
 class _Settings:
-    """The settings of one class; the exact model that the last one took is tried first on the next."""
+    """The settings of one class."""
 
-    def __init__(self, cls: type[Any], name: str, steps: Sequence[int]) -> None:
-        self._cls, self._name, self._steps = cls, name, steps
-        self._likely: Model | None = None
+    def __init__(self, cls: type[Any], name: str, steps: Sequence[int], fast: bool = False) -> None:
+        self._cls, self._name, self._steps, self._fast = cls, name, steps, fast
         self._base = Choice()
+        self._known: dict[tuple[str, bool, bool], Row] = {}
 
     def rows(self) -> Iterator[Row]:
         lacks = missing(self._cls)
@@ -148,7 +149,7 @@ class _Settings:
             yield self._unsupported(Choice(), "; ".join(lacks))
             return
         first = self._row(Choice())
-        if first.severity == "unsupported":
+        if first.severity == Severity.UNSUPPORTED:
             yield first
             return
         singles = tuple(choices(self._cls))
@@ -156,7 +157,7 @@ class _Settings:
         if not first.affine:
             for single in singles:  # a switch that makes it affine
                 found = self._row(single)
-                if found.affine and found.severity not in _BAD:
+                if found.affine and not _bad(found):
                     self._base = single
                     yield self._mended(found, single, singles)[-1]
                     break
@@ -168,8 +169,8 @@ class _Settings:
         """A row; where it is bad, what mends it is said, and has a row before it."""
         # A combination of options is refused by a ValueError; other errors are not for want of one.
         asked = found.affine is not None or "ValueError" in found.reason
-        far = found.severity == "mismatch" and _size(found) > _FAR
-        if not asked or not (far or found.severity in _BAD):
+        far = found.severity == Severity.MISMATCH and _size(found) > _FAR
+        if not asked or not (far or _bad(found)):
             return (found,)
         second = self._second(choice, singles, 0.3 * _size(found), settle=found.affine is False)
         if second is None:
@@ -219,7 +220,7 @@ class _Settings:
             for trial in (True, False):  # few steps rule most out; what is said rests on all of them
                 found = self._row(choice | single, trial, settle=settle)
                 affine = found.affine or (settle and found.affine is not None)
-                if not affine or found.severity in _BAD or _size(found) >= below:
+                if not affine or _bad(found) or _size(found) >= below:
                     break
             else:
                 rank, said = self._remedy(choice, single, found)
@@ -230,21 +231,26 @@ class _Settings:
 
     def _row(self, choice: Choice, trial: bool = False, *, settle: bool = False) -> Row:
         """The row of a setting; a trial takes few steps and the stated model only."""
+        asked = str(choice), trial, settle or not trial
+        if asked not in self._known:
+            self._known[asked] = self._examined(choice, trial, settle=settle)
+        return self._known[asked]
+
+    def _examined(self, choice: Choice, trial: bool, *, settle: bool) -> Row:
         try:
             found = examine(
                 self._cls(**choice.init),
                 step_options=choice.step,
                 steps=_TRIAL if trial else self._steps,
                 search=not trial,
-                likely=self._likely,
-                confirm=not trial,
+                confirm=not trial and not self._fast,
                 settled=settle or not trial,
+                whole=False,
+                trial=trial,
             )
         except Exception as error:  # noqa: BLE001  # whatever another library raises is why
             text = " ".join(str(error).split())
             return self._unsupported(choice, f"{type(error).__name__}: {text[:200]}")
-        if found.severity not in _BAD:
-            self._likely = found.model
         return row(found, self._name, choice.options, _lines(self._name, choice))
 
     def _unsupported(self, choice: Choice, reason: str) -> Row:
@@ -254,7 +260,7 @@ class _Settings:
             verdict=f"not supported, because {reason}",
             reason=reason,
             reproduction=_failing(self._name, choice),
-            severity="unsupported",
+            severity=Severity.UNSUPPORTED,
         )
 
 
@@ -308,9 +314,9 @@ def _compared(cls: type[Any]) -> dict[str, list[str]]:
     return found
 
 
-def _rank(each: Row) -> tuple[int, float]:
-    severity = each.severity if each.severity in SEVERITIES else "unsupported"
-    return SEVERITIES.index(severity), -_size(each)
+def _bad(each: Row) -> bool:
+    """Whether it is bad at the step counts that were asked for."""
+    return each.severity in _BAD or not each.mean_error
 
 
 def _size(each: Row) -> float:

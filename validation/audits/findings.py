@@ -1,25 +1,16 @@
-"""What is found about one sampler."""
+"""What is found about one sampler, as its row says it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
 
 from .models import Model
+from .severity import Severity
 
-__all__ = ["SEVERITIES", "Finding", "Severity"]
-
-Severity: TypeAlias = Literal["nan", "diverges", "floor", "mismatch", "slow", "converges", "unsupported"]
-SEVERITIES: Final[tuple[Severity, ...]] = (
-    "nan",
-    "diverges",
-    "floor",
-    "mismatch",
-    "slow",
-    "converges",
-    "unsupported",
-)
+__all__ = ["Finding"]
 
 
 @final
@@ -28,16 +19,20 @@ class Finding:
     """What was found.
 
     Arguments:
-        severity: The class of the verdict, worst first in ``SEVERITIES``.
+        severity: The class of the verdict.
         text: The verdict in one line.
         reason: The numbers behind it.
         steps: The step counts that ran.
         mean_error, std_error: Errors of the terminal law at these.
-        order: Observed order; None where nothing converges.
-        floor: The error that remains in the limit; None where there is none.
         model: The exact model that was used.
-        affine: Whether superposition holds; where not, nothing else is settled.
+        affine: Whether superposition holds; where not, Monte Carlo settles it.
         draws: Normals drawn at the largest step count.
+        order, order_interval: Observed order, and the slopes of the tail; None where nothing shows one.
+        floor: The error that remains in the limit; None where there is none.
+        laws: For each further data law, errors of mean and deviation at these counts.
+        refused: What the sampler said at step counts that it does not take.
+        label_error: The largest distance of a timestep label to its level, in training steps.
+        confirmed: Whether longer runs and other data stand behind it.
     """
 
     severity: Severity
@@ -46,11 +41,16 @@ class Finding:
     steps: tuple[int, ...]
     mean_error: tuple[float, ...]
     std_error: tuple[float, ...]
-    order: float | None
-    floor: float | None
     model: Model
     affine: bool
     draws: int
+    order: float | None = None
+    order_interval: tuple[float, float] | None = None
+    floor: float | None = None
+    laws: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    label_error: float | None = None
+    confirmed: bool = False
 
     @property
     def error(self) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import final
 
 from .forms import Form
+from .loss_words import sentence
 from .measuring import Spread
-from .words import sentence
 
 __all__ = ["Finding"]
 

@@ -17,10 +17,11 @@ from scipy.special import ndtr
 
 from ...numerics.montecarlo import mean_test, variance_test
 from .affine import EndOfGrid, Sampler, Vector
+from .findings import Finding
 from .models import Model, models
-from .samplers import Finding, Severity
+from .severity import Severity
 
-__all__ = ["ALPHA", "PATHS", "settle"]
+__all__ = ["ALPHA", "PATHS", "alarmed", "settle"]
 
 # Two narrow modes well inside of [-1, 1], where clipping leaves the data alone.
 _WEIGHTS = np.array([0.3, 0.7])
@@ -43,6 +44,7 @@ ALPHA: Final = 1e-8
 # What is left at the last step count where an error falls, as a fraction of the first.
 _FALLS = 0.7
 _LARGE = 0.02
+_SETTLED: Final = "settled by Gaussian mixture and Monte Carlo: "
 
 
 def settle(
@@ -65,46 +67,59 @@ def settle(
         seed: Of the start and of all noise.
     """
     first = _judge(sampler, model, why, seed)
-    if not search or first.severity != "diverges":
+    if not search or first.severity is not Severity.DIVERGES:
         return first
     errors = {other: _distance(_run(sampler, STEPS[-1], other, seed, _SEARCH)[0]) for other in models(unit)}
     best = min(errors, key=errors.__getitem__)
     if best == model:
         return first
     found = _judge(sampler, best, why, seed)
-    if found.severity == "diverges":
+    if found.severity is Severity.DIVERGES:
         return first
-    return replace(found, text=f"{found.text}; reads the output as {best}")
+    severity = min(found.severity, Severity.CONDITIONAL, key=lambda each: each.rank)
+    text = (
+        f"with {model}: {first.text}; it needs {best}, with which: {found.text}; reads the output as {best}"
+    )
+    return replace(found, severity=severity, text=text)
 
 
-def _judge(sampler: Sampler, model: Model, why: str, seed: int) -> Finding:
+def alarmed(sampler: Sampler, model: Model, seed: int = 0) -> str:
+    """What speaks against a sampler whose steps are affine, with the mixture as data; empty where nothing does."""
+    found = _judge(sampler, model, "", seed, _SEARCH)
+    bad = found.severity in (Severity.DIVERGES, Severity.NAN)
+    return found.text.removeprefix(f": {_SETTLED}") if bad else ""
+
+
+def _judge(sampler: Sampler, model: Model, why: str, seed: int, paths: int = PATHS) -> Finding:
     means: list[float] = []
     stds: list[float] = []
-    severity: Severity = "converges"
-    text = ""
+    severity, text = Severity.CONVERGES, ""
     for i, count in enumerate((*STEPS, MORE)):
         try:
-            x, flow = _run(sampler, count, model, seed)
+            x, flow = _run(sampler, count, model, seed, paths)
         except (ValueError, AssertionError):  # a count that it does not take
             if count == MORE:
                 break
             raise
         if not np.all(np.isfinite(x)):
-            return _finding("nan", f"NaN at {count} steps", model, why, (count,), (math.nan,), (math.nan,))
+            return _finding(
+                Severity.NAN, f"NaN at {count} steps", model, why, (count,), (math.nan,), (math.nan,)
+            )
         alarm, mean, std, seen = _compared(x, flow)
         means.append(mean)
         stds.append(std)
         if i == 0:
             continue
         before, error = _errors(means, stds)[-2:]
-        severity, text = "converges", f"no error at {count} steps"
+        severity, text = Severity.CONVERGES, f"no error at {count} steps"
         if alarm:
             falls = error < _FALLS * before
-            severity = "converges" if falls else "diverges" if error > _LARGE else "floor"
+            bad = Severity.DIVERGES if error > _LARGE else Severity.FLOOR
+            severity = Severity.CONVERGES if falls else bad
             said = "the error falls to" if falls else "does not converge: error"
             text = f"{said} {error:.2g} at {count} steps"
         text += f"; {seen:.2g} would have been seen, at a false-alarm rate of {ALPHA:.0e} a test"
-        if severity != "diverges":  # else more steps may be all that it wants
+        if severity is not Severity.DIVERGES:  # else more steps may be all that it wants
             break
     steps = (*STEPS, MORE)[: len(means)]
     return _finding(severity, text, model, why, steps, tuple(means), tuple(stds))
@@ -162,8 +177,8 @@ def _finding(
         f"exact model ({model}), {PATHS} paths, tests of mean and variance at {ALPHA:.0e} each, half of it for the "
         "draws and half for their differences to the exact flow's (asymptotic, skewness corrected)"
     )
-    said = f"{why}: settled by Gaussian mixture and Monte Carlo: {text}"
-    return Finding(severity, said, reason, steps, means, stds, None, None, model, False, 0)
+    said = f"{why}: {_SETTLED}{text}"
+    return Finding(severity, said, reason, steps, means, stds, model, affine=False, draws=0)
 
 
 def _run(sampler: Sampler, steps: int, model: Model, seed: int, paths: int = PATHS) -> tuple[Vector, Vector]:

@@ -81,7 +81,7 @@ class Model:
         x: Vector,
         alpha: float,
         sigma: float,
-        mean: float,
+        mean: float | Vector,
         variance: Vector,
         aim: tuple[float, float] = (1.0, 0.0),
     ) -> Vector:
@@ -105,7 +105,14 @@ class Model:
         return self.of(x0, z, alpha, sigma)
 
     def _leap(
-        self, x: Vector, alpha: float, sigma: float, mean: float, variance: Vector, a: float, b: float
+        self,
+        x: Vector,
+        alpha: float,
+        sigma: float,
+        mean: float | Vector,
+        variance: Vector,
+        a: float,
+        b: float,
     ) -> Vector:
         y = self._flow(x, alpha, sigma, mean, variance, a, b)
         crossed = alpha * b - sigma * a
@@ -113,7 +120,7 @@ class Model:
 
     @staticmethod
     def _flow(
-        x: Vector, alpha: float, sigma: float, mean: float, variance: Vector, a: float, b: float
+        x: Vector, alpha: float, sigma: float, mean: float | Vector, variance: Vector, a: float, b: float
     ) -> Vector:
         """Where the flow leads x from one level to another."""
         total, after = alpha**2 * variance + sigma**2, a**2 * variance + b**2

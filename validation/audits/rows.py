@@ -26,9 +26,13 @@ class Row:
         mean_error, std_error: Errors of the terminal law, a list over the step counts (samplers).
         order, floor: Observed order of convergence, and the error that does not fall (samplers).
         steps: The step counts of these lists (samplers).
-        severity: The class of the verdict: ``nan``, ``diverges``, ``floor``, ``mismatch``, ``slow``,
-            ``converges`` or ``unsupported`` (samplers).
+        severity: The class of the verdict, a :class:`~driftproof.validation.audits.severity.Severity`.
         affine: Whether every step is affine, so that the errors are exact (samplers).
+        order_interval: The least and the largest slope of the error in its monotone tail (samplers).
+        laws: Errors of mean and deviation for further data, at these step counts (samplers).
+        refused: What it said at step counts that it does not take (samplers).
+        label_error: How many training steps a timestep label is from its level, at most (samplers).
+        confirmed: Whether longer runs and other data stand behind the verdict (samplers).
         reason: Version, hypothesis and number behind the verdict; what the documentation says.
         reproduction: At most five lines of Python that show it.
         matches: The objectives that the gradient is, all names of one direction (losses).
@@ -53,6 +57,11 @@ class Row:
     error: float | None = None
     value: float | None = None
     agrees: bool | None = None
+    order_interval: Sequence[float] | None = None
+    laws: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    label_error: float | None = None
+    confirmed: bool | None = None
 
 
 @final

@@ -9,13 +9,15 @@ import numpy as np
 
 from ..._namespace import UnmetHypothesis
 from ...theory.processes import VP, AbstractGaussianProcess
-from .adapters import SchedulerSampler, StepSampler, option, parameters
+from .adapters import SchedulerSampler
 from .affine import Sampler, propagate
-from .causes import MEAN, VARIANCE
+from .findings import Finding
+from .interface import option, parameters
 from .mixtures import settle
 from .models import PREDICTIONS, Model
 from .rows import Row
-from .samplers import STEPS, Finding, find
+from .samplers import STEPS, find
+from .steps import StepSampler
 
 __all__ = [
     "STEP_PARAMETERS",
@@ -59,6 +61,7 @@ def audit_scheduler(
     step_options: Mapping[str, Any] | None = None,
     prediction: str | None = None,
     steps: Sequence[int] = STEPS,
+    fast: bool = False,
     reproduction: str | None = None,
 ) -> Row:
     """Audit an object with ``set_timesteps``, ``timesteps``, ``step`` and a forward process.
@@ -66,7 +69,9 @@ def audit_scheduler(
     Raises:
         UnmetHypothesis: It lacks one of these, its step changes the shape, its noise level rises.
     """
-    found = examine(scheduler, step_options=step_options, prediction=prediction, steps=steps)
+    found = examine(
+        scheduler, step_options=step_options, prediction=prediction, steps=steps, confirm=not fast
+    )
     where = name or f"{type(scheduler).__module__}.{type(scheduler).__qualname__}"
     own = _chosen(scheduler) if options is None else options
     said = {**own, **{f"step({key})": value for key, value in (step_options or {}).items()}}
@@ -105,17 +110,18 @@ def examine(
     prediction: str | None = None,
     steps: Sequence[int] = STEPS,
     search: bool = True,
-    likely: Model | None = None,
     confirm: bool = True,
     settled: bool = True,
+    whole: bool = True,
+    trial: bool = False,
 ) -> Finding:
     """The finding behind :func:`audit_scheduler`.
 
     Arguments:
         search: Try other exact models where the stated one does not converge.
-        likely: Try this one first.
-        confirm: Run what looks bad at more steps.
+        confirm: Run what looks good, too, at more steps and with other data.
         settled: Run a Monte Carlo where a step is not affine.
+        whole, trial: As in :func:`~driftproof.validation.audits.samplers.find`.
     """
     sampler = SchedulerSampler(scheduler, step_options)
     search = search and prediction is None
@@ -126,8 +132,9 @@ def examine(
         stated_order=stated_order(scheduler, step_options or {}),
         steps=steps,
         search=search,
-        likely=likely,
         confirm=confirm,
+        whole=whole,
+        trial=trial,
     )
     if found.affine or not settled:
         return found
@@ -143,6 +150,7 @@ def audit_step(
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
     steps: Sequence[int] = STEPS,
+    fast: bool = False,
     reproduction: str | None = None,
 ) -> Row:
     """Audit a function ``step(model_output, t, s, sample, noise)`` over NumPy arrays and noise times t > s.
@@ -152,7 +160,7 @@ def audit_step(
     """
     process = process or VP()
     sampler = StepSampler(function, process, grid)
-    found = find(sampler, _asked(prediction or "epsilon"), steps=steps, search=False)
+    found = find(sampler, _asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast)
     if not found.affine:
         found = settle(sampler, found.model, search=False, why=_why(sampler, found))
     where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
@@ -162,7 +170,7 @@ def audit_step(
 
 def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str) -> Row:
     """A finding as a row of the report; JSON has no NaN: there the errors are left out."""
-    finite = found.severity != "nan"
+    finite = bool(np.all(np.isfinite([*found.mean_error, *found.std_error])))
     return Row(
         object=name,
         options=dict(options),
@@ -176,14 +184,17 @@ def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str
         steps=found.steps,
         severity=found.severity,
         affine=found.affine,
+        order_interval=found.order_interval,
+        laws=found.laws if finite else {},
+        refused=found.refused,
+        label_error=found.label_error,
+        confirmed=found.confirmed,
     )
 
 
 def _why(sampler: Sampler, found: Finding) -> str:
     """Why superposition fails: two runs with the same noise are not the same, or no step is affine."""
-    first, second = (
-        propagate(sampler, min(found.steps), found.model, mean=MEAN, variance=VARIANCE) for _ in range(2)
-    )
+    first, second = (propagate(sampler, min(found.steps), found.model) for _ in range(2))
     same = np.array_equal(first.mean, second.mean) and np.array_equal(first.std, second.std)
     return "not affine" if same else "random beyond the noise that is given"
 

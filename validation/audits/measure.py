@@ -1,0 +1,248 @@
+"""What is measured of one sampler with one model: numbers, and no opinion.
+
+Each run starts at the exact marginal of its first level, so that nothing is blamed on the prior.  Step counts that a
+sampler refuses are kept with what it said; small counts are run as well, and 999 and 1000 are walked without a law,
+since what is not a number at one count only is seen at that count only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Final, final
+
+import numpy as np
+
+from ..._namespace import UnmetHypothesis
+from .affine import EndOfGrid, Path, Sampler, propagate
+from .causes import alone, gap, largest_gaps, parted, rounded_times
+from .labels import Clock, Mislabelling, mislabelling
+from .models import Model
+
+__all__ = ["LONG", "SMALL", "STEPS", "Measurement", "extended", "measure", "walked"]
+
+STEPS: Final = (5, 10, 20, 40, 80)
+SMALL: Final = tuple(range(1, 17))
+LONG: Final = (999, 1000)
+
+# Where a call draws more normals than this, a path of the noise is being refined: few steps suffice.
+_TREE, _TREE_STEPS = 8, 20
+# Calls at either end of a long run, where all of them take too long.
+_WINDOW: Final = 8
+# A label this far from its level is worth a run with what the network believes, in training steps.
+_ROUNDING: Final = 1e-3
+
+
+@final
+@dataclass(frozen=True)
+class Measurement:
+    """The runs of one sampler.
+
+    Arguments:
+        model: The exact model that was called.
+        rounding: Errors below this are of single or double precision.
+        paths: The runs at the counts asked for, and at longer ones.
+        small: The runs at small counts.
+        refused: What the sampler said at counts that it does not take.
+        long: The call after which a long run is no number; None where there is none.
+        rounded: Runs at counts that nobody asked for, where timesteps rounded to integers part state and level.
+        wide: The runs with tables in double precision, where these alone part the state from the model's level.
+        labels: The worst label of the run at each count; empty where no table of the training is known.
+        believed: The last run asked for, with a model that believes the labels.
+    """
+
+    model: Model
+    rounding: float
+    paths: Mapping[int, Path]
+    small: Mapping[int, Path] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    long: Mapping[int, int | None] = field(default_factory=dict)
+    rounded: Mapping[int, Path] = field(default_factory=dict)
+    wide: Mapping[int, Path] = field(default_factory=dict)
+    labels: Mapping[int, Mislabelling] = field(default_factory=dict)
+    believed: tuple[int, Path] | None = None
+
+    @property
+    def last(self) -> Path:
+        """The run at the largest count."""
+        return self.paths[max(self.paths)]
+
+    @property
+    def everything(self) -> dict[int, Path]:
+        """All runs that have a law, by their counts."""
+        return dict(sorted({**self.small, **self.paths}.items()))
+
+    @property
+    def tree(self) -> bool:
+        """Whether a path of the noise is refined."""
+        return self.last.draws > _TREE * max(self.paths)
+
+
+def measure(
+    sampler: Sampler, model: Model, steps: Sequence[int], small: Sequence[int] = (), labels: bool = True
+) -> Measurement:
+    """Run the probe at all of these counts.
+
+    Raises:
+        UnmetHypothesis: Grid, shape or draws cannot be audited.
+        ValueError: No step count is accepted; what the sampler said.
+    """
+    paths, refused = _runs(sampler, model, sorted(steps))
+    if not paths:
+        raise next(iter(refused.values()), None) or UnmetHypothesis("audit", "a step count", "none")
+    made = Measurement(model, sampler.rounding, paths, refused={n: _said(why) for n, why in refused.items()})
+    if made.tree:
+        small = [count for count in small if count <= min(paths)]
+    if small:
+        probes, refused = _runs(sampler, model, [n for n in small if n not in paths], every=True)
+        told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
+        at = {
+            n
+            for n in probes
+            if n in largest_gaps(probes) and rounded_times(probes[n], n, _clock(sampler, n, probes[n]))
+        }
+        kept = {n: path for n, path in probes.items() if n not in at}
+        made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=told)
+    made = replace(made, wide=_widened(sampler, model, paths))
+    made = replace(made, wide={**made.wide, **_widened_parts(sampler, made)})
+    return _labelled(sampler, made) if labels else made
+
+
+def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Measurement:
+    """The same with longer runs."""
+    wanted = [n for n in counts if n not in made.paths]
+    if made.tree:
+        return made
+    paths, refused = _runs(sampler, made.model, sorted(wanted))
+    rounded = dict(made.rounded)
+    for n in list(paths):
+        clock = _clock(sampler, n, paths[n])
+        if gap(paths[n]) and clock is not None and rounded_times(paths[n], n, clock):
+            rounded[n] = paths.pop(n)
+            divisor = max(d for d in range(1, n) if clock.trained % d == 0)
+            if divisor > max(made.paths):
+                more, why_not = _runs(sampler, made.model, [divisor])
+                paths, refused = paths | more, refused | why_not
+    made = replace(made, rounded=rounded)
+    if not paths:
+        return made
+    every = dict(sorted({**made.paths, **paths}.items()))
+    told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
+    wide = {**made.wide, **_widened(sampler, made.model, every)}
+    longer = replace(made, paths=every, refused=told, wide=wide)
+    return _labelled(sampler, longer, believed=made.believed)
+
+
+def walked(sampler: Sampler, made: Measurement, whole: bool) -> Measurement:
+    """The same with long runs, of which only some calls at both ends are made where not ``whole``."""
+    long = {n: _walk(sampler, n, whole and not made.tree) for n in LONG if n not in made.refused}
+    return replace(made, long=long)
+
+
+def _walk(sampler: Sampler, steps: int, whole: bool) -> int | None:
+    """The call after which a run without a law is no number; it says nothing of counts that are refused."""
+    rng = np.random.default_rng(0)
+    try:
+        calls = sampler.begin(steps)
+        parts = [range(calls)] if whole else _windows([sampler.label(call) for call in range(calls)])
+        if (
+            len(parts) > 1 and calls > steps + 1
+        ):  # several calls a step: a run does not begin in the middle of one
+            parts = parts[:1]
+        for part in parts:
+            if part.start:
+                sampler.begin(steps, part.start)
+            x = rng.standard_normal(2)
+            for call in part:
+                with np.errstate(all="ignore"):
+                    x = sampler.step(call, x / (1.0 + np.abs(x)), x, lambda key: rng.standard_normal(2))
+                if not np.all(np.isfinite(x)):
+                    return _walk(sampler, steps, True) if part.start else call + 1
+                x = x / max(1.0, float(np.max(np.abs(x))))  # no law, and no overflow
+    except EndOfGrid:
+        return None
+    except Exception:  # noqa: BLE001  # a count that it does not take
+        return None
+    return None
+
+
+def _windows(labels: Sequence[float]) -> list[range]:
+    """Some calls of a long run: at both ends, and where a label repeats, which a division by its step notices."""
+    calls = len(labels)
+    again = next((i for i, (t, s) in enumerate(pairwise(labels)) if t == s), 0)
+    starts = sorted({0, max(again - 4, 0), max(calls - _WINDOW, 0)})
+    return [range(start, min(start + _WINDOW, calls)) for start in starts]
+
+
+def _runs(
+    sampler: Sampler, model: Model, counts: Sequence[int], every: bool = False
+) -> tuple[dict[int, Path], dict[int, Exception]]:
+    """The runs at the counts that the sampler accepts, and what it raised at the others.
+
+    A probe of ``every`` count keeps whatever is raised; else only a refusal is.
+    """
+    found: dict[int, Path] = {}
+    refused: dict[int, Exception] = {}
+    ratio = 0.0
+    for count in counts:
+        try:
+            path = propagate(sampler, count, model, draws=math.ceil(1.3 * ratio * count) or None)
+        except Exception as error:
+            refusal = isinstance(error, ValueError | AssertionError) and not isinstance(
+                error, UnmetHypothesis
+            )
+            if not refusal and not every:
+                raise
+            refused[count] = error
+            continue
+        found[count] = path
+        ratio = path.draws / count
+        if not every and (not path.finite or (ratio > _TREE and count >= _TREE_STEPS)):
+            break
+    return found, refused
+
+
+def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[int, Path]:
+    """The same runs with tables in double precision, where these do not part from the model's levels."""
+    seen = next((count for count, path in paths.items() if path.finite and gap(path)), None)
+    wide = sampler.widened()
+    if seen is None or wide is None or gap(propagate(wide, seen, model)):
+        return {}
+    return {count: propagate(wide, count, model) for count in paths}
+
+
+def _widened_parts(sampler: Sampler, made: Measurement) -> dict[int, Path]:
+    """Runs at small counts that state and level part at, in double precision, where this leaves no gap."""
+    wide = sampler.widened()
+    every = {n: path for n, path in made.everything.items() if path.finite} | dict(made.wide)
+    at = [n for n in made.small if n in every and (n in parted(every) or alone(every[n]))]
+    if wide is None or not at:
+        return {}
+    return {n: path for n, path in _runs(wide, made.model, at, every=True)[0].items() if not gap(path)}
+
+
+def _clock(sampler: Sampler, count: int, path: Path) -> Clock | None:
+    sampler.begin(count)
+    return sampler.clock(path.alpha, path.sigma)
+
+
+def _labelled(sampler: Sampler, made: Measurement, believed: tuple[int, Path] | None = None) -> Measurement:
+    """The same with the labels of its runs, and a run that believes them."""
+    found: dict[int, Mislabelling] = {}
+    clock = None
+    for count, path in made.everything.items():
+        sampler.begin(count)
+        clock = sampler.clock(path.alpha, path.sigma)
+        if clock is not None and path.finite:
+            found[count] = mislabelling(clock, path.labels, path.alpha, path.sigma)
+    count = max(made.paths)
+    if believed is None and clock is not None and count in found and abs(found[count].steps) > _ROUNDING:
+        believed = count, propagate(sampler, count, made.model, told=clock)
+    return replace(made, labels=found, believed=believed)
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, ValueError | AssertionError) else f"{type(error).__name__}: {text}"

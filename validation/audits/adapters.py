@@ -92,6 +92,12 @@ class SchedulerSampler:
         self._ran, self._guarded = 0, True
         self.unit = float(option(scheduler, "sigma_data", 1.0))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> SchedulerSampler:
+        """Another at the same place of its run; what no step writes to is shared."""
+        twin = copy.copy(self)
+        twin._scheduler = copy.deepcopy(self._scheduler, memo)
+        return twin
+
     def begin(self, steps: int, start: int = 0) -> int:
         import torch
 

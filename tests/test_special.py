@@ -45,19 +45,26 @@ NAMES = sorted(TABLE["values"])
 # -- values -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", reference.KINDS)
+# That torch is numpy within roundings is what the parity tests settle.
+EACH_KIND = [
+    pytest.param(kind, marks=pytest.mark.slow) if kind.startswith("torch") else kind
+    for kind in reference.KINDS
+]
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_stay_where_they_were_measured(name: str, kind: str) -> None:
     """They were measured on one processor; another one adds what its elementary functions do."""
     rows = TABLE["values"][name]
     measured, written = reference.measure(name, rows, kind), TABLE["errors"][name][kind]
-    room = elsewhere(name, rows, kind.removeprefix("torch "))
-    worse = {
-        key: (e, written[key], room[key])
-        for key, e in measured.items()
-        if not e <= reference.allowed(written[key], kind) + room[key]
-    }
-    assert worse == {}
+    above = {key: e for key, e in measured.items() if not e <= reference.allowed(written[key], kind)}
+    if above:  # the bounds cost more than all else
+        room = elsewhere(name, rows, kind.removeprefix("torch "))
+        above = {
+            key: e for key, e in above.items() if not e <= reference.allowed(written[key], kind) + room[key]
+        }
+    assert above == {}
 
 
 def elsewhere(name: str, rows: list[list[float]], dtype: str) -> dict[str, float]:

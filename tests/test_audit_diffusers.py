@@ -91,7 +91,10 @@ def test_trailing_needs_a_count_that_divides_the_training_steps() -> None:
     assert at(row, 80)[0] < -1e-2
 
 
-@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize(
+    "spacing",
+    ["trailing", *(pytest.param(spacing, marks=pytest.mark.slow) for spacing in ("leading", "linspace"))],
+)
 def test_ddpm_uses_the_grid_that_it_sets(spacing: str) -> None:
     """github.com/huggingface/diffusers/issues/9261, mended."""
     scheduler = library.DDPMScheduler(clip_sample=False, timestep_spacing=spacing)
@@ -125,7 +128,8 @@ def test_ddpm_with_fixed_large_log_is_not_a_number() -> None:
     """github.com/huggingface/diffusers/issues/14569."""
     for cls in (library.DDPMScheduler, library.DDPMParallelScheduler):
         for spacing in ("leading", "trailing"):
-            row = audit(cls(clip_sample=False, variance_type="fixed_large_log", timestep_spacing=spacing))
+            scheduler = cls(clip_sample=False, variance_type="fixed_large_log", timestep_spacing=spacing)
+            row = audit(scheduler, fast=True)
             assert row.severity == "nan"
 
 
@@ -215,7 +219,7 @@ def test_a_stage_is_told_its_own_small_level() -> None:
 
 @pytest.mark.parametrize(
     ("prediction", "steps"),
-    [("flow_prediction", (5, 10, 20)), pytest.param("epsilon", STEPS, marks=pytest.mark.slow)],
+    [("flow_prediction", (5, 10)), pytest.param("epsilon", STEPS, marks=pytest.mark.slow)],
 )
 def test_the_flow_that_a_scheduler_steps_on_is_named(prediction: str, steps: tuple[int, ...]) -> None:
     row = audit(library.SASolverScheduler(use_flow_sigmas=True, prediction_type=prediction), steps=steps)
@@ -251,10 +255,9 @@ def test_a_remedy_that_undoes_or_moves_says_so(option: str, value: object, told:
 
 
 def test_an_order_that_is_asked_for_is_no_order_lost() -> None:
-    for order in (1, 2):
-        row = audit(library.LMSDiscreteScheduler(), step_options={"order": order})
-        assert row.severity == "converges", row.verdict
-        assert row.order == pytest.approx(order, abs=0.1)
+    row = audit(library.LMSDiscreteScheduler(), step_options={"order": 2})
+    assert row.severity == "converges", row.verdict
+    assert row.order == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.slow
@@ -276,7 +279,9 @@ def test_a_level_at_which_a_run_ends_too_early_is_a_floor() -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.5])
 def test_our_own_scheduler(prediction: str, eta: float) -> None:
     schedulers = pytest.importorskip("driftproof.backends.torch.schedulers")
-    row = audit(schedulers.GDDIMScheduler(prediction_type=prediction), step_options={"eta": eta})
+    scheduler = schedulers.GDDIMScheduler(prediction_type=prediction)
+    # A conversion of the prediction is seen at any eta: the longer runs of each are made with one prediction.
+    row = audit(scheduler, step_options={"eta": eta}, fast=prediction != "epsilon")
     assert row.severity == "converges", row.verdict
     assert max(map(abs, row.mean_error or ())) < 1e-8
 

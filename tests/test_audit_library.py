@@ -111,7 +111,6 @@ def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     [
         (("tests.planted_schedulers:FixedStep", "--fast"), 1, ""),
         (("tests.planted_schedulers:FixedStep", "--fast", "--fail-on", "nan"), 0, ""),
-        (("tests.toy_schedulers:Toy", "--fast", "--fail-on", "slow"), 0, ""),
         (("tests.toy_schedulers:Toy", "--documented", "reverse_kl"), 2, "are for losses"),
         (("diffusers", "--documented", "reverse_kl"), 2, "are for losses"),
         (("diffusers", "--only", "NoScheduler"), 2, "no scheduler NoScheduler"),

@@ -116,16 +116,26 @@ class TestVerify:
         assert (tmp_path / "report" / "index.html").exists()
 
     @pytest.mark.parametrize(
-        ("claim", "status", "told"),
+        ("claims", "status", "told"),
         [
-            ("TOY-WEAK-1", 1, "mutant 'elsewhere' survives: all evidence holds on it"),
-            ("TOY-FALSE-1", 1, "table (exact) breaks: -9.0 against 9.0"),
-            ("TOY-CRASH-1", 3, "table (exact) crashed: ZeroDivisionError: division by zero"),
+            (
+                ("TOY-WEAK-1", "TOY-FALSE-1"),
+                1,
+                (
+                    "mutant 'elsewhere' survives: all evidence holds on it",
+                    "table (exact) breaks: -9.0 against 9.0",
+                ),
+            ),
+            (("TOY-CRASH-1",), 3, ("table (exact) crashed: ZeroDivisionError: division by zero",)),
         ],
     )
-    def test_failure(self, tmp_path: Path, claim: str, status: int, told: str) -> None:
-        code, out, _ = driftproof(tmp_path, "verify", claim, "--module", "toy_module")
-        assert code == status and told in out
+    def test_failure(
+        self, tmp_path: Path, claims: tuple[str, ...], status: int, told: tuple[str, ...]
+    ) -> None:
+        code, out, _ = driftproof(tmp_path, "verify", *claims, "--module", "toy_module")
+        assert code == status
+        for words in told:
+            assert words in out
 
     @pytest.mark.parametrize(
         ("text", "status", "told"),
@@ -232,10 +242,8 @@ class TestVerify:
                 "transformers is not installed; pip install 'driftproof[hub]'",
             ),
             ("diffusers", ["train", "reward_gap"], "expected diffusers"),
-            ("accelerate", ["train", "tweedie"], "accelerate is not installed"),
             ("torch", ["train", "opd"], "torch is not installed"),
             ("torch", ["audit", "diffusers"], "torch is not installed"),
-            ("torch", ["bench", "opd"], "torch is not installed; pip install 'driftproof[torch]'"),
             ("torch", ["bench", "fista"], "torch is not installed; pip install 'driftproof[torch]'"),
         ],
     )

@@ -1,0 +1,1 @@
+"""What the audit of samplers and losses sees, and what it leaves alone."""

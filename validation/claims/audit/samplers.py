@@ -1,0 +1,217 @@
+r"""The audit of samplers: the law of a run is exact, planted faults are named, and right samplers pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftproof.validation import Thing, claim, exact
+from driftproof.validation.audits import Row, audit
+from driftproof.validation.audits.adapters import SchedulerSampler
+from driftproof.validation.audits.affine import LAWS, Path, propagate
+from driftproof.validation.audits.models import Model
+from driftproof.validation.audits.orders import Order, order_of
+from driftproof.validation.audits.planted import FAULTS, Drawn, Recipe, drawn
+from driftproof.validation.audits.severity import Severity
+from driftproof.validation.evidence.base import Labelled
+
+__all__ = ["LawsOfRuns", "NamedFaults", "OrdersOfErrors"]
+
+SEED: Final = 20261130  # no threshold has seen objects of this seed
+COUNTS: Final = (5, 10, 20)
+MORE: Final = {"an order is lost": (5, 10, 20, 40)}  # counts that show it
+
+# The severities that name a fault; where none stands, state, model and data part: a mismatch or worse.
+NAMED: Final = {
+    "wrong where the number of steps is odd": {Severity.UNEVEN},
+    "labels are shifted": {Severity.MISLABELLED},
+    "no number at one step count": {Severity.NAN},
+    "the last level is repeated": {Severity.FLOOR, Severity.MISMATCH},
+    "the run ends early": {Severity.FLOOR, Severity.MISMATCH},
+    "the mean is right in the limit only": {Severity.LIMIT},
+    "an order is lost": {Severity.SLOW},
+    "right at one step count only": {Severity.DIVERGES, Severity.MISMATCH, Severity.UNEVEN, Severity.LIMIT},
+    "the output is read as another": {Severity.DIVERGES, Severity.MISMATCH, Severity.CONDITIONAL},
+}
+PARTED: Final = {Severity.DIVERGES, Severity.MISMATCH}
+# The faults that leave the law of a run alone, or wrong at counts that nobody asked for, come first.
+QUIET: Final = ("labels are shifted", "no number at one step count", "wrong where the number of steps is odd")
+
+
+def _recipes(count: int) -> list[Recipe]:
+    """Right samplers of the first order, whose law is a recursion of two numbers."""
+    return [recipe for recipe in drawn(SEED, 4 * count, 0) if recipe.order == 1][:count]
+
+
+def _recursion(recipe: Recipe, steps: int) -> NDArray[np.float64]:
+    r"""Mean and variance by x' = A x + B + s w, of each law: no vectors, and no superposition."""
+    sampler = Drawn(recipe)
+    sampler.set_timesteps(steps)
+    levels = [sampler._level(ratio) for ratio in sampler._levels]
+    (alpha, sigma), found = levels[0], []
+    for law in LAWS:
+        mean, variance = alpha * law.mean, alpha**2 * law.variance + sigma**2
+        for (a, s), (b, t) in pairwise(levels):
+            noise = recipe.eta * t * np.sqrt(max(1.0 - (t * a / (b * s)) ** 2, 0.0))
+            down = np.sqrt(t**2 - noise**2)
+            gain = a * law.variance / (a**2 * law.variance + s**2)  # of x_0 given x
+            slope = b * gain + down * (1.0 - a * gain) / s
+            mean = b * law.mean + slope * (mean - a * law.mean)
+            variance = slope**2 * variance + noise**2
+        found += [mean, np.sqrt(variance)]
+    return np.array(found)
+
+
+def _end(path: Path) -> NDArray[np.float64]:
+    return np.stack([path.mean[-1], path.std[-1]], axis=1).reshape(-1)
+
+
+@claim(
+    "AUDIT-LAW-1",
+    paper="audit",
+    title="The law of a run is exact",
+    statement=r"""x_{k+1} = A_k x_k + B_k + s_k w_k \;\Longrightarrow\;
+        \mathbb{E} x_n = c, \quad \operatorname{Var} x_n = a^2 + \sum_i b_i^2""",
+    hypotheses=[r"the data are Gaussian", r"the step is affine in state and noise"],
+    vouches=[propagate],
+)
+class LawsOfRuns:
+    """Means and deviations against a recursion of two numbers; samplers of three processes, four parametrisations."""
+
+    @exact(tolerance=1e-9)
+    def the_recursion_of_mean_and_variance(thing: Thing) -> Iterator[Labelled]:
+        for recipe in _recipes(12):
+            for steps in (1, 7, 40):
+                path = thing(SchedulerSampler(Drawn(recipe)), steps, Model(recipe.prediction))
+                yield f"{recipe}, {steps} steps", _end(path), _recursion(recipe, steps)
+
+    mutants = {
+        "another prediction": lambda sampler, steps, model: propagate(sampler, steps, Model("sample")),
+        "one step more": lambda sampler, steps, model: propagate(sampler, steps + 1, model),
+        "noise left out": lambda sampler, steps, model: _silent(propagate(sampler, steps, model)),
+        "a model of the state's own level": lambda sampler, steps, model: propagate(
+            sampler, steps, model, aims=False, own=False, told=_Doubled()
+        ),
+    }
+
+
+def _silent(path: Path) -> Path:
+    """As if the draws of a run added nothing."""
+    return replace(path, std=path.std * (0.9 if path.draws else 1.0))
+
+
+class _Doubled:
+    """A clock that reads every level twice too noisy."""
+
+    def seen(self, label: float, alpha: float, sigma: float) -> tuple[tuple[float, float], float]:
+        return (alpha, 2.0 * sigma), 1.0
+
+
+def _asked(sampler: Drawn) -> Row:
+    return audit(sampler, steps=MORE.get(str(sampler.recipe.fault), COUNTS), fast=True)
+
+
+@claim(
+    "AUDIT-SAMPLER-1",
+    paper="audit",
+    title="Planted faults are named, and right samplers pass",
+    statement=r"""\text{verdict}(S) = \text{converges} \iff S \text{ has no fault}, \qquad
+        S \sim \text{processes} \times \text{grids} \times \text{parametrisations} \times \text{faults}""",
+    hypotheses=["the fault is above the size that it is drawn with"],
+    vouches=[audit],
+)
+class NamedFaults:
+    """One sampler for each fault, and right ones, of a seed that was drawn after the thresholds were fixed."""
+
+    thing = _asked
+
+    @exact(tolerance=0.0)
+    def right_samplers_pass(thing: Thing) -> Iterator[Labelled]:
+        for recipe in drawn(SEED, 3, 0):
+            severity = thing(Drawn(recipe)).severity
+            yield f"{recipe}: {severity}", float(severity == Severity.CONVERGES), 1.0
+
+    @exact(tolerance=0.0)
+    def faults_are_named(thing: Thing) -> Iterator[Labelled]:
+        for recipe in sorted(drawn(SEED, 0, len(FAULTS)), key=lambda made: made.fault not in QUIET):
+            severity = thing(Drawn(recipe)).severity
+            named = NAMED.get(str(recipe.fault), PARTED)
+            yield f"{recipe.fault}: {severity}", float(severity in named), 1.0
+
+    mutants = {
+        "good until the end": lambda sampler: _by_the_last_error(sampler),
+        "labels are believed": lambda sampler: _asked(_without_a_table(sampler)),
+        "everything is a fault": lambda sampler: replace(_asked(sampler), severity=Severity.DIVERGES),
+    }
+
+
+def _by_the_last_error(sampler: Drawn) -> Row:
+    """The verdict of one error at one step count."""
+    row = _asked(sampler)
+    small = max(abs((row.mean_error or (1.0,))[-1]), abs((row.std_error or (1.0,))[-1])) < 0.02
+    return replace(row, severity=Severity.CONVERGES if small else Severity.DIVERGES)
+
+
+def _without_a_table(sampler: Drawn) -> Drawn:
+    """The same without what its labels could be compared with."""
+    del sampler.num_train_timesteps
+    if hasattr(sampler, "alphas_cumprod"):
+        sampler.alphas_cumprod = sampler.alphas_cumprod[:1]
+    return sampler
+
+
+def _series(error: Any) -> dict[int, NDArray[np.float64]]:
+    return {n: np.array([error(n)]) for n in (5, 10, 20, 40, 80)}
+
+
+@claim(
+    "AUDIT-ORDER-1",
+    paper="audit",
+    title="Orders are read from a monotone tail",
+    statement=r"""e_n = C n^{-p} \Rightarrow \text{order} = p; \qquad
+        e_n = C n^{-p} - c, \; c \ne 0 \Rightarrow \text{no order}""",
+    hypotheses=[r"c is above rounding"],
+    vouches=[order_of],
+)
+class OrdersOfErrors:
+    """Powers, powers above rounding, and errors that pass through zero, which look like a high order."""
+
+    @exact(tolerance=1e-12)
+    def powers(thing: Thing) -> Iterator[Labelled]:
+        for order in (0.5, 1.0, 2.0, 4.0):
+            found = thing(_series(lambda n, p=order: 3.0 * n**-p), 1e-12)
+            yield f"order {order:g}", np.array([found.low, found.high, _value(found)]), np.full(3, order)
+        yield "above rounding", _value(thing(_series(lambda n: max(n**-4.0, 1e-7)), 1e-6)), 4.0
+
+    @exact(tolerance=0.0)
+    def errors_that_change_their_sign(thing: Thing) -> Iterator[Labelled]:
+        for zero in (15.0, 30.0, 50.0, 60.0):
+            found = thing(_series(lambda n, z=zero: 1.0 / n - 1.0 / z), 1e-12)
+            yield f"zero at {zero:g} steps", float(_value(found) > 0.0), 0.0
+        signs = {5: 1.0, 10: -1.0, 20: 1.0, 40: -1.0, 80: 1.0}
+        found = thing(_series(lambda n: signs[n] / n), 1e-12)
+        yield "alternating", float(_value(found) > 0.0), 0.0
+
+    mutants = {
+        "signs are not looked at": lambda errors, rounding: order_of(
+            {n: abs(e) for n, e in errors.items()}, rounding
+        ),
+        "rounding is not looked at": lambda errors, rounding: order_of(errors, 0.0),
+        "two counts will do": lambda errors, rounding: _of_two(errors),
+    }
+
+
+def _value(found: Order | None) -> float:
+    """The order, or 0 for none."""
+    return 0.0 if found is None or found.value is None else found.value
+
+
+def _of_two(errors: dict[int, NDArray[np.float64]]) -> Order:
+    (m, before), (n, after) = list(errors.items())[-2:]
+    slope = float(np.log(abs(before[0]) / abs(after[0])) / np.log(n / m))
+    return Order(slope, slope, slope)

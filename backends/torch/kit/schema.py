@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 SHOWN = 2  # problems in one line
-CLOSE = 0.7  # of misspelt keys, as difflib measures it
+CLOSE = 0.65  # of misspelt keys, as difflib measures it
 
 if not TYPE_CHECKING:
 
@@ -74,14 +74,14 @@ if not TYPE_CHECKING:
 
         def decorate(cls: type[T]) -> type[T]:
             made = pydantic.dataclasses.dataclass(cls, config=STRICT, **options)
-            validated = made.__init__
+            init = made.__init__
 
-            @functools.wraps(validated)
+            @functools.wraps(init)
             def __init__(self: T, *arguments: Any, **named: Any) -> None:
                 try:
-                    validated(self, *arguments, **named)
+                    init(self, *arguments, **named)
                 except ValidationError as error:
-                    raise _of_call(cls, error) from None
+                    raise _of_call(made, error) from None
 
             made.__init__ = __init__
             return made
@@ -126,7 +126,7 @@ KINDS: Mapping[str, str] = {
     "dataclass_type": "a table",
     "union_tag_invalid": "one of {expected_tags}",
 }
-UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+UNKNOWN = ("unexpected_keyword_argument", "unexpected_positional_argument", "extra_forbidden")
 
 
 def problems(kind: type[Any], error: ValidationError, tables: object) -> str:
@@ -176,7 +176,9 @@ def _of_call(cls: type[Any], error: ValidationError) -> Exception:
     first = error.errors()[0]
     if isinstance(unmet := first.get("ctx", {}).get("error"), UnmetHypothesis):
         return unmet
-    name, (expected, got) = ".".join(map(str, first["loc"])), _expected(first)
+    names = [field.name for field in dataclasses.fields(cls)]  # of arguments by position
+    loc = [names[key] if key in range(len(names)) and not i else key for i, key in enumerate(first["loc"])]
+    name, (expected, got) = ".".join(map(str, loc)), _expected(first)
     if first["type"] in RANGES:
         hypothesis = f"{name} {expected}" if expected[0] in "<>" else f"{name} is {expected}"
         return UnmetHypothesis(cls.__name__, hypothesis, f"{name} = {got}")

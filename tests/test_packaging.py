@@ -157,7 +157,9 @@ def the_installed_recipes_are_found_by_name(built: Built, outside: Path) -> None
     pytest.importorskip("torch")
     pytest.importorskip("accelerate")
     recipe = json.loads(
-        run(command, "train", "csdm", "--config", "digits", "--set", "seeds=[7]", "--show-config", cwd=outside)
+        run(
+            command, "train", "csdm", "--config", "digits", "--set", "seeds=[7]", "--show-config", cwd=outside
+        )
     )
     assert (recipe["title"], recipe["seeds"]) == ("Handwritten digits", [7])
 

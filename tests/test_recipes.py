@@ -22,6 +22,7 @@ from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
 from driftproof.backends.torch.kit.identity import identity_of
 from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.kit.recipe import RecipeError, Recipes, build
+from driftproof.backends.torch.kit.schema import validated
 from driftproof.backends.torch.recipes import changed, find, names, read, shipped
 from driftproof.backends.torch.reward_gap.config import Budget
 from driftproof.validation.documents import FORMATS
@@ -254,6 +255,8 @@ def test_the_command_prints_the_whole_recipe_and_runs_nothing(
     assert driftproof("train", "csdm", "--config", "mine.json", "--show-config") == shown
     small = json.loads(driftproof("train", "csdm", "--config", "digits", "--smoke", "--show-config"))
     assert small["dimensions"] == [32] and "smoke" not in small
+    with pytest.raises(RecipeError, match=r"no table \[smoke\]"):  # it would be the full run
+        driftproof("train", "csdm", "--config", "mine.json", "--smoke", "--show-config")
 
 
 @pytest.mark.parametrize(
@@ -327,3 +330,31 @@ def test_several_problems_are_told_in_one_line() -> None:
         "mine.toml: unknown key 'rate' (known: steps, batch, learning_rate, warmup, clip, ema, seed, save_every, "
         "schedule); steps: expected > 0, got 0; 2 more"
     )
+
+
+@validated(frozen=True, slots=True)
+class Pair:
+    first: int
+    second: int = 0
+
+    def __post_init__(self) -> None:
+        if self.first == 1:
+            raise ValueError("a first number other than one")
+        if self.first > self.second:
+            raise UnmetHypothesis("Pair", "first <= second", f"{self.first} and {self.second}")
+
+
+@validated(frozen=True, slots=True)
+class Pairs:
+    pair: tuple[Pair, ...]
+
+
+def test_checks_across_fields_are_told_with_their_path() -> None:
+    with pytest.raises(UnmetHypothesis, match=r"^Pair: hypothesis first <= second fails \(3 and 0\)$"):
+        Pair(3)
+    with pytest.raises(ValueError, match="a first number other than one"):
+        Pair(1)
+    with pytest.raises(RecipeError, match=r"^recipe: pair\.1: expected first <= second, got 3 and 0$"):
+        build(Pairs, {"pair": [{"first": 0}, {"first": 3}]})
+    with pytest.raises(RecipeError, match=r"^recipe: pair\.0: expected a first number other than one, got "):
+        build(Pairs, {"pair": [{"first": 1}]})

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from driftproof.backends.torch.recipes import RecipeError, changed, find, read
 
-from .schema import problems
+from .config_errors import problems
 
 __all__ = ["RecipeError", "Recipes", "build", "read"]
 

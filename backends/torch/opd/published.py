@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]  # ships no types
 
+from driftproof.backends.torch.kit.config_errors import unknown_key
 from driftproof.backends.torch.kit.identity import Identity, identity_of
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.kit.run import held
-from driftproof.backends.torch.kit.schema import unknown_key
 from driftproof.backends.torch.kit.stop import Interruption, TrainingInterrupted
 
 from .config import Published

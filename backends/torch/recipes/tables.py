@@ -32,7 +32,7 @@ def read(path: Path, smoke: bool = False) -> dict[str, Any]:
         smoke: Whether the values of ``[smoke]`` replace the others.
 
     Raises:
-        RecipeError: No such file, neither TOML nor JSON, or values that no recipe has.
+        RecipeError: No such file, neither TOML nor JSON, values that no recipe has, or no ``[smoke]``.
     """
     if not path.is_file():
         raise RecipeError(f"recipe: no file {path}")
@@ -46,6 +46,8 @@ def read(path: Path, smoke: bool = False) -> dict[str, Any]:
     if not isinstance(tables, dict):
         raise RecipeError(f"recipe {path}: expected a table, got {shown(tables)}")
     _require_plain(tables, f"recipe {path}")
+    if smoke and "smoke" not in tables:
+        raise RecipeError(f"recipe {path}: there is no table [smoke], as --smoke needs")
     changes = tables.pop("smoke", {})
     if not isinstance(changes, Mapping):
         raise RecipeError(f"recipe {path}: smoke: expected a table, got {shown(changes)}")

@@ -6,7 +6,7 @@ import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from typer.testing import CliRunner
@@ -16,15 +16,15 @@ for needed in ("accelerate", "diffusers", "peft", "transformers"):
     pytest.importorskip(needed)
 
 from accelerate import Accelerator
+from pydantic import PositiveFloat, PositiveInt
 
 from driftproof import UnmetHypothesis, cli
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
 from driftproof.backends.torch.kit.identity import identity_of
 from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.kit.recipe import RecipeError, Recipes, build
-from driftproof.backends.torch.kit.schema import validated
+from driftproof.backends.torch.kit.schema import ProperShare, validated
 from driftproof.backends.torch.recipes import changed, find, names, read, shipped
-from driftproof.backends.torch.reward_gap.config import Budget
 from driftproof.validation.documents import FORMATS
 from driftproof.validation.papers import PAPERS
 from tests.test_cli import without
@@ -106,7 +106,7 @@ def test_the_schema_knows_every_key_of_the_files(paper: str) -> None:
 
 def test_the_schema_has_the_ranges() -> None:
     budget = json.loads(driftproof("recipes", "--schema", "reward_gap"))["$defs"]["Budget"]["properties"]
-    assert (budget["clip"]["exclusiveMinimum"], budget["clip"]["exclusiveMaximum"]) == (0, 1)
+    assert (budget["level"]["exclusiveMinimum"], budget["level"]["exclusiveMaximum"]) == (0, 1)
     assert budget["ratio"]["enum"] == ["sum", "mean"]
     assert budget["epochs"] == {"exclusiveMinimum": 0, "title": "Epochs", "type": "integer"}
 
@@ -277,24 +277,33 @@ def test_the_command_tells_what_it_expects(arguments: list[str], says: str) -> N
 # -- configurations
 
 
+@validated(frozen=True, slots=True)
+class Example:
+    epochs: PositiveInt
+    clip: ProperShare = 0.1
+    rate: PositiveFloat = 1.0
+    ratio: Literal["sum", "mean"] = "mean"
+    scale: bool = True
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        ({"clip": 1.0}, UnmetHypothesis, r"Budget: hypothesis clip < 1 fails \(clip = 1.0\)"),
+        ({"clip": 1.0}, UnmetHypothesis, r"Example: hypothesis clip < 1 fails \(clip = 1.0\)"),
         ({"clip": 0}, UnmetHypothesis, r"clip > 0"),
-        ({"learning_rate": float("inf")}, UnmetHypothesis, "learning_rate is a finite number"),
+        ({"rate": float("inf")}, UnmetHypothesis, "rate is a finite number"),
         ({"ratio": "product"}, UnmetHypothesis, "ratio is one of 'sum' or 'mean'"),
-        ({"epochs": 1.0}, TypeError, "Budget: expected an integer for epochs, got 1.0"),
+        ({"epochs": 1.0}, TypeError, "Example: expected an integer for epochs, got 1.0"),
         ({"scale": 1}, TypeError, "expected true or false for scale, got 1"),
         ({"epochs": True}, TypeError, "expected an integer for epochs, got True"),
-        ({"micro": 1}, TypeError, "Budget: unknown argument 'micro'"),
+        ({"micro": 1}, TypeError, "Example: unknown argument 'micro'"),
     ],
 )
 def test_a_call_is_checked_as_a_file_is(wrong: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        Budget(**{"epochs": 1, "prompts": 2, **wrong})
+        Example(**{"epochs": 1, **wrong})
     with pytest.raises(RecipeError, match=next(iter(wrong))):
-        build(Budget, {"epochs": 1, "prompts": 2, **wrong})
+        build(Example, {"epochs": 1, **wrong})
 
 
 def test_arguments_are_named_by_position_too() -> None:

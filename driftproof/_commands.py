@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 __all__ = [
     "LIMIT",
+    "Json",
     "claims_registry",
     "console",
     "fail",
@@ -29,6 +30,11 @@ __all__ = [
 ]
 
 LIMIT = 600.0  # seconds for a claim or an audit, unless told
+
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", dir_okay=False, help="Write the results to this file; - is standard output."),
+]
 
 
 def claims_registry(modules: list[str] | None, timeout: float = LIMIT) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``driftproof claims | verify | soak | audit | bench | train | report | inventory``.
+"""The command line: ``driftproof claims | verify | soak | audit | bench | train | recipes | report | inventory``.
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
@@ -18,6 +18,7 @@ import typer
 from . import __version__
 from ._commands import (
     LIMIT,
+    Json,
     claims_registry,
     console,
     fail,
@@ -30,6 +31,7 @@ from ._commands import (
     write_json,
     written,
 )
+from ._training import recipes, train
 
 __all__ = ["main"]
 
@@ -46,19 +48,10 @@ Names = Annotated[
     list[str] | None, typer.Argument(help="Papers and claim ids (TWEEDIE-CIR-*); all unless given.")
 ]
 Modules = Annotated[list[str] | None, typer.Option("--module", help="Also import claims from this module.")]
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", dir_okay=False, help="Write the results to this file; - is standard output."),
-]
-
-
 Timeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="For a claim or an audit: what has no verdict by then is ended."),
 ]
-
-# What trainings write into their folder.
-TRAINED = ("report.json", "metrics.json", "log.json", "samples", "checkpoints")
 
 
 def main() -> None:
@@ -294,45 +287,8 @@ def bench(
     console(is_stdout(json_file)).print(table(rows))
 
 
-@app.command()
-def train(
-    paper: Annotated[str, typer.Argument(help="The paper whose recipe is trained.")],
-    config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The recipe (TOML).")
-    ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A minute on two cores: does it run?")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(file_okay=False, help="Where checkpoints and the report go; runs/PAPER unless given."),
-    ] = None,
-    stop_after: Annotated[
-        float | None, typer.Option(help="Save and stop after this many seconds, with exit status 75.")
-    ] = None,
-    extend: Annotated[
-        bool, typer.Option("--extend", help="Checkpoints of a shorter run go on as the longer one.")
-    ] = False,
-) -> None:
-    """Train the torch recipe of a paper; the same command goes on from the last checkpoint.
-
-    Ctrl-C, SIGTERM and SIGHUP save and stop, with exit status 130, 143 and 129.
-    """
-    import importlib
-
-    from .validation.outputs import claim
-
-    recipes = _recipes()
-    if paper not in recipes:
-        raise LookupError(f"train: there is no recipe for {paper!r}; there are {', '.join(recipes)}")
-    require_torch("train")
-    if config is None and not smoke:
-        raise ValueError("train: expected --config FILE (or --smoke)")
-    out = Path("runs") / paper if out is None else out
-    require_writable(None, out)
-    claim(out, f"train {paper}", TRAINED)
-    from .backends.torch.kit.stop import session
-
-    with session(extend=extend, stop_after=stop_after):
-        importlib.import_module(f"driftproof.backends.torch.{paper}").main(config, smoke, out)
+app.command()(train)
+app.command()(recipes)
 
 
 @app.command()
@@ -361,13 +317,3 @@ def inventory(json_file: Json = None) -> None:
         typer.echo(", ".join(f"{count} {takes} {kind}" for (takes, kind), count in sorted(counts.items())))
     content = {"version": __version__, "entries": [entry.to_json() for entry in entries]}
     write_json(json_file, stamped("inventory", content))
-
-
-def _recipes() -> list[str]:
-    """The papers that can be trained."""
-    from importlib.resources import files
-
-    from .validation.papers import PAPERS
-
-    below = files("driftproof.backends") / "torch" / "recipes"
-    return [paper for paper in PAPERS if (below / paper).is_dir()]

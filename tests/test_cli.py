@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from driftproof import cli
+from driftproof import _training, cli
 from driftproof.validation import benchmarks
 from driftproof.validation.journal import write_atomically
 
@@ -372,10 +372,10 @@ class TestTrain:
         recipe.main = lambda *arguments: called.append(arguments)  # type: ignore[attr-defined]
         recipe.__spec__ = type("Spec", (), {"name": recipe.__name__})()  # type: ignore[assignment]
         monkeypatch.setitem(sys.modules, recipe.__name__, recipe)
-        monkeypatch.setattr(cli, "_recipes", lambda: ["toy"])
+        monkeypatch.setattr(_training, "_papers", lambda: ["toy"])
         done = CliRunner().invoke(cli.app, ["train", "toy", "--smoke", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
-        assert called == [(None, True, tmp_path)]
+        assert called == [(None, True, tmp_path, ())]
 
     def test_without_torch_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import importlib.util

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import typer
 
-from driftproof import cli
+from driftproof import _training
+from driftproof.backends.torch.recipes import names
 from driftproof.cli import app
 from driftproof.validation import benchmarks
 from driftproof.validation.papers import PAPERS
@@ -122,10 +123,12 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
             assert set(words[1:]) <= targets, line
         elif words[:1] == ["driftproof"]:
             assert {word for word in words if word.startswith("--")} <= options(words[1]), line
-            for file in (word for word in words if word.endswith(".toml")):
-                assert (ROOT / file).is_file(), line
+            for config in (after for word, after in itertools.pairwise(words) if word == "--config"):
+                assert config in (*names(words[2]), "mine.json"), line
             if words[1] in ("train", "bench", "verify", "claims"):
-                known = {"train": cli._recipes(), "bench": benchmarks.names()}.get(words[1], list(PAPERS))
+                known = {"train": _training._papers(), "bench": benchmarks.names()}.get(
+                    words[1], list(PAPERS)
+                )
                 named = list(itertools.takewhile(lambda word: not word.startswith("-"), words[2:]))
                 assert set(named) <= set(known), line
         elif words[:1] == ["python"]:

@@ -98,6 +98,7 @@ def test_what_is_built_is_complete_and_runs_elsewhere(tmp_path: Path, subtests: 
         the_sdist_holds_what_a_developer_needs,
         the_installed_package_imports_outside_of_the_repository,
         the_installed_command_runs_outside_of_the_repository,
+        the_installed_recipes_are_found_by_name,
         the_metadata_is_complete,
     ):
         with subtests.test(check.__name__):
@@ -146,6 +147,21 @@ def the_installed_command_runs_outside_of_the_repository(built: Built, outside: 
     version = run(command, "--version", cwd=outside).split()
     assert version == ["driftproof", built.wheel.name.split("-")[1]]
     assert "TWEEDIE-" in run(command, "claims", "tweedie", cwd=outside)
+
+
+def the_installed_recipes_are_found_by_name(built: Built, outside: Path) -> None:
+    command = built.python.with_name("driftproof")
+    listed = json.loads(run(command, "recipes", "--json", "-", cwd=outside))["recipes"]
+    shipped = {(path.parent.name, path.stem) for path in (ROOT / "backends/torch/recipes").glob("*/*.toml")}
+    assert {(one["paper"], one["name"]) for one in listed} == shipped
+    pytest.importorskip("torch")
+    pytest.importorskip("accelerate")
+    recipe = json.loads(
+        run(
+            command, "train", "csdm", "--config", "digits", "--set", "seeds=[7]", "--show-config", cwd=outside
+        )
+    )
+    assert (recipe["title"], recipe["seeds"]) == ("Handwritten digits", [7])
 
 
 def the_metadata_is_complete(built: Built, outside: Path) -> None:

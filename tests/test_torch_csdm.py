@@ -138,17 +138,20 @@ def test_recipes_are_checked() -> None:
 def test_wrong_recipes(tmp_path) -> None:
     text = RECIPES.packaged()[0].read_text()
     wrong = {
-        'name = "digits"\nheld': ('name = "faces"\nheld', RecipeError),
-        'kind = "mlp"': ('kind = "conv"', RecipeError),
-        'basis = "none"': ('basis = "cosine"', RecipeError),
-        "energies = [0.9, 0.95, 0.99]": ("energies = [1.0]", UnmetHypothesis),
-        "seeds = [0]": ("seeds = []", UnmetHypothesis),
-        "dimensions = [24, 32, 40, 48, 56]": ("dimensions = [0]", UnmetHypothesis),
+        'name = "digits"\nheld': (
+            'name = "faces"\nheld',
+            r"data\.name: expected one of 'stress' or 'digits'",
+        ),
+        'kind = "mlp"': ('kind = "conv"', "measurements are no images"),
+        'basis = "none"': ('basis = "cosine"', "basis is none beside bounds"),
+        "energies = [0.9, 0.95, 0.99]": ("energies = [1.0]", r"energies\.0: expected < 1"),
+        "seeds = [0]": ("seeds = []", "seeds: expected >= 1 items"),
+        "dimensions = [24, 32, 40, 48, 56]": ("dimensions = [0]", r"dimensions\.0: expected > 0"),
     }
-    for old, (new, error) in wrong.items():
+    for old, (new, match) in wrong.items():
         assert old in text
         (tmp_path / "wrong.toml").write_text(text.replace(old, new))
-        with pytest.raises(error):
+        with pytest.raises(RecipeError, match=match):
             RECIPES.load(tmp_path / "wrong.toml", False)
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("accelerate")
 from accelerate import Accelerator
 from typer.testing import CliRunner
 
-from driftproof import UnmetHypothesis, cli
+from driftproof import UnmetHypothesis, _training, cli
 from driftproof.backends.torch.kit import lock as locks
 from driftproof.backends.torch.kit.entry import ending, interruptible
 from driftproof.backends.torch.kit.identity import HOW, LENGTH, OtherRun, identity_of
@@ -130,7 +130,7 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
     assert {"teacher.size.width", "student.size.width", "teacher.training.steps", "clip"} <= distilled
     assert {"student.training.seed", "contender.divergence", "contender.advantage"} <= distilled
     prepared = tweedie.prepare(tweedie_config.RECIPES.load(tweedie_config.RECIPES.packaged()[0], True)[0])
-    assert {"network.width", "process.low", "process.name", "data.recipe.window"} <= told(
+    assert {"network.width", "noise.low", "process.name", "data.recipe.window"} <= told(
         lambda: tweedie.run(prepared, tmp_path, cpu)
     )
     study, _ = csdm_config.RECIPES.load(csdm_config.RECIPES.packaged()[0], True)
@@ -182,7 +182,7 @@ def test_the_command_passes_on_its_limits(monkeypatch: pytest.MonkeyPatch, tmp_p
     recipe.main = lambda *rest: found.append(this_session())  # type: ignore[attr-defined]
     recipe.__spec__ = type("Spec", (), {"name": recipe.__name__})()  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, recipe.__name__, recipe)
-    monkeypatch.setattr(cli, "_recipes", lambda: ["toy"])
+    monkeypatch.setattr(_training, "_papers", lambda: ["toy"])
     plain = ["train", "toy", "--smoke", "--out", str(tmp_path)]
     assert CliRunner().invoke(cli.app, plain).exit_code == 0
     assert CliRunner().invoke(cli.app, [*plain, "--extend", "--stop-after", "9"]).exit_code == 0

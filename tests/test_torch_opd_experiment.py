@@ -146,29 +146,27 @@ def test_packaged_recipes_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "error", "match"),
+    ("old", "new", "match"),
     [
-        ('title = "Toy"\n', "", RecipeError, "missing key 'title'"),
-        ('title = "Toy"', 'title = "Toy"\nrate = 1', RecipeError, "unknown key 'rate'"),
-        ('advantage = "sg"', 'advantage = "exact"', RecipeError, "expected one of"),
-        ('"forward_kl"', '"backward_kl"', UnmetHypothesis, "backward_kl"),
-        ("digits = 1", "digits = 1.5", RecipeError, "expected int"),
-        ("digits = 1", "seeds = []", UnmetHypothesis, "at least one"),
-        ("digits = 1", "seeds = [1, 1]", UnmetHypothesis, "distinct"),
-        ("digits = 1", "clip = -1.0", UnmetHypothesis, "clip > 0"),
-        ("teacher = { width = 8", "teacher = { width = 9", UnmetHypothesis, "even width"),
-        ("teacher = {", "mentor = {", RecipeError, "unknown key 'mentor'"),
-        ("distillation = { steps = 3", "distillation = { steps = 0", UnmetHypothesis, "steps > 0"),
-        ('"jsd"\nadvantage = "centered"', '"forward_kl"\nadvantage = "sg"', UnmetHypothesis, "comes twice"),
-        ("digits = 1", "published = 3", RecipeError, "published: expected a table"),
-        ("digits = 1", 'published = {student = "s"}', RecipeError, "missing key 'teacher'"),
+        ('title = "Toy"\n', "", "missing key 'title'"),
+        ('title = "Toy"', 'title = "Toy"\nrate = 1', "unknown key 'rate'"),
+        ('advantage = "sg"', 'advantage = "exact"', "contender.0.advantage: expected one of"),
+        ('"forward_kl"', '"backward_kl"', "backward_kl"),
+        ("digits = 1", "digits = 1.5", "digits: expected an integer, got 1.5"),
+        ("digits = 1", "seeds = []", "seeds: expected >= 1 items"),
+        ("digits = 1", "seeds = [1, 1]", "seeds: expected distinct values"),
+        ("digits = 1", "clip = -1.0", "clip: expected > 0"),
+        ("teacher = { width = 8", "teacher = { width = 9", "even width"),
+        ("teacher = {", "mentor = {", "unknown key 'mentor'"),
+        ("distillation = { steps = 3", "distillation = { steps = 0", "distillation.steps: expected > 0"),
+        ('"jsd"\nadvantage = "centered"', '"forward_kl"\nadvantage = "sg"', "comes twice"),
+        ("digits = 1", "published = 3", "published: expected a table"),
+        ("digits = 1", 'published = {student = "s"}', "missing key 'published.teacher'"),
     ],
 )
-def test_a_recipe_that_cannot_be_run_is_refused(
-    tmp_path: Path, old: str, new: str, error: type[Exception], match: str
-) -> None:
+def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, old: str, new: str, match: str) -> None:
     assert old in RECIPE
-    with pytest.raises(error, match=match):
+    with pytest.raises(RecipeError, match=match):
         toy(tmp_path, RECIPE.replace(old, new))
 
 

@@ -56,6 +56,8 @@ student = "{place}/student"
 teacher = "{place}/teacher"
 dataset = "{place}/data"
 prompt_column = "question"
+
+[published.arguments]
 divergence = "forward_kl"
 use_cpu = true
 bf16 = false
@@ -68,7 +70,7 @@ per_device_train_batch_size = 4
 learning_rate = 1e-2
 max_completion_length = 4
 
-[smoke.published]
+[smoke.published.arguments]
 max_steps = 2
 """
 
@@ -89,7 +91,8 @@ def test_published_models_with_an_adapter(published: Path, tmp_path: Path) -> No
     pytest.importorskip("peft")
     (tmp_path / "recipe.toml").write_text(
         RECIPE.format(place=published).replace(
-            "[smoke.published]", '[published.lora]\nr = 2\ntarget_modules = ["q_proj"]\n\n[smoke.published]'
+            "[smoke.published.arguments]",
+            '[published.lora]\nr = 2\ntarget_modules = ["q_proj"]\n\n[smoke.published.arguments]',
         ),
         encoding="utf-8",
     )
@@ -109,7 +112,10 @@ def test_published_runs_that_cannot_be(published: Path, tmp_path: Path) -> None:
         prompt_column="question",
     )
     for changed, match in (
-        ({"arguments": {"divergense": "jsd"}}, "unknown keys divergense"),
+        (
+            {"arguments": {"divergense": "jsd"}},
+            "unknown key 'published.arguments.divergense' .did you mean 'divergence'",
+        ),
         (
             {"prompt_column": "text", "arguments": {"use_cpu": True, "bf16": False}},
             r"no column 'text' \(but question\)",

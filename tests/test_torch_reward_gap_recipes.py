@@ -59,23 +59,21 @@ pairs = 8
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "error", "match"),
+    ("old", "new", "match"),
     [
-        ("[gaussian]", "", UnmetHypothesis, "gaussian"),
-        ('method = "mixgrpo"', 'method = "ppo"', RecipeError, "expected one of"),
-        ("seeds = [0, 1]", "seeds = [1, 1]", UnmetHypothesis, "distinct"),
-        ("size = 2", "size = -2", UnmetHypothesis, "size >= 0"),
-        ("epochs = 4", "epochs = 4\nlr = 1", RecipeError, "unknown key 'lr'"),
-        ("[gaussian]", "[gaussian]\nvariance = -1.0", UnmetHypothesis, "variance > 0"),
-        ('kl = "path"', 'kl = "k3"', RecipeError, "expected one of"),
+        ("[gaussian]", "", "gaussian"),
+        ('method = "mixgrpo"', 'method = "ppo"', "expected one of"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "distinct"),
+        ("size = 2", "size = -2", "size >= 0"),
+        ("epochs = 4", "epochs = 4\nlr = 1", "unknown key 'budget.lr' .known: epochs, prompts"),
+        ("[gaussian]", "[gaussian]\nvariance = -1.0", "gaussian.variance: expected > 0, got -1.0"),
+        ('kl = "path"', 'kl = "k3"', "expected one of"),
     ],
 )
-def test_a_recipe_that_cannot_be_run_is_refused(
-    tmp_path: Path, old: str, new: str, error: type[Exception], match: str
-) -> None:
+def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, old: str, new: str, match: str) -> None:
     assert old in GAUSSIAN
     (tmp_path / "toy.toml").write_text(GAUSSIAN.replace(old, new), encoding="utf-8")
-    with pytest.raises(error, match=match):
+    with pytest.raises(RecipeError, match=match):
         RECIPES.load(tmp_path / "toy.toml", smoke=False)
 
 

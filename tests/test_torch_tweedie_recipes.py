@@ -121,7 +121,7 @@ def test_smoke_is_the_same_recipe_on_a_smaller_budget(toy: Path) -> None:
     full, small = (RECIPES.load(toy, smoke)[0] for smoke in (False, True))
     assert (full.training.steps, small.training.steps) == (30, 20)
     assert (full.seeds, small.seeds) == ((0, 1), (0,))
-    assert full.processes == small.processes
+    assert full.process == small.process
     assert small.training.batch == full.training.batch
 
 
@@ -130,24 +130,31 @@ def test_the_packaged_recipes_are_complete_and_compare_on_equal_terms() -> None:
     for path in RECIPES.packaged():
         for smoke in (False, True):
             recipe, _ = RECIPES.load(path, smoke)
-            assert {process.name for process in recipe.processes} == {"VP", "GBM", "CIR"}
-            assert len({(process.low, process.high) for process in recipe.processes}) == 1
+            assert {process.name for process in recipe.process} == {"VP", "GBM", "CIR"}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "GBM"', 'name = "OU"', "expected one of VP, GBM, CIR, got 'OU'"),
-        ("kappa = 1.0\n", "", "missing key 'kappa'"),
-        ("kappa = 1.0", "kapa = 1.0", "unknown key 'kapa'"),
-        ("kappa = 1.0", "kappa = -1.0", "kappa > 0"),
-        ("steps = 30", 'steps = "30"', "training.steps: expected int, got '30'"),
-        ("steps = 30", "steps = 0", "steps > 0"),
-        ("steps = 30", "seed = 1\nsteps = 30", "training.seed is set by seeds"),
-        ("width = 16", "width = 17", "multiple of 8"),
+        ('name = "GBM"', 'name = "OU"', "process.1.name: expected one of 'VP', 'GBM', 'CIR', got 'OU'"),
+        ("kappa = 1.0\n", "", "missing key 'process.2.kappa'"),
+        ("kappa = 1.0", "kapa = 1.0", "unknown key 'process.2.kapa' (did you mean 'kappa'?)"),
+        ("kappa = 1.0", "kappa = -1.0", "process.2.kappa: expected > 0, got -1.0"),
+        ("steps = 30", 'steps = "30"', "training.steps: expected an integer, got '30'"),
+        ("steps = 30", "steps = 0", "training.steps: expected > 0, got 0"),
+        (
+            "steps = 30",
+            "seed = 1\nsteps = 30",
+            "training: expected no seed of its own, for it is set by seeds = [...]",
+        ),
+        ("width = 16", "width = 17", "network.width: expected a multiple of 8, got 17"),
         ("width = 16", 'kind = "conv"', "conv needs square images"),
-        ('name = "file"', 'name = "sp501"', "expected one of prices, variance, digits, file"),
-        ("held_out = 0.4", "held_out = 1.4", "0 < held_out < 1"),
+        (
+            'name = "file"',
+            'name = "sp501"',
+            "data.name: expected one of 'prices', 'variance', 'digits' or 'file', got 'sp501'",
+        ),
+        ("held_out = 0.4", "held_out = 1.4", "data.held_out: expected < 1, got 1.4"),
         ("held_out = 0.4", "held_out = 0.99", "at least 2 training rows"),
         ("[data]", "[dta]", "unknown key 'dta'"),
         ("title =", "title", "Expected '='"),

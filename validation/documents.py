@@ -12,7 +12,16 @@ from .. import __version__
 __all__ = ["FORMATS", "is_ours", "read", "require_ours", "stamped"]
 
 # Counted up when a field is added, renamed or read in another way; documents without the field are of format 1.
-FORMATS: Final = {"verify": 2, "report": 2, "bench": 2, "audit": 2, "soak": 1, "manifest": 1, "inventory": 1}
+FORMATS: Final = {
+    "verify": 2,
+    "report": 2,
+    "bench": 2,
+    "audit": 2,
+    "soak": 1,
+    "manifest": 1,
+    "inventory": 1,
+    "recipes": 1,
+}
 
 _AGAIN: Final = {"report": "driftproof train", "manifest": "driftproof verify --html, into a new folder,"}
 _FIELDS: Final = {
@@ -23,6 +32,7 @@ _FIELDS: Final = {
     "soak": ("seeds", "flips"),
     "manifest": ("files",),
     "inventory": ("entries", "version"),
+    "recipes": ("recipes", "version"),
 }
 _LARGEST: Final = 500_000_000  # bytes
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from driftproof import cli
+from driftproof import _training, cli
 from driftproof.validation import documents, outputs
 from driftproof.validation.outcomes import Run
 from driftproof.validation.reporting import write
@@ -157,8 +157,8 @@ def test_commands_refuse_before_any_work_what_is_not_theirs(
 
 
 def test_a_training_keeps_its_folder_to_itself(tmp_path: Path) -> None:
-    outputs.claim(tmp_path, "train tweedie", cli.TRAINED)
+    outputs.claim(tmp_path, "train tweedie", _training.TRAINED)
     (tmp_path / "report.json").write_text("{}")
-    outputs.claim(tmp_path, "train tweedie", cli.TRAINED)  # it goes on
+    outputs.claim(tmp_path, "train tweedie", _training.TRAINED)  # it goes on
     with pytest.raises(ValueError, match="was written by driftproof train tweedie: name another folder"):
-        outputs.claim(tmp_path, "train opd", cli.TRAINED)
+        outputs.claim(tmp_path, "train opd", _training.TRAINED)

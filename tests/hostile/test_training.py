@@ -232,15 +232,15 @@ RECIPES: dict[str, tuple[str, str]] = {
     "no TOML": ("steps = = 1", "Invalid value"),
     "a large batch": (
         "steps = 1\nbatch = 1000000000000\nlearning_rate = 1.0",
-        r"recipe\.batch: expected a number up to",
+        r"\.toml: batch: expected a number up to",
     ),
     "a large rate": (
         "steps = 1\nbatch = 1\nlearning_rate = 1" + "0" * 400,
-        r"recipe\.learning_rate: expected a number",
+        r"\.toml: learning_rate: expected a number",
     ),
     "a long text": (
         "steps = '" + "x" * 10**6 + "'\nbatch = 1\nlearning_rate = 1.0",
-        r"recipe\.steps: expected int",
+        r"recipe: steps: expected an integer",
     ),
 }
 

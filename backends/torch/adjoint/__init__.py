@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import tune_gaussian, tune_model
     from .report import gaussian_section, model_section
@@ -50,7 +51,9 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         lambda *run: gaussian_section(tune_gaussian(*run)), lambda *run: model_section(tune_model(*run))
     )
     packages = ("torch", "diffusers", "peft", "accelerate")
-    run_recipes(Paper(RECIPES, as_it_is, run, "Adjoint matching", packages, seeds), config, smoke, out)
+    run_recipes(
+        Paper(RECIPES, as_it_is, run, "Adjoint matching", packages, seeds), config, smoke, out, changes
+    )
 
 
 def seeds(recipe: Recipe) -> object:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from dataclasses import field
+from typing import Literal, final
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_each
 from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.kit.schema import Decay, Share, TwoOrMore, validated
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost, RunningCost
-from driftproof.theory.adjoint.truncation import MODES
 
 __all__ = ["RECIPES", "Cost", "Matching", "Recipe"]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Cost:
     """A running cost by name; ``parameter`` is the exponent, the bound or the price of acting."""
 
@@ -31,18 +32,19 @@ class Cost:
 
     def made(self) -> RunningCost:
         """The cost of the theory."""
-        if self.kind == "quadratic":
-            return QuadraticCost()
-        kinds: dict[str, Any] = {"power": PowerCost, "ball": BallCost, "elastic": ElasticCost}
-        if self.kind not in kinds:
-            known = "kind is one of quadratic, power, ball, elastic"
-            raise UnmetHypothesis("Cost", known, f"kind = {self.kind!r}")
-        made: RunningCost = kinds[self.kind](self.parameter)
-        return made
+        match self.kind:
+            case "quadratic":
+                return QuadraticCost()
+            case "power":
+                return PowerCost(self.parameter)
+            case "ball":
+                return BallCost(self.parameter)
+            case "elastic":
+                return ElasticCost(self.parameter)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Matching:
     """How targets are made and which of them a step takes in.
 
@@ -59,27 +61,14 @@ class Matching:
         cost: The running cost.
     """
 
-    lam: float
-    last: int = 0
+    lam: PositiveFloat
+    last: NonNegativeInt = 0
     mode: Literal["train", "frozen", "identity"] = "train"
-    chosen: int = 0
-    keep: float = 1.0
-    damping: float = 0.0
+    chosen: NonNegativeInt = 0
+    keep: Share = 1.0
+    damping: Decay = 0.0
     guidance: Literal["none", "rollout", "full"] = "none"
     cost: Cost = field(default_factory=Cost)
-
-    def __post_init__(self) -> None:
-        require_each(
-            "Matching",
-            self,
-            ("lam > 0", 0.0 < self.lam < float("inf")),
-            ("mode is train, frozen or identity", self.mode in MODES),
-            ("guidance is none, rollout or full", self.guidance in ("none", "rollout", "full")),
-            ("last >= 0", self.last >= 0),
-            ("chosen >= 0", self.chosen >= 0),
-            ("keep in (0, 1]", 0.0 < self.keep <= 1.0),
-            ("damping in [0, 1)", 0.0 <= self.damping < 1.0),
-        )
 
     def require_steps(self, count: int) -> None:
         """Raise if the truncation is longer than the grid."""
@@ -90,7 +79,7 @@ class Matching:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Recipe:
     """One training: a Gaussian flow, or a flow model of diffusers.
 
@@ -108,17 +97,13 @@ class Recipe:
     budget: Plan
     gaussian: GaussianModel | None = None
     pipeline: PipelineModel | None = None
-    steps: int = 10
+    steps: PositiveInt = 10
     reward: RewardChoice = field(default_factory=lambda: RewardChoice("brightness"))
-    held_out: int = 64
+    held_out: TwoOrMore = 64
 
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("adjoint recipe", "a table [gaussian] or [pipeline]", "none or both")
-        if self.steps < 1:
-            raise UnmetHypothesis("adjoint recipe", "steps >= 1", f"steps = {self.steps}")
-        if self.held_out < 2:
-            raise UnmetHypothesis("adjoint recipe", "held_out >= 2", f"held_out = {self.held_out}")
 
 
 RECIPES = Recipes("adjoint", Recipe, ("gaussian", "flux2-klein-4b"))

@@ -6,6 +6,7 @@ in full dimension, with the same network and budget, and measures what each budg
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CSDMOutput", "CSDMPipeline", "batched_fista", "main"]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or all that come with the package; see :func:`.kit.entry.run_recipes`."""
 
     def loaded(recipe: Recipe) -> tuple[Recipe, Data]:
@@ -39,4 +40,4 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         return [study_section(run(*loaded, out / "checkpoints", accelerator))]
 
     title, packages = "Diffusion in a sketch of real data", ("torch", "numpy", "scipy", "accelerate")
-    run_recipes(Paper(RECIPES, loaded, sections, title, packages), config, smoke, out)
+    run_recipes(Paper(RECIPES, loaded, sections, title, packages), config, smoke, out, changes)

@@ -16,13 +16,14 @@ here is how well one law is sampled, and the last years alone have another.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.schema import Share, TwoOrMore, validated
 from driftproof.backends.torch.score_models.data import Data, DataRecipe
 from driftproof.backends.torch.score_models.data import load as load_rows
 
@@ -33,7 +34,7 @@ _SPAN = 504
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class SketchData:
     """What to load.
 
@@ -46,19 +47,10 @@ class SketchData:
     """
 
     name: Literal["stress", "digits"]
-    window: int = 64
-    trailing: int = 63
-    held_out: float = 0.3
-    share: float = 1.0 / 3.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.share <= 1.0:
-            raise UnmetHypothesis("data", "0 < share <= 1", f"share = {self.share!r}")
-        if not 0.0 < self.held_out <= 0.5:
-            raise UnmetHypothesis("data", "0 < held_out <= 1/2", f"held_out = {self.held_out!r}")
-        if not 1 <= self.window <= _SPAN:
-            got = f"window = {self.window}"
-            raise UnmetHypothesis("data", f"1 <= window <= {_SPAN}: a span holds a path", got)
+    window: Annotated[PositiveInt, Field(le=_SPAN)] = 64  # a span holds a path
+    trailing: TwoOrMore = 63
+    held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.3
+    share: Share = 1.0 / 3.0
 
 
 def load(recipe: SketchData) -> Data:

@@ -20,12 +20,14 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, NonPositiveFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Rng, Source, source
 from driftproof.backends.torch.kit import checkpoint as checkpoints
 from driftproof.backends.torch.kit.recipe import build
+from driftproof.backends.torch.kit.schema import validated
 from driftproof.backends.torch.score_models.diffusions.gaussian import GaussianDiffusion
 from driftproof.backends.torch.score_models.networks import NetworkRecipe, backbone
 from driftproof.backends.torch.score_models.scores import ScoreNetwork
@@ -45,33 +47,27 @@ OnStepEnd: TypeAlias = Callable[["CSDMPipeline", int, float, dict[str, Tensor]],
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class DecoderConfig:
     """How data come back from measurements.
 
     Arguments:
         factor: The penalty, in units of the universal one; 0: no decoding, the sketch must be square.
-        low, high: Bounds of the data, low <= 0 <= high; only without a basis.
+        low, high: Bounds of the data, low <= 0 <= high, only without a basis; None for none.
         refit: Whether least squares on the support follows.
         tolerance, most: The duality gap relative to the squared measurements, and the steps allowed.
     """
 
-    factor: float = 1.0
-    low: float = -math.inf
-    high: float = math.inf
+    factor: NonNegativeFloat = 1.0
+    low: NonPositiveFloat | None = None
+    high: NonNegativeFloat | None = None
     refit: bool = False
-    tolerance: float = 1e-5
-    most: int = 20_000
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.factor < math.inf:
-            raise UnmetHypothesis("decoder", "factor >= 0", f"factor = {self.factor!r}")
-        if not self.low <= 0.0 <= self.high:
-            raise UnmetHypothesis("decoder", "low <= 0 <= high", f"low = {self.low!r}, high = {self.high!r}")
+    tolerance: PositiveFloat = 1e-5
+    most: PositiveInt = 20_000
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class PipelineConfig:
     """Everything of a pipeline that is no tensor.
 
@@ -83,10 +79,10 @@ class PipelineConfig:
     """
 
     network: NetworkRecipe
-    scale: float
+    scale: PositiveFloat
     decoder: DecoderConfig
-    low: float = 0.02
-    high: float = 10.0
+    low: PositiveFloat = 0.02
+    high: PositiveFloat = 10.0
 
     @property
     def horizon(self) -> float:
@@ -142,7 +138,7 @@ class CSDMPipeline:
         self.network, self.basis, self.config = network.eval(), basis, config
         m, d = sketch.shape
         decoder = config.decoder
-        if basis is not None and (math.isfinite(decoder.low) or math.isfinite(decoder.high)):
+        if basis is not None and (decoder.low is not None or decoder.high is not None):
             got = f"low = {decoder.low}, high = {decoder.high} beside a basis"
             raise UnmetHypothesis("CSDMPipeline", "bounds hold for data that are sparse themselves", got)
         if basis is not None and tuple(basis.shape) != (d, d):
@@ -259,8 +255,8 @@ class CSDMPipeline:
             turned,
             y,
             lam,
-            low=decoder.low,
-            high=decoder.high,
+            low=-math.inf if decoder.low is None else decoder.low,
+            high=math.inf if decoder.high is None else decoder.high,
             tolerance=decoder.tolerance,
             most=decoder.most,
         ).x
@@ -306,8 +302,7 @@ class CSDMPipeline:
             tensors["basis"] = self.basis
         place = Path(folder)
         checkpoints.save(place / "model.safetensors", tensors, {"format": FORMAT})
-        # JSON has no infinity: a bound that is not there is null.
-        table = json.dumps({"format": FORMAT, **_plain(asdict(self.config))}, indent=1)
+        table = json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1)
         (place / "config.json").write_text(table, encoding="utf-8")
 
     @classmethod
@@ -324,16 +319,8 @@ class CSDMPipeline:
         table = json.loads((place / "config.json").read_text(encoding="utf-8"))
         if table.pop("format", None) != FORMAT:
             raise ValueError(f"CSDMPipeline: expected the format {FORMAT!r} in {place / 'config.json'}")
-        bounds = {"low": -math.inf, "high": math.inf}
-        decoder = {k: bounds[k] if v is None and k in bounds else v for k, v in table["decoder"].items()}
-        config = build(PipelineConfig, {**table, "decoder": decoder}, str(place / "config.json"))
+        config = build(PipelineConfig, table, str(place / "config.json"))
         tensors, _ = checkpoints.load(place / "model.safetensors")
         pipe = cls.untrained(tensors["sketch"], tensors["centre"], tensors.get("basis"), config)
         pipe.network.load_state_dict(checkpoints.under("network", tensors))
         return pipe
-
-
-def _plain(table: Any) -> Any:
-    if isinstance(table, dict):
-        return {key: _plain(value) for key, value in table.items()}
-    return None if isinstance(table, float) and math.isinf(table) else table

@@ -53,7 +53,9 @@ class Paper(Generic[RecipeT, WorkT]):
     seeds: Callable[[Any], object] = lambda recipe: list(recipe.seeds)
 
 
-def run_recipes(paper: Paper[Any, Any], config: Path | None, smoke: bool, out: Path) -> None:
+def run_recipes(
+    paper: Paper[Any, Any], config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()
+) -> None:
     """Run recipes one after the other and write ``out/report.json``.
 
     Sections with ``metrics`` or ``samples``, named numbers and arrays for programs, have them in
@@ -64,17 +66,17 @@ def run_recipes(paper: Paper[Any, Any], config: Path | None, smoke: bool, out: P
         config: A recipe; None for the packaged ones, which need no download.
         smoke: Whether the budgets are the small ones.
         out: The folder of the report.
+        changes: Values that are set in the recipe, see :func:`..recipes.changed`.
 
     Raises:
         RecipeError: A recipe that cannot be run; raised before any work.
-        UnmetHypothesis: A number or data that a recipe refuses; raised before any work.
+        UnmetHypothesis: Data that a recipe refuses; raised before any work.
         InUse: Another run writes to ``out``.
         SystemExit: After a signal or the limit of the session, with everything saved; see :func:`ending`.
     """
     name = paper.recipes.paper
-    recipes = [
-        paper.recipes.load(p, smoke) for p in (paper.recipes.packaged() if config is None else [config])
-    ]
+    files = paper.recipes.packaged() if config is None else [config]
+    recipes = [paper.recipes.load(file, smoke, changes) for file in files]
     prepared = [paper.prepare(recipe) for recipe, _ in recipes]
     started = time.perf_counter()
     accelerator = Accelerator()

@@ -16,24 +16,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, final
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 
 from .checkpoint import prefixed
-from .config_checks import require_choice, require_each, require_numbers
 from .distributed import clipped_step, local_rows, require_unsharded
 from .ema import EMA
 from .identity import HOW, LENGTH, identity_of
 from .moved import Moved
 from .progress import Progress
 from .run import Resumed, Run
+from .schema import Decay, validated
 
-__all__ = ["Plan", "Trained", "Work", "few_threads", "generator_of", "run_steps", "train"]
+__all__ = ["Plan", "SeededPlan", "Trained", "Work", "few_threads", "generator_of", "run_steps", "train"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
@@ -42,7 +43,7 @@ WATCH_EVERY = 50  # steps between two looks at whether updates round to nothing
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Plan:
     """The budget of a training run.
 
@@ -66,20 +67,15 @@ class Plan:
         0.5
     """
 
-    steps: int = field(metadata=LENGTH)
-    batch: int
-    learning_rate: float
-    warmup: int = 0
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    save_every: int = field(default=1000, metadata=HOW)
+    steps: PositiveInt = field(metadata=LENGTH)
+    batch: PositiveInt
+    learning_rate: PositiveFloat
+    warmup: NonNegativeInt = 0
+    clip: PositiveFloat = 1.0
+    ema: Decay = 0.999
+    seed: NonNegativeInt = 0
+    save_every: PositiveInt = field(default=1000, metadata=HOW)
     schedule: Literal["cosine", "constant"] = "cosine"
-
-    def __post_init__(self) -> None:
-        require_choice("Plan", self, schedule=("cosine", "constant"))
-        require_numbers("Plan", self, zero={"warmup", "ema", "seed"})
-        require_each("Plan", self, ("ema < 1", self.ema < 1))
 
     def rate(self, step: int) -> float:
         """The learning rate of step number ``step`` (0, 1, ...)."""
@@ -89,6 +85,15 @@ class Plan:
             return self.learning_rate
         remaining = (self.steps - step) / max(1, self.steps - self.warmup)
         return self.learning_rate * 0.5 * (1.0 - math.cos(math.pi * remaining))
+
+
+def _without_seed(plan: Plan) -> Plan:
+    if plan.seed:
+        raise ValueError("no seed of its own, for it is set by seeds = [...]")
+    return plan
+
+
+SeededPlan: TypeAlias = Annotated[Plan, AfterValidator(_without_seed)]  # of a recipe that sets its seed
 
 
 @final

@@ -7,6 +7,7 @@ table ``[published]`` it trains published models through TRL.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or the comparison on arithmetic; see :func:`.kit.entry.run_recipes`.
 
     A recipe with a table ``[published]`` is run by TRL, with its own accelerator, and leaves ``out/log.json``.
@@ -43,7 +44,7 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     from .experiment import compare
     from .report import comparison_section
 
-    if config is not None and (published := RECIPES.load(config, smoke)[0].published) is not None:
+    if config is not None and (published := RECIPES.load(config, smoke, changes)[0].published) is not None:
         _distil(published, out)
         return
 
@@ -55,6 +56,7 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         config,
         smoke,
         out,
+        changes,
     )
 
 

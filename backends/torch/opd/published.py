@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]  # ships no types
 
+from driftproof.backends.torch.kit.config_errors import unknown_key
 from driftproof.backends.torch.kit.identity import Identity, identity_of
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.kit.run import held
@@ -64,14 +65,13 @@ def distil(run: Published, out: Path) -> dict[str, Any]:
 
     from .trainer import OPDPlusConfig, OPDPlusTrainer
 
-    unknown = sorted(set(run.arguments) - {field.name for field in fields(OPDPlusConfig) if field.init})
-    if unknown:
-        raise RecipeError(
-            f"recipe.published: unknown keys {', '.join(unknown)} (no arguments of OPDPlusConfig)"
-        )
+    known = [field.name for field in fields(OPDPlusConfig) if field.init]
+    for name in run.arguments:
+        if name not in known:
+            raise RecipeError(f"recipe: {unknown_key(f'published.arguments.{name}', known)}")
     if run.arguments.get("save_only_model"):
         raise RecipeError(
-            "recipe.published.save_only_model: expected false, a resumption needs the optimizer"
+            "recipe: published.arguments.save_only_model: expected false, a resumption needs the optimizer"
         )
     folder = out / "trainer"
     arguments = OPDPlusConfig(str(folder), **run.arguments)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, final
+from dataclasses import field
+from typing import Annotated, Literal, TypeAlias, final
+
+from pydantic import NonNegativeInt, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_each
 from driftproof.backends.torch.kit.identity import HOW
+from driftproof.backends.torch.kit.schema import NOT_EMPTY, validated
 
 __all__ = ["Kind", "Lora", "PipelineModel"]
 
@@ -15,22 +17,17 @@ Kind: TypeAlias = Literal["stable_diffusion", "stable_diffusion_3", "flux", "flu
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Lora:
     """Arguments of PEFT's ``LoraConfig``."""
 
-    rank: int
+    rank: PositiveInt
     alpha: int
-    targets: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        require_each(
-            "Lora", self, ("rank >= 1", self.rank >= 1), ("targets, at least one", bool(self.targets))
-        )
+    targets: Annotated[tuple[str, ...], NOT_EMPTY]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class PipelineModel:
     """A pipeline of diffusers, or a SiT.
 
@@ -56,14 +53,14 @@ class PipelineModel:
     name: str = ""
     vae: str = ""
     guidance: float = 1.0
-    side: int = 0
+    side: NonNegativeInt = 0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     prompts: tuple[str, ...] = ()
     prompt_file: str = field(default="", metadata=HOW)  # the prompts themselves are known by their digest
     labels: tuple[int, ...] = ()
     revision: str = "main"
     checkpointing: bool = field(default=False, metadata=HOW)
-    at_once: int = field(default=0, metadata=HOW)
+    at_once: NonNegativeInt = field(default=0, metadata=HOW)
 
     def __post_init__(self) -> None:
         given = [bool(self.prompts), bool(self.prompt_file), bool(self.labels)]
@@ -73,5 +70,3 @@ class PipelineModel:
                 f"{len(self.prompts)} prompts, prompt_file = {self.prompt_file!r}, {len(self.labels)} labels"
             )
             raise UnmetHypothesis("PipelineModel", hypothesis, got)
-        sizes = (("at_once >= 0", self.at_once >= 0), ("side >= 0", self.side >= 0))
-        require_each("PipelineModel", self, *sizes)

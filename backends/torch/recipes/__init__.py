@@ -1,1 +1,6 @@
-"""Recipes that come with the package: one folder a paper, one TOML file an experiment."""
+"""The recipes that come with the package, a folder for each paper, and how any recipe is read."""
+
+from .shipped import Shipped, find, names, shipped
+from .tables import RecipeError, changed, read
+
+__all__ = ["RecipeError", "Shipped", "changed", "find", "names", "read", "shipped"]

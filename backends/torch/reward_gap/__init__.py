@@ -16,6 +16,7 @@ decoder and a reward of one's own:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
@@ -59,7 +60,11 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
     )
     packages = ("torch", "accelerate", "diffusers")
     run_recipes(
-        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages, seeds), config, smoke, out
+        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages, seeds),
+        config,
+        smoke,
+        out,
+        changes,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, final
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
 from driftproof.backends.torch.kit.identity import HOW
-from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.kit.schema import ProperShare, Seeds, Share, TwoOrMore, validated
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.rl.budget import RolloutBudget
 from driftproof.backends.torch.rl.rewards import RewardChoice
@@ -19,7 +21,7 @@ __all__ = ["RECIPES", "Budget", "Recipe", "ScalarModel"]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Budget(RolloutBudget):
     """What a policy gradient runs with.
 
@@ -42,39 +44,22 @@ class Budget(RolloutBudget):
         level: Coverage of its interval.
     """
 
-    clip: float = 1e-4
+    clip: ProperShare = 1e-4
     ratio: Literal["sum", "mean"] = "mean"
-    advantage_clip: float = 5.0
+    advantage_clip: NonNegativeFloat = 5.0
     scale: bool = True
-    beta: float = 0.0
+    beta: NonNegativeFloat = 0.0
     kl: Literal["loss", "path"] = "loss"
-    history: float = 1.0
-    least: int = 16
+    history: Share = 1.0
+    least: TwoOrMore = 16
     baseline: Literal["others", "group"] = "others"
-    evaluate_every: int = field(default=0, metadata=HOW)
-    pairs: int = field(default=64, metadata=HOW)
-    level: float = field(default=0.95, metadata=HOW)
-
-    def __post_init__(self) -> None:
-        require_choice(
-            "Budget", self, ratio=("sum", "mean"), kl=("loss", "path"), baseline=("others", "group")
-        )
-        zero = {"weight_decay", "advantage_clip", "beta", "seed", "evaluate_every"}
-        bounded = {"clip", "level", "history", "least", "pairs"}
-        require_numbers("Budget", self, zero | bounded)
-        require_each(
-            "Budget",
-            self,
-            ("clip in (0, 1)", 0.0 < self.clip < 1.0),
-            ("level in (0, 1)", 0.0 < self.level < 1.0),
-            ("history <= 1", self.history <= 1.0),
-            ("least >= 2", self.least >= 2),
-            ("pairs >= 2", self.pairs >= 2),
-        )
+    evaluate_every: NonNegativeInt = field(default=0, metadata=HOW)
+    pairs: TwoOrMore = field(default=64, metadata=HOW)
+    level: ProperShare = field(default=0.95, metadata=HOW)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class ScalarModel:
     """The closed form: a score with mean theta and scale kappa on data N(0, variance), under VP.
 
@@ -86,22 +71,15 @@ class ScalarModel:
         tail: The last part of the epochs, whose mean parameters are reported, in (0, 1].
     """
 
-    variance: float = 0.49
-    decay: float = 6.0
+    variance: PositiveFloat = 0.49
+    decay: PositiveFloat = 6.0
     target: float = 1.0
-    levels: int = 1000
-    tail: float = field(default=0.5, metadata=HOW)
-
-    def __post_init__(self) -> None:
-        for name in ("variance", "decay", "levels", "tail"):
-            if not getattr(self, name) > 0:
-                raise UnmetHypothesis("ScalarModel", f"{name} > 0", f"{name} = {getattr(self, name)!r}")
-        if self.tail > 1.0:
-            raise UnmetHypothesis("ScalarModel", "tail <= 1", f"tail = {self.tail!r}")
+    levels: PositiveInt = 1000
+    tail: Share = field(default=0.5, metadata=HOW)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Recipe:
     """One training.
 
@@ -124,12 +102,11 @@ class Recipe:
     pipeline: PipelineModel | None = None
     window: Window = field(default_factory=Window)
     reward: RewardChoice = field(default_factory=RewardChoice)
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
 
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
-        require_seeds("reward_gap recipe", self.seeds)
 
 
 RECIPES = Recipes("reward_gap", Recipe, ("gaussian", "ddpo-sd15"))

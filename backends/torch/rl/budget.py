@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof.backends.torch.kit.identity import HOW, LENGTH
+from driftproof.backends.torch.kit.schema import validated
 
 __all__ = ["RolloutBudget"]
 
 
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class RolloutBudget:
     """Rollouts, and the updates that they are used for; a method adds its own numbers.
 
@@ -28,17 +31,17 @@ class RolloutBudget:
         save_every: Epochs between two checkpoints.
     """
 
-    epochs: int = field(metadata=LENGTH)
-    prompts: int
-    group: int = 1
-    updates: int = 1
-    passes: int = 1
-    micro_batch: int = field(default=1, metadata=HOW)
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    save_every: int = field(default=1, metadata=HOW)
+    epochs: PositiveInt = field(metadata=LENGTH)
+    prompts: PositiveInt
+    group: PositiveInt = 1
+    updates: PositiveInt = 1
+    passes: PositiveInt = 1
+    micro_batch: PositiveInt = field(default=1, metadata=HOW)
+    learning_rate: PositiveFloat = 3e-4
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    seed: NonNegativeInt = 0
+    save_every: PositiveInt = field(default=1, metadata=HOW)
 
     @property
     def rows(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_each
+from driftproof.backends.torch.kit.schema import validated
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.rewards import Quadratic
@@ -21,7 +21,7 @@ Vector: TypeAlias = tuple[float, ...]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class GaussianModel:
     """Data N(mean, cov) in any dimension d, and the reward c.x - x.Qx / 2.
 
@@ -39,8 +39,8 @@ class GaussianModel:
     cov: tuple[Vector, ...] = ((1.2, 0.3), (0.3, 0.5))
     c: Vector = (1.0, -0.5)
     Q: tuple[Vector, ...] = ((0.8, 0.2), (0.2, 0.4))
-    decay: float = 6.0
-    levels: int = 1000
+    decay: PositiveFloat = 6.0
+    levels: PositiveInt = 1000
 
     def __post_init__(self) -> None:
         d = len(self.mean)
@@ -51,7 +51,6 @@ class GaussianModel:
         if len(self.c) != d:
             got = f"data on R^{d}, reward on R^{len(self.c)}"
             raise UnmetHypothesis("GaussianModel", "data and reward on one space", got)
-        require_each("GaussianModel", self, ("decay > 0", self.decay > 0), ("levels > 0", self.levels > 0))
 
     @property
     def data(self) -> Gaussian:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.schema import validated
 
 __all__ = [
     "AestheticReward",
@@ -57,7 +58,7 @@ def checked(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class RewardChoice:
     """Which reward; ``jpeg`` has no gradient.
 
@@ -75,9 +76,9 @@ class RewardChoice:
     model: str = "openai/clip-vit-large-patch14"
     head: str = ""
     sign: float = -1.0
-    smoothing: int = 1
-    noise: float = 0.02
-    bound: float = 1e30
+    smoothing: PositiveInt = 1
+    noise: NonNegativeFloat = 0.02
+    bound: PositiveFloat = 1e30
 
     def __post_init__(self) -> None:
         if self.kind == "aesthetic" and not self.head:

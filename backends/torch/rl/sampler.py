@@ -17,15 +17,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import array_api_compat.torch as xp
 import torch
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_choice
+from driftproof.backends.torch.kit.schema import validated
 from driftproof.numerics.samplers import flow_sde_moments, step_log_prob
 
 __all__ = ["Kind", "Sampler", "Sampling", "log_prob"]
@@ -34,7 +34,7 @@ Kind: TypeAlias = Literal["sde", "ode"]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Sampling:
     """The sampler of training.
 
@@ -44,12 +44,9 @@ class Sampling:
         kind: ``gddim``, or ``flow_sde`` (Flow-GRPO's step, with a = sqrt(2) eta).
     """
 
-    steps: int
-    eta: float = 1.0
+    steps: PositiveInt
+    eta: NonNegativeFloat = 1.0
     kind: Literal["gddim", "flow_sde"] = "gddim"
-
-    def __post_init__(self) -> None:
-        require_choice("Sampling", self, kind=("gddim", "flow_sde"))
 
 
 @final

@@ -6,6 +6,7 @@ the closed-form Gaussian model, whose optimum is known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
@@ -38,7 +39,9 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
     )
     packages = ("torch", "accelerate", "diffusers", "peft")
-    run_recipes(Paper(RECIPES, as_it_is, run, "Score as action", packages, seeds), config, smoke, out)
+    run_recipes(
+        Paper(RECIPES, as_it_is, run, "Score as action", packages, seeds), config, smoke, out, changes
+    )
 
 
 def seeds(recipe: Recipe) -> object:

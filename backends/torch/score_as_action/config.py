@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, final
+from dataclasses import field
+from typing import Annotated, Literal, TypeAlias, final
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.config_checks import require_choice, require_each, require_numbers
 from driftproof.backends.torch.kit.identity import HOW
-from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.kit.schema import (
+    NOT_EMPTY,
+    Decay,
+    ProperShare,
+    Seeds,
+    Share,
+    TwoOrMore,
+    validated,
+)
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.rl.budget import RolloutBudget
 from driftproof.backends.torch.rl.gaussian import GaussianModel
@@ -22,7 +32,7 @@ Actor: TypeAlias = Literal["pathwise", "advantage", "ppo"]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Budget(RolloutBudget):
     """What an actor and its critic run with; more than one pass wants ``ppo``.
 
@@ -39,24 +49,13 @@ class Budget(RolloutBudget):
     """
 
     schedule: Literal["constant", "cosine"] = "constant"
-    beta: float = 1e-2
-    warmup: int = 0
-    clip: float = 0.2
+    beta: PositiveFloat = 1e-2
+    warmup: NonNegativeInt = 0
+    clip: ProperShare = 0.2
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
-    history: float = 1.0
-    least: int = 16
-
-    def __post_init__(self) -> None:
-        require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
-        require_numbers("Budget", self, zero={"warmup", "weight_decay", "seed"})
-        require_each(
-            "Budget",
-            self,
-            ("clip in (0, 1)", self.clip < 1.0),
-            ("history <= 1", self.history <= 1.0),
-            ("least >= 2", self.least >= 2),
-        )
+    history: Share = 1.0
+    least: TwoOrMore = 16
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""
@@ -66,7 +65,7 @@ class Budget(RolloutBudget):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class CriticChoice:
     """The value function.
 
@@ -83,29 +82,20 @@ class CriticChoice:
     kind: Literal["quadratic", "network"] = "network"
     loss: Literal["martingale", "ctd"] = "martingale"
     skip: Literal["none", "constant", "learnable", "cos"] = "constant"
-    memory: float = 0.9
-    width: int = 32
-    learning_rate: float = 1e-3
-    steps: int = 10
-    batch: int = 256
+    memory: Decay = 0.9
+    width: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    steps: PositiveInt = 10
+    batch: PositiveInt = 256
 
     def __post_init__(self) -> None:
-        require_choice(
-            "critic",
-            self,
-            kind=("quadratic", "network"),
-            loss=("martingale", "ctd"),
-            skip=("none", "constant", "learnable", "cos"),
-        )
-        require_each("critic", self, ("memory in [0, 1)", 0.0 <= self.memory < 1.0))
-        require_numbers("critic", self, zero={"memory"})
         if self.kind == "quadratic" and (self.loss != "martingale" or self.skip != "none"):
             got = f"loss = {self.loss!r}, skip = {self.skip!r}"
             raise UnmetHypothesis("critic", "martingale loss and no skip, for quadratic", got)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Recipe:
     """One training, or one for each actor and seed.
 
@@ -120,27 +110,20 @@ class Recipe:
     """
 
     title: str
-    actors: tuple[Actor, ...]
+    actors: Annotated[tuple[Actor, ...], NOT_EMPTY]
     sampling: Sampling
     budget: Budget
     critic: CriticChoice = field(default_factory=CriticChoice)
     gaussian: GaussianModel | None = None
     pipeline: PipelineModel | None = None
     reward: RewardChoice = field(default_factory=RewardChoice)
-    seeds: tuple[int, ...] = (0,)
-    evaluation: int = field(default=20000, metadata=HOW)
+    seeds: Seeds = (0,)
+    evaluation: TwoOrMore = field(default=20000, metadata=HOW)
 
     def __post_init__(self) -> None:
-        if self.evaluation < 2:
-            raise UnmetHypothesis(
-                "score_as_action recipe", "evaluation >= 2", f"evaluation = {self.evaluation}"
-            )
-        name = "score_as_action recipe"
         if (self.gaussian is None) == (self.pipeline is None):
-            raise UnmetHypothesis(name, "a table [gaussian] or [pipeline]", "none or both")
-        if not self.actors or not set(self.actors) <= {"pathwise", "advantage", "ppo"}:
-            raise UnmetHypothesis(name, "actors are among pathwise, advantage, ppo", f"{self.actors}")
-        require_seeds("score_as_action recipe", self.seeds)
+            hypothesis = "a table [gaussian] or [pipeline]"
+            raise UnmetHypothesis("score_as_action recipe", hypothesis, "none or both")
 
 
 RECIPES = Recipes("score_as_action", Recipe, ("gaussian", "sd15"))

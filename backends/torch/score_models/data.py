@@ -26,13 +26,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.kit.schema import ProperShare, TwoOrMore, validated
 
 __all__ = ["Data", "DataRecipe", "load", "vix"]
 
@@ -40,7 +42,7 @@ Rows = NDArray[np.float64]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class DataRecipe:
     """What to load.
 
@@ -52,21 +54,11 @@ class DataRecipe:
         path: The ``.npy`` file of ``file``.
     """
 
-    name: str
-    window: int = 16
-    trailing: int = 63
-    held_out: float = 0.3
+    name: Literal["prices", "variance", "digits", "file"]
+    window: PositiveInt = 16
+    trailing: TwoOrMore = 63
+    held_out: ProperShare = 0.3
     path: str = ""
-
-    def __post_init__(self) -> None:
-        if self.name not in _LOADERS:
-            known = ", ".join(_LOADERS)
-            raise RecipeError(f"recipe.data.name: expected one of {known}, got {self.name!r}")
-        if not 0.0 < self.held_out < 1.0:
-            raise UnmetHypothesis("data", "0 < held_out < 1", f"held_out = {self.held_out!r}")
-        if self.window < 1 or self.trailing < 2:
-            got = f"window = {self.window}, trailing = {self.trailing}"
-            raise UnmetHypothesis("data", "window >= 1 and trailing >= 2", got)
 
 
 @final

@@ -8,40 +8,34 @@ per coordinate.  Its last layer starts at zero; what zero means is the business 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import Annotated, Literal, final
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.recipe import RecipeError
+from driftproof.backends.torch.kit.schema import validated
 
 __all__ = ["ConvBackbone", "MLPBackbone", "NetworkRecipe", "backbone"]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class NetworkRecipe:
     """The size of the backbone.
 
     Arguments:
         kind: ``mlp`` for vectors, ``conv`` for square images.
-        width: Hidden units, or channels of the finest level, >= 8 and a multiple of 8.
+        width: Hidden units, or channels of the finest level, a multiple of 8.
         depth: Residual blocks (``mlp``) or blocks a level (``conv``), >= 1.
     """
 
-    kind: str = "mlp"
-    width: int = 128
-    depth: int = 3
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("mlp", "conv"):
-            raise RecipeError(f"recipe.network.kind: expected mlp or conv, got {self.kind!r}")
-        if self.width < 8 or self.width % 8 or self.depth < 1:
-            got = f"width = {self.width}, depth = {self.depth}"
-            raise UnmetHypothesis("network", "width a multiple of 8, depth >= 1", got)
+    kind: Literal["mlp", "conv"] = "mlp"
+    width: Annotated[PositiveInt, Field(multiple_of=8)] = 128
+    depth: PositiveInt = 3
 
 
 def backbone(recipe: NetworkRecipe, dimension: int, side: int, heads: int, seed: int) -> nn.Module:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Classifier", "PretrainedFeatures", "extract", "main", "sinkhorn_loss", "sinkhorn_plan"]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or the one that comes with the package; see :func:`.kit.entry.run_recipes`."""
     from .data import Shift, digits
     from .fewshot import compare, prepare, source_model
@@ -42,4 +43,4 @@ def main(config: Path | None, smoke: bool, out: Path) -> None:
         return [comparisons_section(compared)]
 
     packages = ("torch", "scikit-learn", "POT", "accelerate")
-    run_recipes(Paper(RECIPES, as_it_is, sections, packages=packages), config, smoke, out)
+    run_recipes(Paper(RECIPES, as_it_is, sections, packages=packages), config, smoke, out, changes)

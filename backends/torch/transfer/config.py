@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan
-from driftproof.backends.torch.kit.recipe import Recipes, require_seeds
+from driftproof.backends.torch.kit.loop import SeededPlan
+from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.kit.schema import DISTINCT, NOT_EMPTY, ProperShare, validated
 
 from .data import Shift
 
 __all__ = ["RECIPES", "FineTuning", "Recipe", "TableRecipe"]
 
 
+def _increasing(values: tuple[int, ...]) -> tuple[int, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError("increasing numbers")
+    return values
+
+
+INCREASING = AfterValidator(_increasing)
+
+
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class FineTuning:
     """Training of the whole network on few target images, source images and the transport cost between both.
 
@@ -27,34 +37,23 @@ class FineTuning:
         epsilon: Its regularisation, as a share of the mean cost.
     """
 
-    plan: Plan
+    plan: SeededPlan
     shots: tuple[int, ...]
-    weight: float = 0.1
-    epsilon: float = 0.1
-
-    def __post_init__(self) -> None:
-        _positive("finetuning", epsilon=self.epsilon)
-        if not (self.weight >= 0.0 and math.isfinite(self.weight)):
-            raise UnmetHypothesis("finetuning", "weight >= 0 and finite", f"weight = {self.weight}")
+    weight: NonNegativeFloat = 0.1
+    epsilon: PositiveFloat = 0.1
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class TableRecipe:
     """The comparison on diabetes patients: sample sizes and the number of splits."""
 
-    sizes: tuple[int, ...]
-    splits: int
-
-    def __post_init__(self) -> None:
-        _increasing("table", "sizes", self.sizes)
-        if self.sizes[0] < 5 or self.sizes[-1] > 110 or self.splits < 3:
-            got = f"sizes = {self.sizes}, splits = {self.splits}"
-            raise UnmetHypothesis("table", "sizes between 5 and 110, and splits >= 3", got)
+    sizes: Annotated[tuple[Annotated[int, Field(ge=5, le=110)], ...], NOT_EMPTY, INCREASING]
+    splits: Annotated[int, Field(ge=3)]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class Recipe:
     """Few-shot comparisons of transfer with direct learning.
 
@@ -74,46 +73,26 @@ class Recipe:
     """
 
     title: str
-    shots: tuple[int, ...]
-    seeds: tuple[int, ...]
-    source_training: Plan
-    shift: tuple[Shift, ...]
+    shots: Annotated[tuple[PositiveInt, ...], NOT_EMPTY, INCREASING]
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=3), DISTINCT]
+    source_training: SeededPlan
+    shift: Annotated[tuple[Shift, ...], NOT_EMPTY]
     finetuning: FineTuning | None = None
     table: TableRecipe | None = None
-    width: int = 16
-    features: int = 24
+    width: PositiveInt = 16
+    features: PositiveInt = 24
     pretrained: str = ""
     frozen: bool = True
-    shrinkage: float = 0.1
-    wrong_penalty: float = 1.0
+    shrinkage: ProperShare = 0.1  # not 0: features may have no variance
+    wrong_penalty: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
-        _increasing("transfer recipe", "shots", self.shots)
-        require_seeds("transfer recipe", self.seeds, least=3)
-        if not self.shift or len({shift.name for shift in self.shift}) < len(self.shift):
-            raise UnmetHypothesis(
-                "transfer recipe", "shifts have distinct names, at least one", "names repeat"
-            )
+        names = [shift.name for shift in self.shift]
+        if len(set(names)) < len(names):
+            raise UnmetHypothesis("transfer recipe", "shifts have distinct names", ", ".join(names))
         if self.finetuning is not None and not set(self.finetuning.shots) <= set(self.shots):
             got = f"{self.finetuning.shots} of {self.shots}"
             raise UnmetHypothesis("transfer recipe", "finetuning.shots are among the shots", got)
-        if not 0.0 < self.shrinkage < 1.0:
-            got = f"shrinkage = {self.shrinkage}"
-            raise UnmetHypothesis("transfer recipe", "0 < shrinkage < 1: features may have no variance", got)
-        _positive(
-            "transfer recipe", wrong_penalty=self.wrong_penalty, width=self.width, features=self.features
-        )
 
 
 RECIPES = Recipes("transfer", Recipe, ("shifts",))
-
-
-def _increasing(subject: str, name: str, values: tuple[int, ...]) -> None:
-    if not values or values[0] < 1 or list(values) != sorted(set(values)):
-        raise UnmetHypothesis(subject, f"{name} are >= 1 and increasing", f"{name} = {values}")
-
-
-def _positive(subject: str, **values: float) -> None:
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise UnmetHypothesis(subject, f"{name} > 0 and finite", f"{name} = {value!r}")

@@ -7,6 +7,7 @@ rows held out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-def main(config: Path | None, smoke: bool, out: Path) -> None:
+def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
     """Run one recipe, or all that come with the package; see :func:`.kit.entry.run_recipes`."""
     title, packages = "Diffusion beyond Gaussian, on real data", ("torch", "numpy", "scipy", "accelerate")
-    run_recipes(Paper(RECIPES, prepare, _sections, title, packages), config, smoke, out)
+    run_recipes(Paper(RECIPES, prepare, _sections, title, packages), config, smoke, out, changes)
 
 
 def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[Section]:

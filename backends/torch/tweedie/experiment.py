@@ -17,7 +17,7 @@ from driftproof._random import source
 from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.kit.loop import generator_of
 from driftproof.backends.torch.score_models.data import Data, load
-from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion, DiffusionRecipe
+from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion, ProcessRecipe
 from driftproof.backends.torch.score_models.fit import fit_network
 from driftproof.backends.torch.score_models.metrics import Estimate, Held, average, compare
 from driftproof.backends.torch.score_models.networks import backbone
@@ -87,7 +87,9 @@ def prepare(recipe: Recipe) -> Prepared:
             values for CIR), or hold NaN.
     """
     data = load(recipe.data)
-    diffusions = {process.name: process.fit(data.train) for process in recipe.processes}
+    diffusions: dict[str, AbstractDiffusion] = {
+        process.name: process.fit(data.train, recipe.noise) for process in recipe.process
+    }
     for diffusion in diffusions.values():
         diffusion.encode(data.held_out)
     if recipe.network.kind == "conv":
@@ -111,15 +113,15 @@ def run(prepared: Prepared, folder: Path, accelerator: Accelerator) -> Compariso
     """
     recipe, data = prepared.recipe, prepared.data
     held = Held(data.held_out, data.block, data.squares)
-    results = {}
-    for process in recipe.processes:
+    results: dict[str, Result] = {}
+    for process in recipe.process:
         results[process.name] = _run_process(prepared, process, held, folder, accelerator)
     floor = compare(data.train, held, _bootstrap(), data.block, recipe.sampling.replicates)
     return Comparison(prepared, floor, results)
 
 
 def _run_process(
-    prepared: Prepared, process: DiffusionRecipe, held: Held, folder: Path, accelerator: Accelerator
+    prepared: Prepared, process: ProcessRecipe, held: Held, folder: Path, accelerator: Accelerator
 ) -> Result:
     recipe, data, diffusion = prepared.recipe, prepared.data, prepared.diffusions[process.name]
     scores, samples, errors = [], [], []
@@ -133,7 +135,7 @@ def _run_process(
             recipe.plan(seed),
             accelerator,
             checkpoint=folder / f"{name}.safetensors",
-            config={"data": identity_of_data(prepared), "process": process},
+            config={"data": identity_of_data(prepared), "process": process, "noise": recipe.noise},
             title=name,
         )
         noise = source(generator_of(seed, _SAMPLING, accelerator.device))

@@ -23,11 +23,7 @@ from torch import Tensor
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source, source
 from driftproof.backends.torch.kit.loop import generator_of
-from driftproof.backends.torch.score_models.diffusions import (
-    DiffusionRecipe,
-    Objective,
-    SquaredBesselDiffusion,
-)
+from driftproof.backends.torch.score_models.diffusions import CIRRecipe, Objective, SquaredBesselDiffusion
 from driftproof.backends.torch.score_models.fit import fit_network
 from driftproof.backends.torch.score_models.sampling import grid, trajectory
 from driftproof.backends.torch.score_models.scores import EmpiricalOracle, Outputs, ScoreNetwork
@@ -122,7 +118,7 @@ def study(prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Acc
     Raises:
         UnmetHypothesis: The recipe compares no CIR diffusion.
     """
-    process = next((entry for entry in prepared.recipe.processes if entry.name == "CIR"), None)
+    process = next((entry for entry in prepared.recipe.process if isinstance(entry, CIRRecipe)), None)
     if process is None:
         raise UnmetHypothesis("laws", "the recipe has a CIR process", "none")
     train, held_out = (rows[:, :1] for rows in (prepared.data.train, prepared.data.held_out))
@@ -164,14 +160,18 @@ def study(prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Acc
 
 
 def _train(
-    process: DiffusionRecipe, prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Accelerator
+    process: CIRRecipe, prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Accelerator
 ) -> tuple[SquaredBesselDiffusion, ScoreNetwork]:
     """The diffusion of single values and its network, on the CPU in double precision."""
     rows = prepared.data.train[:, :1]
-    diffusion = process.fit(rows, heads=2)
-    assert isinstance(diffusion, SquaredBesselDiffusion)
+    diffusion = process.fit(rows, prepared.recipe.noise, heads=2)
     name = f"{prepared.recipe.name}-laws-{process.objective.replace(' ', '-')}"
-    config = {"data": identity_of_data(prepared), "process": process, "heads": 2}
+    config = {
+        "data": identity_of_data(prepared),
+        "process": process,
+        "noise": prepared.recipe.noise,
+        "heads": 2,
+    }
     trained = fit_network(
         diffusion,
         rows,

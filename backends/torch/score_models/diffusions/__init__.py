@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat
 
-from driftproof.backends.torch.kit.recipe import RecipeError, build
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.schema import validated
 from driftproof.theory.processes import CIR, GBM, VP
 
 from .base import AbstractDiffusion
@@ -17,80 +17,88 @@ from .gaussian import GaussianDiffusion
 from .lognormal import LogNormalDiffusion
 from .squared_bessel import Objective, SquaredBesselDiffusion
 
+Rows: TypeAlias = NDArray[np.float64]
+
 __all__ = [
     "AbstractDiffusion",
-    "DiffusionRecipe",
+    "CIRRecipe",
+    "GBMRecipe",
     "GaussianDiffusion",
     "LogNormalDiffusion",
     "NoiseRange",
     "Objective",
+    "ProcessRecipe",
     "SquaredBesselDiffusion",
+    "VPRecipe",
 ]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@validated(frozen=True, slots=True)
 class NoiseRange:
-    """Where sampling stops and starts, as noise-to-signal ratios."""
+    """Where sampling stops and starts, as noise-to-signal ratios: ``low`` < ``high``."""
 
-    low: float = 0.02
-    high: float = 10.0
+    low: PositiveFloat = 0.02
+    high: PositiveFloat = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UnmetHypothesis("NoiseRange", "low < high", f"low = {self.low!r}, high = {self.high!r}")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DiffusionRecipe:
-    """A process with its parameters, by name, and the range of the noise-to-signal ratio.
+@validated(frozen=True, slots=True)
+class VPRecipe:
+    """The parameters of :class:`~driftproof.theory.processes.VP`."""
 
-    Arguments:
-        name: ``VP``, ``GBM`` or ``CIR``.
-        process: The forward process.
-        low, high: The range of the ratio.
-        shift: Added to the data (GBM).
-        objective: What is regressed (CIR).
-    """
+    name: Literal["VP"]
+    beta_min: PositiveFloat = 0.1
+    beta_max: PositiveFloat = 20.0
+    T: PositiveFloat = 1.0
 
-    name: str
-    process: VP | GBM | CIR
-    low: float
-    high: float
+    def fit(self, rows: Rows, noise: NoiseRange) -> GaussianDiffusion:
+        """The diffusion, scaled to training rows (n, d)."""
+        return GaussianDiffusion(VP(self.beta_min, self.beta_max, self.T), rows, noise.low, noise.high)
+
+
+@final
+@validated(frozen=True, slots=True)
+class GBMRecipe:
+    """The parameters of :class:`~driftproof.theory.processes.GBM`; ``shift`` is added to the data."""
+
+    name: Literal["GBM"]
+    mu: float
+    sigma: PositiveFloat
     shift: float = 0.0
+
+    def fit(self, rows: Rows, noise: NoiseRange) -> LogNormalDiffusion:
+        """The diffusion, scaled to training rows (n, d).
+
+        Raises:
+            UnmetHypothesis: Some rows are not > 0 after the shift.
+        """
+        return LogNormalDiffusion(GBM(self.mu, self.sigma), rows, noise.low, noise.high, self.shift)
+
+
+@final
+@validated(frozen=True, slots=True)
+class CIRRecipe:
+    """The parameters of :class:`~driftproof.theory.processes.CIR`; ``objective`` is what is regressed."""
+
+    name: Literal["CIR"]
+    kappa: PositiveFloat
+    theta: PositiveFloat
+    sigma: PositiveFloat
     objective: Objective = "conditional mean"
 
-    @classmethod
-    def read(cls, table: Mapping[str, Any], where: str) -> DiffusionRecipe:
-        """From a table of the recipe.
+    def fit(self, rows: Rows, noise: NoiseRange, heads: int = 1) -> SquaredBesselDiffusion:
+        """The diffusion, scaled to training rows (n, d); a second head is for second moments.
 
         Raises:
-            RecipeError: An unknown process, a missing or unknown key.
-            UnmetHypothesis: Parameters that the process refuses.
+            UnmetHypothesis: Some rows are negative.
         """
-        rest = dict(table)
-        name = rest.pop("name", None)
-        if name not in _OPTIONS:
-            raise RecipeError(f"{where}.name: expected one of {', '.join(_OPTIONS)}, got {name!r}")
-        kind, own = _OPTIONS[name]
-        options = {key: rest.pop(key) for key in ("low", "high", *own) if key in rest}
-        process = build(kind, rest, f"{where} ({name})")
-        return build(cls, {"name": name, "process": process, **options}, f"{where} ({name})")
-
-    def fit(self, rows: NDArray[np.float64], heads: int = 1) -> AbstractDiffusion:
-        """The diffusion, scaled to training rows (n, d); only CIR has a second head.
-
-        Raises:
-            UnmetHypothesis: The rows are not in the state space.
-        """
-        match self.process:
-            case VP():
-                return GaussianDiffusion(self.process, rows, self.low, self.high)
-            case GBM():
-                return LogNormalDiffusion(self.process, rows, self.low, self.high, self.shift)
-            case CIR():
-                return SquaredBesselDiffusion(self.process, rows, self.low, self.high, self.objective, heads)
+        process = CIR(self.kappa, self.theta, self.sigma)
+        return SquaredBesselDiffusion(process, rows, noise.low, noise.high, self.objective, heads)
 
 
-_OPTIONS: Mapping[str, tuple[type[VP | GBM | CIR], tuple[str, ...]]] = {
-    "VP": (VP, ()),
-    "GBM": (GBM, ("shift",)),
-    "CIR": (CIR, ("objective",)),
-}
+ProcessRecipe: TypeAlias = Annotated[VPRecipe | GBMRecipe | CIRRecipe, Field(discriminator="name")]

@@ -2,6 +2,8 @@
 
     python papers/refresh.py                 from papers/data, the record of the last published run
     python papers/refresh.py --take report   take report/verify.json as that record first
+    python papers/refresh.py --atlas FILE FILE
+                             take what driftproof audit LIBRARY --json FILE wrote: the atlas of that library
     python papers/refresh.py --training RUN RUN
                                              take RUN/report.json, which driftproof train wrote: all of a paper
 
@@ -13,6 +15,7 @@ A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!
 ``claims PAPER``    the claims of a paper: statement, evidence, planted errors, status
 ``training PAPER``  the tables and figures that its recipe wrote
 ``errors``          the largest error of each special function, by region, backend and dtype
+``atlas LIBRARY``   what an audit of a library found: counts, and each setting that is not simply right
 ==================  ===========================================================================
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +33,17 @@ from driftproof.validation.documents import read
 from driftproof.validation.papers import PAPERS
 from driftproof.validation.reporting.page import short
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests load this file by its path
+import atlas
+
 PAGES = Path(__file__).resolve().parent
 ROOT = PAGES.parent
+# What belongs to no single paper.
+SHARED = {
+    "audit": "the audit of samplers and losses",
+    "conventions": "shared by all papers",
+    "special": "shared by all papers",
+}
 PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -45,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=[],
         help="folders that driftproof train wrote",
     )
+    parser.add_argument(
+        "--atlas", type=Path, metavar="FILE", nargs="+", default=[], help="documents of driftproof audit"
+    )
     given = parser.parse_args(arguments)
+    for file in given.atlas:
+        atlas.take(file, PAGES)
     if given.take is not None:
         take(given.take, PAGES)
     take_trainings(given.training, PAGES)
@@ -140,7 +158,7 @@ def _papers(record: Path, prefix: str) -> list[str]:
         rows.append(
             (
                 f"[`{slug}`]({way}{slug}.md)" if page.is_file() else f"`{slug}`",
-                paper.title if paper else "shared by all papers",
+                paper.title if paper else SHARED[slug],
                 ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in paper.arxiv)
                 if paper
                 else "",
@@ -255,7 +273,14 @@ def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell).replace("|", r"\|")
 
 
-KINDS = {"papers": _papers, "run": _run, "claims": _claims, "training": _training, "errors": _errors}
+KINDS = {
+    "papers": _papers,
+    "run": _run,
+    "claims": _claims,
+    "training": _training,
+    "errors": _errors,
+    "atlas": atlas.lines,
+}
 
 if __name__ == "__main__":
     main()

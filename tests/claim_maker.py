@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from driftproof.validation import Thing, exact
-from driftproof.validation.engine import Plan, settle
+from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.outcomes import ClaimOutcome
 from driftproof.validation.registry import Claim, Registry
 
@@ -44,4 +44,4 @@ def made(
 
 
 def outcome(*evidence: Any, plan: Plan | None = None, **options: Any) -> ClaimOutcome:
-    return settle(made(*evidence, **options), plan or Plan())
+    return evaluate_claim(made(*evidence, **options), plan or Plan())

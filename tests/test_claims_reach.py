@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from driftproof.validation.engine import Plan, examine
+from driftproof.validation.engine import Plan, run_evidence
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.inventory import kernels
 from driftproof.validation.registry import REGISTRY, Claim
@@ -58,7 +58,7 @@ def uncalled(id: str) -> list[str]:
     sys.setprofile(profile)
     try:
         for item in claim.evidence:
-            examine(claim, item, claim.thing, plan)
+            run_evidence(claim, item, claim.thing, plan)
     finally:
         sys.setprofile(None)
     return [name for name, parts in wanted.items() if not parts & seen]

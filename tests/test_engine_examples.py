@@ -8,7 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from driftproof.validation import Thing, bound, drawn, property
-from driftproof.validation.engine import Plan, examine
+from driftproof.validation.engine import Plan, run_evidence
 
 from .claim_maker import REALS, crashing, made, negated, outcome, square, table
 
@@ -93,5 +93,5 @@ class TestExamples:
         claim = made(table, watched)
         for seed in (0, 0, 1):
             seen.append([])
-            examine(claim, watched, square, Plan(seed=seed))
+            run_evidence(claim, watched, square, Plan(seed=seed))
         assert seen[0] == seen[1] != seen[2]

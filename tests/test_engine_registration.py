@@ -9,7 +9,7 @@ import joblib
 import pytest
 
 from driftproof.validation import exact, property, statistical
-from driftproof.validation.engine import Plan, settle
+from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.evidence.base import Evidence
 from driftproof.validation.registry import Registry
 
@@ -84,7 +84,7 @@ class TestRegistration:
 
     def test_claims_travel_by_value_where_no_import_finds_them(self) -> None:
         claim = made(table)
-        there = joblib.Parallel(n_jobs=2)(joblib.delayed(settle)(claim, Plan()) for _ in range(2))
+        there = joblib.Parallel(n_jobs=2)(joblib.delayed(evaluate_claim)(claim, Plan()) for _ in range(2))
         assert all(settled.status == "verified" for settled in there)
 
     def test_evidence_is_final_data(self) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from driftproof._identity import library
 from driftproof.validation import run
-from driftproof.validation.engine import Plan, settle
+from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.journal import Journal, write_atomically
 from driftproof.validation.outcomes import ClaimOutcome
@@ -221,7 +221,7 @@ class TestInterruption:
     def test_a_changed_claim_is_settled_again(self, toys: Any) -> None:
         plan, claim = Plan(), toys.TOYS.claims["TOY-SQUARE-1"]
         journal = Journal.of(plan)
-        journal.keep(settle(claim, plan), claim)
+        journal.keep(evaluate_claim(claim, plan), claim)
         (entry,) = journal.directory.glob("*.json")
         assert journal.find(claim) is not None
         kept = json.loads(entry.read_text())

@@ -15,7 +15,7 @@ from driftproof.backends.torch.kit.report import FORMAT
 from driftproof.validation import Statistic, exact, figure, statistical
 from driftproof.validation.documents import FORMATS
 from driftproof.validation.drawing import svg
-from driftproof.validation.engine import Plan, settle
+from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.outcomes import Run
 from driftproof.validation.registry import Registry
 from driftproof.validation.reporting import rebuild, write
@@ -74,7 +74,7 @@ def run_of(statement: str = r"f(x) = x^2", wrong: bool = False, **options: Any) 
     claim = registry.claim(
         "TOY-1", paper="tweedie", statement=statement, vouches=[square], hypotheses=[r"x \ge 0"]
     )
-    settled = settle(claim(Toy), Plan(figures=True))
+    settled = evaluate_claim(claim(Toy), Plan(figures=True))
     return Run("0.1.0", 7, "quick", (settled,), 1e-6, 1, ("driftproof.theory.f",), {"numpy": "2"}, **options)
 
 

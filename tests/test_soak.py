@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from driftproof.cli import app
 from driftproof.validation import Statistic, Thing, drawn, exact, property, statistical
-from driftproof.validation.engine import Plan, examine, settle
+from driftproof.validation.engine import Plan, evaluate_claim, run_evidence
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.registry import REGISTRY, Claim, Registry
 from driftproof.validation.soak import soak, subject
@@ -64,7 +64,7 @@ class TestFlips:
         alarms = [
             seed
             for seed in range(100, 120)
-            if not examine(claim, mostly_right, square, Plan(seed, Effort.QUICK)).ok
+            if not run_evidence(claim, mostly_right, square, Plan(seed, Effort.QUICK)).ok
         ]
         assert alarms and [flip.seed for flip in found.flips] == alarms
         assert found.status == 1 and found.expected == pytest.approx(20 * 0.3)
@@ -76,7 +76,7 @@ class TestFlips:
         claim = made(has_mean_one, mutants=faint)
         found = soak(seeds=12, registry=of(claim))
         assert found.mutants == 2
-        caught = [settle(claim, Plan(seed, Effort.QUICK)).mutants[1].killed for seed in range(12)]
+        caught = [evaluate_claim(claim, Plan(seed, Effort.QUICK)).mutants[1].killed for seed in range(12)]
         assert [flip.seed for flip in found.flips] == [seed for seed in range(12) if not caught[seed]]
         assert {flip.what for flip in found.flips} == {"mutant 'a bit more'"}
         assert any(caught) and not all(caught)
@@ -223,4 +223,4 @@ class TestDeclarations:
 
         assert not even.undeclared and even.seeded and not even.seeded_on_mutants
         claim = made(table, even)
-        assert subject(claim, settle(claim, Plan()), Plan()).mutants == ()
+        assert subject(claim, evaluate_claim(claim, Plan()), Plan()).mutants == ()

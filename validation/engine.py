@@ -30,7 +30,7 @@ from .registry import Claim, Picture
 from .surroundings import restored, surroundings
 from .telling import brief, said, traced
 
-__all__ = ["Piece", "Plan", "concluded", "examine", "prosecute", "settle"]
+__all__ = ["Piece", "Plan", "concluded", "evaluate_claim", "run_evidence", "try_mutant"]
 
 Piece: TypeAlias = EvidenceOutcome | MutantOutcome | FigureOutcome
 
@@ -77,7 +77,9 @@ class Plan:
         return share(evidence.weight, self.weight) if evidence.weight else None
 
 
-def settle(claim: Claim, plan: Plan, tell: Callable[[Piece], object] = lambda piece: None) -> ClaimOutcome:
+def evaluate_claim(
+    claim: Claim, plan: Plan, tell: Callable[[Piece], object] = lambda piece: None
+) -> ClaimOutcome:
     """Try all evidence on the thing, then evidence on each mutant until some breaks.
 
     Arguments:
@@ -94,11 +96,11 @@ def settle(claim: Claim, plan: Plan, tell: Callable[[Piece], object] = lambda pi
 def _pieces(claim: Claim, plan: Plan) -> Iterator[Piece]:
     sound = []
     for item in claim.evidence:
-        found = examine(claim, item, claim.thing, plan)
+        found = run_evidence(claim, item, claim.thing, plan)
         sound += [item] if found.state != "crashed" else []
         yield found
     for name, mutant in claim.mutants.items():
-        yield prosecute(claim, name, mutant, plan, sound)
+        yield try_mutant(claim, name, mutant, plan, sound)
     for picture in claim.figures if plan.figures else ():
         yield _draw(claim, picture, plan)
 
@@ -155,7 +157,7 @@ def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome,
     return "verified"
 
 
-def prosecute(
+def try_mutant(
     claim: Claim, name: str, mutant: Thing, plan: Plan, evidence: list[Evidence] | None = None
 ) -> MutantOutcome:
     """Try evidence on a mutant until some breaks: what no seed moves first, then the cheapest rung.
@@ -167,7 +169,7 @@ def prosecute(
     sound = claim.evidence if evidence is None else evidence
     untried, crashes, reasons = len(claim.evidence) - len(sound), [], []
     for item in sorted(sound, key=lambda e: (e.seeded_on_mutants, e.kind.rung)):
-        found = examine(claim, item, mutant, plan, hunting=True)
+        found = run_evidence(claim, item, mutant, plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail
             return MutantOutcome(name, True, item.name, detail, seconds=time.perf_counter() - start)
@@ -187,7 +189,7 @@ def prosecute(
     )
 
 
-def examine(
+def run_evidence(
     claim: Claim,
     evidence: Evidence,
     thing: Thing,

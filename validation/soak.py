@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from .engine import Plan, examine
+from .engine import Plan, run_evidence
 from .evidence.base import Effort, Evidence
 from .outcomes import ClaimOutcome
 from .progress import Progress
@@ -209,7 +209,7 @@ def _flips(one: Subject, plan: Plan) -> Iterator[Flip]:
     claim = one.claim if isinstance(one.claim, Claim) else referred(*one.claim)
     evidence = {item.name: item for item in claim.evidence}
     for name in one.evidence:
-        found = examine(claim, evidence[name], claim.thing, plan, swept=True)
+        found = run_evidence(claim, evidence[name], claim.thing, plan, swept=True)
         if found.state != one.expected[name]:
             yield _flip(claim, plan, name, found.state, found.counterexample or found.detail)
     movable = [evidence[name] for name in one.evidence if evidence[name].seeded_on_mutants]
@@ -223,7 +223,7 @@ def _fate(claim: Claim, name: str, plan: Plan, evidence: Sequence[Evidence]) -> 
     """What becomes of a mutant that all other evidence lets go by."""
     crashes = []
     for item in sorted(evidence, key=lambda e: e.kind.rung):
-        found = examine(claim, item, claim.mutants[name], plan, hunting=True)
+        found = run_evidence(claim, item, claim.mutants[name], plan, hunting=True)
         if found.ok is False:
             return "caught", ""
         if found.state == "crashed":

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .engine import Piece, Plan, concluded, examine, prosecute, settle
+from .engine import Piece, Plan, concluded, evaluate_claim, run_evidence, try_mutant
 from .outcomes import ClaimOutcome, EvidenceOutcome, MutantOutcome
 from .registry import Claim, reference
 from .supervision import Account, Child, over, parcel, supervised
@@ -52,7 +52,7 @@ def settled_by_workers(
     sent, stuck = dict[Claim, bytes](), list[tuple[Claim, str]]()
     for claim in claims:
         try:
-            sent[claim] = _parcel(settle, claim, plan)
+            sent[claim] = _parcel(evaluate_claim, claim, plan)
         except Exception as error:  # noqa: BLE001  # pickles fail in many ways
             stuck.append((claim, said(error)))
     for claim, account in carried(sent, jobs, cluster, timeout):
@@ -104,11 +104,11 @@ def _by_worker(
 
 
 def _evidence(claim: Claim, name: str, plan: Plan) -> EvidenceOutcome:
-    return examine(claim, next(item for item in claim.evidence if item.name == name), claim.thing, plan)
+    return run_evidence(claim, next(item for item in claim.evidence if item.name == name), claim.thing, plan)
 
 
 def _mutant(claim: Claim, name: str, plan: Plan) -> MutantOutcome:
-    return prosecute(claim, name, claim.mutants[name], plan)
+    return try_mutant(claim, name, claim.mutants[name], plan)
 
 
 def _parcel(function: Callable[..., object], claim: Claim, *args: object) -> bytes:
@@ -222,7 +222,7 @@ def _here(claim: Claim, plan: Plan, timeout: float | None = None) -> ClaimOutcom
     told, start = list[Piece](), time.perf_counter()
     try:
         with _alarm(timeout):
-            return settle(claim, plan, told.append)
+            return evaluate_claim(claim, plan, told.append)
     except _OutOfTime as error:
         return concluded(claim, told, str(error), time.perf_counter() - start)
 

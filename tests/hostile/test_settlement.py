@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from driftproof.validation import run
-from driftproof.validation.engine import Plan, examine, settle
+from driftproof.validation.engine import Plan, evaluate_claim, run_evidence
 from driftproof.validation.registry import Registry
 from tests.hostile.attacks import ATTACKS, EXPECTED, EXPECTED_ON_CLUSTERS, WORKER, square, state
 from tests.hostile.conftest import Attack
@@ -61,7 +61,7 @@ def test_what_claims_do_is_said_of_them_alone(attack: Attack) -> None:
 def test_what_evidence_sets_is_set_back(attack: Attack) -> None:
     pytest.importorskip("torch")
     claim, before = ATTACKS.claims["ATTACK-LEAK"], state()
-    examine(claim, claim.evidence[0], square, Plan())
+    run_evidence(claim, claim.evidence[0], square, Plan())
     names = "seterr print numpy random decimal mpmath depth path environ cwd filters locale signal streams torch torch"
     changed = [name for name, a, b in zip(names.split(), before, state(), strict=True) if a != b]
     attack("global state that evidence sets", len(before), changed)
@@ -76,11 +76,11 @@ def test_a_fork_beside_a_claim_that_settles(attack: Attack) -> None:
         begun.set()
         ended.wait(20.0)
 
-    thread = threading.Thread(target=lambda: settle(claim, Plan(), tell))
+    thread = threading.Thread(target=lambda: evaluate_claim(claim, Plan(), tell))
     thread.start()
     begun.wait(20.0)
     if (pid := os.fork()) == 0:
-        os._exit(0 if settle(claim, Plan()).status == "verified" else 1)
+        os._exit(0 if evaluate_claim(claim, Plan()).status == "verified" else 1)
     deadline = time.monotonic() + 20.0
     while (gone := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, cast, final
 
 import numpy as np
+
+from .models import Prediction
 
 __all__ = ["FAULTS", "Drawn", "Recipe", "drawn"]
 
@@ -41,7 +43,7 @@ FAULTS: Final = {
     "the predicted data are scaled": (0.02, 0.1),
     "the output is read as another": (0.0, 0.0),
 }
-_PREDICTIONS: Final = ("epsilon", "sample", "v_prediction", "flow_prediction")
+_PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "sample", "v_prediction", "flow_prediction")
 _TRAINED: Final = 1000
 _LEAST: Final = 4  # the lowest label
 
@@ -62,7 +64,7 @@ class Recipe:
     """
 
     process: Process
-    prediction: str
+    prediction: Prediction
     power: float
     eta: float
     order: int
@@ -83,7 +85,7 @@ def drawn(seed: int, right: int, planted: int) -> Iterator[Recipe]:
         size = float(rng.uniform(*FAULTS[fault])) if fault else 0.0
         counts = (10, 20, 40) if fault == tuple(FAULTS)[1] else (*range(2, 17), 999, 1000)
         yield Recipe(
-            processes[int(rng.integers(3))], str(rng.choice(_PREDICTIONS)), float(rng.uniform(1.0, 1.8)),
+            processes[int(rng.integers(3))], cast(Prediction, str(rng.choice(_PREDICTIONS))), float(rng.uniform(1.0, 1.8)),
             eta, order, fault, size, int(rng.choice(counts)), float(rng.uniform(0.2, 0.8)),
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from driftproof.validation import Thing, claim, exact
 from driftproof.validation.audits import Row, audit
 from driftproof.validation.audits.adapters import SchedulerSampler
 from driftproof.validation.audits.affine import LAWS, Path, propagate
+from driftproof.validation.audits.labels import Clock
 from driftproof.validation.audits.models import Model
 from driftproof.validation.audits.orders import Order, order_of
 from driftproof.validation.audits.planted import FAULTS, Drawn, Recipe, drawn
@@ -94,8 +95,8 @@ class LawsOfRuns:
         "another prediction": lambda sampler, steps, model: propagate(sampler, steps, Model("sample")),
         "one step more": lambda sampler, steps, model: propagate(sampler, steps + 1, model),
         "noise left out": lambda sampler, steps, model: _silent(propagate(sampler, steps, model)),
-        "a model of the state's own level": lambda sampler, steps, model: propagate(
-            sampler, steps, model, aims=False, own=False, told=_Doubled()
+        "a model of twice the noise": lambda sampler, steps, model: propagate(
+            sampler, steps, model, told=cast(Clock, _Doubled())
         ),
     }
 

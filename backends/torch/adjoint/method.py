@@ -76,7 +76,8 @@ class MatchingBudget(RolloutBudget):
         return cls(
             epochs=plan.steps,
             prompts=plan.batch,
-            micro_batch=plan.batch,
+            per_device_train_batch_size=plan.batch,
+            per_device_rollout_batch_size=plan.batch,
             learning_rate=plan.learning_rate,
             max_grad_norm=plan.clip,
             seed=plan.seed,
@@ -130,7 +131,7 @@ class AdjointMatching(AbstractMethod[Targets]):
         self.grid = tuple(float(t) for t in times)
         count = len(self.grid) - 1
         if count < 1:
-            raise UnmetHypothesis("AdjointMatchingTrainer", "at least two times", f"times = {self.grid}")
+            raise UnmetHypothesis("FlowTrainer", "at least two times", f"times = {self.grid}")
         matching.require_steps(count)
         # Where the control is dropped, it is neither trained nor applied.
         self.first = count - matching.last if matching.last and matching.mode != "frozen" else 0

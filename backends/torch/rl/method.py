@@ -189,7 +189,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
 
     def rollout(self, trainer: RolloutTrainer[SignalT], epoch: int, generator: torch.Generator) -> Samples:
         """The trajectories of an epoch with their rewards; by default those of the trainer's sampler."""
-        prompts = trainer.task.draw_prompts(generator, self.budget.prompts, self.budget.group)
+        prompts = trainer.task.draw_prompts(generator, self.budget.prompts, self.budget.num_generations)
         return trainer.samples(epoch, generator, prompts)
 
     def kinds(self, epoch: int) -> tuple[Kind, ...]:

@@ -29,8 +29,8 @@ class Budget(RolloutBudget):
     Arguments: those of :class:`.rl.budget.RolloutBudget`, and
         schedule: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
         beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
-        warmup: Epochs at the start in which the critic learns alone.
-        clip: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
+        critic_warmup: Epochs at the start in which the critic learns alone.
+        clip_range: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
         standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
             steps, so that the balance of steps and of the penalty stays what it is.
         normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
@@ -40,8 +40,8 @@ class Budget(RolloutBudget):
 
     schedule: Literal["constant", "cosine"] = "constant"
     beta: float = 1e-2
-    warmup: int = 0
-    clip: float = 0.2
+    critic_warmup: int = 0
+    clip_range: float = 0.2
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
     history: float = 1.0
@@ -49,11 +49,11 @@ class Budget(RolloutBudget):
 
     def __post_init__(self) -> None:
         require_choice("Budget", self, schedule=("constant", "cosine"), normalise=("none", "prompt"))
-        require_numbers("Budget", self, zero={"warmup", "weight_decay", "seed"})
+        require_numbers("Budget", self, zero={"critic_warmup", "weight_decay", "seed"})
         require_each(
             "Budget",
             self,
-            ("clip in (0, 1)", self.clip < 1.0),
+            ("clip_range in (0, 1)", self.clip_range < 1.0),
             ("history <= 1", self.history <= 1.0),
             ("least >= 2", self.least >= 2),
         )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -114,11 +114,10 @@ class Callbacks:
         self.unit, self.logging_steps = unit, logging_steps
         self.control, self.state = TrainerControl(), TrainerState(0)
 
-    def begin(self, done: int, length: int, logged: Sequence[Mapping[str, float]]) -> None:
-        """The loop begins after ``done`` of ``length`` of its steps, of which this was logged."""
-        history = [
-            {"step": (i + 1) * self.unit, **row} for i, row in enumerate(logged) if self._due(i + 1, length)
-        ]
+    def begin(self, done: int, length: int, logged: Callable[[int], Mapping[str, float]]) -> None:
+        """The loop begins after ``done`` of ``length`` of its steps; ``logged(i)`` gives the numbers of step i."""
+        due = [i for i in range(done) if self._due(i + 1, length)]
+        history = [{"step": (i + 1) * self.unit, **logged(i)} for i in due]
         main = bool(self.accelerator.is_main_process)
         self.state = TrainerState(length * self.unit, done * self.unit, history, main)
         self.control = TrainerControl()

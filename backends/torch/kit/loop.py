@@ -121,8 +121,8 @@ class Work(Protocol):
         """Take back the history."""
         ...
 
-    def logged(self) -> Sequence[Mapping[str, float]]:
-        """The numbers of every step that was done."""
+    def logged(self, step: int) -> Mapping[str, float]:
+        """The numbers of a step that was done."""
         ...
 
     def advance(self, step: int) -> float:
@@ -173,7 +173,7 @@ def run_steps(
             done, seconds = found.done, found.seconds
             work.resumed(found)
         if callbacks is not None:
-            callbacks.begin(done, length, work.logged())
+            callbacks.begin(done, length, work.logged)
         started = time.perf_counter() - seconds
         with Progress(title, length, done, visible=accelerator.is_main_process) as progress:
             for step in range(done, length):
@@ -181,7 +181,7 @@ def run_steps(
                 progress.advance(work.advance(step))
                 ended = due = False
                 if callbacks is not None:
-                    callbacks.step(step + 1, length, work.logged()[-1])
+                    callbacks.step(step + 1, length, work.logged(step))
                     ended, due = callbacks.asked()
                 stop = run.stop_asked()
                 seconds = time.perf_counter() - started
@@ -308,8 +308,8 @@ class _Fit(Generic[ModuleT]):
         self.losses = found.series["losses"].tolist()
         self.rows[:] = found.series.get("rows", torch.empty(0)).unbind()
 
-    def logged(self) -> Sequence[Mapping[str, float]]:
-        return [{"loss": loss} for loss in self.losses]
+    def logged(self, step: int) -> Mapping[str, float]:
+        return {"loss": self.losses[step]}
 
     def advance(self, step: int) -> float:
         plan, accelerator = self.plan, self.accelerator

@@ -84,6 +84,10 @@ class PipelineConfig:
                 "mixed_precision is no, fp16 or bf16",
                 self.mixed_precision in (None, "no", "fp16", "bf16"),
             ),
+            (
+                "lora_target_modules is a sequence of names",
+                not isinstance(self.lora_target_modules, str),
+            ),
             ("save_steps >= 0", self.save_steps >= 0),
             ("seed >= 0", self.seed >= 0),
             ("learning_rate > 0", 0.0 < self.learning_rate < float("inf")),

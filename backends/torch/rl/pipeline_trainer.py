@@ -104,7 +104,7 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
         self.args, self.network, device = args, network, self.accelerator.device
         conditions = {key: rows.to(device) for key, rows in task.conditions.items()}
         guidance = guidance_of(kind, pipe, args.guidance_scale)
-        lora = Lora(args.lora_rank, args.lora_alpha or args.lora_rank, args.lora_target_modules)
+        lora = Lora(args.lora_rank, args.lora_alpha or args.lora_rank, tuple(args.lora_target_modules))
         self._made_with = {
             "pipeline": {"kind": kind, "weights": weights_digest(network), "guidance": guidance},
             "lora": lora,
@@ -118,7 +118,11 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
             network.enable_gradient_checkpointing()
         config = pipe.scheduler.config
         self.task = replace(task, conditions=conditions)
-        self.rollouts = self.make(Adapted(kind, network, config, guidance, self.task, self.accelerator))
+        try:
+            self.rollouts = self.make(Adapted(kind, network, config, guidance, self.task, self.accelerator))
+        except Exception:  # the pipeline is as it was, for another try
+            network.unload_lora()
+            raise
         self._callbacks = Callbacks(
             callbacks,
             args,

@@ -163,9 +163,9 @@ class RolloutTrainer(Generic[SignalT]):
         """Take back the log."""
         self.log = Log.from_json(found.record)
 
-    def logged(self) -> Sequence[Mapping[str, float]]:
-        """The numbers of every epoch."""
-        return self.log.rows
+    def logged(self, step: int) -> Mapping[str, float]:
+        """The numbers of an epoch, and what was measured after it."""
+        return {**self.log.rows[step], **self.log.measurements(step + 1)}
 
     def advance(self, epoch: int) -> float:
         """An epoch with what is measured before and after it; its loss for the progress bar."""

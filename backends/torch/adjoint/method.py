@@ -127,7 +127,7 @@ class AdjointMatching(AbstractMethod[Targets]):
 
     def __init__(self, flow: FlowModel, times: Sequence[float], matching: Matching, plan: Plan) -> None:
         super().__init__(MatchingBudget.of(plan))
-        self.flow, self.matching = flow, matching
+        self.flow, self.matching, self.plan = flow, matching, plan
         self.grid = tuple(float(t) for t in times)
         count = len(self.grid) - 1
         if count < 1:
@@ -249,6 +249,9 @@ class AdjointMatching(AbstractMethod[Targets]):
 
     def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(weights, lr=self.budget.learning_rate, fused=True)
+
+    def made_with(self) -> dict[str, object]:
+        return {"plan": self.plan}
 
     def description(self) -> dict[str, object]:
         return {"matching": self.matching, "times": list(self.grid)}

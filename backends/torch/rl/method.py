@@ -254,6 +254,10 @@ class AbstractMethod(ABC, Generic[SignalT]):
         """For messages and for the identity of a run."""
         return type(self).__name__
 
+    def made_with(self) -> dict[str, object]:
+        """Its numbers, as they were given: what a refused resumption names."""
+        return {"budget": self.budget}
+
     def description(self) -> dict[str, object]:
         """What defines the method beside its budget: JSON, or dataclasses."""
         return {}

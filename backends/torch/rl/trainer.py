@@ -138,7 +138,7 @@ class RolloutTrainer(Generic[SignalT]):
         return identity_of(
             self.method.schedule,
             method=self.method.name,
-            budget=self.budget,
+            **self.method.made_with(),
             **self.method.description(),
             sampler=None if self.sampler is None else self.sampler.description(),
             task=self.task.description(),

@@ -13,19 +13,21 @@ from driftproof.backends.torch.reward_gap.gaussian import (
     GaussianDenoiser,
     gaussian_task,
 )
-from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
 from driftproof.backends.torch.rl.gaussian import vp_sampler
 from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.numerics.reward_gap import Window
 
 MODEL, STEPS, BETA = ScalarModel(), 8, 0.05
 BUDGET = Budget(
     epochs=20,
     prompts=64,
-    micro_batch=10**6,
+    per_device_train_batch_size=10**6,
+    per_device_rollout_batch_size=10**6,
     learning_rate=1e-2,
     max_grad_norm=1e6,
-    scale=False,
+    scale_rewards=False,
     advantage_clip=0.0,
     beta=BETA,
     kl="path",
@@ -45,11 +47,13 @@ def made(method="ddpo", budget: Budget = BUDGET, window: Window = FULL, eta: flo
     sampler = vp_sampler(MODEL.decay, MODEL.levels, Sampling(steps=STEPS, eta=eta))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     if method == "ddpo":
-        trainer = DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), budget, accelerator=cpu())
+        trainer = RolloutTrainer(
+            DDPO(budget), denoiser, sampler, gaussian_task(MODEL, denoiser), accelerator=cpu()
+        )
     else:
-        budget = replace(budget, prompts=budget.prompts // 16, group=16)
+        budget = replace(budget, prompts=budget.prompts // 16, num_generations=16)
         task = gaussian_task(MODEL, denoiser)
-        trainer = MixGRPOTrainer(denoiser, sampler, task, budget, accelerator=cpu(), stochastic=window)
+        trainer = RolloutTrainer(MixGRPO(budget, window), denoiser, sampler, task, accelerator=cpu())
     with torch.no_grad():  # after the reference was copied
         denoiser.theta.fill_(start[0])
         denoiser.kappa.fill_(start[1])

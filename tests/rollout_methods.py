@@ -44,7 +44,7 @@ class DiffusionNFT(AbstractMethod[Tensor]):
         return self.setting.sampler.deterministic
 
     def signal(self, samples: Samples) -> Tensor:
-        rewards = samples.rewards.reshape(-1, self.budget.group)
+        rewards = samples.rewards.reshape(-1, self.budget.num_generations)
         relative = rewards - rewards.mean(dim=1, keepdim=True)
         share = 0.5 + 0.5 * relative / relative.abs().max().clamp(min=1e-12)
         return share.flatten()[samples.mine]
@@ -74,10 +74,10 @@ class AWM(AbstractMethod[Tensor]):
     ) -> None:
         super().__init__(budget)
         self.clip, self.beta, self.keep = clip, beta, keep
-        self.times = FreshNoise(draws=2, weight=lambda t: 1.0 - t, shared=budget.group)
+        self.times = FreshNoise(draws=2, weight=lambda t: 1.0 - t, shared=budget.num_generations)
 
     def signal(self, samples: Samples) -> Tensor:
-        groups = samples.rewards.reshape(-1, self.budget.group)
+        groups = samples.rewards.reshape(-1, self.budget.num_generations)
         found: Tensor = group_advantages.kernel(xp, groups, "group", True, None).flatten()[samples.mine]
         return found
 

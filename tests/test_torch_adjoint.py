@@ -10,9 +10,9 @@ from accelerate import Accelerator
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
-    AdjointMatchingTrainer,
     AffineFlow,
     Cost,
+    FlowTrainer,
     Matching,
     Task,
     closed_form,
@@ -36,9 +36,7 @@ CORNERS = 2.0**0.5 * torch.cat([torch.eye(2), -torch.eye(2)]).double()
 def trainer(plan, path=None, task=None, times=TIMES, **matching):
     task = task or Task((2,), closed_form(REWARD), dtype=torch.float64)
     options = {"lam": 0.9, **matching}
-    return AdjointMatchingTrainer(
-        AffineFlow(FLOW, TIMES), task, times, Matching(**options), plan, checkpoint=path
-    )
+    return FlowTrainer(AffineFlow(FLOW, TIMES), task, times, Matching(**options), plan, checkpoint=path)
 
 
 def plan(steps=60, **options):

@@ -5,7 +5,7 @@ import torch
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
-    AdjointMatchingTrainer,
+    FlowTrainer,
     Matching,
     NetworkFlow,
 )
@@ -44,7 +44,7 @@ def test_adjoints_are_derivatives_through_the_unrolled_rollout(plain, others):
     made = prepared(model, 3, reward, torch.device("cpu"), seed=0)
     random_adapters(made.flow)
     plan = Plan(steps=1, batch=3, learning_rate=0.1)
-    trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(0.5, guidance=plain), plan)
+    trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.5, guidance=plain), plan)
     noise, rows = torch.randn(3, *made.task.shape), torch.tensor([0, 1, 0])
     labels = made.task.condition(rows)["label"]
     layers = [layer for layer in made.network.modules() if isinstance(layer, BaseTunerLayer)]
@@ -96,7 +96,7 @@ def test_parts_of_a_batch_are_the_batch():
         made = prepared(model, 3, lambda i, p: (i**2).flatten(1).sum(1), torch.device("cpu"), seed=0)
         random_adapters(made.flow)
         matching = Matching(0.5, guidance="rollout", keep=0.7)
-        trainer = AdjointMatchingTrainer(
+        trainer = FlowTrainer(
             made.flow, made.task, made.times, matching, Plan(steps=1, batch=3, learning_rate=0.1)
         )
         noise = torch.randn(3, *made.task.shape, generator=torch.Generator().manual_seed(0))
@@ -126,7 +126,7 @@ def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
         made = prepared(model, 40, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         assert {weight.dtype for weight in made.flow.trainable()} == {torch.float32}
         plan = Plan(steps=1, batch=2, learning_rate=0.1)
-        trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(1.0), plan)
+        trainer = FlowTrainer(made.flow, made.task, made.times, Matching(1.0), plan)
         rows = torch.tensor([0, 1])
         flows[dtype] = trainer.method.vjp(made.task.condition(rows))
         if dtype == "bfloat16":

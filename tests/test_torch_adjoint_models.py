@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import (
-    AdjointMatchingTrainer,
+    FlowTrainer,
     Matching,
     NetworkFlow,
     main,
@@ -180,7 +180,7 @@ def test_small_models_train_and_their_vjps_are_right(kind):
         torch.testing.assert_close(made.flow.tuned(x, 0.6, condition), made.flow.base(x, 0.6, condition))
     matching = Matching(lam=0.1, last=2, mode="frozen", chosen=2)
     plan = Plan(steps=2, batch=4, learning_rate=0.05, ema=0.0)
-    trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, matching, plan)
+    trainer = FlowTrainer(made.flow, made.task, made.times, matching, plan)
     log = trainer.train().log
     assert bool(torch.isfinite(log).all()) and float(log[0, 2]) > 0.0
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_the_modes_of_guidance(guidance):
     model = flow_model("flux2", guidance=3.0)
     made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
     plan = Plan(steps=1, batch=2, learning_rate=0.05)
-    trainer = AdjointMatchingTrainer(made.flow, made.task, made.times, Matching(0.1, guidance=guidance), plan)
+    trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.1, guidance=guidance), plan)
     trainer.train()
     noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
     condition = made.task.condition(rows)
@@ -224,9 +224,7 @@ def test_guidance_needs_a_guided_velocity():
     made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
     plan = Plan(steps=1, batch=2, learning_rate=0.05)
     with pytest.raises(UnmetHypothesis, match="a guided velocity"):
-        AdjointMatchingTrainer(
-            made.flow, made.task, made.times, Matching(0.1, guidance="rollout"), plan
-        ).train()
+        FlowTrainer(made.flow, made.task, made.times, Matching(0.1, guidance="rollout"), plan).train()
 
 
 def test_without_adapters_a_frozen_copy_is_the_base():
@@ -248,10 +246,10 @@ def test_the_grid_of_a_scheduler_is_in_noise_time():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     parts = small_parts(flow_model("stable_diffusion_3"), ("cat",), torch.device("cpu"))
-    times = noise_times(parts, "stable_diffusion_3", 5)
+    times = noise_times(parts.scheduler_config, "stable_diffusion_3", 5, parts.shape)
     assert times[0] == 1.0 and times[-1] == 0.0 and all(s > t for s, t in pairwise(times))
     config = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True).config
-    shifted = noise_times(replace(parts, scheduler_config=config), "flux2", 5)
+    shifted = noise_times(config, "flux2", 5, parts.shape)
     assert shifted[0] == 1.0 and shifted[-1] == 0.0 and shifted[1] > 0.8
 
 
@@ -290,9 +288,7 @@ def test_mixed_precision_leaves_no_control_where_there_is_none():
         model = flow_model("flux2")
         made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         plan = Plan(steps=1, batch=2, learning_rate=0.05)
-        trainer = AdjointMatchingTrainer(
-            made.flow, made.task, made.times, Matching(0.1), plan, accelerator=accelerator
-        )
+        trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.1), plan, accelerator=accelerator)
         noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
         found = trainer.evaluate(noise, rows)
         torch.testing.assert_close(found.costs, -found.rewards)  # no running cost at all

@@ -26,9 +26,10 @@ from driftproof.backends.torch.reward_gap import (
 from driftproof.backends.torch.reward_gap.config import (
     Budget,
 )
-from driftproof.backends.torch.reward_gap.methods import DDPOTrainer
+from driftproof.backends.torch.reward_gap.methods import DDPO
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.times import RecordedSteps, Samples
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.backends.torch.rl.trajectories import log_probs, rollout
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.samplers import flow_sde_moments, gddim_moments, step_log_prob
@@ -206,7 +207,9 @@ def test_flux_wants_even_sides() -> None:
 def test_a_flow_model_under_a_noise_schedule_is_refused() -> None:
     pipe, other = policy("stable_diffusion_3"), policy("stable_diffusion")
     with pytest.raises(UnmetHypothesis, match="predicts 'flow_prediction', the scheduler takes 'epsilon'"):
-        DDPOTrainer(pipe.denoiser, other.sampler, pipe.task, Budget(1, 2), accelerator=Accelerator(cpu=True))
+        RolloutTrainer(
+            DDPO(Budget(1, 2)), pipe.denoiser, other.sampler, pipe.task, accelerator=Accelerator(cpu=True)
+        )
 
 
 def test_the_step_of_flow_grpo_needs_a_flow() -> None:
@@ -260,10 +263,19 @@ def test_the_reference_is_the_model_as_it_was(change: str, precision: str) -> No
             for name, weight in network.named_parameters():
                 if "lora_B" in name:
                     weight.fill_(0.1)
-    budget = Budget(epochs=1, prompts=2, group=2, micro_batch=6, beta=1e-3, learning_rate=1e-12, pairs=2)
+    budget = Budget(
+        epochs=1,
+        prompts=2,
+        num_generations=2,
+        per_device_train_batch_size=6,
+        per_device_rollout_batch_size=6,
+        beta=1e-3,
+        learning_rate=1e-12,
+        pairs=2,
+    )
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
-    trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=accelerator)
+    trainer = RolloutTrainer(DDPO(budget), pipe.denoiser, pipe.sampler, pipe.task, accelerator=accelerator)
     x, t, rows = latents(pipe), pipe.sampler.timesteps[1].expand(2), pipe.task.conditions
     before = trainer.policies("reference", x, t, rows)
     with torch.no_grad():
@@ -280,7 +292,7 @@ def test_accelerators_that_scale_the_loss_are_refused() -> None:
     GradientState._reset_state()
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
     with pytest.raises(UnmetHypothesis, match="micro batches accumulate"):
-        DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, Budget(1, 2), accelerator=accelerator)
+        RolloutTrainer(DDPO(Budget(1, 2)), pipe.denoiser, pipe.sampler, pipe.task, accelerator=accelerator)
     GradientState._reset_state()
 
 

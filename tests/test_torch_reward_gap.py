@@ -141,11 +141,11 @@ def test_a_mean_over_coordinates_clips_otherwise_and_climbs_the_same_way() -> No
 
 
 def test_the_first_update_is_on_policy_and_later_ones_are_clipped() -> None:
-    trainer, _ = made(budget=replace(BUDGET, epochs=3, clip=0.5))
+    trainer, _ = made(budget=replace(BUDGET, epochs=3, clip_range=0.5))
     row = trainer.train().rows[-1]
     assert row["clip_fraction"] == 0.0
     assert row["squared_log_ratio"] == 0.0
-    trainer, _ = made(budget=replace(BUDGET, epochs=3, updates=4, clip=1e-4))
+    trainer, _ = made(budget=replace(BUDGET, epochs=3, updates=4, clip_range=1e-4))
     row = trainer.train().rows[-1]
     assert 0.2 < row["clip_fraction"] < 0.75  # of four updates the first clips nothing, half of the others
     assert row["squared_log_ratio"] > 1e-8
@@ -154,7 +154,14 @@ def test_the_first_update_is_on_policy_and_later_ones_are_clipped() -> None:
 def test_the_first_update_has_a_ratio_of_exactly_one() -> None:
     """Though kernels round otherwise in other batches: here by far more than the clip range allows."""
     for updates in (1, 2):
-        budget = replace(BUDGET, epochs=1, updates=updates, micro_batch=100, learning_rate=1e-30)
+        budget = replace(
+            BUDGET,
+            epochs=1,
+            updates=updates,
+            per_device_train_batch_size=100,
+            per_device_rollout_batch_size=100,
+            learning_rate=1e-30,
+        )
         trainer, denoiser = made(budget=budget, start=(0.4, 1.2))
         noise = denoiser.noise
         denoiser.noise = lambda x, *rest, noise=noise: noise(x, *rest) * (1.0 + 1e-4 * len(x))

@@ -27,7 +27,11 @@ def test_the_recipes_of_published_models_say_what_users_know() -> None:
     ddpo = RECIPES.load(FOLDER / "ddpo-sd15.toml", smoke=False)[0]
     assert ddpo.pipeline is not None
     assert (ddpo.sampling.steps, ddpo.sampling.eta, ddpo.pipeline.guidance) == (50, 1.0, 5.0)
-    assert (ddpo.budget.clip, ddpo.budget.advantage_clip, ddpo.budget.learning_rate) == (1e-4, 5.0, 3e-4)
+    assert (ddpo.budget.clip_range, ddpo.budget.advantage_clip, ddpo.budget.learning_rate) == (
+        1e-4,
+        5.0,
+        3e-4,
+    )
     flow = RECIPES.load(FOLDER / "flow-grpo-sd3.toml", smoke=False)[0]
     assert 2.0**0.5 * flow.sampling.eta == pytest.approx(0.7, rel=1e-12)
     assert flow.window.size == 0
@@ -49,9 +53,10 @@ steps = 4
 [budget]
 epochs = 4
 prompts = 2
-group = 8
-micro_batch = 1000
-scale = false
+num_generations = 8
+per_device_train_batch_size = 1000
+per_device_rollout_batch_size = 1000
+scale_rewards = false
 beta = 0.1
 kl = "path"
 pairs = 8

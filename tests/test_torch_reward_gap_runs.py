@@ -24,9 +24,10 @@ from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from driftproof.backends.torch.reward_gap import main
 from driftproof.backends.torch.reward_gap.config import ScalarModel
 from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_task
-from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
 from driftproof.backends.torch.rl.gaussian import vp_sampler
 from driftproof.backends.torch.rl.sampler import Sampling
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.numerics.reward_gap import Window
 from tests.gaussian_trainer import BUDGET, MODEL, SLIDING, STEPS, cpu, made
 
@@ -112,7 +113,7 @@ from tests.test_torch_reward_gap_runs import *
 
 found = {{}}
 for method in ("ddpo", "mixgrpo"):
-    trainer, denoiser = made(method, replace(BUDGET, epochs=5, micro_batch=100, scale=True, updates=2, clip=0.1))
+    trainer, denoiser = made(method, replace(BUDGET, epochs=5, per_device_train_batch_size=100, per_device_rollout_batch_size=100, scale_rewards=True, updates=2, clip_range=0.1))
     log = trainer.train()
     found[method] = [list(row.values()) for row in log.rows]
     found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]
@@ -160,7 +161,7 @@ def test_groups_of_one_are_refused() -> None:
     sampler = vp_sampler(MODEL.decay, MODEL.levels, Sampling(steps=STEPS))
     denoiser = GaussianDenoiser(MODEL, sampler.scheduler.alphas_cumprod)
     with pytest.raises(UnmetHypothesis, match="at least 2 samples of a prompt"):
-        MixGRPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=cpu())
+        RolloutTrainer(MixGRPO(BUDGET), denoiser, sampler, gaussian_task(MODEL, denoiser), accelerator=cpu())
 
 
 def test_a_model_of_another_prediction_is_refused() -> None:
@@ -170,7 +171,7 @@ def test_a_model_of_another_prediction_is_refused() -> None:
     with pytest.raises(
         UnmetHypothesis, match="the model predicts 'v_prediction', the scheduler takes 'epsilon'"
     ):
-        DDPOTrainer(denoiser, sampler, gaussian_task(MODEL, denoiser), BUDGET, accelerator=cpu())
+        RolloutTrainer(DDPO(BUDGET), denoiser, sampler, gaussian_task(MODEL, denoiser), accelerator=cpu())
 
 
 def test_a_reward_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
@@ -201,8 +202,8 @@ def test_a_reward_of_another_shape_is_refused() -> None:
     ("change", "hypothesis"),
     [
         ({"epochs": 0}, "epochs > 0"),
-        ({"clip": 0.0}, "clip > 0"),
-        ({"clip": 1.0}, "clip < 1"),
+        ({"clip_range": 0.0}, "clip_range > 0"),
+        ({"clip_range": 1.0}, "clip_range < 1"),
         ({"beta": -1.0}, "beta >= 0"),
         ({"level": 1.0}, "level < 1"),
         ({"history": 1.1}, "history <= 1"),
@@ -227,7 +228,7 @@ def test_a_window_wider_than_the_grid_is_refused() -> None:
 
 
 def test_equal_rewards_move_nothing() -> None:
-    trainer, denoiser = made("mixgrpo", replace(BUDGET, beta=0.0, scale=True))
+    trainer, denoiser = made("mixgrpo", replace(BUDGET, beta=0.0, scale_rewards=True))
     trainer.task = replace(trainer.task, reward=lambda images, _: torch.full((len(images),), 0.1))
     trainer.train()
     assert (denoiser.theta.item(), denoiser.kappa.item()) == (0.0, 1.0)

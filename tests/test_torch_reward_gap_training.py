@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from driftproof.backends.torch.pretrained.config import Lora
 from driftproof.backends.torch.pretrained.lora import save_adapter
 from driftproof.backends.torch.reward_gap.config import Budget
-from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
 from driftproof.backends.torch.rl.sampler import log_prob
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.backends.torch.rl.trajectories import rollout
 from driftproof.numerics.reward_gap import Window, paired_gap
 from tests.small_pipelines import KINDS, latents, policy
@@ -31,9 +32,10 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     budget = Budget(
         epochs=3,
         prompts=2,
-        group=2,
+        num_generations=2,
         updates=2,
-        micro_batch=5,
+        per_device_train_batch_size=5,
+        per_device_rollout_batch_size=5,
         learning_rate=1e-2,
         beta=1e-3,
         ratio="mean",
@@ -45,11 +47,11 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
         options = {"accelerator": Accelerator(cpu=True)}
         numbers = replace(budget, epochs=epochs)
         if kind == "stable_diffusion":
-            trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, numbers, **options)
+            trainer = RolloutTrainer(DDPO(numbers), pipe.denoiser, pipe.sampler, pipe.task, **options)
         else:
             window = Window(size=2, every=1)
-            trainer = MixGRPOTrainer(
-                pipe.denoiser, pipe.sampler, pipe.task, numbers, stochastic=window, **options
+            trainer = RolloutTrainer(
+                MixGRPO(numbers, window), pipe.denoiser, pipe.sampler, pipe.task, **options
             )
         before = {name: p.detach().clone() for name, p in trainer.weights.items()}
         return pipe, trainer.train(path), before
@@ -71,12 +73,14 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     assert all(name.startswith(prefix) and "lora" in name for name in saved)
 
 
-@pytest.mark.parametrize("method", [DDPOTrainer, MixGRPOTrainer])
+@pytest.mark.parametrize("method", [DDPO, MixGRPO])
 def test_rewards_are_compared_within_their_prompt(method) -> None:
     """A prompt that is worth 100 more is no reason to take its steps again."""
     pipe = policy("stable_diffusion")
-    budget = Budget(epochs=1, prompts=2, group=2, least=2, pairs=2)
-    trainer = method(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True))
+    budget = Budget(epochs=1, prompts=2, num_generations=2, least=2, pairs=2)
+    trainer = RolloutTrainer(
+        method(budget), pipe.denoiser, pipe.sampler, pipe.task, accelerator=Accelerator(cpu=True)
+    )
     found = trainer.method.advantages(torch.tensor([1.0, 3.0, 101.0, 107.0]), torch.tensor([0, 0, 1, 1]))
     root = 2.0**0.5  # n / (n - 1) over the standard deviation of two
     assert found.tolist() == pytest.approx([-root, root, -root, root], rel=1e-6)
@@ -91,7 +95,7 @@ def test_clip_ranges_are_wider_than_what_log_ratios_are_rounded_to() -> None:
     rounded = log_prob(single, mean, std)
     error = (rounded - log_prob(single.double(), mean.double(), std.double())).abs().max()
     size = mean[0].numel() if budget.ratio == "mean" else 1
-    assert float(error) / size < budget.clip / 100.0
+    assert float(error) / size < budget.clip_range / 100.0
 
 
 @pytest.mark.parametrize("ratio", ["sum", "mean"])
@@ -99,15 +103,24 @@ def test_the_gradient_is_that_of_flow_grpo(ratio: str) -> None:
     """From the formulae of the paper: advantages in groups, the density of its step, its divergence of a step."""
     pipe, a, beta = policy("stable_diffusion_3", steps=4, eta=0.5, sampler="flow_sde"), 0.5 * 2.0**0.5, 1.0
     options = {"advantage_clip": 0.0, "baseline": "group", "max_grad_norm": 1e9, "learning_rate": 1e-30}
-    budget = Budget(epochs=1, prompts=2, group=3, micro_batch=4, beta=beta, ratio=ratio, pairs=2, **options)
+    budget = Budget(
+        epochs=1,
+        prompts=2,
+        num_generations=3,
+        per_device_train_batch_size=4,
+        per_device_rollout_batch_size=4,
+        beta=beta,
+        ratio=ratio,
+        pairs=2,
+        **options,
+    )
     task = replace(pipe.task, reward=lambda images, prompts: images.mean(dim=(1, 2, 3)))
-    trainer = MixGRPOTrainer(
+    trainer = RolloutTrainer(
+        MixGRPO(budget, Window(2, every=1)),
         pipe.denoiser,
         pipe.sampler,
         task,
-        budget,
         accelerator=Accelerator(cpu=True),
-        stochastic=Window(2, every=1),
     )
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():  # away from the reference
@@ -195,8 +208,17 @@ def test_ddpo_makes_the_images_of_a_small_unet_compress_better() -> None:
 
     before = rewards()
     budget = Budget(
-        epochs=30, prompts=64, micro_batch=128, learning_rate=1e-2, least=8, ratio="mean", pairs=2
+        epochs=30,
+        prompts=64,
+        per_device_train_batch_size=128,
+        per_device_rollout_batch_size=128,
+        learning_rate=1e-2,
+        least=8,
+        ratio="mean",
+        pairs=2,
     )
-    DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True)).train()
+    RolloutTrainer(
+        DDPO(budget), pipe.denoiser, pipe.sampler, pipe.task, accelerator=Accelerator(cpu=True)
+    ).train()
     gain = paired_gap(rewards(), before, level=1.0 - 1e-4)
     assert gain.low > 0.0, str(gain)

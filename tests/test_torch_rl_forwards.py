@@ -20,11 +20,12 @@ pytest.importorskip("peft")
 from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from driftproof.backends.torch.adjoint import AdjointMatchingTrainer, Matching
+from driftproof.backends.torch.adjoint import FlowTrainer, Matching
 from driftproof.backends.torch.adjoint.models import prepared
 from driftproof.backends.torch.kit.loop import Plan
 from driftproof.backends.torch.reward_gap import config as policy_gradients
-from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.backends.torch.score_as_action import ActorCriticTrainer, CriticChoice, NetworkCritic
 from driftproof.backends.torch.score_as_action import config as actors
 from driftproof.numerics.reward_gap import Window
@@ -68,15 +69,25 @@ def test_a_forward_that_is_added_is_seen() -> None:
     ("options", "forwards"),
     [
         ({}, 2.0),  # the rollout, and the update
-        ({"passes": 2}, 3.0),
+        ({"num_iterations": 2}, 3.0),
         ({"beta": 0.01, "kl": "loss"}, 3.0),  # and the reference, once
         ({"beta": 0.01, "kl": "path"}, 3.0),
     ],
 )
 def test_ddpo(options: dict[str, Any], forwards: float) -> None:
     pipe = policy("stable_diffusion", steps=STEPS, guidance=1.0)
-    budget = policy_gradients.Budget(epochs=1, prompts=2, group=2, micro_batch=8, pairs=2, **options)
-    trainer = DDPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, accelerator=Accelerator(cpu=True))
+    budget = policy_gradients.Budget(
+        epochs=1,
+        prompts=2,
+        num_generations=2,
+        per_device_train_batch_size=8,
+        per_device_rollout_batch_size=8,
+        pairs=2,
+        **options,
+    )
+    trainer = RolloutTrainer(
+        DDPO(budget), pipe.denoiser, pipe.sampler, pipe.task, accelerator=Accelerator(cpu=True)
+    )
     noisy = len([std for std in pipe.sampler.stds(pipe.sampler.eta) if std > 0.0])
     # Steps without noise are sampled, and not learnt from.
     expected = (STEPS + (forwards - 1.0) * noisy) / STEPS
@@ -88,9 +99,22 @@ def test_ddpo(options: dict[str, Any], forwards: float) -> None:
 def test_mixgrpo_learns_from_its_window(beta: float, forwards: float) -> None:
     """Two of four steps."""
     pipe = policy("stable_diffusion_3", steps=STEPS, guidance=1.0)
-    budget = policy_gradients.Budget(epochs=1, prompts=2, group=2, micro_batch=8, pairs=2, beta=beta)
-    options = {"stochastic": Window(2, every=1), "accelerator": Accelerator(cpu=True)}
-    trainer = MixGRPOTrainer(pipe.denoiser, pipe.sampler, pipe.task, budget, **options)
+    budget = policy_gradients.Budget(
+        epochs=1,
+        prompts=2,
+        num_generations=2,
+        per_device_train_batch_size=8,
+        per_device_rollout_batch_size=8,
+        pairs=2,
+        beta=beta,
+    )
+    trainer = RolloutTrainer(
+        MixGRPO(budget, Window(2, every=1)),
+        pipe.denoiser,
+        pipe.sampler,
+        pipe.task,
+        accelerator=Accelerator(cpu=True),
+    )
     with counted(pipe.network.pos_embed.proj.weight, forwards):
         trainer._epoch(0)
 
@@ -99,7 +123,14 @@ def test_mixgrpo_learns_from_its_window(beta: float, forwards: float) -> None:
 def test_score_as_action(skip: str, passes: int) -> None:
     """The rollout, the reference, and each pass; the reward of a denoised state takes the output of the rollout."""
     pipe = policy("stable_diffusion", steps=STEPS, guidance=1.0)
-    budget = actors.Budget(epochs=1, prompts=2, group=2, micro_batch=8, passes=passes)
+    budget = actors.Budget(
+        epochs=1,
+        prompts=2,
+        num_generations=2,
+        per_device_train_batch_size=8,
+        per_device_rollout_batch_size=8,
+        num_iterations=passes,
+    )
     times = pipe.sampler.timesteps.double() / 1000.0
     critic = NetworkCritic(CriticChoice(width=4, steps=2, batch=8, skip=skip), pipe.task.shape[0], 8, times)
     trainer = ActorCriticTrainer(
@@ -124,9 +155,7 @@ def test_adjoint_matching(options: dict[str, Any], forwards: float) -> None:
     made = prepared(flow_model("sit"), STEPS, lambda images, _: images.flatten(1).sum(1), torch.device("cpu"))
     plan = Plan(steps=1, batch=ROWS, learning_rate=0.05)
     matching = Matching(0.1, **options)
-    trainer = AdjointMatchingTrainer(
-        made.flow, made.task, made.times, matching, plan, accelerator=Accelerator(cpu=True)
-    )
+    trainer = FlowTrainer(made.flow, made.task, made.times, matching, plan, accelerator=Accelerator(cpu=True))
     with counted(made.network.pos_embed.proj.weight, forwards):
         trainer.trainer._epoch(0)
 
@@ -134,7 +163,7 @@ def test_adjoint_matching(options: dict[str, Any], forwards: float) -> None:
 def test_the_evaluation_of_adjoint_matching() -> None:
     """The rollout, the products with Jacobians, the policy, and the base at the first step."""
     made = prepared(flow_model("sit"), STEPS, lambda images, _: images.flatten(1).sum(1), torch.device("cpu"))
-    trainer = AdjointMatchingTrainer(
+    trainer = FlowTrainer(
         made.flow, made.task, made.times, Matching(0.1), Plan(steps=1, batch=ROWS, learning_rate=0.05)
     )
     noise, rows = torch.zeros(ROWS, *made.task.shape), torch.zeros(ROWS, dtype=torch.long)

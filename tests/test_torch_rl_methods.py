@@ -28,7 +28,13 @@ from tests.rollout_methods import AWM, D3PO, DiffusionNFT, squares
 
 ROOT = Path(__file__).parent.parent
 BUDGET = RolloutBudget(
-    epochs=3, prompts=32, group=2, micro_batch=1 << 20, learning_rate=0.05, max_grad_norm=1e9
+    epochs=3,
+    prompts=32,
+    num_generations=2,
+    per_device_train_batch_size=1 << 20,
+    per_device_rollout_batch_size=1 << 20,
+    learning_rate=0.05,
+    max_grad_norm=1e9,
 )
 TARGET = 0.7
 
@@ -192,7 +198,9 @@ def test_a_second_loss_has_its_own_weights_and_cadence(tmp_path: Path) -> None:
 
 
 def test_groups_stay_whole_in_every_part() -> None:
-    trainer, _ = made(D3PO(replace(BUDGET, updates=4, micro_batch=3)))
+    trainer, _ = made(
+        D3PO(replace(BUDGET, updates=4, per_device_train_batch_size=3, per_device_rollout_batch_size=3))
+    )
     parts = list(trainer._parts(torch.Generator().manual_seed(0)))
     assert sorted(torch.cat(parts).tolist()) == list(range(64))
     for rows in parts:

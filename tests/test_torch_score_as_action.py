@@ -38,7 +38,15 @@ from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
 
 MODEL, BETA = GaussianModel(), 0.5
-BUDGET = Budget(epochs=4, prompts=64, micro_batch=4096, learning_rate=3e-2, beta=BETA, max_grad_norm=1e9)
+BUDGET = Budget(
+    epochs=4,
+    prompts=64,
+    per_device_train_batch_size=4096,
+    per_device_rollout_batch_size=4096,
+    learning_rate=3e-2,
+    beta=BETA,
+    max_grad_norm=1e9,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +109,13 @@ def test_no_neighbour_of_the_optimum_is_better():
 def test_the_actor_ascends_the_exact_gradient(actor):
     """With the exact value function, the averaged gradient is that of the exact objective: z < 5 in all of 30 numbers
     (false alarm 2e-5); deviations of 6 standard errors, about 0.02 here, are seen with probability 0.84 each."""
-    budget = replace(BUDGET, prompts=512, micro_batch=1 << 20, epochs=24)
+    budget = replace(
+        BUDGET,
+        prompts=512,
+        per_device_train_batch_size=1 << 20,
+        per_device_rollout_batch_size=1 << 20,
+        epochs=24,
+    )
     trainer, denoiser, sampler = trainer_of(actor, budget)
     exact = Exact(MODEL, sampler, BETA)
     with torch.no_grad():
@@ -164,7 +178,12 @@ def _give_exact_values(critic, denoiser, sampler):
 
 
 def test_the_quadratic_critic_finds_the_value_function():
-    trainer, denoiser, sampler = trainer_of("advantage", replace(BUDGET, prompts=8192, micro_batch=1 << 20))
+    trainer, denoiser, sampler = trainer_of(
+        "advantage",
+        replace(
+            BUDGET, prompts=8192, per_device_train_batch_size=1 << 20, per_device_rollout_batch_size=1 << 20
+        ),
+    )
     exact = QuadraticCritic(2, sampler.n_steps, 0.9)
     _give_exact_values(exact, denoiser, sampler)
     generator = torch.Generator().manual_seed(5)
@@ -178,7 +197,7 @@ def test_the_quadratic_critic_finds_the_value_function():
 
 @pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
 def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
-    budget = replace(BUDGET, passes=2 if actor == "ppo" else 1, updates=2)
+    budget = replace(BUDGET, num_iterations=2 if actor == "ppo" else 1, updates=2)
     whole, denoiser, _ = trainer_of(actor, budget)
     log = whole.train(tmp_path / "whole.safetensors")
     path = tmp_path / "killed.safetensors"
@@ -212,7 +231,8 @@ def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
     budget = Budget(
         epochs=2,
         prompts=4,
-        micro_batch=8,
+        per_device_train_batch_size=8,
+        per_device_rollout_batch_size=8,
         learning_rate=1e-3,
         beta=1e-3,
         normalise="prompt",
@@ -249,7 +269,14 @@ def test_a_small_unet_learns(actor, skip):
     torch.manual_seed(0)
     critic = network_of(policy, skip=skip, width=8, steps=10, batch=128, learning_rate=1e-2)
     budget = Budget(
-        epochs=10, prompts=32, micro_batch=256, learning_rate=2e-2, beta=1e-3, warmup=1, max_grad_norm=1e9
+        epochs=10,
+        prompts=32,
+        per_device_train_batch_size=256,
+        per_device_rollout_batch_size=256,
+        learning_rate=2e-2,
+        beta=1e-3,
+        critic_warmup=1,
+        max_grad_norm=1e9,
     )
     if actor == "ppo":
         budget = replace(budget, epochs=20, prompts=64, standardise=True)
@@ -291,14 +318,17 @@ def test_a_signal_saves_and_says_so(tmp_path):
             lambda: trainer_of("pathwise", reward=lambda x, _: x.detach().sum(-1)),
             "the reward has a gradient",
         ),
-        (lambda: trainer_of("advantage", replace(BUDGET, passes=2)), "passes = 1, but for ppo"),
+        (
+            lambda: trainer_of("advantage", replace(BUDGET, num_iterations=2)),
+            "num_iterations = 1, but for ppo",
+        ),
         (
             lambda: trainer_of("advantage", replace(BUDGET, updates=7)),
             "processes times updates divide the rows",
         ),
         (lambda: replace(BUDGET, beta=0.0), "beta > 0"),
         (lambda: replace(BUDGET, beta=-1.0), "beta > 0"),
-        (lambda: replace(BUDGET, clip=1.0), "clip < 1"),
+        (lambda: replace(BUDGET, clip_range=1.0), "clip_range < 1"),
         (lambda: CriticChoice(memory=1.0), "memory < 1"),
         (lambda: CriticChoice(kind="quadratic"), "martingale loss and no skip"),
         (lambda: gaussian_parts(GaussianModel(c=(1.0,), Q=((1.0,),)), Sampling(4)), "one space"),

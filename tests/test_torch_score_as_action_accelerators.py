@@ -25,7 +25,15 @@ from driftproof.backends.torch.score_as_action.critics import NetworkCritic, Qua
 from driftproof.backends.torch.score_as_action.gaussian import gaussian_parts
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 
-BUDGET = Budget(epochs=4, prompts=64, micro_batch=4096, learning_rate=3e-2, beta=0.5, max_grad_norm=1e9)
+BUDGET = Budget(
+    epochs=4,
+    prompts=64,
+    per_device_train_batch_size=4096,
+    per_device_rollout_batch_size=4096,
+    learning_rate=3e-2,
+    beta=0.5,
+    max_grad_norm=1e9,
+)
 
 
 def gaussian_trainer(accelerator: Accelerator | None = None) -> ActorCriticTrainer:

@@ -105,7 +105,7 @@ def configuration(name: str) -> Any:
 
     if name in ("loop", "adjoint"):
         return Plan(steps=LENGTH, **PLAN)
-    group = {"group": 4} if name == "mixgrpo" else {}
+    group = {"num_generations": 4} if name == "mixgrpo" else {}
     return (Budget if BASE[name] is POLICY else ActorBudget)(epochs=LENGTH, **{**BASE[name], **group})
 
 
@@ -123,7 +123,7 @@ def refusals(name: str, folder: Path) -> tuple[int, list[str]]:
     part = "plan" if BASE[name] is PLAN else "budget"
     cases = [(f"{part}.{key}", {"changes": {key: value}}) for key, value in of_role(name, "law")]
     if name == "pathwise":
-        cases = [case for case in cases if case[0] != "budget.passes"]  # for ppo alone
+        cases = [case for case in cases if case[0] != "budget.num_iterations"]  # for ppo alone
     more: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "loop": [("width", {"width": 16})],
         "ddpo": [("sampler.eta", {"eta": 0.7})],
@@ -166,7 +166,9 @@ def continuations(name: str, folder: Path) -> tuple[int, list[str]]:
         path = folder / f"{name}-{field}.safetensors"
         path.write_bytes(bits)
         found = TRAINERS[name](path, LENGTH, changes={field: value})
-        rounding = {"rtol": 1e-4, "atol": 1e-6} if field == "micro_batch" else {"rtol": 0.0, "atol": 0.0}
+        rounding = (
+            {"rtol": 1e-4, "atol": 1e-6} if field.endswith("_batch_size") else {"rtol": 0.0, "atol": 0.0}
+        )
         for (key, ours), theirs in zip(found[0].items(), expected[0].values(), strict=True):
             if not torch.allclose(ours, theirs, **rounding):
                 faults.append(f"{name}.{field}: other weights {key}")

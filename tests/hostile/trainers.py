@@ -17,8 +17,23 @@ from driftproof.backends.torch.kit.loop import Plan, train
 
 Changes = Mapping[str, Any]
 PLAN = {"batch": 8, "learning_rate": 0.05, "warmup": 2, "seed": 3, "save_every": 1}
-POLICY = {"prompts": 8, "micro_batch": 64, "learning_rate": 0.01, "seed": 3, "pairs": 8, "updates": 2}
-ACTOR = {"prompts": 8, "micro_batch": 64, "learning_rate": 0.01, "seed": 3, "beta": 0.5}
+POLICY = {
+    "prompts": 8,
+    "per_device_train_batch_size": 64,
+    "per_device_rollout_batch_size": 64,
+    "learning_rate": 0.01,
+    "seed": 3,
+    "pairs": 8,
+    "updates": 2,
+}
+ACTOR = {
+    "prompts": 8,
+    "per_device_train_batch_size": 64,
+    "per_device_rollout_batch_size": 64,
+    "learning_rate": 0.01,
+    "seed": 3,
+    "beta": 0.5,
+}
 MATCHING = {"lam": 0.9, "chosen": 2}
 
 
@@ -62,9 +77,10 @@ def policy(method: str) -> Callable[..., Any]:
     def run(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **config: object) -> Any:  # noqa: B006
         from driftproof.backends.torch.reward_gap.config import Budget, ScalarModel
         from driftproof.backends.torch.reward_gap.gaussian import GaussianDenoiser, gaussian_task
-        from driftproof.backends.torch.reward_gap.methods import DDPOTrainer, MixGRPOTrainer
+        from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
         from driftproof.backends.torch.rl.gaussian import vp_sampler
         from driftproof.backends.torch.rl.sampler import Sampling
+        from driftproof.backends.torch.rl.trainer import RolloutTrainer
         from driftproof.numerics.reward_gap import Window
 
         window = config.pop("window", Window(size=2, every=1))
@@ -73,13 +89,13 @@ def policy(method: str) -> Callable[..., Any]:
         sampler = vp_sampler(model.decay, model.levels, sampling)
         denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
         task = gaussian_task(model, denoiser)
-        group = {"group": 4} if method == "mixgrpo" else {}
+        group = {"num_generations": 4} if method == "mixgrpo" else {}
         budget = Budget(**{"epochs": length, **POLICY, **group, **changes})
         options = {"accelerator": cpu()}
         if method == "mixgrpo":
-            trainer: Any = MixGRPOTrainer(denoiser, sampler, task, budget, stochastic=window, **options)
+            trainer: Any = RolloutTrainer(MixGRPO(budget, window), denoiser, sampler, task, **options)
         else:
-            trainer = DDPOTrainer(denoiser, sampler, task, budget, **options)
+            trainer = RolloutTrainer(DDPO(budget), denoiser, sampler, task, **options)
         trainer._epoch = paced(trainer._epoch, pause)
         log = trainer.train(path, config)
         return dict(denoiser.named_parameters()), torch.tensor(log.column("reward"))
@@ -123,7 +139,7 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     from driftproof.backends.torch.adjoint.experiment import gaussian_problem
     from driftproof.backends.torch.adjoint.flows import AffineFlow
     from driftproof.backends.torch.adjoint.rewards import closed_form
-    from driftproof.backends.torch.adjoint.trainer import AdjointMatchingTrainer
+    from driftproof.backends.torch.adjoint.trainer import FlowTrainer
     from driftproof.backends.torch.rl.gaussian import GaussianModel
     from driftproof.backends.torch.rl.task import Task
 
@@ -133,7 +149,7 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     matching = Matching(**{**MATCHING, **config.pop("matching", {})})  # type: ignore[dict-item]
     plan = Plan(**{"steps": length, **PLAN, **changes})
     task = Task((2,), closed_form(reward), dtype=torch.float64)
-    trainer = AdjointMatchingTrainer(
+    trainer = FlowTrainer(
         flow, task, times, matching, plan, checkpoint=path, config=config, accelerator=cpu()
     )
     trainer.trainer._epoch = paced(trainer.trainer._epoch, pause)  # type: ignore[method-assign]

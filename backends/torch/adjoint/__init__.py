@@ -17,17 +17,20 @@ from driftproof.backends.torch.rl.task import Task
 from .config import RECIPES, Cost, Matching
 from .flows import AffineFlow, FlowModel, NetworkFlow
 from .rewards import closed_form
-from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
+from .trainer import Evaluation, FlowTrainer, Tuned
+from .trainers import AdjointMatchingConfig, AdjointMatchingTrainer
 
 if TYPE_CHECKING:
     from .config import Recipe
 
 __all__ = [
+    "AdjointMatchingConfig",
     "AdjointMatchingTrainer",
     "AffineFlow",
     "Cost",
     "Evaluation",
     "FlowModel",
+    "FlowTrainer",
     "Flux2Denoiser",
     "Matching",
     "NetworkFlow",

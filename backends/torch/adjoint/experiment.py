@@ -26,7 +26,7 @@ from .config import Recipe
 from .flows import AffineFlow
 from .models import prepared
 from .rewards import closed_form
-from .trainer import AdjointMatchingTrainer, Evaluation, Tuned
+from .trainer import Evaluation, FlowTrainer, Tuned
 
 __all__ = ["GaussianOutcome", "ModelOutcome", "interval", "tune_gaussian", "tune_model"]
 
@@ -91,7 +91,7 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
         raise UnmetHypothesis("Gaussian recipe", "the running cost is quadratic", got)
     d, lam = len(recipe.gaussian.mean), recipe.matching.lam
     task = Task((d,), closed_form(reward), dtype=torch.float64)
-    trainer = AdjointMatchingTrainer(
+    trainer = FlowTrainer(
         AffineFlow(flow, times),
         task,
         times,
@@ -132,7 +132,7 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
     gradient = {"smoothing": choice.smoothing, "noise": choice.noise, "bound": choice.bound}
     device = accelerator.device
     made = prepared(recipe.pipeline, recipe.steps, reward, device, recipe.budget.seed, **gradient)
-    trainer = AdjointMatchingTrainer(
+    trainer = FlowTrainer(
         made.flow,
         made.task,
         made.times,
@@ -163,9 +163,7 @@ def _held_out(task: Task, count: int, device: torch.device) -> tuple[Tensor, Ten
     return noise.to(device), (torch.arange(count) % len(task.prompts)).to(device)
 
 
-def _measured(
-    trainer: AdjointMatchingTrainer, noise: Tensor, rows: Tensor, size: int
-) -> tuple[Evaluation, float]:
+def _measured(trainer: FlowTrainer, noise: Tensor, rows: Tensor, size: int) -> tuple[Evaluation, float]:
     batches = list(zip(torch.split(noise, size), torch.split(rows, size), strict=True))
     parts = [trainer.evaluate(x, r) for x, r in batches]
     names = ("rewards", "costs", "losses")

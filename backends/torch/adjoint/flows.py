@@ -54,6 +54,7 @@ class NetworkFlow:
         guided: The same network with guidance; None where there is none.
         at_once: Rows that the network is given at a time, >= 1; None for all.  The numbers stay those of the
             whole batch; with fewer rows than that, what a backward pass needs is recomputed, part by part.
+        sampled_at_once: The same where nothing is kept for a backward pass; None for ``at_once``.
 
     Raises:
         UnmetHypothesis: Two different networks, no weight to train, or at_once < 1.
@@ -65,13 +66,16 @@ class NetworkFlow:
         guided: Velocity | None = None,
         *,
         at_once: int | None = None,
+        sampled_at_once: int | None = None,
     ) -> None:
         network: Any = velocity.network
         if guided is not None and guided.network is not network:
             raise UnmetHypothesis("NetworkFlow", "both velocities share a network", "two networks")
-        if at_once is not None and at_once < 1:
-            raise UnmetHypothesis("NetworkFlow", "at_once >= 1", f"at_once = {at_once!r}")
+        for name, rows in (("at_once", at_once), ("sampled_at_once", sampled_at_once)):
+            if rows is not None and rows < 1:
+                raise UnmetHypothesis("NetworkFlow", f"{name} >= 1", f"{name} = {rows!r}")
         self.adapted, self.at_once = adapters_alone(network), at_once
+        self.sampled_at_once = sampled_at_once or at_once
         self._velocities = (velocity, guided)
         self._frozen = None if self.adapted else tuple(_frozen(v) for v in self._velocities)
         if not self.trainable():
@@ -114,7 +118,7 @@ class NetworkFlow:
         return [weight for weight in self._velocities[0].network.parameters() if weight.requires_grad]
 
     def _parts(self, x: Tensor) -> list[slice]:
-        size = self.at_once or len(x)
+        size = (self.at_once if torch.is_grad_enabled() else self.sampled_at_once) or len(x)
         return [slice(start, start + size) for start in range(0, len(x), size)]
 
     def _by_parts(self, velocity: Velocity, x: Tensor, t: float, condition: Condition) -> Tensor:

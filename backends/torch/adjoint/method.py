@@ -76,7 +76,8 @@ class MatchingBudget(RolloutBudget):
         return cls(
             epochs=plan.steps,
             prompts=plan.batch,
-            micro_batch=plan.batch,
+            per_device_train_batch_size=plan.batch,
+            per_device_rollout_batch_size=plan.batch,
             learning_rate=plan.learning_rate,
             max_grad_norm=plan.clip,
             seed=plan.seed,
@@ -126,11 +127,11 @@ class AdjointMatching(AbstractMethod[Targets]):
 
     def __init__(self, flow: FlowModel, times: Sequence[float], matching: Matching, plan: Plan) -> None:
         super().__init__(MatchingBudget.of(plan))
-        self.flow, self.matching = flow, matching
+        self.flow, self.matching, self.plan = flow, matching, plan
         self.grid = tuple(float(t) for t in times)
         count = len(self.grid) - 1
         if count < 1:
-            raise UnmetHypothesis("AdjointMatchingTrainer", "at least two times", f"times = {self.grid}")
+            raise UnmetHypothesis("FlowTrainer", "at least two times", f"times = {self.grid}")
         matching.require_steps(count)
         # Where the control is dropped, it is neither trained nor applied.
         self.first = count - matching.last if matching.last and matching.mode != "frozen" else 0
@@ -248,6 +249,9 @@ class AdjointMatching(AbstractMethod[Targets]):
 
     def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(weights, lr=self.budget.learning_rate, fused=True)
+
+    def made_with(self) -> dict[str, object]:
+        return {"plan": self.plan}
 
     def description(self) -> dict[str, object]:
         return {"matching": self.matching, "times": list(self.grid)}

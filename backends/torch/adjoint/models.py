@@ -57,4 +57,6 @@ def prepared(
     # Single precision: the gradients of decoders in half precision are noise.
     decode = decoder(model.kind, parts.vae.float())
     task = Task(parts.shape, reward, decode, parts.prompts, parts.conditions, **gradient)
-    return Prepared(flow, parts.network, task, noise_times(parts, model.kind, steps))
+    return Prepared(
+        flow, parts.network, task, noise_times(parts.scheduler_config, model.kind, steps, parts.shape)
+    )

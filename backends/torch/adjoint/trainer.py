@@ -24,7 +24,7 @@ from .config import Matching
 from .flows import FlowModel
 from .method import AdjointMatching
 
-__all__ = ["COLUMNS", "AdjointMatchingTrainer", "Evaluation", "Tuned"]
+__all__ = ["COLUMNS", "Evaluation", "FlowTrainer", "Tuned"]
 
 COLUMNS = ("reward", "objective", "loss", "kept", "adjoint")
 
@@ -48,7 +48,7 @@ class Tuned:
 
 
 @final
-class AdjointMatchingTrainer:
+class FlowTrainer:
     """Tunes a flow for a reward.
 
     Arguments:
@@ -70,7 +70,7 @@ class AdjointMatchingTrainer:
         >>> from driftproof.backends.torch.adjoint import AffineFlow, closed_form
         >>> times, one = uniform_times(2), torch.ones(1)
         >>> flow = AffineFlow(GaussianFlow(one, one[None]), times)
-        >>> trainer = AdjointMatchingTrainer(flow, Task((1,), closed_form(Linear(one))), times,
+        >>> trainer = FlowTrainer(flow, Task((1,), closed_form(Linear(one))), times,
         ...                                  Matching(lam=2.0), Plan(steps=1, batch=4, learning_rate=0.1))
         >>> float(trainer.evaluate(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long)).losses[0])
         0.125
@@ -97,10 +97,14 @@ class AdjointMatchingTrainer:
         """Run the plan, from the checkpoint if there is one; the flow then holds the averaged weights."""
         self.trainer.title = title
         log = self.trainer.train(self.checkpoint, self.config)
-        with torch.no_grad():
-            for name, weight in self.method.model.named_parameters():
-                weight.copy_(self.method.ema.state[name])
+        self.average()
         return Tuned(torch.tensor([[row[name] for name in COLUMNS] for row in log.rows]))
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Give the flow the averaged weights."""
+        for name, weight in self.method.model.named_parameters():
+            weight.copy_(self.method.ema.state[name])
 
     @torch.no_grad()
     def evaluate(self, noise: Tensor, prompts: Tensor) -> Evaluation:

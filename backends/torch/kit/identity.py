@@ -4,7 +4,7 @@ Each field of a configuration has a role.
 
 - *law* (every field that says nothing else): it defines the law of the result.  A checkpoint resumes only
   where all of them match; the first that differs is named, with both values.
-- *how* (``field(metadata=HOW)``): it moves the result by no more than rounding (``micro_batch``), or only
+- *how* (``field(metadata=HOW)``): it moves the result by no more than rounding (``per_device_train_batch_size``), or only
   says when to save or to measure (``save_every``, ``pairs``).  It may change at every resumption.
 - *length* (``field(metadata=LENGTH)``): steps or epochs.  It grows in a session with ``extend`` only, and only
   where each step that was done is a step of the longer run, which the schedule of the learning rate decides:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 
+from .callbacks import Callbacks
 from .checkpoint import prefixed
 from .distributed import clipped_step, local_rows, require_unsharded
 from .ema import EMA
@@ -125,6 +126,10 @@ class Work(Protocol):
         """Take back the history."""
         ...
 
+    def logged(self, step: int) -> Mapping[str, float]:
+        """The numbers of a step that was done."""
+        ...
+
     def advance(self, step: int) -> float:
         """Do a step; what the progress bar shows of it.
 
@@ -134,7 +139,15 @@ class Work(Protocol):
         ...
 
 
-def run_steps(work: Work, run: Run, length: int, save_every: int, seed: int, title: str) -> float:
+def run_steps(
+    work: Work,
+    run: Run,
+    length: int,
+    save_every: int,
+    seed: int,
+    title: str,
+    callbacks: Callbacks | None = None,
+) -> float:
     """Do the steps of a run that are left: resumed, shown, saved, and stopped between two of them; the seconds.
 
     What modules draw from the global generators, dropout for instance, is a function of the seed, the step and the
@@ -147,6 +160,7 @@ def run_steps(work: Work, run: Run, length: int, save_every: int, seed: int, tit
         save_every: Steps between two checkpoints.
         seed: Of the global generators.
         title: The label of the progress bar.
+        callbacks: What is called as it goes on, and may ask to save or to stop; then the run ends as if it were over.
 
     Raises:
         TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.
@@ -163,19 +177,31 @@ def run_steps(work: Work, run: Run, length: int, save_every: int, seed: int, tit
         if found is not None:
             done, seconds = found.done, found.seconds
             work.resumed(found)
+        if callbacks is not None:
+            callbacks.begin(done, length, work.logged)
         started = time.perf_counter() - seconds
         with Progress(title, length, done, visible=accelerator.is_main_process) as progress:
             for step in range(done, length):
                 _seed(seed, step, accelerator.process_index, accelerator.device)
                 progress.advance(work.advance(step))
+                ended = due = False
+                if callbacks is not None:
+                    callbacks.step(step + 1, length, work.logged(step))
+                    ended, due = callbacks.asked()
                 stop = run.stop_asked()
                 seconds = time.perf_counter() - started
-                if stop or (step + 1) % save_every == 0 or step + 1 == length:
+                if stop or ended or due or (step + 1) % save_every == 0 or step + 1 == length:
                     series, record = work.history()
                     state, optimizers = work.state(), work.optimizers()
                     run.save(step + 1, state, optimizers, seconds=seconds, series=series, record=record)
+                    if callbacks is not None and run.path is not None:
+                        callbacks.saved()
                 if stop:
                     raise run.interrupted(step + 1)
+                if ended:
+                    break
+        if callbacks is not None:
+            callbacks.end()
     return seconds
 
 
@@ -286,6 +312,9 @@ class _Fit(Generic[ModuleT]):
     def resumed(self, found: Resumed) -> None:
         self.losses = found.series["losses"].tolist()
         self.rows[:] = found.series.get("rows", torch.empty(0)).unbind()
+
+    def logged(self, step: int) -> Mapping[str, float]:
+        return {"loss": self.losses[step]}
 
     def advance(self, step: int) -> float:
         plan, accelerator = self.plan, self.accelerator

@@ -15,14 +15,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self, final
 
 from driftproof._namespace import UnmetHypothesis
 
-__all__ = ["LIMIT", "STATUSES", "Interruption", "Session", "TrainingInterrupted", "session", "this_session"]
+__all__ = [
+    "LIMIT",
+    "STATUSES",
+    "Interruption",
+    "Session",
+    "TrainingInterrupted",
+    "extending",
+    "session",
+    "this_session",
+]
 
 # Exit statuses: 128 + the number of the signal, as shells have it.
 STATUSES = {
@@ -74,6 +83,16 @@ def session(*, extend: bool = False, stop_after: float | None = None) -> Iterato
     token = _SESSION.set(Session(extend, math.inf if stop_after is None else time.monotonic() + stop_after))
     try:
         yield this_session()
+    finally:
+        _SESSION.reset(token)
+
+
+@contextmanager
+def extending(extend: bool) -> Iterator[None]:
+    """The session around the caller, in which runs may extend checkpoints or not; its limit stays."""
+    token = _SESSION.set(replace(this_session(), extend=extend))
+    try:
+        yield
     finally:
         _SESSION.reset(token)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["decoder", "images_of"]
+__all__ = ["decoder", "images_of", "images_or_gradients"]
 
 DECODED_AT_ONCE = 8
 
@@ -43,3 +45,18 @@ def images_of(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return torch.cat([decode(part) for part in torch.split(latents, DECODED_AT_ONCE)]).clamp(0.0, 1.0)
 
     return images
+
+
+def images_or_gradients(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
+    """:func:`images_of` where no gradient is recorded, else :func:`decoder`, in single precision.
+
+    The gradients of a decoder in half precision are noise: one of half precision is copied when they are asked for.
+    """
+
+    @cache
+    def exact() -> Callable[[Tensor], Tensor]:
+        single = vae if vae.dtype in (torch.float32, torch.float64) else copy.deepcopy(vae).float()
+        return decoder(kind, single)
+
+    images = images_of(decoder(kind, vae))
+    return lambda latents: exact()(latents) if torch.is_grad_enabled() else images(latents)

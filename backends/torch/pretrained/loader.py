@@ -8,27 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
 
 from .config import PipelineModel
 from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser, UNetDenoiser
 from .lora import add_lora
+from .pipelines import CLASSES, encoded_prompts, latent_shape, network_of
 from .prompts import prompts_in
 from .sit import SIT_XL_2, converted, read_weights
 from .small import Parts, small_parts
 
 __all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
 
-ENCODED_AT_ONCE = 16
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CLASSES = {
-    "stable_diffusion": "StableDiffusionPipeline",
-    "stable_diffusion_3": "StableDiffusion3Pipeline",
-    "flux": "FluxPipeline",
-    "flux2": "Flux2KleinPipeline",
-}
 
 
 def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Parts:
@@ -109,14 +103,16 @@ def set_steps(scheduler: Any, kind: str, steps: int, shape: tuple[int, ...]) -> 
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps).tolist(), mu=mu)
 
 
-def noise_times(parts: Parts, kind: str, steps: int) -> tuple[float, ...]:
+def noise_times(
+    scheduler_config: Mapping[str, Any] | None, kind: str, steps: int, shape: tuple[int, ...]
+) -> tuple[float, ...]:
     """The noise times of a flow from 1 to 0: the levels of its scheduler, or equal steps where it has none."""
-    if parts.scheduler_config is None:
+    if scheduler_config is None:
         return tuple(np.linspace(1.0, 0.0, steps + 1).tolist())
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(parts.scheduler_config)
-    set_steps(scheduler, kind, steps, parts.shape)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(scheduler_config)
+    set_steps(scheduler, kind, steps, shape)
     return tuple(float(s) for s in scheduler.sigmas)
 
 
@@ -152,43 +148,11 @@ def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.devi
         if isinstance(module, nn.Module):
             module.requires_grad_(False).eval()
             encoders += [module.to(device)] if name.startswith("text_encoder") else []
-    chunks = [prompts[i : i + ENCODED_AT_ONCE] for i in range(0, len(prompts), ENCODED_AT_ONCE)]
-    with torch.no_grad():
-        encoded = [_encode(pipeline, model, list(chunk), device) for chunk in chunks]
-    conditions = {name: torch.cat([part[name] for part in encoded]) for name in encoded[0]}
+    told = model.kind == "flux" and pipeline.transformer.config.guidance_embeds
+    negatives = model.guidance != 1.0 and not told
+    conditions = encoded_prompts(model.kind, pipeline, prompts, device, negatives=negatives)
     for encoder in encoders:
         encoder.to("cpu")
-    network = pipeline.unet if model.kind == "stable_diffusion" else pipeline.transformer
-    pixels = int(pipeline.vae_scale_factor) * (2 if model.kind == "flux2" else 1)
-    side = model.side // pixels or int(getattr(network.config, "sample_size", None) or 0)
-    packed = model.kind == "flux2"
-    channels = network.config.in_channels if packed else pipeline.vae.config.latent_channels
-    shape = (int(channels), side, side)
+    shape = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
+    network = network_of(model.kind, pipeline)
     return Parts(network, pipeline.vae, pipeline.scheduler.config, conditions, prompts, shape)
-
-
-def _encode(
-    pipeline: Any, model: PipelineModel, prompts: list[str], device: torch.device
-) -> Mapping[str, Tensor]:
-    """Conditions of a few prompts, and their negatives where classifier-free guidance asks for them."""
-    guided = model.guidance != 1.0
-    empty = [""] * len(prompts)
-    match model.kind:
-        case "stable_diffusion":
-            prompt, negative = pipeline.encode_prompt(prompts, device, 1, guided)
-            return {"prompt": prompt, **({"negative": negative} if guided else {})}
-        case "stable_diffusion_3":
-            prompt, negative, pooled, negative_pooled = pipeline.encode_prompt(
-                prompts, None, None, device=device, do_classifier_free_guidance=guided
-            )
-            both = {"negative": negative, "negative_pooled": negative_pooled} if guided else {}
-            return {"prompt": prompt, "pooled": pooled, **both}
-        case "flux2":
-            found = {"prompt": pipeline.encode_prompt(prompts, device)[0]}
-            return found | ({"negative": pipeline.encode_prompt(empty, device)[0]} if guided else {})
-    prompt, pooled, _ = pipeline.encode_prompt(prompts, None, device=device)
-    found = {"prompt": prompt, "pooled": pooled}
-    if guided and not pipeline.transformer.config.guidance_embeds:
-        negative, negative_pooled, _ = pipeline.encode_prompt(empty, None, device=device)
-        found |= {"negative": negative, "negative_pooled": negative_pooled}
-    return found

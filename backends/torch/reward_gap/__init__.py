@@ -1,17 +1,15 @@
 """Policy gradients on diffusion samplers: DDPO, MixGRPO and Flow-GRPO, with the reward gap while training.
 
 ``driftproof train reward_gap`` trains the adapter of a published pipeline, a small pipeline with random
-weights, or the closed-form Gaussian model, whose optimum is known.  In a program, with a pipeline, a
-decoder and a reward of one's own:
+weights, or the closed-form Gaussian model, whose optimum is known.  In a program, with a pipeline and a reward of
+one's own:
 
 .. code-block:: python
 
-    scheduler = GDDIMScheduler.from_config(pipe.scheduler.config)
-    scheduler.set_timesteps(50)
-    policy = UNetDenoiser(pipe.unet, scheduler.config.prediction_type, guidance=5.0)
-    task = Task((4, 64, 64), reward, decode, prompts, {"prompt": embeds, "negative": negatives})
-    log = DDPOTrainer(policy, Sampler(scheduler, eta=1.0), task, Budget(epochs=100, prompts=64)).train()
-    print(log.gaps[-1])  # epochs done, reward of the ODE less that of the SDE with its interval
+    task = Task.from_pipeline(pipe, prompts, reward)
+    trainer = DDPOTrainer(pipe, task, DDPOConfig(max_steps=200, num_eval_images=64))
+    log = trainer.train()
+    print(log.gaps[-1])  # rollouts done, reward of the ODE less that of the SDE with its interval
 """
 
 from __future__ import annotations
@@ -27,19 +25,24 @@ from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task
 
 from .config import RECIPES, Budget
-from .methods import DDPOTrainer, MixGRPOTrainer
+from .methods import DDPO, MixGRPO
+from .trainers import DDPOConfig, DDPOTrainer, MixGRPOConfig, MixGRPOTrainer
 
 if TYPE_CHECKING:
     from .config import Recipe
 
 __all__ = [
+    "DDPO",
     "AestheticReward",
     "Budget",
     "CLIPReward",
+    "DDPOConfig",
     "DDPOTrainer",
     "Denoiser",
     "FluxDenoiser",
     "JPEGReward",
+    "MixGRPO",
+    "MixGRPOConfig",
     "MixGRPOTrainer",
     "Reward",
     "SD3Denoiser",

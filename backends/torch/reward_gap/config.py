@@ -26,13 +26,13 @@ class Budget(RolloutBudget):
     """What a policy gradient runs with.
 
     Arguments: those of :class:`.rl.budget.RolloutBudget`, and
-        clip: The clip range of the ratio, in (0, 1).
+        clip_range: The clip range of the ratio, in (0, 1).
         ratio: ``mean``: log-ratios are divided by the number of coordinates before they are clipped, as in
             ddpo-pytorch and flow_grpo, to whose clip ranges (1e-4) this belongs; ``sum``: they are those of the
             densities, for clip ranges as PPO has them (0.2): single precision rounds a log-density over 16384
             coordinates by about 1e-3.  The gradient at the old policy is the same.
         advantage_clip: Largest absolute advantage; 0 clips nothing.
-        scale: Divide advantages by their standard deviation.
+        scale_rewards: Divide advantages by their standard deviation.
         beta: Coefficient of the KL divergence from the model as it was, >= 0, in units of the advantages.
         kl: ``loss``: the gradient of the divergence of each step, at the states that were visited; ``path``:
             the gradient of the divergence of the paths, which also counts how a step changes later states.
@@ -40,22 +40,26 @@ class Budget(RolloutBudget):
             its own statistics are used.
         baseline: Of MixGRPO: ``others`` or ``group``.
         evaluate_every: Epochs between two measurements of the reward gap; 0 measures before and after only.
-        pairs: Seeds of a measurement, >= 2.
+        pairs: Seeds of a measurement, >= 2; 0 measures nothing.
         level: Coverage of its interval.
     """
 
-    clip: ProperShare = 1e-4
+    clip_range: ProperShare = 1e-4
     ratio: Literal["sum", "mean"] = "mean"
     advantage_clip: NonNegativeFloat = 5.0
-    scale: bool = True
+    scale_rewards: bool = True
     beta: NonNegativeFloat = 0.0
     kl: Literal["loss", "path"] = "loss"
     history: Share = 1.0
     least: TwoOrMore = 16
     baseline: Literal["others", "group"] = "others"
     evaluate_every: NonNegativeInt = field(default=0, metadata=HOW)
-    pairs: TwoOrMore = field(default=64, metadata=HOW)
+    pairs: NonNegativeInt = field(default=64, metadata=HOW)
     level: ProperShare = field(default=0.95, metadata=HOW)
+
+    def __post_init__(self) -> None:
+        if self.pairs == 1:
+            raise UnmetHypothesis("Budget", "pairs >= 2, or 0", "pairs = 1")
 
 
 @final
@@ -107,6 +111,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
+        if not self.budget.pairs:
+            raise UnmetHypothesis("reward_gap recipe", "pairs >= 2: its report shows the gap", "pairs = 0")
 
 
 RECIPES = Recipes("reward_gap", Recipe, ("gaussian", "ddpo-sd15"))

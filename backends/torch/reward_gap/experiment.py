@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -23,7 +23,7 @@ from driftproof.theory.reward_gap import DDPOToy, Tuned
 
 from .config import Recipe, ScalarModel
 from .gaussian import Exact, GaussianDenoiser, gaussian_task
-from .methods import DDPOTrainer, MixGRPOTrainer
+from .methods import DDPO, MixGRPO
 
 __all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline", "trainer_of"]
 
@@ -81,10 +81,8 @@ def trainer_of(
     recipe: Recipe, denoiser: nn.Module, sampler: Sampler, task: Task, accelerator: Accelerator, title: str
 ) -> RolloutTrainer[Tensor]:
     """The trainer of the recipe's method."""
-    options: dict[str, Any] = {"accelerator": accelerator, "title": title}
-    if recipe.method == "ddpo":
-        return DDPOTrainer(denoiser, sampler, task, recipe.budget, **options)
-    return MixGRPOTrainer(denoiser, sampler, task, recipe.budget, stochastic=recipe.window, **options)
+    method = DDPO(recipe.budget) if recipe.method == "ddpo" else MixGRPO(recipe.budget, recipe.window)
+    return RolloutTrainer(method, denoiser, sampler, task, accelerator=accelerator, title=title)
 
 
 def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:

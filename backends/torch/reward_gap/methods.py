@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import array_api_compat.torch as xp
 import torch
@@ -26,9 +26,8 @@ from driftproof.backends.torch.kit.distributed import local_rows
 from driftproof.backends.torch.kit.loop import generator_of
 from driftproof.backends.torch.pretrained.guidance import Condition
 from driftproof.backends.torch.rl.method import AbstractMethod, Losses
-from driftproof.backends.torch.rl.sampler import Kind, Sampler, log_prob
+from driftproof.backends.torch.rl.sampler import Kind, log_prob
 from driftproof.backends.torch.rl.statistics import PromptStatistics
-from driftproof.backends.torch.rl.task import Task
 from driftproof.backends.torch.rl.times import Batch, Samples
 from driftproof.backends.torch.rl.trainer import EVALUATION, RolloutTrainer
 from driftproof.backends.torch.rl.trajectories import Recorder, log_probs, references
@@ -45,7 +44,7 @@ from driftproof.numerics.reward_gap import (
 
 from .config import Budget
 
-__all__ = ["DDPO", "AbstractPolicyGradient", "DDPOTrainer", "MixGRPO", "MixGRPOTrainer"]
+__all__ = ["DDPO", "AbstractPolicyGradient", "MixGRPO"]
 
 
 class AbstractPolicyGradient(AbstractMethod[Tensor]):
@@ -87,7 +86,11 @@ class AbstractPolicyGradient(AbstractMethod[Tensor]):
     def record(self, condition: Condition, prompts: Tensor) -> Sequence[Recorder]:
         if not self.policies:
             return (log_probs,)
-        policies, sampler, chunk = self.setting.policies, self.setting.sampler, self.budget.micro_batch
+        policies, sampler, chunk = (
+            self.setting.policies,
+            self.setting.sampler,
+            self.budget.per_device_rollout_batch_size,
+        )
         return (log_probs, references(policies.predict("reference"), sampler, condition, chunk))
 
     def signal(self, samples: Samples) -> Tensor:
@@ -112,7 +115,7 @@ class AbstractPolicyGradient(AbstractMethod[Tensor]):
         # Per coordinate or not, the gradient at the old policy is A times that of the log-probability.
         size = float(batch.x[0].numel()) if budget.ratio == "mean" else 1.0
         chosen = signal[place].to(logp.dtype)
-        surrogate, clipped = clipped_surrogate.kernel(xp, logp / size, old / size, chosen, budget.clip)
+        surrogate, clipped = clipped_surrogate.kernel(xp, logp / size, old / size, chosen, budget.clip_range)
         kl = torch.zeros_like(logp)
         if self.policies:
             kl = step_kl.kernel(xp, mean, recorded["reference"][place], std)
@@ -124,10 +127,16 @@ class AbstractPolicyGradient(AbstractMethod[Tensor]):
         spread = float(rewards.std()) if len(rewards) > 1 else 0.0
         return {**super().numbers(samples), "spread": spread, "window": float(samples.done.stochastic[0])}
 
-    def measure(self, trainer: RolloutTrainer[Tensor], pairs: int | None = None) -> PairedGap:
-        """The reward at eta = 0 and at the training eta, every step stochastic, from the same starts."""
+    def measure(self, trainer: RolloutTrainer[Tensor], pairs: int | None = None) -> PairedGap | None:
+        """The reward at eta = 0 and at the training eta, every step stochastic, from the same starts.
+
+        None where there are no pairs.
+        """
+        pairs = self.budget.pairs if pairs is None else pairs
+        if not pairs:
+            return None
         setting, world = self.setting, self.setting.accelerator.num_processes
-        total = -(-(pairs or self.budget.pairs) // world) * world  # up to a multiple
+        total = -(-pairs // world) * world  # up to a multiple
         generator = generator_of(self.budget.seed, EVALUATION, setting.accelerator.device)
         start = trainer.task.draw_noise(generator, total)
         prompts = torch.arange(total, device=start.device) % len(trainer.task.prompts)
@@ -167,7 +176,7 @@ class DDPO(AbstractPolicyGradient):
         count, mean, squares = self.statistics.buffers()
         values = rewards.double()
         found = running_advantages.kernel(
-            xp, values, members, count, mean, squares, least, budget.scale, clip
+            xp, values, members, count, mean, squares, least, budget.scale_rewards, clip
         )
         return found.to(rewards.dtype)
 
@@ -198,8 +207,10 @@ class MixGRPO(AbstractPolicyGradient):
     def __init__(self, budget: Budget, stochastic: Window | None = None) -> None:
         super().__init__(budget)
         self.stochastic = stochastic or Window()
-        if budget.group < 2:
-            raise UnmetHypothesis(self.name, "at least 2 samples of a prompt", f"group = {budget.group}")
+        if budget.num_generations < 2:
+            raise UnmetHypothesis(
+                self.name, "at least 2 samples of a prompt", f"num_generations = {budget.num_generations}"
+            )
 
     def window(self, epoch: int) -> Sequence[int]:
         return self.stochastic.steps(self.setting.sampler.n_steps, epoch)
@@ -210,36 +221,10 @@ class MixGRPO(AbstractPolicyGradient):
 
     def advantages(self, rewards: Tensor, prompts: Tensor) -> Tensor:
         budget = self.budget
-        groups = rewards.double().reshape(-1, budget.group)
+        groups = rewards.double().reshape(-1, budget.num_generations)
         clip = budget.advantage_clip or None
-        found = group_advantages.kernel(xp, groups, budget.baseline, budget.scale, clip)
+        found = group_advantages.kernel(xp, groups, budget.baseline, budget.scale_rewards, clip)
         return found.reshape(-1).to(rewards.dtype)
 
     def description(self) -> dict[str, object]:
         return {"window": self.stochastic}
-
-
-@final
-class DDPOTrainer(RolloutTrainer[Tensor]):
-    """The trainer of :class:`DDPO`; options are those of :class:`.rl.trainer.RolloutTrainer`."""
-
-    def __init__(
-        self, denoiser: nn.Module, sampler: Sampler, task: Task, budget: Budget, **options: Any
-    ) -> None:
-        super().__init__(DDPO(budget), denoiser, sampler, task, **options)
-
-
-@final
-class MixGRPOTrainer(RolloutTrainer[Tensor]):
-    """The trainer of :class:`MixGRPO`; options are those of :class:`.rl.trainer.RolloutTrainer`."""
-
-    def __init__(
-        self,
-        denoiser: nn.Module,
-        sampler: Sampler,
-        task: Task,
-        budget: Budget,
-        stochastic: Window | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(MixGRPO(budget, stochastic), denoiser, sampler, task, **options)

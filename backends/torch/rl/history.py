@@ -41,6 +41,11 @@ class Log:
         """Take in a measurement."""
         self.gaps.append((epochs, gap))
 
+    def measurements(self, epochs: int) -> dict[str, float]:
+        """What was measured after so many epochs, by name: with a deterministic sampler, with a stochastic one."""
+        found = [gap for done, gap in self.gaps if done == epochs]
+        return {"eval_reward": found[-1].ode, "eval_reward_sde": found[-1].sde} if found else {}
+
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {"rows": self.rows, "gaps": [[epochs, asdict(gap)] for epochs, gap in self.gaps]}

@@ -189,7 +189,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
 
     def rollout(self, trainer: RolloutTrainer[SignalT], epoch: int, generator: torch.Generator) -> Samples:
         """The trajectories of an epoch with their rewards; by default those of the trainer's sampler."""
-        prompts = trainer.task.draw_prompts(generator, self.budget.prompts, self.budget.group)
+        prompts = trainer.task.draw_prompts(generator, self.budget.prompts, self.budget.num_generations)
         return trainer.samples(epoch, generator, prompts)
 
     def kinds(self, epoch: int) -> tuple[Kind, ...]:
@@ -253,6 +253,10 @@ class AbstractMethod(ABC, Generic[SignalT]):
     def name(self) -> str:
         """For messages and for the identity of a run."""
         return type(self).__name__
+
+    def made_with(self) -> dict[str, object]:
+        """Its numbers, as they were given: what a refused resumption names."""
+        return {"budget": self.budget}
 
     def description(self) -> dict[str, object]:
         """What defines the method beside its budget: JSON, or dataclasses."""

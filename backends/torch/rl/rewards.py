@@ -1,11 +1,14 @@
 r"""Rewards of images: callables ``reward(images, prompts) -> (B,)``.
 
-Images are in [0, 1] with shape (B, 3, H, W); any function of them serves, a network or a program.  Rewards
-are data for a policy gradient; where a gradient is asked for, they must have one.
+Images are float32 in [0, 1] with shape (B, 3, H, W), prompts B strings; any function of them serves, a network or
+a program.  Rewards are data for a policy gradient; where a gradient is asked for they must have one, and the images
+are as the decoder gives them, which may leave [0, 1] a little: a cut would have no gradient.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +32,7 @@ __all__ = [
     "load_head",
     "make_reward",
     "published_reward",
+    "reward_of",
 ]
 
 Reward: TypeAlias = Callable[[Tensor, Sequence[str]], Tensor]
@@ -37,15 +41,58 @@ Reward: TypeAlias = Callable[[Tensor, Sequence[str]], Tensor]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
+def reward_of(reward: Callable[..., Any]) -> Reward:
+    """A reward of images alone, or of images and prompts, as one of both.
+
+    Prompts are given to what has a parameter of that name, a second one that must be given, or any number of them.
+
+    Raises:
+        UnmetHypothesis: No callable, or one that takes neither.
+
+    Example:
+        >>> reward_of(lambda images: images.flatten(1).mean(dim=1))(torch.ones(1, 3, 2, 2), ["a cat"])
+        tensor([1.])
+    """
+    hypothesis = "the reward is a callable of (images) or (images, prompts)"
+    if not callable(reward):
+        raise UnmetHypothesis("reward", hypothesis, f"a {type(reward).__name__}")
+    try:
+        signature = inspect.signature(reward.forward if isinstance(reward, nn.Module) else reward)
+    except ValueError:  # of a compiled function
+        return reward
+    places = [p for p in signature.parameters.values() if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)]
+    open_ended = any(p.kind is p.VAR_POSITIONAL for p in places)
+    required = [p for p in places if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    second = len(places) > 1 and places[1].name == "prompts"
+    if len(required) > 2 or not places:
+        raise UnmetHypothesis("reward", hypothesis, f"parameters {signature}")
+    if open_ended or second or len(required) == 2:
+        return reward
+
+    @functools.wraps(reward, updated=())
+    def of_images(images: Tensor, prompts: Sequence[str]) -> Tensor:
+        found: Tensor = reward(images)
+        return found
+
+    return of_images
+
+
 def checked(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     """The rewards of a batch, on its device, in float32 or float64.
 
     Raises:
         FloatingPointError: A reward is not finite.
-        UnmetHypothesis: Not one reward for each image.
+        UnmetHypothesis: No tensor or numbers, or not one reward for each image.
     """
     with torch.no_grad():
-        values = torch.as_tensor(reward(images, prompts))
+        found: Any = reward(images, prompts)
+    try:
+        values = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"a {type(found).__name__} for {len(images)} images ({error})"
+        raise UnmetHypothesis("reward", "a tensor of real numbers, one for each image", got) from None
+    if values.is_complex():
+        raise UnmetHypothesis("reward", "a tensor of real numbers, one for each image", str(values.dtype))
     if values.shape != (len(images),):
         got = f"shape {tuple(values.shape)} for {len(images)} images"
         raise UnmetHypothesis("reward", "one reward for each image", got)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, Self, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.config_checks import require_each
 from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.pretrained.guidance import Condition
 
-from .rewards import Reward, checked
+from .rewards import Reward, checked, reward_of
 
 __all__ = ["Task"]
 
@@ -76,6 +76,46 @@ class Task:
             ("bound > 0", self.bound > 0.0),
             ("at_once >= 1", self.at_once >= 1),
         )
+
+    @classmethod
+    def from_pipeline(
+        cls,
+        pipe: Any,
+        prompts: str | Sequence[str],
+        reward: Callable[..., Any],
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """What a pipeline of diffusers is to sample: its prompts are encoded here, once.
+
+        Arguments:
+            pipe: One of those in :data:`driftproof.backends.torch.pretrained.pipelines.CLASSES`.
+            prompts: At least one.
+            reward: ``reward(images)`` or ``reward(images, prompts)``, see :mod:`.rewards`: images in [0, 1] with
+                shape (B, 3, H, W), and B numbers back.
+            height, width: Of the images, in pixels; by default those of the pipeline.
+            options: ``smoothing``, ``noise``, ``bound``, ``at_once`` and ``watch`` of the task.
+
+        Raises:
+            UnmetHypothesis: Another pipeline, no prompt, a size that it cannot make, or a reward that is none.
+        """
+        from driftproof.backends.torch.pretrained.decoding import images_or_gradients
+        from driftproof.backends.torch.pretrained.pipelines import encoded_prompts, guidance_of, kind_of
+        from driftproof.backends.torch.pretrained.pipelines import latent_shape as shape_of
+
+        kind, texts = kind_of(pipe, "Task"), (prompts,) if isinstance(prompts, str) else tuple(prompts)
+        shape, called = shape_of(kind, pipe, height, width), reward_of(reward)
+        if not texts:
+            raise UnmetHypothesis("Task", "at least one prompt", "none")
+        for name, module in pipe.components.items():
+            if isinstance(module, nn.Module) and name not in ("unet", "transformer"):
+                module.requires_grad_(False).eval()
+        # A trainer may guide by any weight, where the pipeline guides at all.
+        negatives = kind != "flux" and guidance_of(kind, pipe, 2.0) > 1.0
+        conditions = encoded_prompts(kind, pipe, texts, pipe._execution_device, negatives=negatives)
+        return cls(shape, called, images_or_gradients(kind, pipe.vae), texts, conditions, **options)
 
     def description(self) -> dict[str, object]:
         """What tells this task from others, as JSON; of prompts, of which there may be many, a digest."""
@@ -160,7 +200,10 @@ class Task:
         return rewards.detach(), total
 
     def _values(self, x: Tensor, prompts: Sequence[str]) -> Tensor:
-        values = self.reward(self.decode(x), prompts)
+        values: object = self.reward(self.decode(x), prompts)
+        if not isinstance(values, Tensor):
+            got = f"a {type(values).__name__}"
+            raise UnmetHypothesis("reward", "a tensor, for a reward whose gradient is asked for", got)
         if values.shape != (len(x),):
             got = f"shape {tuple(values.shape)} for {len(x)} states"
             raise UnmetHypothesis("reward", "one reward for each state", got)

@@ -23,6 +23,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.callbacks import Callbacks
 from driftproof.backends.torch.kit.checkpoint import prefixed
 from driftproof.backends.torch.kit.distributed import (
     clipped_step,
@@ -68,7 +69,7 @@ class RolloutTrainer(Generic[SignalT]):
     Raises:
         UnmetHypothesis: What the method refuses, a model that predicts something else than the scheduler takes, no
             weights to train, a rollout that cannot be dealt evenly to processes and updates, an accelerator that
-            shards the weights, or one that accumulates gradients (``micro_batch`` does).
+            shards the weights, or one that accumulates gradients (``per_device_train_batch_size`` does).
     """
 
     def __init__(
@@ -109,13 +110,19 @@ class RolloutTrainer(Generic[SignalT]):
 
     # -- the run ------------------------------------------------------------------------------------------
 
-    def train(self, checkpoint: Path | None = None, config: Mapping[str, object] | None = None) -> Log:
+    def train(
+        self,
+        checkpoint: Path | None = None,
+        config: Mapping[str, object] | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> Log:
         """Run the budget, from the checkpoint if there is one.
 
         Arguments:
             checkpoint: A file to resume from when it exists, and to save to.
             config: What the checkpoint must have been made with beside the parts of this trainer: JSON, or
                 dataclasses whose fields tell their roles, see :mod:`driftproof.backends.torch.kit.identity`.
+            callbacks: What is called as it goes on; an epoch is a step of theirs.
 
         Raises:
             FloatingPointError: A reward or a gradient is not finite; raised before the update it would have spoiled.
@@ -123,7 +130,7 @@ class RolloutTrainer(Generic[SignalT]):
         """
         self.log, budget = Log(), self.budget
         run = Run(checkpoint, self.identity(config), self.accelerator, "epoch")
-        run_steps(self, run, budget.epochs, budget.save_every, budget.seed, self.title)
+        run_steps(self, run, budget.epochs, budget.save_every, budget.seed, self.title, callbacks)
         return self.log
 
     def identity(self, config: Mapping[str, object] | None = None) -> Identity:
@@ -131,7 +138,7 @@ class RolloutTrainer(Generic[SignalT]):
         return identity_of(
             self.method.schedule,
             method=self.method.name,
-            budget=self.budget,
+            **self.method.made_with(),
             **self.method.description(),
             sampler=None if self.sampler is None else self.sampler.description(),
             task=self.task.description(),
@@ -155,6 +162,10 @@ class RolloutTrainer(Generic[SignalT]):
     def resumed(self, found: Resumed) -> None:
         """Take back the log."""
         self.log = Log.from_json(found.record)
+
+    def logged(self, step: int) -> Mapping[str, float]:
+        """The numbers of an epoch, and what was measured after it."""
+        return {**self.log.rows[step], **self.log.measurements(step + 1)}
 
     def advance(self, epoch: int) -> float:
         """An epoch with what is measured before and after it; its loss for the progress bar."""
@@ -208,7 +219,7 @@ class RolloutTrainer(Generic[SignalT]):
             condition,
             lambda _: self.task.draw_noise(generator, rows)[mine],
             record(condition, prompts[mine]),
-            self.budget.micro_batch,
+            self.budget.per_device_rollout_batch_size,
             keep_states=keep_states,
         )
 
@@ -254,7 +265,7 @@ class RolloutTrainer(Generic[SignalT]):
         fresh = generator_of(budget.seed, FRESH + epoch, self.accelerator.device)
         seen: dict[str, Tensor] = {}
         places, update = 0, 0
-        for _ in range(budget.passes):
+        for _ in range(budget.num_iterations):
             for rows in self._parts(deal):
                 count = len(rows) * method.times.count(samples)
                 share = count if method.reduction == "mean" else len(rows)
@@ -308,7 +319,7 @@ class RolloutTrainer(Generic[SignalT]):
     def _size(self) -> int:
         """The largest batch, in whole groups where a method compares rows."""
         together = self.method.together
-        return max(together, self.budget.micro_batch // together * together)
+        return max(together, self.budget.per_device_train_batch_size // together * together)
 
     def _parts(self, deal: torch.Generator) -> Iterator[Tensor]:
         """The trajectories of this process in each part of a pass."""

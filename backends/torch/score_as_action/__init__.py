@@ -15,6 +15,7 @@ from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_rec
 from .config import RECIPES, Budget, CriticChoice
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
+from .trainers import ScoreAsActionConfig, ScoreAsActionTrainer
 
 if TYPE_CHECKING:
     from .config import Recipe
@@ -26,6 +27,8 @@ __all__ = [
     "CriticChoice",
     "NetworkCritic",
     "QuadraticCritic",
+    "ScoreAsActionConfig",
+    "ScoreAsActionTrainer",
     "main",
 ]
 

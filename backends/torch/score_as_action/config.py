@@ -39,8 +39,8 @@ class Budget(RolloutBudget):
     Arguments: those of :class:`.rl.budget.RolloutBudget`, and
         schedule: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
         beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
-        warmup: Epochs at the start in which the critic learns alone.
-        clip: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
+        critic_warmup: Epochs at the start in which the critic learns alone.
+        clip_range: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
         standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
             steps, so that the balance of steps and of the penalty stays what it is.
         normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
@@ -50,8 +50,8 @@ class Budget(RolloutBudget):
 
     schedule: Literal["constant", "cosine"] = "constant"
     beta: PositiveFloat = 1e-2
-    warmup: NonNegativeInt = 0
-    clip: ProperShare = 0.2
+    critic_warmup: NonNegativeInt = 0
+    clip_range: ProperShare = 0.2
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
     history: Share = 1.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -20,10 +20,9 @@ from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
 
 from .config import Actor, Budget, Recipe
-from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
+from .critics import QuadraticCritic
 from .gaussian import Exact, Floats, Moments, gaussian_parts
-from .rollouts import stochastic_steps
-from .trainer import ActorCriticTrainer
+from .trainer import ActorCriticTrainer, network_critic
 
 __all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline"]
 
@@ -129,7 +128,9 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
         policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
         trainer = ActorCriticTrainer(
             policy.denoiser,
-            _critic(recipe, policy, accelerator.device),
+            network_critic(
+                recipe.critic, policy.sampler, policy.task, recipe.budget.seed, accelerator.device
+            ),
             policy.sampler,
             policy.task,
             _budget(actor, recipe, recipe.budget.seed),
@@ -143,23 +144,10 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     return PipelineOutcome(recipe, logs)
 
 
-def _critic(recipe: Recipe, policy: Any, device: torch.device) -> AbstractCritic:
-    """The value network of a pipeline; its first weights belong to the seed."""
-    count = stochastic_steps(policy.sampler, "critic")
-    times = policy.sampler.timesteps[:count].double() / len(policy.sampler.scheduler)
-    prompt = policy.task.conditions.get("prompt")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.budget.seed)
-        critic = NetworkCritic(
-            recipe.critic, policy.task.shape[0], 0 if prompt is None else prompt.shape[-1], times
-        )
-    return critic.to(device)
-
-
 def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:
     """Several passes are for the clipped ratio alone."""
-    passes = recipe.budget.passes if actor == "ppo" else 1
-    return replace(recipe.budget, seed=seed, passes=passes)
+    passes = recipe.budget.num_iterations if actor == "ppo" else 1
+    return replace(recipe.budget, seed=seed, num_iterations=passes)
 
 
 def _made_with(recipe: Recipe) -> dict[str, object]:

@@ -44,11 +44,11 @@ from driftproof.backends.torch.rl.trajectories import Recorder, log_probs, refer
 from driftproof.numerics.reward_gap import clipped_surrogate, step_kl
 from driftproof.numerics.score_as_action import td_errors
 
-from .config import Actor, Budget
+from .config import Actor, Budget, CriticChoice
 from .critics import AbstractCritic, Lesson, NetworkCritic
 from .rollouts import denoised, finish, stochastic_steps
 
-__all__ = ["ActorCritic", "ActorCriticTrainer", "Told"]
+__all__ = ["ActorCritic", "ActorCriticTrainer", "Told", "network_critic"]
 
 LESSONS = 1 << 28  # a stream of the seed that no epoch uses
 
@@ -91,8 +91,12 @@ class ActorCritic(AbstractMethod[Told]):
         super().__init__(budget)
         if actor not in ("pathwise", "advantage", "ppo"):
             raise UnmetHypothesis("trainer", "the actor is pathwise, advantage or ppo", f"actor = {actor!r}")
-        if budget.passes > 1 and actor != "ppo":
-            raise UnmetHypothesis(f"{actor} actor", "passes = 1, but for ppo", f"passes = {budget.passes}")
+        if budget.num_iterations > 1 and actor != "ppo":
+            raise UnmetHypothesis(
+                f"{actor} actor",
+                "num_iterations = 1, but for ppo",
+                f"num_iterations = {budget.num_iterations}",
+            )
         self.critic, self.actor = critic, actor
         self.skips = isinstance(critic, NetworkCritic) and critic.choice.skip != "none"
 
@@ -156,12 +160,12 @@ class ActorCritic(AbstractMethod[Told]):
             old = logp.detach() if batch.first else recorded["log_probs"][place]
             ratio, gain = (logp - old).detach(), logp * told
             if self.actor == "ppo":
-                gain, clipped = clipped_surrogate.kernel(xp, logp, old, told, self.budget.clip)
+                gain, clipped = clipped_surrogate.kernel(xp, logp, old, told, self.budget.clip_range)
         seen = {"clip_fraction": clipped, "squared_log_ratio": ratio.double() ** 2}
         return Losses((penalty - gain) / signal.divisor, seen)
 
     def learns(self, epoch: int) -> bool:
-        return epoch >= self.budget.warmup
+        return epoch >= self.budget.critic_warmup
 
     def numbers(self, samples: Samples) -> dict[str, float]:
         reward = float(samples.rewards.mean())
@@ -209,7 +213,7 @@ class ActorCritic(AbstractMethod[Told]):
         return {f"critic_optimizer{i}": one for i, one in enumerate(self.critic.optimizers())}
 
     def _references(self, condition: Condition, prompts: Tensor) -> Sequence[Recorder]:
-        setting, chunk = self.setting, self.budget.micro_batch
+        setting, chunk = self.setting, self.budget.per_device_rollout_batch_size
         return (references(setting.policies.predict("reference"), setting.sampler, condition, chunk),)
 
     # -- the pathwise actor -------------------------------------------------------------------------------
@@ -254,3 +258,16 @@ class ActorCriticTrainer(RolloutTrainer[Told]):
     ) -> None:
         super().__init__(ActorCritic(budget, critic, actor), denoiser, sampler, task, **options)
         self.actor_critic = cast("ActorCritic", self.method)
+
+
+def network_critic(
+    choice: CriticChoice, sampler: Sampler, task: Task, seed: int, device: torch.device
+) -> NetworkCritic:
+    """The value network of a pipeline; its first weights belong to the seed."""
+    count = stochastic_steps(sampler, "critic")
+    times = sampler.timesteps[:count].double() / len(sampler.scheduler)
+    prompt = task.conditions.get("prompt")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        critic = NetworkCritic(choice, task.shape[0], 0 if prompt is None else prompt.shape[-1], times)
+    return critic.to(device)

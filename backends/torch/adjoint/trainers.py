@@ -1,0 +1,102 @@
+"""Adjoint matching from a pipeline of diffusers: see :mod:`.rl.pipeline_trainer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.pretrained.denoisers import Velocity
+from driftproof.backends.torch.pretrained.loader import denoiser_of, noise_times
+from driftproof.backends.torch.rl.arguments import PipelineConfig
+from driftproof.backends.torch.rl.pipeline_trainer import Adapted, PipelineTrainer
+from driftproof.backends.torch.rl.trainer import RolloutTrainer
+
+from .config import Matching
+from .flows import NetworkFlow
+from .trainer import FlowTrainer
+
+__all__ = ["AdjointMatchingConfig", "AdjointMatchingTrainer"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjointMatchingConfig(PipelineConfig):
+    """The arguments of :class:`AdjointMatchingTrainer`; every optimizer step has a rollout of its own.
+
+    Arguments: those of :class:`.rl.arguments.PipelineConfig`, and
+        matching: Targets; their guidance acts where the pipeline is guided.
+        schedule: Of the learning rate.
+        warmup_steps: Of the learning rate.
+        ema_decay: Of the average of the weights that the training ends with, in [0, 1).
+    """
+
+    num_inference_steps: int = 20
+    learning_rate: float = 1e-4
+    matching: Matching = field(default_factory=lambda: Matching(lam=1.0, guidance="rollout"))
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    ema_decay: float = 0.99
+
+    def plan(self, processes: int) -> Plan:
+        """The plan of the method.
+
+        Raises:
+            UnmetHypothesis: weight_decay, which Adam of this method has not; or what a plan refuses.
+        """
+        if self.weight_decay:
+            raise UnmetHypothesis(
+                type(self).__name__, "weight_decay = 0", f"weight_decay = {self.weight_decay}"
+            )
+        return Plan(
+            steps=self.max_steps,
+            batch=self.images_per_step(processes),
+            learning_rate=self.learning_rate,
+            warmup=self.warmup_steps,
+            clip=self.max_grad_norm,
+            ema=self.ema_decay,
+            seed=self.seed,
+            save_every=self.save_steps or self.max_steps,
+            schedule=self.schedule,
+        )
+
+
+@final
+class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
+    """Trains the adapter of a flow's pipeline by :class:`.method.AdjointMatching`; its reward needs a gradient."""
+
+    def make(self, adapted: Adapted) -> RolloutTrainer[Any]:
+        kind, args, guidance = adapted.kind, self.args, adapted.guidance
+        if kind == "stable_diffusion":
+            raise UnmetHypothesis("AdjointMatchingTrainer", "the pipeline is a flow", f"kind = {kind!r}")
+
+        def velocity(guidance: float) -> Velocity:
+            return Velocity(denoiser_of(kind, adapted.network, "", guidance))
+
+        # A distilled model is told its guidance, and has one velocity.
+        told, guided = kind == "flux", None
+        if guidance != 1.0 and not told:
+            guided = velocity(guidance)
+        flow = NetworkFlow(
+            velocity(guidance if told else 1.0),
+            guided,
+            at_once=args.per_device_train_batch_size,
+            sampled_at_once=args.per_device_rollout_batch_size,
+        )
+        matching = args.matching if guided else replace(args.matching, guidance="none")
+        times = noise_times(adapted.scheduler_config, kind, args.num_inference_steps, adapted.task.shape)
+        plan = args.plan(adapted.accelerator.num_processes)
+        self.flow = FlowTrainer(flow, adapted.task, times, matching, plan, accelerator=adapted.accelerator)
+        self.flow.trainer.title = "adjoint matching"
+        return self.flow.trainer
+
+    def finish(self) -> None:
+        self.flow.average()
+
+    @torch.no_grad()
+    def images(self, prompts: Tensor, noise: Tensor) -> Tensor:
+        return self.task.decode(self.flow.sample(noise, prompts))

@@ -74,21 +74,27 @@ class GaussianFlow:
     path: Path = "linear"
     sigma: Array = field(init=False, repr=False)
     axes: Array = field(init=False, repr=False)
+    _half: Any = field(init=False, repr=False, default=None)  # of the laws that it makes, where that came
 
     def __post_init__(self) -> None:
         law = Gaussian(self.mean, self.cov)
         check_path("GaussianFlow", self.path)
+        _, down, _ = boundary("GaussianFlow", mean=self.mean, cov=self.cov)
         xp, _, (mean, cov) = boundary("GaussianFlow", mean=law.mean, cov=law.cov)
         check_regular(xp, "GaussianFlow", cov)
         values, axes = xp.linalg.eigh(cov)
-        parts = {"mean": mean, "cov": cov, "sigma": xp.sqrt(values), "axes": axes}
+        parts = {"mean": mean, "cov": cov, "sigma": xp.sqrt(values), "axes": axes, "_half": down.half}
         for name, value in parts.items():
             object.__setattr__(self, name, value)
 
     @property
     def law(self) -> Gaussian:
         """The law of the data."""
-        return Gaussian(self.mean, self.cov)
+        return self.law_of(self.mean, self.cov)
+
+    def law_of(self, mean: Array, cov: Array) -> Gaussian:
+        """Kernel: a law that draws in the dtype that the flow was given."""
+        return Gaussian(mean, cov).remember(self._half)
 
     def velocity(self, x: Array, t: float) -> Array:
         """Velocity dx/dt of the flow at states x (..., d)."""
@@ -158,7 +164,7 @@ class GaussianFlow:
         several minima: this is the cost of one near the endpoint without control.
         """
         xp, down, x = self.checked_states("value", x, t, lam)
-        return down(self._solved(xp, x, t, reward, lam)[1])
+        return down.wide(self._solved(xp, x, t, reward, lam)[1])
 
     def control(self, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         """The optimal change u of the velocity at states x (..., d) and noise time t: shape (..., d)."""
@@ -186,7 +192,7 @@ class GaussianFlow:
         inverse = xp.linalg.inv(self.invertible(xp, g, q))
         mean = inverse @ (self.mean + g @ c)
         cov = inverse @ self.cov @ xp.matrix_transpose(inverse)
-        return Gaussian(mean, 0.5 * (cov + xp.matrix_transpose(cov)))
+        return self.law_of(mean, 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def optimal_cost(self, reward: Linear | Quadratic, lam: float) -> Array:
         """The least expected cost E V(x, 1) over noise x: a 0-D array."""

@@ -84,7 +84,7 @@ class RegularizedFlow:
             fine, coarse = (self._spent(xp, grid, along, order) for order in (_FINE, _COARSE))
             if self._settled(xp, "value", fine, coarse, fine, pieces):
                 break
-        return down(lam * fine - reward.value(z))
+        return down.wide(lam * fine - reward.value(z))
 
     def _endpoint(self, xp: Namespace, x: Array, t: float, reward: SmoothReward, lam: float) -> Array:
         require_gradient("RegularizedFlow", reward)

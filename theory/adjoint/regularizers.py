@@ -57,13 +57,13 @@ class RunningCost(ABC):
     def cost(self, u: Array) -> Array:
         """Cost of controls u (..., d): shape (...); infinite where the control is not allowed."""
         xp, down, (u,) = boundary(type(self).__name__, u=u)
-        return down(self.cost_of_norm(xp, norm_of(xp, u)[..., 0]))
+        return down.wide(self.cost_of_norm(xp, norm_of(xp, u)[..., 0]))
 
     def conjugate(self, a: Array) -> Array:
         """Conjugate at costates a (..., d): shape (...)."""
         xp, down, (a,) = boundary(type(self).__name__, a=a)
         self.require_reach(xp, a)
-        return down(self.conjugate_of_norm(xp, norm_of(xp, a)[..., 0]))
+        return down.wide(self.conjugate_of_norm(xp, norm_of(xp, a)[..., 0]))
 
     def control(self, a: Array) -> Array:
         r"""The control that costates a (..., d) ask for, :math:`\nabla L^*(a)`: shape (..., d).

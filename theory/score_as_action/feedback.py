@@ -128,7 +128,9 @@ class LinearFeedback:
         bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1)
         bent = bent + xp.sum(law.curvature * cov, axis=(-2, -1))
         energy = xp.sum(ahead.s0 * along**2 + 2.0 * ahead.s1 * along + ahead.s2, axis=-1)
-        return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent - 0.5 * self.beta * self.gain**2 * energy)
+        return law.down.wide(
+            xp.sum(law.c * mean, axis=-1) - 0.5 * bent - 0.5 * self.beta * self.gain**2 * energy
+        )
 
     def value_gradient(self, x: Array, t: Array) -> Array:
         r"""Its gradient in x, shape (..., d)."""
@@ -142,7 +144,8 @@ class LinearFeedback:
     def terminal_law(self) -> Gaussian:
         """Law of the samples."""
         law, mean, cov, _, _ = self._arrived()
-        return Gaussian(law.down(mean), law.down(0.5 * (cov + law.xp.matrix_transpose(cov))))
+        made: Gaussian = law.down(Gaussian(mean, 0.5 * (cov + law.xp.matrix_transpose(cov))))
+        return made
 
     def path_kl(self) -> float:
         r"""Divergence of the path law from the pre-trained one, :math:`\tfrac{\theta^2}2 \int E|X_r|^2\,dr`."""

@@ -149,10 +149,11 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
 def prior(process: Process, data: Data) -> Gaussian:
     """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
     mean = data.mean if isinstance(data, Gaussian) else data.means[0]
-    xp, _, (mean, t) = boundary("prior", mean=mean, t=process.T)
+    xp, down, (mean, t) = boundary("prior", mean=mean, t=process.T)
     variance = 1.0 if isinstance(process, VP) else process.alpha_sigma(xp, t)[1] ** 2
     eye = xp.eye(mean.shape[-1], dtype=mean.dtype, device=device(mean))
-    return Gaussian(0.0 * mean, variance * eye)
+    made: Gaussian = down.like(data)(Gaussian(0.0 * mean, variance * eye))
+    return made
 
 
 def matvec(xp: Namespace, matrix: Array, vector: Array) -> Array:

@@ -20,13 +20,13 @@ Derived here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public
+from ..._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked, public
 from ..laws import Gaussian
 from ..processes import VP
 from ..reward_gap import propagate
@@ -171,6 +171,7 @@ class ShiftedScore:
     beta: float
     shift: Array
     start: Gaussian | None = None
+    _half: Any = field(init=False, repr=False, default=None)  # that the shift came in
 
     def __post_init__(self) -> None:
         name = "ShiftedScore"
@@ -179,11 +180,12 @@ class ShiftedScore:
         if not isinstance(self.data, Gaussian):
             raise UnmetHypothesis(name, "the data law is Gaussian", f"data law {type(self.data).__name__}")
         require_beta(name, self.beta)
-        _, _, (shift, mean) = boundary(name, shift=self.shift, mean=self.data.mean)
+        _, down, (shift, mean) = boundary(name, shift=self.shift, mean=self.data.mean)
         if shift.shape != mean.shape:
             got = f"shapes {tuple(shift.shape)}, {tuple(mean.shape)}"
             raise UnmetHypothesis(name, "shift (d,) like the data", got)
         object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "_half", down.half)
         start = prior(self.process, self.data) if self.start is None else self.start
         object.__setattr__(self, "start", start)
         problem(name, self.process, self.data, self.reward, shift=shift, start=start.mean)
@@ -197,7 +199,7 @@ class ShiftedScore:
         xp = law.xp
         bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1) + _trace(xp, law.curvature @ cov)
         spent = 0.5 * self.beta * self.process.clock.time(law.points[1]) * xp.sum(self.shift**2, axis=-1)
-        return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent - spent)
+        return law.down.wide(xp.sum(law.c * mean, axis=-1) - 0.5 * bent - spent)
 
     def value_gradient(self, x: Array, t: Array) -> Array:
         r"""Its gradient in x, :math:`K_t(c - Q(M_t + R_t\theta))`, shape (..., d)."""
@@ -230,9 +232,10 @@ class ShiftedScore:
         _, fresh = propagate.kernel(xp, self.process, zero, values, eta, t, zero, zero, zero)
         carry = (vectors * pull) @ back
         cov = carry @ start.cov @ carry + (vectors * fresh) @ back
-        return Gaussian(
-            law.down(matvec(xp, vectors, mean) + moved), law.down(0.5 * (cov + xp.matrix_transpose(cov)))
+        made: Gaussian = law.down(
+            Gaussian(matvec(xp, vectors, mean) + moved, 0.5 * (cov + xp.matrix_transpose(cov)))
         )
+        return made
 
     def objective(self) -> float:
         r"""Reward less penalty, :math:`J(\theta)`."""
@@ -244,7 +247,7 @@ class ShiftedScore:
         xp = law.xp
         slope = law.c - matvec(xp, law.curvature, self.terminal_law().mean)
         spent = self.beta * self._clock(xp) * self.shift
-        return law.down(matvec(xp, self._response(xp, law, 1.0), slope) - spent)
+        return law.down.wide(matvec(xp, self._response(xp, law, 1.0), slope) - spent)
 
     def best(self) -> Array:
         r"""The best shift: :math:`(R Q R + \beta B)\,\theta = R\,(c - Q M_0)`."""
@@ -284,7 +287,8 @@ class ShiftedScore:
         return self.start
 
     def _law(self) -> Problem:
-        return problem("ShiftedScore", self.process, self.data, self.reward)
+        law = problem("ShiftedScore", self.process, self.data, self.reward)
+        return law if self._half is None else replace(law, down=Down(law.xp, "ShiftedScore", self._half))
 
     def _clock(self, xp: Namespace) -> Array:
         t = xp.asarray(self.process.T, dtype=self.shift.dtype, device=device(self.shift))

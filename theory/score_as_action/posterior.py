@@ -18,7 +18,7 @@ from ..laws import Gaussian, GaussianMixture
 from ..laws.gaussian import check_regular, log_density, score_function
 from ..processes import VE, VP, Flow
 from ..rewards import Quadratic, Reward
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp
 
 __all__ = [
     "Data",
@@ -40,9 +40,13 @@ Process: TypeAlias = VP | VE | Flow
 @final
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Component by component: log-weights (..., K), means (..., K, d), gains and covariances, scores."""
+    """Component by component: exponents (..., K), means (..., K, d), gains and covariances, scores.
 
-    log_weights: Array
+    A component has the posterior weight :math:`w_k e^{a_k}`, with its exponent :math:`a_k`: the prior weight stays
+    outside of the exponent, so that what it multiplies differentiates in a weight that is 0.
+    """
+
+    exponents: Array
     means: Array
     gains: Array
     covs: Array
@@ -136,9 +140,9 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
     gains, covs = alpha * share, sigma**2 * share
     centres = alpha[..., 0] * law.means
     away = x[..., None, :] - centres
-    joint = log_or_minus_infinity(xp, law.weights) + log_density(xp, x[..., None, :], centres, total)
+    logs = log_density(xp, x[..., None, :], centres, total)
     return Posterior(
-        log_weights=joint - log_sum_exp(xp, joint)[..., None],
+        exponents=logs - log_mean_exp(xp, law.weights, logs)[..., None],
         means=law.means + matvec(xp, gains, away),
         gains=gains,
         covs=covs,

@@ -57,8 +57,8 @@ class SketchData:
         if not 0.0 < self.held_out <= 0.5:
             raise UnmetHypothesis("data", "0 < held_out <= 1/2", f"held_out = {self.held_out!r}")
         if not 1 <= self.window <= _SPAN:
-            got = f"window = {self.window}"
-            raise UnmetHypothesis("data", f"1 <= window <= {_SPAN}: a span holds a path", got)
+            got = f"window = {self.window}; a span holds a path"
+            raise UnmetHypothesis("data", f"1 <= window <= {_SPAN}", got)
 
 
 def load(recipe: SketchData) -> Data:

@@ -98,8 +98,8 @@ class Recipe:
             got = f"{self.finetuning.shots} of {self.shots}"
             raise UnmetHypothesis("transfer recipe", "finetuning.shots are among the shots", got)
         if not 0.0 < self.shrinkage < 1.0:
-            got = f"shrinkage = {self.shrinkage}"
-            raise UnmetHypothesis("transfer recipe", "0 < shrinkage < 1: features may have no variance", got)
+            got = f"shrinkage = {self.shrinkage}; features may have no variance"
+            raise UnmetHypothesis("transfer recipe", "0 < shrinkage < 1", got)
         _positive(
             "transfer recipe", wrong_penalty=self.wrong_penalty, width=self.width, features=self.features
         )

@@ -45,7 +45,7 @@ class Shift:
         if not all(map(math.isfinite, levels)):
             raise UnmetHypothesis("Shift", "angle, contrast and brightness are finite", f"{levels}")
         if self.contrast == 0.0:
-            hypothesis = "contrast is not 0: a constant image has no class"
+            hypothesis = "contrast is not 0, as a constant image has no class"
             raise UnmetHypothesis("Shift", hypothesis, f"contrast = {self.contrast}")
         if any(c not in range(10) for c in self.classes) or len(set(self.classes)) < len(self.classes):
             raise UnmetHypothesis("Shift", "classes are distinct digits", f"classes = {self.classes}")

@@ -110,12 +110,15 @@ def _require_gaussian(subject: str, data: Any) -> None:
         raise UnmetHypothesis(subject, "the data law is Gaussian", f"data law {type(data).__name__}")
 
 
-def _check_limit(xp: Namespace, *, process: Any, t: Array, **_: Any) -> None:
+def _check_limit(xp: Namespace, *, process: Any, variance: Array, t: Array, **_: Any) -> None:
     if not isinstance(process, Process):
         got = f"process {type(process).__name__}"
         raise UnmetHypothesis("mean_square_td_limit", "the process is VP, VE or Flow", got)
     if not bool(xp.all(t <= process.T)):
         raise UnmetHypothesis("mean_square_td_limit", f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
+    rules = [_moments(xp, process, variance, t, rule) for rule in (_FINE, _COARSE)]
+    for fine, coarse in zip(*rules, strict=True):
+        require_resolved(xp, "mean_square_td_limit", fine, coarse, fine)
 
 
 @public(wide=True, check=_check_limit, variance="> 0", slope="finite", t="> 0")
@@ -149,21 +152,18 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
         >>> round(float(mean_square_td_limit(process, 1.0, 2.0, 0.5)), 5)  # -c (t^2 / 2) / (t^3 / 3)
         -6.0
     """
-    alpha, sigma = process.alpha_sigma(xp, t)
-    root = xp.sqrt(variance + 0.0 * t)
-    end = 2.0 * xp.log(sigma / (alpha * root))  # q = 1 / (1 + e^y), and g^2 K^2 dt = v q (1 - q) dy
-    span = _DEPTH + xp.where(end > 0, end, xp.zeros_like(end))
-    parts = [_moments(xp, process, root, t, end, span, rule) for rule in (_FINE, _COARSE)]
-    for fine, coarse in zip(*parts, strict=True):
-        require_resolved(xp, "mean_square_td_limit", fine, coarse, fine)
-    first, second = parts[0]
+    first, second = _moments(xp, process, variance, t, _FINE)
     return -slope * (first / second) / t
 
 
 def _moments(
-    xp: Namespace, process: Process, root: Array, t: Array, end: Array, span: Array, rule: tuple[Any, Any]
+    xp: Namespace, process: Process, variance: Array, t: Array, rule: tuple[Any, Any]
 ) -> tuple[Array, Array]:
     """A_1 and A_2 in units of t, both over the same factor, by one rule."""
+    alpha, sigma = process.alpha_sigma(xp, t)
+    root = xp.sqrt(variance + 0.0 * t)
+    end = 2.0 * xp.log(sigma / (alpha * root))  # q = 1 / (1 + e^y), and g^2 K^2 dt = v q (1 - q) dy
+    span = _DEPTH + xp.where(end > 0, end, xp.zeros_like(end))
     shares, weights = (xp.asarray(part, dtype=span.dtype, device=device(span)) for part in rule)
     y = end[..., None] - span[..., None] * shares
     share = process.time_of_ratio(xp, root[..., None] * xp.exp(0.5 * y)) / (t + 0.0 * root)[..., None]

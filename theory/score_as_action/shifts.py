@@ -47,6 +47,7 @@ def _check_response(xp: Namespace, *, process: Any, eta: float, t: Array, **_: A
     if not 0.0 <= eta < math.inf:
         raise UnmetHypothesis("response", "eta >= 0", f"eta = {eta!r}")
     require_time(xp, "response", process, t)
+    _require_resolved(xp, process, _["variance"], t, eta)
 
 
 @public(check=_check_response, variance="> 0", t=">= 0")
@@ -79,6 +80,11 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
         >>> float(response(process, 1.0, 1.0)) == 2.0 * (1.0 - math.exp(-1.0)), response(process, 1.0, 1.0, 0.0)
         (True, np.float64(1.0))
     """
+    return response_by(xp, process, variance, t, eta, _FINE)
+
+
+def response_by(xp: Namespace, process: VP, variance: Array, t: Array, eta: float, order: int) -> Array:
+    """Kernel: the response, by a rule with so many nodes where there is no closed form."""
     time = process.clock.time(t)
     alpha, lost = xp.exp(-0.5 * time), -xp.expm1(-0.5 * time)
     if eta == 1.0:
@@ -101,9 +107,14 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
     wide = (variance > 1.0) & (end >= 0.0)  # of the shape of both
     k = xp.where(wide, variance, xp.ones_like(variance))
     span = xp.where(wide, xp.log1p(k * end), end)
-    fine, coarse = (_by_rule(xp, variance, span, k, wide, factor, order) for order in (_FINE, _COARSE))
-    require_resolved(xp, "response", fine, coarse, fine)
-    return 0.25 * factor * root * span * fine
+    return 0.25 * factor * root * span * _by_rule(xp, variance, span, k, wide, factor, order)
+
+
+def _require_resolved(xp: Namespace, process: VP, variance: Array, t: Array, eta: float) -> None:
+    """Raise where the quadrature does not resolve an eta that has no closed form; kernels do not look at values."""
+    if eta not in (0.0, 1.0) and bool(xp.all(variance > 0)) and bool(xp.all(t >= 0)):
+        fine, coarse = (response_by(xp, process, variance, t, eta, order) for order in (_FINE, _COARSE))
+        require_resolved(xp, "response", fine, coarse, fine)
 
 
 def _by_rule(
@@ -298,6 +309,7 @@ class ShiftedScore:
         """R_t as a matrix (..., d, d): a function of the covariance of the data."""
         values, vectors = xp.linalg.eigh(law.covs[0, :, :])
         when = xp.zeros_like(values) + self.process.T if t is None else t[..., None]
+        _require_resolved(xp, self.process, values, when, eta)
         reach = response.kernel(xp, self.process, values, when, eta)
         return (vectors * reach[..., None, :]) @ xp.matrix_transpose(vectors)
 

@@ -40,18 +40,19 @@ class UnmetHypothesis(ValueError):
 
     Arguments:
         subject: What was called, for instance ``"CIR"``.
-        hypothesis: The hypothesis in words or symbols, for instance ``"kappa > 0"``.
-        got: What came instead.
+        hypothesis: What has to hold, in symbols (``"kappa > 0"``), as a shape (``"x (..., d)"``) or as a clause
+            (``"the process is VP"``), without the reason: it stands alone after a colon.
+        got: What came instead, and why that will not do where it is not plain.
 
     Example:
         >>> print(UnmetHypothesis("CIR", "kappa > 0", "kappa = -1.0"))
-        CIR: hypothesis kappa > 0 fails (kappa = -1.0)
+        CIR: unmet hypothesis: kappa > 0 (kappa = -1.0)
     """
 
     __module__ = "driftproof"
 
     def __init__(self, subject: str, hypothesis: str, got: str) -> None:
-        super().__init__(f"{subject}: hypothesis {hypothesis} fails ({got})")
+        super().__init__(f"{subject}: unmet hypothesis: {hypothesis} ({got})")
         self.subject, self.hypothesis, self.got = subject, hypothesis, got
 
     def __reduce__(self) -> tuple[type[UnmetHypothesis], tuple[str, str, str]]:
@@ -169,7 +170,7 @@ def check_of(hint: Any, domain: str = "finite") -> Check | None:
         >>> check_of(Literal["left", "right"])("example", "side", "x")
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: example: hypothesis side is one of 'left', 'right' fails (side = 'x')
+        driftproof.UnmetHypothesis: example: unmet hypothesis: side is one of 'left', 'right' (side = 'x')
     """
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar):

@@ -43,11 +43,11 @@ def check_gradients(function: Callable[..., Any], /, *arguments: Any) -> tuple[A
         >>> check_gradients(lambda x: x * torch.log(x), x)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: check_gradients: hypothesis the value has no NaN fails (1 NaN, the first at (1,))
+        driftproof.UnmetHypothesis: check_gradients: unmet hypothesis: the value has no NaN (1 NaN, the first at (1,))
         >>> check_gradients(lambda x: torch.where(x > 0, x * torch.log(x), 0.0), x)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: check_gradients: hypothesis the gradient in argument 0 has no NaN fails ...
+        driftproof.UnmetHypothesis: check_gradients: unmet hypothesis: the gradient in argument 0 has no NaN ...
     """
     spaces = {space for a in arguments if (space := _space(a)) is not None}
     if not spaces:

@@ -136,7 +136,7 @@ def public(
         >>> logarithm(-1.0)
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: logarithm: hypothesis x > 0 fails (x = -1.0)
+        driftproof.UnmetHypothesis: logarithm: unmet hypothesis: x > 0 (x = -1.0)
     """
 
     def decorate(kernel: Callable[..., Any]) -> Any:

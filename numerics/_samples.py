@@ -36,7 +36,7 @@ def require_squares(subject: str, *samples: Floats) -> None:
     largest = max(max(float(rows.max()), -float(rows.min())) for rows in samples)  # no copy
     if largest > 1e150:
         raise UnmetHypothesis(
-            subject, "squared distances do not overflow: scale the samples", f"{largest:.3g}"
+            subject, "squared distances do not overflow", f"{largest:.3g}; scale the samples"
         )
 
 

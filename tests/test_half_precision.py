@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from driftproof._namespace import boundary
 from driftproof.numerics.samplers import step_log_prob
+from driftproof.theory.adjoint import (
+    BallCost,
+    DiscreteFlow,
+    ElasticCost,
+    GaussianFlow,
+    MemorylessFlow,
+    MetricFlow,
+    NoisyFlow,
+    RegularizedFlow,
+)
+from driftproof.theory.csdm import FactorModel
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
@@ -20,7 +33,9 @@ from driftproof.theory.laws import (
     wasserstein2,
 )
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
-from driftproof.theory.rewards import Linear, tilted
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.theory.score_as_action import LinearFeedback, ShiftedScore
+from driftproof.theory.tweedie import gamma_posterior_moment, posterior_variance
 from driftproof.validation.inventory import of_kind
 
 torch = pytest.importorskip("torch")
@@ -121,3 +136,51 @@ def test_half_precision_may_meet_float32_but_not_the_other_half() -> None:
             boundary("example", x=low, y=other)
     with pytest.raises(TypeError, match="expected one dtype"):
         boundary("example", x=np.ones(2, dtype=np.float16), y=np.ones(2))
+
+
+def test_what_control_makes_follows_the_kind_of_quantity() -> None:
+    """Flows, policies and models of factors keep their parameters in float32, and their laws draw as they were given."""
+    line, cell, zero = of(torch.bfloat16, [0.5], [[1.0]], [0.0])
+    rng, reward = torch.Generator().manual_seed(0), Quadratic(line, cell)
+    flow = GaussianFlow(line, cell)
+    laws_of_control = [
+        flow.law,
+        flow.terminal_law(reward, 1.0),
+        MetricFlow(flow, torch.eye(1)).terminal_law(reward),
+        NoisyFlow(flow, 0.5).terminal_law(reward, 1.0),
+        MemorylessFlow(flow).terminal_law(reward, 1.0),
+        DiscreteFlow(flow, (1.0, 0.5, 0.0)).terminal_law(reward, 1.0),
+        ShiftedScore(VP(), Gaussian(line, cell), reward, 0.5, zero).terminal_law(),
+        ShiftedScore(VP(), Gaussian(line.float(), cell.float()), reward, 0.5, zero).terminal_law(),
+        LinearFeedback(VP(), Gaussian(line, cell), reward, 0.5, -0.1).terminal_law(),
+        FactorModel(cell, cell, cell).returns(),
+        FactorModel(cell, cell, cell).stressed([0], zero),
+    ]
+    for law in laws_of_control:
+        assert law.mean.dtype == law.cov.dtype == torch.float32
+        assert law.sample((3,), rng).dtype == torch.bfloat16
+    # Parameters are not rounded on the way: the law of a policy is that of the same numbers in float32.
+    wide = ShiftedScore(VP(), Gaussian(line.float(), cell.float()), reward, 0.5, zero.float() + 0.3)
+    half = ShiftedScore(VP(), Gaussian(line, cell), reward, 0.5, (zero.float() + 0.3).to(torch.bfloat16))
+    exact = replace(wide, shift=half.shift.float()).terminal_law()
+    assert torch.equal(half.terminal_law().mean, exact.mean)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_values_and_variances_are_not_rounded(dtype: torch.dtype) -> None:
+    x, t, line, cell = of(dtype, [[0.5]], [0.5], [0.5], [[1.0]])
+    reward, flow = Linear(line), GaussianFlow(line, cell)
+    for value in (
+        flow.value(x, 0.5, reward, 1.0),
+        MetricFlow(flow, torch.eye(1)).value(x, 0.5, reward),
+        NoisyFlow(flow, 0.5).value(x, 0.5, reward, 1.0),
+        MemorylessFlow(flow).value(x, 0.5, reward, 1.0),
+        RegularizedFlow(flow, BallCost(1.0)).value(x, 0.5, reward, 1.0),
+        BallCost(1.0).cost(x),
+        ElasticCost(1.0).conjugate(x),
+        ShiftedScore(VP(), Gaussian(line, cell), reward, 0.5, line).value(x, t),
+        LinearFeedback(VP(), Gaussian(line, cell), reward, 0.5, -0.1).value(x, t),
+        posterior_variance(VP(), x, t, x),
+        gamma_posterior_moment(CIR(1.0, 1.0, 1.0), x, t, 2.0, line, 1),
+    ):
+        assert value.dtype == torch.float32

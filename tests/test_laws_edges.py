@@ -5,6 +5,7 @@ The right values come from fifty-digit formulas; derivatives are one-sided where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import array_api_compat.numpy as numpy_namespace
@@ -243,3 +244,39 @@ def test_the_noncentral_density_holds_in_float32_at_small_volatility(delta: floa
     normal = Normal(tight.mean, np.sqrt(tight.variance))
     at = tight.mean + np.asarray([-1.0, 0.0, 1.0]) * np.sqrt(tight.variance)
     assert np.max(np.abs(tight.log_prob(at) - normal.log_prob(at))) <= 2.0 / np.sqrt(delta) + 1e-9
+
+
+# -- weights that are 0 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_divergences_of_discrete_laws_on_the_boundary(dtype: str) -> None:
+    """0 log 0 = 0; a log(a / b) has the derivative -inf in a = 0, and 0 in b where a = 0; a > 0 = b is infinite."""
+
+    def slopes(first: list[float], second: list[float]) -> tuple[float, list[float], list[float]]:
+        a, b = (torch.tensor(w, dtype=getattr(torch, dtype), requires_grad=True) for w in (first, second))
+        atoms = torch.arange(len(first), dtype=a.dtype)
+        value = kl(Discrete(atoms, a), Discrete(atoms, b))
+        value.backward()
+        return float(value.detach()), a.grad.tolist(), b.grad.tolist()
+
+    eps = float(np.finfo(dtype).eps)
+    value, by_first, by_second = slopes([0.0, 1.0], [0.25, 0.75])
+    assert value == pytest.approx(math.log(4.0 / 3.0), rel=4 * eps)
+    assert by_first[0] == -math.inf and by_second[0] == 0.0
+    assert by_first[1] == pytest.approx(1.0 + math.log(4.0 / 3.0), rel=4 * eps)
+    assert by_second[1] == pytest.approx(-4.0 / 3.0, rel=4 * eps)
+    value, by_first, by_second = slopes([0.5, 0.5], [0.0, 1.0])  # support mismatch
+    assert value == math.inf
+    assert by_first[0] == math.inf and by_second[0] == -math.inf
+    assert by_first[1] == pytest.approx(1.0 + math.log(0.5), rel=8 * eps)
+    value, by_first, by_second = slopes([0.0, 1.0], [0.0, 1.0])  # both leave an atom out
+    assert (value, by_second[0]) == (0.0, 0.0)
+    assert by_first[0] == math.inf  # any weight there is an infinite divergence
+    # The one-sided differences of the value go where the derivatives point.
+    atoms = np.asarray([0.0, 1.0])
+    for small in (1e-4, 1e-8):
+        moved = float(kl(Discrete(atoms, [small, 1.0 - small]), Discrete(atoms, [0.25, 0.75])))
+        assert (moved - math.log(4.0 / 3.0)) / small == pytest.approx(
+            math.log(small / 0.25) - 1.0 - math.log(4.0 / 3.0), rel=1e-3
+        )

@@ -291,3 +291,33 @@ def test_responses_to_a_shift_by_quadrature(variance, horizon, eta):
 def test_penalties_without_finite_results_are_refused(call):
     with np.errstate(all="ignore"), pytest.raises(UnmetHypothesis, match="finite"):
         call()
+
+
+def test_a_component_without_weight_has_its_derivative() -> None:
+    """In a weight that is 0 the value, the action and the conditional law differentiate as for a weight beside it."""
+    torch = pytest.importorskip("torch")
+    means = torch.tensor([[-1.0], [1.5]], dtype=torch.float64)
+    covs = torch.tensor([[[0.5]], [[0.8]]], dtype=torch.float64)
+    reward = Quadratic(torch.tensor([0.7], dtype=torch.float64), torch.tensor([[0.3]], dtype=torch.float64))
+    x = torch.tensor([0.4], dtype=torch.float64)
+
+    def results(first: torch.Tensor) -> torch.Tensor:
+        law = GaussianMixture(torch.stack([first, 1.0 - first]), means, covs)
+        made = conditional_law(VP(), law, reward, 0.5, x, 0.5)
+        return torch.stack(
+            [
+                value(VP(), law, reward, 0.5, x, 0.5),
+                optimal_action(VP(), law, reward, 0.5, x, 0.5)[0],
+                made.weights[0],
+                made.mean[0],
+            ]
+        )
+
+    at = torch.tensor(0.0, dtype=torch.float64)
+    slopes = torch.autograd.functional.jacobian(results, at)
+    # One-sided differences of second order: what they leave out is of the size of the square of the step.
+    step = 1e-5
+    near = [results(at + k * step) for k in range(3)]
+    wanted = (-3.0 * near[0] + 4.0 * near[1] - near[2]) / (2.0 * step)
+    assert torch.all(torch.abs(wanted) > 1e-3)
+    torch.testing.assert_close(slopes, wanted, rtol=1e-6, atol=1e-8)

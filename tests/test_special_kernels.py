@@ -248,7 +248,7 @@ def test_empty_and_scalar_shapes(name: str) -> None:
     "nu", [-1.0, -3.5, math.nan, math.inf, np.asarray([0.0, -1.0]), np.asarray([math.inf])]
 )
 def test_orders_outside_of_the_domain(function: Any, nu: Any) -> None:
-    with pytest.raises(UnmetHypothesis, match=f"{function.__name__}: hypothesis nu"):
+    with pytest.raises(UnmetHypothesis, match=f"{function.__name__}: unmet hypothesis: nu"):
         function(nu, np.asarray([1.0, 2.0]))
 
 

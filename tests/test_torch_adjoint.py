@@ -218,7 +218,7 @@ def test_rewards_without_gradient_are_named():
         return elsewhere * torch.ones(len(x))
 
     for reward, name in ((JPEGReward(), "JPEGReward"), (blind, "blind")):
-        with pytest.raises(UnmetHypothesis, match=f"has a gradient in the images fails .{name}"):
+        with pytest.raises(UnmetHypothesis, match=f"has a gradient in the images .{name}"):
             Task((3, 8, 8), reward).rewards_and_gradients(images, torch.zeros(2, dtype=torch.long))
 
 

@@ -153,7 +153,7 @@ def test_a_pipeline_trains_on_a_gpu(tmp_path: Path) -> None:
 
 def test_training_without_noise_is_refused() -> None:
     for method in ("ddpo", "mixgrpo"):
-        with pytest.raises(UnmetHypothesis, match="eta > 0: a deterministic step has no log-probability"):
+        with pytest.raises(UnmetHypothesis, match="eta > 0, as a deterministic step has no log-probability"):
             made(method, eta=0.0)
 
 

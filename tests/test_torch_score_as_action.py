@@ -312,8 +312,8 @@ def test_a_signal_saves_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("call", "hypothesis"),
     [
-        (lambda: trainer_of("advantage", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
-        (lambda: trainer_of("ppo", eta=0.0), "eta > 0: a deterministic step has no log-probability"),
+        (lambda: trainer_of("advantage", eta=0.0), "eta > 0, as a deterministic step has no log-probability"),
+        (lambda: trainer_of("ppo", eta=0.0), "eta > 0, as a deterministic step has no log-probability"),
         (
             lambda: trainer_of("pathwise", reward=lambda x, _: x.detach().sum(-1)),
             "the reward has a gradient",

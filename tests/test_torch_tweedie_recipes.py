@@ -175,7 +175,7 @@ def test_bad_recipes_are_refused_before_any_work(
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (0.0, "GBM: hypothesis data > 0"),
+        (0.0, "GBM: unmet hypothesis: data > 0"),
         (-1.0, "data > 0"),
         (float("nan"), "rows are finite"),
         (None, "at least 2"),

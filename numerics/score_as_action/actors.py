@@ -62,7 +62,7 @@ def _paths(
         if "eta" in given:
             require_eta(subject, given["eta"])
         if likelihood and not given["eta"] > 0.0:
-            hypothesis = "eta > 0: deterministic steps (ODE) have no likelihood ratio"
+            hypothesis = "eta > 0, as deterministic steps (ODE) have no likelihood ratio"
             raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
         f = _drift_share(given["eta"], likelihood) if terms else 1.0
         # Where f <= 1, as at eta = 1, it makes nothing overflow: no number has to be read off a device.

@@ -76,7 +76,7 @@ def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: i
     """
     xp, down, (A, y) = boundary("bpdn", A=A, y=y)
     if y.ndim != 1:
-        raise UnmetHypothesis("bpdn", "y has the shape (m,): one signal", f"shape {tuple(y.shape)}")
+        raise UnmetHypothesis("bpdn", "y has the shape (m,) of one signal", f"shape {tuple(y.shape)}")
     require_problem(xp, A=A, y=y, lam=1.0)
     _require_radius(xp, A, y, radius, tolerance)
     found = zero = xp.zeros((A.shape[1],), dtype=y.dtype, device=y.device)
@@ -107,14 +107,14 @@ def _require_radius(xp: Namespace, A: Array, y: Array, radius: float, tolerance:
         raise UnmetHypothesis("bpdn", "radius > 0 and finite", f"radius = {radius!r}")
     size = _length(xp, y)
     if radius >= size:
-        hypothesis = "radius < |y|: a ball that holds 0 has the solution x = 0"
+        hypothesis = "radius < |y|, as a ball that holds 0 has the solution x = 0"
         raise UnmetHypothesis("bpdn", hypothesis, f"radius = {radius!r}, |y| = {size:.6g}")
     u, s, _ = xp.linalg.svd(A, full_matrices=False)
     spans = s > xp.max(s) * max(A.shape) * float(xp.finfo(A.dtype).eps)
     inside = xp.where(spans, y @ u, xp.zeros_like(s))
     distance = _length(xp, y - u @ inside)
     if radius <= distance:
-        hypothesis = "the ball holds some Ax: radius > distance of y from the range of A"
+        hypothesis = "the ball holds some Ax, with radius > distance of y from the range of A"
         raise UnmetHypothesis("bpdn", hypothesis, f"radius = {radius!r}, distance = {distance:.6g}")
     least = distance + math.sqrt(2.0 * max(tolerance, 0.0)) * size
     if radius <= least:

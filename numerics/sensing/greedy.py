@@ -22,7 +22,7 @@ def _require_matrix(xp: Namespace, subject: str, A: Array, y: Array) -> None:
     empty = xp.sum(A * A, axis=0) == 0
     if bool(xp.any(empty)):
         got = f"{int(xp.sum(xp.astype(empty, xp.int64)))} of {A.shape[1]} columns"
-        raise UnmetHypothesis(subject, "no column of A is zero: every coordinate is measured", got)
+        raise UnmetHypothesis(subject, "no column of A is zero", got)
 
 
 def _check_support(xp: Namespace, *, A: Array, y: Array, x: Array) -> None:

@@ -120,7 +120,7 @@ def require_problem(
     empty = xp.sum(A * A, axis=0) == 0
     if bool(xp.any(empty)):
         got = f"{int(xp.sum(xp.astype(empty, xp.int64)))} of {A.shape[1]} columns"
-        raise UnmetHypothesis(subject, "no column of A is zero: every coordinate is measured", got)
+        raise UnmetHypothesis(subject, "no column of A is zero", got)
     for name in ("x", "z"):
         if name in rest and (rest[name].ndim < 1 or rest[name].shape[-1] != A.shape[1]):
             shape = tuple(rest[name].shape)

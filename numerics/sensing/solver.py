@@ -236,5 +236,5 @@ def _require_budget(xp: Namespace, y: Array, tolerance: float, most: int, every:
     lost = (largest > 0) & ((largest < low) | (largest > high))
     if bool(xp.any(lost)):
         worst = float(xp.max(xp.where(lost, largest, xp.zeros_like(largest))))
-        hypothesis = f"|y|^2 neither underflows nor overflows in {y.dtype}: scale the problem"
-        raise UnmetHypothesis("fista", hypothesis, f"the largest |y_i| is {worst:.3g}")
+        hypothesis = f"|y|^2 neither underflows nor overflows in {y.dtype}"
+        raise UnmetHypothesis("fista", hypothesis, f"the largest |y_i| is {worst:.3g}; scale the problem")

@@ -92,7 +92,7 @@ class DiscreteFlow:
         """The law that the Euler steps give to the data without any control."""
         xp = self.flow.checked("uncontrolled_law", 0.0)
         centre, spread = self._affine(xp, 0)
-        return Gaussian(centre, self.flow.along_axes(xp, spread**2))
+        return self.flow.law_of(centre, self.flow.along_axes(xp, spread**2))
 
     def terminal_law(self, reward: Linear | Quadratic, lam: float) -> Gaussian:
         """The law of the data at the fixed point of adjoint matching on this grid."""
@@ -102,7 +102,7 @@ class DiscreteFlow:
         inverse = xp.linalg.inv(self.flow.invertible(xp, g, q))
         base = self.uncontrolled_law()
         cov = inverse @ base.cov @ xp.matrix_transpose(inverse)
-        return Gaussian(inverse @ (base.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
+        return self.flow.law_of(inverse @ (base.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def endpoint(self, x: Array, k: int = 0) -> Array:
         """Where the uncontrolled steps from k on take states x (..., d), k in 0..N."""

@@ -74,7 +74,11 @@ def pushed_endpoint(xp: Namespace, y: Array, push: Map, reward: SmoothReward) ->
     gradient = _gradient(reward)
     z, _ = _newton(xp, lambda z: z - y - push(gradient(z)), y)
     # The eigenvalues of I - (derivative of push)(Hessian of r) are real: those of a symmetric matrix.
-    root = sqrt_psd(xp, _symmetric(xp, _jacobian(xp, push, gradient(z))))
+    # Slopes have a scale of their own: steps of the size of 1 would leave the reach of a cost.
+    slope = gradient(z)
+    size = xp.max(xp.abs(slope), axis=-1, keepdims=True)
+    size = xp.where(size > 0, size, xp.ones_like(size))
+    root = sqrt_psd(xp, _symmetric(xp, _jacobian(xp, push, slope, size)))
     bent = root @ _symmetric(xp, _jacobian(xp, gradient, z)) @ root
     _require_minimum(xp, xp.eye(y.shape[-1], dtype=y.dtype, device=getattr(y, "device", None)) - bent)
     return z
@@ -126,9 +130,10 @@ def _newton(xp: Namespace, residual: Map, start: Array) -> tuple[Array, Array]:
     return x, _jacobian(xp, residual, x)
 
 
-def _jacobian(xp: Namespace, f: Map, x: Array) -> Array:
-    """Derivatives by central differences, shape (..., d, d)."""
-    size = 1.0 + xp.max(xp.abs(x), axis=-1, keepdims=True)
+def _jacobian(xp: Namespace, f: Map, x: Array, size: Array | None = None) -> Array:
+    """Derivatives by central differences, shape (..., d, d); ``size`` (..., 1) is the scale of x, about 1 by default."""
+    if size is None:
+        size = 1.0 + xp.max(xp.abs(x), axis=-1, keepdims=True)
     step = float(xp.finfo(x.dtype).eps) ** (1.0 / 3.0) * size
     identity = xp.eye(x.shape[-1], dtype=x.dtype, device=getattr(x, "device", None))
     columns = [

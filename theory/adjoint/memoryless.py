@@ -78,7 +78,7 @@ class MemorylessFlow:
         root = xp.linalg.eigvalsh(self._symmetric(xp, cov, q))
         spread = 0.5 * xp.sum((residual @ cov) * (residual @ xp.matrix_transpose(inverse)), axis=-1)
         quadratic = over_weight(xp, "MemorylessFlow.value", spread, lam)
-        return down(-reward.value(centre) - quadratic + 0.5 * lam * xp.sum(xp.log(1.0 + root / lam)))
+        return down.wide(-reward.value(centre) - quadratic + 0.5 * lam * xp.sum(xp.log(1.0 + root / lam)))
 
     def control(self, x: Array, t: float, reward: Linear | Quadratic, lam: float) -> Array:
         """The optimal change of the *velocity* at states x (..., d), noise time t: shape (..., d)."""

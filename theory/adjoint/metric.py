@@ -109,7 +109,7 @@ class MetricFlow:
     def value(self, x: Array, t: float, reward: SmoothReward) -> Array:
         r"""The least cost to go V(x, t), shape (...); of several minima that near the endpoint without control."""
         xp, down, x = self.flow.checked_states("value", x, t)
-        return down(self._solved(xp, x, t, reward)[1])
+        return down.wide(self._solved(xp, x, t, reward)[1])
 
     def control(self, x: Array, t: float, reward: SmoothReward) -> Array:
         r"""The optimal change :math:`-W^{-1}\Phi_t\nabla r(z)` of the velocity at states x (..., d): (..., d)."""
@@ -126,7 +126,7 @@ class MetricFlow:
         g = self.gramian(1.0)
         shrink = xp.linalg.inv(self.flow.invertible(xp, g, q))
         cov = shrink @ self.flow.cov @ xp.matrix_transpose(shrink)
-        return Gaussian(shrink @ (self.flow.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
+        return self.flow.law_of(shrink @ (self.flow.mean + g @ c), 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def _solved(self, xp: Namespace, x: Array, t: float, reward: SmoothReward) -> tuple[Array, Array]:
         """Endpoints and values."""

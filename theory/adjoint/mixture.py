@@ -143,8 +143,8 @@ class MixtureFlow:
         Arguments:
             z: Endpoints, any shape.
             reward, lam: The reward and the weight.
-            rtol: Relative tolerance of a step; where adjoints grow between far modes, errors grow with them
-                (1e-9 at the default, for modes at 3 and -3 of deviation 0.3).
+            rtol: Relative tolerance of a step; where adjoints grow between far modes, errors grow with them:
+                :meth:`extremal_errors` states them.
 
         Example:
             >>> from driftproof.theory.rewards import Linear
@@ -171,6 +171,28 @@ class MixtureFlow:
         noise, adjoint, cost = solved.y[:, -1].reshape(begin.shape)
         require_finite(np, "MixtureFlow.extremals", solved.y[:, -1], lam)
         return noise, cost - (c * z - 0.5 * q * z**2), adjoint
+
+    def extremal_errors(
+        self, z: ArrayLike, reward: Linear | Quadratic, lam: float, rtol: float = _RTOL
+    ) -> tuple[Floats, Floats, Floats]:
+        """Bounds on the errors of :meth:`extremals`, one for each of its results.
+
+        Errors are proportional to the tolerance: ten times it makes a difference of nine times the error of the
+        solution that is kept.  To that comes the rounding of the largest numbers on the way.
+
+        Example:
+            >>> from driftproof.theory.rewards import Linear
+            >>> flow = MixtureFlow(Mixture([1.0], Normal([0.0], [1.0])))  # from noise z - pi / 2 lam
+            >>> found, bounds = (f(2.0, Linear([1.0]), 1.0) for f in (flow.extremals, flow.extremal_errors))
+            >>> bool(abs(found[0] - (2.0 - np.pi / 2.0)) <= bounds[0] < 1e-8)
+            True
+        """
+        fine, coarse = (self.extremals(z, reward, lam, factor * rtol) for factor in (1.0, 10.0))
+        size = 1.0 + np.max(np.abs(np.stack(fine)), axis=0)
+        noise, cost, adjoint = (
+            np.abs(one - other) + (rtol + 2.0**-40) * size for one, other in zip(fine, coarse, strict=True)
+        )
+        return noise, cost, adjoint
 
     def jump(
         self, reward: Linear | Quadratic, lam: float, rtol: float = _RTOL

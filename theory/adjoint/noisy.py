@@ -94,7 +94,7 @@ class NoisyFlow:
         value = 0.5 * self.noise**2 * lam * log_det - reward.value(mean)
         value = value - 0.5 * xp.sum(slope * (slope @ xp.matrix_transpose(push)), axis=-1)
         require_finite(xp, "NoisyFlow", value, lam)
-        return down(value)
+        return down.wide(value)
 
     def control(self, x: Array, t: float, reward: Linear | Quadratic, lam: float) -> Array:
         """The optimal change u of the velocity at states x (..., d) and noise time t: shape (..., d)."""
@@ -111,7 +111,7 @@ class NoisyFlow:
         shrink = xp.linalg.inv(self.flow.invertible(xp, reach, q))
         mean = shrink @ (self.flow.mean + reach @ c)
         cov = shrink @ spread + shrink @ (self.flow.cov - spread) @ xp.matrix_transpose(shrink)
-        return Gaussian(mean, 0.5 * (cov + xp.matrix_transpose(cov)))
+        return self.flow.law_of(mean, 0.5 * (cov + xp.matrix_transpose(cov)))
 
     def forgotten(self) -> Array:
         r"""How much of the data the noise at t = 1 does not decide, :math:`\Sigma^{-1}\mathrm{Cov}(X_0 \mid X_1)`: (d, d).

@@ -23,15 +23,19 @@ The full text of the paper was not available to us; derived here.
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from ..._namespace import Array, Namespace, UnmetHypothesis
 
 __all__ = [
     "PATHS",
     "Path",
+    "layered_edges",
     "levels",
     "stretch",
+    "stretch_at",
     "stretch_integral",
     "stretch_product_integral",
     "stretch_square_integral",
@@ -69,6 +73,25 @@ def deviation(xp: Namespace, sigma: Array, t: float, path: str) -> Array:
 def stretch(xp: Namespace, sigma: Array, t: float, path: str) -> Array:
     """Kernel: the factor from time t to the data, sigma / s_t."""
     return sigma / deviation(xp, sigma, t, path)
+
+
+def stretch_at(xp: Namespace, sigma: Array, times: Array, path: str) -> Array:
+    """Kernel: the factor at many times, (..., d) from times (...) and deviations (d,)."""
+    times = times[..., None]
+    if path == "linear":
+        alpha, beta = 1.0 - times, times
+    else:
+        alpha, beta = xp.sin(0.5 * math.pi * (1.0 - times)), xp.sin(0.5 * math.pi * times)
+    return sigma / xp.sqrt((alpha * sigma) ** 2 + beta**2)
+
+
+def layered_edges(sigma: Array, t: float) -> Any:
+    """Edges of panels on [0, t] that halve towards 0 and 1: the factor has layers there, as wide as s and 1/s."""
+    smallest, largest = (float(choose(abs(float(v)) for v in sigma)) for choose in (min, max))
+    low, high = (min(max(3, 2 + math.ceil(math.log2(scale))), 60) for scale in (1.0 / smallest, largest))
+    powers = 0.5 ** np.arange(1, low + 1), 1.0 - 0.5 ** np.arange(1, min(high, 50) + 1)
+    inner = np.concatenate(powers)
+    return np.unique(np.concatenate([[0.0], inner[inner < t], [t]]))
 
 
 def velocity_rate(xp: Namespace, sigma: Array, t: float, path: str) -> Array:

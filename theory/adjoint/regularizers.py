@@ -50,16 +50,20 @@ class RunningCost(ABC):
         """The largest norm of a costate that a bounded control answers."""
         return float("inf")
 
+    def kinks(self) -> tuple[float, ...]:
+        """Norms of a costate where the control that it asks for bends: quadratures break there."""
+        return ()
+
     def cost(self, u: Array) -> Array:
         """Cost of controls u (..., d): shape (...); infinite where the control is not allowed."""
         xp, down, (u,) = boundary(type(self).__name__, u=u)
-        return down(self.cost_of_norm(xp, norm_of(xp, u)[..., 0]))
+        return down.wide(self.cost_of_norm(xp, norm_of(xp, u)[..., 0]))
 
     def conjugate(self, a: Array) -> Array:
         """Conjugate at costates a (..., d): shape (...)."""
         xp, down, (a,) = boundary(type(self).__name__, a=a)
         self.require_reach(xp, a)
-        return down(self.conjugate_of_norm(xp, norm_of(xp, a)[..., 0]))
+        return down.wide(self.conjugate_of_norm(xp, norm_of(xp, a)[..., 0]))
 
     def control(self, a: Array) -> Array:
         r"""The control that costates a (..., d) ask for, :math:`\nabla L^*(a)`: shape (..., d).
@@ -171,6 +175,9 @@ class BallCost(RunningCost):
     def __post_init__(self) -> None:
         _require_number("BallCost", "bound > 0", self.bound, 0.0)
 
+    def kinks(self) -> tuple[float, ...]:
+        return (self.bound,)
+
     def cost_of_norm(self, xp: Namespace, norm: Array) -> Array:
         # The rounding of a clipped control is no violation.
         allowed = norm <= self.bound * (1.0 + 64.0 * float(xp.finfo(norm.dtype).eps))
@@ -206,6 +213,9 @@ class ElasticCost(RunningCost):
 
     def __post_init__(self) -> None:
         _require_number("ElasticCost", "kappa > 0", self.kappa, 0.0)
+
+    def kinks(self) -> tuple[float, ...]:
+        return (self.kappa,)
 
     def cost_of_norm(self, xp: Namespace, norm: Array) -> Array:
         return self.kappa * norm + 0.5 * norm**2

@@ -141,7 +141,7 @@ def _alive(xp: Namespace, *, process: AbstractGaussianProcess, t: Array) -> None
     alpha, _ = process.alpha_sigma(xp, t)
     if not bool(xp.all(alpha > 0)):
         got = f"alpha = {float(xp.min(alpha)):.6g} at t = {float(xp.max(t)):.6g}"
-        raise UnmetHypothesis("early_stopping_noise", "some signal is left: alpha_t > 0", got)
+        raise UnmetHypothesis("early_stopping_noise", "some signal is left, alpha_t > 0", got)
 
 
 @public(check=_alive, t=">= 0")

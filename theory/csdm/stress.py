@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -52,6 +52,7 @@ class FactorModel:
     loadings: Array
     factor_cov: Array
     residual_cov: Array
+    _half: Any = field(init=False, repr=False, default=None)  # of the laws that it makes, where that came
 
     def __post_init__(self) -> None:
         given = {
@@ -59,7 +60,7 @@ class FactorModel:
             "factor_cov": self.factor_cov,
             "residual_cov": self.residual_cov,
         }
-        xp, _, (loadings, factors, residuals) = boundary("FactorModel", **given)
+        xp, down, (loadings, factors, residuals) = boundary("FactorModel", **given)
         n, k = loadings.shape if loadings.ndim == 2 else (0, 0)
         if factors.shape != (k, k) or residuals.shape != (n, n) or n * k == 0:
             got = ", ".join(
@@ -73,11 +74,14 @@ class FactorModel:
         check_psd(xp, "FactorModel", residuals)
         for name, value in zip(given, (loadings, factors, residuals), strict=True):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_half", down.half)
 
     def returns(self) -> Gaussian:
         r"""The law of the returns without stress, :math:`N(0, B \Sigma_f B^\top + \Psi)`."""
         xp, _, (b, cov, residuals) = self._arrays()
-        return Gaussian(xp.zeros_like(b[:, 0]), b @ cov @ xp.matrix_transpose(b) + residuals)
+        return Gaussian(xp.zeros_like(b[:, 0]), b @ cov @ xp.matrix_transpose(b) + residuals).remember(
+            self._half
+        )
 
     def stressed(self, index: Sequence[int], values: Array) -> Gaussian:
         r"""The law of the returns given that some factors take these values.
@@ -97,7 +101,7 @@ class FactorModel:
                 factor of zero variance among them.
         """
         picked = [operator.index(i) for i in index]
-        xp, _, (b, cov, residuals, g) = self._arrays(values)
+        xp, down, (b, cov, residuals, g) = self._arrays(values)
         if len(set(picked)) < len(picked) or not all(0 <= i < cov.shape[0] for i in picked) or not picked:
             raise UnmetHypothesis(
                 "FactorModel.stressed", "distinct factors of the model", f"index = {picked}"
@@ -111,7 +115,8 @@ class FactorModel:
         gain = xp.matrix_transpose(xp.linalg.solve(among, xp.take(cov, rows, axis=0)))  # (k, g)
         left = cov - gain @ xp.take(cov, rows, axis=0)
         spread = b @ left @ xp.matrix_transpose(b) + residuals
-        return Gaussian(b @ (gain @ g[:, None])[:, 0], 0.5 * (spread + xp.matrix_transpose(spread)))
+        made = Gaussian(b @ (gain @ g[:, None])[:, 0], 0.5 * (spread + xp.matrix_transpose(spread)))
+        return made.remember(down.half if self._half is None else self._half)
 
     def _arrays(self, values: Array | None = None) -> tuple[Namespace, Any, tuple[Array, ...]]:
         given = {} if values is None else {"values": values}

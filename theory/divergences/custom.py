@@ -2,6 +2,7 @@ r"""Divergences that users bring: from a sympy expression, or from a function an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import array_api_compat.numpy as numpy_namespace
@@ -118,10 +119,14 @@ def _compile(u: sp.Symbol, expression: sp.Expr) -> Generator:
     """A kernel in delta: sympy's code for the expression, with the names of the array standard."""
     names = ("exp", "log", "sqrt", "tanh", "cosh", "sinh", "sign", "log1p", "expm1")
 
-    def kernel(xp: Namespace, delta: Array) -> Array:
+    @functools.cache
+    def compiled(xp: Namespace) -> Callable[[Array], Array]:
         table = {name: getattr(xp, name) for name in names} | {"Abs": xp.abs}
-        call = sp.lambdify(u, expression, modules=[table, "math"])
-        return call(xp.exp(delta)) + xp.zeros_like(delta)
+        call: Callable[[Array], Array] = sp.lambdify(u, expression, modules=[table, "math"])
+        return call
+
+    def kernel(xp: Namespace, delta: Array) -> Array:
+        return compiled(xp)(xp.exp(delta)) + xp.zeros_like(delta)
 
     return kernel
 

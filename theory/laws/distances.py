@@ -2,12 +2,11 @@ r"""Exact distances between laws: 2-Wasserstein and Kullback-Leibler."""
 
 from __future__ import annotations
 
-import math
 from functools import singledispatch
 from typing import Any
 
 from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
-from ..special.elementary import deviance, sqrt_or_zero
+from ..special.elementary import deviance, relative_entropy, sqrt_or_zero
 from ..special.gamma_excess import gammaln_excess
 from .base import AbstractLaw
 from .gamma import Gamma
@@ -156,11 +155,7 @@ def _(p: Discrete, q: Discrete) -> Array:
     xp, down, (a, v, b, w) = boundary("kl", **given)
     if a.shape != b.shape or not bool(xp.all(a == b)):
         raise UnmetHypothesis("kl", "both laws have the same atoms in the same order", "different atoms")
-    if bool(xp.any((v > 0) & (w == 0))):
-        return down.wide(xp.asarray(math.inf, dtype=v.dtype))
-    one = xp.ones_like(v)
-    log_ratio = xp.log(xp.where(v > 0, v, one)) - xp.log(xp.where(w > 0, w, one))
-    return down.wide(xp.sum(v * log_ratio))
+    return down.wide(xp.sum(relative_entropy(xp, v, w)))
 
 
 def _name(law: object) -> str:

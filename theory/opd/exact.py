@@ -39,7 +39,7 @@ def _require_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
         mass = xp.sum(xp.exp(log_law), axis=-1)
         wrong = ~(xp.abs(mass - 1.0) <= _MASS)
         if bool(xp.any(wrong)):
-            hypothesis = f"{name} holds log-probabilities: take log_softmax of logits first"
+            hypothesis = f"{name} holds log-probabilities, as log_softmax of logits gives them"
             raise UnmetHypothesis(f.name, hypothesis, f"probabilities of sum {float(xp.max(mass)):.3g}")
 
 

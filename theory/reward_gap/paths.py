@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-@public(eta="in (0, inf)")
+@public(wide=True, eta="in (0, inf)")
 def path_kl_factor(xp: Namespace, eta: float | Array) -> Array:
     r"""The path KL at eta over that at eta = 1, for the same scores and marginals.
 

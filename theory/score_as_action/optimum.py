@@ -26,7 +26,7 @@ from array_api_compat import device
 from ..._namespace import Array, Namespace, UnmetHypothesis
 from ..laws import Gaussian, GaussianMixture
 from ..rewards import Reward, tilted
-from ..special.elementary import log_sum_exp
+from ..special.elementary import log_mean_exp, shares
 from .posterior import Data, Posterior, Problem, Process, matvec, posterior, prior, problem, require_beta
 
 __all__ = ["conditional_law", "optimal_action", "terminal_law", "value", "value_function_bias"]
@@ -66,8 +66,8 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
         1.0
     """
     law = problem("value", process, data, reward, x=x, t=t)
-    _, values, log_tilt = _optimum("value", process, law, beta)
-    return law.down.wide(beta * log_sum_exp(law.xp, log_tilt + values / beta))
+    _, exponents = _optimum("value", process, law, beta)
+    return law.down.wide(beta * log_mean_exp(law.xp, law.weights, exponents))
 
 
 def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
@@ -96,10 +96,10 @@ def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x:
     """
     law = problem("optimal_action", process, data, reward, x=x, t=t)
     xp = law.xp
-    post, values, log_weights = _optimum("optimal_action", process, law, beta)
+    post, exponents = _optimum("optimal_action", process, law, beta)
     pull = matvec(xp, xp.matrix_transpose(_shrink(xp, law, post.covs, beta)), _slope(xp, law, post.means))
     actions = post.scores + matvec(xp, post.gains, pull) / beta
-    return law.down(xp.sum(_tilted_weights(xp, log_weights, values, beta)[..., None] * actions, axis=-2))
+    return law.down(xp.sum(shares(xp, law.weights, exponents)[..., None] * actions, axis=-2))
 
 
 def conditional_law(
@@ -135,14 +135,14 @@ def conditional_law(
     if law.points[0].ndim != 1 or law.points[1].ndim:
         got = f"shapes {tuple(law.points[0].shape)}, {tuple(law.points[1].shape)}"
         raise UnmetHypothesis("conditional_law", "one state x (d,) at one time t ()", got)
-    post, values, log_weights = _optimum("conditional_law", process, law, beta)
+    post, exponents = _optimum("conditional_law", process, law, beta)
     shrink = _shrink(xp, law, post.covs, beta)
     means = matvec(xp, shrink, post.means + matvec(xp, post.covs, law.c) / beta)
     covs = shrink @ post.covs
     covs = 0.5 * (covs + xp.matrix_transpose(covs))
     if isinstance(data, Gaussian):
         return law.down(Gaussian(means[0], covs[0]))
-    weights = _tilted_weights(xp, log_weights, values, beta)
+    weights = shares(xp, law.weights, exponents)
     return law.down(GaussianMixture(weights, means, covs))
 
 
@@ -191,7 +191,7 @@ def terminal_law(
         raise UnmetHypothesis("terminal_law", "the start is Gaussian", f"start {type(start).__name__}")
     law = problem("terminal_law", process, data, reward, x=start.mean, t=process.T, cov0=start.cov)
     xp, cov0 = law.xp, law.points[2]
-    post, _, _ = _optimum("terminal_law", process, law, beta)
+    post, _ = _optimum("terminal_law", process, law, beta)
     shrink, cov = _shrink(xp, law, post.covs, beta)[0, :, :], post.covs[0, :, :]
     mean = matvec(xp, shrink, post.means[0, :] + matvec(xp, cov, law.c) / beta)
     carried = shrink @ post.gains[0, :, :]
@@ -234,8 +234,8 @@ def value_function_bias(
     return target.mean - sampled.mean, target.cov - sampled.cov
 
 
-def _optimum(subject: str, process: Any, law: Problem, beta: float) -> tuple[Posterior, Array, Array]:
-    """The posterior, the values V_k of its components, and its log-weights."""
+def _optimum(subject: str, process: Any, law: Problem, beta: float) -> tuple[Posterior, Array]:
+    """The posterior, and the exponents of its components under the tilt, that of the posterior and V_k / beta."""
     xp = law.xp
     x, t, *_ = law.points
     require_beta(subject, beta)
@@ -251,7 +251,7 @@ def _optimum(subject: str, process: Any, law: Problem, beta: float) -> tuple[Pos
     tilts = values / beta
     if not bool(xp.all(xp.isfinite(tilts))):
         raise UnmetHypothesis(subject, "beta so large that results are finite", f"beta = {beta!r}")
-    return post, values, post.log_weights
+    return post, post.exponents + tilts
 
 
 def _slope(xp: Namespace, law: Problem, means: Array) -> Array:
@@ -268,11 +268,6 @@ def _stiff(xp: Namespace, law: Problem, covs: Array, beta: float) -> Array:
 def _shrink(xp: Namespace, law: Problem, covs: Array, beta: float) -> Array:
     """G = (I + C Q / beta)^-1."""
     return xp.linalg.inv(_stiff(xp, law, covs, beta))
-
-
-def _tilted_weights(xp: Namespace, log_weights: Array, values: Array, beta: float) -> Array:
-    joint = log_weights + values / beta
-    return xp.exp(joint - log_sum_exp(xp, joint)[..., None])
 
 
 def _require_bounded(xp: Namespace, subject: str, law: Problem, covs: Array, beta: float) -> None:

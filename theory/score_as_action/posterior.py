@@ -18,7 +18,7 @@ from ..laws import Gaussian, GaussianMixture
 from ..laws.gaussian import check_regular, log_density, score_function
 from ..processes import VE, VP, Flow
 from ..rewards import Quadratic, Reward
-from ..special.elementary import log_or_minus_infinity, log_sum_exp
+from ..special.elementary import log_mean_exp
 
 __all__ = [
     "Data",
@@ -40,9 +40,13 @@ Process: TypeAlias = VP | VE | Flow
 @final
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Component by component: log-weights (..., K), means (..., K, d), gains and covariances, scores."""
+    """Component by component: exponents (..., K), means (..., K, d), gains and covariances, scores.
 
-    log_weights: Array
+    A component has the posterior weight :math:`w_k e^{a_k}`, with its exponent :math:`a_k`: the prior weight stays
+    outside of the exponent, so that what it multiplies differentiates in a weight that is 0.
+    """
+
+    exponents: Array
     means: Array
     gains: Array
     covs: Array
@@ -136,9 +140,9 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
     gains, covs = alpha * share, sigma**2 * share
     centres = alpha[..., 0] * law.means
     away = x[..., None, :] - centres
-    joint = log_or_minus_infinity(xp, law.weights) + log_density(xp, x[..., None, :], centres, total)
+    logs = log_density(xp, x[..., None, :], centres, total)
     return Posterior(
-        log_weights=joint - log_sum_exp(xp, joint)[..., None],
+        exponents=logs - log_mean_exp(xp, law.weights, logs)[..., None],
         means=law.means + matvec(xp, gains, away),
         gains=gains,
         covs=covs,
@@ -149,10 +153,11 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
 def prior(process: Process, data: Data) -> Gaussian:
     """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
     mean = data.mean if isinstance(data, Gaussian) else data.means[0]
-    xp, _, (mean, t) = boundary("prior", mean=mean, t=process.T)
+    xp, down, (mean, t) = boundary("prior", mean=mean, t=process.T)
     variance = 1.0 if isinstance(process, VP) else process.alpha_sigma(xp, t)[1] ** 2
     eye = xp.eye(mean.shape[-1], dtype=mean.dtype, device=device(mean))
-    return Gaussian(0.0 * mean, variance * eye)
+    made: Gaussian = down.like(data)(Gaussian(0.0 * mean, variance * eye))
+    return made
 
 
 def matvec(xp: Namespace, matrix: Array, vector: Array) -> Array:

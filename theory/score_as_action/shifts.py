@@ -20,22 +20,23 @@ Derived here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public
+from ..._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked, public
 from ..laws import Gaussian
 from ..processes import VP
 from ..reward_gap import propagate
 from ..rewards import Reward
+from ..special.quadrature import require_resolved
 from .posterior import Problem, matvec, posterior, prior, problem, require_beta, require_time
 
 __all__ = ["ShiftedScore", "response"]
 
-_NODES, _WEIGHTS = (tuple(float(v) for v in values) for values in np.polynomial.legendre.leggauss(96))
+_FINE, _COARSE = 96, 72  # nodes of the rule that gives the value, and of the one that tells its error
 # artanh(sqrt z) / sqrt z = sum z^j / (2 j + 1): where |z| < 0.05 thirteen terms are exact to rounding.
 _SERIES = tuple(1.0 / (2 * j + 1) for j in range(13))
 
@@ -46,6 +47,7 @@ def _check_response(xp: Namespace, *, process: Any, eta: float, t: Array, **_: A
     if not 0.0 <= eta < math.inf:
         raise UnmetHypothesis("response", "eta >= 0", f"eta = {eta!r}")
     require_time(xp, "response", process, t)
+    _require_resolved(xp, process, _["variance"], t, eta)
 
 
 @public(check=_check_response, variance="> 0", t=">= 0")
@@ -66,10 +68,10 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
         eta: Stochasticity of the sampler, >= 0.
 
     Returns:
-        Array of the broadcast shape, >= 0.
+        Array of the broadcast shape, >= 0; by quadrature it is right to 1e-10 of it, or refused.
 
     Raises:
-        UnmetHypothesis: Not VP, eta < 0, or t outside of [0, T].
+        UnmetHypothesis: Not VP, eta < 0, t outside of [0, T], or an eta that the quadrature does not resolve.
 
     Claims: SCORE-ACTION-SHIFT-1, SCORE-ACTION-ODE-1
 
@@ -78,6 +80,11 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
         >>> float(response(process, 1.0, 1.0)) == 2.0 * (1.0 - math.exp(-1.0)), response(process, 1.0, 1.0, 0.0)
         (True, np.float64(1.0))
     """
+    return response_by(xp, process, variance, t, eta, _FINE)
+
+
+def response_by(xp: Namespace, process: VP, variance: Array, t: Array, eta: float, order: int) -> Array:
+    """Kernel: the response, by a rule with so many nodes where there is no closed form."""
     time = process.clock.time(t)
     alpha, lost = xp.exp(-0.5 * time), -xp.expm1(-0.5 * time)
     if eta == 1.0:
@@ -100,13 +107,28 @@ def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float =
     wide = (variance > 1.0) & (end >= 0.0)  # of the shape of both
     k = xp.where(wide, variance, xp.ones_like(variance))
     span = xp.where(wide, xp.log1p(k * end), end)
-    total = 0.0 * span
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    return 0.25 * factor * root * span * _by_rule(xp, variance, span, k, wide, factor, order)
+
+
+def _require_resolved(xp: Namespace, process: VP, variance: Array, t: Array, eta: float) -> None:
+    """Raise where the quadrature does not resolve an eta that has no closed form; kernels do not look at values."""
+    if eta not in (0.0, 1.0) and bool(xp.all(variance > 0)) and bool(xp.all(t >= 0)):
+        fine, coarse = (response_by(xp, process, variance, t, eta, order) for order in (_FINE, _COARSE))
+        require_resolved(xp, "response", fine, coarse, fine)
+
+
+def _by_rule(
+    xp: Namespace, variance: Array, span: Array, k: Array, wide: Array, factor: float, order: int
+) -> Array:
+    """The mean of std exp(-(factor - 1) y / 2) dy/dz over z in [0, span], twice."""
+    total, root = 0.0 * span, xp.sqrt(variance)
+    nodes, weights = (values.tolist() for values in np.polynomial.legendre.leggauss(order))
+    for node, weight in zip(nodes, weights, strict=True):
         z = 0.5 * span * (1.0 + node)
         y, rate = xp.where(wide, xp.expm1(z) / k, z), xp.where(wide, xp.exp(z) / k, xp.ones_like(z))
         std = root / xp.sqrt(xp.exp(-y) - variance * xp.expm1(-y))
         total = total + weight * rate * std * xp.exp(-0.5 * (factor - 1.0) * y)
-    return 0.25 * factor * root * span * total
+    return total
 
 
 def _artanh_ratio(xp: Namespace, z: Array, rest: Array) -> Array:
@@ -160,6 +182,7 @@ class ShiftedScore:
     beta: float
     shift: Array
     start: Gaussian | None = None
+    _half: Any = field(init=False, repr=False, default=None)  # that the shift came in
 
     def __post_init__(self) -> None:
         name = "ShiftedScore"
@@ -168,11 +191,12 @@ class ShiftedScore:
         if not isinstance(self.data, Gaussian):
             raise UnmetHypothesis(name, "the data law is Gaussian", f"data law {type(self.data).__name__}")
         require_beta(name, self.beta)
-        _, _, (shift, mean) = boundary(name, shift=self.shift, mean=self.data.mean)
+        _, down, (shift, mean) = boundary(name, shift=self.shift, mean=self.data.mean)
         if shift.shape != mean.shape:
             got = f"shapes {tuple(shift.shape)}, {tuple(mean.shape)}"
             raise UnmetHypothesis(name, "shift (d,) like the data", got)
         object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "_half", down.half)
         start = prior(self.process, self.data) if self.start is None else self.start
         object.__setattr__(self, "start", start)
         problem(name, self.process, self.data, self.reward, shift=shift, start=start.mean)
@@ -186,7 +210,7 @@ class ShiftedScore:
         xp = law.xp
         bent = xp.sum(mean * matvec(xp, law.curvature, mean), axis=-1) + _trace(xp, law.curvature @ cov)
         spent = 0.5 * self.beta * self.process.clock.time(law.points[1]) * xp.sum(self.shift**2, axis=-1)
-        return law.down(xp.sum(law.c * mean, axis=-1) - 0.5 * bent - spent)
+        return law.down.wide(xp.sum(law.c * mean, axis=-1) - 0.5 * bent - spent)
 
     def value_gradient(self, x: Array, t: Array) -> Array:
         r"""Its gradient in x, :math:`K_t(c - Q(M_t + R_t\theta))`, shape (..., d)."""
@@ -219,9 +243,10 @@ class ShiftedScore:
         _, fresh = propagate.kernel(xp, self.process, zero, values, eta, t, zero, zero, zero)
         carry = (vectors * pull) @ back
         cov = carry @ start.cov @ carry + (vectors * fresh) @ back
-        return Gaussian(
-            law.down(matvec(xp, vectors, mean) + moved), law.down(0.5 * (cov + xp.matrix_transpose(cov)))
+        made: Gaussian = law.down(
+            Gaussian(matvec(xp, vectors, mean) + moved, 0.5 * (cov + xp.matrix_transpose(cov)))
         )
+        return made
 
     def objective(self) -> float:
         r"""Reward less penalty, :math:`J(\theta)`."""
@@ -233,7 +258,7 @@ class ShiftedScore:
         xp = law.xp
         slope = law.c - matvec(xp, law.curvature, self.terminal_law().mean)
         spent = self.beta * self._clock(xp) * self.shift
-        return law.down(matvec(xp, self._response(xp, law, 1.0), slope) - spent)
+        return law.down.wide(matvec(xp, self._response(xp, law, 1.0), slope) - spent)
 
     def best(self) -> Array:
         r"""The best shift: :math:`(R Q R + \beta B)\,\theta = R\,(c - Q M_0)`."""
@@ -273,7 +298,8 @@ class ShiftedScore:
         return self.start
 
     def _law(self) -> Problem:
-        return problem("ShiftedScore", self.process, self.data, self.reward)
+        law = problem("ShiftedScore", self.process, self.data, self.reward)
+        return law if self._half is None else replace(law, down=Down(law.xp, "ShiftedScore", self._half))
 
     def _clock(self, xp: Namespace) -> Array:
         t = xp.asarray(self.process.T, dtype=self.shift.dtype, device=device(self.shift))
@@ -283,6 +309,7 @@ class ShiftedScore:
         """R_t as a matrix (..., d, d): a function of the covariance of the data."""
         values, vectors = xp.linalg.eigh(law.covs[0, :, :])
         when = xp.zeros_like(values) + self.process.T if t is None else t[..., None]
+        _require_resolved(xp, self.process, values, when, eta)
         reach = response.kernel(xp, self.process, values, when, eta)
         return (vectors * reach[..., None, :]) @ xp.matrix_transpose(vectors)
 

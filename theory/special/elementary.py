@@ -12,6 +12,7 @@ __all__ = [
     "log_mean_exp",
     "log_or_minus_infinity",
     "log_sum_exp",
+    "relative_entropy",
     "shares",
     "sqrt_or_zero",
     "weighed",
@@ -148,6 +149,35 @@ def xlogy(xp: Namespace, a: Array, x: Array) -> Array:
     a = a + xp.zeros_like(x)
     edge = xp.where(a > 0, -xp.inf, xp.where(a < 0, xp.inf, xp.zeros_like(a)))
     return xp.where(inside, a * xp.log(xp.where(inside, x, xp.ones_like(x))), edge)
+
+
+def relative_entropy(xp: Namespace, a: Array, b: Array) -> Array:
+    r"""The term of a divergence of two weights, with its derivatives on the closed boundary.
+
+    .. math:: a \log\frac ab \;\; (a, b \ge 0), \qquad 0 \log\frac0b = 0, \quad a \log\frac a0 = \infty
+
+    The derivative in a at 0 is minus infinity for b > 0, and plus infinity for b = 0.
+
+    Arguments:
+        a: Weight, >= 0.
+        b: Weight, >= 0, of the shape of a.
+
+    Returns:
+        Array of that shape.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> relative_entropy(xp, xp.asarray([0.0, 0.0, 0.5]), xp.asarray([0.5, 0.0, 0.0])).tolist()
+        [0.0, 0.0, inf]
+    """
+    zero, one = xp.zeros_like(a), xp.ones_like(a)
+    some, mismatch = (a > 0) & (b > 0), (a > 0) & (b <= 0)
+    inside = xp.where(some, a, one) * (xp.log(xp.where(some, a, one)) - xp.log(xp.where(some, b, one)))
+    # At the boundary a root has the value, 0, and an infinite derivative of the right sign.
+    edge = xp.sqrt(xp.where(some | mismatch, zero, a))
+    edge = xp.where(b > 0, -edge, edge)
+    outside = xp.where(mismatch, a, one) * xp.inf - xp.sqrt(xp.where(mismatch, b, zero))
+    return xp.where(some, inside, xp.where(mismatch, outside, edge))
 
 
 def divide(xp: Namespace, a: Array, x: Array) -> Array:

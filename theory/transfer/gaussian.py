@@ -163,4 +163,4 @@ def gaussian_map_constant(target_cov: Array, source_cov: Array) -> Array:
     weight = xp.sum(u * xp.linalg.solve(target_cov, u), axis=0)
     ratio = mu[:, None] * mu[None, :] / (mu[:, None] + mu[None, :])
     spread = xp.sum(ratio * ratio, axis=1) + 0.25 * mu * mu
-    return down(xp.linalg.trace(source_cov) + xp.sum(weight * spread))
+    return down.wide(xp.linalg.trace(source_cov) + xp.sum(weight * spread))

@@ -84,7 +84,7 @@ def _normal(
     return loc + gain * (x - alpha * loc), scale * sigma / xp.sqrt(total)
 
 
-@public(x=">= 0", t="> 0", scale="> 0")
+@public(wide=True, x=">= 0", t="> 0", scale="> 0")
 def gamma_posterior_moment(
     xp: Namespace,
     process: AbstractSquaredBessel,

@@ -142,7 +142,7 @@ def posterior_mean_from_counts(
     return 4.0 * rho**2 / (decay * x) * (pairs + (process.nu + 1.0) * n)
 
 
-@public(check=_carries_data("posterior_variance"), t="> 0")
+@public(wide=True, check=_carries_data("posterior_variance"), t="> 0")
 def posterior_variance(
     xp: Namespace, process: AbstractGaussianProcess, x: Array, t: Array, score_prime: Array
 ) -> Array:
@@ -211,7 +211,7 @@ def log_posterior_mean(xp: Namespace, process: GBM, x: Array, t: Array, score: A
     return xp.log(x) - m + v * (1.0 + x * score)
 
 
-@public(x="> 0", t="> 0")
+@public(wide=True, x="> 0", t="> 0")
 def log_posterior_variance(
     xp: Namespace, process: GBM, x: Array, t: Array, score: Array, score_prime: Array
 ) -> Array:
@@ -243,7 +243,7 @@ def log_posterior_variance(
     return v + v**2 * (x * score + x**2 * score_prime)
 
 
-@public(x="> 0", t="> 0")
+@public(wide=True, x="> 0", t="> 0")
 def posterior_moment(
     xp: Namespace, process: GBM, x: Array, t: Array, k: float, log_prob: Callable[[Array], Array]
 ) -> Array:

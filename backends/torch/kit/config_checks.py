@@ -21,7 +21,7 @@ def require_each(subject: str, table: DataclassInstance, *hypotheses: tuple[str,
         >>> require_each("Budget", plan, ("steps > 0", True), ("clip in (0, 1)", False))
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: Budget: hypothesis clip in (0, 1) fails (clip = 2.0)
+        driftproof.UnmetHypothesis: Budget: unmet hypothesis: clip in (0, 1) (clip = 2.0)
     """
     for hypothesis, met in hypotheses:
         if not met:

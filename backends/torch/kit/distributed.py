@@ -32,8 +32,8 @@ def require_unsharded(
     """
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type
     if steps != 1:
-        hypothesis = f"gradient_accumulation_steps = 1: {instead}"
-        raise UnmetHypothesis(subject, hypothesis, f"gradient_accumulation_steps = {steps}")
+        got = f"gradient_accumulation_steps = {steps}; {instead}"
+        raise UnmetHypothesis(subject, "gradient_accumulation_steps = 1", got)
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UnmetHypothesis(subject, "every process has all weights", f"distributed_type = {kind.value}")
 

@@ -38,6 +38,6 @@ def require_finite(subject: str, total: Tensor) -> None:
     if not bool(torch.isfinite(total)):
         hypothesis = (
             "the divergence is finite (the teacher excludes no token of the student, or the divergence is bounded, "
-            "as jsd and tv are; states and logits are numbers)"
+            "as jsd and tv are, and states and logits are numbers)"
         )
         raise UnmetHypothesis(subject, hypothesis, f"{float(total)}")

@@ -65,7 +65,7 @@ class PipelineModel:
     def __post_init__(self) -> None:
         given = [bool(self.prompts), bool(self.prompt_file), bool(self.labels)]
         if sum(given) != 1 or given[2] != (self.kind == "sit"):
-            hypothesis = "prompts or a prompt_file; labels, for sit"
+            hypothesis = "prompts or a prompt_file, and labels for sit"
             got = (
                 f"{len(self.prompts)} prompts, prompt_file = {self.prompt_file!r}, {len(self.labels)} labels"
             )

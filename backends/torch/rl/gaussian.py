@@ -46,7 +46,7 @@ class GaussianModel:
         d = len(self.mean)
         square = all(len(rows) == d and all(len(row) == d for row in rows) for rows in (self.cov, self.Q))
         if not (d and square):
-            hypothesis = "mean (d,) and cov (d, d), and Q (d, d): data and reward on one space"
+            hypothesis = "mean (d,), cov (d, d) and Q (d, d) of data and reward on one space"
             raise UnmetHypothesis("GaussianModel", hypothesis, repr(self))
         if len(self.c) != d:
             got = f"data on R^{d}, reward on R^{len(self.c)}"

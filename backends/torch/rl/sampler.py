@@ -75,8 +75,8 @@ class Sampler:
         if scheduler.num_inference_steps is None:
             raise UnmetHypothesis("Sampler", "set_timesteps was called", "num_inference_steps = None")
         if scheduler.config.clip_sample:
-            hypothesis = "clip_sample is off: a clipped step is not the one that was differentiated"
-            raise UnmetHypothesis("Sampler", hypothesis, "clip_sample = True")
+            got = "clip_sample = True: a clipped step is not the one that was differentiated"
+            raise UnmetHypothesis("Sampler", "clip_sample is not set", got)
         self._tables: dict[float, Tensor] = {}
         self.timesteps: Tensor = scheduler.timesteps.cpu()
 
@@ -145,7 +145,7 @@ class Sampler:
         """
         noisy = {i for i, std in enumerate(self.stds(self.eta)) if std > 0.0}
         if not noisy & set(window):
-            hypothesis = "eta > 0: a deterministic step has no log-probability"
+            hypothesis = "eta > 0, as a deterministic step has no log-probability"
             if self.eta > 0.0:
                 hypothesis = "some step of the window has noise (the last one, to the data, has none)"
             got = f"eta = {self.eta!r}, steps {list(window)} of {self.n_steps}"

@@ -30,11 +30,13 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in config.items() if name != "_use_default_values"}
     for name in ELSEWHERE:
         value = found.get(name)
-        _require(value in (None, False), f"{name} is off: its noise levels are not known here", repr(value))
+        got = f"{name} = {value!r}, whose noise levels are not known here"
+        _require(value in (None, False), f"{name} is not set", got)
     times = found.get("timestep_type", "discrete")
-    _require(times == "discrete", "timestep_type is discrete: a model knows its timesteps", repr(times))
+    got = f"timestep_type = {times!r}: a model knows its timesteps"
+    _require(times == "discrete", "timestep_type is discrete", got)
     scale = found.get("snr_shift_scale")
-    _require(scale in (None, 1.0), "snr_shift_scale is 1: its table is another", f"{scale!r}")
+    _require(scale in (None, 1.0), "snr_shift_scale is 1", f"{scale!r}, whose table is another")
     if found.get("use_flow_sigmas"):
         given = found.get("shift")
         shift = found.get("flow_shift", 1.0) if given is None else given
@@ -46,7 +48,9 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     known = found.get("prediction_type") == "flow_prediction" or any(
         found.get(name) is not None for name in levels
     )
-    _require(known, f"a configuration names its noise levels: {', '.join(levels)}", f"{sorted(found)}")
+    _require(
+        known, f"a configuration names its noise levels by one of {', '.join(levels)}", f"{sorted(found)}"
+    )
     return found
 
 
@@ -67,7 +71,11 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
         kind = "flow_prediction" if shift is not None and not has_betas else "epsilon"
     _require(kind in PREDICTIONS, f"prediction_type is one of {', '.join(PREDICTIONS)}", repr(kind))
     for name in UNSUPPORTED:
-        _require(not config.get(name), f"{name} is off: it is not supported", f"{config.get(name)!r}")
+        _require(
+            not config.get(name),
+            f"{name} is not set",
+            f"{name} = {config.get(name)!r}, which is not supported",
+        )
     asked_for = [name for name in RESPACINGS if config.get(name)]
     _require(len(asked_for) < 2, f"at most one of {', '.join(RESPACINGS)}", " and ".join(asked_for))
     _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")

@@ -175,7 +175,7 @@ def respaced(sigmas: Floats, config: Any) -> Floats:
 
 def _require_signal(alpha: Floats) -> None:
     if not (alpha > 0.0).all():
-        hypothesis = "alpha > 0: pure noise has no finite noise ratio to space by"
+        hypothesis = "alpha > 0, as pure noise has no finite noise ratio to space by"
         raise UnmetHypothesis("set_timesteps", hypothesis, "alpha = 0")
 
 

@@ -235,7 +235,7 @@ class ActorCritic(AbstractMethod[Told]):
 
     def _require_gradient(self, device: torch.device) -> None:
         if self.skips:
-            hypothesis = "a critic without skip: the gradient of a skip is that of the denoiser"
+            hypothesis = "a critic without skip, as the gradient of a skip is that of the denoiser"
             raise UnmetHypothesis(self.name, hypothesis, "a skip of the reward of the denoised state")
         task = self.setting.task
         x = torch.zeros(1, *task.shape, dtype=task.dtype, device=device, requires_grad=True)

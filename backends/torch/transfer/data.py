@@ -43,7 +43,7 @@ class Shift:
 
     def __post_init__(self) -> None:
         if self.contrast == 0.0:
-            hypothesis = "contrast is not 0: a constant image has no class"
+            hypothesis = "contrast is not 0, as a constant image has no class"
             raise UnmetHypothesis("Shift", hypothesis, f"contrast = {self.contrast}")
 
     def __call__(self, images: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from ....numerics.samplers import step_log_prob
-from ....theory.laws import Gamma, LogNormal, Normal
+from ....theory.adjoint import BallCost, GaussianFlow, RegularizedFlow
+from ....theory.laws import Gamma, Gaussian, LogNormal, Normal
 from ....theory.laws.base import widened
-from ....theory.processes import AbstractProcess, Flow
+from ....theory.processes import VP, AbstractProcess, Flow
+from ....theory.rewards import Quadratic
+from ....theory.score_as_action import LinearFeedback, ShiftedScore
 from ....theory.tweedie import posterior_mean
 from ... import Thing, boundary, claim, exact, parity, raises
 from .general import PROCESSES, Labels
@@ -28,6 +31,39 @@ def chained(process: AbstractProcess, data: Any, rng: Any) -> tuple[Any, ...]:
     return x0, xt, xs, there.log_prob(xt), between.log_prob(xs)
 
 
+def steered(one: Any, rng: Any) -> tuple[Any, ...]:
+    """Laws and quantities that theorems of control make: draws, actions and scores; then values and averages."""
+    zero, line = 0.0 * one, one[None]
+    reward = Quadratic(line, 0.5 * line[:, None])
+    data = Gaussian(line, line[:, None])
+    flow = GaussianFlow(line, line[:, None])
+    bent = RegularizedFlow(flow, BallCost(1.0))
+    tuned = ShiftedScore(VP(), data, reward, 0.5, 0.25 * line)
+    fed = LinearFeedback(VP(), data, reward, 0.5, -0.25)
+    x = flow.terminal_law(reward, 1.0).sample((4,), rng)
+    t = zero + 0.5
+    states = (
+        x,
+        flow.control(x, 0.5, reward, 1.0),
+        bent.endpoint(x, 0.5, reward, 1.0),
+        tuned.terminal_law().sample((4,), rng),
+        tuned.value_gradient(x, t),
+        tuned.best(),
+        fed.terminal_law().sample((4,), rng),
+    )
+    averages = (
+        flow.value(x, 0.5, reward, 1.0),
+        bent.value(x, 0.5, reward, 1.0),
+        tuned.value(x, t),
+        tuned.policy_gradient(),
+        fed.value(x, t),
+    )
+    return *states, *averages
+
+
+STEERED = (7, 5)  # states, averages
+
+
 def data_of(process: AbstractProcess, one: Any) -> Any:
     """A data law of the dtype of ``one`` that the process noises."""
     match process.support:
@@ -43,6 +79,11 @@ def log_ratio(x: Any, mean: Any, other: Any, std: Any) -> Any:
     return step_log_prob(x, other, std) - step_log_prob(x, mean, std)
 
 
+def _thing(**changed: Any) -> SimpleNamespace:
+    right = {"posterior_mean": posterior_mean, "chained": chained, "steered": steered, "log_ratio": log_ratio}
+    return SimpleNamespace(**right | changed)
+
+
 @claim(
     "CONVENTION-DTYPE-1",
     paper="conventions",
@@ -52,7 +93,7 @@ def log_ratio(x: Any, mean: Any, other: Any, std: Any) -> Any:
     vouches=[posterior_mean, step_log_prob],
 )
 class DtypeFollowsInput:
-    thing = SimpleNamespace(posterior_mean=posterior_mean, chained=chained, log_ratio=log_ratio)
+    thing = _thing()
 
     @exact(tolerance=0.0)
     def bits_of_the_result(thing: Thing) -> Labels:
@@ -70,6 +111,14 @@ class DtypeFollowsInput:
                 found = thing.chained(process, data, np.random.default_rng(0))
                 want = [bits] * 3 + [max(bits, 32)] * 2
                 yield f"{type(process).__name__}, {bits} bits", [np.finfo(v.dtype).bits for v in found], want
+
+    @exact(tolerance=0.0, breaks_on=(TypeError,))
+    def bits_along_chains_of_control(thing: Thing) -> Labels:
+        states, averages = STEERED
+        for dtype, bits in ((np.float16, 16), (np.float32, 32), (np.float64, 64)):
+            found = thing.steered(np.ones((), dtype=dtype), np.random.default_rng(0))
+            want = [bits] * states + [max(bits, 32)] * averages
+            yield f"{bits} bits", [np.finfo(v.dtype).bits for v in found], want
 
     @exact(tolerance=2e-2, scale=0.0)
     def a_log_ratio_over_many_coordinates(thing: Thing) -> Labels:
@@ -95,6 +144,11 @@ class DtypeFollowsInput:
                 wide = dtype if dtype == torch.float64 else torch.float32
                 right = [v.dtype == want for v, want in zip(found, [dtype] * 3 + [wide] * 2, strict=True)]
                 yield f"{type(process).__name__}, {dtype}", [float(r) for r in right], [1.0] * 5
+            states, averages = STEERED
+            found = thing.steered(torch.ones((), dtype=dtype), torch.Generator().manual_seed(0))
+            wanted = [dtype] * states + [wide] * averages
+            right = [v.dtype == want for v, want in zip(found, wanted, strict=True)]
+            yield f"control, {dtype}", [float(r) for r in right], [1.0] * len(right)
 
     @boundary()
     def integers_and_mixtures_are_refused(thing: Thing) -> Labels:
@@ -103,24 +157,28 @@ class DtypeFollowsInput:
             yield raises(TypeError, posterior_mean, Flow(), wrong, 0.5, x)  # type: ignore[misc]
 
     mutants = {
-        "always double": SimpleNamespace(
-            posterior_mean=lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float64),
-            chained=chained,
-            log_ratio=log_ratio,
+        "laws of theorems forget": _thing(
+            steered=lambda one, rng: (
+                GaussianFlow(one[None], one[None, None]).law_of(one[None], one[None, None]).cov[0],
+                *steered(one, rng)[1:],
+            )
         ),
-        "always single": SimpleNamespace(
-            posterior_mean=lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float32),
-            chained=chained,
-            log_ratio=log_ratio,
+        "values cast back": _thing(
+            steered=lambda one, rng: tuple(
+                v.astype(one.dtype) if isinstance(v, np.ndarray) else v.to(one.dtype)
+                for v in steered(one, rng)
+            )
         ),
-        "draws in the precision of the parameters": SimpleNamespace(
-            posterior_mean=posterior_mean,
-            chained=lambda process, data, rng: chained(process, widened(data), rng),
-            log_ratio=log_ratio,
+        "always double": _thing(
+            posterior_mean=lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float64)
         ),
-        "log-densities cast back": SimpleNamespace(
-            posterior_mean=posterior_mean,
-            chained=chained,
+        "always single": _thing(
+            posterior_mean=lambda p, x, t, s: np.asarray(posterior_mean(p, x, t, s), dtype=np.float32)
+        ),
+        "draws in the precision of the parameters": _thing(
+            chained=lambda process, data, rng: chained(process, widened(data), rng)
+        ),
+        "log-densities cast back": _thing(
             log_ratio=lambda x, mean, other, std: (
                 step_log_prob(x, other, std).astype(x.dtype) - step_log_prob(x, mean, std).astype(x.dtype)
             ),

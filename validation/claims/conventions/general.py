@@ -322,15 +322,15 @@ class ErrorsNameTheHypothesis:
     @exact(tolerance=0.0)
     def says_which(thing: Thing) -> Labels:
         wanted: dict[str, Callable[[], Any]] = {
-            "CIR: hypothesis kappa > 0 fails (kappa = -1.0)": lambda: thing.CIR(
+            "CIR: unmet hypothesis: kappa > 0 (kappa = -1.0)": lambda: thing.CIR(
                 kappa=-1.0, theta=1.0, sigma=1.0
             ),
-            "BESQ: hypothesis delta > 0 fails (delta = 0.0)": lambda: thing.BESQ(delta=0.0),
-            "hypothesis x has no NaN fails (1 NaN in shape ())": lambda: thing.posterior_mean(
+            "BESQ: unmet hypothesis: delta > 0 (delta = 0.0)": lambda: thing.BESQ(delta=0.0),
+            "unmet hypothesis: x has no NaN (1 NaN in shape ())": lambda: thing.posterior_mean(
                 Flow(), float("nan"), 0.5, 0.0
             ),
-            "hypothesis t > 0 fails (t = 0.0)": lambda: thing.posterior_mean(Flow(), 1.0, 0.0, 0.0),
-            "hypothesis Feller condition 2 kappa theta >= sigma^2 fails (0.08 < 1)": lambda: thing.CIR(
+            "unmet hypothesis: t > 0 (t = 0.0)": lambda: thing.posterior_mean(Flow(), 1.0, 0.0, 0.0),
+            "unmet hypothesis: Feller condition 2 kappa theta >= sigma^2 (0.08 < 1)": lambda: thing.CIR(
                 kappa=0.4, theta=0.1, sigma=1.0
             ).require_feller("Lamperti scheme"),
         }

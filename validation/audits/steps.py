@@ -27,6 +27,7 @@ class StepSampler:
     """
 
     rounding: Final = 1e-10
+    stepwise: Final = True
 
     def __init__(
         self,
@@ -50,6 +51,12 @@ class StepSampler:
                     "audit", "the noise level falls from step to step", f"t = {t}, then {s}"
                 )
         return len(self._times) - 1
+
+    def first(self) -> tuple[float, float]:
+        return self.levels(0)
+
+    def opened(self, x: Vector, draw: Draw) -> Vector:
+        return x
 
     def levels(self, call: int) -> tuple[float, float]:
         alpha, sigma = self._process.alpha_sigma(np, np.asarray(self._times[call]))

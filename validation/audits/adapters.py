@@ -197,6 +197,9 @@ class SchedulerSampler:
         if self._table is None and self._clock is not None:
             yield _TABLE, SchedulerSampler(self._original, self._options, wide=self._wide, table=self._clock)
 
+    def blur(self, call: int) -> float:
+        return 0.0
+
     def label(self, call: int) -> float:
         try:
             return float(self._times[call])

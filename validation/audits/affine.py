@@ -95,6 +95,10 @@ class Sampler(Protocol):
         """The state after the call, given the model's output at ``x``."""
         ...
 
+    def blur(self, call: int) -> float:
+        """How far, relatively, the level of a call may be from that of its state: the rounding of a label."""
+        ...
+
     def label(self, call: int) -> float:
         """The timestep that a network is given; NaN where it is given the level itself."""
         ...
@@ -123,6 +127,7 @@ class Path:
         gain: What each call makes of a deviation of the state of the point mass, shape (calls,).
         alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
         labels: The timesteps that a network would be given, shape (calls,).
+        blur: How far, relatively, the levels may be from those of the states, shape (calls,).
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.
@@ -136,6 +141,7 @@ class Path:
     alpha: Vector
     sigma: Vector
     labels: Vector
+    blur: Vector
     defect: float
     last_move: float
     draws: int
@@ -202,7 +208,7 @@ def _run(
         index = keys.setdefault(object() if key is None else key, len(keys))
         return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), len(LAWS))
 
-    states, levels, labels, leads = [], [], [], []
+    states, levels, labels, blurs, leads = [], [], [], [], []
     ratios, target, start = [math.inf], (1.0, 0.0), sampler.first()
     random = np.tile(_column(0, width), len(LAWS))
     x = sampler.opened(start[0] * mean + np.sqrt(start[0] ** 2 * variance + start[1] ** 2) * random, draw)
@@ -214,7 +220,7 @@ def _run(
             break
         # A stage may lie below the next level, where noise leads back up to it.
         ratios.append(_ratio(call, alpha, sigma, max(ratios[-2:]) if sampler.stepwise else math.inf))
-        where, scale = (alpha, sigma), 1.0
+        blur, where, scale = sampler.blur(call), (alpha, sigma), 1.0
         if own and call:
             point = x[POINT * width : (POINT + 1) * width]
             where = point[0] / LAWS[POINT].mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
@@ -236,13 +242,15 @@ def _run(
         states.append(x)
         levels.append((alpha, sigma))
         labels.append(sampler.label(call))
+        blurs.append(blur)
         if not np.all(np.isfinite(x)):
             break
     if not levels:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
     blocks = np.stack(states).reshape(len(states), len(LAWS), width)
-    return _path(start, blocks, np.array(levels), np.array(labels), dense, len(keys), np.array(leads))
+    told = np.column_stack([levels, labels, blurs])
+    return _path(start, blocks, told, dense, len(keys), np.array(leads))
 
 
 def _column(index: int, width: int) -> Vector:
@@ -256,13 +264,7 @@ def _column(index: int, width: int) -> Vector:
 
 
 def _path(
-    start: tuple[float, float],
-    states: Vector,
-    levels: Vector,
-    labels: Vector,
-    dense: Vector,
-    draws: int,
-    leads: Vector,
+    start: tuple[float, float], states: Vector, told: Vector, dense: Vector, draws: int, leads: Vector
 ) -> Path:
     with np.errstate(all="ignore"):
         response = states[..., 1:-_DENSE] - states[..., :1]
@@ -273,9 +275,10 @@ def _path(
             mean=states[..., 0],
             std=np.linalg.norm(response, axis=-1),
             gain=carried[1:] / carried[:-1],
-            alpha=levels[:, 0],
-            sigma=levels[:, 1],
-            labels=labels,
+            alpha=told[:, 0],
+            sigma=told[:, 1],
+            labels=told[:, 2],
+            blur=told[:, 3],
             defect=float(np.max(np.abs(states[-1, 0, -_DENSE:] - predicted))),
             last_move=float(np.max(np.abs(states[-1, :2] - states[-2, :2]))),
             draws=draws,

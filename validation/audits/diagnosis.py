@@ -129,7 +129,8 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
         order = order_of(above, max(3.0 * seen, last_jump(last)))
     slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
-    falls = bool(slopes) and slopes[0] > HELD.falls
+    level_off = len(errors) > 2 and stopped(errors)  # though it fell before
+    falls = bool(slopes) and slopes[0] > HELD.falls and not level_off
     stays = steady and end < 1.5 * floors[counts[-1]]
     if not falls and end > lost and not stays:
         if other_grid(_causes(made)):

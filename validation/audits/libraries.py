@@ -138,8 +138,10 @@ def _torchdiffeq() -> Iterator[Entry]:
                 f"import torch; from torchdiffeq import odeint; {_START}",
                 # Adaptive solvers look past the end of the interval, where the path has none.
                 "flow = lambda model: lambda t, x: (model(x, t.clamp(0, 1)) - 0.999 * x) / (1 - 0.999 * t.clamp(0, 1))",
-                "run = lambda model, x, n: odeint(flow(model), x, torch.linspace(0, 1, "
-                f"{'n + 1' if fixed else '2'}, dtype=torch.float64), {held.format(method=method)})[-1]",
+                (
+                    "run = lambda model, x, n: odeint(flow(model), x, torch.linspace(0, 1, "
+                    f"{'n + 1' if fixed else '2'}, dtype=torch.float64), {held.format(method=method)})[-1]"
+                ),
             ),
             f"{_PATH}, order={solver.order if fixed else 1}",
             {"method": method},
@@ -154,8 +156,10 @@ def _flow_matching() -> Iterator[Entry]:
             (
                 f"import torch; from flow_matching.solver import ODESolver; {_START}",
                 "flow = lambda model: lambda x, t: (model(x, t) - 0.999 * x) / (1 - 0.999 * t)",
-                "run = lambda model, x, n: ODESolver(flow(model)).sample(x, step_size=1 / n, "
-                f"method='{method}', time_grid=torch.tensor([0.0, 1.0], dtype=torch.float64))",
+                (
+                    "run = lambda model, x, n: ODESolver(flow(model)).sample(x, step_size=1 / n, "
+                    f"method='{method}', time_grid=torch.tensor([0.0, 1.0], dtype=torch.float64))"
+                ),
             ),
             f"{_PATH}, order={order}",
             {"method": method},

@@ -139,8 +139,11 @@ def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Meas
 
 
 def walked(sampler: Sampler, made: Measurement, whole: bool) -> Measurement:
-    """The same with long runs, of which only some calls at both ends are made where not ``whole``."""
-    if made.tree and not sampler.stepwise:
+    """The same with long runs, of which only some calls at both ends are made where not ``whole``.
+
+    A run that cannot begin in the middle is made whole, or not at all.
+    """
+    if not sampler.stepwise and (made.tree or not whole):
         return made
     long = {n: _walk(sampler, n, whole and not made.tree) for n in LONG if n not in made.refused}
     return replace(made, long=long)

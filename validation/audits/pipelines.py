@@ -20,7 +20,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from ..._namespace import UnmetHypothesis
-from .interface import option, parameters
+from .interface import option, parameters, takes_named
 from .levels import Levels, rectified, table
 from .runs import RunSampler
 
@@ -62,7 +62,7 @@ def pipeline_sampler(
     Raises:
         UnmetHypothesis: It does not take these.
     """
-    takes = parameters(pipeline.__call__)
+    takes = _takes(type(pipeline))
     lacks = [each for each in ("latents", "num_inference_steps", "output_type") if each not in takes]
     if lacks:
         raise UnmetHypothesis(
@@ -167,6 +167,17 @@ class _Loop:
         except _Seen as seen:
             return seen.args[0], seen.args[1]
         raise UnmetHypothesis("audit", "a pipeline calls its network", "it ended without a call")
+
+
+def _takes(cls: type[Any]) -> dict[str, Any]:
+    """What its call takes by name: what passes everything on takes what the call of its base does."""
+    found: dict[str, Any] = {}
+    for each in cls.__mro__:
+        if "__call__" in vars(each):
+            found = {**parameters(vars(each)["__call__"]), **found}
+            if not takes_named(vars(each)["__call__"]):
+                break
+    return found
 
 
 def _network(pipeline: Any) -> str | None:

@@ -105,6 +105,15 @@ class RunSampler:
         answer = torch.from_numpy(np.array(output)).reshape(state.shape).to(state.dtype)
         return self._told(answer)
 
+    def blur(self, call: int) -> float:
+        if self._asked is None or not _whole(self._asked[1]):
+            return 0.0
+        time = self._time()
+        alpha, sigma = self._at(time)
+        sides = [self._at(max(time + side, 0.0)) for side in (-1.0, 1.0)]
+        off = max(max(abs(a - alpha), abs(s - sigma)) for a, s in sides)
+        return off / math.hypot(alpha, sigma)
+
     def label(self, call: int) -> float:
         return math.nan
 
@@ -217,6 +226,12 @@ class RunSampler:
 
 _ONE_TIME: Final = "model(x, t) is called at one time t, a number"
 _TWO: Final = "levels(t) is (alpha, sigma), two numbers, sigma >= 0"
+
+
+def _whole(time: Any) -> bool:
+    """Whether a time is a tensor of integers: a label, which may be rounded, and by which nothing is known better."""
+    dtype = getattr(time, "dtype", None)
+    return dtype is not None and not getattr(dtype, "is_floating_point", True)
 
 
 def is_run(thing: Any) -> bool:

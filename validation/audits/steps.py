@@ -75,6 +75,9 @@ class StepSampler:
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
         return after
 
+    def blur(self, call: int) -> float:
+        return 0.0
+
     def label(self, call: int) -> float:
         return math.nan
 

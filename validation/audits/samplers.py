@@ -94,7 +94,9 @@ def _confirmed(
         bad = found.severity.at_least(Severity.FLOOR) or found.severity is Severity.SLOW
         if confirm or bad:  # a good verdict needs one longer run, a bad one another order
             made = extended(sampler, made, (2 * most, 4 * most) if bad else (4 * most,))
-            if not bad and _levels_off(made):  # two counts do not tell a floor from an error that changes its sign
+            if not bad and _levels_off(
+                made
+            ):  # two counts do not tell a floor from an error that changes its sign
                 made = extended(sampler, made, (2 * most,))
     made = walked(sampler, made, whole and confirm)
     found = diagnose(made, stated_order)

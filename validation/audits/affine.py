@@ -249,8 +249,8 @@ def _run(
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
     blocks = np.stack(states).reshape(len(states), len(LAWS), width)
-    told = np.column_stack([levels, labels, blurs])
-    return _path(start, blocks, told, dense, len(keys), np.array(leads))
+    called = np.column_stack([levels, labels, blurs])
+    return _path(start, blocks, called, dense, len(keys), np.array(leads))
 
 
 def _column(index: int, width: int) -> Vector:
@@ -264,7 +264,7 @@ def _column(index: int, width: int) -> Vector:
 
 
 def _path(
-    start: tuple[float, float], states: Vector, told: Vector, dense: Vector, draws: int, leads: Vector
+    start: tuple[float, float], states: Vector, called: Vector, dense: Vector, draws: int, leads: Vector
 ) -> Path:
     with np.errstate(all="ignore"):
         response = states[..., 1:-_DENSE] - states[..., :1]
@@ -275,10 +275,10 @@ def _path(
             mean=states[..., 0],
             std=np.linalg.norm(response, axis=-1),
             gain=carried[1:] / carried[:-1],
-            alpha=told[:, 0],
-            sigma=told[:, 1],
-            labels=told[:, 2],
-            blur=told[:, 3],
+            alpha=called[:, 0],
+            sigma=called[:, 1],
+            labels=called[:, 2],
+            blur=called[:, 3],
             defect=float(np.max(np.abs(states[-1, 0, -_DENSE:] - predicted))),
             last_move=float(np.max(np.abs(states[-1, :2] - states[-2, :2]))),
             draws=draws,

@@ -314,7 +314,7 @@ def _finite(made: Measurement) -> dict[int, Path]:
 def _by_steps(made: Measurement) -> dict[int, Path]:
     """The runs whose calls are steps; a call of several in a step leads from no level to the next by itself."""
     every = _finite(made) | dict(made.wide)
-    return {n: path for n, path in every.items() if made.stepwise or len(path.alpha) <= n + 1}
+    return {n: path for n, path in every.items() if made.stepwise or 0 <= len(path.alpha) - n <= 1}
 
 
 def _causes(made: Measurement) -> Mapping[int, Path]:

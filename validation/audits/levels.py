@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._namespace import UnmetHypothesis
+from ...theory.processes import AbstractGaussianProcess
 
-__all__ = ["Levels", "exploding", "from_noise", "rectified", "table"]
+__all__ = ["Levels", "clock_of", "exploding", "from_noise", "rectified", "table"]
 
 Levels: TypeAlias = Callable[[float], tuple[float, float]]
 
@@ -48,7 +50,26 @@ def from_noise(t: float) -> tuple[float, float]:
     return t, 1.0 - t
 
 
-def table(alphas_cumprod: Sequence[float]) -> Levels:
+def clock_of(levels: Levels | AbstractGaussianProcess) -> Levels:
+    """A clock, or that of a Gaussian process, whose noise times the model is told.
+
+    Example:
+        >>> from driftproof.theory.processes import Flow
+        >>> clock_of(Flow())(0.25)
+        (0.75, 0.25)
+    """
+    if not isinstance(levels, AbstractGaussianProcess):
+        return levels
+    process = levels
+
+    def clock(t: float) -> tuple[float, float]:
+        alpha, sigma = process.alpha_sigma(np, np.asarray(t))
+        return float(alpha), float(sigma)
+
+    return clock
+
+
+def table(alphas_cumprod: Sequence[float] | NDArray[np.float64]) -> Levels:
     r"""The labels of a table, :math:`\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,z`, and what is between them.
 
     Arguments:
@@ -59,7 +80,7 @@ def table(alphas_cumprod: Sequence[float]) -> Levels:
 
     Example:
         >>> levels = table([0.9, 0.5, 0.1])
-        >>> tuple(round(each, 12) ** 2 for each in levels(1.0))
+        >>> tuple(round(each**2, 12) for each in levels(1.0))
         (0.5, 0.5)
     """
     kept = np.asarray(alphas_cumprod, dtype=np.float64)

@@ -20,8 +20,9 @@ from typing import Any, Final, final
 import numpy as np
 
 from ..._namespace import UnmetHypothesis
+from ...theory.processes import AbstractGaussianProcess
 from .interface import option, parameters, takes_named
-from .levels import Levels, rectified, table
+from .levels import Levels, clock_of, rectified, table
 from .runs import RunSampler
 
 __all__ = ["is_pipeline", "pipeline_sampler"]
@@ -49,7 +50,9 @@ def is_pipeline(thing: Any) -> bool:
 
 
 def pipeline_sampler(
-    pipeline: Any, levels: Levels | None = None, arguments: Mapping[str, Any] | None = None
+    pipeline: Any,
+    levels: Levels | AbstractGaussianProcess | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> RunSampler:
     """A pipeline as the probe sees it; it is copied before every run.
 
@@ -69,7 +72,7 @@ def pipeline_sampler(
             "audit", "a pipeline takes latents, num_inference_steps and output_type", f"no {', '.join(lacks)}"
         )
     looped = _Loop(pipeline, {**_embeddings(takes), **(arguments or {})}, "generator" in takes)
-    clock = levels or _clock(pipeline.scheduler, looped)
+    clock = _clock(pipeline.scheduler, looped) if levels is None else clock_of(levels)
     starts: dict[int, tuple[tuple[float, float], float]] = {}
 
     def start(n: int) -> tuple[tuple[float, float], float]:

@@ -18,7 +18,7 @@ from ..._namespace import UnmetHypothesis
 from ...theory.processes import AbstractGaussianProcess
 from .adapters import SINGLE
 from .affine import Draw, EndOfGrid, Vector
-from .levels import Levels
+from .levels import Levels, clock_of
 from .suspended import Suspended
 
 __all__ = ["Run", "RunSampler", "Start", "is_run"]
@@ -61,7 +61,7 @@ class RunSampler:
         rank: int = 4,
     ) -> None:
         self._function, self._rank, self._start = run, rank, start
-        self._levels = _of_process(levels) if isinstance(levels, AbstractGaussianProcess) else levels
+        self._levels = clock_of(levels)
         self._starts: dict[int, tuple[float, float]] = {}
         self._steps = 0
         self._run: Suspended | None = None
@@ -164,7 +164,7 @@ class RunSampler:
         """The state at the next call of the model, or at the end."""
         assert self._run is not None
         first = answer is None
-        self._asked = self._run.resume(answer)  # type: ignore[assignment]
+        self._asked = self._run.resume(answer)
         if self._asked is None and first:
             raise UnmetHypothesis("audit", "run(model, x, n) calls the model", "it returned without a call")
         if self._asked is None:
@@ -248,11 +248,3 @@ def is_run(thing: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _of_process(process: AbstractGaussianProcess) -> Levels:
-    def levels(t: float) -> tuple[float, float]:
-        alpha, sigma = process.alpha_sigma(np, np.asarray(t))
-        return float(alpha), float(sigma)
-
-    return levels

@@ -50,7 +50,7 @@ def audit_run(
 def audit_pipeline(
     pipeline: Any,
     *,
-    levels: Levels | None = None,
+    levels: Levels | AbstractGaussianProcess | None = None,
     arguments: Mapping[str, Any] | None = None,
     prediction: str | None = None,
     name: str | None = None,

@@ -205,7 +205,9 @@ def soak(
 def audit(
     target: Annotated[
         str,
-        typer.Argument(help="diffusers, trl, or MODULE:OBJECT for a scheduler, a step or a loss of yours."),
+        typer.Argument(
+            help="diffusers, k_diffusion, azula, trl, ..., or MODULE:OBJECT for an object of yours."
+        ),
     ],
     documented: Annotated[
         str | None, typer.Option(help="What your loss should descend (reverse_kl, gjsd(0.3), ...).")
@@ -217,7 +219,7 @@ def audit(
         ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="CLASS", help="Only this class of the library.")
+        list[str] | None, typer.Option(metavar="CLASS", help="Only this sampler of the library.")
     ] = None,
     fail_on: Annotated[
         str | None, typer.Option(help="Exit status 1 from this severity on: nan, diverges, mismatch, ...")
@@ -241,8 +243,8 @@ def audit(
 
     if fail_on not in (None, *Severity):
         raise ValueError(f"audit: --fail-on is one of {', '.join(Severity)}, not {fail_on}")
-    if only and target != "diffusers":
-        raise ValueError("audit: --only chooses among the classes of diffusers")
+    if only and (target == "trl" or ":" in target):
+        raise ValueError("audit: --only chooses among the samplers of a library")
 
     if form not in (None, *FORMS):
         raise ValueError(f"audit: --form is one of {', '.join(FORMS)}, not {form}")

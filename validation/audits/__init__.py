@@ -1,7 +1,7 @@
 """Audits of other people's code, by exact numbers and without knowing what is inside.
 
-A loss is compared with the gradients of named objectives, each a finite sum.  A sampler is run on
-Gaussian data with the exact model, and its terminal law is read off.  A verdict names the version, the
+A loss is compared with the gradients of named objectives, each a finite sum.  A sampler, a step or the whole of one, is
+run on Gaussian data with the exact model, and its terminal law is read off.  A verdict names the version, the
 hypothesis and the number; it never says that somebody is wrong.
 """
 
@@ -15,14 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..._namespace import UnmetHypothesis
 from ...theory.processes import AbstractGaussianProcess
 from ..missing import lacking
 from .forms import Form
 from .interface import check
+from .levels import Levels
+from .libraries import LIBRARIES
 from .loss_rows import audit_loss
+from .pipelines import is_pipeline
 from .rows import Report, Row
+from .runs import Start, is_run
 from .samplers import STEPS
 from .schedulers import audit_scheduler, audit_step, is_scheduler, is_step
+from .whole import audit_pipeline, audit_run
 
 __all__ = ["Report", "Row", "audit", "audit_target", "versions"]
 
@@ -40,6 +46,9 @@ def audit(
     step_options: Mapping[str, Any] | None = None,
     process: AbstractGaussianProcess | None = None,
     grid: Callable[[int], Sequence[float]] | None = None,
+    levels: Levels | AbstractGaussianProcess | None = None,
+    start: Start | None = None,
+    order: int = 1,
     fast: bool = False,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -48,7 +57,7 @@ def audit(
     """What a loss descends, or what a sampler converges to.
 
     Arguments:
-        thing: A loss, a scheduler or a step function.
+        thing: A loss, a scheduler, a step function, a whole sampler or a pipeline.
 
             A loss, a function or an ``nn.Module``, returns a tensor, which is summed.  It is one of
             ``f(student_logits, teacher_logits)``, ``f(logp, teacher_logp[, behaviour_logp])``,
@@ -62,11 +71,17 @@ def audit(
 
             A step function is ``step(model_output, t, s, sample, noise)``, from noise time t down to s,
             over NumPy arrays of shape (K,) and Python floats.
+
+            A whole sampler is ``run(model, x, n)``, over torch tensors of shape (1, 1, 1, K) in double precision: it
+            calls ``model(x, t)`` as often and at such times as it likes, and returns the state after n steps.  It is
+            told by ``levels``, which it needs.
+
+            A pipeline is one of diffusers, which takes ``latents``; its network is replaced by the exact one.
         form: ``"logits"``, ``"logp"``, ``"sampled"``, ``"preference"``, ``"policy"`` or ``"tokens"``, where the
             parameters of a loss do not tell.
         documented: The objective that the loss is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``,
             ``"dpo(beta=0.1)"``, ``"dpo"`` (at any beta), ``"sft/mean"``, ...
-        arguments: Further keyword arguments of a loss.
+        arguments: Further keyword arguments of a loss, or of the call of a pipeline.
         quote: The sentence that says so.
         off_policy: Sample the tokens from another policy than the student.
         steps: The step counts of a sampler.
@@ -77,6 +92,12 @@ def audit(
         step_options: Further keyword arguments of a scheduler's ``step``.
         process: The forward process of a step function; :class:`~driftproof.theory.processes.VP` unless given.
         grid: Its noise times for n steps, n + 1 of them; equally spaced down to 0 unless given.
+        levels: For a whole sampler, (alpha, sigma) of the state with which the model is called at t: what the training
+            says, as a function of a float or a Gaussian process.  :mod:`~driftproof.validation.audits.levels` has the
+            usual ones.  A pipeline has those of its scheduler's training unless given.
+        start: For a whole sampler, the level of x, where it changes x before the first call: (alpha, sigma), a function
+            of n that returns them, or a time.
+        order: For a whole sampler, the order that it states.
         fast: Leave out what confirms a verdict: longer runs, a mixture as data.
         name, options, reproduction: What the row says of the object; found where possible.
 
@@ -95,15 +116,32 @@ def audit(
         >>> from driftproof.numerics.samplers import ddim_step
         >>> from driftproof.theory.processes import VP
         >>> row = audit(lambda model_output, t, s, sample, noise: ddim_step(VP(), sample, t, s, model_output))
-        >>> row.severity, round(row.order)
+        >>> str(row.severity), round(row.order)
         ('converges', 1)
+        >>> def euler(model, x, n):
+        ...     for i in range(n, 0, -1):
+        ...         x = x - model(x, i / n) / n
+        ...     return x
+        >>> from driftproof.validation.audits.levels import rectified
+        >>> row = audit(euler, levels=rectified, steps=(5, 10, 20), fast=True)
+        >>> str(row.severity), row.options
+        ('converges', {'prediction': 'flow_prediction'})
     """
     named: dict[str, Any] = {"name": name, "options": options, "reproduction": reproduction, "steps": steps}
-    sampler = is_scheduler(thing) or is_step(thing)
+    pipeline, run = is_pipeline(thing), levels is not None
+    sampler = pipeline or run or is_scheduler(thing) or is_step(thing)
     if sampler and (documented or form or quote or off_policy):
         raise ValueError(
             "audit: documented, form, quote and off_policy are for losses, and this is a sampler"
         )
+    if pipeline:
+        return audit_pipeline(
+            thing, levels=levels, arguments=arguments, prediction=prediction, fast=fast, **named
+        )
+    if levels is not None:
+        if not is_run(thing):
+            raise UnmetHypothesis("audit", "a whole sampler is run(model, x, n)", f"{thing!r}")
+        return audit_run(thing, levels, start, prediction=prediction, order=order, fast=fast, **named)
     if is_scheduler(thing):
         if inspect.isclass(thing):
             check(thing, step_options or ())  # before its own errors, which say less
@@ -141,7 +179,7 @@ def audit_target(
     options of a class are tried its warnings are silenced.  :func:`audit` changes nothing outside of itself.
 
     Arguments:
-        target: ``"trl"``, ``"diffusers"`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
+        target: ``"trl"``, ``"diffusers"``, one of ``libraries.LIBRARIES`` or ``"MODULE:OBJECT"``.  For a class of schedulers all of its
             options are tried, as for those of diffusers.
         form, documented: As in :func:`audit`, for a loss.
         only: Names of classes of a library.
@@ -160,14 +198,16 @@ def audit_target(
     """
     if target == "trl":
         return _installed("trl").report()
-    if target == "diffusers":
-        _installed("diffusers")
+    if target in ("diffusers", *LIBRARIES):
+        if target == "diffusers":
+            _installed(target)
         if documented or form:
-            raise ValueError("audit: --documented and --form are for losses, and diffusers are samplers")
-        return importlib.import_module(f"{__name__}.running").library(only, fast=fast)[0]
+            raise ValueError(f"audit: --documented and --form are for losses, and {target} has samplers")
+        return importlib.import_module(f"{__name__}.running").library(only, target=target, fast=fast)[0]
     module, colon, path = target.partition(":")
     if not colon:
-        raise LookupError(f"audit: there is no target {target!r}; there are diffusers, trl and MODULE:OBJECT")
+        known = ", ".join(("diffusers", "trl", *LIBRARIES))
+        raise LookupError(f"audit: there is no target {target!r}; there are {known} and MODULE:OBJECT")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # modules beside the user, as with python -m
     try:

@@ -65,6 +65,8 @@ class SchedulerSampler:
         UnmetHypothesis: The object lacks one of these.
     """
 
+    stepwise: Final = True
+
     def __init__(
         self,
         scheduler: Any,
@@ -123,6 +125,12 @@ class SchedulerSampler:
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(start)  # as pipelines do; repeated timesteps are told apart by it
         return len(self._times)
+
+    def first(self) -> tuple[float, float]:
+        return self.levels(0)
+
+    def opened(self, x: Vector, draw: Draw) -> Vector:
+        return x
 
     def levels(self, call: int) -> tuple[float, float]:
         import torch
@@ -194,6 +202,9 @@ class SchedulerSampler:
                 )
         if self._table is None and self._clock is not None:
             yield _TABLE, SchedulerSampler(self._original, self._options, wide=self._wide, table=self._clock)
+
+    def blur(self, call: int) -> float:
+        return 0.0
 
     def label(self, call: int) -> float:
         try:

@@ -59,7 +59,7 @@ _DENSE = 3
 
 
 class EndOfGrid(Exception):
-    """Raised by a sampler whose last time was no call but the end of its grid."""
+    """Raised by a sampler that has ended: its last time was no call, or there is no further call."""
 
 
 class Sampler(Protocol):
@@ -70,16 +70,33 @@ class Sampler(Protocol):
         """Errors below this are roundings of its tables."""
         ...
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether each call is a step of its own: then levels fall from call to call, and a run can begin at any."""
+        ...
+
     def begin(self, steps: int, start: int = 0) -> int:
-        """Prepare a run of ``steps`` steps from call ``start`` on; returns how many calls a whole one has."""
+        """Prepare a run of ``steps`` steps from call ``start`` on; returns how many calls a whole one has at most."""
+        ...
+
+    def first(self) -> tuple[float, float]:
+        """(alpha, sigma) of the state that a run is given."""
+        ...
+
+    def opened(self, x: Vector, draw: Draw) -> Vector:
+        """The state at which the model is called first, where a run is given x."""
         ...
 
     def levels(self, call: int) -> tuple[float, float]:
-        """The scheduler's own forward process, (alpha, sigma), where the model is called."""
+        """The forward process, (alpha, sigma), where the model is called; raises EndOfGrid where it is not any more."""
         ...
 
     def step(self, call: int, output: Vector, x: Vector, draw: Draw) -> Vector:
         """The state after the call, given the model's output at ``x``."""
+        ...
+
+    def blur(self, call: int) -> float:
+        """How far, relatively, the level of a call may be from that of its state: the rounding of a label."""
         ...
 
     def label(self, call: int) -> float:
@@ -105,22 +122,26 @@ class Path:
     """The exact laws along one run.
 
     Arguments:
+        start: (alpha, sigma) of the state that the run was given.
         mean, std: Mean and standard deviation of the state before each call and at the end, shape (calls + 1, laws).
         gain: What each call makes of a deviation of the state of the point mass, shape (calls,).
         alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
         labels: The timesteps that a network would be given, shape (calls,).
+        blur: How far, relatively, the levels may be from those of the states, shape (calls,).
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.
         aims: Where each step without its noise leads, in the same terms, shape (calls, 2); empty unless asked.
     """
 
+    start: tuple[float, float]
     mean: Vector
     std: Vector
     gain: Vector
     alpha: Vector
     sigma: Vector
     labels: Vector
+    blur: Vector
     defect: float
     last_move: float
     draws: int
@@ -187,17 +208,19 @@ def _run(
         index = keys.setdefault(object() if key is None else key, len(keys))
         return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), len(LAWS))
 
-    x, states, levels, labels, leads = np.empty(0), [], [], [], []
-    ratios, target = [math.inf], (1.0, 0.0)
+    states, levels, labels, blurs, leads = [], [], [], [], []
+    ratios, target, start = [math.inf], (1.0, 0.0), sampler.first()
+    random = np.tile(_column(0, width), len(LAWS))
+    x = sampler.opened(start[0] * mean + np.sqrt(start[0] ** 2 * variance + start[1] ** 2) * random, draw)
+    states.append(x)
     for call in range(calls):
-        alpha, sigma = sampler.levels(call)
+        try:
+            alpha, sigma = sampler.levels(call)
+        except EndOfGrid:
+            break
         # A stage may lie below the next level, where noise leads back up to it.
-        ratios.append(_descending(call, alpha, sigma, max(ratios[-2:])))
-        if call == 0:
-            start = np.tile(_column(0, width), len(LAWS))
-            x = alpha * mean + np.sqrt(alpha**2 * variance + sigma**2) * start
-            states.append(x)
-        where, scale = (alpha, sigma), 1.0
+        ratios.append(_ratio(call, alpha, sigma, max(ratios[-2:]) if sampler.stepwise else math.inf))
+        blur, where, scale = sampler.blur(call), (alpha, sigma), 1.0
         if own and call:
             point = x[POINT * width : (POINT + 1) * width]
             where = point[0] / LAWS[POINT].mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
@@ -219,13 +242,15 @@ def _run(
         states.append(x)
         levels.append((alpha, sigma))
         labels.append(sampler.label(call))
+        blurs.append(blur)
         if not np.all(np.isfinite(x)):
             break
     if not levels:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
     blocks = np.stack(states).reshape(len(states), len(LAWS), width)
-    return _path(blocks, np.array(levels), np.array(labels), dense, len(keys), np.array(leads))
+    called = np.column_stack([levels, labels, blurs])
+    return _path(start, blocks, called, dense, len(keys), np.array(leads))
 
 
 def _column(index: int, width: int) -> Vector:
@@ -238,18 +263,22 @@ def _column(index: int, width: int) -> Vector:
     return column
 
 
-def _path(states: Vector, levels: Vector, labels: Vector, dense: Vector, draws: int, leads: Vector) -> Path:
+def _path(
+    start: tuple[float, float], states: Vector, called: Vector, dense: Vector, draws: int, leads: Vector
+) -> Path:
     with np.errstate(all="ignore"):
         response = states[..., 1:-_DENSE] - states[..., :1]
         predicted = states[-1, 0, 0] + dense @ response[-1, 0]
         carried = response[:, POINT, 0]
         return Path(
+            start=start,
             mean=states[..., 0],
             std=np.linalg.norm(response, axis=-1),
             gain=carried[1:] / carried[:-1],
-            alpha=levels[:, 0],
-            sigma=levels[:, 1],
-            labels=labels,
+            alpha=called[:, 0],
+            sigma=called[:, 1],
+            labels=called[:, 2],
+            blur=called[:, 3],
             defect=float(np.max(np.abs(states[-1, 0, -_DENSE:] - predicted))),
             last_move=float(np.max(np.abs(states[-1, :2] - states[-2, :2]))),
             draws=draws,
@@ -265,9 +294,9 @@ def _network(
     Found in a copy of the sampler, in coordinates for state, output, neither and noise; the last step, after
     which there is no level, leads where the one before did.  NaN where the step remembers earlier ones.
     """
-    twin = copy.deepcopy(sampler)
     state, output, noise = np.eye(4)[[0, 1, 3]]
     try:
+        twin = copy.deepcopy(sampler)
         skip, out, rest, rise = map(float, twin.step(call, output, state, lambda key: noise))
         after = twin.levels(call + 1) if call + 1 < calls else None
     except (RuntimeError, ValueError):
@@ -281,8 +310,8 @@ def _network(
 def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) -> tuple[float, float]:
     """Where the step without its noise leads data 1 and noise 1, in a copy of the sampler; NaN where it remembers."""
     x0, z = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    twin = copy.deepcopy(sampler)
     try:
+        twin = copy.deepcopy(sampler)
         after = twin.step(
             call, model.of(x0, z, alpha, sigma), alpha * x0 + sigma * z, lambda key: np.zeros(2)
         )
@@ -291,8 +320,8 @@ def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) 
     return float(after[0]), float(after[1])
 
 
-def _descending(call: int, alpha: float, sigma: float, before: float) -> float:
-    """The noise-to-signal ratio of this call; raise where it rises."""
+def _ratio(call: int, alpha: float, sigma: float, before: float) -> float:
+    """The noise-to-signal ratio of this call; raise where it rises above that before."""
     if not (math.isfinite(alpha) and math.isfinite(sigma)):
         got = f"alpha = {alpha}, sigma = {sigma} at call {call + 1}"
         raise UnmetHypothesis("audit", "the forward process of the scheduler is finite", got)

@@ -103,7 +103,7 @@ def alone(path: Path) -> tuple[int, ...]:
     with np.errstate(all="ignore"):
         alpha, sigma = _leads(path)
         off = np.maximum(np.abs(alpha - path.alpha[1:]), np.abs(sigma - path.sigma[1:]))
-        off = off / np.hypot(path.alpha[1:], path.sigma[1:])
+        off = np.maximum(off / np.hypot(path.alpha[1:], path.sigma[1:]) - path.blur[1:], 0.0)
     wrong = np.flatnonzero(off > HELD.gap)
     few = 0 < len(wrong) <= HELD.few * calls and float(np.max(off)) > HELD.alone
     return tuple(int(i) + 1 for i in wrong) if few else ()
@@ -156,4 +156,4 @@ def _leads(path: Path) -> tuple[Vector, Vector]:
 def _gaps(path: Path) -> Vector:
     with np.errstate(all="ignore"):
         off = np.abs(path.point[: len(path.alpha)] - np.stack([path.alpha, path.sigma], axis=1))
-        return np.asarray(np.max(off, axis=1) / np.hypot(path.alpha, path.sigma))
+        return np.maximum(np.max(off, axis=1) / np.hypot(path.alpha, path.sigma) - path.blur, 0.0)

@@ -129,7 +129,8 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
         order = order_of(above, max(3.0 * seen, last_jump(last)))
     slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
-    falls = bool(slopes) and slopes[0] > HELD.falls
+    level_off = len(errors) > 2 and stopped(errors)  # though it fell before
+    falls = bool(slopes) and slopes[0] > HELD.falls and not level_off
     stays = steady and end < 1.5 * floors[counts[-1]]
     if not falls and end > lost and not stays:
         if other_grid(_causes(made)):
@@ -170,7 +171,7 @@ def _contradictions(made: Measurement, trend: Note) -> list[Note]:
         far = largest_gaps(causes).get(max(causes), 0.0) > HELD.far
         bad = Severity.MISMATCH if far else Severity.CONVERGES
         found.append(Note("grids differ" if other_grid(causes) else "gap", bad, seen))
-    every = _finite(made) | dict(made.wide)
+    every = _by_steps(made)
     at = next(((n, calls) for n, path in every.items() if (calls := alone(path))), None)
     if at is not None:
         values = {"steps": at[0], "count": len(at[1]), "call": at[1][0]}
@@ -248,12 +249,24 @@ def _labels(made: Measurement) -> list[Note]:
 
 
 def _uneven(made: Measurement) -> list[Note]:
-    """A count at which a run is wrong, between two at which it is not."""
-    errors = [(n, _distance(path)) for n, path in _finite(made).items()]
-    for (m, before), (n, error), (k, after) in zip(errors, errors[1:], errors[2:], strict=False):
-        beside = max(before, after)
-        if m >= 3 and error > HELD.spike * beside and error - beside > HELD.spike_least:
-            values = {"steps": n, "error": error, "before": m, "after": k, "beside": beside}
+    """A count at which a run is wrong, between two at which it is not.
+
+    An error that passes through zero is small beside one that is not: so it must be away from both neighbours by more
+    than the error changes there, from each to the next but one on its other side (every other count may be wrong).
+    """
+    found = [(n, path.errors[0]) for n, path in _finite(made).items()]
+    for i in range(1, len(found) - 1):
+        (m, before), (n, error), (k, after) = found[i - 1 : i + 2]
+        beside = max(float(np.linalg.norm(e)) for e in (before, after))
+        size = float(np.linalg.norm(error))
+        if m < 3 or size <= HELD.spike * beside or size - beside <= HELD.spike_least:
+            continue
+        further = [
+            (found[j][1], near) for j, near in ((i - 3, before), (i + 3, after)) if 0 <= j < len(found)
+        ]
+        moves = max(float(np.linalg.norm(e - near)) for e, near in ((before, after), *further))
+        if size - beside > HELD.spike * moves:
+            values = {"steps": n, "error": size, "before": m, "after": k, "beside": beside}
             return [Note("uneven", Severity.UNEVEN, values)]
     return []
 
@@ -296,6 +309,12 @@ def _limit(made: Measurement, trend: Note) -> list[Note]:
 
 def _finite(made: Measurement) -> dict[int, Path]:
     return {n: path for n, path in made.everything.items() if path.finite}
+
+
+def _by_steps(made: Measurement) -> dict[int, Path]:
+    """The runs whose calls are steps; a call of several in a step leads from no level to the next by itself."""
+    every = _finite(made) | dict(made.wide)
+    return {n: path for n, path in every.items() if made.stepwise or 0 <= len(path.alpha) - n <= 1}
 
 
 def _causes(made: Measurement) -> Mapping[int, Path]:

@@ -43,6 +43,7 @@ class Measurement:
     Arguments:
         model: The exact model that was called.
         rounding: Errors below this are of single or double precision.
+        stepwise: Whether each call is a step, at a level that the sampler itself states.
         paths: The runs at the counts asked for, and at longer ones.
         small: The runs at small counts.
         refused: What the sampler said at counts that it does not take.
@@ -55,6 +56,7 @@ class Measurement:
 
     model: Model
     rounding: float
+    stepwise: bool
     paths: Mapping[int, Path]
     small: Mapping[int, Path] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -92,7 +94,8 @@ def measure(
     paths, refused = _runs(sampler, model, sorted(steps))
     if not paths:
         raise next(iter(refused.values()), None) or UnmetHypothesis("audit", "a step count", "none")
-    made = Measurement(model, sampler.rounding, paths, refused={n: _said(why) for n, why in refused.items()})
+    told = {n: _said(why) for n, why in refused.items()}
+    made = Measurement(model, sampler.rounding, sampler.stepwise, paths, refused=told)
     if made.tree:
         small = [count for count in small if count <= min(paths)]
     if small:
@@ -136,7 +139,12 @@ def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Meas
 
 
 def walked(sampler: Sampler, made: Measurement, whole: bool) -> Measurement:
-    """The same with long runs, of which only some calls at both ends are made where not ``whole``."""
+    """The same with long runs, of which only some calls at both ends are made where not ``whole``.
+
+    A run that cannot begin in the middle is made whole, or not at all.
+    """
+    if not sampler.stepwise and (made.tree or not whole):
+        return made
     long = {n: _walk(sampler, n, whole and not made.tree) for n in LONG if n not in made.refused}
     return replace(made, long=long)
 
@@ -146,7 +154,11 @@ def _walk(sampler: Sampler, steps: int, whole: bool) -> int | None:
     rng = np.random.default_rng(0)
     try:
         calls = sampler.begin(steps)
-        parts = [range(calls)] if whole else _windows([sampler.label(call) for call in range(calls)])
+        parts = (
+            [range(calls)]
+            if whole or not sampler.stepwise
+            else _windows([sampler.label(call) for call in range(calls)])
+        )
         if (
             len(parts) > 1 and calls > steps + 1
         ):  # several calls a step: a run does not begin in the middle of one
@@ -154,7 +166,7 @@ def _walk(sampler: Sampler, steps: int, whole: bool) -> int | None:
         for part in parts:
             if part.start:
                 sampler.begin(steps, part.start)
-            x = rng.standard_normal(2)
+            x = sampler.opened(rng.standard_normal(2), lambda key: rng.standard_normal(2))
             for call in part:
                 with np.errstate(all="ignore"):
                     x = sampler.step(call, x / (1.0 + np.abs(x)), x, lambda key: rng.standard_normal(2))

@@ -193,15 +193,16 @@ def _run(sampler: Sampler, steps: int, model: Model, seed: int, paths: int = PAT
             noise[key] = rng.standard_normal(paths)
         return noise[key]
 
-    x = flow = np.empty(0)
-    for call in range(sampler.begin(steps)):
-        alpha, sigma = sampler.levels(call)
-        if call == 0:
-            x0 = rng.choice(_MEANS, p=_WEIGHTS, size=paths) + _SD * rng.standard_normal(paths)
-            x = alpha * x0 + sigma * rng.standard_normal(paths)
-            flow = _flow(x, alpha, sigma)
+    calls = sampler.begin(steps)
+    alpha, sigma = sampler.first()
+    x0 = rng.choice(_MEANS, p=_WEIGHTS, size=paths) + _SD * rng.standard_normal(paths)
+    x = alpha * x0 + sigma * rng.standard_normal(paths)
+    flow = _flow(x, alpha, sigma)
+    x = sampler.opened(x, draw)
+    for call in range(calls):
         with np.errstate(all="ignore"):
             try:
+                alpha, sigma = sampler.levels(call)
                 x = sampler.step(call, _output(model, x, alpha, sigma), x, draw)
             except EndOfGrid:
                 break

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ..supervision import Account, parcel, supervised
 from ..workers import carried
-from . import audit_target, versions
+from . import audit_target, libraries, versions
 from .diffusers import classes, exported, sorted_rows
 from .rows import Report, Row
 from .severity import Severity
@@ -29,8 +29,8 @@ def audited(
     timeout: float | None = None,
 ) -> tuple[Report, str]:
     """The report on a target of a command, and why something of it has no verdict; empty where all has one."""
-    if target == "diffusers" and not any(asked.values()):
-        return library(only, jobs=jobs, fast=fast, timeout=timeout, tell=_told)
+    if target in ("diffusers", *libraries.LIBRARIES) and not any(asked.values()):
+        return library(only, target=target, jobs=jobs, fast=fast, timeout=timeout, tell=_told)
     if ":" not in target:  # what is no target says so
         return audit_target(target, **asked), ""
     return _one(target, {**asked, "fast": fast}, timeout)
@@ -39,37 +39,44 @@ def audited(
 def library(
     only: Sequence[str] = (),
     *,
+    target: str = "diffusers",
     jobs: int = -1,
     fast: bool = False,
     timeout: float | None = None,
     tell: Any = None,
 ) -> tuple[Report, str]:
-    """The installed diffusers, worst first, and why something of it has no verdict; empty where all has one.
+    """An installed library, worst first, and why something of it has no verdict; empty where all has one.
 
     Arguments:
-        only: Names of classes; all unless given.
+        only: Names of its samplers; all unless given.
+        target: ``"diffusers"``, or one of ``libraries.LIBRARIES``.
         jobs: Processes; -1 takes every core.
         fast: Leave out what confirms a verdict.
-        timeout: Seconds for a class.
-        tell: A context manager from the number of classes to what is told the name and the rows of each.
+        timeout: Seconds for a sampler.
+        tell: A context manager from the number of samplers to what is told the name and the rows of each.
 
     Raises:
-        LookupError: There is no such class.
+        LookupError: There is no such sampler.
+        ValueError: The library is not installed.
     """
-    names = [cls.__name__ for cls in classes()]
+    ours = target == "diffusers"
+    names = [cls.__name__ for cls in classes()] if ours else libraries.names(target)
     unknown = [name for name in only if name not in names]
     if unknown:
-        raise LookupError(f"audit: diffusers has no scheduler {', '.join(unknown)}")
-    work = {name: parcel(exported, name, fast) for name in (only or names)}
+        raise LookupError(f"audit: {target} has no {'scheduler' if ours else 'sampler'} {', '.join(unknown)}")
+    work = {
+        name: parcel(exported, name, fast) if ours else parcel(libraries.rows, target, name, fast)
+        for name in (only or names)
+    }
     rows: list[Row] = []
     lost: list[str] = []
     with (tell or _silent)(len(work)) as say:
         for name, account in carried(work, jobs, None, timeout):
-            found, why = _settled(f"diffusers.{name}", account)
+            found, why = _settled(f"{target}.{name}", account)
             rows += found
             lost += [f"{name}: {why}"] if why else []
             say(name, found)
-    return Report("diffusers", versions("diffusers", "torch"), sorted_rows(rows)), "; ".join(lost)
+    return Report(target, versions(target, "torch"), sorted_rows(rows)), "; ".join(lost)
 
 
 def _one(target: str, asked: Mapping[str, Any], timeout: float | None) -> tuple[Report, str]:
@@ -117,9 +124,9 @@ def _told(total: int) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("classes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("samplers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("classes", total=total)
+        task = bar.add_task("samplers", total=total)
 
         def advance(name: str, rows: Sequence[Row]) -> None:
             for row in rows:

@@ -18,7 +18,7 @@ from ..._namespace import UnmetHypothesis
 from .affine import DATA, Path, Sampler, propagate
 from .diagnosis import Diagnosis, Note, diagnose
 from .findings import Finding
-from .measure import SMALL, STEPS, extended, measure, walked
+from .measure import SMALL, STEPS, Measurement, extended, measure, walked
 from .mixtures import alarmed
 from .models import Model, models
 from .severity import Severity
@@ -94,6 +94,10 @@ def _confirmed(
         bad = found.severity.at_least(Severity.FLOOR) or found.severity is Severity.SLOW
         if confirm or bad:  # a good verdict needs one longer run, a bad one another order
             made = extended(sampler, made, (2 * most, 4 * most) if bad else (4 * most,))
+            if not bad and _levels_off(
+                made
+            ):  # two counts do not tell a floor from an error that changes its sign
+                made = extended(sampler, made, (2 * most,))
     made = walked(sampler, made, whole and confirm)
     found = diagnose(made, stated_order)
     if found.severity in (Severity.DIVERGES, Severity.MISMATCH):
@@ -104,6 +108,12 @@ def _confirmed(
             note = Note("mixture", Severity.DIVERGES, {"text": said})
             found = replace(found, notes=(note, *found.notes))
     return found
+
+
+def _levels_off(made: Measurement) -> bool:
+    """Whether the error at the largest count is that at the one before."""
+    before, last = (float(np.hypot(*path.errors[0])) for path in list(made.paths.values())[-2:])
+    return last > made.rounding and last > before / 2.0
 
 
 def _of_a_level(model: Model) -> bool:

@@ -21,13 +21,16 @@ from .steps import StepSampler
 
 __all__ = [
     "STEP_PARAMETERS",
+    "asked",
     "audit_scheduler",
     "audit_step",
     "examine",
     "is_scheduler",
     "is_step",
+    "lines",
     "row",
     "stated_order",
+    "why",
 ]
 
 STEP_PARAMETERS: Final = ("model_output", "t", "s", "sample", "noise")
@@ -80,7 +83,7 @@ def audit_scheduler(
     more = f", step_options={{{chosen}}}" if chosen else ""
     more += f", prediction={prediction!r}" if prediction else ""
     imports = "import torch; " if "torch." in more else ""
-    return row(found, where, said, reproduction or imports + _lines(where, f"({made}){more}"))
+    return row(found, where, said, reproduction or imports + lines(where, f"({made}){more}"))
 
 
 def _written(value: Any) -> str:
@@ -127,7 +130,7 @@ def examine(
     search = search and prediction is None
     found = find(
         sampler,
-        _documented(option(scheduler, "prediction_type")) if prediction is None else _asked(prediction),
+        _documented(option(scheduler, "prediction_type")) if prediction is None else asked(prediction),
         unit=sampler.unit,
         stated_order=stated_order(scheduler, step_options or {}),
         steps=steps,
@@ -138,7 +141,7 @@ def examine(
     )
     if found.affine or not settled:
         return found
-    return settle(sampler, found.model, unit=sampler.unit, search=search, why=_why(sampler, found))
+    return settle(sampler, found.model, unit=sampler.unit, search=search, why=why(sampler, found))
 
 
 def audit_step(
@@ -160,12 +163,12 @@ def audit_step(
     """
     process = process or VP()
     sampler = StepSampler(function, process, grid)
-    found = find(sampler, _asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast)
+    found = find(sampler, asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast)
     if not found.affine:
-        found = settle(sampler, found.model, search=False, why=_why(sampler, found))
+        found = settle(sampler, found.model, search=False, why=why(sampler, found))
     where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
     said = {**(options or {}), "process": type(process).__name__, "prediction": str(found.model)}
-    return row(found, where, said, reproduction or _lines(where))
+    return row(found, where, said, reproduction or lines(where))
 
 
 def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str) -> Row:
@@ -192,7 +195,7 @@ def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str
     )
 
 
-def _why(sampler: Sampler, found: Finding) -> str:
+def why(sampler: Sampler, found: Finding) -> str:
     """Why superposition fails: two runs with the same noise are not the same, or no step is affine."""
     first, second = (propagate(sampler, min(found.steps), found.model) for _ in range(2))
     same = np.array_equal(first.mean, second.mean) and np.array_equal(first.std, second.std)
@@ -221,14 +224,20 @@ def _documented(stated: Any) -> Model | None:
     return Model(stated) if stated in PREDICTIONS else None
 
 
-def _asked(prediction: str) -> Model:
+def asked(prediction: str) -> Model:
+    """The denoiser of a stated prediction.
+
+    Raises:
+        UnmetHypothesis: There is no such prediction.
+    """
     found = _documented(prediction)
     if found is None:
         raise UnmetHypothesis("audit", f"prediction is one of {', '.join(PREDICTIONS)}", repr(prediction))
     return found
 
 
-def _lines(where: str, call: str = "") -> str:
+def lines(where: str, call: str = "") -> str:
+    """The reproduction of an audit of an object, by its import path and what stands behind its name."""
     module, _, attribute = where.rpartition(".")
     return "\n".join(
         (

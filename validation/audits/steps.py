@@ -27,6 +27,7 @@ class StepSampler:
     """
 
     rounding: Final = 1e-10
+    stepwise: Final = True
 
     def __init__(
         self,
@@ -51,6 +52,12 @@ class StepSampler:
                 )
         return len(self._times) - 1
 
+    def first(self) -> tuple[float, float]:
+        return self.levels(0)
+
+    def opened(self, x: Vector, draw: Draw) -> Vector:
+        return x
+
     def levels(self, call: int) -> tuple[float, float]:
         alpha, sigma = self._process.alpha_sigma(np, np.asarray(self._times[call]))
         return float(alpha), float(sigma)
@@ -67,6 +74,9 @@ class StepSampler:
             got = f"{after.shape} from {x.shape}"
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
         return after
+
+    def blur(self, call: int) -> float:
+        return 0.0
 
     def label(self, call: int) -> float:
         return math.nan

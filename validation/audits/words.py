@@ -94,9 +94,10 @@ def numbers(made: Measurement) -> str:
     """The numbers behind a verdict."""
     last = made.last
     alpha, sigma = last.point[-1]
+    who = "the scheduler says" if made.stepwise else "the levels of its times say"
     said = (
-        f"data N({DATA.mean:g}, {DATA.variance:g}); exact model ({made.model}) where the scheduler says that its state "
-        f"is; start at the exact marginal alpha = {last.alpha[0]:.4g}, sigma = {last.sigma[0]:.4g}; {last.draws} normals "
+        f"data N({DATA.mean:g}, {DATA.variance:g}); exact model ({made.model}) where {who} that its state "
+        f"is; start at the exact marginal alpha = {last.start[0]:.4g}, sigma = {last.start[1]:.4g}; {last.draws} normals "
         f"drawn in {len(last.alpha)} calls; superposition holds to {last.defect:.0e}; a point mass ends at "
         f"alpha = {alpha:.6g}, sigma = {sigma:.3g}"
     )
@@ -105,7 +106,7 @@ def numbers(made: Measurement) -> str:
     if made.labels:
         off = max(abs(each.steps) for each in made.labels.values())
         said += f"; labels are within {off:.2g} training steps of their levels, by the table of the training"
-    else:
+    elif made.stepwise:
         said += "; no table of the training is known, so that labels are not compared"
     for count, why in list(made.refused.items())[:2]:
         said += f"; {count} steps are refused: {why}"

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._namespace import Array, UnmetHypothesis
+from driftproof._namespace import Array, UnmetHypothesis
 
 __all__ = ["Floats", "as_points", "as_rows", "as_weights", "require_squares"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
 __all__ = ["both", "ordered", "require_batch", "require_eta", "require_numbers", "same_shape"]
 

@@ -16,10 +16,11 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
-from .._namespace import Array, UnmetHypothesis, boundary, checked, require
-from .._random import Rng, source
-from ..theory.csdm import early_stopping_noise
-from ..theory.processes.gaussian import AbstractGaussianProcess
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, require
+from driftproof._random import Rng, source
+from driftproof.theory.csdm import early_stopping_noise
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+
 from .samplers import sample
 from .sensing import debias, solve
 from .sensing.proxes import require_bounds

@@ -33,8 +33,9 @@ from typing import Literal, final
 import numpy as np
 from scipy.stats import norm
 
-from .._namespace import Array, UnmetHypothesis, checked
-from .._random import NumpySource, Rng, source
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof._random import NumpySource, Rng, source
+
 from .montecarlo.verdict import Floats, as_level, as_samples
 
 __all__ = ["Equivalence", "RateFit", "equivalent_constant", "equivalent_order", "fit_rate", "local_orders"]

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeAlias, final
 
 from array_api_compat import device
 
-from .._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
+
 from .laws import Gaussian
 from .laws.matrices import constant, sqrt_psd
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from .. import __version__
+from driftproof import __version__
 
 __all__ = ["FORMATS", "is_ours", "read", "require_ours", "stamped"]
 

@@ -20,9 +20,9 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._namespace import Array, Public, public_functions
-from ..theory.laws import AbstractLaw
-from ..theory.processes import AbstractProcess
+from driftproof._namespace import Array, Public, public_functions
+from driftproof.theory.laws import AbstractLaw
+from driftproof.theory.processes import AbstractProcess
 
 __all__ = ["Entry", "inventory", "kernels", "modules", "of_kind"]
 

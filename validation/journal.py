@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
 
-from .._identity import digest, identity
+from driftproof._identity import digest, identity
+
 from .engine import Plan
 from .outcomes import ClaimOutcome
 from .registry import Claim

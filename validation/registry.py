@@ -67,7 +67,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, final
 
-from .._identity import specification
+from driftproof._identity import specification
+
 from .evidence.base import Evidence, Thing
 from .missing import absent
 from .telling import said

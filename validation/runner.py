@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from .. import __version__
-from .._identity import versions
-from .._namespace import public_functions
+from driftproof import __version__
+from driftproof._identity import versions
+from driftproof._namespace import public_functions
+
 from .engine import Plan, concluded
 from .evidence.base import Effort
 from .evidence.chance import FALSE_ALARMS

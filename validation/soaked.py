@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from .. import __version__
-from .._identity import versions
+from driftproof import __version__
+from driftproof._identity import versions
+
 from .documents import stamped
 from .engine import Plan
 from .journal import Journal, identity_of, write_atomically

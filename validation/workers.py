@@ -122,7 +122,7 @@ def _by_value(module: Any) -> Iterator[None]:
     """Functions of a module that other processes cannot import travel as their code."""
     import cloudpickle
 
-    from .._identity import specification
+    from driftproof._identity import specification
 
     if module.__name__ == "__main__" or specification(module.__name__) is not None:
         yield

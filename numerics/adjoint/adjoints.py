@@ -23,8 +23,9 @@ from typing import Literal, TypeAlias
 
 import array_api_compat
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
-from ...theory.adjoint.truncation import MODES, Truncation
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from driftproof.theory.adjoint.truncation import MODES, Truncation
+
 from .trajectories import Trajectory
 
 __all__ = ["Rule", "Vjp", "adjoint_step", "adjoints", "full_adjoints"]

@@ -14,10 +14,11 @@ from typing import final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from ...theory.adjoint import GaussianFlow
-from ...theory.adjoint.endpoints import SmoothReward, require_gradient
-from ...theory.adjoint.truncation import Truncation
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.theory.adjoint import GaussianFlow
+from driftproof.theory.adjoint.endpoints import SmoothReward, require_gradient
+from driftproof.theory.adjoint.truncation import Truncation
+
 from .adjoints import adjoints
 from .matching import control_target
 from .trajectories import Trajectory, rollout

@@ -15,10 +15,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.adjoint.regularizers import QuadraticCost, RunningCost
-from ...theory.adjoint.weights import over_weight, require_weight
-from .._steps import require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_batch
+from driftproof.theory.adjoint.regularizers import QuadraticCost, RunningCost
+from driftproof.theory.adjoint.weights import over_weight, require_weight
 
 __all__ = ["chosen_steps", "control_target", "quantile_mask", "sample_losses", "step_probabilities"]
 

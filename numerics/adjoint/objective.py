@@ -20,9 +20,10 @@ from typing import final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from ...theory.adjoint.regularizers import QuadraticCost, RunningCost
-from ...theory.adjoint.weights import require_weight
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.theory.adjoint.regularizers import QuadraticCost, RunningCost
+from driftproof.theory.adjoint.weights import require_weight
+
 from .matching import control_target, sample_losses
 from .trajectories import Trajectory
 

@@ -8,7 +8,7 @@ share is above :math:`1 - 1/n`; a threshold of many can.
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["running_threshold"]
 

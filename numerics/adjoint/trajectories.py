@@ -15,8 +15,8 @@ from typing import TypeAlias, final
 
 import array_api_compat
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from .._steps import require_batch
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.numerics._steps import require_batch
 
 __all__ = ["Trajectory", "Velocity", "rollout"]
 

@@ -27,7 +27,8 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, rel_entr, xlogy
 from scipy.stats import binom, ncx2, poisson
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .verdict import POWER, Floats, Verdict, as_level
 
 __all__ = ["binomial_test", "goodness_of_fit_test", "poisson_test"]

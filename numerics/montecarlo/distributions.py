@@ -23,7 +23,8 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 from scipy.stats import kstwo
 
-from ..._namespace import Array, UnmetHypothesis
+from driftproof._namespace import Array, UnmetHypothesis
+
 from .verdict import POWER, Floats, Verdict, as_level, as_samples
 
 __all__ = ["distribution_test", "two_sample_distribution_test"]

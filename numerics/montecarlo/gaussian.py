@@ -36,7 +36,8 @@ from scipy.special import loggamma
 from scipy.stats import f as fisher
 from scipy.stats import ncf
 
-from ..._namespace import Array, UnmetHypothesis
+from driftproof._namespace import Array, UnmetHypothesis
+
 from .verdict import POWER, Floats, Verdict, as_level, as_samples
 
 __all__ = ["gaussian_test"]

@@ -44,7 +44,8 @@ from scipy.special import rel_entr
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
-from ..._namespace import Array, UnmetHypothesis
+from driftproof._namespace import Array, UnmetHypothesis
+
 from .power import detectable_effect
 from .verdict import POWER, Floats, Verdict, as_level, as_samples
 

@@ -11,7 +11,8 @@ import math
 
 from scipy.stats import norm
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .verdict import POWER, as_level
 
 __all__ = ["detectable_effect", "required_samples"]

@@ -35,7 +35,8 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis, checked
+from driftproof._namespace import Array, UnmetHypothesis, checked
+
 from .verdict import Floats, as_level, as_samples
 
 __all__ = ["ConfidenceSequence", "best_rho", "confidence_sequence"]

@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .verdict import Verdict, as_level
 
 __all__ = ["sequential_test"]

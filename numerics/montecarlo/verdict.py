@@ -11,7 +11,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
 
 __all__ = ["POWER", "ErrorBudget", "Floats", "Verdict", "as_level", "as_samples"]
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.divergences import FDivergence
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.divergences import FDivergence
 
 __all__ = ["Mode", "advantage", "discounted_future"]
 

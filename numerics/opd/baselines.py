@@ -7,7 +7,7 @@ factor :math:`1 - 1/G`.  The mean of the others does not.
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["group_mean", "leave_one_out", "optimal_baseline"]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import Array, UnmetHypothesis, boundary
-from ...theory.divergences import FDivergence
-from ...theory.opd import logit_gradient
+from driftproof._namespace import Array, UnmetHypothesis, boundary
+from driftproof.theory.divergences import FDivergence
+from driftproof.theory.opd import logit_gradient
 
 __all__ = ["gradient_flow"]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.divergences import FDivergence
-from ...theory.opd import divergence
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.divergences import FDivergence
+from driftproof.theory.opd import divergence
 
 __all__ = ["bucketed_divergence", "log_rest", "truncated_sum"]
 

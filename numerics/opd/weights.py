@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.divergences import FDivergence
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.divergences import FDivergence
+
 from .advantages import Mode, advantage, discounted_future
 
 __all__ = ["Reduction", "diagnostics", "normalizer", "token_weights"]

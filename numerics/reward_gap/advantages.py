@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_batch
 
 __all__ = ["Baseline", "group_advantages", "running_advantages", "update_statistics"]
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..._namespace import Array, UnmetHypothesis, boundary, checked, require
-from ..._random import Rng, source
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, require
+from driftproof._random import Rng, source
 
 __all__ = ["PairedGap", "paired_gap"]
 

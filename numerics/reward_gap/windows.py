@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import UnmetHypothesis, checked
+from driftproof._namespace import UnmetHypothesis, checked
 
 __all__ = ["Window"]
 

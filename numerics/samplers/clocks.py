@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import AbstractGaussianProcess, AbstractProcess
-from .._steps import ordered
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import ordered
+from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 __all__ = ["gaussian", "informative", "levels", "time_of_ratio"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess, AbstractProcess
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
+
 from .methods import Network, Wanted
 from .parametrisations import convert
 from .predictions import Prediction, data_and_noise

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import AbstractProcess
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import AbstractProcess
+
 from .clocks import gaussian, informative, levels
 
 __all__ = ["deis_2", "deis_3"]

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..._namespace import Array, Namespace, public
-from ...theory.processes import AbstractProcess
+from driftproof._namespace import Array, Namespace, public
+from driftproof.theory.processes import AbstractProcess
+
 from .clocks import gaussian, levels, time_of_ratio
 
 __all__ = ["dpm_solver_1", "dpm_solver_2", "dpm_solver_3"]

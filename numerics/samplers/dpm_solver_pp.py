@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import AbstractProcess
-from .._steps import require_eta
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_eta
+from driftproof.theory.processes import AbstractProcess
+
 from .clocks import gaussian, informative, levels, time_of_ratio
 from .transitions import kept_and_fresh
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import Array, Namespace, public
-from ...theory.processes import AbstractProcess, reverse_drift
-from .._steps import ordered, require_eta
+from driftproof._namespace import Array, Namespace, public
+from driftproof.numerics._steps import ordered, require_eta
+from driftproof.theory.processes import AbstractProcess, reverse_drift
 
 __all__ = ["euler_maruyama_moments", "euler_maruyama_step", "heun_step"]
 

@@ -14,8 +14,9 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import ordered, require_eta
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import ordered, require_eta
+
 from .transitions import flow_sde_moments
 
 __all__ = ["flow_sde_step", "window"]

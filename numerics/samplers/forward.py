@@ -18,11 +18,11 @@ reverse steps here are defined at 0.
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..._random import Rng, source
-from ...theory.laws.bridges import SquaredBesselBridge, bridge_parameters
-from ...theory.processes import AbstractProcess, AbstractSquaredBessel
-from .._steps import both, ordered, require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._random import Rng, source
+from driftproof.numerics._steps import both, ordered, require_batch
+from driftproof.theory.laws.bridges import SquaredBesselBridge, bridge_parameters
+from driftproof.theory.processes import AbstractProcess, AbstractSquaredBessel
 
 __all__ = ["sample_bridge", "sample_transition", "sample_with_count"]
 

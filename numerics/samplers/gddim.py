@@ -26,9 +26,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
-from .._steps import ordered, require_eta
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import ordered, require_eta
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
+
 from .clocks import informative
 from .transitions import gddim_moments, kept_and_fresh
 

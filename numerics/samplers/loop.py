@@ -16,10 +16,11 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
-from ..._random import Rng, source
-from ...theory.processes import AbstractGaussianProcess, AbstractProcess
-from .._steps import require_batch, require_eta
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from driftproof._random import Rng, source
+from driftproof.numerics._steps import require_batch, require_eta
+from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
+
 from .clocks import informative
 from .conversion import converted
 from .methods import METHODS, Method, Network, Wanted

@@ -21,9 +21,9 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import AbstractSquaredBessel
-from ...theory.special.bessel_square import quotient_of_square
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import AbstractSquaredBessel
+from driftproof.theory.special.bessel_square import quotient_of_square
 
 __all__ = ["bessel_mean_inverse", "matched_start"]
 

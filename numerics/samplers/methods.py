@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..._random import Source
-from ...theory.processes import AbstractGaussianProcess, Flow
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof._random import Source
+from driftproof.theory.processes import AbstractGaussianProcess, Flow
+
 from .deis import deis_2, deis_3
 from .dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
 from .dpm_solver_pp import dpm_solver_pp_2s, sde_dpm_solver_pp_2m_moments

@@ -34,10 +34,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from ...theory.processes.counts import poisson_count
-from ...theory.special.elementary import divide
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from driftproof.theory.processes.counts import poisson_count
+from driftproof.theory.special.elementary import divide
 
 __all__ = ["Kind", "affine", "convert", "from_score", "to_score"]
 

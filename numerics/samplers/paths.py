@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..._random import Rng, source
-from ...theory.processes import AbstractProcess
-from .._steps import require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._random import Rng, source
+from driftproof.numerics._steps import require_batch
+from driftproof.theory.processes import AbstractProcess
 
 __all__ = ["euler_paths"]
 

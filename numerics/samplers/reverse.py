@@ -22,11 +22,12 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..._random import Rng, source
-from ...theory.laws.bridges import bridge_parameters
-from ...theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
-from .._steps import both, ordered, require_eta, require_numbers
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._random import Rng, source
+from driftproof.numerics._steps import both, ordered, require_eta, require_numbers
+from driftproof.theory.laws.bridges import bridge_parameters
+from driftproof.theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
+
 from .forward import require_squared_bessel, sample_bridge
 from .matching import matched_start
 

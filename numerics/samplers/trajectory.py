@@ -7,7 +7,8 @@ from typing import final
 
 from array_api_compat import array_namespace
 
-from ..._namespace import Array, UnmetHypothesis, checked
+from driftproof._namespace import Array, UnmetHypothesis, checked
+
 from .transitions import step_log_prob
 
 __all__ = ["Trajectory"]

@@ -26,8 +26,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import require_batch, require_eta, same_shape
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_batch, require_eta, same_shape
 
 __all__ = [
     "ddim_moments",

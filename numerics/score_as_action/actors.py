@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import require_batch, require_eta
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_batch, require_eta
 
 __all__ = [
     "likelihood_weights",

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from .._steps import require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics._steps import require_batch
 
 __all__ = [
     "ctd_direction",

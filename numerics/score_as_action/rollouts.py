@@ -13,11 +13,11 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, boundary, checked
-from ..._random import Rng, source
-from ...theory.processes import reverse_drift
-from ...theory.score_as_action.posterior import Process
-from .._steps import require_batch, require_eta
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._random import Rng, source
+from driftproof.numerics._steps import require_batch, require_eta
+from driftproof.theory.processes import reverse_drift
+from driftproof.theory.score_as_action.posterior import Process
 
 __all__ = ["Rollout", "Score", "rollout"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["cosine_basis", "haar_basis", "product_basis"]
 

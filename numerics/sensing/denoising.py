@@ -15,7 +15,8 @@ from typing import final
 
 from scipy.optimize import brentq
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+
 from .proxes import require_problem
 from .solver import solve
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+
 from .proxes import prox, require_problem
 
 __all__ = ["advance", "fista_step", "ista_step", "lipschitz"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["debias", "omp"]
 

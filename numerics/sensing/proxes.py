@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["duality_gap", "objective", "prox", "require_problem", "soft_threshold"]
 

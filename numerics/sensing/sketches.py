@@ -11,8 +11,9 @@ import math
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
-from ..._random import Rng, source
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._random import Rng, source
+
 from .bases import cosine_basis
 
 __all__ = ["gaussian_sketch", "orthogonal_sketch", "rademacher_sketch"]

@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+
 from .fista import advance, lipschitz
 from .proxes import duality_gap, objective, prox, require_problem
 

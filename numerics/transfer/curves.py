@@ -15,9 +15,10 @@ import numpy as np
 from scipy.special import digamma
 from scipy.stats import f as fisher
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from ..._random import NumpySource, Rng, source
-from .._samples import Floats, as_rows
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof._random import NumpySource, Rng, source
+from driftproof.numerics._samples import Floats, as_rows
+
 from .inversion import Seeds, exponent_set, floor_set
 
 __all__ = ["CurveFit", "fit_curve", "transfer_gain"]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from .._samples import Floats
+from driftproof.numerics._samples import Floats
 
 __all__ = ["Seeds", "exponent_set", "floor_set"]
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from .._samples import as_rows
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.numerics._samples import as_rows
 
 __all__ = ["BASELINES", "Composed", "Predictor", "direct"]
 

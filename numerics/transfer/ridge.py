@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["ridge_towards"]
 

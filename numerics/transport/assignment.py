@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from .._samples import Floats, as_points, as_rows, as_weights, require_squares
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
 
 __all__ = ["Extension", "PlanMap", "fit_assignment"]
 

@@ -15,8 +15,9 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from .._samples import Floats, as_points, as_rows, as_weights, require_squares
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
+
 from .sinkhorn import entropic_image
 
 __all__ = ["EntropicMap", "fit_entropic"]

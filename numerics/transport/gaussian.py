@@ -14,10 +14,10 @@ from typing import final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, UnmetHypothesis, boundary, checked
-from ...theory.laws import Gaussian, wasserstein2
-from ...theory.laws.maps import gaussian_map
-from .._samples import Floats, as_rows, as_weights, require_squares
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof.numerics._samples import Floats, as_rows, as_weights, require_squares
+from driftproof.theory.laws import Gaussian, wasserstein2
+from driftproof.theory.laws.maps import gaussian_map
 
 __all__ = ["AffineMap", "fit_gaussian"]
 

@@ -14,8 +14,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, UnmetHypothesis, checked
-from .._samples import Floats, as_points, as_rows, as_weights, require_squares
+from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
 
 __all__ = ["QuantileMap", "fit_quantile"]
 

@@ -12,8 +12,8 @@ Nothing here is exponentiated before its maximum is taken away: no :math:`\varep
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ...theory.special.elementary import log_sum_exp
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.special.elementary import log_sum_exp
 
 __all__ = ["entropic_image", "half_step"]
 

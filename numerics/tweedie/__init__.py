@@ -1,9 +1,9 @@
 """Diffusion beyond Gaussian: losses, exact forward sampling, reverse samplers, empirical Bayes."""
 
-from ..samplers.forward import sample_bridge, sample_transition, sample_with_count
-from ..samplers.matching import bessel_mean_inverse, matched_start
-from ..samplers.parametrisations import Kind, affine, convert, from_score, to_score
-from ..samplers.reverse import (
+from driftproof.numerics.samplers.forward import sample_bridge, sample_transition, sample_with_count
+from driftproof.numerics.samplers.matching import bessel_mean_inverse, matched_start
+from driftproof.numerics.samplers.parametrisations import Kind, affine, convert, from_score, to_score
+from driftproof.numerics.samplers.reverse import (
     bridge_step,
     log_euler_step,
     matched_bridge_step,
@@ -11,6 +11,7 @@ from ..samplers.reverse import (
     reverse_drift_from_count,
     truncated_euler_step,
 )
+
 from .empirical_bayes import MarginalModel, fit_marginal
 from .losses import kl_weight, matching_loss, poisson_loss, square_loss, target
 from .npmle import NPMLE, fit_prior

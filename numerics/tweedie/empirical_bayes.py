@@ -32,9 +32,9 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammaln
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ...theory.processes import AbstractSquaredBessel
-from ..montecarlo.verdict import as_samples
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof.numerics.montecarlo.verdict import as_samples
+from driftproof.theory.processes import AbstractSquaredBessel
 
 __all__ = ["MarginalModel", "fit_marginal"]
 

@@ -22,12 +22,12 @@ References:
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, public
-from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from ...theory.special.bessel_square import quotient_of_square
-from ...theory.special.elementary import xlogy
-from ...theory.tweedie import conditional_count, conditional_score
-from ..samplers.parametrisations import Kind, affine, no_such
+from driftproof._namespace import Array, Namespace, public
+from driftproof.numerics.samplers.parametrisations import Kind, affine, no_such
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from driftproof.theory.special.bessel_square import quotient_of_square
+from driftproof.theory.special.elementary import xlogy
+from driftproof.theory.tweedie import conditional_count, conditional_score
 
 __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"]
 

@@ -32,10 +32,10 @@ from typing import final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ...theory.laws import Discrete
-from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from .._steps import require_batch
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof.numerics._steps import require_batch
+from driftproof.theory.laws import Discrete
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 
 __all__ = ["NPMLE", "fit_prior"]
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked, refuse_flags
-from ..laws import Gaussian
-from ..rewards import Linear, Quadratic
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked, refuse_flags
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Linear, Quadratic
+
 from .flow import GaussianFlow
 from .paths import levels, velocity_rate
 from .weights import over_weight

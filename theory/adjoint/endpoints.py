@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
-from ..laws.matrices import sqrt_psd
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof.theory.laws.matrices import sqrt_psd
 
 __all__ = ["SmoothReward", "hopf_lax", "pushed_endpoint", "require_gradient"]
 

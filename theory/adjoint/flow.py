@@ -25,10 +25,11 @@ from typing import Any, final
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags
-from ..laws import Gaussian
-from ..laws.gaussian import check_regular
-from ..rewards import Linear, Quadratic
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.rewards import Linear, Quadratic
+
 from .endpoints import SmoothReward, hopf_lax, require_gradient
 from .paths import Path, check_path, levels, stretch, stretch_square_integral, velocity_rate
 from .prices import priced_square_integrals

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis, refuse_flags
+from driftproof._namespace import UnmetHypothesis, refuse_flags
 
 __all__ = ["Iteration", "gain_errors"]
 

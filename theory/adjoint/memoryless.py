@@ -22,9 +22,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..laws import Gaussian
-from ..rewards import Linear, Quadratic, tilted
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+
 from .flow import GaussianFlow
 from .weights import over_weight
 

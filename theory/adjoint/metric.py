@@ -24,10 +24,11 @@ import math
 from dataclasses import dataclass, field
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
-from ..laws import Gaussian
-from ..laws.gaussian import check_psd, check_regular
-from ..rewards import Linear, Quadratic
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import check_psd, check_regular
+from driftproof.theory.rewards import Linear, Quadratic
+
 from .endpoints import SmoothReward, hopf_lax, require_gradient
 from .flow import GaussianFlow
 from .paths import stretch, stretch_product_integral

@@ -29,10 +29,11 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar, root
 from scipy.special import log_ndtr, logsumexp, ndtr
 
-from ..._namespace import UnmetHypothesis, checked, refuse_flags
-from ..laws import Mixture, Normal
-from ..processes import Flow
-from ..rewards import Linear, Quadratic
+from driftproof._namespace import UnmetHypothesis, checked, refuse_flags
+from driftproof.theory.laws import Mixture, Normal
+from driftproof.theory.processes import Flow
+from driftproof.theory.rewards import Linear, Quadratic
+
 from .weights import require_finite, require_weight
 
 __all__ = ["MixtureFlow"]

@@ -29,9 +29,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..laws import Gaussian
-from ..rewards import Linear, Quadratic
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Linear, Quadratic
+
 from .flow import GaussianFlow
 from .paths import levels, stretch, stretch_square_integral
 from .weights import over_weight, require_finite

@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
 
 __all__ = [
     "PATHS",

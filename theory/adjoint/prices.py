@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ..special.quadrature import integrate, resolution
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.special.quadrature import integrate, resolution
+
 from .paths import layered_edges, stretch_at
 
 __all__ = ["priced_square_integrals"]

@@ -18,8 +18,9 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..special.quadrature import require_resolved, still
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof.theory.special.quadrature import require_resolved, still
+
 from .endpoints import SmoothReward, pushed_endpoint, require_gradient
 from .flow import GaussianFlow
 from .paths import layered_edges, stretch, stretch_at

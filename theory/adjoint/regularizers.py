@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 
 __all__ = ["ArcCost", "BallCost", "ElasticCost", "HuberCost", "PowerCost", "QuadraticCost", "RunningCost"]
 

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+
 from .paths import stretch, stretch_integral, stretch_square_integral
 
 __all__ = ["MODES", "Truncation", "gain_of", "gap_of"]

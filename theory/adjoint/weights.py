@@ -2,7 +2,7 @@ r"""The weight :math:`\lambda` of the running cost: what it may be, and dividing
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
 __all__ = ["over_weight", "require_finite", "require_weight"]
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .dimension import soft_threshold_risk
 
 __all__ = ["clamping_loss"]

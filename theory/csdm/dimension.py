@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = [
     "Decoder",

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes.gaussian import AbstractGaussianProcess
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 
 __all__ = ["early_stopping_noise", "euler_variance", "latent_error", "prior_mismatch"]
 

@@ -13,9 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
-from ..laws import GaussianMixture
-from ..laws.gaussian import log_density
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof.theory.laws import GaussianMixture
+from driftproof.theory.laws.gaussian import log_density
 
 __all__ = ["oracle_decoder", "sparse_mixture", "support_posterior"]
 

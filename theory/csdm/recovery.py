@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["bpdn_constant", "coherence", "omp_sparsity", "restricted_isometry", "simplex_etf"]
 

@@ -17,9 +17,9 @@ from typing import Any, final
 import numpy as np
 from scipy.special import ndtri
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ..laws import Gaussian
-from ..laws.gaussian import check_psd
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import check_psd
 
 __all__ = ["FactorModel", "expected_shortfall", "value_at_risk"]
 

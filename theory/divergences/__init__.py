@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .base import FDivergence, Generator
 from .custom import from_expression, from_functions
 from .table import FIXED, alpha, gjsd, normalized_gjsd, skew_kl, skew_rkl

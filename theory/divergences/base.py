@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
-from ..._namespace import Array, Namespace, boundary, checked, require
+from driftproof._namespace import Array, Namespace, boundary, checked, require
 
 __all__ = ["FDivergence", "Generator"]
 

@@ -9,7 +9,8 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 import sympy as sp
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+
 from .base import FDivergence, Generator
 
 __all__ = ["from_expression", "from_functions"]

@@ -29,7 +29,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+
 from .base import FDivergence
 
 __all__ = [

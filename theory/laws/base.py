@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from array_api_compat import device, is_array_api_obj
 
-from ..._blocks import elementwise
-from ..._namespace import Array, Down, Namespace, boundary, explain, require, require_broadcastable
-from ..._random import Rng, Source, source
+from driftproof._blocks import elementwise
+from driftproof._namespace import Array, Down, Namespace, boundary, explain, require, require_broadcastable
+from driftproof._random import Rng, Source, source
 
 __all__ = ["AbstractLaw", "ElementwiseLaw", "remembering", "widened"]
 

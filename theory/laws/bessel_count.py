@@ -26,11 +26,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..._random import Source
-from ..special import gammaln, log_ive_parts
-from ..special.bessel_square import quotient_of_square
-from ..special.elementary import xlogy
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof._random import Source
+from driftproof.theory.special import gammaln, log_ive_parts
+from driftproof.theory.special.bessel_square import quotient_of_square
+from driftproof.theory.special.elementary import xlogy
+
 from .base import ElementwiseLaw
 
 __all__ = ["BesselCount"]

@@ -29,11 +29,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..._random import Source
-from ..special import log_ive_parts
-from ..special.bessel_square import log_iv_of_product, log_iv_of_square, quotient_of_square
-from ..special.elementary import divide, xlogy
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof._random import Source
+from driftproof.theory.special import log_ive_parts
+from driftproof.theory.special.bessel_square import log_iv_of_product, log_iv_of_square, quotient_of_square
+from driftproof.theory.special.elementary import divide, xlogy
+
 from .base import ElementwiseLaw
 from .bessel_count import BesselCount, moments_of_square
 

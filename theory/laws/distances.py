@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary
-from ..special.elementary import deviance, relative_entropy, sqrt_or_zero
-from ..special.gamma_excess import gammaln_excess
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary
+from driftproof.theory.special.elementary import deviance, relative_entropy, sqrt_or_zero
+from driftproof.theory.special.gamma_excess import gammaln_excess
+
 from .base import AbstractLaw
 from .gamma import Gamma
 from .gaussian import Gaussian, check_regular

@@ -22,12 +22,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace, checked
-from ..._random import Source
-from ..special import gammaln
-from ..special.bessel import ladder_of_square
-from ..special.bessel_square import quotient_of_square
-from ..special.elementary import deviance, divide, xlogy
+from driftproof._namespace import Array, Namespace, checked
+from driftproof._random import Source
+from driftproof.theory.special import gammaln
+from driftproof.theory.special.bessel import ladder_of_square
+from driftproof.theory.special.bessel_square import quotient_of_square
+from driftproof.theory.special.elementary import deviance, divide, xlogy
+
 from .base import ElementwiseLaw
 
 __all__ = ["Gamma", "NoncentralChi2"]

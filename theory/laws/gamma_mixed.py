@@ -16,10 +16,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace, checked
-from ..._random import Source
-from ..special import hyp1f1_ratio, log_hyp1f1
-from ..special.elementary import divide, xlogy
+from driftproof._namespace import Array, Namespace, checked
+from driftproof._random import Source
+from driftproof.theory.special import hyp1f1_ratio, log_hyp1f1
+from driftproof.theory.special.elementary import divide, xlogy
+
 from .base import ElementwiseLaw
 
 __all__ = ["GammaMixedChi2"]

@@ -17,9 +17,10 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
-from ..._random import Rng, source
-from ..special.elementary import log_mean_exp, shares, weighed
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._random import Rng, source
+from driftproof.theory.special.elementary import log_mean_exp, shares, weighed
+
 from .base import AbstractLaw
 from .matrices import constant, sqrt_psd
 from .mixture import check_weights, draw_index

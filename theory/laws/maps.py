@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+
 from .gaussian import check_psd, check_regular
 from .matrices import sqrt_psd
 

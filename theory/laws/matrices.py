@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace
 
 __all__ = ["constant", "polar_factor", "sqrt_psd"]
 

@@ -8,9 +8,16 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ..._random import Rng, source
-from ..special.elementary import log_mean_exp, log_or_minus_infinity, log_sum_exp, shares, weighed
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof._random import Rng, source
+from driftproof.theory.special.elementary import (
+    log_mean_exp,
+    log_or_minus_infinity,
+    log_sum_exp,
+    shares,
+    weighed,
+)
+
 from .base import AbstractLaw, ElementwiseLaw
 from .matrices import constant
 

@@ -12,8 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace, checked
-from ..._random import Source
+from driftproof._namespace import Array, Namespace, checked
+from driftproof._random import Source
+
 from .base import ElementwiseLaw
 
 __all__ = ["LogNormal", "Normal"]

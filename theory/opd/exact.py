@@ -17,8 +17,8 @@ Tokens outside of the student's support (log p = -inf) have no gradient; teacher
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..divergences import FDivergence, Generator
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.divergences import FDivergence, Generator
 
 __all__ = [
     "bias",

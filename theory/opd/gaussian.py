@@ -15,10 +15,10 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ..divergences import FDivergence
-from ..laws import Normal
-from ..special.quadrature import Integral, integrate
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.divergences import FDivergence
+from driftproof.theory.laws import Normal
+from driftproof.theory.special.quadrature import Integral, integrate
 
 __all__ = ["gaussian_divergence", "gaussian_divergence_integral"]
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ..._namespace import Array, UnmetHypothesis, boundary, checked
-from ..divergences import FDivergence
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof.theory.divergences import FDivergence
+
 from .exact import divergence, logit_gradient, stop_gradient_logit_gradient
 
 __all__ = ["AutoregressivePair"]

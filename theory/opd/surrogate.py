@@ -15,9 +15,9 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
-from ..divergences import FDivergence, alpha, get
-from ..special.quadrature import integrate, require_resolved, still
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof.theory.divergences import FDivergence, alpha, get
+from driftproof.theory.special.quadrature import integrate, require_resolved, still
 
 __all__ = ["k_estimator", "surrogate"]
 

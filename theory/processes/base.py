@@ -16,8 +16,8 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
-from ..laws import AbstractLaw, ElementwiseLaw
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof.theory.laws import AbstractLaw, ElementwiseLaw
 
 __all__ = ["AbstractProcess"]
 

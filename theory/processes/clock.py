@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from ..._namespace import Array, UnmetHypothesis, checked
+from driftproof._namespace import Array, UnmetHypothesis, checked
 
 __all__ = ["Clock", "Identity", "LinearClock"]
 

@@ -2,7 +2,8 @@ r"""The count behind a squared Bessel process: :math:`X_t` given :math:`X_0` is 
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+
 from .squared_bessel import AbstractSquaredBessel
 
 __all__ = ["poisson_count"]

@@ -11,9 +11,18 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
-from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gaussian, GaussianMixture, Mixture, Normal
-from ..laws.base import remembering
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof.theory.laws import (
+    AbstractLaw,
+    Discrete,
+    ElementwiseLaw,
+    Gaussian,
+    GaussianMixture,
+    Mixture,
+    Normal,
+)
+from driftproof.theory.laws.base import remembering
+
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import LinearClock
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from ..._namespace import Array, Namespace, boundary, checked, require
-from ..laws import AbstractLaw, Discrete, ElementwiseLaw, LogNormal, Mixture
-from ..laws.base import remembering
+from driftproof._namespace import Array, Namespace, boundary, checked, require
+from driftproof.theory.laws import AbstractLaw, Discrete, ElementwiseLaw, LogNormal, Mixture
+from driftproof.theory.laws.base import remembering
+
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 

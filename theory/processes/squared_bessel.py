@@ -16,10 +16,19 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, final
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from ..laws import AbstractLaw, Discrete, ElementwiseLaw, Gamma, GammaMixedChi2, Mixture, NoncentralChi2
-from ..laws.base import remembering
-from ..laws.bridges import SquaredBesselBridge, bridge_parameters
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof.theory.laws import (
+    AbstractLaw,
+    Discrete,
+    ElementwiseLaw,
+    Gamma,
+    GammaMixedChi2,
+    Mixture,
+    NoncentralChi2,
+)
+from driftproof.theory.laws.base import remembering
+from driftproof.theory.laws.bridges import SquaredBesselBridge, bridge_parameters
+
 from .base import AbstractProcess, last_axis, no_closed_form, require_order, require_parameters
 from .clock import Clock, Identity
 

@@ -23,8 +23,9 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public, require
-from ..special.quadrature import Integral
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
+from driftproof.theory.special.quadrature import Integral
+
 from .moments import GaussianProcess, decay, log_loss, require_model, require_times
 from .quadrature import Floats, running, settled, stated, times
 

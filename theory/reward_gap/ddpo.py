@@ -17,7 +17,8 @@ from typing import final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis, checked
+from driftproof._namespace import UnmetHypothesis, checked
+
 from .moments import GaussianProcess, require_model, terminal_moments
 from .paths import path_kl
 

@@ -14,11 +14,12 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
-from ..laws import Gaussian
-from ..processes import VP
-from ..rewards import Reward
-from ..special.quadrature import Integral
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.processes import VP
+from driftproof.theory.rewards import Reward
+from driftproof.theory.special.quadrature import Integral
+
 from .moments import (
     GaussianProcess,
     decay,

@@ -29,8 +29,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import VE, VP, AbstractGaussianProcess, Flow
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import VE, VP, AbstractGaussianProcess, Flow
 
 __all__ = [
     "GaussianProcess",

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+
 from .moments import (
     GaussianProcess,
     decay,

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.polynomial import legendre
 
-from ..._namespace import UnmetHypothesis
-from ..special.quadrature import Integral
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.special.quadrature import Integral
 
 __all__ = ["Floats", "running", "settled", "stated", "times"]
 

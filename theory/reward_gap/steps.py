@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+
 from .moments import GaussianProcess, require_model
 from .quadrature import Floats
 

@@ -24,10 +24,11 @@ from typing import Any
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..laws import Gaussian
-from ..rewards import Reward
-from ..special.quadrature import composite, require_resolved
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Reward
+from driftproof.theory.special.quadrature import composite, require_resolved
+
 from .posterior import Process, matvec, posterior, problem
 
 __all__ = ["jensen_gap", "mean_square_td_limit", "plug_in_value"]

@@ -29,11 +29,12 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, checked
-from ..laws import Gaussian
-from ..processes import VP
-from ..rewards import Reward
-from ..special.quadrature import require_resolved, still
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.processes import VP
+from driftproof.theory.rewards import Reward
+from driftproof.theory.special.quadrature import require_resolved, still
+
 from .posterior import Problem, matvec, prior, problem, require_beta
 
 __all__ = ["LinearFeedback"]

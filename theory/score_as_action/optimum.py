@@ -23,10 +23,11 @@ from typing import Any
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
-from ..laws import Gaussian, GaussianMixture
-from ..rewards import Reward, tilted
-from ..special.elementary import log_mean_exp, shares
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.rewards import Reward, tilted
+from driftproof.theory.special.elementary import log_mean_exp, shares
+
 from .posterior import Data, Posterior, Problem, Process, matvec, posterior, prior, problem, require_beta
 
 __all__ = ["conditional_law", "optimal_action", "terminal_law", "value", "value_function_bias"]

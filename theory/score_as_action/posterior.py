@@ -13,12 +13,12 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
-from ..laws import Gaussian, GaussianMixture
-from ..laws.gaussian import check_regular, log_density, score_function
-from ..processes import VE, VP, Flow
-from ..rewards import Quadratic, Reward
-from ..special.elementary import log_mean_exp
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
+from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.laws.gaussian import check_regular, log_density, score_function
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.rewards import Quadratic, Reward
+from driftproof.theory.special.elementary import log_mean_exp
 
 __all__ = [
     "Data",

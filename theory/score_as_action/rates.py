@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import VP
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import VP
+
 from .posterior import Process, require_beta, require_time
 
 __all__ = ["exploration_inflation", "optimal_exploration", "q_function"]

@@ -26,12 +26,13 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from ..._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked, public
-from ..laws import Gaussian
-from ..processes import VP
-from ..reward_gap import propagate
-from ..rewards import Reward
-from ..special.quadrature import require_resolved
+from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked, public
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.processes import VP
+from driftproof.theory.reward_gap import propagate
+from driftproof.theory.rewards import Reward
+from driftproof.theory.special.quadrature import require_resolved
+
 from .posterior import Problem, matvec, posterior, prior, problem, require_beta, require_time
 
 __all__ = ["ShiftedScore", "response"]

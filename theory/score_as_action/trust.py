@@ -17,9 +17,10 @@ C the covariance of the samples: of second order in the root of the divergence. 
 
 from __future__ import annotations
 
-from ..._namespace import Array, UnmetHypothesis, boundary
-from ..laws.matrices import sqrt_psd
-from ..rewards import Quadratic
+from driftproof._namespace import Array, UnmetHypothesis, boundary
+from driftproof.theory.laws.matrices import sqrt_psd
+from driftproof.theory.rewards import Quadratic
+
 from .shifts import ShiftedScore
 
 __all__ = ["surrogate", "surrogate_error_bound"]

@@ -27,8 +27,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..._blocks import elementwise
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._blocks import elementwise
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+
 from .debye import DEBYE, enough_terms
 
 __all__ = ["bessel_quotient", "bessel_ratio", "log_iv", "log_ive", "log_ive_parts"]

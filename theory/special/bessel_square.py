@@ -9,8 +9,9 @@ derivative at a state 0 (a black pixel) would be lost.  With :math:`s = \sqrt{\m
 
 from __future__ import annotations
 
-from ..._blocks import elementwise
-from ..._namespace import Array, Namespace
+from driftproof._blocks import elementwise
+from driftproof._namespace import Array, Namespace
+
 from .bessel import ladder_of_square, scaled_remainder
 
 __all__ = ["log_iv_of_product", "log_iv_of_square", "quotient_of_square"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace
 
 __all__ = [
     "deviance",

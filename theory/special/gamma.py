@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 import scipy.special
 
-from ..._namespace import Array, Namespace, public
+from driftproof._namespace import Array, Namespace, public
 
 __all__ = ["digamma", "gammaln"]
 

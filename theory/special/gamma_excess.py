@@ -11,7 +11,8 @@ has an excess of its own that is a sum of positive terms.  With :math:`e = (m-k)
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace
+
 from .elementary import deviance
 
 __all__ = ["gammaln_excess"]

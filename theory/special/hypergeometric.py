@@ -19,8 +19,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..._blocks import elementwise
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._blocks import elementwise
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+
 from .kummer_integral import log_hyp1f1_of_large, ratio_of_large
 
 __all__ = ["hyp1f1_ratio", "log_hyp1f1"]

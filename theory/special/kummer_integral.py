@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from array_api_compat import device
 
-from ..._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace
+
 from .bessel import ladder_of_square
 from .elementary import deviance
 

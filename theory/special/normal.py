@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 
-from ..._blocks import elementwise
-from ..._namespace import Array, Namespace, public
+from driftproof._blocks import elementwise
+from driftproof._namespace import Array, Namespace, public
 
 __all__ = ["log_ndtr", "mills"]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
 
 __all__ = ["Integral", "composite", "integrate", "require_resolved", "resolution", "still"]
 

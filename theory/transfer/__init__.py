@@ -15,7 +15,8 @@ The full text of the paper was not available to us: its two rates are quoted fro
 is checked here is derived here.
 """
 
-from ..laws.maps import gaussian_map
+from driftproof.theory.laws.maps import gaussian_map
+
 from .decomposition import error_bound
 from .exponents import (
     composition_exponent,

@@ -20,7 +20,7 @@ Where labels are transported too, :math:`f_T = g \circ f_S \circ S_0 + \Delta` a
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["error_bound"]
 

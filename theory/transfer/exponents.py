@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = [
     "Convention",

@@ -20,7 +20,8 @@ from typing import final
 import numpy as np
 from scipy.special import zeta
 
-from ..._namespace import UnmetHypothesis, checked
+from driftproof._namespace import UnmetHypothesis, checked
+
 from .lattice import lattice_tail, shell_counts
 
 __all__ = ["TruncationRisk", "projection_risk", "shift_composition_risk", "sobolev_transport_risk"]

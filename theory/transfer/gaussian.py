@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, UnmetHypothesis, boundary
-from ..laws.gaussian import check_regular
-from ..laws.maps import require_covariances
-from ..laws.matrices import sqrt_psd
+from driftproof._namespace import Array, UnmetHypothesis, boundary
+from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.maps import require_covariances
+from driftproof.theory.laws.matrices import sqrt_psd
 
 __all__ = ["empirical_transport_risk", "gaussian_map_constant", "gaussian_map_risk"]
 

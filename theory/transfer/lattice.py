@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc, gammaincc
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["lattice_counts", "lattice_tail"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["excess_error_bound"]
 

@@ -15,7 +15,7 @@ The best penalty :math:`\lambda^* = v/D^2` has risk :math:`vD^2/(v+D^2)`, below 
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, public
+from driftproof._namespace import Array, Namespace, public
 
 __all__ = ["optimal_penalty", "ridge_risk", "worst_penalty"]
 

@@ -10,7 +10,8 @@ Hypotheses: :math:`X_0` has any law on the state space, :math:`X_t` is its noise
 * :mod:`symbolic`: the identities behind them, for sympy.
 """
 
-from ..processes.counts import poisson_count
+from driftproof.theory.processes.counts import poisson_count
+
 from .first_order import (
     conditional_count,
     conditional_pair_count,

@@ -15,10 +15,10 @@ The full text of the paper was not available to us; every formula here is derive
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import AbstractProcess, AbstractSquaredBessel
-from ..special.bessel_square import quotient_of_square
-from ..special.elementary import divide
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import AbstractProcess, AbstractSquaredBessel
+from driftproof.theory.special.bessel_square import quotient_of_square
+from driftproof.theory.special.elementary import divide
 
 __all__ = [
     "conditional_count",

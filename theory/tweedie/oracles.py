@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
-from ..laws import Discrete, ElementwiseLaw, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
-from ..laws.base import widened
-from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
-from ..special import hyp1f1_ratio, log_hyp1f1
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof.theory.laws import Discrete, ElementwiseLaw, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
+from driftproof.theory.laws.base import widened
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from driftproof.theory.special import hyp1f1_ratio, log_hyp1f1
 
 __all__ = ["conjugate_posterior", "gamma_posterior_moment", "posterior_weights"]
 

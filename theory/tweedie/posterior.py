@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..._namespace import Array, Namespace, UnmetHypothesis, public
-from ..processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 
 __all__ = [
     "log_posterior_mean",

@@ -13,8 +13,8 @@ so the Bayes estimator divides the risk of the unbiased one by :math:`(1 + 2\rho
 
 from __future__ import annotations
 
-from ..._namespace import Array, Namespace, public
-from ..processes import AbstractSquaredBessel
+from driftproof._namespace import Array, Namespace, public
+from driftproof.theory.processes import AbstractSquaredBessel
 
 __all__ = ["bayes_risk", "unbiased_estimate", "unbiased_risk"]
 

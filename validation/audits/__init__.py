@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
-from ..missing import lacking
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess
+from driftproof.validation.missing import lacking
+
 from .forms import Form
 from .interface import check
 from .levels import Levels

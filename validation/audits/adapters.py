@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .affine import Draw, EndOfGrid, Vector
 from .interface import check, forward_process, option, parameters, takes_named
 from .labels import Clock, clock

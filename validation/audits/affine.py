@@ -28,7 +28,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .labels import Clock
 from .models import Model
 

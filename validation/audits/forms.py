@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final, get_args
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["FORMS", "Call", "Form", "bound", "form_of"]
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess
 
 __all__ = ["Levels", "clock_of", "exploding", "from_noise", "rectified", "table"]
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, final
 
-from ..missing import lacking
+from driftproof.validation.missing import lacking
+
 from .interface import parameters
 from .rows import Row
 from .severity import Severity

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .arithmetic import coarsest
 from .fitting import CONFIRMED, Candidate, direction, fitted, fixed_fits, reduced
 from .forms import Call, Form, bound, form_of

@@ -15,7 +15,8 @@ from typing import Final, final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .affine import EndOfGrid, Path, Sampler, propagate
 from .causes import alone, gap, largest_gaps, parted, rounded_times
 from .labels import Clock, Mislabelling, mislabelling

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtr
 
-from ...numerics.montecarlo import mean_test, variance_test
+from driftproof.numerics.montecarlo import mean_test, variance_test
+
 from .affine import EndOfGrid, Sampler, Vector
 from .findings import Finding
 from .models import Model, models

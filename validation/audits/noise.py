@@ -14,7 +14,8 @@ from typing import Any, Final, final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .affine import Draw
 
 __all__ = ["intercepted"]

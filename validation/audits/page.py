@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import outputs
+from driftproof.validation import outputs
+
 from .rows import Report
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess
+
 from .interface import option, parameters, takes_named
 from .levels import Levels, clock_of, rectified, table
 from .runs import RunSampler

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from ..documents import stamped
-from ..journal import write_atomically
+from driftproof.validation.documents import stamped
+from driftproof.validation.journal import write_atomically
 
 __all__ = ["Report", "Row"]
 

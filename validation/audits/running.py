@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from ..supervision import Account, parcel, supervised
-from ..workers import carried
+from driftproof.validation.supervision import Account, parcel, supervised
+from driftproof.validation.workers import carried
+
 from . import audit_target, libraries, versions
 from .diffusers import classes, exported, sorted_rows
 from .rows import Report, Row

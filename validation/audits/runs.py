@@ -14,8 +14,9 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess
+
 from .adapters import SINGLE
 from .affine import Draw, EndOfGrid, Vector
 from .levels import Levels, clock_of

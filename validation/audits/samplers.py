@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis
+
 from .affine import DATA, Path, Sampler, propagate
 from .diagnosis import Diagnosis, Note, diagnose
 from .findings import Finding

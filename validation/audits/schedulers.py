@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import VP, AbstractGaussianProcess
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import VP, AbstractGaussianProcess
+
 from .adapters import SchedulerSampler
 from .affine import Sampler, propagate
 from .findings import Finding

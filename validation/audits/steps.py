@@ -9,8 +9,9 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import AbstractGaussianProcess
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import AbstractGaussianProcess
+
 from .affine import Draw, Vector
 
 __all__ = ["StepSampler"]

@@ -18,8 +18,9 @@ from typing import Any, final
 
 import numpy as np
 
-from ...theory.divergences import normalized_gjsd
-from ...theory.opd import divergence
+from driftproof.theory.divergences import normalized_gjsd
+from driftproof.theory.opd import divergence
+
 from . import audit, versions
 from .forms import Form
 from .points import PAIRS

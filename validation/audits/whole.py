@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...theory.processes import AbstractGaussianProcess
+from driftproof.theory.processes import AbstractGaussianProcess
+
 from .findings import Finding
 from .interface import option
 from .levels import Levels

@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from ..missing import absent
+from driftproof.validation.missing import absent
 
 if TYPE_CHECKING:
     from rich.table import Table

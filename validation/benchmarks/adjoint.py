@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from ...theory.adjoint.truncation import Truncation
+from driftproof.theory.adjoint.truncation import Truncation
+
 from . import Row
 from ._memory import peak_bytes
 from ._timing import one_thread, row, seconds
@@ -26,7 +27,7 @@ from ._timing import one_thread, row, seconds
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...numerics.adjoint import Trajectory
+    from driftproof.numerics.adjoint import Trajectory
 
 __all__ = ["run"]
 
@@ -60,8 +61,8 @@ class _Bench:
         """A run of the tuned flow."""
         import torch
 
-        from ...numerics.adjoint import rollout
-        from ...theory.adjoint import uniform_times
+        from driftproof.numerics.adjoint import rollout
+        from driftproof.theory.adjoint import uniform_times
 
         with torch.no_grad():
             return rollout(
@@ -73,8 +74,8 @@ def _bench() -> _Bench:
     import torch
     from diffusers import DiTTransformer2DModel
 
-    from ...backends.torch.adjoint import NetworkFlow, SiTDenoiser, Velocity
-    from ...backends.torch.pretrained.sit import SIT_XL_2
+    from driftproof.backends.torch.adjoint import NetworkFlow, SiTDenoiser, Velocity
+    from driftproof.backends.torch.pretrained.sit import SIT_XL_2
 
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
@@ -123,7 +124,7 @@ def _rows(bench: _Bench) -> Iterator[Row]:
 
 def _truncated(bench: _Bench, last: int) -> None:
     """A rollout, adjoints of its last steps, then the loss over them."""
-    from ...numerics.adjoint import adjoints
+    from driftproof.numerics.adjoint import adjoints
 
     path = bench.path()
     after = adjoints(path, bench.gradient, _vjp(bench), last=last)
@@ -156,7 +157,7 @@ def _vjp(bench: _Bench) -> Callable[[Tensor, float, Tensor], Tensor]:
 
 
 def _match(bench: _Bench, path: Trajectory, after: dict[int, Tensor]) -> None:
-    from ...numerics.adjoint import control_target, sample_losses
+    from driftproof.numerics.adjoint import control_target, sample_losses
 
     loss = 0.0
     for k, a in after.items():
@@ -170,9 +171,15 @@ def _match(bench: _Bench, path: Trajectory, after: dict[int, Tensor]) -> None:
 
 def _lost(last: int, mode: Truncation) -> tuple[float, float]:
     """Share of the attainable gain that a truncated round of matching loses: measured, and predicted."""
-    from ...numerics.adjoint import matching_round, policy_rollout, rollout, trajectory_costs, uncontrolled
-    from ...theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
-    from ...theory.rewards import Linear
+    from driftproof.numerics.adjoint import (
+        matching_round,
+        policy_rollout,
+        rollout,
+        trajectory_costs,
+        uncontrolled,
+    )
+    from driftproof.theory.adjoint import DiscreteFlow, GaussianFlow, uniform_times
+    from driftproof.theory.rewards import Linear
 
     flow, reward, times = GaussianFlow([0.0], [[0.49]]), Linear([1.0]), uniform_times(STEPS)
     grid, noise = DiscreteFlow(flow, times), np.asarray([[-1.0], [1.0]])

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics.sensing import duality_gap, gaussian_sketch
+from driftproof.numerics.sensing import duality_gap, gaussian_sketch
+
 from . import Row
 from ._timing import one_thread, row, seconds
 
@@ -38,7 +39,7 @@ def run() -> list[Row]:
 def _size(m: int, d: int, s: int, problems: int) -> list[Row]:
     import torch
 
-    from ...backends.torch.csdm import batched_fista
+    from driftproof.backends.torch.csdm import batched_fista
 
     A, y, lam = _problems(m, d, s, problems)
     cuda = torch.cuda.is_available()

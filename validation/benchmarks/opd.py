@@ -80,7 +80,7 @@ def _batch(tokens: int) -> _Batch:
 
 
 def _whole(batch: _Batch) -> Iterator[Row]:
-    from ...backends.torch.opd import full_vocabulary_loss, linear_opd_loss
+    from driftproof.backends.torch.opd import full_vocabulary_loss, linear_opd_loss
 
     b = batch
     heads = (b.hidden, b.weight, b.teacher_hidden, b.teacher_weight, b.mask)
@@ -108,7 +108,7 @@ def _whole(batch: _Batch) -> Iterator[Row]:
 def _sampled(batch: _Batch) -> Iterator[Row]:
     import torch
 
-    from ...backends.torch.opd import linear_log_probs, opd_loss
+    from driftproof.backends.torch.opd import linear_log_probs, opd_loss
 
     b = batch
     with torch.no_grad():

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics.samplers import euler_paths
-from ...numerics.tweedie import sample_transition
-from ...theory.processes import BESQ, CIR, GBM
+from driftproof.numerics.samplers import euler_paths
+from driftproof.numerics.tweedie import sample_transition
+from driftproof.theory.processes import BESQ, CIR, GBM
+
 from . import Row
 from ._timing import compare, one_thread, row
 

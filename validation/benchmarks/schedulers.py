@@ -30,7 +30,7 @@ def _rows(shape: tuple[int, ...]) -> list[Row]:
     import torch
     from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-    from ...backends.torch.schedulers import GDDIMScheduler
+    from driftproof.backends.torch.schedulers import GDDIMScheduler
 
     x, output = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     ours, ddim = GDDIMScheduler(**SD, **OPTIONS), DDIMScheduler(**SD, **OPTIONS, clip_sample=False)

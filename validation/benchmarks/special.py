@@ -15,8 +15,9 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from ...theory.laws import NoncentralChi2
-from ...theory.special import bessel_ratio, log_hyp1f1, log_ive, log_ndtr, mills
+from driftproof.theory.laws import NoncentralChi2
+from driftproof.theory.special import bessel_ratio, log_hyp1f1, log_ive, log_ndtr, mills
+
 from . import Row
 from ._timing import compare, one_thread
 

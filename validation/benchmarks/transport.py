@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics.transport import fit_assignment, fit_entropic, fit_gaussian
+from driftproof.numerics.transport import fit_assignment, fit_entropic, fit_gaussian
+
 from . import Row
 from ._timing import compare, one_thread
 

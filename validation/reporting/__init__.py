@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from .. import documents, outputs
-from ..outcomes import Run
+from driftproof.validation import documents, outputs
+from driftproof.validation.outcomes import Run
+
 from .page import render
 from .schema import require_run, require_training
 

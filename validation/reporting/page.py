@@ -10,7 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..papers import PAPERS
+from driftproof.validation.papers import PAPERS
+
 from .figures import Gallery
 from .mathtext import Typesetter
 from .svg import RefusedFigure

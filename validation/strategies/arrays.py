@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as hnp
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from ..._namespace import Array, UnmetHypothesis
-from ...theory.processes import AbstractProcess
+from driftproof._namespace import Array, UnmetHypothesis
+from driftproof.theory.processes import AbstractProcess
+
 from .numbers import positive
 
 __all__ = ["float_arrays", "grids", "probabilities", "psd_matrices", "states"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.strategies import SearchStrategy
 
-from ..._namespace import UnmetHypothesis
-from ...theory.laws import (
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.laws import (
     AbstractLaw,
     Discrete,
     Gamma,
@@ -23,7 +23,8 @@ from ...theory.laws import (
     NoncentralChi2,
     Normal,
 )
-from ...theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
+
 from .arrays import float_arrays, probabilities, psd_matrices
 from .numbers import dimensions, positive
 

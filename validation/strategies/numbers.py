@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ..._namespace import UnmetHypothesis
-from ...theory.processes import CIR, GBM, AbstractProcess, Flow
-from ...theory.processes.clock import Identity
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.processes import CIR, GBM, AbstractProcess, Flow
+from driftproof.theory.processes.clock import Identity
 
 __all__ = ["dimensions", "positive", "times"]
 

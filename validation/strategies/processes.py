@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ...theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ...theory.processes.clock import Clock, Identity, LinearClock
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from driftproof.theory.processes.clock import Clock, Identity, LinearClock
+
 from .numbers import dimensions, positive
 
 __all__ = ["besq", "cir", "flow", "gbm", "processes", "ve", "vp"]

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
-from ..rows import Row
+from tests.parity.rows import Row
 
 
 def table() -> Mapping[str, Row]:

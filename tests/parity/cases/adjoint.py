@@ -3,8 +3,7 @@
 import numpy as np
 
 from driftproof.theory.adjoint import BallCost, ElasticCost, PowerCost, QuadraticCost
-
-from ..rows import mesh, row
+from tests.parity.rows import mesh, row
 
 VECTORS = np.array(
     [[0.0, 0.0, 0.0], [0.3, -0.4, 1.2], [3.0, 4.0, -12.0], [1e-3, 0.0, 0.0], [30.0, -2.0, 5.0]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..rows import GAUSSIAN, mesh, row
+from tests.parity.rows import GAUSSIAN, mesh, row
 
 SKETCH = np.array([[0.9, -0.3, 0.2, 0.5, -0.7], [0.1, 0.8, -0.6, 0.4, 0.3], [-0.4, 0.2, 0.7, -0.9, 0.6]])
 MEASURED = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0], [3.0, 0.1, -4.0], [1e-3, 2e-3, -1e-3]])

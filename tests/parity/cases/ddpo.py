@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..rows import row
+from tests.parity.rows import row
 
 GROUPS = np.array([[1.0, -2.0, 0.5], [1e4, 1e-3, -3.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.1]])
 REWARDS = np.array([1.0, -2.0, 0.5, 3.0, 0.25])

@@ -1,6 +1,6 @@
 """Elementwise laws: density, score and moments as functions of the point and the parameters."""
 
-from ..rows import HALF_LINE, POSITIVE, REAL, mesh, row
+from tests.parity.rows import HALF_LINE, POSITIVE, REAL, mesh, row
 
 SCALES = (1e-3, 0.7, 30.0)
 DEGREES = (0.3, 1.0, 2.0, 4.0, 9.5, 80.0)

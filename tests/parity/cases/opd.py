@@ -3,8 +3,7 @@
 import numpy as np
 
 from driftproof.theory import divergences
-
-from ..rows import mesh, row
+from tests.parity.rows import mesh, row
 
 NAMES = ("forward_kl", "reverse_kl", "jsd", "hellinger", "jeffreys", "le_cam", "neyman", "pearson", "tv")
 FAMILIES = ("alpha(-0.7)", "gjsd(0.3)", "normalized_gjsd(0.3)", "skew_kl(0.2)", "skew_rkl(0.2)")

@@ -1,6 +1,6 @@
 """Drifts, diffusions and reverse drifts."""
 
-from ..rows import PROCESSES, SCORES, mesh, row, states, times
+from tests.parity.rows import PROCESSES, SCORES, mesh, row, states, times
 
 at = [mesh({"process": p}, x=states(p), t=times(p)) for p in PROCESSES]
 

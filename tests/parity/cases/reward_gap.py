@@ -3,8 +3,7 @@
 import numpy as np
 
 from driftproof.theory.processes import VE, VP
-
-from ..rows import GAUSSIAN, mesh, row
+from tests.parity.rows import GAUSSIAN, mesh, row
 
 ETAS = (0.0, 0.3, 2.0)
 MEANS, VARIANCES = (-3.0, 0.0, 0.7), (1e-4, 0.5, 1.0, 30.0)

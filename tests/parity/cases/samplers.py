@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..rows import GAUSSIAN, GEOMETRIC, PROCESSES, SCORES, mesh, row, states
+from tests.parity.rows import GAUSSIAN, GEOMETRIC, PROCESSES, SCORES, mesh, row, states
+
 from .tweedie import step
 
 

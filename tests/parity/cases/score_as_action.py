@@ -3,8 +3,7 @@
 import numpy as np
 
 from driftproof.theory.processes import VE, VP, Flow
-
-from ..rows import mesh, row
+from tests.parity.rows import mesh, row
 
 PROCESS = VP(0.1, 20.0, 1.0)
 ACTIONS = {

@@ -1,6 +1,6 @@
 """Special functions."""
 
-from ..rows import mesh, row
+from tests.parity.rows import mesh, row
 
 Z = (0.0, 1e-12, 1e-3, 0.5, 2.0, 17.3, 24.0, 59.0, 713.0, 1e5, 1e10)
 ORDERS = (-0.95, -0.5, 0.0, 0.5, 3.0, 60.0, 1000.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..rows import mesh, row
+from tests.parity.rows import mesh, row
 
 RIDGE = mesh(penalty=(1e-6, 0.3, 1.0, 40.0), variance=(0.0, 1e-3, 2.0), mismatch=(0.0, 0.5, 1e4))
 GENTLE = np.array([0.4, 1.3])

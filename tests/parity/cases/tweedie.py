@@ -1,8 +1,7 @@
 """Tweedie's formulae, parametrisations, losses and the steps of the half-line."""
 
 from driftproof.theory.processes import GBM
-
-from ..rows import (
+from tests.parity.rows import (
     GAUSSIAN,
     GEOMETRIC,
     PROCESSES,

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 
-from ...._namespace import UnmetHypothesis
-from ....theory.divergences import get
-from ..forms import Form
+from driftproof._namespace import UnmetHypothesis
+from driftproof.theory.divergences import get
+from driftproof.validation.audits.forms import Form
+
 from . import divergences, policy, preference, tokens
 from .base import (
     CONVENTIONS,

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ....theory import opd
-from ....theory.divergences import FDivergence, alpha, get, gjsd, skew_kl, skew_rkl
+from driftproof.theory import opd
+from driftproof.theory.divergences import FDivergence, alpha, get, gjsd, skew_kl, skew_rkl
+
 from .base import Family, Free, Inputs, Objective, everywhere
 from .truncated import truncations
 

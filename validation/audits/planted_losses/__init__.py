@@ -13,7 +13,8 @@ from typing import final
 
 import numpy as np
 
-from ..loss_rows import audit_loss
+from driftproof.validation.audits.loss_rows import audit_loss
+
 from .alignment import answers, pairs, policies, supervised
 from .base import Planted
 from .distillation import distillation, estimators, mixture, tempered, top

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..forms import Form
+from driftproof.validation.audits.forms import Form
+
 from .base import Planted, number, pick
 
 __all__ = ["answers", "pairs", "policies", "supervised"]

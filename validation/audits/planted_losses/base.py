@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from ..forms import Form
+from driftproof.validation.audits.forms import Form
 
 __all__ = ["Planted", "number", "pick"]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from hypothesis import strategies as st
 
-from ....theory.adjoint import (
+from driftproof.theory.adjoint import (
     ArcCost,
     BallCost,
     ElasticCost,
@@ -18,8 +18,9 @@ from ....theory.adjoint import (
     QuadraticCost,
     RegularizedFlow,
 )
-from ....theory.rewards import Linear, Quadratic
-from ... import Thing, boundary, claim, drawn, exact, property, raises
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.validation import Thing, boundary, claim, drawn, exact, property, raises
+
 from .textbook import path_factor, path_integral, slopes
 
 __all__ = ["Duality", "Huber", "Powers"]

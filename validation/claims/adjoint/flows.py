@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....theory.adjoint import GaussianFlow
-from ....theory.laws import Gaussian
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.adjoint import GaussianFlow
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import CASES, FLOWS, Wavy, closed_loop, line, path_factor, path_integral, simpson, slopes
 
 __all__ = ["Gramians", "OptimalLaw", "Values"]

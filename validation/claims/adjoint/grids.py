@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.adjoint import AffinePolicy, matching_round, uncontrolled
-from ....theory.adjoint import uniform_times
+from driftproof.numerics.adjoint import AffinePolicy, matching_round, uncontrolled
+from driftproof.theory.adjoint import uniform_times
+
 from .textbook import CASES
 
 __all__ = ["NOISE", "TIMES", "coefficients", "matched"]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.adjoint import (
+from driftproof.numerics.adjoint import (
     AffinePolicy,
     adjoints,
     chosen_steps,
@@ -20,9 +20,10 @@ from ....numerics.adjoint import (
     trajectory_costs,
     uncontrolled,
 )
-from ....theory.adjoint import DiscreteFlow
-from ....theory.rewards import Quadratic
-from ... import Thing, bound, boundary, claim, exact
+from driftproof.theory.adjoint import DiscreteFlow
+from driftproof.theory.rewards import Quadratic
+from driftproof.validation import Thing, bound, boundary, claim, exact
+
 from .grids import NOISE, TIMES, coefficients, matched
 from .textbook import CASES, FLOWS
 

@@ -10,11 +10,12 @@ import mpmath as mp
 import numpy as np
 from scipy.integrate import quad
 
-from ....theory.adjoint import GaussianFlow, MetricFlow
-from ....theory.adjoint.paths import Path
-from ....theory.laws import kl
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.adjoint import GaussianFlow, MetricFlow
+from driftproof.theory.adjoint.paths import Path
+from driftproof.theory.laws import kl
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import BENT, FLOWS, PULL, Wavy, closed_loop, line, slopes
 
 __all__ = ["PricesOfDirections", "PricesOfTheTilt"]

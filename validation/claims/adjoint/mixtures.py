@@ -11,10 +11,11 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.special import ndtr, ndtri
 
-from ....theory.adjoint import MixtureFlow
-from ....theory.laws import Mixture, Normal
-from ....theory.rewards import Linear, Quadratic
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.adjoint import MixtureFlow
+from driftproof.theory.laws import Mixture, Normal
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import closed_loop
 
 __all__ = ["Modes", "QuantileMaps"]

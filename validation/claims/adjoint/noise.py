@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....theory.adjoint import GaussianFlow, NoisyFlow
-from ....theory.laws import wasserstein2
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.theory.adjoint import GaussianFlow, NoisyFlow
+from driftproof.theory.laws import wasserstein2
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
+
 from .textbook import BENT, CASES, FLOWS, PULL, laplacian, line, slopes
 
 __all__ = ["RemembersItsStart", "VanishingNoise"]

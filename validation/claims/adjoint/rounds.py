@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.adjoint import (
+from driftproof.numerics.adjoint import (
     AffinePolicy,
     adjoints,
     full_adjoints,
@@ -16,9 +16,10 @@ from ....numerics.adjoint import (
     policy_rollout,
     uncontrolled,
 )
-from ....theory.adjoint import DiscreteFlow, GaussianFlow, gain_errors, uniform_times
-from ....theory.rewards import Quadratic
-from ... import Thing, bound, boundary, claim, exact, figure, raises
+from driftproof.theory.adjoint import DiscreteFlow, GaussianFlow, gain_errors, uniform_times
+from driftproof.theory.rewards import Quadratic
+from driftproof.validation import Thing, bound, boundary, claim, exact, figure, raises
+
 from .grids import NOISE, TIMES, matched
 from .textbook import CASES, FLOWS
 

@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 from scipy.integrate import quad
 
-from ....numerics.adjoint import (
+from driftproof.numerics.adjoint import (
     adjoint_step,
     adjoints,
     control_target,
@@ -23,10 +23,18 @@ from ....numerics.adjoint import (
     quantile_mask,
     sample_losses,
 )
-from ....theory.adjoint import BallCost, DiscreteFlow, GaussianFlow, PowerCost, QuadraticCost, uniform_times
-from ....theory.rewards import Linear, Quadratic
-from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
-from ...mutants import altered
+from driftproof.theory.adjoint import (
+    BallCost,
+    DiscreteFlow,
+    GaussianFlow,
+    PowerCost,
+    QuadraticCost,
+    uniform_times,
+)
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, raises, rate
+from driftproof.validation.mutants import altered
+
 from .grids import NOISE, TIMES, matched
 from .textbook import CASES
 

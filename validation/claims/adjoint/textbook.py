@@ -9,8 +9,8 @@ import mpmath as mp
 import numpy as np
 from numpy.typing import NDArray
 
-from ....theory.adjoint import GaussianFlow
-from ....theory.rewards import Linear, Quadratic
+from driftproof.theory.adjoint import GaussianFlow
+from driftproof.theory.rewards import Linear, Quadratic
 
 __all__ = [
     "CASES",

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.adjoint import quantile_mask, running_threshold
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.numerics.adjoint import quantile_mask, running_threshold
+from driftproof.validation import Thing, boundary, claim, exact, raises
 
 __all__ = ["Memory"]
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import mpmath as mp
 import numpy as np
 
-from ....theory.adjoint import GaussianFlow
-from ....theory.laws import kl
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Thing, boundary, claim, exact, figure
+from driftproof.theory.adjoint import GaussianFlow
+from driftproof.theory.laws import kl
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Thing, boundary, claim, exact, figure
+
 from .textbook import line
 
 __all__ = ["NotTheTilt", "Thresholds"]

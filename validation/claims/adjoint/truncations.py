@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.adjoint import adjoints, rollout
-from ....theory.adjoint import GaussianFlow, uniform_times
-from ....theory.rewards import Linear, Quadratic
-from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.numerics.adjoint import adjoints, rollout
+from driftproof.theory.adjoint import GaussianFlow, uniform_times
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
+
 from .textbook import path_factor, path_integral
 
 __all__ = ["Gains", "Gaps"]

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....theory.adjoint import GaussianFlow, MemorylessFlow
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.adjoint import GaussianFlow, MemorylessFlow
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import BENT, FLOWS, PULL, laplacian, slopes
 
 __all__ = ["IrreducibleLoss", "PriceOfTime", "SamplesTheTilt"]

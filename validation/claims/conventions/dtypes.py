@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.samplers import step_log_prob
-from ....theory.adjoint import BallCost, GaussianFlow, RegularizedFlow
-from ....theory.laws import Gamma, Gaussian, LogNormal, Normal
-from ....theory.laws.base import widened
-from ....theory.processes import VP, AbstractProcess, Flow
-from ....theory.rewards import Quadratic
-from ....theory.score_as_action import LinearFeedback, ShiftedScore
-from ....theory.tweedie import posterior_mean
-from ... import Thing, boundary, claim, exact, parity, raises
+from driftproof.numerics.samplers import step_log_prob
+from driftproof.theory.adjoint import BallCost, GaussianFlow, RegularizedFlow
+from driftproof.theory.laws import Gamma, Gaussian, LogNormal, Normal
+from driftproof.theory.laws.base import widened
+from driftproof.theory.processes import VP, AbstractProcess, Flow
+from driftproof.theory.rewards import Quadratic
+from driftproof.theory.score_as_action import LinearFeedback, ShiftedScore
+from driftproof.theory.tweedie import posterior_mean
+from driftproof.validation import Thing, boundary, claim, exact, parity, raises
+
 from .general import PROCESSES, Labels
 
 __all__ = ["DtypeFollowsInput"]

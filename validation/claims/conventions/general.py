@@ -9,17 +9,17 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from ...._namespace import UnmetHypothesis
-from ...._random import source
-from ....theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ....theory.processes.base import diffusion, drift, reverse_drift
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ....theory.tweedie import posterior_mean, posterior_weights
-from ... import Thing, boundary, claim, exact, parity, raises
-from ...evidence.base import Labelled
-from ...mutants import altered, arguments, outcome
-from ...symbols import unchecked
+from driftproof._namespace import UnmetHypothesis
+from driftproof._random import source
+from driftproof.theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from driftproof.theory.processes.base import diffusion, drift, reverse_drift
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.tweedie import posterior_mean, posterior_weights
+from driftproof.validation import Thing, boundary, claim, exact, parity, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.symbols import unchecked
 
 __all__ = ["ErrorsNameTheHypothesis", "Eta", "LinearFlow", "NoiseTime"]
 __all__ += ["Parametrisations", "SeedsReproduce", "SquaredDiffusion"]

@@ -10,8 +10,8 @@ import mpmath as mp
 from scipy.integrate import quad
 from scipy.special import ndtri
 
-from ....theory.csdm import clamping_loss
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.csdm import clamping_loss
+from driftproof.validation import Thing, boundary, claim, exact, raises
 
 __all__ = ["Clamping"]
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.sensing import Denoised, bpdn, solve
-from ... import Thing, boundary, claim, exact, raises
-from ... import bound as bounded
+from driftproof.numerics.sensing import Denoised, bpdn, solve
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import bound as bounded
+
 from . import textbook
 
 __all__ = ["Denoising"]

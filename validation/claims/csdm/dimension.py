@@ -13,8 +13,8 @@ from scipy.integrate import quad
 from scipy.optimize import linprog, minimize_scalar
 from scipy.stats import binom
 
-from ....numerics.montecarlo import detectable_effect
-from ....theory.csdm import (
+from driftproof.numerics.montecarlo import detectable_effect
+from driftproof.theory.csdm import (
     euler_variance,
     known_support_risk,
     l1_risk,
@@ -23,8 +23,9 @@ from ....theory.csdm import (
     soft_threshold_risk,
     statistical_dimension,
 )
-from ... import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
-from ... import bound as bounded
+from driftproof.validation import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
+from driftproof.validation import bound as bounded
+
 from .textbook import density, soft
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import ndtr
 
-from ....numerics.csdm import Latents, SparseDecoder, generate, left_noise
-from ....numerics.sensing import gaussian_sketch
-from ....theory.csdm import (
+from driftproof.numerics.csdm import Latents, SparseDecoder, generate, left_noise
+from driftproof.numerics.sensing import gaussian_sketch
+from driftproof.theory.csdm import (
     FactorModel,
     expected_shortfall,
     oracle_decoder,
@@ -20,9 +20,9 @@ from ....theory.csdm import (
     support_posterior,
     value_at_risk,
 )
-from ....theory.laws import Gaussian, GaussianMixture
-from ....theory.processes import VP
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.processes import VP
+from driftproof.validation import Thing, boundary, claim, exact, raises
 
 __all__ = ["Pipeline", "SparseMixtures", "StressTests"]
 

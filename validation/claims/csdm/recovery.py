@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.sensing import debias, omp, solve
-from ....theory.csdm import bpdn_constant, coherence, omp_sparsity, restricted_isometry, simplex_etf
-from ....theory.laws import Gaussian, wasserstein2
-from ... import Thing, boundary, claim, exact, raises
-from ... import bound as bounded
+from driftproof.numerics.sensing import debias, omp, solve
+from driftproof.theory.csdm import bpdn_constant, coherence, omp_sparsity, restricted_isometry, simplex_etf
+from driftproof.theory.laws import Gaussian, wasserstein2
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import bound as bounded
 
 __all__ = ["Debiased", "IsometryBound", "MatchingPursuit", "TransferOfErrors"]
 

@@ -10,15 +10,15 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
-from ....numerics.montecarlo import mean_test
-from ....theory.csdm import (
+from driftproof.numerics.montecarlo import mean_test
+from driftproof.theory.csdm import (
     known_support_risk,
     l1_risk,
     optimal_threshold,
     soft_threshold_risk,
     statistical_dimension,
 )
-from ... import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
+from driftproof.validation import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
 
 __all__ = ["KnownSupport", "L1Risk"]
 
@@ -90,7 +90,7 @@ class L1Risk:
         "Mean squared error of the best-tuned LASSO over 24 sketches (d = 200, s = 10) on the formula."
         from matplotlib.figure import Figure
 
-        from ....numerics.sensing import gaussian_sketch, solve
+        from driftproof.numerics.sensing import gaussian_sketch, solve
 
         picture = Figure(figsize=(6.4, 3.2))
         axes = picture.add_subplot()

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....numerics.samplers import euler_maruyama_step
-from ....theory.csdm import early_stopping_noise, euler_variance, latent_error, prior_mismatch
-from ....theory.laws import Gaussian, wasserstein2
-from ....theory.processes import VE, VP, Flow
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...mutants import altered, outcome
+from driftproof.numerics.samplers import euler_maruyama_step
+from driftproof.theory.csdm import early_stopping_noise, euler_variance, latent_error, prior_mismatch
+from driftproof.theory.laws import Gaussian, wasserstein2
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.mutants import altered, outcome
 
 __all__ = ["EarlyStopping", "LatentError", "NullDirections", "PriorMismatch"]
 

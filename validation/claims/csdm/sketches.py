@@ -10,8 +10,8 @@ import numpy as np
 from scipy.fft import dct
 from scipy.stats import binom, chi2
 
-from ....numerics.montecarlo import Verdict, detectable_effect, goodness_of_fit_test
-from ....numerics.sensing import (
+from driftproof.numerics.montecarlo import Verdict, detectable_effect, goodness_of_fit_test
+from driftproof.numerics.sensing import (
     cosine_basis,
     gaussian_sketch,
     haar_basis,
@@ -19,7 +19,7 @@ from ....numerics.sensing import (
     product_basis,
     rademacher_sketch,
 )
-from ... import Statistic, Thing, boundary, claim, exact, raises, statistical
+from driftproof.validation import Statistic, Thing, boundary, claim, exact, raises, statistical
 
 __all__ = ["Bases", "Sketches"]
 

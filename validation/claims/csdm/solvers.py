@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.sensing import (
+from driftproof.numerics.sensing import (
     duality_gap,
     fista_step,
     gaussian_sketch,
@@ -19,9 +19,10 @@ from ....numerics.sensing import (
     soft_threshold,
     solve,
 )
-from ... import Thing, boundary, claim, exact, raises
-from ... import bound as bounded
-from ...mutants import altered
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import bound as bounded
+from driftproof.validation.mutants import altered
+
 from . import textbook
 
 __all__ = ["DualityGap", "Prox", "Rates"]

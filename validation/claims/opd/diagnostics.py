@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import mpmath as mp
 import numpy as np
 
-from ....numerics.opd import diagnostics
-from ....theory.divergences import get
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.numerics.opd import diagnostics
+from driftproof.theory.divergences import get
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from . import textbook
 
 __all__ = ["Diagnostics"]

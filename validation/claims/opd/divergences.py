@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 from hypothesis import strategies as st
 
-from ....theory.divergences import (
+from driftproof.theory.divergences import (
     FDivergence,
     alpha,
     get,
@@ -19,7 +19,8 @@ from ....theory.divergences import (
     skew_kl,
     skew_rkl,
 )
-from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+
 from . import textbook
 
 __all__ = ["Advantage", "Generators", "NormalizedJensenShannon", "Swap"]

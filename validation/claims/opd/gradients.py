@@ -10,15 +10,16 @@ import mpmath as mp
 import numpy as np
 import sympy as sp
 
-from ....theory.divergences import FDivergence, alpha, get
-from ....theory.opd import (
+from driftproof.theory.divergences import FDivergence, alpha, get
+from driftproof.theory.opd import (
     bias,
     divergence,
     logit_gradient,
     stop_gradient_logit_gradient,
 )
-from ... import Thing, boundary, claim, exact, raises, symbolic
-from ...mutants import altered, arguments, outcome
+from driftproof.validation import Thing, boundary, claim, exact, raises, symbolic
+from driftproof.validation.mutants import altered, arguments, outcome
+
 from . import textbook
 from .textbook import PAIRS, log_softmax
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....theory.divergences import get
-from ....theory.laws import Normal, kl
-from ....theory.opd import divergence, gaussian_divergence, logit_gradient
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.divergences import get
+from driftproof.theory.laws import Normal, kl
+from driftproof.theory.opd import divergence, gaussian_divergence, logit_gradient
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import NAMES, log_softmax
 
 __all__ = ["ChunkedLoss", "NormalPairs"]
@@ -104,7 +105,7 @@ def _linear(
 ) -> tuple[Any, Any, Any]:
     import torch
 
-    from ....backends.torch.opd.linear import linear_opd_loss
+    from driftproof.backends.torch.opd.linear import linear_opd_loss
 
     states, head = (torch.tensor(x, requires_grad=True) for x in (h, w))
     loss = linear_opd_loss(

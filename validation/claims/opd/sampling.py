@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.opd import advantage, group_mean, leave_one_out, optimal_baseline, token_weights
-from ....theory.divergences import get
-from ....theory.opd import logit_gradient
-from ... import Thing, boundary, claim, exact
-from ...mutants import altered, outcome
+from driftproof.numerics.opd import advantage, group_mean, leave_one_out, optimal_baseline, token_weights
+from driftproof.theory.divergences import get
+from driftproof.theory.opd import logit_gradient
+from driftproof.validation import Thing, boundary, claim, exact
+from driftproof.validation.mutants import altered, outcome
+
 from .textbook import NAMES, PAIRS, Floats, log_softmax
 from .textbook import expected as _expected
 from .textbook import pairs as _pairs

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....numerics.opd import discounted_future, normalizer, token_weights
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import AutoregressivePair, divergence, logit_gradient
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.numerics.opd import discounted_future, normalizer, token_weights
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import AutoregressivePair, divergence, logit_gradient
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .textbook import Floats, log_softmax
 
 __all__ = ["Discount", "Tokens"]

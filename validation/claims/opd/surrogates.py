@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import mpmath as mp
 import numpy as np
 
-from ....numerics.opd import gradient_flow
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import (
+from driftproof.numerics.opd import gradient_flow
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import (
     divergence,
     k_estimator,
     logit_gradient,
@@ -20,8 +20,9 @@ from ....theory.opd import (
     stop_gradient_logit_gradient,
     surrogate,
 )
-from ... import Thing, boundary, claim, exact, figure
-from ...mutants import outcome
+from driftproof.validation import Thing, boundary, claim, exact, figure
+from driftproof.validation.mutants import outcome
+
 from . import textbook
 from .textbook import PAIRS, log_softmax
 

@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 from numpy.typing import NDArray
 
-from ....theory.divergences import FDivergence, get
+from driftproof.theory.divergences import FDivergence, get
 
 __all__ = [
     "GENERATORS",

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import mpmath as mp
 import numpy as np
 
-from ....numerics.opd import advantage, bucketed_divergence, log_rest, truncated_sum
-from ....theory.divergences import FDivergence, get
-from ....theory.opd import divergence, logit_gradient, stop_gradient_logit_gradient
-from ... import Thing, bound, boundary, claim, exact, raises
-from ...mutants import altered, outcome
+from driftproof.numerics.opd import advantage, bucketed_divergence, log_rest, truncated_sum
+from driftproof.theory.divergences import FDivergence, get
+from driftproof.theory.opd import divergence, logit_gradient, stop_gradient_logit_gradient
+from driftproof.validation import Thing, bound, boundary, claim, exact, raises
+from driftproof.validation.mutants import altered, outcome
+
 from . import textbook
 from .textbook import NAMES, PAIRS, log_softmax
 from .textbook import expected as _expected

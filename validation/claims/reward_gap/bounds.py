@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.samplers import euler_maruyama_step
-from ....theory.laws import GaussianMixture, Normal, wasserstein2
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import (
+from driftproof.numerics.samplers import euler_maruyama_step
+from driftproof.theory.laws import GaussianMixture, Normal, wasserstein2
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import (
     mixture_contraction,
     mixture_monotonicity,
     terminal_moments,
     w2_bound,
 )
-from ... import Thing, bound, boundary, claim, exact, figure, raises
-from ...evidence.base import Labelled
-from ...mutants import arguments, outcome
+from driftproof.validation import Thing, bound, boundary, claim, exact, figure, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import arguments, outcome
+
 from .textbook import CASES, Floats, arrival, schedule
 
 SCHEDULES = (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.processes import VP
-from ....theory.reward_gap import DDPOToy, Tuned
-from ... import Thing, bound, boundary, claim, exact, figure, raises
-from ...evidence.base import Labelled
+from driftproof.theory.processes import VP
+from driftproof.theory.reward_gap import DDPOToy, Tuned
+from driftproof.validation import Thing, bound, boundary, claim, exact, figure, raises
+from driftproof.validation.evidence.base import Labelled
+
 from .paths import accumulated
 from .textbook import arrival
 

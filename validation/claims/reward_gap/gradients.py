@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.reward_gap import (
+from driftproof.numerics.reward_gap import (
     clipped_surrogate,
     group_advantages,
     running_advantages,
     step_kl,
     update_statistics,
 )
-from ....numerics.samplers import step_log_prob
-from ... import Thing, boundary, claim, exact, raises
-from ...evidence.base import Labelled
-from ...mutants import altered
+from driftproof.numerics.samplers import step_log_prob
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered
 
 ARMS = np.asarray([0.5, 0.3, 0.2])  # probabilities of a softmax policy
 REWARDS = np.asarray([1.0, -2.0, 0.7])

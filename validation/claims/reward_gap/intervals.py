@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.special import betainc, ndtri, stdtrit
 
-from ....numerics.reward_gap import PairedGap, paired_gap
-from ... import Thing, boundary, claim, exact, raises
-from ...evidence.base import Labelled
+from driftproof.numerics.reward_gap import PairedGap, paired_gap
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation.evidence.base import Labelled
 
 
 def covered(interval: Callable[..., PairedGap], n: int, level: float) -> float:

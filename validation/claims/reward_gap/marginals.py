@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import propagate, signal_fraction, terminal_moments
-from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
-from ...evidence.base import Labelled
-from ...mutants import altered, arguments
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import propagate, signal_fraction, terminal_moments
+from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, arguments
+
 from .textbook import CASES, arrival, integral, schedule
 
 ETAS = (0.0, 0.3, 1.0, 1.5, 3.0)

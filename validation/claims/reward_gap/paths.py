@@ -12,19 +12,33 @@ import sympy as sp
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from ....numerics.samplers import gddim_step
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import (
+from driftproof.numerics.samplers import gddim_step
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import (
     fisher_information,
     path_kl,
     path_kl_factor,
     policy_gradient_mean,
     terminal_moments,
 )
-from ... import Rate, Thing, bound, boundary, claim, drawn, exact, figure, property, raises, rate, symbolic
-from ...evidence.base import Labelled
-from ...mutants import arguments, outcome
-from ...symbols import on_symbols
+from driftproof.validation import (
+    Rate,
+    Thing,
+    bound,
+    boundary,
+    claim,
+    drawn,
+    exact,
+    figure,
+    property,
+    raises,
+    rate,
+    symbolic,
+)
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation.symbols import on_symbols
+
 from .textbook import CASES, integral, schedule
 
 ETAS = (0.25, 0.5, 1.0, 1.5, 4.0)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ....numerics.samplers import euler_maruyama_step, flow_sde_moments, gddim_step, sample
-from ....theory.processes import Flow
-from ....theory.reward_gap import flow_grpo_eta, propagate, sampler_moments
-from ... import Rate, Thing, boundary, claim, exact, raises, rate, symbolic
-from ...evidence.base import Labelled
+from driftproof.numerics.samplers import euler_maruyama_step, flow_sde_moments, gddim_step, sample
+from driftproof.theory.processes import Flow
+from driftproof.theory.reward_gap import flow_grpo_eta, propagate, sampler_moments
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate, symbolic
+from driftproof.validation.evidence.base import Labelled
+
 from .textbook import CASES, Floats, schedule
 
 

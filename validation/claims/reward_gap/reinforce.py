@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....numerics.samplers import euler_maruyama_step
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import fisher_information, reinforce_variance
-from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import arguments, outcome
+from driftproof.numerics.samplers import euler_maruyama_step
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import fisher_information, reinforce_variance
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import arguments, outcome
+
 from .textbook import schedule
 
 SCHEDULES = (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0))

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....theory.laws import Gaussian, GaussianMixture
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import leading_gaps, reward_gap, terminal_law, terminal_moments
-from ....theory.rewards import Linear, Quadratic, tilted
-from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import outcome
+from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import leading_gaps, reward_gap, terminal_law, terminal_moments
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import outcome
+
 from .scores import exploding
 from .textbook import Floats, integral, schedule
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.rates import fit_rate
-from ....numerics.samplers import (
+from driftproof.numerics.rates import fit_rate
+from driftproof.numerics.samplers import (
     METHODS,
     Method,
     data_and_noise,
@@ -27,10 +27,11 @@ from ....numerics.samplers import (
     sde_dpm_solver_pp_2m_moments,
     time_of_ratio,
 )
-from ....theory.processes import VE, VP, Flow
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import altered
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered
+
 from .samplers_propagation import DATA, FIRST, LAST, LENGTH, clock_grid, run, terminal_errors
 from .samplers_textbook import printed_run, stochastic_constants
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ....numerics.rates import fit_rate
-from ....numerics.samplers import (
+from driftproof.numerics.rates import fit_rate
+from driftproof.numerics.samplers import (
     METHODS,
     Method,
     deis_2,
@@ -23,9 +23,10 @@ from ....numerics.samplers import (
     sample,
     time_of_ratio,
 )
-from ....theory.processes import VE, VP, Flow
-from ... import Rate, Thing, claim, exact, rate
-from ...evidence.base import Labelled
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.validation import Rate, Thing, claim, exact, rate
+from driftproof.validation.evidence.base import Labelled
+
 from .samplers_propagation import DATA, FIRST, LAST, LENGTH, clock_grid, run
 from .samplers_textbook import deterministic_constant, printed_run
 

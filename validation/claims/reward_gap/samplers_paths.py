@@ -8,8 +8,8 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from ...._namespace import Array
-from ....numerics.samplers import (
+from driftproof._namespace import Array
+from driftproof.numerics.samplers import (
     Method,
     gddim_moments,
     sample,
@@ -18,10 +18,11 @@ from ....numerics.samplers import (
     time_of_ratio,
     window,
 )
-from ....theory.processes import VE, VP, Flow
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import altered, outcome
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, outcome
+
 from .samplers_propagation import DATA, OneHot, terminal_errors
 
 __all__ = ["PathDensity", "Windows"]

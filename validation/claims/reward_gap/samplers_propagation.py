@@ -17,10 +17,10 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from ...._namespace import Array, Namespace
-from ...._random import Source
-from ....numerics.samplers import sample, time_of_ratio
-from ....theory.laws import Normal
+from driftproof._namespace import Array, Namespace
+from driftproof._random import Source
+from driftproof.numerics.samplers import sample, time_of_ratio
+from driftproof.theory.laws import Normal
 
 __all__ = ["DATA", "OneHot", "clock_grid", "run", "terminal_errors"]
 

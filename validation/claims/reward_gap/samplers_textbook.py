@@ -20,7 +20,7 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 
-from ....theory.processes import VE, VP
+from driftproof.theory.processes import VE, VP
 
 __all__ = ["MULTISTEP", "ONE_STEP", "Levels", "deterministic_constant", "printed_run", "stochastic_constants"]
 

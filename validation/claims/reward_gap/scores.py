@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.processes import VE, VP, Flow
-from ....theory.reward_gap import error_weight, mean_error, terminal_moments
-from ... import Thing, boundary, claim, exact, figure, raises
-from ...evidence.base import Labelled
-from ...mutants import altered, arguments
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.reward_gap import error_weight, mean_error, terminal_moments
+from driftproof.validation import Thing, boundary, claim, exact, figure, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, arguments
+
 from .textbook import arrival, schedule
 
 

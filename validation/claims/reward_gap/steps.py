@@ -11,20 +11,21 @@ import sympy as sp
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from ....numerics.samplers import (
+from driftproof.numerics.samplers import (
     ddim_moments,
     gddim_moments,
     gddim_step,
 )
-from ....theory.processes import VP, Flow
-from ....theory.reward_gap import (
+from driftproof.theory.processes import VP, Flow
+from driftproof.theory.reward_gap import (
     ddim_eta_limit,
     ddim_variance,
     gddim_variance,
 )
-from ... import Thing, boundary, claim, drawn, exact, figure, property, raises, symbolic
-from ...evidence.base import Labelled
-from ...mutants import arguments, outcome
+from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises, symbolic
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import arguments, outcome
+
 from .textbook import CASES, arrival, schedule
 
 PAIRS = ((0.9, 0.6), (0.5, 0.45), (0.3, 0.01), (0.9, 0.1))

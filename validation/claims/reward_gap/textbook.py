@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 
-from ....theory.processes import VE, VP, Flow
+from driftproof.theory.processes import VE, VP, Flow
 
 __all__ = ["CASES", "Floats", "Schedule", "arrival", "integral", "schedule"]
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from ....numerics.score_as_action import (
+from driftproof.numerics.score_as_action import (
     ctd_direction,
     eligibility,
     lstd,
@@ -20,11 +20,12 @@ from ....numerics.score_as_action import (
     running_cost,
     td_errors,
 )
-from ....theory.processes import VE, Flow
-from ....theory.score_as_action import mean_square_td_limit
-from ... import Thing, boundary, claim, exact, figure, raises
-from ...evidence.base import Labelled
-from ...mutants import altered, arguments, outcome
+from driftproof.theory.processes import VE, Flow
+from driftproof.theory.score_as_action import mean_square_td_limit
+from driftproof.validation import Thing, boundary, claim, exact, figure, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, arguments, outcome
+
 from .gradients import BETA, LAW, SLOPE
 from .textbook import PROCESS, extrapolate, integral, third_degree_paths
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ....theory.score_as_action import exploration_inflation, optimal_exploration, q_function
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import outcome
+from driftproof.theory.score_as_action import exploration_inflation, optimal_exploration, q_function
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import outcome
+
 from .textbook import PROCESS, Scalar, grid
 
 LAW = Scalar(0.5, 0.8)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....theory.laws import Gaussian, kl
-from ....theory.processes import VE
-from ....theory.rewards import Quadratic
-from ....theory.score_as_action import LinearFeedback
-from ... import Thing, bound, boundary, claim, exact, raises
-from ...evidence.base import Labelled
+from driftproof.theory.laws import Gaussian, kl
+from driftproof.theory.processes import VE
+from driftproof.theory.rewards import Quadratic
+from driftproof.theory.score_as_action import LinearFeedback
+from driftproof.validation import Thing, bound, boundary, claim, exact, raises
+from driftproof.validation.evidence.base import Labelled
+
 from .optimum import BETA, DATA, POINTS, REWARD, START
 from .textbook import PROCESS, derivative, directional
 

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 from scipy.stats import norm
 
-from ....numerics.score_as_action import (
+from driftproof.numerics.score_as_action import (
     Rollout,
     likelihood_weights,
     log_ratio,
@@ -21,12 +21,13 @@ from ....numerics.score_as_action import (
     standardise,
     td_errors,
 )
-from ....theory.laws import Gaussian
-from ....theory.rewards import Linear, Quadratic
-from ....theory.score_as_action import ShiftedScore, response
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import altered, arguments, outcome
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.theory.score_as_action import ShiftedScore, response
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered, arguments, outcome
+
 from .textbook import (
     PROCESS,
     Floats,

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.rewards import Quadratic
-from ....theory.score_as_action import jensen_gap, plug_in_value, value
-from ... import Thing, boundary, claim, exact, figure
-from ...evidence.base import Labelled
+from driftproof.theory.rewards import Quadratic
+from driftproof.theory.score_as_action import jensen_gap, plug_in_value, value
+from driftproof.validation import Thing, boundary, claim, exact, figure
+from driftproof.validation.evidence.base import Labelled
+
 from .optimum import BEND, DATA, LINE, MIXED, ON_LINE, POINTS, REWARD, SLOPE, reward_on_line
 from .textbook import NODES, PROCESS, WEIGHTS
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ....theory.laws import Gaussian, GaussianMixture
-from ....theory.processes import VE, VP, Flow
-from ....theory.rewards import Linear, Quadratic, tilted
-from ....theory.score_as_action import (
+from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.rewards import Linear, Quadratic, tilted
+from driftproof.theory.score_as_action import (
     conditional_law,
     jensen_gap,
     optimal_action,
@@ -23,8 +23,9 @@ from ....theory.score_as_action import (
     value,
     value_function_bias,
 )
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+
 from .textbook import NODES, PROCESS, WEIGHTS, Scalar, derivative, directional
 
 BETA = 0.5

@@ -12,14 +12,27 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from ....numerics.score_as_action import path_kl, running_cost
-from ....theory.laws import Gaussian, kl
-from ....theory.processes import VP
-from ....theory.rewards import Quadratic
-from ....theory.score_as_action import ShiftedScore, optimal_action, q_function, response
-from ... import Rate, Thing, bound, boundary, claim, drawn, exact, figure, property, raises, rate
-from ...evidence.base import Labelled
-from ...mutants import arguments, outcome
+from driftproof.numerics.score_as_action import path_kl, running_cost
+from driftproof.theory.laws import Gaussian, kl
+from driftproof.theory.processes import VP
+from driftproof.theory.rewards import Quadratic
+from driftproof.theory.score_as_action import ShiftedScore, optimal_action, q_function, response
+from driftproof.validation import (
+    Rate,
+    Thing,
+    bound,
+    boundary,
+    claim,
+    drawn,
+    exact,
+    figure,
+    property,
+    raises,
+    rate,
+)
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import arguments, outcome
+
 from .optimum import BETA, DATA, POINTS, REWARD
 from .textbook import PROCESS, Scalar, derivative, directional
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from ...._random import Source
-from ....numerics.score_as_action import Rollout, rollout
-from ....theory.processes import VP
+from driftproof._random import Source
+from driftproof.numerics.score_as_action import Rollout, rollout
+from driftproof.theory.processes import VP
 
 __all__ = [
     "NODES",

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.laws import kl
-from ....theory.rewards import Linear, Quadratic
-from ....theory.score_as_action import ShiftedScore, q_function, surrogate, surrogate_error_bound
-from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
-from ...evidence.base import Labelled
+from driftproof.theory.laws import kl
+from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.theory.score_as_action import ShiftedScore, q_function, surrogate, surrogate_error_bound
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, raises, rate
+from driftproof.validation.evidence.base import Labelled
+
 from .optimum import BETA, DATA
 from .policies import OTHER, SHIFT, on_the_way, policy
 from .textbook import PROCESS

@@ -22,7 +22,7 @@ from typing import Any, final
 
 import numpy as np
 
-from ...evidence.base import Labelled
+from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["SINGLE", "Point", "by_differences", "in_single_precision"]
 

@@ -9,12 +9,12 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory import divergences
-from ....theory.laws import NoncentralChi2, Normal
-from ....theory.opd import gaussian_divergence, gaussian_divergence_integral
-from ....theory.special.quadrature import Integral
-from ... import Thing, bound, claim, exact
-from ...evidence.base import Labelled
+from driftproof.theory import divergences
+from driftproof.theory.laws import NoncentralChi2, Normal
+from driftproof.theory.opd import gaussian_divergence, gaussian_divergence_integral
+from driftproof.theory.special.quadrature import Integral
+from driftproof.validation import Thing, bound, claim, exact
+from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["DivergencesOfNormalLaws", "NoncentralAtSmallVolatility"]
 
@@ -203,8 +203,8 @@ class _TermByTerm:
         self.df, self.nc, self.scale = df, nc, scale
 
     def log_prob(self, x: Any) -> Any:
-        from ....theory.special import log_iv
-        from ....theory.special.elementary import divide
+        from driftproof.theory.special import log_iv
+        from driftproof.theory.special.elementary import divide
 
         kind = np.asarray(x).dtype.type
         nu, u = 0.5 * self.df - 1.0, np.asarray(x) / self.scale

@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.special import (
+from driftproof.theory.special import (
     bessel_quotient,
     bessel_ratio,
     digamma,
@@ -22,8 +22,8 @@ from ....theory.special import (
     log_ndtr,
     mills,
 )
-from ... import Thing, claim, exact
-from ...mutants import altered, arguments, outcome
+from driftproof.validation import Thing, claim, exact
+from driftproof.validation.mutants import altered, arguments, outcome
 
 __all__ = ["BesselLogarithm", "BesselRatio", "GammaLogarithm", "Kummer", "NormalTail"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ....theory.laws import (
+from driftproof.theory.laws import (
     Discrete,
     Gamma,
     GammaMixedChi2,
@@ -22,10 +22,10 @@ from ....theory.laws import (
     kl,
     wasserstein2,
 )
-from ....theory.laws.bessel_count import BesselCount
-from ....theory.laws.bridges import SquaredBesselBridge
-from ....theory.laws.matrices import sqrt_psd
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.laws.bridges import SquaredBesselBridge
+from driftproof.theory.laws.matrices import sqrt_psd
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
 
 __all__ = ["DISTANCES", "LAWS", "MATRICES", "PROCESSES", "TURNED", "assembled", "coordinates", "ends"]
 

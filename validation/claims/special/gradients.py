@@ -14,10 +14,11 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ....theory.laws.matrices import constant
-from ... import Thing, claim, exact
-from ...evidence.base import Labelled
-from ...inventory import of_kind
+from driftproof.theory.laws.matrices import constant
+from driftproof.validation import Thing, claim, exact
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.inventory import of_kind
+
 from .derivatives import SINGLE, Point, by_differences, in_single_precision
 from .gradient_cases import LAWS, PROCESSES, assembled, coordinates, ends
 

@@ -11,11 +11,12 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ...._namespace import Array, UnmetHypothesis
-from ....theory.laws import AbstractLaw, Gaussian, Normal, kl, matrices, wasserstein2
-from ....theory.laws.matrices import constant, polar_factor, sqrt_psd
-from ... import Thing, claim, exact
-from ...inventory import inventory, of_kind
+from driftproof._namespace import Array, UnmetHypothesis
+from driftproof.theory.laws import AbstractLaw, Gaussian, Normal, kl, matrices, wasserstein2
+from driftproof.theory.laws.matrices import constant, polar_factor, sqrt_psd
+from driftproof.validation import Thing, claim, exact
+from driftproof.validation.inventory import inventory, of_kind
+
 from .derivatives import SINGLE, Point, by_differences, in_single_precision
 from .gradient_cases import DISTANCES, LAWS, MATRICES, TURNED, assembled, coordinates
 from .gradients import Labels, listed

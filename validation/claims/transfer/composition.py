@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.transfer import (
+from driftproof.theory.transfer import (
     composition_exponent,
     direct_exponent,
     error_bound,
@@ -17,8 +17,8 @@ from ....theory.transfer import (
     shift_composition_risk,
     transfer_exponent,
 )
-from ... import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
-from ...mutants import altered
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
+from driftproof.validation.mutants import altered
 
 __all__ = ["DirectWins", "ErrorBound", "RoughModels", "norm"]
 

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from ....numerics.montecarlo import detectable_effect
-from ....numerics.transfer import fit_curve
-from ....numerics.transport import (
+from driftproof.numerics.montecarlo import detectable_effect
+from driftproof.numerics.transfer import fit_curve
+from driftproof.numerics.transport import (
     PlanMap,
     entropic_image,
     fit_assignment,
@@ -22,8 +22,8 @@ from ....numerics.transport import (
     fit_quantile,
     half_step,
 )
-from ... import Statistic, Thing, boundary, claim, exact, raises, statistical
-from ...mutants import altered
+from driftproof.validation import Statistic, Thing, boundary, claim, exact, raises, statistical
+from driftproof.validation.mutants import altered
 
 __all__ = ["AssignmentMap", "Coverage", "EntropicTransport", "LearningCurve"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from ....theory.transfer import (
+from driftproof.theory.transfer import (
     TruncationRisk,
     crossover,
     direct_exponent,
@@ -19,7 +19,7 @@ from ....theory.transfer import (
     sobolev_transport_risk,
     transfer_exponent,
 )
-from ... import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
 
 __all__ = ["Crossover", "LowDimensions", "RegressionRate", "TransportRate", "scaled", "sphere"]
 

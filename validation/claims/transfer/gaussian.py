@@ -11,15 +11,15 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 
-from ....numerics.transport import fit_gaussian
-from ....theory.laws import Gaussian, wasserstein2
-from ....theory.transfer import (
+from driftproof.numerics.transport import fit_gaussian
+from driftproof.theory.laws import Gaussian, wasserstein2
+from driftproof.theory.transfer import (
     empirical_transport_risk,
     gaussian_map,
     gaussian_map_constant,
     gaussian_map_risk,
 )
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
 
 __all__ = ["EmpiricalCost", "MapConstant", "MapRisk", "MongeMap"]
 

@@ -10,14 +10,15 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 
-from ....theory.transfer import (
+from driftproof.theory.transfer import (
     TruncationRisk,
     lattice_counts,
     lattice_tail,
     projection_risk,
     sobolev_transport_risk,
 )
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from .fourier import scaled, sphere
 
 __all__ = ["Lattice", "SobolevRisk"]

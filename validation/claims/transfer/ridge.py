@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ....numerics.transfer import ridge_towards
-from ....theory.transfer import optimal_penalty, ridge_risk, worst_penalty
-from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
-from ...mutants import altered, arguments, outcome
+from driftproof.numerics.transfer import ridge_towards
+from driftproof.theory.transfer import optimal_penalty, ridge_risk, worst_penalty
+from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation.mutants import altered, arguments, outcome
 
 __all__ = ["NegativeTransfer", "RidgeRisk"]
 

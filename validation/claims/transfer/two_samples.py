@@ -11,8 +11,8 @@ from typing import Any
 
 import mpmath as mp
 
-from ....theory.transfer import empirical_transport_risk, gaussian_map_risk
-from ... import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.theory.transfer import empirical_transport_risk, gaussian_map_risk
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
 
 __all__ = ["TwoGaussianSamples", "TwoUniformSamples"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ....theory.transfer import (
+from driftproof.theory.transfer import (
     direct_exponent,
     error_bound,
     excess_error_bound,
@@ -19,9 +19,10 @@ from ....theory.transfer import (
     sobolev_transport_risk,
     transfer_exponent,
 )
-from ....theory.transfer.exponents import Convention
-from ... import Rate, Thing, bound, boundary, claim, exact, raises, rate
-from ...mutants import altered
+from driftproof.theory.transfer.exponents import Convention
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, raises, rate
+from driftproof.validation.mutants import altered
+
 from .composition import norm
 from .fourier import SMOOTHNESS, sphere
 

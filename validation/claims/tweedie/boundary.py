@@ -19,14 +19,15 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.special import betainc, gammainc
 
-from ....numerics.tweedie import reverse_drift_from_count
-from ....theory.laws import Discrete, Gamma
-from ....theory.processes import BESQ, CIR
-from ....theory.processes.base import reverse_drift
-from ....theory.processes.clock import LinearClock
-from ....theory.tweedie import score_from_count
-from ... import Thing, bound, boundary, claim, drawn, exact, figure, property
-from ...evidence.base import Labelled
+from driftproof.numerics.tweedie import reverse_drift_from_count
+from driftproof.theory.laws import Discrete, Gamma
+from driftproof.theory.processes import BESQ, CIR
+from driftproof.theory.processes.base import reverse_drift
+from driftproof.theory.processes.clock import LinearClock
+from driftproof.theory.tweedie import score_from_count
+from driftproof.validation import Thing, bound, boundary, claim, drawn, exact, figure, property
+from driftproof.validation.evidence.base import Labelled
+
 from .finite_volumes import Chain, grid
 from .gauss import Floats, power_panels
 

@@ -10,13 +10,14 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.laws import NoncentralChi2
-from ....theory.laws.bridges import SquaredBesselBridge
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ....theory.processes.clock import Identity, LinearClock
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ....theory.processes.squared_bessel import AbstractSquaredBessel
-from ... import Thing, boundary, claim, exact, raises
+from driftproof.theory.laws import NoncentralChi2
+from driftproof.theory.laws.bridges import SquaredBesselBridge
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from driftproof.theory.processes.clock import Identity, LinearClock
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
+from driftproof.validation import Thing, boundary, claim, exact, raises
+
 from . import textbook
 from .cases import BESQS, CIRS, GAUSSIANS, GBMS, ROUNDING, measured
 from .quadrature import half_line, line

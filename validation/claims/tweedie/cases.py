@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow
-from ....theory.processes.clock import LinearClock
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ....theory.processes.squared_bessel import AbstractSquaredBessel
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
+from driftproof.theory.processes.clock import LinearClock
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 
 __all__ = [
     "ATOMS",

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from mpmath import mpf
 
-from ....theory.laws import Discrete
-from ....theory.laws.bessel_count import BesselCount
-from ....theory.processes import BESQ, VP, AbstractProcess
-from ....theory.tweedie import (
+from driftproof.theory.laws import Discrete
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.processes import BESQ, VP, AbstractProcess
+from driftproof.theory.tweedie import (
     conditional_count,
     conditional_pair_count,
     poisson_count,
@@ -21,8 +21,9 @@ from ....theory.tweedie import (
     posterior_weights,
     score_from_count,
 )
-from ... import Thing, boundary, claim, drawn, exact, figure, property, raises
-from ...mutants import altered, arguments, outcome
+from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation.mutants import altered, arguments, outcome
+
 from . import textbook
 from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
 from .textbook import Posterior

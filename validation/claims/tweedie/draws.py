@@ -17,8 +17,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import roots_genlaguerre, roots_hermitenorm
 
-from ...._random import Source
-from ....theory.laws import (
+from driftproof._random import Source
+from driftproof.theory.laws import (
     Discrete,
     Gamma,
     Gaussian,
@@ -28,11 +28,11 @@ from ....theory.laws import (
     NoncentralChi2,
     Normal,
 )
-from ....theory.laws.base import ElementwiseLaw
-from ....theory.laws.bridges import SquaredBesselBridge
-from ....theory.laws.gamma_mixed import GammaMixedChi2
-from ... import Thing, claim, exact
-from ...evidence.base import Labelled
+from driftproof.theory.laws.base import ElementwiseLaw
+from driftproof.theory.laws.bridges import SquaredBesselBridge
+from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
+from driftproof.validation import Thing, claim, exact
+from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["Draws", "Rule"]
 

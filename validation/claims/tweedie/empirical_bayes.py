@@ -14,18 +14,19 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.special import gammaincinv
 
-from ....numerics.tweedie import MarginalModel, fit_marginal
-from ....theory.laws import Gamma
-from ....theory.processes import BESQ, CIR
-from ....theory.tweedie import (
+from driftproof.numerics.tweedie import MarginalModel, fit_marginal
+from driftproof.theory.laws import Gamma
+from driftproof.theory.processes import BESQ, CIR
+from driftproof.theory.tweedie import (
     bayes_risk,
     conjugate_posterior,
     posterior_mean,
     unbiased_estimate,
     unbiased_risk,
 )
-from ... import Thing, claim, drawn, exact, property
-from ...evidence.base import Labelled
+from driftproof.validation import Thing, claim, drawn, exact, property
+from driftproof.validation.evidence.base import Labelled
+
 from .gauss import Floats, power_panels
 
 CASES = (

@@ -19,18 +19,19 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 from scipy.stats import ncx2
 
-from ....numerics.samplers import euler_paths
-from ....numerics.tweedie import (
+from driftproof.numerics.samplers import euler_paths
+from driftproof.numerics.tweedie import (
     bridge_step,
     log_euler_step,
     matched_bridge_step,
     noncentral_step,
     truncated_euler_step,
 )
-from ....theory.laws import LogNormal
-from ....theory.processes import BESQ, CIR, GBM, VP, LinearClock
-from ... import Rate, Thing, bound, claim, drawn, exact, property, rate
-from ...evidence.base import Labelled
+from driftproof.theory.laws import LogNormal
+from driftproof.theory.processes import BESQ, CIR, GBM, VP, LinearClock
+from driftproof.validation import Rate, Thing, bound, claim, drawn, exact, property, rate
+from driftproof.validation.evidence.base import Labelled
+
 from .finite_volumes import grid
 from .gauss import Floats, panels
 from .operators import DATA, END, START, count

@@ -10,14 +10,15 @@ import numpy as np
 import sympy as sp
 from mpmath import mpf
 
-from ...._namespace import Array, Namespace, UnmetHypothesis
-from ....theory.laws import Discrete, Gaussian, Normal
-from ....theory.processes import BESQ, GBM
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ....theory.tweedie import conditional_score, posterior_mean, posterior_variance
-from ... import Thing, boundary, claim, exact, raises, symbolic
-from ...mutants import altered, arguments, outcome
-from ...symbols import on_symbols
+from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof.theory.laws import Discrete, Gaussian, Normal
+from driftproof.theory.processes import BESQ, GBM
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.tweedie import conditional_score, posterior_mean, posterior_variance
+from driftproof.validation import Thing, boundary, claim, exact, raises, symbolic
+from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.symbols import on_symbols
+
 from . import textbook
 from .cases import GAUSSIANS, ROUNDING, measured
 from .textbook import Posterior

@@ -12,13 +12,14 @@ import numpy as np
 import sympy as sp
 from mpmath import mpf
 
-from ....theory.laws import Discrete, LogNormal
-from ....theory.processes import GBM
-from ....theory.tweedie import log_posterior_mean, log_posterior_variance, posterior_moment
-from ....theory.tweedie.symbolic import gbm_dilation, gbm_log_moments
-from ... import Thing, claim, exact, symbolic
-from ...mutants import altered, arguments
-from ...symbols import on_symbols, unchecked
+from driftproof.theory.laws import Discrete, LogNormal
+from driftproof.theory.processes import GBM
+from driftproof.theory.tweedie import log_posterior_mean, log_posterior_variance, posterior_moment
+from driftproof.theory.tweedie.symbolic import gbm_dilation, gbm_log_moments
+from driftproof.validation import Thing, claim, exact, symbolic
+from driftproof.validation.mutants import altered, arguments
+from driftproof.validation.symbols import on_symbols, unchecked
+
 from . import textbook
 from .cases import GBMS, ROUNDING, measured
 from .quadrature import half_line

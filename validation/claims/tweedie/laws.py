@@ -10,10 +10,11 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.laws import NoncentralChi2
-from ....theory.laws.gamma_mixed import GammaMixedChi2
-from ....theory.processes import BESQ
-from ... import Thing, claim, exact
+from driftproof.theory.laws import NoncentralChi2
+from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
+from driftproof.theory.processes import BESQ
+from driftproof.validation import Thing, claim, exact
+
 from . import textbook
 from .cases import DIMENSIONS, POINTS, ROUNDING, STARTS, measured
 from .quadrature import half_line

@@ -14,10 +14,11 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.laws import Discrete
-from ....theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
-from ....theory.tweedie import log_posterior_mean, posterior_weights
-from ... import Thing, claim, exact, figure
+from driftproof.theory.laws import Discrete
+from driftproof.theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
+from driftproof.theory.tweedie import log_posterior_mean, posterior_weights
+from driftproof.validation import Thing, claim, exact, figure
+
 from . import textbook
 from .cases import GAUSSIANS, GBMS, ROUNDING, measured
 from .textbook import Posterior

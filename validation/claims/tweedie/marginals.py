@@ -17,7 +17,7 @@ import mpmath
 import numpy as np
 from scipy import stats
 
-from ....theory.laws import (
+from driftproof.theory.laws import (
     Discrete,
     Gamma,
     Gaussian,
@@ -27,11 +27,12 @@ from ....theory.laws import (
     NoncentralChi2,
     Normal,
 )
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ....theory.processes.squared_bessel import AbstractSquaredBessel
-from ... import Thing, boundary, claim, exact, raises
-from ...evidence.base import Labelled
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation.evidence.base import Labelled
+
 from . import textbook
 from .cases import ROUNDING, measured
 from .quadrature import half_line, line

@@ -22,13 +22,21 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.special import gammaln
 
-from ....numerics.tweedie import from_score, kl_weight, matching_loss, poisson_loss, square_loss, target
-from ....theory.laws import Discrete, Gamma, LogNormal
-from ....theory.laws.bessel_count import BesselCount
-from ....theory.processes import BESQ, CIR, GBM, VP
-from ....theory.tweedie import conjugate_posterior, poisson_count
-from ... import Thing, claim, drawn, exact, property
-from ...evidence.base import Labelled
+from driftproof.numerics.tweedie import (
+    from_score,
+    kl_weight,
+    matching_loss,
+    poisson_loss,
+    square_loss,
+    target,
+)
+from driftproof.theory.laws import Discrete, Gamma, LogNormal
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.processes import BESQ, CIR, GBM, VP
+from driftproof.theory.tweedie import conjugate_posterior, poisson_count
+from driftproof.validation import Thing, claim, drawn, exact, property
+from driftproof.validation.evidence.base import Labelled
+
 from .gauss import Floats, panels, power_panels
 
 ATOMS = Discrete([0.0, 0.4, 1.5, 4.0], [0.1, 0.3, 0.4, 0.2])

@@ -12,13 +12,14 @@ from typing import Any, final
 
 import numpy as np
 
-from ...._namespace import Array, Namespace
-from ...._random import Source
-from ....numerics.tweedie import matched_start, noncentral_step
-from ....theory.laws import NoncentralChi2
-from ....theory.processes import BESQ, CIR
-from ... import Rate, Thing, boundary, claim, exact, figure, rate
-from ...evidence.base import Labelled
+from driftproof._namespace import Array, Namespace
+from driftproof._random import Source
+from driftproof.numerics.tweedie import matched_start, noncentral_step
+from driftproof.theory.laws import NoncentralChi2
+from driftproof.theory.processes import BESQ, CIR
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, rate
+from driftproof.validation.evidence.base import Labelled
+
 from . import operators
 from .euler_steps import euler_distance
 from .gauss import Floats

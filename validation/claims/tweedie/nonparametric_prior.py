@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from ....numerics.tweedie import fit_prior
-from ....theory.laws import Discrete
-from ....theory.processes import BESQ, CIR, GBM, Flow
-from ....theory.tweedie import posterior_weights
-from ... import Thing, bound, claim, exact
-from ...evidence.base import Labelled
+from driftproof.numerics.tweedie import fit_prior
+from driftproof.theory.laws import Discrete
+from driftproof.theory.processes import BESQ, CIR, GBM, Flow
+from driftproof.theory.tweedie import posterior_weights
+from driftproof.validation import Thing, bound, claim, exact
+from driftproof.validation.evidence.base import Labelled
+
 from .gauss import Floats
 
 OBSERVED = np.asarray([0.02, 0.3, 0.35, 0.8, 1.1, 1.9, 2.0, 2.6, 4.5, 9.0])

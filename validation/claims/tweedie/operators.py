@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ....theory.laws import Discrete
-from ....theory.processes import BESQ
-from ....theory.special import log_iv
-from ....theory.tweedie import conditional_count, posterior_weights
+from driftproof.theory.laws import Discrete
+from driftproof.theory.processes import BESQ
+from driftproof.theory.special import log_iv
+from driftproof.theory.tweedie import conditional_count, posterior_weights
+
 from .gauss import Floats, panels, power_panels
 
 __all__ = [

@@ -13,18 +13,19 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....theory.laws import AbstractLaw, Discrete, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
-from ....theory.laws.gamma_mixed import GammaMixedChi2
-from ....theory.processes import BESQ, CIR, AbstractProcess
-from ....theory.tweedie import (
+from driftproof.theory.laws import AbstractLaw, Discrete, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
+from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
+from driftproof.theory.processes import BESQ, CIR, AbstractProcess
+from driftproof.theory.tweedie import (
     conditional_score,
     conjugate_posterior,
     gamma_posterior_moment,
     posterior_mean,
     posterior_weights,
 )
-from ... import Thing, boundary, claim, exact, raises
-from ...mutants import altered, arguments, outcome
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation.mutants import altered, arguments, outcome
+
 from . import textbook
 from .cases import ATOMS, CIRS, GAUSSIANS, GBMS, ROUNDING, WEIGHTS, measured
 from .quadrature import half_line, line

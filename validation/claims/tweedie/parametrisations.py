@@ -14,12 +14,13 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from ....numerics.tweedie import Kind, affine, convert, from_score, to_score
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ... import Thing, boundary, claim, exact, raises
-from ...evidence.base import Labelled
-from ...mutants import altered
+from driftproof.numerics.tweedie import Kind, affine, convert, from_score, to_score
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation.evidence.base import Labelled
+from driftproof.validation.mutants import altered
+
 from . import textbook
 from .cases import ROUNDING
 

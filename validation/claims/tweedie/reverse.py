@@ -12,15 +12,16 @@ import numpy as np
 import sympy as sp
 from mpmath import mpf
 
-from ...._namespace import Array, Namespace
-from ....theory.laws import Discrete, Gamma, LogNormal, Normal
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ....theory.processes.base import diffusion, drift, reverse_drift
-from ....theory.processes.clock import LinearClock
-from ....theory.tweedie.symbolic import reverse_family
-from ... import Thing, boundary, claim, exact, figure, raises, symbolic
-from ...mutants import altered, arguments, outcome
-from ...symbols import SYMBOLS, on_symbols, rational, unchecked
+from driftproof._namespace import Array, Namespace
+from driftproof.theory.laws import Discrete, Gamma, LogNormal, Normal
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from driftproof.theory.processes.base import diffusion, drift, reverse_drift
+from driftproof.theory.processes.clock import LinearClock
+from driftproof.theory.tweedie.symbolic import reverse_family
+from driftproof.validation import Thing, boundary, claim, exact, figure, raises, symbolic
+from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.symbols import SYMBOLS, on_symbols, rational, unchecked
+
 from . import textbook
 from .cases import ATOMS, BESQS, CIRS, GAUSSIANS, GBMS, WEIGHTS, measured
 from .quadrature import half_line, line

@@ -15,11 +15,12 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from ....numerics.tweedie import bessel_mean_inverse, bridge_step, matched_bridge_step, matched_start
-from ....theory.processes import BESQ, CIR
-from ....theory.tweedie import conditional_count, posterior_weights
-from ... import Rate, Thing, bound, boundary, claim, exact, rate
-from ...evidence.base import Labelled
+from driftproof.numerics.tweedie import bessel_mean_inverse, bridge_step, matched_bridge_step, matched_start
+from driftproof.theory.processes import BESQ, CIR
+from driftproof.theory.tweedie import conditional_count, posterior_weights
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, rate
+from driftproof.validation.evidence.base import Labelled
+
 from . import operators
 from .finite_volumes import Chain, grid
 from .gauss import Floats

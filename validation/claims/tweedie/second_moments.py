@@ -21,10 +21,11 @@ from typing import Any, final
 import mpmath
 import numpy as np
 
-from ....numerics.tweedie import Kind, kl_weight, target
-from ....theory.processes import BESQ
-from ... import Rate, Thing, claim, exact, figure, rate
-from ...evidence.base import Labelled
+from driftproof.numerics.tweedie import Kind, kl_weight, target
+from driftproof.theory.processes import BESQ
+from driftproof.validation import Rate, Thing, claim, exact, figure, rate
+from driftproof.validation.evidence.base import Labelled
+
 from .gauss import Floats, panel, panels, power_panels
 
 X0, T = 1.3, 0.7

@@ -14,13 +14,14 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import gammainc, gammaln, ive, ndtr
 
-from ....numerics.montecarlo import Verdict, distribution_test, goodness_of_fit_test
-from ....numerics.tweedie import sample_bridge, sample_transition, sample_with_count
-from ....theory.laws.bessel_count import BesselCount
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, Flow
-from ....theory.processes.clock import LinearClock
-from ....theory.processes.gaussian import AbstractGaussianProcess
-from ... import Statistic, Thing, claim, statistical
+from driftproof.numerics.montecarlo import Verdict, distribution_test, goodness_of_fit_test
+from driftproof.numerics.tweedie import sample_bridge, sample_transition, sample_with_count
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
+from driftproof.theory.processes.clock import LinearClock
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.validation import Statistic, Thing, claim, statistical
+
 from .gauss import Floats, panels
 
 Density = Callable[[Floats], Any]

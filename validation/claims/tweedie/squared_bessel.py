@@ -8,13 +8,14 @@ from typing import Any
 import sympy as sp
 from hypothesis import strategies as st
 
-from ....theory.processes import BESQ, CIR, AbstractProcess
-from ....theory.processes.squared_bessel import AbstractSquaredBessel
-from ....theory.tweedie import conditional_score, posterior_mean
-from ....theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
-from ... import Thing, boundary, claim, drawn, exact, property, raises, symbolic
-from ...mutants import altered, arguments
-from ...symbols import on_symbols, unchecked
+from driftproof.theory.processes import BESQ, CIR, AbstractProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
+from driftproof.theory.tweedie import conditional_score, posterior_mean
+from driftproof.theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
+from driftproof.validation import Thing, boundary, claim, drawn, exact, property, raises, symbolic
+from driftproof.validation.mutants import altered, arguments
+from driftproof.validation.symbols import on_symbols, unchecked
+
 from . import textbook
 from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
 from .textbook import Posterior

@@ -25,8 +25,8 @@ from typing import Any, TypeAlias, final
 import mpmath
 from mpmath import mpf
 
-from ....theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
-from ....theory.processes.clock import Identity, LinearClock
+from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
+from driftproof.theory.processes.clock import Identity, LinearClock
 
 __all__ = [
     "Posterior",

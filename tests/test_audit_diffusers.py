@@ -102,7 +102,7 @@ def test_ddpm_uses_the_grid_that_it_sets(spacing: str) -> None:
     assert row.severity == "converges", row.verdict
     assert 320 in row.steps
     probe = SchedulerSampler(scheduler)
-    wide = probe.widened()
+    wide = probe.in_double_precision()
     assert wide is not None
     for count in row.steps:
         path = propagate(probe, count, Model())

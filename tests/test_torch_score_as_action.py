@@ -190,8 +190,8 @@ def test_the_quadratic_critic_finds_the_value_function():
     samples = trainer.samples(0, generator, torch.zeros(8192, dtype=torch.long))
     lesson, rewards = trainer.method.signal(samples).lesson, samples.rewards
     critic = trainer.method.critic
-    critic.absorb(lesson, torch.Generator(), trainer.accelerator)
-    gap = (critic.along(lesson) - exact.along(lesson)).abs().mean()
+    critic.update(lesson, torch.Generator(), trainer.accelerator)
+    gap = (critic.values_on_path(lesson) - exact.values_on_path(lesson)).abs().mean()
     assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 

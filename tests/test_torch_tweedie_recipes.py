@@ -17,7 +17,7 @@ from driftproof import UnmetHypothesis
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.score_models.data import Data, DataRecipe, _paths, _split, load, vix
 from driftproof.backends.torch.score_models.metrics import (
-    Held,
+    HeldOut,
     average,
     clustering,
     compare,
@@ -279,7 +279,7 @@ def test_metrics_of_known_pairs() -> None:
     x = rng.normal(size=(400, 2))
     assert w1(x, x) == 0.0
     assert w1(x + 1.0, x) == pytest.approx(1.0 / x.std())
-    held = Held(x, 1, lambda rows: None)
+    held = HeldOut(x, 1, lambda rows: None)
     shifted = compare(x + 0.3, held, np.random.default_rng(1), replicates=30)
     assert set(shifted) == {"W1", "MMD", "1 % tail", "99 % tail"}
     assert shifted["99 % tail"].value == pytest.approx(0.3 / x.std())

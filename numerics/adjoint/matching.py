@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 from driftproof.theory.adjoint.regularizers import QuadraticCost, RunningCost
 from driftproof.theory.adjoint.weights import over_weight, require_weight
 

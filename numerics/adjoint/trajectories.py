@@ -16,7 +16,7 @@ from typing import TypeAlias, final
 import array_api_compat
 
 from driftproof._namespace import Array, UnmetHypothesis, checked
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 
 __all__ = ["Trajectory", "Velocity", "rollout"]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 
 __all__ = ["Baseline", "group_advantages", "running_advantages", "update_statistics"]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 
 __all__ = ["LARGEST_LOG_RATIO", "clipped_surrogate", "step_kl"]
 

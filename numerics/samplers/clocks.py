@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import ordered
+from driftproof.numerics._checks import check_times_decrease
 from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 __all__ = ["gaussian", "informative", "levels", "time_of_ratio"]
@@ -19,7 +19,7 @@ __all__ = ["gaussian", "informative", "levels", "time_of_ratio"]
 
 def gaussian(subject: str) -> Any:
     """The check that the times are ordered and that the state still has some signal at t."""
-    in_order = ordered(subject)
+    in_order = check_times_decrease(subject)
 
     def check(xp: Namespace, *, process: AbstractProcess, s: Array, t: Array, **rest: Any) -> None:
         in_order(xp, s=s, t=t, **rest)

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_eta
+from driftproof.numerics._checks import require_eta
 from driftproof.theory.processes import AbstractProcess
 
 from .clocks import gaussian, informative, levels, time_of_ratio
-from .transitions import kept_and_fresh
+from .transitions import noise_coefficients
 
 __all__ = ["dpm_solver_pp_2m", "dpm_solver_pp_2s", "sde_dpm_solver_pp_2m_moments"]
 
@@ -150,7 +150,7 @@ def sde_dpm_solver_pp_2m_moments(
     h = xp.where(inside, xp.log(rho_t / xp.where(inside, rho_s, rho_t)), xp.zeros_like(rho_s))
     line = xp.where(inside, 0.5 * h / xp.log(rho_old / rho_t), xp.zeros_like(h))
     data = x0 + line * (x0 - x0_old)
-    kept, fresh = kept_and_fresh(xp, rho_s / rho_t, eta)
+    kept, fresh = noise_coefficients(xp, rho_s / rho_t, eta)
     gain = xp.where(inside, -xp.expm1(-(1.0 + eta * eta) * h), xp.ones_like(h))
     return sigma_s / sigma_t * kept * x + alpha_s * gain * data, sigma_s * fresh
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from driftproof._namespace import Array, Namespace, public
-from driftproof.numerics._steps import ordered, require_eta
+from driftproof.numerics._checks import check_times_decrease, require_eta
 from driftproof.theory.processes import AbstractProcess, reverse_drift
 
 __all__ = ["euler_maruyama_moments", "euler_maruyama_step", "heun_step"]
 
 
-@public(check=ordered("euler_maruyama_moments"), t="> 0", s=">= 0")
+@public(check=check_times_decrease("euler_maruyama_moments"), t="> 0", s=">= 0")
 def euler_maruyama_moments(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, score: Array, eta: float
 ) -> tuple[Array, Array]:
@@ -56,7 +56,7 @@ def euler_maruyama_moments(
     return x + drift * (t - s), eta * scale
 
 
-@public(check=ordered("euler_maruyama_step"), t="> 0", s=">= 0")
+@public(check=check_times_decrease("euler_maruyama_step"), t="> 0", s=">= 0")
 def euler_maruyama_step(
     xp: Namespace,
     process: AbstractProcess,
@@ -101,7 +101,7 @@ def euler_maruyama_step(
     return mean + std * noise
 
 
-@public(check=ordered("heun_step"), t="> 0", s="> 0")
+@public(check=check_times_decrease("heun_step"), t="> 0", s="> 0")
 def heun_step(
     xp: Namespace,
     process: AbstractProcess,

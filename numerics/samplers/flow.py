@@ -15,7 +15,7 @@ References:
 from __future__ import annotations
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import ordered, require_eta
+from driftproof.numerics._checks import check_times_decrease, require_eta
 
 from .transitions import flow_sde_moments
 
@@ -23,7 +23,12 @@ __all__ = ["flow_sde_step", "window"]
 
 
 @public(
-    check=ordered("flow_sde_step"), x="finite", velocity="finite", t="in (0, 1]", s=">= 0", noise="finite"
+    check=check_times_decrease("flow_sde_step"),
+    x="finite",
+    velocity="finite",
+    t="in (0, 1]",
+    s=">= 0",
+    noise="finite",
 )
 def flow_sde_step(
     xp: Namespace, x: Array, velocity: Array, t: Array, s: Array, a: float, noise: Array

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof._random import Rng, source
-from driftproof.numerics._steps import both, ordered, require_batch
+from driftproof.numerics._checks import both, check_times_decrease, require_batch
 from driftproof.theory.laws.bridges import SquaredBesselBridge, bridge_parameters
 from driftproof.theory.processes import AbstractProcess, AbstractSquaredBessel
 
@@ -101,7 +101,9 @@ def sample_with_count(
     return rho * (2.0 * noise.gamma(0.5 * process.delta + count)), count
 
 
-@public(check=both(ordered("sample_bridge"), _has_bridge), x0="state", xt="state", s="> 0", t="> 0")
+@public(
+    check=both(check_times_decrease("sample_bridge"), _has_bridge), x0="state", xt="state", s="> 0", t="> 0"
+)
 def sample_bridge(
     xp: Namespace, process: AbstractProcess, x0: Array, xt: Array, s: Array, t: Array, rng: Rng
 ) -> Array:

@@ -27,18 +27,18 @@ from collections.abc import Callable
 from typing import Any
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import ordered, require_eta
+from driftproof.numerics._checks import check_times_decrease, require_eta
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess
 
 from .clocks import informative
-from .transitions import gddim_moments, kept_and_fresh
+from .transitions import gddim_moments, noise_coefficients
 
 __all__ = ["ddim_step", "gddim_step"]
 
 
 def _informative(subject: str) -> Callable[..., None]:
     """The check that the times are ordered and that a Gaussian state still has some signal at t."""
-    in_order = ordered(subject)
+    in_order = check_times_decrease(subject)
 
     def check(xp: Namespace, *, process: AbstractProcess, s: Array, t: Array, **rest: Any) -> None:
         in_order(xp, s=s, t=t, **rest)
@@ -91,7 +91,7 @@ def gddim_step(
     if isinstance(process, GBM):
         sigma_t, sigma_s = xp.sqrt(process.log_variance(t)), xp.sqrt(process.log_variance(s))
         shift = process.log_shift(s) - process.log_shift(t)
-        kept, fresh = kept_and_fresh(xp, sigma_s / sigma_t, eta)
+        kept, fresh = noise_coefficients(xp, sigma_s / sigma_t, eta)
         return x * xp.exp(shift - sigma_t * eps + sigma_s * (kept * eps + fresh * noise))
     if not isinstance(process, AbstractGaussianProcess):
         raise UnmetHypothesis(

@@ -18,7 +18,7 @@ from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from driftproof._random import Rng, source
-from driftproof.numerics._steps import require_batch, require_eta
+from driftproof.numerics._checks import require_batch, require_eta
 from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 from .clocks import informative

@@ -76,7 +76,7 @@ def _levels(xp: Namespace, p: Any, t: Array, s: Array) -> tuple[Array, Array, Ar
     return alpha_t, sigma_t, alpha_s, sigma_s
 
 
-def _still(xp: Namespace, mean: Array, s: Array) -> tuple[Array, Array]:
+def _deterministic(xp: Namespace, mean: Array, s: Array) -> tuple[Array, Array]:
     """The moments of a step without noise."""
     return mean, xp.zeros_like(s)
 
@@ -109,8 +109,8 @@ def _deis_2(
 ) -> tuple[Array, Array]:
     """The first step is one of DDIM."""
     if past:
-        return _still(xp, deis_2.kernel(xp, p, x, t, s, eps, *past[0]), s)
-    return _still(xp, dpm_solver_1.kernel(xp, p, x, t, s, eps), s)
+        return _deterministic(xp, deis_2.kernel(xp, p, x, t, s, eps, *past[0]), s)
+    return _deterministic(xp, dpm_solver_1.kernel(xp, p, x, t, s, eps), s)
 
 
 def _deis_3(
@@ -118,9 +118,9 @@ def _deis_3(
 ) -> tuple[Array, Array]:
     """The first two steps are single steps of order 3: a start of lower order would be the order of the run."""
     if len(past) >= 2:
-        return _still(xp, deis_3.kernel(xp, p, x, t, s, eps, *past[0], *past[1]), s)
+        return _deterministic(xp, deis_3.kernel(xp, p, x, t, s, eps, *past[0], *past[1]), s)
     if bool(s > 0):
-        return _still(xp, dpm_solver_3.kernel(xp, p, x, t, s, f), s)
+        return _deterministic(xp, dpm_solver_3.kernel(xp, p, x, t, s, f), s)
     return _deis_2(xp, p, x, t, s, eps, eta, past)
 
 
@@ -153,7 +153,9 @@ METHODS: Mapping[str, Method] = {
     ),
     "dpm_solver_1": Method(
         "epsilon",
-        moments=lambda xp, p, x, t, s, eps, *_: _still(xp, dpm_solver_1.kernel(xp, p, x, t, s, eps), s),
+        moments=lambda xp, p, x, t, s, eps, *_: _deterministic(
+            xp, dpm_solver_1.kernel(xp, p, x, t, s, eps), s
+        ),
         eta=0.0,
         reaches_zero=True,
     ),

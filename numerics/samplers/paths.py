@@ -6,7 +6,7 @@ from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof._random import Rng, source
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 from driftproof.theory.processes import AbstractProcess
 
 __all__ = ["euler_paths"]

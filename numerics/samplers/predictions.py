@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import same_shape
+from driftproof.numerics._checks import same_shape
 
 __all__ = ["Prediction", "data_and_noise"]
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof._random import Rng, source
-from driftproof.numerics._steps import both, ordered, require_eta, require_numbers
+from driftproof.numerics._checks import both, check_times_decrease, require_eta, require_numbers
 from driftproof.theory.laws.bridges import bridge_parameters
 from driftproof.theory.processes import GBM, AbstractProcess, AbstractSquaredBessel
 
@@ -64,7 +64,7 @@ def _has_immigrants(
     require_numbers("noncentral_step", n_eff=_effective(xp, process, t, s, n))
 
 
-@public(check=both(ordered("bridge_step"), _has_bridge), x="state", t="> 0", s="> 0", x0="state")
+@public(check=both(check_times_decrease("bridge_step"), _has_bridge), x="state", t="> 0", s="> 0", x0="state")
 def bridge_step(
     xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Array, x0: Array, rng: Rng
 ) -> Array:
@@ -98,7 +98,11 @@ def bridge_step(
 
 
 @public(
-    check=both(ordered("matched_bridge_step"), _has_matched_bridge), x="state", t="> 0", s="> 0", n=">= 0"
+    check=both(check_times_decrease("matched_bridge_step"), _has_matched_bridge),
+    x="state",
+    t="> 0",
+    s="> 0",
+    n=">= 0",
 )
 def matched_bridge_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
@@ -130,7 +134,13 @@ def matched_bridge_step(
     return sample_bridge.kernel(xp, process, x0, x, s, t, rng)
 
 
-@public(check=both(ordered("noncentral_step"), _has_immigrants), x="state", t="> 0", s="> 0", n=">= 0")
+@public(
+    check=both(check_times_decrease("noncentral_step"), _has_immigrants),
+    x="state",
+    t="> 0",
+    s="> 0",
+    n=">= 0",
+)
 def noncentral_step(
     xp: Namespace, process: AbstractSquaredBessel, x: Array, t: Array, s: Array, n: Array, rng: Rng
 ) -> Array:
@@ -210,7 +220,7 @@ def reverse_drift_from_count(
     return -b + 0.5 * (1.0 + eta * eta) * slope * (0.5 * process.delta + n - 0.5 * x / rho)
 
 
-@public(check=ordered("truncated_euler_step"), t="> 0", s=">= 0")
+@public(check=check_times_decrease("truncated_euler_step"), t="> 0", s=">= 0")
 def truncated_euler_step(
     xp: Namespace,
     process: AbstractSquaredBessel,
@@ -257,7 +267,7 @@ def truncated_euler_step(
     return x + drift * (t - s) + eta * xp.sqrt(variance) * noise
 
 
-@public(check=ordered("log_euler_step"), x="> 0", t="> 0", s=">= 0")
+@public(check=check_times_decrease("log_euler_step"), x="> 0", t="> 0", s=">= 0")
 def log_euler_step(
     xp: Namespace, process: GBM, x: Array, t: Array, s: Array, log_score: Array, eta: float, noise: Array
 ) -> Array:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch, require_eta, same_shape
+from driftproof.numerics._checks import require_batch, require_eta, same_shape
 
 __all__ = [
     "ddim_moments",
@@ -69,7 +69,7 @@ def _real_root(xp: Namespace, **given: Any) -> None:
     """The check of DDIM: what is left of the predicted noise is no root of a negative number."""
     _levels("ddim_moments")(xp, **given)
     q = given["sigma_s"] * given["alpha_t"] / (given["sigma_t"] * given["alpha_s"])
-    left = given["sigma_s"] ** 2 * _left(q, given["eta"])
+    left = given["sigma_s"] ** 2 * _kept_variance(q, given["eta"])
     if not bool(xp.all(left >= 0)):
         got = f"eta = {given['eta']!r}, sigma_s^2 - sigma^2 = {float(xp.min(left))!r}"
         raise UnmetHypothesis("ddim_moments", "eta^2 <= 1 / (1 - SNR_t / SNR_s)", got)
@@ -133,7 +133,7 @@ def gddim_moments(
         >>> float(mean), float(std) ** 2 == 0.0625 * (1 - 1 / 9)
         (1.5, True)
     """
-    kept, fresh = kept_and_fresh(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
+    kept, fresh = noise_coefficients(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
     return alpha_s / alpha_t * (x - sigma_t * eps) + sigma_s * kept * eps, sigma_s * fresh
 
 
@@ -182,7 +182,7 @@ def predicted_moments(
         >>> [float(v) for v in predicted_moments(2.0, 1.0, 0.0, 1.0, 0.5, 0.5, 1.0)]  # from pure noise
         [1.0, 0.5]
     """
-    kept, fresh = kept_and_fresh(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
+    kept, fresh = noise_coefficients(xp, sigma_s * alpha_t / (sigma_t * alpha_s), eta)
     return alpha_s * x0 + sigma_s * kept * eps, sigma_s * fresh
 
 
@@ -236,12 +236,12 @@ def ddim_moments(
     """
     q = sigma_s * alpha_t / (sigma_t * alpha_s)
     noisy = sigma_s > 0
-    kept = xp.sqrt(xp.where(noisy, _left(q, eta), xp.ones_like(q)))
+    kept = xp.sqrt(xp.where(noisy, _kept_variance(q, eta), xp.ones_like(q)))
     fresh = eta * xp.sqrt((1.0 - q) * (1.0 + q))
     return alpha_s / alpha_t * (x - sigma_t * eps) + sigma_s * kept * eps, sigma_s * fresh
 
 
-def _left(q: Array, eta: float) -> Array:
+def _kept_variance(q: Array, eta: float) -> Array:
     """1 - eta^2 (1 - q^2), without cancellation at eta = 1."""
     return q * q + (1.0 - eta) * (1.0 + eta) * ((1.0 - q) * (1.0 + q))
 
@@ -322,7 +322,7 @@ def step_log_prob(xp: Namespace, x_next: Array, mean: Array, std: Array) -> Arra
     return xp.sum(terms, axis=tuple(range(1, terms.ndim))) if terms.ndim > 1 else terms
 
 
-def kept_and_fresh(xp: Namespace, q: Array, eta: float) -> tuple[Array, Array]:
+def noise_coefficients(xp: Namespace, q: Array, eta: float) -> tuple[Array, Array]:
     """What is kept of the predicted noise and what comes in fresh: squares that sum to 1."""
     power = eta * eta
     if power == 0.0:

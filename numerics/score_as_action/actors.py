@@ -25,7 +25,7 @@ import math
 from typing import Any, Literal
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch, require_eta
+from driftproof.numerics._checks import require_batch, require_eta
 
 __all__ = [
     "likelihood_weights",

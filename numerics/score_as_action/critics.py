@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 
 __all__ = [
     "ctd_direction",

@@ -15,7 +15,7 @@ from array_api_compat import device
 
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
-from driftproof.numerics._steps import require_batch, require_eta
+from driftproof.numerics._checks import require_batch, require_eta
 from driftproof.theory.processes import reverse_drift
 from driftproof.theory.score_as_action.posterior import Process
 

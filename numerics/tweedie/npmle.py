@@ -33,7 +33,7 @@ from typing import final
 from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
-from driftproof.numerics._steps import require_batch
+from driftproof.numerics._checks import require_batch
 from driftproof.theory.laws import Discrete
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 

@@ -189,12 +189,12 @@ class SchedulerSampler:
 
         return intercepted(counted, size, self._seeds) if self._guarded else nullcontext()
 
-    def widened(self) -> SchedulerSampler | None:
+    def in_double_precision(self) -> SchedulerSampler | None:
         if self._wide:
             return None
         return SchedulerSampler(self._original, self._options, wide=True, read=self._read, table=self._table)
 
-    def restated(self) -> Iterator[tuple[str, SchedulerSampler]]:
+    def reinterpreted(self) -> Iterator[tuple[str, SchedulerSampler]]:
         if self._read is None and self._prepared and all(map(_has_sigmas, self._prepared.values())):
             for said, read in _READINGS.items():
                 yield (

@@ -108,11 +108,11 @@ class Sampler(Protocol):
         """What these levels of a run should be labelled; None where there is no table of the training."""
         ...
 
-    def widened(self) -> Sampler | None:
+    def in_double_precision(self) -> Sampler | None:
         """The same with its tables in double precision; None where it is no different."""
         ...
 
-    def restated(self) -> Iterator[tuple[str, Sampler]]:
+    def reinterpreted(self) -> Iterator[tuple[str, Sampler]]:
         """The same at the noise levels of its own table, once for each process that these may belong to."""
         ...
 

@@ -220,7 +220,7 @@ def _runs(
 def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[int, Path]:
     """The same runs with tables in double precision, where these do not part from the model's levels."""
     seen = next((count for count, path in paths.items() if path.finite and gap(path)), None)
-    wide = sampler.widened()
+    wide = sampler.in_double_precision()
     if seen is None or wide is None or gap(propagate(wide, seen, model)):
         return {}
     return {count: propagate(wide, count, model) for count in paths}
@@ -228,7 +228,7 @@ def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[
 
 def _widened_parts(sampler: Sampler, made: Measurement) -> dict[int, Path]:
     """Runs at small counts that state and level part at, in double precision, where this leaves no gap."""
-    wide = sampler.widened()
+    wide = sampler.in_double_precision()
     every = {n: path for n, path in made.everything.items() if path.finite} | dict(made.wide)
     at = [n for n in made.small if n in every and (n in parted(every) or alone(every[n]))]
     if wide is None or not at:

@@ -22,7 +22,7 @@ from .findings import Finding
 from .models import Model, models
 from .severity import Severity
 
-__all__ = ["ALPHA", "PATHS", "alarmed", "settle"]
+__all__ = ["ALPHA", "PATHS", "alarmed", "monte_carlo_verdict"]
 
 # Two narrow modes well inside of [-1, 1], where clipping leaves the data alone.
 _WEIGHTS = np.array([0.3, 0.7])
@@ -48,7 +48,7 @@ _LARGE = 0.02
 _SETTLED: Final = "settled by Gaussian mixture and Monte Carlo: "
 
 
-def settle(
+def monte_carlo_verdict(
     sampler: Sampler,
     model: Model,
     *,

@@ -121,10 +121,10 @@ class RunSampler:
     def clock(self, alpha: Vector, sigma: Vector) -> None:
         return None
 
-    def widened(self) -> None:
+    def in_double_precision(self) -> None:
         return None
 
-    def restated(self) -> Iterator[tuple[str, RunSampler]]:
+    def reinterpreted(self) -> Iterator[tuple[str, RunSampler]]:
         yield from ()
 
     @property

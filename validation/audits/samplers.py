@@ -26,7 +26,7 @@ from .severity import Severity
 from .thresholds import HELD
 from .words import finding, sentence
 
-__all__ = ["STEPS", "find"]
+__all__ = ["STEPS", "audit_sampler"]
 
 # The part of a length that twice as many steps leave, at least, where it does not shrink; half is left else.
 _SHRINKS: Final = 0.75
@@ -40,7 +40,7 @@ _ANY_NETWORK: Final = (
 )
 
 
-def find(
+def audit_sampler(
     sampler: Sampler,
     documented: Model | None,
     *,
@@ -148,7 +148,7 @@ def _another(
         else f"no prediction type is stated; the usual is {made.model}"
     )
     note = f"{stated}, which leaves an error of {before:.2g}"
-    length = _leap(sampler, made.model, first.steps) if made.last.draws and made.last.finite else 0.0
+    length = _jump_length(sampler, made.model, first.steps) if made.last.draws and made.last.finite else 0.0
     if length > 0.0:
         leaping = replace(made.model, function="consistency" if math.isinf(length) else "trajectory")
         found = diagnose(measure(sampler, leaping, first.steps, small), stated_order)
@@ -200,7 +200,7 @@ def _noted(found: Finding, note: str) -> Finding:
     return replace(found, reason=f"{note}; {found.reason}") if note else found
 
 
-def _leap(sampler: Sampler, model: Model, counts: Sequence[int]) -> float:
+def _jump_length(sampler: Sampler, model: Model, counts: Sequence[int]) -> float:
     """How far below the noise level a step without its noise leads, in log(sigma / alpha); 0 where more steps shorten it.
 
     Where they do not the denoiser is not what makes it right: a jump of that length wants the flow's own.
@@ -225,7 +225,7 @@ def _restated(sampler: Sampler, found: Diagnosis) -> Diagnosis | None:
     """
     count = max(found.steps)
     left: dict[str, float] = {}
-    for process, other in sampler.restated():
+    for process, other in sampler.reinterpreted():
         try:
             left[process] = _error(propagate(other, count, found.measurement.model))
         except UnmetHypothesis:  # these levels rise, or are none of that process
@@ -233,7 +233,7 @@ def _restated(sampler: Sampler, found: Diagnosis) -> Diagnosis | None:
     best = min(left, key=left.__getitem__, default="")
     if not best or not left[best] < HELD.better * found.error:
         return None
-    return _mismatched(found, Note("restated", values={"process": best, "left": left[best]}))
+    return _mismatched(found, Note("reinterpreted", values={"process": best, "left": left[best]}))
 
 
 def _own_level(sampler: Sampler, found: Diagnosis) -> Diagnosis | None:

@@ -14,10 +14,10 @@ from .adapters import SchedulerSampler
 from .affine import Sampler, propagate
 from .findings import Finding
 from .interface import option, parameters
-from .mixtures import settle
+from .mixtures import monte_carlo_verdict
 from .models import PREDICTIONS, Model
 from .rows import Row
-from .samplers import STEPS, find
+from .samplers import STEPS, audit_sampler
 from .steps import StepSampler
 
 __all__ = [
@@ -129,7 +129,7 @@ def examine(
     """
     sampler = SchedulerSampler(scheduler, step_options)
     search = search and prediction is None
-    found = find(
+    found = audit_sampler(
         sampler,
         _documented(option(scheduler, "prediction_type")) if prediction is None else asked(prediction),
         unit=sampler.unit,
@@ -142,7 +142,9 @@ def examine(
     )
     if found.affine or not settled:
         return found
-    return settle(sampler, found.model, unit=sampler.unit, search=search, why=why(sampler, found))
+    return monte_carlo_verdict(
+        sampler, found.model, unit=sampler.unit, search=search, why=why(sampler, found)
+    )
 
 
 def audit_step(
@@ -164,9 +166,11 @@ def audit_step(
     """
     process = process or VP()
     sampler = StepSampler(function, process, grid)
-    found = find(sampler, asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast)
+    found = audit_sampler(
+        sampler, asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast
+    )
     if not found.affine:
-        found = settle(sampler, found.model, search=False, why=why(sampler, found))
+        found = monte_carlo_verdict(sampler, found.model, search=False, why=why(sampler, found))
     where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
     said = {**(options or {}), "process": type(process).__name__, "prediction": str(found.model)}
     return row(found, where, said, reproduction or lines(where))

@@ -85,10 +85,10 @@ class StepSampler:
     def clock(self, alpha: Vector, sigma: Vector) -> None:
         return None
 
-    def widened(self) -> None:
+    def in_double_precision(self) -> None:
         return None
 
-    def restated(self) -> Iterator[tuple[str, StepSampler]]:
+    def reinterpreted(self) -> Iterator[tuple[str, StepSampler]]:
         yield from ()
 
     def _equal(self, steps: int) -> Sequence[float]:

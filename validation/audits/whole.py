@@ -10,12 +10,12 @@ from driftproof.theory.processes import AbstractGaussianProcess
 from .findings import Finding
 from .interface import option
 from .levels import Levels
-from .mixtures import settle
+from .mixtures import monte_carlo_verdict
 from .models import PREDICTIONS, Model
 from .pipelines import pipeline_sampler
 from .rows import Row
 from .runs import Run, RunSampler, Start
-from .samplers import STEPS, find
+from .samplers import STEPS, audit_sampler
 from .schedulers import asked, lines, row, stated_order, why
 
 __all__ = ["audit_pipeline", "audit_run"]
@@ -86,9 +86,11 @@ def _found(
     fast: bool,
 ) -> Finding:
     try:
-        found = find(sampler, documented, stated_order=order, steps=steps, search=search, confirm=not fast)
+        found = audit_sampler(
+            sampler, documented, stated_order=order, steps=steps, search=search, confirm=not fast
+        )
         if found.affine:
             return found
-        return settle(sampler, found.model, search=search, why=why(sampler, found))
+        return monte_carlo_verdict(sampler, found.model, search=search, why=why(sampler, found))
     finally:
         sampler.close()

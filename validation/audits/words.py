@@ -44,7 +44,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "limit": "consistent in the limit only: the mean is {mean:.1e} off at {steps} steps",
     "idle": "the last call does nothing",
     "refused": "refuses {counts} steps",
-    "restated": "its steps are those of {process}, another process than the stated one: {left:.2g} with start and "
+    "reinterpreted": "its steps are those of {process}, another process than the stated one: {left:.2g} with start and "
     "model of that process",
     "own level": "{left:.2g} with the model at the noise level that the state has",
     "mixture": "with a mixture as data {text}",

@@ -26,7 +26,7 @@ from torch import Tensor
 from driftproof.backends.torch.kit.loop import generator_of
 from driftproof.backends.torch.score_models.data import Data
 from driftproof.backends.torch.score_models.fit import fit_network
-from driftproof.backends.torch.score_models.metrics import Estimate, Held, average, compare
+from driftproof.backends.torch.score_models.metrics import Estimate, HeldOut, average, compare
 from driftproof.numerics.csdm import Latents
 from driftproof.numerics.sensing import (
     NotConverged,
@@ -126,7 +126,7 @@ def run(recipe: Recipe, data: Data, folder: Path, accelerator: Accelerator) -> S
     dimensions = [*sorted(m for m in recipe.dimensions if m < d), d]
     basis = None if recipe.basis == "none" else BASES[recipe.basis](d)
     coefficients = data.train if basis is None else data.train @ basis.T
-    held = Held(data.held_out, data.block, lambda rows: None)
+    held = HeldOut(data.held_out, data.block, lambda rows: None)
     collected: dict[tuple[str, int], list[Row]] = {}
     samples: dict[str, Rows] = {}
     for seed in recipe.seeds:
@@ -210,7 +210,7 @@ def _full(rows: Rows) -> Latents:
 
 
 def _measured(
-    recipe: Recipe, data: Data, held: Held, pipe: CSDMPipeline, budget: int, seed: int, seconds: float
+    recipe: Recipe, data: Data, held: HeldOut, pipe: CSDMPipeline, budget: int, seed: int, seconds: float
 ) -> list[tuple[Row, Rows, CSDMPipeline]]:
     m, d = pipe.latents.sketch.shape
     steps = max(1, min(budget // m, pipe.most_steps))

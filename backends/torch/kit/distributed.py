@@ -57,7 +57,7 @@ def sync_on_last(accelerator: Accelerator, model: Any, last: bool) -> Any:
 
 def clipped_step(
     accelerator: Accelerator,
-    stepper: Any,
+    optimizer: Any,
     weights: Iterable[nn.Parameter],
     largest: float,
     what: str,
@@ -67,7 +67,7 @@ def clipped_step(
 
     Arguments:
         accelerator: Which has summed the gradient over processes.
-        stepper: The optimizer, prepared by it.
+        optimizer: The optimizer, prepared by it.
         weights: Those with a gradient.
         largest: The largest norm.
         what: The gradient of what, for the error.
@@ -81,7 +81,7 @@ def clipped_step(
     if norm is not None and accelerator.scaler is None and not math.isfinite(float(norm)):
         raise FloatingPointError(f"{what} is {float(norm)}; nothing was updated")
     if moved is not None:
-        moved.before(max(group["lr"] for group in stepper.param_groups))
-    stepper.step()
+        moved.before(max(group["lr"] for group in optimizer.param_groups))
+    optimizer.step()
     if moved is not None:
         moved.after()

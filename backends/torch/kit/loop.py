@@ -293,7 +293,7 @@ class _Fit(Generic[ModuleT]):
         self.draw, self.loss, self.plan, self.accelerator = draw, loss, plan, accelerator
         self.rows, self.title, self.losses = rows, title, list[float]()
         self.optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
-        self.wrapped, self.stepper = accelerator.prepare(model, self.optimizer)
+        self.wrapped, self.prepared_optimizer = accelerator.prepare(model, self.optimizer)
         self.inner: ModuleT = accelerator.unwrap_model(self.wrapped)
         self.wrapped.train()
         self.ema, self.moved = EMA(self.inner, plan.ema), Moved(self.inner.parameters())
@@ -325,11 +325,11 @@ class _Fit(Generic[ModuleT]):
         mean = float(accelerator.reduce(value.detach().float(), reduction="mean"))
         if not math.isfinite(mean):
             raise FloatingPointError(f"{self.title}: the loss of step {step} is {mean}; nothing was updated")
-        self.stepper.zero_grad(set_to_none=True)
+        self.prepared_optimizer.zero_grad(set_to_none=True)
         accelerator.backward(value)
         what = f"{self.title}: the gradient of step {step}"
         moved = self.moved if step % WATCH_EVERY == 0 else None
-        clipped_step(accelerator, self.stepper, self.wrapped.parameters(), plan.clip, what, moved)
+        clipped_step(accelerator, self.prepared_optimizer, self.wrapped.parameters(), plan.clip, what, moved)
         if moved is not None:
             moved.share()  # warns where most updates round to nothing
         self.ema.update(self.inner, step)

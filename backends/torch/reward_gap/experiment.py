@@ -97,7 +97,7 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
         task = gaussian_task(model, denoiser)
         trainer = trainer_of(one, denoiser, sampler, task, accelerator, f"gaussian {seed}")
         place = folder / f"gaussian-{recipe.method}-{seed}.safetensors"
-        logs.append(trainer.train(place, config=_made_with(one)))
+        logs.append(trainer.train(place, config=_fingerprint(one)))
     sampler = vp_sampler(model.decay, model.levels, recipe.sampling)
     denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
     exact = Exact(model, sampler, denoiser, recipe.budget.beta, recipe.budget.kl)
@@ -128,12 +128,12 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
     trainer = trainer_of(recipe, policy.denoiser, policy.sampler, policy.task, accelerator, recipe.method)
     place = folder / f"{model.kind}-{recipe.method}.safetensors"
-    log = trainer.train(place, config=_made_with(recipe))
+    log = trainer.train(place, config=_fingerprint(recipe))
     if accelerator.is_main_process:
         save_adapter(policy.network, folder / "lora")
     return PipelineOutcome(recipe, log)
 
 
-def _made_with(recipe: Recipe) -> dict[str, object]:
+def _fingerprint(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint is told of its recipe."""
     return {name: getattr(recipe, name) for name in ("sampling", "gaussian", "pipeline", "reward")}

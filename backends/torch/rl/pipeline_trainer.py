@@ -105,7 +105,7 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
         conditions = {key: rows.to(device) for key, rows in task.conditions.items()}
         guidance = guidance_of(kind, pipe, args.guidance_scale)
         lora = Lora(args.lora_rank, args.lora_alpha or args.lora_rank, tuple(args.lora_target_modules))
-        self._made_with = {
+        self._fingerprint = {
             "pipeline": {"kind": kind, "weights": weights_digest(network), "guidance": guidance},
             "lora": lora,
         }
@@ -158,7 +158,7 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
         path = Path(self.args.output_dir) / "checkpoint.safetensors" if self.args.save_steps else None
         self._require_checkpoint(path, resume_from_checkpoint)
         with extending(resume_from_checkpoint):
-            log = self.rollouts.train(path, self._made_with, self._callbacks)
+            log = self.rollouts.train(path, self._fingerprint, self._callbacks)
         self.finish()
         return log
 

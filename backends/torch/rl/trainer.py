@@ -103,7 +103,7 @@ class RolloutTrainer(Generic[SignalT]):
         method.begin(Setting(self.policies, self.sampler, task, self.accelerator, title))
         method.check()
         self.optimizer = method.optimizer(list(self.weights.values()))
-        self.wrapped, self.stepper = self.accelerator.prepare(denoiser.eval(), self.optimizer)
+        self.wrapped, self.prepared_optimizer = self.accelerator.prepare(denoiser.eval(), self.optimizer)
         self.denoiser: Predict = self.accelerator.unwrap_model(self.wrapped)
         self.policies.wrapped, self.moved = self.wrapped, Moved(self.weights.values())
         self.log = Log()
@@ -272,7 +272,7 @@ class RolloutTrainer(Generic[SignalT]):
                 for objective in method.objectives():
                     if update % objective.every == 0:
                         self._other(objective, samples, signal, rows, share, fresh)
-                self.stepper.zero_grad(set_to_none=True)
+                self.prepared_optimizer.zero_grad(set_to_none=True)
                 batches = method.times.batches(samples, rows, self._size, fresh, first=update == 0)
                 for batch, last in _with_last(batches):
                     with sync_on_last(self.accelerator, self.wrapped, last):
@@ -282,7 +282,7 @@ class RolloutTrainer(Generic[SignalT]):
                     _add(seen, {"loss": found.each, **found.seen})
                 clipped_step(
                     self.accelerator,
-                    self.stepper,
+                    self.prepared_optimizer,
                     list(self.weights.values()),
                     budget.max_grad_norm,
                     f"{self.title}: the gradient of epoch {epoch}",

@@ -253,7 +253,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             _require(False, "prev_sample has the shape of sample", came, "GDDIMScheduler.step")
         given = prev_sample
         if prev_sample is None:
-            moved = mean if _silent(row) else self._noised(mean, sample, row.std, generator, noise)
+            moved = mean if _is_deterministic(row) else self._noised(mean, sample, row.std, generator, noise)
             prev_sample = moved if moved.dtype == sample.dtype else moved.to(sample.dtype)
         log_prob = None
         if return_log_prob:
@@ -373,7 +373,7 @@ def _affine(x: Tensor, a: Any, y: Tensor, b: Any) -> Tensor:
     return torch.add(scaled, y, alpha=b) if isinstance(b, float) else scaled + b * y
 
 
-def _silent(row: Row) -> bool:
+def _is_deterministic(row: Row) -> bool:
     return isinstance(row.std, float) and row.std == 0.0
 
 

@@ -24,14 +24,14 @@ from driftproof.numerics.score_as_action import martingale_loss, returns_to_go
 
 from .config import CriticChoice
 
-__all__ = ["AbstractCritic", "Lesson", "NetworkCritic", "QuadraticCritic", "Skip"]
+__all__ = ["AbstractCritic", "CriticBatch", "NetworkCritic", "QuadraticCritic", "Skip"]
 
 Skip: TypeAlias = Literal["none", "constant", "learnable", "cos"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class CriticBatch:
     """What a rollout teaches a critic, for B paths and S stochastic steps.
 
     Arguments:
@@ -64,7 +64,7 @@ class AbstractCritic(nn.Module, ABC):
         """Values (n,) of states (n, *) before the steps with these numbers (n,)."""
 
     @abstractmethod
-    def absorb(self, lesson: Lesson, generator: torch.Generator, accelerator: Accelerator) -> float:
+    def update(self, batch: CriticBatch, generator: torch.Generator, accelerator: Accelerator) -> float:
         """Learn from a rollout; the martingale loss before it."""
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -75,15 +75,15 @@ class AbstractCritic(nn.Module, ABC):
         """What tells this critic from others: JSON, or dataclasses."""
         return {"kind": type(self).__name__}
 
-    def along(self, lesson: Lesson) -> Tensor:
+    def values_on_path(self, batch: CriticBatch) -> Tensor:
         """Values along the paths (B, S + 1); the last column is the reward."""
         columns = []
         with torch.no_grad():
-            for k in range(len(lesson.states) - 1):
-                x = lesson.states[k]
+            for k in range(len(batch.states) - 1):
+                x = batch.states[k]
                 steps = torch.full((len(x),), k, device=x.device)
-                columns.append(self(x, steps, lesson.plug_in[k], lesson.condition))
-        return torch.stack([*columns, lesson.rewards.to(columns[0].dtype)], dim=1)
+                columns.append(self(x, steps, batch.plug_in[k], batch.condition))
+        return torch.stack([*columns, batch.rewards.to(columns[0].dtype)], dim=1)
 
 
 @final
@@ -117,9 +117,9 @@ class QuadraticCritic(AbstractCritic):
     def forward(self, x: Tensor, steps: Tensor, plug_in: Tensor, condition: Condition) -> Tensor:
         return (self._features(x) * self.weights[steps].to(x.dtype)).sum(dim=-1)
 
-    def absorb(self, lesson: Lesson, generator: torch.Generator, accelerator: Accelerator) -> float:
-        values, targets = self.along(lesson)[:, :-1], lesson.targets.double()
-        phi = self._features(lesson.states[:-1]).double()
+    def update(self, batch: CriticBatch, generator: torch.Generator, accelerator: Accelerator) -> float:
+        values, targets = self.values_on_path(batch)[:, :-1], batch.targets.double()
+        phi = self._features(batch.states[:-1]).double()
         gram = accelerator.reduce(phi.mT @ phi, reduction="sum")
         moment = accelerator.reduce((phi.mT @ targets.T[..., None])[..., 0], reduction="sum")
         self.gram.mul_(self.memory).add_(gram)
@@ -128,7 +128,7 @@ class QuadraticCritic(AbstractCritic):
         size = self.gram.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[:, None, None]
         ridge = 1e-9 * size * torch.eye(self.gram.shape[-1], dtype=torch.float64, device=self.gram.device)
         self.weights.copy_(torch.linalg.solve(self.gram + ridge, self.moment))
-        return float(martingale_loss.kernel(xp, values.double(), targets, lesson.dt.double()))
+        return float(martingale_loss.kernel(xp, values.double(), targets, batch.dt.double()))
 
     def description(self) -> dict[str, object]:
         return {**super().description(), "memory": self.memory}
@@ -187,14 +187,14 @@ class NetworkCritic(AbstractCritic):
                 return torch.cos(turn) * plug_in + torch.sin(turn) * learnt
         return self.skip[steps] * plug_in + learnt
 
-    def absorb(self, lesson: Lesson, generator: torch.Generator, accelerator: Accelerator) -> float:
-        values, targets = self.along(lesson), lesson.targets.float()
-        before = float(martingale_loss.kernel(xp, values[:, :-1], targets, lesson.dt.float()))
+    def update(self, batch: CriticBatch, generator: torch.Generator, accelerator: Accelerator) -> float:
+        values, targets = self.values_on_path(batch), batch.targets.float()
+        before = float(martingale_loss.kernel(xp, values[:, :-1], targets, batch.dt.float()))
         count, stochastic = targets.shape
         for _ in range(self.choice.steps):
             pick = torch.randint(count * stochastic, (self.choice.batch,), generator=generator)
             rows, steps = (part.to(targets.device) for part in (pick // stochastic, pick % stochastic))
-            loss = self._loss(lesson, rows, steps, targets)
+            loss = self._loss(batch, rows, steps, targets)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # single precision: no scale of accelerate's
             for weight in self.parameters():
@@ -209,20 +209,20 @@ class NetworkCritic(AbstractCritic):
     def description(self) -> dict[str, object]:
         return {**super().description(), "choice": self.choice}
 
-    def _loss(self, lesson: Lesson, rows: Tensor, steps: Tensor, targets: Tensor) -> Tensor:
-        now = self._at(lesson, rows, steps)
-        dt = lesson.dt.float()[steps]
+    def _loss(self, batch: CriticBatch, rows: Tensor, steps: Tensor, targets: Tensor) -> Tensor:
+        now = self._at(batch, rows, steps)
+        dt = batch.dt.float()[steps]
         if self.choice.loss == "martingale":
             return martingale_loss.kernel(xp, now[None], targets[rows, steps][None], dt / dt.sum())
         with torch.no_grad():
-            last = len(lesson.states) - 2
-            ahead = self._at(lesson, rows, (steps + 1).clamp(max=last))
-            ahead = torch.where(steps == last, lesson.rewards[rows].float(), ahead)
-            errors = ahead - now - lesson.cost[rows, steps].float()
+            last = len(batch.states) - 2
+            ahead = self._at(batch, rows, (steps + 1).clamp(max=last))
+            ahead = torch.where(steps == last, batch.rewards[rows].float(), ahead)
+            errors = ahead - now - batch.cost[rows, steps].float()
         return -(now * errors).mean()  # its gradient is minus the moment of CTD(0)
 
-    def _at(self, lesson: Lesson, rows: Tensor, steps: Tensor) -> Tensor:
-        condition = {name: value[rows.to(value.device)] for name, value in lesson.condition.items()}
-        plug_in = lesson.plug_in[steps, rows].float()
-        found: Tensor = self(lesson.states[steps, rows], steps, plug_in, condition)
+    def _at(self, batch: CriticBatch, rows: Tensor, steps: Tensor) -> Tensor:
+        condition = {name: value[rows.to(value.device)] for name, value in batch.condition.items()}
+        plug_in = batch.plug_in[steps, rows].float()
+        found: Tensor = self(batch.states[steps, rows], steps, plug_in, condition)
         return found

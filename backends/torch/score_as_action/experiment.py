@@ -110,7 +110,7 @@ def _gaussian_run(
         accelerator=accelerator,
         title=f"gaussian, {actor} {seed}",
     )
-    log = trainer.train(folder / f"gaussian-{actor}-{seed}.safetensors", config=_made_with(recipe))
+    log = trainer.train(folder / f"gaussian-{actor}-{seed}.safetensors", config=_fingerprint(recipe))
     exact = Exact(model, sampler, budget.beta)
     return exact.of(denoiser), log, trainer.actor_critic.evaluate(trainer, recipe.evaluation)
 
@@ -138,7 +138,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
             accelerator=accelerator,
             title=actor,
         )
-        logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_made_with(recipe))
+        logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_fingerprint(recipe))
         if accelerator.is_main_process:
             save_adapter(policy.network, folder / f"lora-{actor}")
     return PipelineOutcome(recipe, logs)
@@ -150,7 +150,7 @@ def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:
     return replace(recipe.budget, seed=seed, num_iterations=passes)
 
 
-def _made_with(recipe: Recipe) -> dict[str, object]:
+def _fingerprint(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint is told of its recipe."""
     parts = ("sampling", "gaussian", "pipeline", "reward")
     return {name: getattr(recipe, name) for name in parts}

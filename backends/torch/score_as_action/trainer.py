@@ -45,7 +45,7 @@ from driftproof.numerics.reward_gap import clipped_surrogate, step_kl
 from driftproof.numerics.score_as_action import td_errors
 
 from .config import Actor, Budget, CriticChoice
-from .critics import AbstractCritic, Lesson, NetworkCritic
+from .critics import AbstractCritic, CriticBatch, NetworkCritic
 from .rollouts import denoised, finish, stochastic_steps
 
 __all__ = ["ActorCritic", "ActorCriticTrainer", "Told", "network_critic"]
@@ -61,12 +61,12 @@ class Told:
     Arguments:
         steps: Advantages (B, S), or for ``pathwise`` gradients of the value after the steps, (B, S, *).
         divisor: Of the loss, one number for all steps.
-        lesson: What the critic learns from the same rollout, afterwards.
+        batch: What the critic learns from the same rollout, afterwards.
     """
 
     steps: Tensor
     divisor: float
-    lesson: Lesson
+    batch: CriticBatch
 
 
 @final
@@ -120,14 +120,14 @@ class ActorCritic(AbstractMethod[Told]):
         return (*found, denoised(setting.sampler, lambda x: setting.task.rewards(x, prompts)))
 
     def signal(self, samples: Samples) -> Told:
-        """The lesson of the rollout, and what it says to the actor."""
+        """The batch of the rollout, and what it says to the actor."""
         budget, done, mine = self.budget, samples.done, samples.mine
         raw, kl = samples.rewards[mine], done.recorded["kl"]
         centre, scale = torch.zeros_like(raw), torch.ones_like(raw)
         if budget.normalise == "prompt":
             centre, scale = self.statistics.of_rows(samples.rewards, samples.prompts, mine)
         plug_in = done.recorded["plug_in"].T if self.skips else torch.zeros_like(kl.T)
-        lesson = Lesson(
+        batch = CriticBatch(
             states=done.states[: self.count + 1],
             plug_in=(plug_in - centre) / scale,
             rewards=(raw - centre) / scale,
@@ -136,13 +136,13 @@ class ActorCritic(AbstractMethod[Told]):
             condition=samples.condition,
         )
         if self.actor == "pathwise":
-            return Told(self._slopes(lesson, samples.prompts[mine], scale), 1.0, lesson)
-        advantage = td_errors.kernel(xp, self.critic.along(lesson), lesson.cost)
+            return Told(self._slopes(batch, samples.prompts[mine], scale), 1.0, batch)
+        advantage = td_errors.kernel(xp, self.critic.values_on_path(batch), batch.cost)
         divisor = 1.0
         if budget.standardise:
             square = self.setting.accelerator.reduce((advantage**2).mean(), reduction="mean")
             divisor = max(float(square) ** 0.5, 1e-12)
-        return Told(advantage, divisor, lesson)
+        return Told(advantage, divisor, batch)
 
     def loss(self, batch: Batch, samples: Samples, signal: Told) -> Losses:
         sampler, recorded = self.setting.sampler, samples.done.recorded
@@ -179,7 +179,7 @@ class ActorCritic(AbstractMethod[Told]):
     def after_epoch(self, epoch: int, samples: Samples, signal: Told) -> dict[str, float]:
         """The critic learns from the rollout that the actor has learnt from."""
         generator = generator_of(self.budget.seed, LESSONS + epoch)
-        return {"critic": self.critic.absorb(signal.lesson, generator, self.setting.accelerator)}
+        return {"critic": self.critic.update(signal.batch, generator, self.setting.accelerator)}
 
     def evaluate(self, trainer: RolloutTrainer[Told], rows: int) -> Tensor:
         """Objectives of fresh trajectories, (rows,), on a stream that no epoch uses."""
@@ -218,18 +218,18 @@ class ActorCritic(AbstractMethod[Told]):
 
     # -- the pathwise actor -------------------------------------------------------------------------------
 
-    def _slopes(self, lesson: Lesson, prompts: Tensor, scale: Tensor) -> Tensor:
+    def _slopes(self, batch: CriticBatch, prompts: Tensor, scale: Tensor) -> Tensor:
         """Gradients of V at the states after the steps, (B, S, *); at the end that of the reward."""
         slopes, setting = [], self.setting
         with torch.enable_grad():
             for k in range(1, self.count):
-                x = lesson.states[k].detach().requires_grad_()
+                x = batch.states[k].detach().requires_grad_()
                 steps = torch.full((len(x),), k, device=x.device)
-                values = self.critic(x, steps, lesson.plug_in[k], lesson.condition)
+                values = self.critic(x, steps, batch.plug_in[k], batch.condition)
                 slopes.append(torch.autograd.grad(values.sum(), x)[0])
-            x = lesson.states[-1].detach().requires_grad_()
+            x = batch.states[-1].detach().requires_grad_()
             model = cast("Predict", setting.policies.denoiser)
-            end = finish(model, setting.sampler, self.count, x, lesson.condition)
+            end = finish(model, setting.sampler, self.count, x, batch.condition)
             slopes.append(torch.autograd.grad((setting.task.values(end, prompts) / scale).sum(), x)[0])
         return torch.stack(slopes, dim=1)
 

@@ -29,7 +29,7 @@ from driftproof._namespace import UnmetHypothesis
 
 __all__ = [
     "Estimate",
-    "Held",
+    "HeldOut",
     "autocorrelation",
     "average",
     "clustering",
@@ -83,7 +83,7 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldOut:
     """What samples are measured against.
 
     Arguments:
@@ -99,7 +99,7 @@ class Held:
 
 def compare(
     samples: Rows,
-    held: Held,
+    held: HeldOut,
     rng: np.random.Generator,
     block: int = 1,
     replicates: int = 60,

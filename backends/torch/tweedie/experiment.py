@@ -19,7 +19,7 @@ from driftproof.backends.torch.kit.loop import generator_of
 from driftproof.backends.torch.score_models.data import Data, load
 from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion, ProcessRecipe
 from driftproof.backends.torch.score_models.fit import fit_network
-from driftproof.backends.torch.score_models.metrics import Estimate, Held, average, compare
+from driftproof.backends.torch.score_models.metrics import Estimate, HeldOut, average, compare
 from driftproof.backends.torch.score_models.networks import backbone
 from driftproof.backends.torch.score_models.sampling import sample
 from driftproof.backends.torch.score_models.scores import ScoreNetwork
@@ -112,7 +112,7 @@ def run(prepared: Prepared, folder: Path, accelerator: Accelerator) -> Compariso
         accelerator: Devices and processes.
     """
     recipe, data = prepared.recipe, prepared.data
-    held = Held(data.held_out, data.block, data.squares)
+    held = HeldOut(data.held_out, data.block, data.squares)
     results: dict[str, Result] = {}
     for process in recipe.process:
         results[process.name] = _run_process(prepared, process, held, folder, accelerator)
@@ -121,7 +121,7 @@ def run(prepared: Prepared, folder: Path, accelerator: Accelerator) -> Compariso
 
 
 def _run_process(
-    prepared: Prepared, process: ProcessRecipe, held: Held, folder: Path, accelerator: Accelerator
+    prepared: Prepared, process: ProcessRecipe, held: HeldOut, folder: Path, accelerator: Accelerator
 ) -> Result:
     recipe, data, diffusion = prepared.recipe, prepared.data, prepared.diffusions[process.name]
     scores, samples, errors = [], [], []

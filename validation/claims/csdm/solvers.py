@@ -279,7 +279,8 @@ class Rates:
         "no momentum": (
             ista_step,
             altered(
-                fista_step, lambda kernel, xp, x, z, t, A, y, lam, h: _still(kernel, xp, x, t, A, y, lam, h)
+                fista_step,
+                lambda kernel, xp, x, z, t, A, y, lam, h: _deterministic(kernel, xp, x, t, A, y, lam, h),
             ),
         ),
         "momentum too large": (
@@ -292,6 +293,6 @@ class Rates:
     }
 
 
-def _still(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: float) -> Any:
+def _deterministic(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: float) -> Any:
     ahead, _, following = kernel(xp, x, x, t, A, y, lam, h)
     return ahead, ahead, following

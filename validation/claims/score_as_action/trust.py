@@ -128,10 +128,10 @@ class TrustRegion:
         ),
         "divergence from the pre-trained policy": (
             surrogate,
-            lambda p, s: surrogate_error_bound(_still(p), s),
+            lambda p, s: surrogate_error_bound(_deterministic(p), s),
         ),
     }
 
 
-def _still(p: ShiftedScore) -> ShiftedScore:
+def _deterministic(p: ShiftedScore) -> ShiftedScore:
     return ShiftedScore(p.process, p.data, p.reward, p.beta, 0.0 * p.shift, p.start)

@@ -9,10 +9,10 @@ from array_api_compat import array_namespace
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
 
-__all__ = ["both", "ordered", "require_batch", "require_eta", "require_numbers", "same_shape"]
+__all__ = ["both", "check_times_decrease", "require_batch", "require_eta", "require_numbers", "same_shape"]
 
 
-def ordered(subject: str) -> Callable[..., None]:
+def check_times_decrease(subject: str) -> Callable[..., None]:
     """The check that the batch is not empty and that s < t everywhere: a question about data."""
 
     def check(xp: Namespace, *, s: Array, t: Array, **rest: Any) -> None:

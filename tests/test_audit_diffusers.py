@@ -219,7 +219,10 @@ def test_a_stage_is_told_its_own_small_level() -> None:
 
 @pytest.mark.parametrize(
     ("prediction", "steps"),
-    [("flow_prediction", (5, 10)), pytest.param("epsilon", STEPS, marks=pytest.mark.slow)],
+    [
+        pytest.param("flow_prediction", (5, 10), marks=pytest.mark.slow),
+        pytest.param("epsilon", STEPS, marks=pytest.mark.slow),
+    ],
 )
 def test_the_flow_that_a_scheduler_steps_on_is_named(prediction: str, steps: tuple[int, ...]) -> None:
     row = audit(library.SASolverScheduler(use_flow_sigmas=True, prediction_type=prediction), steps=steps)

@@ -145,8 +145,14 @@ COMMON = (RUN.noise, RUN.excess, RUN.g2dt)
 @pytest.mark.parametrize(
     ("call", "hypothesis"),
     [
-        (lambda: likelihood_weights(FLAT, *COMMON, 1.0, 0.0), "eta > 0: deterministic steps (ODE)"),
-        (lambda: log_ratio(RUN.excess, RUN.noise, RUN.g2dt, 0.0), "eta > 0: deterministic steps (ODE)"),
+        (
+            lambda: likelihood_weights(FLAT, *COMMON, 1.0, 0.0),
+            "eta > 0, as deterministic steps (ODE) have no likelihood ratio",
+        ),
+        (
+            lambda: log_ratio(RUN.excess, RUN.noise, RUN.g2dt, 0.0),
+            "eta > 0, as deterministic steps (ODE) have no likelihood ratio",
+        ),
         (lambda: likelihood_weights(FLAT, *COMMON, 0.0), "beta > 0"),
         (lambda: pathwise_weights(RUN.noise, RUN.excess, RUN.g2dt, -1.0), "beta > 0"),
         (lambda: running_cost(RUN.excess, RUN.g2dt, 0.0), "beta > 0"),

@@ -30,7 +30,7 @@ class Example:
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        ({"clip": 1.0}, UnmetHypothesis, r"Example: hypothesis clip < 1 fails \(clip = 1.0\)"),
+        ({"clip": 1.0}, UnmetHypothesis, r"Example: unmet hypothesis: clip < 1 \(clip = 1.0\)"),
         ({"clip": 0}, UnmetHypothesis, r"clip > 0"),
         ({"rate": float("inf")}, UnmetHypothesis, "rate is a finite number"),
         ({"ratio": "product"}, UnmetHypothesis, "ratio is one of 'sum' or 'mean'"),
@@ -48,7 +48,7 @@ def test_a_call_is_checked_as_a_file_is(wrong: dict[str, Any], error: type[Excep
 
 
 def test_arguments_are_named_by_position_too() -> None:
-    with pytest.raises(UnmetHypothesis, match=r"Plan: hypothesis batch > 0 fails \(batch = 0\)"):
+    with pytest.raises(UnmetHypothesis, match=r"Plan: unmet hypothesis: batch > 0 \(batch = 0\)"):
         Plan(1, 0, 1.0)
     with pytest.raises(TypeError, match="Plan: unknown argument '9'"):
         Plan(1, 1, 1.0, 0, 1.0, 0.9, 0, 1, "cosine", 3)  # type: ignore[call-arg]
@@ -100,7 +100,7 @@ class Pairs:
 
 
 def test_checks_across_fields_are_told_with_their_path() -> None:
-    with pytest.raises(UnmetHypothesis, match=r"^Pair: hypothesis first <= second fails \(3 and 0\)$"):
+    with pytest.raises(UnmetHypothesis, match=r"^Pair: unmet hypothesis: first <= second \(3 and 0\)$"):
         Pair(3)
     with pytest.raises(ValueError, match="a first number other than one"):
         Pair(1)

@@ -219,7 +219,8 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
 def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
     """The block of the page as it stands, after settings that let it run here."""
     text = (Path(__file__).parent.parent / page).read_text(encoding="utf-8")
-    (lines,) = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (lines,) = [block for block in blocks if "OPDPlusConfig" in block]
     assert len(lines.split("\n\n")[1].splitlines()) <= 4
     settings = {name: getattr(arguments(tmp_path), name) for name in ("use_cpu", "bf16", "max_steps")}
     here = f'OPDPlusConfig({str(tmp_path)!r}, report_to="none", save_strategy="no", **settings, '

@@ -227,7 +227,7 @@ def test_a_window_on_the_last_step_of_a_flow_alone_is_refused() -> None:
 def test_a_scheduler_that_clips_is_refused() -> None:
     scheduler = GDDIMScheduler(clip_sample=True)
     scheduler.set_timesteps(4)
-    with pytest.raises(UnmetHypothesis, match="clip_sample is off"):
+    with pytest.raises(UnmetHypothesis, match="clip_sample is not set"):
         Sampler(scheduler, 1.0)
 
 

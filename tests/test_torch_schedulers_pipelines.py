@@ -195,7 +195,7 @@ ONES = torch.ones(2, 3)
         (lambda: GDDIMScheduler(**SD, prediction_type="velocity"), "prediction_type is one of"),
         (lambda: GDDIMScheduler(prediction_type="epsilon", shift=3.0), "only flow_prediction has a shift"),
         (lambda: GDDIMScheduler(beta_schedule="cosine"), "beta_schedule is"),
-        (lambda: GDDIMScheduler(**SD, thresholding=True), "thresholding is off"),
+        (lambda: GDDIMScheduler(**SD, thresholding=True), "thresholding is not set"),
         (lambda: GDDIMScheduler(shift=0.0), "shift > 0"),
         (lambda: GDDIMScheduler(shift=1.0, time_shift_type="cubic"), "time_shift_type"),
         (lambda: GDDIMScheduler(**SD, timestep_spacing="log").set_timesteps(5), "timestep_spacing is"),
@@ -257,12 +257,12 @@ def test_bad_input_is_refused(call, words):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (diffusers.EDMEulerScheduler().config, "sigma_data is off"),
-        (diffusers.ScoreSdeVeScheduler().config, "sigma_min is off"),
+        (diffusers.EDMEulerScheduler().config, "sigma_data is not set"),
+        (diffusers.ScoreSdeVeScheduler().config, "sigma_min is not set"),
         (diffusers.IPNDMScheduler().config, "names its noise levels"),
         (diffusers.CogVideoXDDIMScheduler().config, "snr_shift_scale is 1"),
         (diffusers.EulerDiscreteScheduler(timestep_type="continuous").config, "timestep_type is discrete"),
-        (diffusers.DPMSolverMultistepScheduler(use_lu_lambdas=True).config, "use_lu_lambdas is off"),
+        (diffusers.DPMSolverMultistepScheduler(use_lu_lambdas=True).config, "use_lu_lambdas is not set"),
         ({**SD, "use_karras_sigmas": True, "use_beta_sigmas": True}, "at most one of"),
     ],
 )

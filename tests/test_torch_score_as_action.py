@@ -188,10 +188,10 @@ def test_the_quadratic_critic_finds_the_value_function():
     _give_exact_values(exact, denoiser, sampler)
     generator = torch.Generator().manual_seed(5)
     samples = trainer.samples(0, generator, torch.zeros(8192, dtype=torch.long))
-    lesson, rewards = trainer.method.signal(samples).lesson, samples.rewards
+    batch, rewards = trainer.method.signal(samples).batch, samples.rewards
     critic = trainer.method.critic
-    critic.update(lesson, torch.Generator(), trainer.accelerator)
-    gap = (critic.values_on_path(lesson) - exact.values_on_path(lesson)).abs().mean()
+    critic.update(batch, torch.Generator(), trainer.accelerator)
+    gap = (critic.values_on_path(batch) - exact.values_on_path(batch)).abs().mean()
     assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 

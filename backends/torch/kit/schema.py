@@ -60,7 +60,7 @@ if not TYPE_CHECKING:
             >>> Network(0)
             Traceback (most recent call last):
             ...
-            driftproof.UnmetHypothesis: Network: hypothesis width > 0 fails (width = 0)
+            driftproof.UnmetHypothesis: Network: unmet hypothesis: width > 0 (width = 0)
         """
 
         def decorate(cls: type[T]) -> type[T]:

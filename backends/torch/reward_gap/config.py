@@ -112,7 +112,7 @@ class Recipe:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
         if not self.budget.pairs:
-            raise UnmetHypothesis("reward_gap recipe", "pairs >= 2: its report shows the gap", "pairs = 0")
+            raise UnmetHypothesis("reward_gap recipe", "pairs >= 2, as its report shows the gap", "pairs = 0")
 
 
 RECIPES = Recipes("reward_gap", Recipe, ("gaussian", "ddpo-sd15"))

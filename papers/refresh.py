@@ -15,6 +15,7 @@ A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!
 ``claims PAPER``    the claims of a paper: statement, evidence, planted errors, status
 ``training PAPER``  the tables and figures that its recipe wrote
 ``errors``          the largest error of each special function, by region, backend and dtype
+``namespaces``      how many public functions take which arrays, from the inventory and the parity table
 ``atlas LIBRARY``   what an audit of a library found: counts, and each setting that is not simply right
 ==================  ===========================================================================
 """
@@ -264,6 +265,28 @@ def _errors(_record: Path, _: str) -> list[str]:
     return [told, "", *_table(head, rows)]
 
 
+def _namespaces(_record: Path, _: str) -> list[str]:
+    """From the public inventory and the table of the parity tests, each cell of which is a test."""
+    sys.path.insert(0, str(ROOT))
+    from driftproof.validation.inventory import of_kind
+    from tests.parity.cases import table
+    from tests.parity.subjects import subjects
+
+    functions, rows = list(of_kind("function")), table()
+    known = subjects().keys() & rows.keys()
+    plain = [name for name in known if not rows[name].random]
+    smooth = sum(rows[name].smooth != () for name in plain)
+    ours = len(known & {entry.home for entry in functions})
+    scalar = sum(entry.takes == "scalar" for entry in functions)
+    told = (
+        f"{ours} of {len(functions)} public functions and {len(known) - ours} methods of laws are written over the "
+        "array API, and tested on numpy and torch in float64, float32 and bfloat16; autograd differentiates "
+        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}. Of the other functions {scalar} take "
+        "numbers alone, and the rest what their docstrings say. Tensors may lie on any device; tests run on the CPU."
+    )
+    return [told]
+
+
 def _by_numbers(region: str) -> tuple[bool, list[float]]:
     found = re.findall(r"[-+]?(?:inf|\d+(?:\.\d+)?(?:e[-+]?\d+)?)", region)
     return region.startswith("max"), [float(number) for number in found]
@@ -279,6 +302,7 @@ KINDS = {
     "claims": _claims,
     "training": _training,
     "errors": _errors,
+    "namespaces": _namespaces,
     "atlas": atlas.lines,
 }
 

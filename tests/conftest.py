@@ -1,13 +1,18 @@
-"""What every test runs under: one thread, and examples that are the same in every run."""
+"""What every test runs under: one thread, signals that arrive, and examples that are the same in every run."""
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 # Before torch is imported anywhere: two pytest workers with two threads each are slower than with one.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# What nohup ignores stays ignored in every process that tests start, and trainings leave it so.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis
 import pytest

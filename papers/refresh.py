@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from driftproof.validation.documents import read
-from driftproof.validation.papers import PAPERS
+from driftproof.validation.papers import PAPERS, SHARED
 from driftproof.validation.reporting.page import short
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests load this file by its path
@@ -39,12 +39,6 @@ import atlas
 
 PAGES = Path(__file__).resolve().parent
 ROOT = PAGES.parent
-# What belongs to no single paper.
-SHARED = {
-    "audit": "the audit of samplers and losses",
-    "conventions": "shared by all papers",
-    "special": "shared by all papers",
-}
 PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -159,7 +153,7 @@ def _papers(record: Path, prefix: str) -> list[str]:
         rows.append(
             (
                 f"[`{slug}`]({way}{slug}.md)" if page.is_file() else f"`{slug}`",
-                paper.title if paper else SHARED[slug],
+                paper.title if paper else SHARED.get(slug, ""),
                 ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in paper.arxiv)
                 if paper
                 else "",

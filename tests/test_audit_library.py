@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from driftproof import cli
 from driftproof.validation.audits import audit_target, diffusers, running
 from driftproof.validation.audits.severity import Severity, rank
+from tests.audit_fields import FIELDS
 
 pytest.importorskip("torch")
 library: Any = pytest.importorskip("diffusers")
@@ -78,19 +79,8 @@ def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     document = json.loads(out.read_text())
     assert document["format"] == 2
-    fields = {
-        "object",
-        "options",
-        "verdict",
-        "mean_error",
-        "std_error",
-        "order",
-        "floor",
-        "reason",
-        "reproduction",
-    }
     added = {"order_interval", "laws", "refused", "label_error", "confirmed"}
-    assert all(fields | added <= set(row) for row in document["rows"])
+    assert all(FIELDS | added <= set(row) for row in document["rows"])
     rows = json.loads(out.read_text())["rows"]
     assert {"converges", "unsupported"} <= {row["severity"] for row in rows}
     assert sorted(rows, key=lambda row: rank(row["severity"])) == rows

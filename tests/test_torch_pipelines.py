@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ import diffusers
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.adjoint import Matching
 from driftproof.backends.torch.kit.identity import OtherRun
-from driftproof.backends.torch.trainers import DDPOConfig, DDPOTrainer, Task, TrainerCallback
+from driftproof.backends.torch.reward_gap.config import Budget
+from driftproof.backends.torch.score_as_action.config import Budget as ActorCriticBudget
+from driftproof.backends.torch.trainers import (
+    DDPOConfig,
+    DDPOTrainer,
+    MixGRPOConfig,
+    ScoreAsActionConfig,
+    Task,
+    TrainerCallback,
+)
 from tests.pipeline_trainers import PROMPTS, TRAINERS, brightness, made, weights
 from tests.saved_pipelines import SIDE, saved, small_pipeline
 
@@ -87,6 +97,26 @@ def test_five_lines(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 # -- trainers
+
+
+# What the short form sets otherwise on purpose: groups that can be compared, and advantages of one scale.
+OTHERWISE: dict[str, set[str]] = {
+    "DDPOConfig": set(),
+    "MixGRPOConfig": {"num_generations"},
+    "ScoreAsActionConfig": {"standardise", "normalise"},
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "budget"),
+    [(DDPOConfig, Budget), (MixGRPOConfig, Budget), (ScoreAsActionConfig, ActorCriticBudget)],
+)
+def test_defaults_are_those_of_the_budget(config: type[Any], budget: type[Any]) -> None:
+    """A number that stands in both is the same, so that a recipe and five lines make the same run."""
+    short, whole = ({f.name: f.default for f in fields(kind)} for kind in (config, budget))
+    both = short.keys() & whole.keys()
+    assert len(both) > 10
+    assert {name for name in both if short[name] != whole[name]} == OTHERWISE[config.__name__]
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -13,6 +13,7 @@ diffusers = pytest.importorskip("diffusers")
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.schedulers import GDDIMScheduler
+from tests.tiny_pipelines import flux, stable_diffusion, stable_diffusion_3
 
 SD = {
     "beta_start": 0.00085,
@@ -60,32 +61,9 @@ def test_a_saved_pipeline_finds_the_scheduler_again(tmp_path):
     assert pipe(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 3)
 
 
-def tiny_vae():
-    return diffusers.AutoencoderKL(
-        block_out_channels=(4,),
-        down_block_types=("DownEncoderBlock2D",),
-        up_block_types=("UpDecoderBlock2D",),
-        norm_num_groups=2,
-        latent_channels=4,
-    )
-
-
 def test_stable_diffusion_runs_as_with_ddim(tmp_path):
     torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        norm_num_groups=4,
-        attention_head_dim=4,
-    )
-    scheduler = diffusers.DDIMScheduler(**SD, clip_sample=False)
-    pipe = diffusers.StableDiffusionPipeline(
-        tiny_vae(), None, None, unet, scheduler, None, None, requires_safety_checker=False
-    )
+    pipe = stable_diffusion(diffusers.DDIMScheduler(**SD, clip_sample=False))
     pipe.set_progress_bar_config(disable=True)
     prompt = {"prompt_embeds": draw(1, 5, 16), "negative_prompt_embeds": draw(1, 5, 16, seed=1)}
     settings: dict[str, Any] = {"num_inference_steps": 4, "output_type": "latent", "height": 8, "width": 8}
@@ -105,22 +83,8 @@ def test_stable_diffusion_runs_as_with_ddim(tmp_path):
 
 def test_flow_pipelines_run_as_with_euler():
     torch.manual_seed(0)
-    transformer = diffusers.SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=1,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        caption_projection_dim=16,
-        pooled_projection_dim=16,
-    )
     peer = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-    pipe = diffusers.StableDiffusion3Pipeline(
-        transformer, peer, tiny_vae(), None, None, None, None, None, None
-    )
+    pipe = stable_diffusion_3(peer)
     pipe.set_progress_bar_config(disable=True)
     prompt = {"prompt_embeds": draw(1, 5, 16), "pooled_prompt_embeds": draw(1, 16)}
 
@@ -144,19 +108,8 @@ def test_flow_pipelines_run_as_with_euler():
 
 def test_flux_runs_as_with_euler():
     torch.manual_seed(0)
-    transformer = diffusers.FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        pooled_projection_dim=16,
-        axes_dims_rope=(4, 4, 8),
-    )
     peer = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    pipe = diffusers.FluxPipeline(peer, tiny_vae(), None, None, None, None, transformer)
+    pipe = flux(peer, channels=16)
     pipe.set_progress_bar_config(disable=True)
     prompt = {"prompt_embeds": draw(1, 5, 16), "pooled_prompt_embeds": draw(1, 16)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-__all__ = ["PAPERS", "Paper"]
+__all__ = ["PAPERS", "SHARED", "Paper"]
 
 
 @final
@@ -35,4 +35,11 @@ PAPERS = {
     "diffpo": Paper("DiFFPO: diffusion LLMs that reason fast and furious", ("2510.02212",)),
     "csdm": Paper("Diffusion models meet compressed sensing", ("2509.03898",)),
     "rich_po": Paper("Rich preference optimization", ("2503.11720",)),
+}
+
+# Claims that belong to no single paper.
+SHARED = {
+    "audit": "the audit of samplers and losses",
+    "conventions": "shared by all papers",
+    "special": "shared by all papers",
 }

@@ -99,7 +99,8 @@ def audit(
         start: For a whole sampler, the level of x, where it changes x before the first call: (alpha, sigma), a function
             of n that returns them, or a time.
         order: For a whole sampler, the order that it states.
-        fast: Leave out what confirms a verdict: longer runs, a mixture as data.
+        fast: Leave out what confirms a verdict: longer runs, a mixture as data, the middle of runs at 999 and 1000
+            steps.
         name, options, reproduction: What the row says of the object; found where possible.
 
     Returns:

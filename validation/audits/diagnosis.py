@@ -272,14 +272,20 @@ def _uneven(made: Measurement) -> list[Note]:
 
 
 def _other_laws(made: Measurement, trend: Note) -> list[Note]:
-    """Data on which the error does not fall, though on the first law it does, and is small."""
+    """Data on which the error does not fall, though on the first law it does, and is small.
+
+    What a steady end level explains is a floor of these data too, and told as such.
+    """
     found: list[Note] = []
     if trend.severity.at_least(Severity.MISMATCH) or _distance(made.last) > HELD.believed:
         return found
     for i, law in enumerate(LAWS):
         if i in (0, POINT):
             continue
-        errors = {n: float(np.hypot(*path.errors[i])) / law.std for n, path in made.paths.items()}
+        errors = {}
+        for n, path in made.paths.items():
+            mean, std = end_law(path, law) if trend.kind == "floor" else (law.mean, law.std)
+            errors[n] = math.hypot(path.mean[-1, i] - mean, path.std[-1, i] - std) / law.std
         end, least = errors[max(errors)], 2.0 * HELD.jump * last_jump(made.last, law) / law.std
         slopes = slopes_of(errors, made.rounding)
         falls = bool(slopes) and slopes[0] > HELD.falls

@@ -20,7 +20,7 @@ from .affine import DATA, Path, Sampler, propagate
 from .diagnosis import Diagnosis, Note, diagnose
 from .findings import Finding
 from .measure import SMALL, STEPS, Measurement, extended, measure, walked
-from .mixtures import alarmed
+from .mixtures import alarmed, monte_carlo_verdict
 from .models import Model, models
 from .severity import Severity
 from .thresholds import HELD
@@ -49,10 +49,11 @@ def audit_sampler(
     steps: Sequence[int] = STEPS,
     search: bool = True,
     confirm: bool = True,
+    settled: bool = True,
     whole: bool = True,
     trial: bool = False,
 ) -> Finding:
-    """Audit one sampler.
+    """Audit one sampler: by the affine probe, and by Monte Carlo where a step is not affine.
 
     Arguments:
         sampler: The sampler.
@@ -62,13 +63,40 @@ def audit_sampler(
         steps: Step counts; those that the sampler refuses are left out.
         search: Look for another exact model where the documented one does not converge.
         confirm: Run what looks good, too, at more steps and with other data.
-        whole: Make every call of the runs at 999 and 1000 steps.
+        settled: Run a Monte Carlo where a step is not affine.
+        whole: Make every call of the runs at 999 and 1000 steps; without it, or without ``confirm``, those at the
+            ends, and what is no number in the middle of such a run alone is not seen.
         trial: Only these step counts, and nothing that confirms.
 
     Raises:
         UnmetHypothesis: Grid, shape or draws cannot be audited.
         ValueError: No step count is accepted; what the sampler said.
     """
+    found = _probed(sampler, documented, unit, stated_order, steps, search, confirm, whole, trial)
+    if found.affine or not settled:
+        return found
+    return monte_carlo_verdict(sampler, found.model, unit=unit, search=search, why=_why(sampler, found))
+
+
+def _why(sampler: Sampler, found: Finding) -> str:
+    """Why superposition fails: two runs with the same noise are not the same, or no step is affine."""
+    first, second = (propagate(sampler, min(found.steps), found.model) for _ in range(2))
+    same = np.array_equal(first.mean, second.mean) and np.array_equal(first.std, second.std)
+    return "not affine" if same else "random beyond the noise that is given"
+
+
+def _probed(
+    sampler: Sampler,
+    documented: Model | None,
+    unit: float,
+    stated_order: int,
+    steps: Sequence[int],
+    search: bool,
+    confirm: bool,
+    whole: bool,
+    trial: bool,
+) -> Finding:
+    """The finding of the affine probe."""
     ordinary = documented or _usual(sampler, steps)
     small = () if trial else SMALL
     first = diagnose(measure(sampler, ordinary, steps, small), stated_order)

@@ -11,10 +11,8 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.theory.processes import VP, AbstractGaussianProcess
 
 from .adapters import SchedulerSampler
-from .affine import Sampler, propagate
 from .findings import Finding
 from .interface import option, parameters
-from .mixtures import monte_carlo_verdict
 from .models import PREDICTIONS, Model
 from .rows import Row
 from .samplers import STEPS, audit_sampler
@@ -31,7 +29,6 @@ __all__ = [
     "lines",
     "row",
     "stated_order",
-    "why",
 ]
 
 STEP_PARAMETERS: Final = ("model_output", "t", "s", "sample", "noise")
@@ -125,25 +122,20 @@ def examine(
         search: Try other exact models where the stated one does not converge.
         confirm: Run what looks good, too, at more steps and with other data.
         settled: Run a Monte Carlo where a step is not affine.
-        whole, trial: As in :func:`~driftproof.validation.audits.samplers.find`.
+        whole, trial: As in :func:`~driftproof.validation.audits.samplers.audit_sampler`.
     """
     sampler = SchedulerSampler(scheduler, step_options)
-    search = search and prediction is None
-    found = audit_sampler(
+    return audit_sampler(
         sampler,
         _documented(option(scheduler, "prediction_type")) if prediction is None else asked(prediction),
         unit=sampler.unit,
         stated_order=stated_order(scheduler, step_options or {}),
         steps=steps,
-        search=search,
+        search=search and prediction is None,
         confirm=confirm,
+        settled=settled,
         whole=whole,
         trial=trial,
-    )
-    if found.affine or not settled:
-        return found
-    return monte_carlo_verdict(
-        sampler, found.model, unit=sampler.unit, search=search, why=why(sampler, found)
     )
 
 
@@ -169,8 +161,6 @@ def audit_step(
     found = audit_sampler(
         sampler, asked(prediction or "epsilon"), steps=steps, search=False, confirm=not fast
     )
-    if not found.affine:
-        found = monte_carlo_verdict(sampler, found.model, search=False, why=why(sampler, found))
     where = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
     said = {**(options or {}), "process": type(process).__name__, "prediction": str(found.model)}
     return row(found, where, said, reproduction or lines(where))
@@ -198,13 +188,6 @@ def row(found: Finding, name: str, options: Mapping[str, Any], reproduction: str
         label_error=found.label_error,
         confirmed=found.confirmed,
     )
-
-
-def why(sampler: Sampler, found: Finding) -> str:
-    """Why superposition fails: two runs with the same noise are not the same, or no step is affine."""
-    first, second = (propagate(sampler, min(found.steps), found.model) for _ in range(2))
-    same = np.array_equal(first.mean, second.mean) and np.array_equal(first.std, second.std)
-    return "not affine" if same else "random beyond the noise that is given"
 
 
 def stated_order(scheduler: Any, chosen: Mapping[str, Any]) -> int:

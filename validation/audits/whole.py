@@ -10,13 +10,12 @@ from driftproof.theory.processes import AbstractGaussianProcess
 from .findings import Finding
 from .interface import option
 from .levels import Levels
-from .mixtures import monte_carlo_verdict
 from .models import PREDICTIONS, Model
 from .pipelines import pipeline_sampler
 from .rows import Row
 from .runs import Run, RunSampler, Start
 from .samplers import STEPS, audit_sampler
-from .schedulers import asked, lines, row, stated_order, why
+from .schedulers import asked, lines, row, stated_order
 
 __all__ = ["audit_pipeline", "audit_run"]
 
@@ -86,11 +85,8 @@ def _found(
     fast: bool,
 ) -> Finding:
     try:
-        found = audit_sampler(
+        return audit_sampler(
             sampler, documented, stated_order=order, steps=steps, search=search, confirm=not fast
         )
-        if found.affine:
-            return found
-        return monte_carlo_verdict(sampler, found.model, search=search, why=why(sampler, found))
     finally:
         sampler.close()

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from driftproof.validation.papers import PAPERS
+from driftproof.validation.papers import PAPERS, SHARED
 
 from .figures import Gallery
 from .mathtext import Typesetter
@@ -171,7 +171,7 @@ def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "slug": slug,
-                "title": paper.title if paper else "",
+                "title": paper.title if paper else SHARED.get(slug, ""),
                 "arxiv": paper.arxiv if paper else (),
                 "claims": ours,
                 "verified": statuses.count("verified"),

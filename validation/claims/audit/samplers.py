@@ -23,8 +23,10 @@ from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["LawsOfRuns", "NamedFaults", "OrdersOfErrors"]
 
-SEED: Final = 20261130  # no threshold has seen objects of this seed
+SEED: Final = 1468742109  # drawn by the system after thresholds and rules stood
 COUNTS: Final = (5, 10, 20)
+# Eight roundings in each of forty steps; data are read from a state with 1000 times as much noise.
+ROUNDING: Final = 8 * 40 * 1000 * float(np.finfo(np.float64).eps)
 MORE: Final = {"an order is lost": (5, 10, 20, 40)}  # counts that show it
 
 # The severities that name a fault; where none stands, state, model and data part: a mismatch or worse.
@@ -84,7 +86,7 @@ def _end(path: Path) -> NDArray[np.float64]:
 class LawsOfRuns:
     """Means and deviations against a recursion of two numbers; samplers of three processes, four parametrisations."""
 
-    @exact(tolerance=1e-9)
+    @exact(tolerance=ROUNDING)
     def the_recursion_of_mean_and_variance(thing: Thing) -> Iterator[Labelled]:
         for recipe in _recipes(12):
             for steps in (1, 7, 40):
@@ -94,16 +96,26 @@ class LawsOfRuns:
     mutants = {
         "another prediction": lambda sampler, steps, model: propagate(sampler, steps, Model("sample")),
         "one step more": lambda sampler, steps, model: propagate(sampler, steps + 1, model),
-        "noise left out": lambda sampler, steps, model: _silent(propagate(sampler, steps, model)),
+        "noise left out": lambda sampler, steps, model: propagate(
+            cast(SchedulerSampler, _Silent(sampler)), steps, model
+        ),
         "a model of twice the noise": lambda sampler, steps, model: propagate(
             sampler, steps, model, told=cast(Clock, _Doubled())
         ),
     }
 
 
-def _silent(path: Path) -> Path:
-    """As if the draws of a run added nothing."""
-    return replace(path, std=path.std * (0.9 if path.draws else 1.0))
+class _Silent:
+    """A sampler whose draws are all 0."""
+
+    def __init__(self, sampler: SchedulerSampler) -> None:
+        self._sampler = sampler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sampler, name)
+
+    def step(self, call: int, output: Any, x: NDArray[np.float64], draw: Any) -> NDArray[np.float64]:
+        return self._sampler.step(call, output, x, lambda key: np.zeros_like(x))
 
 
 class _Doubled:
@@ -114,7 +126,9 @@ class _Doubled:
 
 
 def _asked(sampler: Drawn) -> Row:
-    return audit(sampler, steps=MORE.get(str(sampler.recipe.fault), COUNTS), fast=True)
+    """An audit as short as its fault allows: the middle of runs at 999 and 1000 steps is left out where it is fast."""
+    fault = str(sampler.recipe.fault)
+    return audit(sampler, steps=MORE.get(fault, COUNTS), fast=fault != "no number at one step count")
 
 
 @claim(
@@ -127,7 +141,7 @@ def _asked(sampler: Drawn) -> Row:
     vouches=[audit],
 )
 class NamedFaults:
-    """One sampler for each fault, and right ones, of a seed that was drawn after the thresholds were fixed."""
+    """One sampler for each fault, and right ones, of a seed that was drawn after thresholds and rules stood."""
 
     thing = _asked
 

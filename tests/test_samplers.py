@@ -204,7 +204,7 @@ def test_kinds_of_network_give_the_same_run(method):
     assert runs[0] == pytest.approx(runs[2], rel=1e-9)
 
 
-WANTING = {"count": CIR(1.0, 0.8, 1.0), "x0": BESQ(3.0), "log": GBM(0.1, 0.4), "velocity": Flow()}
+WANTING = {"count": CIR(1.0, 0.8, 1.0), "log_score": GBM(0.1, 0.4), "flow_prediction": Flow()}
 
 
 @pytest.mark.parametrize("xp", [array_api_compat.numpy, array_api_strict], ids=["numpy", "strict"])
@@ -212,7 +212,7 @@ def test_every_method_runs_and_keeps_the_state_space(xp):
     start = xp.asarray([0.4, 1.0, 2.0], dtype=xp.float64)
     zero = lambda x, t: 0.0 * x
     for method, row in METHODS.items():
-        process = WANTING.get(row.wants, VP())
+        process = BESQ(3.0) if method == "bridge" else WANTING.get(row.wants, VP())
         eta = 1.0 if row.eta is None else row.eta
         x = sample(process, zero, [1.0, 0.6, 0.3], eta, 0, method, start=start, kind=row.wants)
         assert x.shape == start.shape and x.dtype == start.dtype
@@ -306,9 +306,9 @@ score = lambda x, t: -x
         (lambda: sample(VP(), score, [1.0, 0.5], 1.0, 0, "no", start=ONES), UnmetHypothesis, "method is one"),
         (lambda: sample(VP(), score, [1.0, 0.5], 1.0, 0, "noncentral", start=ONES), UnmetHypothesis, "VP"),
         (
-            lambda: sample(VP(), score, [1.0, 0.5], 1.0, 0, "bridge", start=ONES),
+            lambda: sample(BESQ(3.0), score, [1.0, 0.5], 1.0, 0, "bridge", start=ONES),
             UnmetHypothesis,
-            "kind = 'x0'",
+            "kind = 'sample'",
         ),
         (lambda: sample(VP(), score, [1.0, 0.5], 1.0, None, "gddim", start=ONES), TypeError, "rng"),
         (

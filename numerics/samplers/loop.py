@@ -23,7 +23,8 @@ from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 from .clocks import informative
 from .conversion import converted
-from .methods import METHODS, Method, Network, Wanted
+from .methods import METHODS, Method, Network
+from .parametrisations import Parametrization
 from .trajectory import Trajectory
 
 __all__ = ["sample", "sample_trajectory"]
@@ -40,7 +41,7 @@ def sample(
     method: str | Method,
     *,
     start: Array,
-    kind: Wanted = "score",
+    kind: Parametrization = "score",
     callback: Callable[[Mapping[str, Any]], None] | None = None,
     disable: bool | None = None,
 ) -> Array:
@@ -60,10 +61,9 @@ def sample(
             ``deis_2``, ``deis_3``; for GBM ``log_euler``; for BESQ and CIR ``noncentral``,
             ``matched_bridge``, ``bridge`` (eta = 1) and the baseline ``truncated_euler``.
         start: The state at :math:`t_0`, with shape :math:`(B, *)`.
-        kind: What ``score`` returns: a parametrisation; for Gaussian processes also ``data`` (a posterior
-            mean) or ``velocity`` (:math:`\epsilon - x_0`); or ``x0`` for the method ``bridge`` (a posterior
-            draw makes it exact, a posterior mean does not converge for BESQ and CIR).  Counts below 0 are
-            taken as 0.
+        kind: What ``score`` returns: a row of the table of :mod:`.parametrisations` that the process admits;
+            for the method ``bridge`` of BESQ and CIR ``sample`` (a posterior draw makes it exact, a posterior
+            mean does not converge).  Counts below 0 are taken as 0.
         callback: Called after every step with a dictionary of ``i``, ``t``, ``s``, ``eta``, ``x``, and
             ``mean`` and ``std``, None where the step has none.
         disable: No progress bar; by default there is one on a terminal only.
@@ -86,12 +86,12 @@ def sample(
         >>> still.tolist()
         [1.0, 1.0, 1.0]
     """
-    run = _Run.of(process, score, grid, eta, method, start, kind)
+    run = SamplerRun.create(process, score, grid, eta, method, start, kind)
     for i, seen in enumerate(_progress(run.steps(rng), len(run.etas), run.name, disable)):
         x = seen["x"]
         if callback is not None:
             callback({"i": i, **seen})
-    return run.ended(x)
+    return run.result(x)
 
 
 def sample_trajectory(
@@ -103,20 +103,20 @@ def sample_trajectory(
     method: str | Method,
     *,
     start: Array,
-    kind: Wanted = "score",
+    kind: Parametrization = "score",
     disable: bool | None = None,
 ) -> Trajectory:
     r"""Runs a sampler and keeps every state with the moments it was drawn from.
 
     Arguments:
         process, score, grid, eta, rng, start, kind, disable: As for :func:`sample`.
-        method: A method whose steps are Gaussian: they have moments.
+        method: A method whose steps of this process are Gaussian.
 
     Returns:
         The trajectory, whose steps with noise have a log-density.
 
     Raises:
-        UnmetHypothesis: As for :func:`sample`, and a method whose steps have no moments.
+        UnmetHypothesis: As for :func:`sample`, and a method whose steps are not Gaussian.
         FloatingPointError: The result is not finite.
 
     Claims: REWARD-GAP-PATH-1
@@ -128,12 +128,14 @@ def sample_trajectory(
         >>> path.states.shape, path.log_probs().shape
         ((3, 3), (2, 3))
     """
-    run = _Run.of(process, score, grid, eta, method, start, kind)
-    if not run.method.is_gaussian(process):
-        known = ", ".join(name for name, row in METHODS.items() if row.is_gaussian(process))
-        raise UnmetHypothesis("sample_trajectory", f"method is one of {known}", f"method = {run.name!r}")
-    seen = list(_progress(run.steps(rng), len(run.etas), run.name, disable))
-    run.ended(seen[-1]["x"])
+    run = SamplerRun.create(process, score, grid, eta, method, start, kind)
+    seen = []
+    for step in _progress(run.steps(rng), len(run.etas), run.name, disable):
+        if step["std"] is None:
+            got = f"method = {run.name!r}, process {type(process).__name__}"
+            raise UnmetHypothesis("sample_trajectory", "the steps of the method are Gaussian", got)
+        seen.append(step)
+    run.result(seen[-1]["x"])
     xp, x = run.xp, run.start
     states = xp.stack([x, *(step["x"] for step in seen)])
     means = xp.stack([step["mean"] for step in seen])
@@ -143,7 +145,7 @@ def sample_trajectory(
 
 @final
 @dataclass(frozen=True)
-class _Run:
+class SamplerRun:
     """A run whose arguments were checked."""
 
     process: AbstractProcess
@@ -157,7 +159,7 @@ class _Run:
     down: Callable[[Any], Any]
 
     @classmethod
-    def of(
+    def create(
         cls,
         process: AbstractProcess,
         score: Network,
@@ -165,8 +167,8 @@ class _Run:
         eta: Etas,
         method: str | Method,
         start: Array,
-        kind: Wanted,
-    ) -> _Run:
+        kind: Parametrization,
+    ) -> SamplerRun:
         name = method if isinstance(method, str) else "the method"
         row = _method(method)
         times = _grid(grid, row, name)
@@ -182,26 +184,24 @@ class _Run:
         """The run, a dictionary a step."""
         xp, x, noise = self.xp, self.start, source(rng, like=self.start)
         past: list[tuple[Array, Array]] = []
-        gaussian = self.method.is_gaussian(self.process)
+        memory = self.method.memory
 
         def clock(time: float) -> Array:
             return xp.asarray(time, dtype=x.dtype, device=device(x))
 
         for (time, after), eta in zip(pairwise(self.times), self.etas, strict=True):
             t, s = clock(time), clock(after)
+            if memory:
+                past = [(t, self.network(x, t)), *past][:memory]
+            made = self.method.step(xp, self.process, x, t, s, self.network, eta, past, noise)
             mean = std = None
-            if gaussian:
-                out = self.network(x, t)
-                moments: Any = self.method.moments
-                mean, std = moments(xp, self.process, x, t, s, out, eta, past, self.network)
-                x = mean + std * noise.normal(x) if eta > 0 else mean
-                past = [(t, out), *past][: self.method.memory]
-            else:
-                step: Any = self.method.step
-                x = step(xp, self.process, x, t, s, self.network, eta, noise)
+            if isinstance(made, tuple):
+                mean, std = made
+                made = mean + std * noise.normal(x) if eta > 0 else mean
+            x = made
             yield {"t": time, "s": after, "eta": eta, "x": x, "mean": mean, "std": std}
 
-    def ended(self, x: Array) -> Array:
+    def result(self, x: Array) -> Array:
         """The last state, in the dtype that came."""
         xp = self.xp
         if self.process.support == ">= 0":

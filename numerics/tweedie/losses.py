@@ -23,7 +23,7 @@ References:
 from __future__ import annotations
 
 from driftproof._namespace import Array, Namespace, public
-from driftproof.numerics.samplers.parametrisations import Kind, affine, no_such
+from driftproof.numerics.samplers.parametrisations import Parametrization, affine, no_such
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import xlogy
@@ -33,7 +33,9 @@ __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"
 
 
 @public(x0="state", x="state", t="> 0")
-def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, kind: Kind) -> Array:
+def target(
+    xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, kind: Parametrization
+) -> Array:
     r"""What the network regresses: the output of the *conditional* score, without cancellation.
 
     .. math::
@@ -42,7 +44,7 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
             \frac{\log x - \log x_0 - m}{\sqrt v}, \\
         \text{count:}\ \bar n = \tfrac z2 R_\nu(z), \qquad
         \text{ratio:}\ \bar g = \frac{x_0 e^{-\kappa t}}{\rho} \frac{R_\nu(z)}{z}, \qquad
-        \text{log:}\ 1 + x\,\partial_x \log p_t(x|x_0).
+        \text{log\_score:}\ 1 + x\,\partial_x \log p_t(x|x_0).
 
     Arguments:
         process: The forward process.
@@ -70,7 +72,7 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
         decay, rho = process.decay_rho(xp, t)
         if kind == "count":
             return conditional_count.kernel(xp, process, x0, x, t)
-        if kind == "log":
+        if kind == "log_score":
             n = conditional_count.kernel(xp, process, x0, x, t)
             return 0.5 * process.delta - 0.5 * x / rho + n
         if kind == "ratio":
@@ -80,16 +82,25 @@ def target(xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Arra
         noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
         if kind == "epsilon":
             return noise / xp.sqrt(process.log_variance(t))
-        if kind == "log":
+        if kind == "log_score":
             return -noise / process.log_variance(t)
-    elif isinstance(process, AbstractGaussianProcess) and kind == "epsilon":
+    elif isinstance(process, AbstractGaussianProcess):
         alpha, sigma = process.alpha_sigma(xp, t)
-        return (x - alpha * x0) / sigma
+        noise = (x - alpha * x0) / sigma
+        match kind:
+            case "epsilon":
+                return noise
+            case "sample":
+                return x0 + xp.zeros_like(noise)
+            case "v_prediction":
+                return alpha * noise - sigma * x0
+            case "flow_prediction":
+                return noise - x0
     raise no_such(process, kind)
 
 
 @public(wide=True, x="state", t="> 0")
-def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Kind) -> Array:
+def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind: Parametrization) -> Array:
     r"""The weight under which the square loss bounds the divergence of the generated law.
 
     .. math:: w = a\, (B / u)^2, \qquad
@@ -98,7 +109,7 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
 
     with :math:`u, B` of :func:`.parametrisations.affine`: for CIR :math:`\sigma^2 x` (score),
     :math:`\sigma^2 / x` (count), :math:`\sigma^2 x / 4 \rho^2` (ratio); BESQ has :math:`\sigma = 2`;
-    for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log), :math:`1/t` (epsilon).
+    for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log_score), :math:`1/t` (epsilon).
 
     Arguments:
         process: The forward process.
@@ -184,7 +195,13 @@ def poisson_loss(xp: Namespace, n: Array, count: Array, weight: Array | None = N
 
 @public(wide=True, x0="state", x="state", t="> 0")
 def matching_loss(
-    xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, output: Array, kind: Kind
+    xp: Namespace,
+    process: AbstractProcess,
+    x0: Array,
+    x: Array,
+    t: Array,
+    output: Array,
+    kind: Parametrization,
 ) -> Array:
     r"""Denoising score matching with the natural weight, per element.
 

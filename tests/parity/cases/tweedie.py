@@ -16,9 +16,9 @@ from tests.parity.rows import (
 
 COUNTS = (0.0, 1e-6, 0.4, 3.0, 1e4)
 KINDS = {
-    **dict.fromkeys(GAUSSIAN, ("score", "epsilon")),
-    **dict.fromkeys(GEOMETRIC, ("score", "log", "epsilon")),
-    **dict.fromkeys(SQUARED, ("score", "log", "count", "ratio")),
+    **dict.fromkeys(GAUSSIAN, ("score", "sample", "v_prediction", "flow_prediction", "epsilon")),
+    **dict.fromkeys(GEOMETRIC, ("score", "log_score", "epsilon")),
+    **dict.fromkeys(SQUARED, ("score", "log_score", "count", "ratio")),
 }
 EACH = [(p, kind) for p, kinds in KINDS.items() for kind in kinds]
 

@@ -76,11 +76,12 @@ def as_printed(
 def of_step(wants: Any, step: Any) -> Method:
     """A method by a public step, whose moments are read off two of its noises."""
 
-    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, prediction: Any, eta: Any, *_: Any) -> Any:
+    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, *_: Any) -> Any:
+        prediction = f(x, t)
         still, moved = (step(xp, p, x, t, s, prediction, eta, xp.full_like(x, z)) for z in (0.0, 1.0))
         return still, (moved - still)[:1]
 
-    return Method(wants, moments=moments, reaches_zero=True)
+    return Method(wants, moments, reaches_zero=True)
 
 
 # The loop takes the moments of Gaussian steps: what users call is run as well.
@@ -92,7 +93,7 @@ ROWS = {
     ),
     "euler_maruyama_step": of_step("score", euler_maruyama_step.kernel),
     "flow_sde_step": of_step(
-        "velocity",
+        "flow_prediction",
         lambda xp, p, x, t, s, v, eta, z: flow_sde_step.kernel(xp, x, v, t, s, 2.0**0.5 * eta, z),
     ),
 }
@@ -102,8 +103,8 @@ def of_levels(change: Any) -> Method:
     """A mutant of gDDIM: its moments from (x, eps, alpha_t, sigma_t, alpha_s, sigma_s, eta)."""
     return Method(
         "epsilon",
-        moments=lambda xp, p, x, t, s, eps, eta, *_: change(
-            xp, x, eps, *p.alpha_sigma(xp, t), *p.alpha_sigma(xp, s), eta
+        lambda xp, p, x, t, s, f, eta, *_: change(
+            xp, x, f(x, t), *p.alpha_sigma(xp, t), *p.alpha_sigma(xp, s), eta
         ),
         reaches_zero=True,
     )
@@ -192,16 +193,22 @@ class FirstOrderFamily:
 def _euler(score_weight: Any, noise: Any) -> Method:
     """Euler-Maruyama with another weight of the score, or another noise, as functions of eta."""
 
-    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, score: Any, eta: Any, *_: Any) -> Any:
+    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, *_: Any) -> Any:
         factor = 2.0 * score_weight(eta) / (1.0 + eta * eta)
-        mean, _unused = euler_maruyama_moments.kernel(xp, p, x, t, s, factor * score, eta)
+        mean, _unused = euler_maruyama_moments.kernel(xp, p, x, t, s, factor * f(x, t), eta)
         return mean, noise(eta) * xp.sqrt(p.rates(xp, t)[1] * (t - s))
 
-    return Method("score", moments=moments, reaches_zero=True)
+    return Method("score", moments, reaches_zero=True)
+
+
+def _other_sign(x: Any, velocity: Any, t: Any, s: Any, moments: Any) -> Any:
+    """The moments whose mean departs from the straight line by as much on its other side."""
+    mean, std = moments
+    return 2.0 * (x - velocity * (t - s)) - mean, std
 
 
 def _flow(change: Any) -> Method:
-    return Method("velocity", moments=change, reaches_zero=True)
+    return Method("flow_prediction", change, reaches_zero=True)
 
 
 @claim(
@@ -245,15 +252,14 @@ class EulerSteps:
         "a = eta": {
             **ROWS,
             "flow_sde": _flow(
-                lambda xp, p, x, t, s, v, eta, *_: flow_sde_moments.kernel(xp, x, v, t, s, eta)
+                lambda xp, p, x, t, s, f, eta, *_: flow_sde_moments.kernel(xp, x, f(x, t), t, s, eta)
             ),
         },
         "sign of the correction": {
             **ROWS,
             "flow_sde": _flow(
-                lambda xp, p, x, t, s, v, eta, *_: (
-                    2.0 * (x - v * (t - s)) - flow_sde_moments.kernel(xp, x, v, t, s, 2.0**0.5 * eta)[0],
-                    flow_sde_moments.kernel(xp, x, v, t, s, 2.0**0.5 * eta)[1],
+                lambda xp, p, x, t, s, f, eta, *_: _other_sign(
+                    x, f(x, t), t, s, flow_sde_moments.kernel(xp, x, f(x, t), t, s, 2.0**0.5 * eta)
                 )
             ),
         },
@@ -284,11 +290,11 @@ def covariance_run(process: Any, times: Any, eta: float) -> float:
 
 
 def _multistep(change: Any) -> Method:
-    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, x0: Any, eta: Any, past: Any, f: Any) -> Any:
-        row: Any = METHODS["sde_dpm_solver_pp_2m"].moments
-        return change(lambda eta, past: row(xp, p, x, t, s, x0, eta, past, f), eta, past)
+    def moments(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, past: Any, z: Any) -> Any:
+        step = METHODS["sde_dpm_solver_pp_2m"].step
+        return change(lambda eta, past: step(xp, p, x, t, s, f, eta, past, z), eta, past)
 
-    return Method("data", moments=moments, reaches_zero=True, memory=1)
+    return Method("sample", moments, reaches_zero=True, memory=2)
 
 
 @claim(
@@ -321,7 +327,7 @@ class StochasticMultistep:
             yield Rate([float(np.log2(abs(errors[-2] / errors[-1])))], 2.0, 0.05)
 
     mutants = {
-        "without history": lambda: _multistep(lambda step, eta, past: step(eta, [])),
+        "without history": lambda: _multistep(lambda step, eta, past: step(eta, past[:1])),
         "always eta = 1": lambda: _multistep(lambda step, eta, past: step(1.0, past)),
         "noise of the probability flow": lambda: _multistep(
             lambda step, eta, past: (step(0.0, past)[0], step(eta, past)[1])

@@ -70,17 +70,17 @@ def as_printed(rows: Mapping[str, Method], names: Any) -> Iterator[Labelled]:
             yield f"{name}, {process}", list(run(rows[name], process, times, 0.0)), want
 
 
-def _public_2m(xp: Any, p: Any, x: Any, t: Any, s: Any, x0: Any, eta: Any, past: Any, *rest: Any) -> Any:
+def _public_2m(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, past: Any, z: Any) -> Any:
     """The multistep step that users call; the loop takes that of the SDE at eta = 0."""
-    if past:
-        return dpm_solver_pp_2m.kernel(xp, p, x, t, s, x0, *past[0]), xp.zeros_like(s)
-    row: Any = METHODS["dpm_solver_pp_2m"].moments
-    return row(xp, p, x, t, s, x0, eta, past, *rest)
+    (_, x0), *before = past
+    if before:
+        return dpm_solver_pp_2m.kernel(xp, p, x, t, s, x0, *before[0]), xp.zeros_like(s)
+    return METHODS["dpm_solver_pp_2m"].step(xp, p, x, t, s, f, eta, past, z)
 
 
 ROWS = {
     **METHODS,
-    "dpm_solver_pp_2m of users": Method("data", moments=_public_2m, eta=0.0, reaches_zero=True, memory=1),
+    "dpm_solver_pp_2m of users": Method("sample", _public_2m, eta=0.0, reaches_zero=True, memory=2),
 }
 
 
@@ -128,7 +128,7 @@ class SingleStepSolvers:
             "dpm_solver_1",
             Method(
                 "epsilon",
-                lambda xp, p, x, t, s, f, eta, z: (
+                lambda xp, p, x, t, s, f, *_: (
                     dpm_solver_1.kernel(xp, p, x, t, s, f(x, t))
                     + (p.alpha_sigma(xp, s)[1] - p.alpha_sigma(xp, t)[1]) * (t - s) * f(x, t)
                 ),
@@ -139,7 +139,7 @@ class SingleStepSolvers:
             "dpm_solver_2",
             Method(
                 "epsilon",
-                lambda xp, p, x, t, s, f, eta, z: (
+                lambda xp, p, x, t, s, f, *_: (
                     dpm_solver_2.kernel(xp, p, x, t, s, f, 1 / 3) * (2 / 3)
                     + dpm_solver_1.kernel(xp, p, x, t, s, f(x, t)) / 3
                 ),
@@ -155,31 +155,32 @@ class SingleStepSolvers:
 MULTI = {"dpm_solver_pp_2m": 2, "deis_2": 2, "deis_3": 3}
 
 
-def _equal_steps(xp: Any, p: Any, x: Any, t: Any, s: Any, x0: Any, eta: Any, past: Any, f: Any) -> Any:
+def _equal_steps(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, past: Any, z: Any) -> Any:
     """DPM-Solver++ (2M) that takes the step before for as long as this one."""
-    if not past:
-        return METHODS["dpm_solver_pp_2m"].moments(xp, p, x, t, s, x0, eta, past, f)  # type: ignore[misc]
-    line = x0 + 0.5 * (x0 - past[0][1])
+    (_, x0), *before = past
+    if not before:
+        return METHODS["dpm_solver_pp_2m"].step(xp, p, x, t, s, f, eta, past, z)
+    line = x0 + 0.5 * (x0 - before[0][1])
     (a, b), (c, e) = p.alpha_sigma(xp, t), p.alpha_sigma(xp, s)
     return e / b * x + c * (1.0 - e * a / (b * c)) * line, xp.zeros_like(s)
 
 
 def _no_history(name: str) -> Method:
     row = METHODS[name]
-    moments: Any = row.moments
     return Method(
         row.wants,
-        moments=lambda xp, p, x, t, s, out, eta, past, f: moments(xp, p, x, t, s, out, eta, [], f),
+        lambda xp, p, x, t, s, f, eta, past, z: row.step(xp, p, x, t, s, f, eta, past[:1], z),
         eta=0.0,
         reaches_zero=True,
+        memory=1,
     )
 
 
-def _older(xp: Any, p: Any, x: Any, t: Any, s: Any, eps: Any, eta: Any, past: Any, f: Any) -> Any:
+def _older(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, past: Any, z: Any) -> Any:
     """DEIS with its two predictions before in the wrong order."""
-    if len(past) == 2:
-        past = [(past[0][0], past[1][1]), (past[1][0], past[0][1])]
-    return METHODS["deis_3"].moments(xp, p, x, t, s, eps, eta, past, f)  # type: ignore[misc]
+    if len(past) == 3:
+        past = [past[0], (past[1][0], past[2][1]), (past[2][0], past[1][1])]
+    return METHODS["deis_3"].step(xp, p, x, t, s, f, eta, past, z)
 
 
 @claim(
@@ -216,25 +217,23 @@ class MultistepSolvers:
 
     mutants = {
         "DPM-Solver++ for equal steps": replaced(
-            "dpm_solver_pp_2m", Method("data", moments=_equal_steps, eta=0.0, reaches_zero=True, memory=1)
+            "dpm_solver_pp_2m", Method("sample", _equal_steps, eta=0.0, reaches_zero=True, memory=2)
         ),
         "DPM-Solver++ without history": replaced("dpm_solver_pp_2m", _no_history("dpm_solver_pp_2m")),
         "DEIS without history": replaced("deis_2", _no_history("deis_2")),
         "DEIS with its history in the wrong order": replaced(
-            "deis_3", Method("epsilon", moments=_older, eta=0.0, reaches_zero=True, memory=2)
+            "deis_3", Method("epsilon", _older, eta=0.0, reaches_zero=True, memory=3)
         ),
         "DEIS of order 3 started by order 1": replaced(
             "deis_3",
             Method(
                 "epsilon",
-                moments=lambda xp, p, x, t, s, eps, eta, past, f: (
-                    METHODS["deis_3"].moments(xp, p, x, t, s, eps, eta, past, f)  # type: ignore[misc]
-                    if len(past) == 2
-                    else METHODS["deis_2"].moments(xp, p, x, t, s, eps, eta, past, f)  # type: ignore[misc]
-                ),
+                lambda xp, p, x, t, s, f, eta, past, z: METHODS[
+                    "deis_3" if len(past) == 3 else "deis_2"
+                ].step(xp, p, x, t, s, f, eta, past, z),
                 eta=0.0,
                 reaches_zero=True,
-                memory=2,
+                memory=3,
             ),
         ),
     }

@@ -144,7 +144,8 @@ def _inverted(n_steps: int, start: int, length: int, eta: float) -> tuple[float,
     return tuple(eta - value for value in window(n_steps, start, length, eta))
 
 
-def _uncorrected(xp: Any, p: Any, x: Any, t: Any, s: Any, eps: Any, eta: Any, *_: Any) -> Any:
+def _uncorrected(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, *_: Any) -> Any:
+    eps = f(x, t)
     (a, b), (c, e) = p.alpha_sigma(xp, t), p.alpha_sigma(xp, s)
     mean, _unused = gddim_moments.kernel(xp, x, eps, a, b, c, e, 0.0)
     return mean, gddim_moments.kernel(xp, x, eps, a, b, c, e, eta)[1]
@@ -199,7 +200,7 @@ class Windows:
 
     @boundary(tolerance=0.05)
     def noise_without_its_drift_does_not(thing: Thing) -> Iterator[Labelled]:
-        row = Method("epsilon", moments=_uncorrected, reaches_zero=True)
+        row = Method("epsilon", _uncorrected, reaches_zero=True)
         process = VP(0.1, 8.0)
         for n in (32, 128):
             error = terminal_errors(row, process, thing(n, n // 8, n // 4, 1.5), (n,))[0, 1]

@@ -5,6 +5,9 @@ r"""Diffusion in a sketch, from end to end.
 
 One number :math:`\kappa` scales all measurements, so that white noise of the sampler stays white: a sampler
 that stops at :math:`t_0` leaves noise of level :math:`\kappa\,\sigma_{t_0}/\alpha_{t_0}`, which the decoder removes.
+
+Symbols:
+    process: The Gaussian process of the latents.
 """
 
 from __future__ import annotations
@@ -229,7 +232,7 @@ def generate(
         \hat x = \mathrm{decode}\Big(\kappa\,\frac{u_{t_0}}{\alpha_{t_0}} + \bar y\Big)
 
     Arguments:
-        process: The Gaussian process of the latents.
+        process: Symbols of the module.
         score: Its score, a function of the latents (B, m) and the noise time.
         latents: Sketch, centre and scale.
         decoder: From measurements (B, m) to data (B, d).
@@ -274,7 +277,7 @@ def left_noise(process: AbstractGaussianProcess, latents: Latents, end: float) -
     .. math:: \kappa\,\frac{\sigma_{t_0}}{\alpha_{t_0}}
 
     Arguments:
-        process: The Gaussian process of the latents.
+        process: Symbols of the module.
         latents: Their coordinates.
         end: The noise time where sampling stops, >= 0.
 

@@ -18,6 +18,9 @@ An order is *shown* by equivalence, two one-sided tests (:func:`equivalent_order
 find a difference; the constant (:func:`equivalent_constant`) tells a wrong scheme from a right one long
 before its order does.
 
+Symbols:
+    h: Step sizes, shape (levels,), strictly decreasing, > 0.
+
 References:
     | A comparison of the two one-sided tests procedure and the power approach (Schuirmann, 1987)
     | The deferred approach to the limit (Richardson, Gaunt, 1927)
@@ -107,7 +110,7 @@ def local_orders(h: Array, error: Array) -> tuple[float, ...]:
     .. math:: p_i = \frac{\log|e_i/e_{i+1}|}{\log(h_i/h_{i+1})}
 
     Arguments:
-        h: Step sizes, shape (levels,), strictly decreasing, > 0.
+        h: Symbols of the module.
         error: Errors, shape (levels,), all of one sign and none 0.
 
     Returns:
@@ -141,7 +144,7 @@ def fit_rate(
     r"""Fit :math:`e(h) = C h^p(1 + a h^q)`.
 
     Arguments:
-        h: Step sizes, shape (levels,), strictly decreasing, > 0.
+        h: Symbols of the module.
         error: Exact errors, shape (levels,), or errors of coupled paths, shape (levels, paths).
         order: p where it is known: the constant is then found alone, by Richardson extrapolation.
         gap: q, the distance to the next order, > 0; None fits without correction.

@@ -10,6 +10,11 @@ the largest curvature of the reward in units of the Gramian,
 .. math:: \frac{\lambda\,\mathcal L(u)}{1 + \kappa} \;\le\; J(u) - J^* \;\le\; \lambda\,\mathcal L(u)
 
 An interval for the optimum, from numbers that every trainer has; an equality for linear rewards.  Derived here.
+
+Symbols:
+    trajectory: States under the controls.
+    controls: u_k (B, *), one for each step.
+    lam, cost: The running cost, lam > 0.
 """
 
 from __future__ import annotations
@@ -40,10 +45,8 @@ def trajectory_costs(
     """Running costs minus reward of every trajectory: shape (B,); their mean is the objective.
 
     Arguments:
-        trajectory: States under the controls.
-        controls: u_k (B, *), one for each step.
+        trajectory, controls, lam, cost: Symbols of the module.
         rewards: r(x_N), shape (B,).
-        lam, cost: The running cost, lam > 0.
 
     Claims: ADJOINT-CERTIFICATE-1
 
@@ -77,10 +80,8 @@ def matching_loss(
     """The whole loss of every trajectory, shape (B,): steps without adjoint aim at 0.
 
     Arguments:
-        trajectory: States under the controls.
-        controls: u_k (B, *), one for each step.
+        trajectory, controls, lam, cost: Symbols of the module.
         after: Adjoints after the steps, as :func:`adjoints` gives them.
-        lam, cost: The running cost, lam > 0.
 
     Raises:
         UnmetHypothesis: Numbers of controls and adjoints that do not match, or lam <= 0.

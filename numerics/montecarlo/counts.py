@@ -7,6 +7,10 @@ cell, however small its probability,
 
 .. math:: P(G\ge g)\le e^{-g}\Big(\frac{e\,g}{k-1}\Big)^{k-1},\qquad g\ge k-1.
 
+Symbols:
+    alpha: False-alarm rate.
+    power: Detection probability behind ``detectable``.
+
 References:
     | Finite-sample concentration of the multinomial in relative entropy (Agrawal, 2020),
     | theorem I.2, https://arxiv.org/abs/1904.02291
@@ -43,8 +47,7 @@ def poisson_test(counts: ArrayLike, rate: float, alpha: float, *, power: float =
     Arguments:
         counts: Integers >= 0, shape (n,) or one number.
         rate: The mean of one count, > 0.
-        alpha: False-alarm rate.
-        power: Detection probability behind ``detectable``.
+        alpha, power: Symbols of the module.
 
     Returns:
         The verdict; effects are relative: estimated rate over ``rate``, minus 1 (``detectable``: upwards).
@@ -80,8 +83,7 @@ def binomial_test(
         successes: Integer in [0, n].
         n: Trials, at least 1.
         probability: The hypothesis, in (0, 1).
-        alpha: False-alarm rate.
-        power: Detection probability behind ``detectable``.
+        alpha, power: Symbols of the module.
 
     Returns:
         The verdict; effects are differences of probabilities (``detectable``: the worse side, infinite
@@ -113,8 +115,7 @@ def goodness_of_fit_test(
     Arguments:
         counts: Integers >= 0, shape (k,), k >= 2.
         probabilities: Shape (k,), >= 0, sum 1.
-        alpha: False-alarm rate.
-        power: Detection probability behind ``detectable``.
+        alpha, power: Symbols of the module.
 
     Returns:
         The verdict; effects are relative entropies KL(observed | stated) in nats.  ``detectable`` uses the

@@ -6,6 +6,10 @@ Dvoretzky-Kiefer-Wolfowitz inequality an alternative at distance
 :math:`d_\alpha(n) + d_{1-\mathrm{power}}(n)` is found with the stated probability, where
 :math:`P(D_n > d_q(n)) = q`, about :math:`\sqrt{\log(2/q)/(2n)}`.
 
+Symbols:
+    alpha: False-alarm rate.
+    power: Detection probability behind ``detectable``.
+
 References:
     | The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality (Massart, 1990)
     | Computing the two-sided Kolmogorov-Smirnov distribution (Simard, L'Ecuyer, 2011)
@@ -42,9 +46,8 @@ def distribution_test(
     Arguments:
         x: Draws, shape (n,), any namespace.
         cdf: Maps a float64 numpy array to F of it.
-        alpha: False-alarm rate.
+        alpha, power: Symbols of the module.
         cdf_left: Left limits :math:`F(x-)`, needed where F jumps; the test is then conservative.
-        power: Detection probability behind ``detectable``.
 
     Returns:
         The verdict; effects are distances of distribution functions.
@@ -92,8 +95,7 @@ def two_sample_distribution_test(x: Array, y: Array, alpha: float, *, power: flo
     Arguments:
         x: Draws, shape (n,).
         y: Draws, shape (n,).
-        alpha: False-alarm rate.
-        power: Detection probability behind ``detectable``.
+        alpha, power: Symbols of the module.
 
     Returns:
         The verdict; effects are distances of distribution functions.

@@ -25,6 +25,11 @@ test names its own:
     :math:`\exp(|t|^3|\hat\gamma|/(3\sqrt n))`; needs a fourth moment and :math:`n\gg t^4` (about 1,000
     at :math:`10^{-8}`), and rejects nothing below :math:`n = 6\hat\gamma^2\log(1/\alpha)`.
 
+Symbols:
+    x: Draws, shape (n,).
+    power: Detection probability behind ``detectable``.
+    alpha: False-alarm rate.
+
 References:
     | The nonexistence of certain statistical procedures in nonparametric problems (Bahadur, Savage, 1956)
     | Challenging the empirical mean and empirical variance (Catoni, 2012), https://arxiv.org/abs/1009.2048
@@ -74,7 +79,7 @@ def mean_test(
         assume: See the module; by default ``"bounded"`` where ``support`` is given, ``"variance"``
             where ``sd`` is, ``"asymptotic"`` otherwise.
         support: ``(low, high)`` with every draw inside, for ``"bounded"``.
-        power: Detection probability behind ``detectable``.
+        power: Symbols of the module.
 
     Returns:
         The verdict; effects are in the unit of x.  ``detectable`` is guaranteed for ``"variance"``,
@@ -112,12 +117,10 @@ def two_sample_mean_test(
     Gaussian samples of any two variances.
 
     Arguments:
-        x: Draws, shape (n,).
+        x, alpha, power: Symbols of the module.
         y: Draws, shape (n,).
-        alpha: False-alarm rate.
         sd: Standard deviation of a difference x - y, for ``"variance"`` and ``"gaussian"``.
         assume: What is known of x - y; see the module.
-        power: Detection probability behind ``detectable``.
 
     Raises:
         UnmetHypothesis: Samples of different sizes; otherwise as :func:`mean_test`.
@@ -150,12 +153,10 @@ def variance_test(
     every n.
 
     Arguments:
-        x: Draws, shape (n,).
+        x, alpha, power: Symbols of the module.
         variance: The hypothesis, > 0.
-        alpha: False-alarm rate.
         mean: The known mean; needed with ``kurtosis``.
         kurtosis: Fourth standardised moment (3 for a Gaussian), >= 1.
-        power: Detection probability behind ``detectable``.
 
     Returns:
         The verdict; effects are relative: estimated variance over ``variance``, minus 1.

@@ -3,6 +3,9 @@ r"""Baselines: what may be subtracted from an advantage without changing the exp
 A baseline that does not depend on the sampled token is free, because :math:`E_p[\nabla \log p] = 0`.  The
 mean of a group of G samples of one state *does* depend on them: it shrinks the expected gradient by the
 factor :math:`1 - 1/G`.  The mean of the others does not.
+
+Symbols:
+    advantages: Advantages of G independent samples of each state, shape (..., G).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ def leave_one_out(xp: Namespace, advantages: Array) -> Array:
     .. math:: b_i = \frac{1}{G-1} \sum_{j \ne i} A_j
 
     Arguments:
-        advantages: Advantages of G independent samples of each state, shape (..., G).
+        advantages: Symbols of the module.
 
     Returns:
         Baselines of shape (..., G).
@@ -44,7 +47,7 @@ def group_mean(xp: Namespace, advantages: Array) -> Array:
     r"""Mean advantage of all samples of the same state: shrinks the gradient by 1 - 1/G.
 
     Arguments:
-        advantages: Advantages of G independent samples of each state, shape (..., G).
+        advantages: Symbols of the module.
 
     Returns:
         Baselines of shape (..., G), all equal.

@@ -5,6 +5,11 @@ r"""Top-k divergences: the k most likely tokens one by one, all others in one bu
 Merging tokens can only lose information (the data-processing inequality), so this is a divergence and a
 lower bound.  A sum over K alone is neither: it is negative for a student that is sharper than its teacher,
 and it falls when mass leaves K.
+
+Symbols:
+    logp: Log-probabilities of k listed tokens under the student, shape (..., k).
+    logq: The same tokens under the teacher, shape (..., k).
+    f: The divergence.
 """
 
 from __future__ import annotations
@@ -56,9 +61,7 @@ def bucketed_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
     r"""The divergence after merging all unlisted tokens into one bucket.
 
     Arguments:
-        logp: Log-probabilities of k listed tokens under the student, shape (..., k).
-        logq: The same tokens under the teacher, shape (..., k).
-        f: The divergence.
+        logp, logq, f: Symbols of the module.
 
     Returns:
         Array of shape (...), at most the divergence over the whole vocabulary.
@@ -81,9 +84,7 @@ def truncated_sum(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Ar
     r"""The sum over listed tokens alone: not a divergence, and here only to be refuted.
 
     Arguments:
-        logp: Log-probabilities of k listed tokens under the student, shape (..., k).
-        logq: The same tokens under the teacher, shape (..., k).
-        f: The divergence.
+        logp, logq, f: Symbols of the module.
 
     Returns:
         Array of shape (...); may be negative.

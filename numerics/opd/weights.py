@@ -7,6 +7,9 @@ Every estimator here descends :math:`\sum_n w_n \nabla \log p(y_n)` with
 
 where :math:`\mu` is the policy that sampled (on-policy: :math:`\rho = 1`) and Z the reduction.  The loss of
 an automatic-differentiation library is :math:`\sum_n \mathrm{detach}(w_n) \log p(y_n)`.
+
+Symbols:
+    f: The divergence.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ def token_weights(
         logp: Log-probability of each sampled token under the current student, shape (B, T).
         logq: The same under the teacher, shape (B, T); -inf where the teacher excludes the token.
         mask: 1 at tokens of the completion, 0 elsewhere, shape (B, T).
-        f: The divergence.
+        f: Symbols of the module.
         mode: See :mod:`advantages`.
         clip: Largest absolute log-ratio; None clips nothing.
         behaviour: Log-probability under the policy that sampled, with its temperature and truncation,
@@ -168,7 +171,7 @@ def diagnostics(
 
     Arguments:
         logp, logq, mask, behaviour: As for :func:`token_weights`.
-        f: The divergence.
+        f: Symbols of the module.
         clip: Largest absolute log-ratio.
 
     Returns:

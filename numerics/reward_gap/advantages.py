@@ -8,6 +8,12 @@ Taking away a mean that contains the sample itself shrinks the expected policy g
 unless one asks for the mean of all, as in GRPO.  Division by the standard deviation makes the scale of
 rewards irrelevant, but then a KL coefficient is in units of that deviation, which training changes.
 
+Symbols:
+    scale: Divide by s.
+    clip: Largest absolute advantage, > 0; None clips nothing.
+    rewards: Rewards of the batch, shape (B,).
+    members: Row b has 1 at the prompt of sample b and 0 elsewhere, shape (B, P).
+
 References:
     | Training diffusion models with reinforcement learning (Black et al., 2023), section 4.3
     | https://arxiv.org/abs/2305.13301 (statistics per prompt)
@@ -43,8 +49,7 @@ def group_advantages(
     Arguments:
         rewards: Rewards of G independent samples of each prompt, shape (..., G).
         baseline: ``others``: the mean of the other samples; ``group``: the mean of all, as in GRPO.
-        scale: Divide by s.
-        clip: Largest absolute advantage, > 0; None clips nothing.
+        scale, clip: Symbols of the module.
 
     Returns:
         Advantages of shape (..., G).
@@ -122,8 +127,7 @@ def update_statistics(
     Arguments:
         count, mean, squares: For each of P prompts the weight n of the rewards seen, their mean and the
             sum S of squared deviations, shape (P,); zeros at the start.
-        rewards: Rewards of the batch, shape (B,).
-        members: Row b has 1 at the prompt of sample b and 0 elsewhere, shape (B, P).
+        rewards, members: Symbols of the module.
         decay: :math:`\gamma` in [0, 1]: what is left of old rewards; 1 forgets nothing.
 
     Returns:
@@ -185,12 +189,9 @@ def running_advantages(
     (a batch of one) the advantage is 0.
 
     Arguments:
-        rewards: Rewards of the batch, shape (B,).
-        members: Row b has 1 at the prompt of sample b and 0 elsewhere, shape (B, P).
+        rewards, members, scale, clip: Symbols of the module.
         count, mean, squares: What :func:`update_statistics` gave for this batch, shape (P,).
         least: The smallest count whose statistics are used, >= 2.
-        scale: Divide by s.
-        clip: Largest absolute advantage, > 0; None clips nothing.
 
     Returns:
         Advantages, shape (B,).

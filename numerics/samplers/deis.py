@@ -8,6 +8,13 @@ In :math:`\bar x = x/\alpha` and :math:`\rho = \sigma/\alpha` the probability fl
 with Lagrange polynomials through the predictions at the last 2 or 3 times (the rho-AB variant).  The data,
 rho = 0, are an ordinary end of the interval.
 
+Symbols:
+    process: VP, VE or Flow.
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    t: The noise time of ``x``, > 0.
+    s: The noise time of the result, 0 <= s < t.
+    eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+
 References:
     | Fast sampling of diffusion models with exponential integrator (Zhang, Chen, 2023), section 3.3 and
     | appendix B, https://arxiv.org/abs/2204.13902
@@ -63,11 +70,7 @@ def deis_2(
         h = \rho_s - \rho_t < 0, \quad a = \rho_{old} - \rho_t > 0
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+        process, x, t, s, eps: Symbols of the module.
         t_old: The noise time of the step before, > t; alpha > 0 there.
         eps_old: The prediction that was made there.
 
@@ -123,11 +126,7 @@ def deis_3(
     with :math:`h = \rho_s - \rho_t`, :math:`a = \rho_{old} - \rho_t` and :math:`b = \rho_{older} - \rho_t`.
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+        process, x, t, s, eps: Symbols of the module.
         t_old, eps_old: The noise time and the prediction of the step before.
         t_older, eps_older: Those of the step before that; alpha > 0 there.
 

@@ -7,6 +7,12 @@ With :math:`h = \lambda_s - \lambda_t > 0` the solution from t to s is
 
 and the solvers of order 1, 2 and 3 expand the prediction in lambda, with 1, 2 and 3 evaluations a step.
 
+Symbols:
+    process: VP, VE or Flow.
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    t: The noise time of ``x``, > 0.
+    eps: The predicted noise as a function of the state and the noise time.
+
 References:
     | DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in around 10 steps
     | (Lu et al., 2022), algorithms 1 and 2, https://arxiv.org/abs/2206.00927
@@ -34,9 +40,7 @@ def dpm_solver_1(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s:
     .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t - \sigma_s (e^h - 1)\,\epsilon
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
+        process, x, t: Symbols of the module.
         s: The noise time of the result, 0 <= s < t.
         eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
 
@@ -69,11 +73,8 @@ def dpm_solver_2(
         - \frac{\sigma_s}{2r}(e^h - 1)\big(\epsilon(u, t_r) - \epsilon(x_t, t)\big)
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
+        process, x, t, eps: Symbols of the module.
         s: The noise time of the result, 0 < s < t (at 0 the clock is infinite).
-        eps: The predicted noise as a function of the state and the noise time.
         r: Where the second evaluation lies, in (0, 1].
 
     Returns:
@@ -114,11 +115,8 @@ def dpm_solver_3(
         - \tfrac32 \sigma_s \Big(\tfrac{e^h - 1}{h} - 1\Big) D_2
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
+        process, x, t, eps: Symbols of the module.
         s: The noise time of the result, 0 < s < t.
-        eps: The predicted noise as a function of the state and the noise time.
 
     Returns:
         :math:`x_s`, with the shape of ``x``.

@@ -9,6 +9,15 @@ With :math:`h = \lambda_s - \lambda_t > 0` the solution from t to s is
 A constant prediction gives :func:`gddim_step`; a straight line through the prediction before gives the
 multistep methods, whose history the caller holds.  The published SDE variants are eta = 1.
 
+Symbols:
+    process: VP, VE or Flow.
+    x0: The predicted data point at :math:`(x_t, t)`, with the shape of ``x``.
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    t: The noise time of ``x``, > 0.
+    s: The noise time of the result, 0 <= s < t.
+    t_old: The noise time of the step before, > t; alpha > 0 there.
+    x0_old: The prediction that was made there.
+
 References:
     | DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models (Lu et al., 2022)
     | algorithms 1 and 2, appendix on SDEs, https://arxiv.org/abs/2211.01095 (any eta: derived here)
@@ -42,9 +51,7 @@ def dpm_solver_pp_2s(
         \Big[\big(1 - \tfrac1{2r}\big)\hat x_0(x_t, t) + \tfrac1{2r}\hat x_0(u, t_r)\Big]
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
+        process, x, t: Symbols of the module.
         s: The noise time of the result, 0 < s < t.
         data: The predicted data point as a function of the state and the noise time.
         r: Where the second evaluation lies, in (0, 1].
@@ -120,13 +127,7 @@ def sde_dpm_solver_pp_2m_moments(
     At s = 0 the line has no end, and D is the prediction at t.
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        x0: The predicted data point at :math:`(x_t, t)`, with the shape of ``x``.
-        t_old: The noise time of the step before, > t; alpha > 0 there.
-        x0_old: The prediction that was made there.
+        process, x, t, s, x0, t_old, x0_old: Symbols of the module.
         eta: The stochasticity of the reverse family, >= 0.
 
     Returns:
@@ -176,13 +177,7 @@ def dpm_solver_pp_2m(
     At s = 0 it is of order 1, :math:`x_0 = \hat x_0`.
 
     Arguments:
-        process: VP, VE or Flow.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        x0: The predicted data point at :math:`(x_t, t)`, with the shape of ``x``.
-        t_old: The noise time of the step before, > t; alpha > 0 there.
-        x0_old: The prediction that was made there.
+        process, x, t, s, x0, t_old, x0_old: Symbols of the module.
 
     Returns:
         :math:`x_s`, with the shape of ``x``.

@@ -1,6 +1,14 @@
 r"""Time discretisation of the reverse family, for any process: Euler-Maruyama and Heun.
 
 .. math:: dY = \Big[-b + \tfrac{1+\eta^2}{2}(a\,s + a')\Big] d\tau + \eta\sqrt a\,dB
+
+Symbols:
+    process: The forward process.
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    t: The noise time of ``x``, > 0.
+    s: The noise time of the result, 0 <= s < t.
+    score: The values :math:`s(x_t, t)`, with the shape of ``x``.
+    eta: The stochasticity of the reverse family, >= 0.
 """
 
 from __future__ import annotations
@@ -24,12 +32,7 @@ def euler_maruyama_moments(
         \varsigma = \eta\sqrt{a\,(t-s)}
 
     Arguments:
-        process: The forward process.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        score: The values :math:`s(x_t, t)`, with the shape of ``x``.
-        eta: The stochasticity of the reverse family, >= 0.
+        process, x, t, s, score, eta: Symbols of the module.
 
     Returns:
         Mean and standard deviation, with the shape of ``x``.
@@ -76,12 +79,7 @@ def euler_maruyama_step(
     the state leaves the half-line: use :func:`driftproof.numerics.tweedie.noncentral_step`.
 
     Arguments:
-        process: The forward process.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 <= s < t.
-        score: The values :math:`s(x_t, t)`, with the shape of ``x``.
-        eta: The stochasticity of the reverse family, >= 0.
+        process, x, t, s, score, eta: Symbols of the module.
         noise: Standard normal, with the shape of ``x``.
 
     Returns:
@@ -116,9 +114,7 @@ def heun_step(
         \qquad f = -b + \tfrac12 (a\,s + a'), \quad h = t - s
 
     Arguments:
-        process: The forward process.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        t: The noise time of ``x``, > 0.
+        process, x, t: Symbols of the module.
         s: The noise time of the result, 0 < s < t.
         score: The score as a function of the state and the noise time.
 

@@ -14,6 +14,11 @@ A draw is exactly 0 where the gamma variable underflows.  :math:`P(\Gamma(k) < u
 u^k/\Gamma(k+1)`, so this happens in float32 with probability 6e-3 at :math:`\delta = 0.1`, 6e-12 at
 :math:`\delta = 0.5` and, in float64, 5e-17 at :math:`\delta = 0.1` (for :math:`x_0 = 0`): losses and
 reverse steps here are defined at 0.
+
+Symbols:
+    process: The forward process.
+    t: The noise time, broadcastable with ``x0``, > 0.
+    rng: A numpy or torch generator or an integer seed.
 """
 
 from __future__ import annotations
@@ -43,10 +48,8 @@ def sample_transition(xp: Namespace, process: AbstractProcess, x0: Array, t: Arr
     r"""Draws :math:`X_t` given :math:`X_0 = x_0`.
 
     Arguments:
-        process: The forward process.
+        process, t, rng: Symbols of the module.
         x0: The data, with shape :math:`(B, *)`, in the state space.
-        t: The noise time, broadcastable with ``x0``, > 0.
-        rng: A numpy or torch generator or an integer seed.
 
     Returns:
         One draw for each element of the broadcast shape.
@@ -79,8 +82,7 @@ def sample_with_count(
     Arguments:
         process: A BESQ or CIR process.
         x0: The data, with shape :math:`(B, *)`, >= 0.
-        t: The noise time, broadcastable with ``x0``, > 0.
-        rng: A numpy or torch generator or an integer seed.
+        t, rng: Symbols of the module.
 
     Returns:
         :math:`X_t` and :math:`N` (in the dtype of ``x0``), with the broadcast shape.
@@ -110,12 +112,11 @@ def sample_bridge(
     r"""Draws :math:`X_s` given :math:`X_0 = x_0` and :math:`X_t = x_t`: the exact denoising step.
 
     Arguments:
-        process: The forward process.
+        process, rng: Symbols of the module.
         x0: State at noise time 0, with shape :math:`(B, *)`, in the state space.
         xt: State at noise time t, broadcastable with ``x0``, in the state space.
         s: Time between, 0 < s < t.
         t: Time of the later end.
-        rng: A numpy or torch generator or an integer seed.
 
     Returns:
         One draw for each element of the broadcast shape.

@@ -15,6 +15,11 @@ So one step from any t to any s is exact for data at one point; eta = 0 is DDIM 
 ancestral sampler of DDPM.  GBM is the same in :math:`\log X`, with :math:`\alpha = 1, \sigma^2 = v` and
 the drift m taken out.
 
+Symbols:
+    process: VP, VE or Flow, or GBM (in the logarithm of the state).
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
+
 References:
     | gDDIM: generalized denoising diffusion implicit models (Zhang, Tao, Chen, 2023), section 4
     | https://arxiv.org/abs/2206.05564 (the form for every eta is derived here)
@@ -66,11 +71,9 @@ def gddim_step(
         q = \frac{\sigma_s\alpha_t}{\sigma_t\alpha_s}
 
     Arguments:
-        process: VP, VE or Flow, or GBM (in the logarithm of the state).
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
+        process, x, eps: Symbols of the module.
         t: The noise time of ``x``, > 0; for Flow < 1, where the noise says nothing about the data.
         s: The noise time of the result, 0 <= s < t; at 0 the result is the predicted data point.
-        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
         eta: The stochasticity of the reverse family, >= 0.
         noise: Standard normal, with the shape of ``x``.
 
@@ -109,11 +112,9 @@ def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Ar
     .. math:: x_s = \frac{\alpha_s}{\alpha_t}(x_t - \sigma_t \epsilon) + \sigma_s\,\epsilon
 
     Arguments:
-        process: VP, VE or Flow, or GBM (in the logarithm of the state).
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
+        process, x, eps: Symbols of the module.
         t: The noise time of ``x``, > 0.
         s: The noise time of the result, 0 <= s < t.
-        eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
 
     Returns:
         :math:`x_s`, with the shape of ``x``.

@@ -32,6 +32,12 @@ For BESQ and CIR a bounded ``score`` changes the dimension of the reverse proces
 there; ``count`` and ``ratio`` take the singular term out analytically and ask of the network only that its
 output be nonnegative.
 
+Symbols:
+    process: The forward process.
+    x: The noised state, with shape :math:`(B, *)`.
+    t: The noise time, broadcastable with ``x``, > 0.
+    kind: The parametrisation of ``output``.
+
 References:
     | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
     | https://arxiv.org/abs/2605.19391 (formulae derived here)
@@ -64,9 +70,8 @@ def affine(
     r"""The triple of a parametrisation, :math:`u\,s = A + B\,\text{output}`.
 
     Arguments:
-        process: The forward process.
+        process, t: Symbols of the module.
         x: The noised state :math:`x_t`, with shape :math:`(B, *)`, in the state space.
-        t: The noise time, broadcastable with ``x``, > 0.
         kind: The parametrisation, a row of the table above.
 
     Returns:
@@ -111,11 +116,8 @@ def to_score(
     .. math:: s = \frac{A + B\,\text{output}}{u}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, > 0.
+        process, x, t, kind: Symbols of the module.
         output: The network output, with the shape of ``x``.
-        kind: The parametrisation of ``output``.
 
     Returns:
         The score, with the shape of ``x``; infinite at x = 0 for BESQ and CIR unless nu = 0.
@@ -144,9 +146,7 @@ def from_score(
     .. math:: \text{output} = \frac{u\,s - A}{B}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, > 0.
+        process, x, t: Symbols of the module.
         score: The score :math:`s(x, t)`, with the shape of ``x``.
         kind: The parametrisation wanted.
 
@@ -178,11 +178,8 @@ def convert(
     .. math:: \text{output}' = \frac{A - A' + B\,\text{output}}{B'}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, > 0.
+        process, x, t, kind: Symbols of the module.
         output: The output of parametrisation ``kind``, with the shape of ``x``.
-        kind: The parametrisation of ``output``.
         wanted: The parametrisation of the result.
 
     Returns:

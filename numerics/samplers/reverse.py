@@ -15,6 +15,16 @@ bridge as :math:`X_s = c\,\Gamma(\delta/2 + \mathrm{Poisson}(\lambda + \mu) + 2N
 
 For GBM, :func:`log_euler_step`: in :math:`L = \log X` the reverse equation has constant noise.
 
+Symbols:
+    process: A BESQ or CIR process.
+    x: The state :math:`x_t`, with shape :math:`(B, *)`, >= 0.
+    t: The noise time of ``x``, > 0.
+    s: The noise time of the result, 0 < s < t.
+    rng: A numpy or torch generator or an integer seed.
+    n: The count :math:`E[N | X_t = x_t]`, with the shape of ``x``, >= 0.
+    eta: The stochasticity of the reverse family, >= 0.
+    noise: Standard normal, with the shape of ``x``.
+
 References:
     | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
     | https://arxiv.org/abs/2605.19391 (steps derived here)
@@ -79,10 +89,8 @@ def bridge_step(
     Arguments:
         process: The forward process.
         x: The state :math:`x_t`, with shape :math:`(B, *)`, in the state space.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 < s < t.
+        t, s, rng: Symbols of the module.
         x0: The data point, with the shape of ``x``, in the state space.
-        rng: A numpy or torch generator or an integer seed.
 
     Returns:
         :math:`x_s`, with the shape of ``x``.
@@ -113,12 +121,7 @@ def matched_bridge_step(
         \tfrac z2 R_\nu(z) = n, \quad z = \sqrt{x_t x_0^* q_t} / \rho_t
 
     Arguments:
-        process: A BESQ or CIR process.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`, >= 0.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 < s < t.
-        n: The count :math:`E[N | X_t = x_t]`, with the shape of ``x``, >= 0.
-        rng: A numpy or torch generator or an integer seed.
+        process, x, t, s, n, rng: Symbols of the module.
 
     Returns:
         :math:`x_s`, with the shape of ``x``, >= 0.
@@ -155,12 +158,7 @@ def noncentral_step(
     exact, because :math:`E\,n(X_t, t) = E X_0 / 2\tau_t`; the variance has an error of order 1.
 
     Arguments:
-        process: A BESQ or CIR process.
-        x: The state :math:`x_t`, with shape :math:`(B, *)`, >= 0.
-        t: The noise time of ``x``, > 0.
-        s: The noise time of the result, 0 < s < t.
-        n: The count :math:`E[N | X_t = x_t]`, with the shape of ``x``, >= 0.
-        rng: A numpy or torch generator or an integer seed.
+        process, x, t, s, n, rng: Symbols of the module.
 
     Returns:
         :math:`x_s`, with the shape of ``x``, >= 0.
@@ -198,11 +196,10 @@ def reverse_drift_from_count(
     At x = 0 it is :math:`\eta^2` times the forward drift: the dimension stays :math:`\delta`.
 
     Arguments:
-        process: A BESQ or CIR process.
+        process, eta: Symbols of the module.
         x: The state, with shape :math:`(B, *)`, >= 0.
         t: The noise time, broadcastable with ``x``, > 0.
         n: The count :math:`E[N | X_t = x]`, with the shape of ``x``.
-        eta: The stochasticity of the reverse family, >= 0.
 
     Returns:
         The drift in reverse time, with the shape of ``x``.
@@ -238,13 +235,10 @@ def truncated_euler_step(
     The state may go negative, the coefficients see only its positive part.
 
     Arguments:
-        process: A BESQ or CIR process.
+        process, t, eta, noise: Symbols of the module.
         x: The state :math:`x_t`, with shape :math:`(B, *)`; negative values are legal.
-        t: The noise time of ``x``, > 0.
         s: The noise time of the result, 0 <= s < t.
         n: The count at :math:`x_t^+`, with the shape of ``x``.
-        eta: The stochasticity of the reverse family, >= 0.
-        noise: Standard normal, with the shape of ``x``.
 
     Returns:
         :math:`x_s`, with the shape of ``x``; possibly negative.
@@ -279,11 +273,9 @@ def log_euler_step(
     Arguments:
         process: A GBM process.
         x: The state :math:`x_t`, with shape :math:`(B, *)`, > 0.
-        t: The noise time of ``x``, > 0.
+        t, eta, noise: Symbols of the module.
         s: The noise time of the result, 0 <= s < t.
         log_score: The score :math:`s_L` of the logarithm at :math:`x_t`, with the shape of ``x``.
-        eta: The stochasticity of the reverse family, >= 0.
-        noise: Standard normal, with the shape of ``x``.
 
     Returns:
         :math:`x_s`, with the shape of ``x``, > 0.

@@ -12,6 +12,13 @@ step at eta = 1.
 
 Everything here acts on levels (alpha, sigma), so that it serves processes and tabulated schedules alike.
 
+Symbols:
+    x: The state :math:`x_t`, with shape :math:`(B, *)`.
+    eps: The predicted noise, with the shape of ``x``.
+    alpha_t, sigma_t: Levels at the noise time of ``x``, > 0; they broadcast against ``x``.
+    alpha_s, sigma_s: Levels of the result, > 0 and >= 0, of no lower signal-to-noise ratio.
+    eta: The stochasticity of the reverse family, >= 0.
+
 References:
     | gDDIM: generalized denoising diffusion implicit models (Zhang, Tao, Chen, 2023), section 4
     | https://arxiv.org/abs/2206.05564 (the form for every eta is derived here)
@@ -113,11 +120,7 @@ def gddim_moments(
     determine the data point: predict the data point or the velocity, and use :func:`predicted_moments`.
 
     Arguments:
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        eps: The predicted noise, with the shape of ``x``.
-        alpha_t, sigma_t: Levels at the noise time of ``x``, > 0; they broadcast against ``x``.
-        alpha_s, sigma_s: Levels of the result, > 0 and >= 0, of no lower signal-to-noise ratio.
-        eta: The stochasticity of the reverse family, >= 0.
+        x, eps, alpha_t, sigma_t, alpha_s, sigma_s, eta: Symbols of the module.
 
     Returns:
         The mean, with the shape of ``x``, and the standard deviation, with the shape of the levels: 0 where
@@ -168,7 +171,7 @@ def predicted_moments(
         eps: The predicted noise, with the shape of ``x0``.
         alpha_t, sigma_t: Levels before the step, >= 0 and > 0; they broadcast against ``x0``.
         alpha_s, sigma_s: Levels after the step, > 0 and >= 0, of no lower signal-to-noise ratio.
-        eta: The stochasticity of the reverse family, >= 0.
+        eta: Symbols of the module.
 
     Returns:
         The mean, with the shape of ``x0``, and the standard deviation, with the shape of the levels.
@@ -215,10 +218,7 @@ def ddim_moments(
     :math:`\eta^2 (1 - q^2) > 1`.
 
     Arguments:
-        x: The state :math:`x_t`, with shape :math:`(B, *)`.
-        eps: The predicted noise, with the shape of ``x``.
-        alpha_t, sigma_t: Levels at the noise time of ``x``, > 0; they broadcast against ``x``.
-        alpha_s, sigma_s: Levels of the result, > 0 and >= 0, of no lower signal-to-noise ratio.
+        x, eps, alpha_t, sigma_t, alpha_s, sigma_s: Symbols of the module.
         eta: Song's eta, >= 0 and at most :math:`(1 - q^2)^{-1/2}`.
 
     Returns:

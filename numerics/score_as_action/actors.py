@@ -15,6 +15,12 @@ an automatic-differentiation library is :math:`-\sum_k \langle s_\theta, \mathrm
 Every sum carries :math:`\Delta`, so that the gradient belongs to the problem and not to the grid.  The last two
 forms divide by the likelihood of a step: at eta = 0 there is none.
 
+Symbols:
+    excess: Scores less pre-trained scores, (B, N, d).
+    beta: Strength of the penalty, > 0.
+    g2dt: :math:`g^2\Delta`, (N,), >= 0.
+    eta: Stochasticity, > 0.
+
 References:
     | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; derived here
 """
@@ -100,9 +106,8 @@ def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Arra
     With noise predictions this is :math:`\tfrac\beta2\,(g^2/\sigma^2)\,|\epsilon_\theta - \epsilon_{pre}|^2\,\Delta`.
 
     Arguments:
-        excess: Scores less pre-trained scores, (B, N, d).
+        excess, beta: Symbols of the module.
         g2dt: :math:`g^2\Delta` of the steps, (N,), >= 0.
-        beta: Strength of the penalty, > 0.
 
     Returns:
         Array (B, N).
@@ -163,8 +168,7 @@ def log_ratio(xp: Namespace, change: Array, noise: Array, g2dt: Array, eta: floa
     Arguments:
         change: New scores less old ones at the old states, (B, N, d).
         noise: :math:`\xi = g\,\Delta B` of the old policy, (B, N, d).
-        g2dt: :math:`g^2\Delta`, (N,), >= 0.
-        eta: Stochasticity, > 0.
+        g2dt, eta: Symbols of the module.
 
     Returns:
         Array (B, N).
@@ -201,9 +205,7 @@ def pathwise_weights(
 
     Arguments:
         gradient: Gradient in x of the policy's value function at the start of the steps, (B, N, d).
-        excess: Scores less pre-trained scores, (B, N, d).
-        g2dt: :math:`g^2\Delta`, (N,), >= 0.
-        beta: Strength of the penalty, > 0.
+        excess, g2dt, beta: Symbols of the module.
         eta: Stochasticity, >= 0.
 
     Returns:
@@ -249,10 +251,7 @@ def likelihood_weights(
     Arguments:
         advantage: :math:`A_k`, (B, N).
         noise: :math:`\xi = g\,\Delta B`, (B, N, d).
-        excess: Scores less pre-trained scores, (B, N, d).
-        g2dt: :math:`g^2\Delta`, (N,), >= 0.
-        beta: Strength of the penalty, > 0.
-        eta: Stochasticity, > 0.
+        excess, g2dt, beta, eta: Symbols of the module.
 
     Returns:
         Array (B, N, d).

@@ -10,6 +10,12 @@ LSTD            the same, solved                                       linear cr
 squared TD      :math:`E\sum_k \delta_k^2`                             **wrong**: the flattest V
 =============== ====================================================== ==============================
 
+Symbols:
+    cost: Running costs of the steps (B, N).
+    dt: Lengths of the steps (N,), > 0.
+    errors: TD errors (B, N).
+    traces: Eligibility traces (B, N, p).
+
 References:
     | Policy evaluation and temporal-difference learning in continuous time and space: a martingale
       approach (Jia, Zhou, 2022), sections 3 and 4, https://arxiv.org/abs/2108.06655
@@ -63,7 +69,7 @@ def returns_to_go(xp: Namespace, reward: Array, cost: Array) -> Array:
 
     Arguments:
         reward: Terminal rewards (B,).
-        cost: Running costs of the steps (B, N).
+        cost: Symbols of the module.
 
     Returns:
         Array (B, N + 1); the last column is the reward.
@@ -89,7 +95,7 @@ def td_errors(xp: Namespace, values: Array, cost: Array) -> Array:
 
     Arguments:
         values: Values along the paths (B, N + 1); the last column is the terminal reward.
-        cost: Running costs of the steps (B, N).
+        cost: Symbols of the module.
 
     Returns:
         Array (B, N).
@@ -121,7 +127,7 @@ def martingale_loss(xp: Namespace, values: Array, targets: Array, dt: Array) -> 
     Arguments:
         values: Values at the start of the steps (B, N).
         targets: Returns to go from there (B, N).
-        dt: Lengths of the steps (N,), > 0.
+        dt: Symbols of the module.
 
     Returns:
         Array of shape ().
@@ -148,7 +154,7 @@ def mean_square_td(xp: Namespace, errors: Array) -> Array:
     :func:`driftproof.theory.score_as_action.mean_square_td_limit` for where it ends.
 
     Arguments:
-        errors: TD errors (B, N).
+        errors: Symbols of the module.
 
     Returns:
         Array of shape ().
@@ -182,7 +188,7 @@ def eligibility(xp: Namespace, features: Array, dt: Array, lam: float = 0.0) -> 
 
     Arguments:
         features: Gradient of V in its parameters at the start of the steps, (B, N, p).
-        dt: Lengths of the steps (N,), > 0.
+        dt: Symbols of the module.
         lam: lambda in [0, 1].
 
     Returns:
@@ -216,8 +222,7 @@ def ctd_direction(xp: Namespace, traces: Array, errors: Array) -> Array:
     .. math:: \frac1B\sum_{ik} e_{ik}\,\delta_{ik}
 
     Arguments:
-        traces: Eligibility traces (B, N, p).
-        errors: TD errors (B, N).
+        traces, errors: Symbols of the module.
 
     Returns:
         Array (p,): what to add to the parameters, times a learning rate.
@@ -272,7 +277,7 @@ def lstd(xp: Namespace, traces: Array, features: Array, errors: Array) -> Array:
     .. math:: \sum_k e_k\,\big(\delta_k^h + (\phi_{k+1} - \phi_k)\cdot w\big) = 0, \qquad V = h + \phi\cdot w
 
     Arguments:
-        traces: Eligibility traces (B, N, p).
+        traces: Symbols of the module.
         features: Features along the paths (B, N + 1, p), zero in the last column: V is the reward there.
         errors: TD errors of the given part h (B, N), costs included.
 
@@ -301,7 +306,7 @@ def martingale_regression(xp: Namespace, features: Array, targets: Array, dt: Ar
     Arguments:
         features: Features at the start of the steps (B, N, p).
         targets: Returns to go less the given part h (B, N).
-        dt: Lengths of the steps (N,), > 0.
+        dt: Symbols of the module.
 
     Returns:
         The parameters w (p,).

@@ -1,6 +1,10 @@
 r"""Least squares on a support: given, or found greedily.
 
 .. math:: \hat x_S = A_S^+ y, \qquad S_{k+1} = S_k \cup \{\arg\max_j |a_j^\top (y - A \hat x_k)| / |a_j|\}
+
+Symbols:
+    A: The sketch, with shape (m, d).
+    y: Measurements, with shape (..., m).
 """
 
 from __future__ import annotations
@@ -55,8 +59,7 @@ def debias(xp: Namespace, A: Array, y: Array, x: Array) -> Array:
         \hat x^{\ell_1}_S = \hat x_S - \lambda\,(A_S^\top A_S)^{-1} \mathrm{sign}(x_S)
 
     Arguments:
-        A: The sketch, with shape (m, d).
-        y: Measurements, with shape (..., m).
+        A, y: Symbols of the module.
         x: Coordinates whose support is kept, with shape (..., d).
 
     Returns:
@@ -93,8 +96,7 @@ def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
     Columns that depend on those taken are passed over.  Exact for every s-sparse x whose sparsity is below :math:`(1 + 1/\mu)/2`.
 
     Arguments:
-        A: The sketch, with shape (m, d).
-        y: Measurements, with shape (..., m).
+        A, y: Symbols of the module.
         s: Columns to take, 1 <= s <= min(m, d).
 
     Returns:

@@ -8,6 +8,15 @@ the residual, shrunk just enough, is one:
 
 .. math:: D(\theta) = y^\top\theta - \tfrac12|\theta|^2
     - h \sum_i (a_i^\top\theta - \lambda)_+ + l \sum_i (-a_i^\top\theta - \lambda)_+
+
+Symbols:
+    v: Array with shape (...).
+    tau: Threshold, >= 0; a number, or an array that broadcasts against ``v``.
+    low: Lower bound, <= 0; none by default.
+    high: Upper bound, >= 0; none by default.
+    A: The sketch, with shape (m, d).
+    y: Measurements, with shape (..., m).
+    lam: The penalty lambda, > 0; a number, or an array with shape (..., 1).
 """
 
 from __future__ import annotations
@@ -27,8 +36,7 @@ def soft_threshold(xp: Namespace, v: Array, tau: float | Array) -> Array:
     .. math:: \eta(v; \tau) = \mathrm{sign}(v)\,(|v| - \tau)_+ = (v - \tau)_+ + (v + \tau)_-
 
     Arguments:
-        v: Array with shape (...).
-        tau: Threshold, >= 0; a number, or an array that broadcasts against ``v``.
+        v, tau: Symbols of the module.
 
     Returns:
         Array with shape (...).
@@ -58,10 +66,7 @@ def prox(
     In this order: clipping first and shrinking then is another map.
 
     Arguments:
-        v: Array with shape (...).
-        tau: Threshold, >= 0; a number, or an array that broadcasts against ``v``.
-        low: Lower bound, <= 0; none by default.
-        high: Upper bound, >= 0; none by default.
+        v, tau, low, high: Symbols of the module.
 
     Returns:
         Array with shape (...).
@@ -137,9 +142,7 @@ def objective(xp: Namespace, x: Array, A: Array, y: Array, lam: float | Array) -
 
     Arguments:
         x: Coordinates, with shape (..., d).
-        A: The sketch, with shape (m, d).
-        y: Measurements, with shape (..., m).
-        lam: The penalty lambda, > 0; a number, or an array with shape (..., 1).
+        A, y, lam: Symbols of the module.
 
     Returns:
         Array with shape (...).
@@ -177,11 +180,7 @@ def duality_gap(
 
     Arguments:
         x: Coordinates within the bounds, with shape (..., d).
-        A: The sketch, with shape (m, d).
-        y: Measurements, with shape (..., m).
-        lam: The penalty lambda, > 0; a number, or an array with shape (..., 1).
-        low: Lower bound, <= 0; none by default.
-        high: Upper bound, >= 0; none by default.
+        A, y, lam, low, high: Symbols of the module.
 
     Returns:
         Array with shape (...), >= 0 up to rounding; 0 at the optimum only.

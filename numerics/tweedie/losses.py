@@ -15,6 +15,11 @@ minimiser is the conditional mean.
 
 All losses are returned per element; means are the caller's.
 
+Symbols:
+    process: The forward process.
+    t: The noise time, broadcastable with ``x``, > 0.
+    kind: The parametrisation of the network.
+
 References:
     | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
     | https://arxiv.org/abs/2605.19391 (formulae derived here)
@@ -47,11 +52,9 @@ def target(
         \text{log\_score:}\ 1 + x\,\partial_x \log p_t(x|x_0).
 
     Arguments:
-        process: The forward process.
+        process, t, kind: Symbols of the module.
         x0: The data, with shape :math:`(B, *)`, in the state space; 0 is legal for BESQ and CIR.
         x: The noised state, with the shape of ``x0``.
-        t: The noise time, broadcastable with ``x``, > 0.
-        kind: The parametrisation of the network.
 
     Returns:
         The target, with the shape of ``x``.
@@ -112,10 +115,8 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
     for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log_score), :math:`1/t` (epsilon).
 
     Arguments:
-        process: The forward process.
+        process, t, kind: Symbols of the module.
         x: The noised state, with shape :math:`(B, *)`; at x = 0 the weight is taken as 0.
-        t: The noise time, broadcastable with ``x``, > 0.
-        kind: The parametrisation of the network.
 
     Returns:
         The weight, with the broadcast shape of ``x`` and ``t``.
@@ -208,12 +209,10 @@ def matching_loss(
     .. math:: \ell = a\, (B / u)^2\, (\text{output} - \text{target}(x_0, x, t))^2
 
     Arguments:
-        process: The forward process.
+        process, t, kind: Symbols of the module.
         x0: The data, with shape :math:`(B, *)`.
         x: A draw of :math:`X_t` given ``x0``, with the shape of ``x0``.
-        t: The noise time, broadcastable with ``x``, > 0.
         output: The network output, with the shape of ``x``.
-        kind: The parametrisation of the network.
 
     Returns:
         The loss of each element, with the shape of ``x``.

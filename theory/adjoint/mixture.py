@@ -15,6 +15,9 @@ integrating state and adjoint *from the data*, where both are known:
 .. math:: x_0 = z, \; a_0 = -r'(z), \qquad \dot x = v(x, t) + \frac a\lambda, \qquad \dot a = -\partial_x v(x, t)\,a
 
 from t = 0 to t = 1: one quadrature for each endpoint z, no shooting.  Derived here.
+
+Symbols:
+    reward, lam: The reward and the weight.
 """
 
 from __future__ import annotations
@@ -143,7 +146,7 @@ class MixtureFlow:
 
         Arguments:
             z: Endpoints, any shape.
-            reward, lam: The reward and the weight.
+            reward, lam: Symbols of the module.
             rtol: Relative tolerance of a step; where adjoints grow between far modes, errors grow with them:
                 :meth:`extremal_errors` states them.
 
@@ -242,7 +245,7 @@ class MixtureFlow:
 
         Arguments:
             z: The point that separates them.
-            reward, lam: The reward and the weight.
+            reward, lam: Symbols of the module.
             local: Of the optimum that matching rounds reach from the flow itself: each noise keeps to
                 the branch of its mode for as long as that branch exists, though the other may be cheaper.
                 Otherwise of the optimum.

@@ -11,6 +11,11 @@ It is where exact recovery from m Gaussian measurements begins, and it sets the 
 
 With a budget of :math:`B = K m^q` and a sampler whose per-coordinate variance falls like :math:`K^{-p}` in the
 steps K, the risk is proportional to :math:`m^{pq+1}/(m-\delta)`: that gives the best m.
+
+Symbols:
+    s: Non-zero coordinates, 0 <= s <= d.
+    d: Coordinates, >= 1.
+    sigma: Noise level of the measurements, >= 0.
 """
 
 from __future__ import annotations
@@ -45,8 +50,7 @@ def statistical_dimension(s: int, d: int) -> float:
     An upper bound of the exact one, by at most :math:`2\sqrt{d/s}`.
 
     Arguments:
-        s: Non-zero coordinates, 0 <= s <= d.
-        d: Coordinates, >= 1.
+        s, d: Symbols of the module.
 
     Returns:
         A number in [s, d].
@@ -77,8 +81,7 @@ def optimal_threshold(s: int, d: int) -> float:
     .. math:: s\,\tau = 2(d-s)\,\big[\varphi(\tau) - \tau Q(\tau)\big]
 
     Arguments:
-        s: Non-zero coordinates, 0 <= s <= d.
-        d: Coordinates, >= 1.
+        s, d: Symbols of the module.
 
     Returns:
         The threshold; 0 at s = d, infinite at s = 0.
@@ -149,7 +152,7 @@ def known_support_risk(sigma: float, m: int, s: int) -> float:
         \qquad A_{ij} \sim N(0, 1/m)
 
     Arguments:
-        sigma: Noise level of the measurements, >= 0.
+        sigma: Symbols of the module.
         m: Measurements, > s + 1.
         s: Non-zero coordinates, >= 1.
 
@@ -179,7 +182,7 @@ def l1_risk(sigma: float, m: int, s: int, d: int) -> float:
     The fixed point of state evolution, where the amplitudes are large beside the noise.
 
     Arguments:
-        sigma: Noise level of the measurements, >= 0.
+        sigma: Symbols of the module.
         m: Measurements, > delta(s, d).
         s: Non-zero coordinates.
         d: Coordinates.

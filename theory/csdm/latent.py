@@ -10,6 +10,10 @@ each eigendirection, so the variance of the sample is a recursion and not a simu
 A direction of zero variance ends with :math:`v_{00} = 2h + \tfrac{\pi^2}{27} h^5 + \dots`, or without the
 first term where the last step adds no noise: what a direction without signal costs is the noise of the last
 step and nothing else.  All of this is derived here.
+
+Symbols:
+    v0: Variances of the data, with shape (...), >= 0.
+    T: Where sampling starts, > 0, on the clock of the process :math:`dX = -X dt + \sqrt2 dB`.
 """
 
 from __future__ import annotations
@@ -38,8 +42,7 @@ def euler_variance(xp: Namespace, v0: Array, T: float, steps: int, last_noise: b
     .. math:: v \gets \Big(1 + h\,\Big(1 - \frac2{C_t}\Big)\Big)^2 v + 2h, \qquad t = T, T-h, \dots, h
 
     Arguments:
-        v0: Variances of the data, with shape (...), >= 0.
-        T: Where sampling starts, > 0, on the clock of the process :math:`dX = -X dt + \sqrt2 dB`.
+        v0, T: Symbols of the module.
         steps: Steps K, of size h = T/K.
         last_noise: Whether the last step adds its noise.
 
@@ -117,8 +120,7 @@ def prior_mismatch(xp: Namespace, v0: Array, T: float) -> Array:
     .. math:: \hat v_0 - v_0 = (1 - v_0)\,e^{-4T}\,\Big(\frac{v_0}{C_T}\Big)^2
 
     Arguments:
-        v0: Variances of the data, with shape (...), >= 0.
-        T: Where sampling starts, > 0, on the clock of the process :math:`dX = -X dt + \sqrt2 dB`.
+        v0, T: Symbols of the module.
 
     Returns:
         The error of the variance, with shape (...).

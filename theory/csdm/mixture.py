@@ -4,6 +4,13 @@ r"""Sparse data with Gaussian amplitudes: a law on which the whole pipeline has 
 
 so that the sketch :math:`y = Ax` is a mixture of :math:`N(0, v A_S A_S^\top)`, its noised marginals are
 Gaussian mixtures (``process.marginal``), and the best of all decoders is a posterior mean over supports.
+
+Symbols:
+    s: Non-zero coordinates, 1 <= s <= min(m, d).
+    sketch: The matrix A, with shape (m, d).
+    variance: The variance v of an amplitude, > 0.
+    y: Measurements, with shape (..., m).
+    noise: The noise level sigma of a measurement, > 0.
 """
 
 from __future__ import annotations
@@ -31,9 +38,7 @@ def sparse_mixture(sketch: Array, s: int, variance: float) -> GaussianMixture:
     ``process.marginal(law, t).score(y)`` is the exact latent score.
 
     Arguments:
-        sketch: The matrix A, with shape (m, d).
-        s: Non-zero coordinates, 1 <= s <= min(m, d).
-        variance: The variance v of an amplitude, > 0.
+        sketch, s, variance: Symbols of the module.
 
     Returns:
         A mixture on R^m with one component for each support, in lexicographic order.
@@ -89,11 +94,7 @@ def support_posterior(xp: Namespace, sketch: Array, y: Array, s: int, variance: 
     .. math:: P(S \mid y) \propto N(y;\, 0,\; v A_S A_S^\top + \sigma^2 I)
 
     Arguments:
-        sketch: The matrix A, with shape (m, d).
-        y: Measurements, with shape (..., m).
-        s: Non-zero coordinates, 1 <= s <= min(m, d).
-        variance: The variance v of an amplitude, > 0.
-        noise: The noise level sigma of a measurement, > 0.
+        sketch, y, s, variance, noise: Symbols of the module.
 
     Returns:
         Probabilities, with shape (..., C(d, s)), supports in lexicographic order.
@@ -122,11 +123,7 @@ def oracle_decoder(xp: Namespace, sketch: Array, y: Array, s: int, variance: flo
         \quad\text{on}\; S
 
     Arguments:
-        sketch: The matrix A, with shape (m, d).
-        y: Measurements, with shape (..., m).
-        s: Non-zero coordinates, 1 <= s <= min(m, d).
-        variance: The variance v of an amplitude, > 0.
-        noise: The noise level sigma of a measurement, > 0.
+        sketch, y, s, variance, noise: Symbols of the module.
 
     Returns:
         Array with shape (..., d).

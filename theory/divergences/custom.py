@@ -1,4 +1,8 @@
-r"""Divergences that users bring: from a sympy expression, or from a function and its derivatives."""
+r"""Divergences that users bring: from a sympy expression, or from a function and its derivatives.
+
+Symbols:
+    name: Name of the divergence.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ def from_expression(expression: sp.Expr, name: str = "custom") -> FDivergence:
 
     Arguments:
         expression: f(u), with exactly one free symbol.
-        name: Name of the divergence.
+        name: Symbols of the module.
 
     Raises:
         UnmetHypothesis: f is not convex on (0, inf), or not finite at 1.
@@ -76,7 +80,7 @@ def from_functions(
         f, df, d2f: The function f(u), f'(u), f''(u) of arrays u > 0 of any namespace.
         at_zero: f(0+), possibly infinite.
         slope_at_infinity: lim f(u)/u, possibly infinite.
-        name: Name of the divergence.
+        name: Symbols of the module.
 
     Raises:
         UnmetHypothesis: f is not convex, f(1) is not finite, or the derivatives do not belong to f.

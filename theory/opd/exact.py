@@ -13,6 +13,11 @@ It is the gradient for all (p, q) if and only if :math:`f = -c \log u` in exactl
 
 Tokens outside of the student's support (log p = -inf) have no gradient; teacher mass there costs
 :math:`\lim f(u)/u` each.  The full text of the paper was not available to us; derived here.
+
+Symbols:
+    logq: Log-probabilities of the teacher, shape (..., V).
+    f: The divergence.
+    logp: Log-probabilities of the student, shape (..., V).
 """
 
 from __future__ import annotations
@@ -60,8 +65,7 @@ def divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array
 
     Arguments:
         logp: Log-probabilities of the student, shape (..., V); -inf is probability 0.
-        logq: Log-probabilities of the teacher, shape (..., V).
-        f: The divergence.
+        logq, f: Symbols of the module.
 
     Returns:
         Array of shape (...), in nats; infinite where the divergence is.
@@ -92,9 +96,7 @@ def logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> A
     .. math:: \partial_{z_a} D_f(q\|p) = -p_a\,\big(A_c(u_a) - E_p A_c\big)
 
     Arguments:
-        logp: Log-probabilities of the student, shape (..., V).
-        logq: Log-probabilities of the teacher, shape (..., V).
-        f: The divergence.
+        logp, logq, f: Symbols of the module.
 
     Returns:
         Array of shape (..., V), with sum 0 over the vocabulary.
@@ -124,8 +126,7 @@ def stop_gradient_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDi
     .. math:: g^{sg}_a = p_a\,\big(f(u_a) - E_p f\big)
 
     Arguments:
-        logp: Log-probabilities of the student, shape (..., V).
-        logq: Log-probabilities of the teacher, shape (..., V).
+        logp, logq: Symbols of the module.
         f: The divergence; unlike the gradient, this depends on the representation of f.
 
     Returns:
@@ -155,8 +156,7 @@ def pathwise_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDiverge
     it adds up to the exact gradient.
 
     Arguments:
-        logp: Log-probabilities of the student, shape (..., V).
-        logq: Log-probabilities of the teacher, shape (..., V).
+        logp, logq: Symbols of the module.
         f: The divergence, or an estimator such as k1, k2, k3.
 
     Returns:
@@ -185,8 +185,7 @@ def bias(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     .. math:: g^{sg}_a - \partial_{z_a} D_f = p_a\,\big(u_a f'(u_a) - E_p[u f'(u)]\big)
 
     Arguments:
-        logp: Log-probabilities of the student, shape (..., V).
-        logq: Log-probabilities of the teacher, shape (..., V).
+        logp, logq: Symbols of the module.
         f: The divergence in its representation.
 
     Returns:

@@ -8,6 +8,11 @@ A process noises data, :math:`dX = b(X,t)\,dt + \sqrt{a(X,t)}\,dB`, with t = 0 a
     \qquad \tau = T - t, \quad s = \partial_x \log p_t, \quad a' = \partial_x a
 
 has the same marginals run backwards: eta = 0 is the probability flow, eta = 1 is Anderson's reversal.
+
+Symbols:
+    process: The forward process.
+    x: State, any shape, in the state space of the process.
+    t: Noise time, t >= 0, broadcastable with x.
 """
 
 from __future__ import annotations
@@ -84,9 +89,7 @@ def drift(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Array:
     .. math:: b(x, t)
 
     Arguments:
-        process: The forward process.
-        x: State, any shape, in the state space of the process.
-        t: Noise time, t >= 0, broadcastable with x.
+        process, x, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape.
@@ -108,9 +111,7 @@ def diffusion(xp: Namespace, process: AbstractProcess, x: Array, t: Array) -> Ar
     .. math:: a(x, t)
 
     Arguments:
-        process: The forward process.
-        x: State, any shape, in the state space of the process.
-        t: Noise time, t >= 0, broadcastable with x.
+        process, x, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, >= 0.
@@ -134,9 +135,7 @@ def reverse_drift(
     .. math:: -b + \tfrac{1+\eta^2}{2}\,(a\,s + a')
 
     Arguments:
-        process: The forward process.
-        x: State, any shape, in the state space of the process.
-        t: Noise time, t >= 0, broadcastable with x.
+        process, x, t: Symbols of the module.
         score: Values of the score s(x, t), broadcastable with x.
         eta: Stochasticity, >= 0; the noise of the reverse process is eta sqrt(a).
 

@@ -10,6 +10,12 @@ Let :math:`\langle u, \nabla \hat s(t, \cdot)\,u\rangle \le -\ell_t |u|^2` for t
 and the gap of an L-Lipschitz reward is at most L times the sum of the bounds for eta and for 0.  The
 paper's own theorem was not available: bound and proof are ours.
 
+Symbols:
+    process: VP, VE or Flow.
+    t: Noise time in [0, T].
+    eta: Stochasticity, >= 0.
+    variance: Common variance v of the components, > 0.
+
 References:
     | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng et al., 2025),
       section 4, https://arxiv.org/abs/2510.10767
@@ -45,8 +51,7 @@ def w2_bound(
         + \int_0^T \frac{1+\eta^2}2\,g^2\,\Phi_\eta(0, t)\,\varepsilon_t\,dt
 
     Arguments:
-        process: VP, VE or Flow.
-        eta: Stochasticity, >= 0.
+        process, eta: Symbols of the module.
         start: :math:`W_2(\pi, p_T)`, >= 0; 0 for Flow, which starts from exact noise.
         monotonicity: :math:`\ell` as a function of an array of noise times; it may be negative.
         score_error: :math:`\varepsilon \ge 0` likewise; None for an exact score.
@@ -134,10 +139,8 @@ def mixture_monotonicity(
         Cov(\mu \mid x) \le R^2
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Common variance v of the components, > 0.
+        process, variance, t: Symbols of the module.
         radius: Radius R of a ball that holds their means, >= 0.
-        t: Noise time in [0, T].
 
     Returns:
         Array of the broadcast shape; negative where the components are far apart.
@@ -166,11 +169,8 @@ def mixture_contraction(
     It falls with eta if and only if :math:`q_t\,e^{R^2(1 - q_t)/v} < 1`.
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Common variance v of the components, > 0.
+        process, variance, eta, t: Symbols of the module.
         radius: Radius R of a ball that holds their means, >= 0; 0 for one Gaussian.
-        eta: Stochasticity, >= 0.
-        t: Noise time in [0, T].
 
     Returns:
         Array of the broadcast shape.

@@ -4,6 +4,11 @@ r"""Reward gaps: what a policy that was tuned on the SDE loses or wins when the 
 
 For Gaussian data, a linear or quadratic reward and a score that is exact up to scale and shift, both
 expectations are closed (:mod:`.moments`).  All formulae are derived here.
+
+Symbols:
+    process: VP, VE or Flow.
+    eta: Stochasticity, >= 0.
+    variance: Data variance v, > 0.
 """
 
 from __future__ import annotations
@@ -48,9 +53,8 @@ def terminal_law(
         Y_0 \sim N\big(U\,E(U^\top m),\; U\,\mathrm{diag}(Var)\,U^\top\big)
 
     Arguments:
-        process: VP, VE or Flow.
+        process, eta: Symbols of the module.
         data: Gaussian law; a singular covariance is legal, and exact in the directions without variance.
-        eta: Stochasticity, >= 0.
         prior_variance: :math:`V_p`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0.
         shift: What the model adds to the data mean, shape (d,) or a number for all coordinates.
@@ -104,7 +108,7 @@ def reward_gap(
     With its sign: positive where the ODE does better than the SDE.
 
     Arguments:
-        process: VP, VE or Flow.
+        process: Symbols of the module.
         data: The law that the model believes in, Gaussian: of the data, or after tuning
             (:func:`driftproof.theory.rewards.tilted`).
         reward: Linear or Quadratic.
@@ -156,7 +160,7 @@ def leading_gaps(
     :math:`e^{-\frac12\int\beta}` and :math:`e^{-\int\beta}`; for Flow the gaps are 0.
 
     Arguments:
-        process: VP, VE or Flow.
+        process: Symbols of the module.
         mean, variance: Data mean m and variance v > 0.
 
     Returns:
@@ -190,9 +194,7 @@ def error_weight(xp: Namespace, process: GaussianProcess, variance: Array, eta: 
         \Delta E\,Y_0 = \int_0^T w_\eta(t)\,d_t\,dt \quad \text{for } \hat s = s + d_t
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Data variance v, > 0.
-        eta: Stochasticity, >= 0.
+        process, variance, eta: Symbols of the module.
         t: Noise time in [0, T], where alpha(t) > 0.
 
     Returns:
@@ -219,9 +221,7 @@ def mean_error(
     .. math:: \int_0^T \frac{1+\eta^2}2\,g_t^2\,\frac{q_t^{(1+\eta^2)/2}}{\alpha_t}\,d_t\,dt
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Data variance v, > 0.
-        eta: Stochasticity, >= 0.
+        process, variance, eta: Symbols of the module.
         error: The error d of the score as a function of an array of noise times (not of the state).
 
     Returns:

@@ -18,6 +18,10 @@ What is left of the data is the *signal fraction* :math:`q_t = \alpha_t^2 v / \S
 In this form nothing is singular where :math:`\alpha_t = 0` (a flow at t = 1): there r = 0.  The full text
 of the paper was not available; all formulae are derived here.
 
+Symbols:
+    process: VP, VE or Flow.
+    shift: What the model adds to the data mean.
+
 References:
     | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng, Zhao, Chen, Yao,
       Tang, 2025), section 3, https://arxiv.org/abs/2510.10767
@@ -145,7 +149,7 @@ def signal_fraction(xp: Namespace, process: GaussianProcess, variance: Array, t:
         \frac{d \log q}{dt} = -\frac{g^2}{\Sigma_t}
 
     Arguments:
-        process: VP, VE or Flow.
+        process: Symbols of the module.
         variance: Data variance v, > 0.
         t: Noise time in [0, T], broadcastable with ``variance``.
 
@@ -194,14 +198,13 @@ def propagate(
     chained, so that eta may change from one piece of time to the next.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, shift: Symbols of the module.
         mean, variance: Data mean m and variance v > 0, one per eigen-direction.
         eta: Stochasticity, >= 0.
         t: Noise time of the start, in [0, T].
         s: Noise time of the result, in [0, t).
         start_mean, start_variance: Moments at time t; the variance >= 0.
         kappa: Factor on the exact score, > 0.
-        shift: What the model adds to the data mean.
 
     Returns:
         Mean and variance at time s, of the broadcast shape.
@@ -254,13 +257,12 @@ def terminal_moments(
     does not know the data, and that is all that is wrong.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, shift: Symbols of the module.
         mean, variance: Data mean m and variance v >= 0, one per eigen-direction.  A direction without variance
             is sampled without error, whatever the eta: the limit is :math:`\theta` and 0.
         eta: Stochasticity, >= 0; 0 is the probability flow.
         prior_variance: :math:`V_p \ge 0`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0 (guidance, over-confidence).
-        shift: What the model adds to the data mean.
 
     Returns:
         Mean and variance at noise time 0, of the broadcast shape.

@@ -8,6 +8,11 @@ Two models on the same noise :math:`\eta g\,dB` have, by Girsanov, the path dive
 
 The factor is :math:`\cosh^2(\log \eta)`: least at eta = 1, the same for eta and 1/eta, infinite for the
 ODE.  A fixed KL coefficient is another regularisation at another eta.  All formulae are derived here.
+
+Symbols:
+    process: VP, VE or Flow.
+    eta: Stochasticity, > 0.
+    variance: Data variance v, > 0.
 """
 
 from __future__ import annotations
@@ -97,9 +102,8 @@ def path_kl(
     prior :math:`N(0, V_p)`; the expectation is over the paths of the model.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, eta: Symbols of the module.
         mean, variance: Data mean m and variance v > 0, one per eigen-direction.
-        eta: Stochasticity, > 0.
         kappa: Factor on the exact score, > 0; 1 for Flow.
         shift: What the model adds to the data mean.
         prior_variance: :math:`V_p \ge 0`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
@@ -157,9 +161,7 @@ def fisher_information(xp: Namespace, process: GaussianProcess, variance: Array,
     .. math:: I_\eta = \frac{(1+\eta^2)^2}{4\eta^2}\,\frac{1 - q_T}v
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Data variance v, > 0.
-        eta: Stochasticity, > 0.
+        process, variance, eta: Symbols of the module.
 
     Returns:
         The information, of the shape of ``variance``: the second derivative of the path KL in the shift.
@@ -185,8 +187,7 @@ def policy_gradient_mean(xp: Namespace, process: GaussianProcess, variance: Arra
     .. math:: \frac{d}{d\theta}\,E\,Y_0 = 1 - q_T^{(1+\eta^2)/2}
 
     Arguments:
-        process: VP, VE or Flow.
-        variance: Data variance v, > 0.
+        process, variance: Symbols of the module.
         eta: Stochasticity, >= 0.
 
     Returns:
@@ -222,9 +223,8 @@ def reinforce_variance(
     the best baseline is the mean.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, eta: Symbols of the module.
         mean, variance: Data mean m and variance v > 0.
-        eta: Stochasticity, > 0.
         baseline: What is taken off the reward.
 
     Returns:

@@ -9,6 +9,11 @@ Both leave :math:`\sqrt{\sigma_s^2 - \sigma^2}` for the predicted noise.  The fi
 :math:`\eta^2` and the second its chord over [0, 1]: they agree at eta = 0 and 1 and nowhere else, and the
 second leaves the square root for :math:`\eta^2 > 1/(1-\rho)`.  All formulae are derived here.
 
+Symbols:
+    process: VP, VE or Flow.
+    t: Noise time of the start, > 0.
+    s: Noise time of the end, in [0, t).
+
 References:
     | gDDIM: generalized denoising diffusion implicit models (Zhang, Tao, Chen, 2023), theorem 1,
       https://arxiv.org/abs/2206.05564
@@ -57,9 +62,7 @@ def gddim_variance(xp: Namespace, process: GaussianProcess, t: Array, s: Array, 
         \le \sigma_s^2
 
     Arguments:
-        process: VP, VE or Flow.
-        t: Noise time of the start, > 0.
-        s: Noise time of the end, in [0, t).
+        process, t, s: Symbols of the module.
         eta: Stochasticity, >= 0.
 
     Returns:
@@ -88,9 +91,7 @@ def ddim_variance(xp: Namespace, process: GaussianProcess, t: Array, s: Array, e
     .. math:: \sigma^2 = \eta^2\,\sigma_s^2\Big[1 - \frac{SNR_t}{SNR_s}\Big]
 
     Arguments:
-        process: VP, VE or Flow.
-        t: Noise time of the start, > 0.
-        s: Noise time of the end, in [0, t).
+        process, t, s: Symbols of the module.
         eta: Stochasticity, >= 0; above :func:`ddim_eta_limit` the step has no real solution.
 
     Returns:
@@ -117,9 +118,7 @@ def ddim_eta_limit(xp: Namespace, process: GaussianProcess, t: Array, s: Array) 
     It tends to 1 as s tends to 0 and is little above for all long steps.  gDDIM has no limit.
 
     Arguments:
-        process: VP, VE or Flow.
-        t: Noise time of the start, > 0.
-        s: Noise time of the end, in [0, t).
+        process, t, s: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, >= 1.

@@ -12,6 +12,9 @@ Along a path :math:`dV = (\ldots)dt + g \nabla V \cdot dB`: the square of a TD e
 the quadratic variation :math:`g^2|\nabla V|^2 dt`, and its minimiser is the flattest value function, not the
 right one.
 
+Symbols:
+    process: VP, VE or Flow.
+
 References:
     | Policy evaluation and temporal-difference learning in continuous time and space: a martingale
       approach (Jia, Zhou, 2022), https://arxiv.org/abs/2108.06655
@@ -45,7 +48,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
     .. math:: r\big(\hat x_0(x, t)\big), \qquad \hat x_0 = E[X_0 \mid X_t = x] = \frac{x + \sigma^2 s_{pre}}\alpha
 
     Arguments:
-        process: VP, VE or Flow.
+        process: Symbols of the module.
         data: Gaussian data; on a plane (a singular covariance) at t > 0.
         reward: Linear or Quadratic.
         x: State, shape (..., d).
@@ -134,7 +137,7 @@ def mean_square_td_limit(xp: Namespace, process: Process, variance: Array, slope
     depend on the number of paths or of steps.
 
     Arguments:
-        process: VP, VE or Flow.
+        process: Symbols of the module.
         variance: Data variance v > 0.
         slope: Slope c of the reward, broadcastable with ``variance``.
         t: Noise time at which the paths start, in (0, T] (below 1 for a flow), broadcastable likewise.

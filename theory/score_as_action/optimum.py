@@ -12,6 +12,11 @@ the data behind x,
 
 No full text of the paper was available: derived here, by completing the square.
 
+Symbols:
+    process: VP, VE or Flow.
+    reward: Linear or Quadratic.
+    beta: Strength of the KL penalty, > 0.
+
 References:
     | Score as action: fine-tuning diffusion generative models by continuous-time reinforcement learning
       (Zhao, Chen, Zhang, Yao, Tang, 2025), https://arxiv.org/abs/2502.01819
@@ -39,11 +44,9 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
     .. math:: V^*(x, t) = \beta \log E\big[e^{r(X_0)/\beta} \mid X_t = x\big]
 
     Arguments:
-        process: VP, VE or Flow.
+        process, reward, beta: Symbols of the module.
         data: Gaussian or GaussianMixture, what the pre-trained model samples; on planes (singular
             covariances) at t > 0.
-        reward: Linear or Quadratic.
-        beta: Strength of the KL penalty, > 0.
         x: State, shape (..., d).
         t: Noise time in [0, T], shape () or that of x without its last axis.
 
@@ -163,10 +166,8 @@ def terminal_law(
     knows nothing of them (:math:`\alpha_T = 0`); see :func:`value_function_bias`.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, reward, beta: Symbols of the module.
         data: Gaussian data; a singular covariance is legal.
-        reward: Linear or Quadratic.
-        beta: Strength of the KL penalty, > 0.
         start: Law at time T; by default the prior, N(0, I) for VP and N(0, sigma_T^2 I) else.
 
     Returns:

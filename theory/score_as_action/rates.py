@@ -5,6 +5,10 @@ the gradient of its value function is:
 
 .. math:: q(x, t, a) = g^2\,(a - s_\theta)\cdot\nabla V^\theta
     - \tfrac\beta2\,g^2\big(|a - s_{pre}|^2 - |s_\theta - s_{pre}|^2\big)
+
+Symbols:
+    process: VP, VE or Flow.
+    beta: Strength of the KL penalty, > 0.
 """
 
 from __future__ import annotations
@@ -80,9 +84,8 @@ def q_function(
     It is largest at :math:`a = s_{pre} + \nabla V^\theta/\beta`: policy iteration in closed form.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, beta: Symbols of the module.
         t: Noise time in [0, T], below 1 for a flow, shape (...).
-        beta: Strength of the KL penalty, > 0.
         action: The action a, shape (..., d).
         policy: The policy's action s_theta, shape (..., d).
         pretrained: The pre-trained score, shape (..., d).
@@ -120,9 +123,8 @@ def optimal_exploration(xp: Namespace, process: Process, t: Array, beta: float, 
     The mean of the optimal policy is that without exploration.
 
     Arguments:
-        process: VP, VE or Flow.
+        process, beta: Symbols of the module.
         t: Noise time in (0, T], below 1 for a flow.
-        beta: Strength of the KL penalty, > 0.
         temperature: Weight lambda of the entropy, > 0.
 
     Returns:

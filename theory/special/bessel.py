@@ -20,6 +20,10 @@ The expansion needs a large order, so it is used at :math:`\mu = \nu + m \ge 24`
 Every term is positive, and nothing is singular at :math:`z = 0` or large.
 
 Derived here from the expansion and the recurrence of DLMF 10.41 and 10.29.
+
+Symbols:
+    nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
+    z: any shape, z >= 0.
 """
 
 from __future__ import annotations
@@ -46,8 +50,7 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
     :math:`R_\nu(z) + \nu/z`; at z = 0 automatic differentiation returns its regular part, 0.
 
     Arguments:
-        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
-        z: any shape, z >= 0.
+        nu, z: Symbols of the module.
 
     Returns:
         Array of the broadcast shape.
@@ -78,8 +81,7 @@ def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
     .. math:: \log\big(e^{-z} I_\nu(z)\big)
 
     Arguments:
-        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
-        z: any shape, z >= 0.
+        nu, z: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, with the limits of :func:`log_iv` at z = 0.
@@ -111,8 +113,7 @@ def log_ive_parts(xp: Namespace, nu: float | Array, z: Array) -> tuple[Array, Ar
     logarithm, so that nothing cancels and z = 0 is no special case.
 
     Arguments:
-        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
-        z: any shape, z >= 0.
+        nu, z: Symbols of the module.
 
     Returns:
         scale: positive, :math:`\mu + \sqrt{\mu^2 + z^2}`.
@@ -142,8 +143,7 @@ def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
               R_\nu' = 1 - R_\nu^2 - \frac{2\nu+1}{z} R_\nu
 
     Arguments:
-        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
-        z: any shape, z >= 0.
+        nu, z: Symbols of the module.
 
     Returns:
         Array of the broadcast shape; 0 at z = 0.  It exceeds 1 for some z if nu < -1/2.
@@ -172,8 +172,7 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
     .. math:: r_\nu(z) = \frac{I_{\nu+1}(z)}{z\,I_\nu(z)},\qquad r_\nu(0) = \frac{1}{2(\nu+1)}
 
     Arguments:
-        nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
-        z: any shape, z >= 0.
+        nu, z: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, > 0.

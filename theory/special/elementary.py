@@ -1,4 +1,9 @@
-"""Elementary forms that neither overflow at the edge of their domain nor lose a derivative there."""
+"""Elementary forms that neither overflow at the edge of their domain nor lose a derivative there.
+
+Symbols:
+    weights: Weights, >= 0, broadcastable with a.
+    a: Exponents, shape (..., K).
+"""
 
 from __future__ import annotations
 
@@ -50,8 +55,7 @@ def log_mean_exp(xp: Namespace, weights: Array, a: Array) -> Array:
     .. math:: \log \sum_k w_k e^{a_k}
 
     Arguments:
-        weights: Weights, >= 0, broadcastable with a.
-        a: Exponents, shape (..., K).
+        weights, a: Symbols of the module.
 
     Returns:
         Array with the last axis removed; minus infinity where every term is zero.
@@ -74,8 +78,7 @@ def shares(xp: Namespace, weights: Array, a: Array) -> Array:
     .. math:: \frac{w_k e^{a_k}}{\sum_j w_j e^{a_j}}
 
     Arguments:
-        weights: Weights, >= 0, broadcastable with a.
-        a: Exponents, shape (..., K).
+        weights, a: Symbols of the module.
 
     Returns:
         Array of the shape of a; no number where every term is zero or one infinite.

@@ -1,4 +1,8 @@
-r"""The logarithm of the gamma function: the one special function that every namespace already has."""
+r"""The logarithm of the gamma function: the one special function that every namespace already has.
+
+Symbols:
+    x: any shape, x > 0.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def gammaln(xp: Namespace, x: Array) -> Array:
     .. math:: \log\Gamma(x) = \log\int_0^\infty t^{x-1} e^{-t}\,dt
 
     Arguments:
-        x: any shape, x > 0.
+        x: Symbols of the module.
 
     Returns:
         Array of the shape of ``x``.
@@ -42,7 +46,7 @@ def digamma(xp: Namespace, x: Array) -> Array:
     .. math:: \psi(x) = \Gamma'(x)/\Gamma(x)
 
     Arguments:
-        x: any shape, x > 0.
+        x: Symbols of the module.
 
     Returns:
         Array of the shape of ``x``.

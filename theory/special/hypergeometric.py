@@ -12,6 +12,11 @@ number of terms grow like squares, the series for small x and an integral (:mod:
 X is the first of 24, 27, 30.375, ... at which the second form is good to the precision of the dtype: its last
 term, what it loses by cancellation, and the recessive solution that it leaves out are all small.  For a and b
 up to 50, X is between 24 and 225.
+
+Symbols:
+    x: any shape, x >= 0.
+    a: 0 < a <= 1e6.
+    b: 0 < b <= 1e6.
 """
 
 from __future__ import annotations
@@ -39,9 +44,7 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
               \frac{d}{dx}\log {}_1F_1(a; b; x) = \frac{a}{b}\,\frac{{}_1F_1(a+1; b+1; x)}{{}_1F_1(a; b; x)}
 
     Arguments:
-        a: 0 < a <= 1e6.
-        b: 0 < b <= 1e6.
-        x: any shape, x >= 0.
+        a, b, x: Symbols of the module.
 
     Returns:
         Array of the shape of ``x``.
@@ -86,9 +89,7 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
     .. math:: \frac{{}_1F_1(a+1; b+1; x)}{{}_1F_1(a; b; x)}
 
     Arguments:
-        a: 0 < a <= 1e6.
-        b: 0 < b <= 1e6.
-        x: any shape, x >= 0.
+        a, b, x: Symbols of the module.
 
     Returns:
         Array of the shape of ``x``: between 1 (x = 0) and b/a (x to infinity).

@@ -5,6 +5,9 @@ cancellation.  :math:`(1 + x/5)\,R(x)` is a smooth function of :math:`v = (5-x)/
 :math:`[0, \infty]` to :math:`[-1, 1]`; one polynomial in :math:`v` gives it, and its derivatives, for every
 :math:`x \ge 0`.  ``tests/reference/special.py`` computes the coefficients at 40 digits from the Chebyshev
 series, whose first term left out is 3e-19.
+
+Symbols:
+    z: any shape, finite.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ def log_ndtr(xp: Namespace, z: Array) -> Array:
     .. math:: \log\Phi(z),\qquad \frac{d}{dz}\log\Phi(z) = \frac{\varphi(z)}{\Phi(z)}
 
     Arguments:
-        z: any shape, finite.
+        z: Symbols of the module.
 
     Returns:
         Array of the shape of ``z``.
@@ -87,7 +90,7 @@ def mills(xp: Namespace, z: Array) -> Array:
     :math:`m(z) \sim -z` as :math:`z \to -\infty`.
 
     Arguments:
-        z: any shape, finite.
+        z: Symbols of the module.
 
     Returns:
         Array of the shape of ``z``, positive (0 where the density underflows).

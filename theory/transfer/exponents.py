@@ -12,6 +12,11 @@ large-d, d > 3           :math:`m^{-(\alpha+1)/d}`                       :math:`
 :math:`\alpha + 1` comes from.  p is the smoothness of the target regression.  The large-d form is the one of
 the paper's abstract; it is the limit of the minimax form for :math:`d \to \infty`, in which both denominators
 become d, and the two do not order every pair :math:`(\alpha, p)` alike.
+
+Symbols:
+    d: Dimension of the data, >= 1; > 3 in the large-d convention.
+    convention: ``"minimax"`` or ``"large-d"``.
+    alpha: Smoothness :math:`\alpha \ge 0` of the densities.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ def transfer_exponent(alpha: float, d: int, convention: Convention = "minimax") 
 
     Arguments:
         alpha: Smoothness :math:`\alpha \ge 0` of the densities, need not be an integer.
-        d: Dimension of the data, >= 1; > 3 in the large-d convention.
+        d: Symbols of the module.
         convention: ``"minimax"`` or ``"large-d"``, the form of the paper's abstract.
 
     Returns:
@@ -75,8 +80,7 @@ def direct_exponent(p: float, d: int, convention: Convention = "minimax") -> flo
 
     Arguments:
         p: Smoothness :math:`p > 0` of the target regression.
-        d: Dimension of the data, >= 1; > 3 in the large-d convention.
-        convention: ``"minimax"`` or ``"large-d"``.
+        d, convention: Symbols of the module.
 
     Returns:
         b.
@@ -109,7 +113,7 @@ def composition_exponent(h: float, alpha: float, d: int) -> float:
 
     Arguments:
         h: Hölder exponent :math:`h > 0` of the source model; above 1 it is Lipschitz, and no more is gained.
-        alpha: Smoothness :math:`\alpha \ge 0` of the densities.
+        alpha: Symbols of the module.
         d: Dimension of the data, >= 1.
 
     Returns:
@@ -138,9 +142,7 @@ def crossover(alpha: float, d: int, convention: Convention = "minimax") -> float
     The source model is Lipschitz here; see :func:`composition_exponent` where it is rougher.
 
     Arguments:
-        alpha: Smoothness :math:`\alpha \ge 0` of the densities.
-        d: Dimension of the data, >= 1; > 3 in the large-d convention.
-        convention: ``"minimax"`` or ``"large-d"``.
+        alpha, d, convention: Symbols of the module.
 
     Returns:
         :math:`p^*`; infinite for d <= 2, where transport costs :math:`m^{-1/2}` and no regression is faster.

@@ -9,6 +9,11 @@ coefficients :math:`|c_k|^2 = A|k|^{-2\alpha-d}`, each seen with variance 1/m (f
 :math:`(1 - |c_k|^2)/m`), those with :math:`|k| \le K` kept.  A frequency is worth keeping exactly if
 :math:`|c_k|^2 \ge 1/m`, which is the best cut-off in closed form.  Everything is then a finite sum over
 lattice shells and a tail: rates follow with their constants, without simulation.
+
+Symbols:
+    m: Sample size, > 0.
+    d: Dimension, >= 1.
+    amplitude: A > 0.
 """
 
 from __future__ import annotations
@@ -58,10 +63,8 @@ def sobolev_transport_risk(m: float, alpha: float, d: int, amplitude: float = 1.
     It behaves like :math:`m^{-2(\alpha+1)/(2\alpha+d)}` for d >= 3, :math:`\log m/m` for d = 2, 1/m for d = 1.
 
     Arguments:
-        m: Sample size, > 0.
+        m, d, amplitude: Symbols of the module.
         alpha: Smoothness :math:`\alpha \ge 0` of the density.
-        d: Dimension, >= 1.
-        amplitude: A > 0.
 
     Returns:
         Variance, squared bias and cut-off.
@@ -98,11 +101,9 @@ def projection_risk(m: float, p: float, d: int, noise: float = 1.0, amplitude: f
     It behaves like :math:`m^{-2p/(2p+d)}`.
 
     Arguments:
-        m: Sample size, > 0.
+        m, d, amplitude: Symbols of the module.
         p: Smoothness > 0 of the regression function.
-        d: Dimension, >= 1.
         noise: Standard deviation :math:`\sigma > 0` of the labels.
-        amplitude: A > 0.
 
     Returns:
         Variance, squared bias and cut-off.
@@ -133,7 +134,7 @@ def shift_composition_risk(m: float, h: float, spread: float = 0.25) -> float:
         = 4 \sum_{k\ge1} k^{-2h-1}\big(1 - e^{-2\pi^2k^2s^2/m}\big)
 
     Arguments:
-        m: Sample size, > 0.
+        m: Symbols of the module.
         h: Roughness in (0, 1).
         spread: Standard deviation s > 0 of one sample.
 

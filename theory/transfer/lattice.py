@@ -10,6 +10,9 @@ The tail converges like a power; its value comes from Ewald's splitting at :math
 
 with the regularised incomplete gamma functions P + Q = 1.  No term is much larger than the result.  In many
 dimensions a shell holds more points than an integer does: counts are exact up to :math:`2^{53}`, and rounded beyond.
+
+Symbols:
+    d: Dimension, >= 1.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ def lattice_counts(size: int, d: int) -> NDArray[np.int64]:
 
     Arguments:
         size: How many shells, >= 1.
-        d: Dimension, >= 1.
+        d: Symbols of the module.
 
     Returns:
         Integers of shape (size,).
@@ -90,7 +93,7 @@ def lattice_tail(radius_squared: int, s: float, d: int) -> float:
     Arguments:
         radius_squared: N >= 0; with 0, all points but the origin.
         s: Half of the power, d/2 < s <= 12.
-        d: Dimension, >= 1.
+        d: Symbols of the module.
 
     Returns:
         The sum, to about 1e-12 of itself.

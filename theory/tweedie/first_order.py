@@ -11,6 +11,12 @@ functions:
     E[N \mid x_0, x] = \frac z2 \frac{I_{\nu+1}(z)}{I_\nu(z)}, \quad z = \frac{\sqrt{q\,x\,x_0}}{\rho}
 
 The full text of the paper was not available to us; every formula here is derived in this library.
+
+Symbols:
+    process: BESQ or CIR.
+    x0: Data point >= 0, any shape.
+    x: Noised point >= 0, broadcastable with x0.
+    t: Noise time, t > 0, broadcastable with x0.
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ def conditional_score(xp: Namespace, process: AbstractProcess, x0: Array, x: Arr
         process: The forward process.
         x0: Data point, any shape, in the state space.
         x: Noised point, broadcastable with x0, in the state space.
-        t: Noise time, t > 0, broadcastable with x0.
+        t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape; infinite at x = 0 for a squared Bessel process with nu != 0.
@@ -72,10 +78,7 @@ def conditional_count(xp: Namespace, process: AbstractSquaredBessel, x0: Array, 
         = \frac{z^2}{2}\, r_\nu(z), \qquad z^2 = \frac{q\,x\,x_0}{\rho^2}
 
     Arguments:
-        process: BESQ or CIR.
-        x0: Data point >= 0, any shape.
-        x: Noised point >= 0, broadcastable with x0.
-        t: Noise time, t > 0, broadcastable with x0.
+        process, x0, x, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, >= 0.
@@ -110,10 +113,7 @@ def conditional_pair_count(
     The second form has no cancellation at small z.
 
     Arguments:
-        process: BESQ or CIR.
-        x0: Data point >= 0, any shape.
-        x: Noised point >= 0, broadcastable with x0.
-        t: Noise time, t > 0, broadcastable with x0.
+        process, x0, x, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, >= 0.
@@ -141,7 +141,7 @@ def score_from_count(xp: Namespace, process: AbstractSquaredBessel, x: Array, t:
     .. math:: s(x, t) = \frac{\nu + n(x, t)}{x} - \frac1{2\rho}
 
     Arguments:
-        process: BESQ or CIR.
+        process: Symbols of the module.
         x: Noised point >= 0, any shape.
         t: Noise time, t > 0, broadcastable with x.
         n: Posterior mean E[N | X_t = x] >= 0, broadcastable with x.

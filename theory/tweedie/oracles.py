@@ -12,6 +12,11 @@ r"""Oracles: data laws for which the posterior is known in closed form.
 
 Data on finitely many atoms have a posterior on the same atoms.  Their marginals, with scores, come from
 ``process.marginal(data_law, t)``.  Derived here.
+
+Symbols:
+    process: The forward process.
+    x: Noised point, any shape, in the state space.
+    t: Noise time, t > 0, broadcastable with x.
 """
 
 from __future__ import annotations
@@ -33,10 +38,8 @@ def conjugate_posterior(
     r"""Law of the data given one noised point, for data that are conjugate to the noise.
 
     Arguments:
-        process: The forward process.
+        process, x, t: Symbols of the module.
         data_law: Normal (VP, VE, Flow), LogNormal (GBM) or Gamma of shape delta/2 (BESQ, CIR).
-        x: Noised point, any shape, in the state space.
-        t: Noise time, t > 0, broadcastable with x.
 
     Returns:
         The posterior law, elementwise: Normal, LogNormal or NoncentralChi2.
@@ -105,7 +108,7 @@ def gamma_posterior_moment(
     Arguments:
         process: BESQ or CIR.
         x: Noised point >= 0, any shape.
-        t: Noise time, t > 0, broadcastable with x.
+        t: Symbols of the module.
         shape: Shape alpha > 0 of the data law, a Python float.
         scale: Scale c > 0 of the data law, broadcastable with x.
         k: Order, alpha + k > 0.
@@ -152,9 +155,8 @@ def posterior_weights(process: AbstractProcess, data_law: Discrete, x: Array, t:
     Every posterior moment is a finite sum with these weights: an oracle for any finite data set.
 
     Arguments:
-        process: The forward process.
+        process, x: Symbols of the module.
         data_law: Discrete law with atoms of shape (K,) in the state space.
-        x: Noised point, any shape, in the state space.
         t: Noise time, t > 0, a float or broadcastable with x.
 
     Returns:

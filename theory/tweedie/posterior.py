@@ -5,6 +5,13 @@ the density at a *dilated* point: no function of the score at x alone gives :mat
 while :math:`E[\log X_0 \mid X_t]` is local again.
 
 The full text of the paper was not available to us; every formula here is derived in this library.
+
+Symbols:
+    process: GBM.
+    x: Noised point > 0, any shape.
+    t: Noise time, t > 0, broadcastable with x.
+    score: Values s(x, t), broadcastable with x.
+    score_prime: Values of ds/dx, broadcastable with x.
 """
 
 from __future__ import annotations
@@ -63,8 +70,7 @@ def posterior_mean(
     Arguments:
         process: The forward process (not GBM, see Raises).
         x: Noised point, any shape, in the state space.
-        t: Noise time, t > 0, broadcastable with x.
-        score: Values s(x, t), broadcastable with x.
+        t, score: Symbols of the module.
         score_prime: Values of ds/dx, needed for BESQ and CIR.
 
     Returns:
@@ -117,8 +123,7 @@ def posterior_mean_from_counts(
 
     Arguments:
         process: BESQ or CIR.
-        x: Noised point > 0, any shape.
-        t: Noise time, t > 0, broadcastable with x.
+        x, t: Symbols of the module.
         n: E[N | x] >= 0, broadcastable with x.
         pairs: E[N(N-1) | x] >= 0, broadcastable with x.
 
@@ -153,8 +158,7 @@ def posterior_variance(
     Arguments:
         process: VP, VE or Flow.
         x: Noised point, any shape.
-        t: Noise time, t > 0, broadcastable with x.
-        score_prime: Values of ds/dx, broadcastable with x.
+        t, score_prime: Symbols of the module.
 
     Returns:
         Array of the broadcast shape.
@@ -185,10 +189,7 @@ def log_posterior_mean(xp: Namespace, process: GBM, x: Array, t: Array, score: A
     .. math:: E[\log X_0 \mid x] = \log x - m + v\,(1 + x\,s)
 
     Arguments:
-        process: GBM.
-        x: Noised point > 0, any shape.
-        t: Noise time, t > 0, broadcastable with x.
-        score: Values s(x, t), broadcastable with x.
+        process, x, t, score: Symbols of the module.
 
     Returns:
         Array of the broadcast shape.
@@ -220,11 +221,7 @@ def log_posterior_variance(
     .. math:: \mathrm{Var}[\log X_0 \mid x] = v + v^2\,(x\,s + x^2 s')
 
     Arguments:
-        process: GBM.
-        x: Noised point > 0, any shape.
-        t: Noise time, t > 0, broadcastable with x.
-        score: Values s(x, t), broadcastable with x.
-        score_prime: Values of ds/dx, broadcastable with x.
+        process, x, t, score, score_prime: Symbols of the module.
 
     Returns:
         Array of the broadcast shape.
@@ -252,9 +249,7 @@ def posterior_moment(
     .. math:: E[X_0^k \mid x] = x^k\,e^{-k m + k^2 v/2 + k v}\,\frac{p_t(x e^{k v})}{p_t(x)}
 
     Arguments:
-        process: GBM.
-        x: Noised point > 0, any shape.
-        t: Noise time, t > 0, broadcastable with x.
+        process, x, t: Symbols of the module.
         k: Order, any real number.
         log_prob: The log-density of X_t, a function of the point.
 

@@ -9,6 +9,11 @@ With data :math:`X_0 \sim \Gamma(\delta/2, c)`, :math:`q = q_t`, :math:`\rho = \
         = \frac{2\delta\rho\,b^2 (b + \rho)}{q^2 (b + 2\rho)^2}
 
 so the Bayes estimator divides the risk of the unbiased one by :math:`(1 + 2\rho/b)^2`.  Derived here.
+
+Symbols:
+    process: BESQ or CIR.
+    t: Noise time, t > 0, broadcastable with ``scale``.
+    scale: Scale c > 0 of the data law Gamma(delta/2, c), any shape.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ def unbiased_estimate(xp: Namespace, process: AbstractSquaredBessel, x: Array, t
     .. math:: \hat X_0 = \frac{X_t - \delta\rho_t}{q_t}
 
     Arguments:
-        process: BESQ or CIR.
+        process: Symbols of the module.
         x: Observation X_t >= 0, any shape.
         t: Noise time, t > 0, broadcastable with x.
 
@@ -51,9 +56,7 @@ def unbiased_risk(xp: Namespace, process: AbstractSquaredBessel, scale: Array, t
     .. math:: \frac{2\delta\rho\,(q c + \rho)}{q^2}
 
     Arguments:
-        process: BESQ or CIR.
-        scale: Scale c > 0 of the data law Gamma(delta/2, c), any shape.
-        t: Noise time, t > 0, broadcastable with ``scale``.
+        process, scale, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, > 0.
@@ -76,9 +79,7 @@ def bayes_risk(xp: Namespace, process: AbstractSquaredBessel, scale: Array, t: A
     .. math:: \frac{2\delta\rho\,b^2 (b + \rho)}{q^2 (b + 2\rho)^2}, \qquad b = q c
 
     Arguments:
-        process: BESQ or CIR.
-        scale: Scale c > 0 of the data law Gamma(delta/2, c), any shape.
-        t: Noise time, t > 0, broadcastable with ``scale``.
+        process, scale, t: Symbols of the module.
 
     Returns:
         Array of the broadcast shape, > 0.

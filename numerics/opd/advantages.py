@@ -14,6 +14,10 @@ pathwise   u f'                                   f differentiated inside of the
 
 The log-ratio is clipped *before* it is exponentiated.  For ``centered`` the clipped estimator is again an
 exact gradient: that of the divergence continued linearly outside of the clip.
+
+References:
+    | OPD+: Rethinking the advantage design for on-policy distillation
+      (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 """
 
 from __future__ import annotations
@@ -47,10 +51,6 @@ def advantage(
     Raises:
         UnmetHypothesis: clip <= 0; an unknown mode; +inf, a token that the student cannot have sampled;
             an infinite advantage, when nothing is clipped.
-
-    References:
-        | OPD+: Rethinking the advantage design for on-policy distillation
-          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 
     Claims: OPD-ADVANTAGE-1, OPD-CLIP-1
 

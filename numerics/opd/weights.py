@@ -10,6 +10,10 @@ an automatic-differentiation library is :math:`\sum_n \mathrm{detach}(w_n) \log 
 
 Symbols:
     f: The divergence.
+
+References:
+    | OPD+: Rethinking the advantage design for on-policy distillation
+      (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 """
 
 from __future__ import annotations
@@ -88,10 +92,6 @@ def token_weights(
     Raises:
         UnmetHypothesis: The mask has other values than 0 and 1, or leaves no token; shapes differ; gamma outside
             of [0, 1].
-
-    References:
-        | OPD+: Rethinking the advantage design for on-policy distillation
-          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 
     Claims: OPD-TOKEN-1, OPD-GAMMA-1
 

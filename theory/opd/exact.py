@@ -18,6 +18,10 @@ Symbols:
     logq: Log-probabilities of the teacher, shape (..., V).
     f: The divergence.
     logp: Log-probabilities of the student, shape (..., V).
+
+References:
+    | OPD+: Rethinking the advantage design for on-policy distillation
+      (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 """
 
 from __future__ import annotations
@@ -70,10 +74,6 @@ def divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array
     Returns:
         Array of shape (...), in nats; infinite where the divergence is.
 
-    References:
-        | OPD+: Rethinking the advantage design for on-policy distillation
-          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039
-
     Claims: OPD-BIAS-1
 
     Example:
@@ -103,10 +103,6 @@ def logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> A
 
     Raises:
         UnmetHypothesis: The divergence is infinite because the teacher excludes a token of the student.
-
-    References:
-        | OPD+: Rethinking the advantage design for on-policy distillation
-          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 
     Claims: OPD-BIAS-1
 

@@ -5,6 +5,10 @@ r"""What the stop-gradient really descends: the divergence of another generator.
 
 So stop-gradient distillation minimises a genuine divergence if and only if f is non-increasing.  For
 forward KL, :math:`F = -\tfrac12 u \log^2 u`: the student is driven *away* from the teacher.  Derived here.
+
+References:
+    | OPD+: Rethinking the advantage design for on-policy distillation
+      (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 """
 
 from __future__ import annotations
@@ -42,10 +46,6 @@ def surrogate(f: FDivergence) -> FDivergence:
     Raises:
         UnmetHypothesis: The integral up to infinity is not found to 12 digits; in value and slope: f breaks
             elsewhere than at u = 1, as clipped divergences do, or :math:`|\delta| > 720`.
-
-    References:
-        | OPD+: Rethinking the advantage design for on-policy distillation
-          (Zhao, Chen, Lin, Winata, Yao & Tang, 2026), https://arxiv.org/abs/2606.01039 (derived here)
 
     Claims: OPD-SURROGATE-1
 

@@ -9,6 +9,10 @@ Symbols:
     process: VP, VE or Flow.
     eta: Stochasticity, >= 0.
     variance: Data variance v, > 0.
+
+References:
+    | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng et al., 2025),
+      https://arxiv.org/abs/2510.10767
 """
 
 from __future__ import annotations
@@ -121,10 +125,6 @@ def reward_gap(
 
     Raises:
         UnmetHypothesis: As for :func:`terminal_law`.
-
-    References:
-        | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng et al., 2025),
-          https://arxiv.org/abs/2510.10767
 
     Claims: REWARD-GAP-LAW-1, REWARD-GAP-RATE-1
 

@@ -57,10 +57,6 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
         UnmetHypothesis: beta <= 0, a singular covariance, t outside of [0, T], or a convex reward that
             outgrows the posterior: :math:`I + CQ/\beta` has an eigenvalue <= 0.
 
-    References:
-        | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; the closed form is
-          derived here
-
     Claims: SCORE-ACTION-OPT-1, SCORE-ACTION-MIX-1
 
     Example:

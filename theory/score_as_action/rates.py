@@ -9,6 +9,10 @@ the gradient of its value function is:
 Symbols:
     process: VP, VE or Flow.
     beta: Strength of the KL penalty, > 0.
+
+References:
+    | Score as action: fine-tuning diffusion generative models by continuous-time reinforcement learning
+      (Zhao, Chen, Zhang, Yao, Tang, 2025), https://arxiv.org/abs/2502.01819 (derived here)
 """
 
 from __future__ import annotations
@@ -96,9 +100,6 @@ def q_function(
 
     Raises:
         UnmetHypothesis: beta <= 0, a process that is not Gaussian, t outside of [0, T], or unlike shapes.
-
-    References:
-        | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819; derived here
 
     Claims: SCORE-ACTION-Q-1
 

@@ -13,6 +13,10 @@ For constant shifts on Gaussian data, with :math:`\delta = \theta' - \theta` and
 
 C the covariance of the samples: of second order in the root of the divergence.  A step that gains more than
 :math:`\kappa\,\mathrm{KL}` on the surrogate is an improvement.  Derived here.
+
+References:
+    | Score as action: fine-tuning diffusion generative models by continuous-time reinforcement learning
+      (Zhao, Chen, Zhang, Yao, Tang, 2025), https://arxiv.org/abs/2502.01819 (derived here)
 """
 
 from __future__ import annotations
@@ -40,10 +44,6 @@ def surrogate(policy: ShiftedScore, shift: Array) -> float:
 
     Raises:
         UnmetHypothesis: A shift of another shape.
-
-    References:
-        | Score as action (Zhao et al., 2025), https://arxiv.org/abs/2502.01819 (TRPO and PPO in continuous time;
-          derived here)
 
     Claims: SCORE-ACTION-TRUST-1
 

@@ -16,6 +16,10 @@ Where labels are transported too, :math:`f_T = g \circ f_S \circ S_0 + \Delta` a
 .. math::
     \|\hat f - f_T\| \le \mathrm{Lip}(\hat g)\,\big([\hat f_S]_h\, \|\hat S - S_0\|^h + \|\hat f_S - f_S\|\big)
         + \|\hat g - g\|_{L^2((f_S)_\# P_S)} + \|\Delta\|
+
+References:
+    | Sample complexity of transfer learning: an optimal transport approach (Cao, Guo, Tang & Wang, 2026),
+      https://arxiv.org/abs/2605.20545 (derived here)
 """
 
 from __future__ import annotations
@@ -71,10 +75,6 @@ def error_bound(
 
     Raises:
         UnmetHypothesis: h outside of (0, 1]: a function that is smoother is Lipschitz on a bounded set.
-
-    References:
-        | Sample complexity of transfer learning: an optimal transport approach (Cao, Guo, Tang & Wang, 2026),
-          https://arxiv.org/abs/2605.20545 (derived here)
 
     Claims: TRANSFER-ERROR-1, TRANSFER-HOLDER-1, TRANSFER-OUTPUT-1
 

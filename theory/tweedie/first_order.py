@@ -17,6 +17,10 @@ Symbols:
     x0: Data point >= 0, any shape.
     x: Noised point >= 0, broadcastable with x0.
     t: Noise time, t > 0, broadcastable with x0.
+
+References:
+    | Tweedie's formulae and diffusion generative models beyond Gaussian
+      (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 """
 
 from __future__ import annotations
@@ -56,10 +60,6 @@ def conditional_score(xp: Namespace, process: AbstractProcess, x0: Array, x: Arr
     Raises:
         UnmetHypothesis: A point outside of the state space, or t <= 0.
 
-    References:
-        | Tweedie's formulae and diffusion generative models beyond Gaussian
-          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
-
     Claims: TWEEDIE-GAUSS-1, TWEEDIE-GBM-1, TWEEDIE-BESQ-1, TWEEDIE-CIR-1
 
     Example:
@@ -85,10 +85,6 @@ def conditional_count(xp: Namespace, process: AbstractSquaredBessel, x0: Array, 
 
     Raises:
         UnmetHypothesis: The process has no count, a negative point, or t <= 0.
-
-    References:
-        | Tweedie's formulae and diffusion generative models beyond Gaussian
-          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 
     Claims: TWEEDIE-COUNT-1
 

@@ -12,6 +12,10 @@ Symbols:
     t: Noise time, t > 0, broadcastable with x.
     score: Values s(x, t), broadcastable with x.
     score_prime: Values of ds/dx, broadcastable with x.
+
+References:
+    | Tweedie's formulae and diffusion generative models beyond Gaussian
+      (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 """
 
 from __future__ import annotations
@@ -82,8 +86,6 @@ def posterior_mean(
 
     References:
         | Tweedie's formula and selection bias (Efron, 2011), eq. (1.4)
-        | Tweedie's formulae and diffusion generative models beyond Gaussian
-          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 
     Claims: TWEEDIE-GAUSS-1, TWEEDIE-BESQ-2, TWEEDIE-CIR-2, TWEEDIE-EB-4
 
@@ -197,10 +199,6 @@ def log_posterior_mean(xp: Namespace, process: GBM, x: Array, t: Array, score: A
     Raises:
         UnmetHypothesis: Another process, or x <= 0.
 
-    References:
-        | Tweedie's formulae and diffusion generative models beyond Gaussian
-          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
-
     Claims: TWEEDIE-GBM-1
 
     Example:
@@ -259,10 +257,6 @@ def posterior_moment(
     Raises:
         UnmetHypothesis: Another process (Gaussian and squared Bessel posterior means are local: see
             posterior_mean), x <= 0, or a dilation e^{kv} that overflows.
-
-    References:
-        | Tweedie's formulae and diffusion generative models beyond Gaussian
-          (Tang, Touzi, Zhang & Zhou, 2026), https://arxiv.org/abs/2605.19391 (derived here)
 
     Claims: TWEEDIE-GBM-3
 

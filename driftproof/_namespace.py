@@ -38,6 +38,7 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
 from ._arguments import Parameters, checked
+from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
 from ._results import Down, is_array, require_no_nan
 
@@ -83,8 +84,7 @@ class Public(Protocol[P, R_co]):
     def kernel(self) -> Callable[Concatenate[Namespace, P], R_co]: ...
 
     @property
-    def wide(self) -> bool:
-        """Whether results stay float32 where half precision came."""
+    def capabilities(self) -> Capabilities: ...
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -103,7 +103,11 @@ def public(kernel: Callable[Concatenate[Namespace, P], R], /) -> Public[P, R]: .
 
 @overload
 def public(
-    *, check: Callable[..., None] | None = None, wide: bool = False, **domains: str
+    *,
+    check: Callable[..., None] | None = None,
+    wide: bool = False,
+    differentiates: tuple[str, ...] | None = None,
+    **domains: str,
 ) -> Callable[[Callable[Concatenate[Namespace, P], R]], Public[P, R]]: ...
 
 
@@ -113,6 +117,7 @@ def public(
     *,
     check: Callable[..., None] | None = None,
     wide: bool = False,
+    differentiates: tuple[str, ...] | None = None,
     **domains: str,
 ) -> Any:
     """Make the checked public function of a kernel ``f(xp, ...)``.
@@ -125,7 +130,9 @@ def public(
     A number is finite where no domain is given.
 
     ``check(xp, **arguments)`` raises where a hypothesis joins several arguments.  ``wide`` results are at least
-    float32: a log-density over 65536 coordinates, rounded to bfloat16, has steps of 64.
+    float32: a log-density over 65536 coordinates, rounded to bfloat16, has steps of 64.  ``differentiates`` names the
+    arrays in which a derivative exists, where it is not every one.  What follows for the arrays that the function
+    takes is appended to its docstring (:mod:`driftproof._capabilities`).
 
     Example:
         >>> @public(x="> 0")
@@ -180,7 +187,10 @@ def public(
                 raise
             return down.wide(result) if wide else down(result)
 
-        call.wide = wide  # type: ignore[attr-defined]
+        row = Capabilities(
+            ANY, kernel=True, random="rng" in parameters.names, differentiates=differentiates, wide=wide
+        )
+        row.mark(call)
         call.__signature__ = parameters.signature  # type: ignore[attr-defined]  # functions take attributes
         call.kernel = kernel  # type: ignore[attr-defined]
         _PUBLIC[f"{kernel.__module__}.{kernel.__qualname__}"] = cast("Public[..., Any]", call)

@@ -19,6 +19,7 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, require
 from driftproof._random import Rng, source
 from driftproof.theory.csdm import early_stopping_noise
@@ -214,6 +215,7 @@ def universal_penalty(noise: float, d: int) -> float:
     return noise * math.sqrt(2.0 * math.log(d))
 
 
+@arrays()
 def generate(
     process: AbstractGaussianProcess,
     score: Score,
@@ -271,6 +273,7 @@ def generate(
     return decoder(latents.measurements(u / process.alpha_sigma(xp, end)[0]))
 
 
+@arrays()
 def left_noise(process: AbstractGaussianProcess, latents: Latents, end: float) -> float:
     r"""The noise level of the measurements that an exact sampler leaves.
 

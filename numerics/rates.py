@@ -36,6 +36,7 @@ from typing import Literal, final
 import numpy as np
 from scipy.stats import norm
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof._random import NumpySource, Rng, source
 
@@ -104,6 +105,7 @@ class Equivalence:
         return self.p_value <= self.alpha
 
 
+@arrays()
 def local_orders(h: Array, error: Array) -> tuple[float, ...]:
     r"""Slopes between neighbouring levels.
 
@@ -130,6 +132,7 @@ def local_orders(h: Array, error: Array) -> tuple[float, ...]:
     return _slopes(steps, errors)
 
 
+@arrays()
 def fit_rate(
     h: Array,
     error: Array,

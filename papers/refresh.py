@@ -260,23 +260,24 @@ def _errors(_record: Path, _: str) -> list[str]:
 
 
 def _namespaces(_record: Path, _: str) -> list[str]:
-    """From the public inventory and the table of the parity tests, each cell of which is a test."""
+    """From the public inventory, whose rows are the functions' own, and each cell of which is a test."""
     sys.path.insert(0, str(ROOT))
     from driftproof.validation.inventory import of_kind
-    from tests.parity.cases import table
     from tests.parity.subjects import subjects
 
-    functions, rows = list(of_kind("function")), table()
-    known = subjects().keys() & rows.keys()
-    plain = [name for name in known if not rows[name].random]
-    smooth = sum(rows[name].smooth != () for name in plain)
-    ours = len(known & {entry.home for entry in functions})
+    functions, known = list(of_kind("function")), subjects()
+    plain = [subject.capabilities for subject in known.values() if not subject.capabilities.random]
+    smooth = sum(row.differentiates != () for row in plain)
+    ours = len(known.keys() & {entry.home for entry in functions})
+    others = [entry for entry in functions if entry.takes == "array" and entry.home not in known]
+    every = sum("torch" in entry.namespaces for entry in others)
     scalar = sum(entry.takes == "scalar" for entry in functions)
     told = (
         f"{ours} of {len(functions)} public functions and {len(known) - ours} methods of laws are written over the "
         "array API, and tested on numpy and torch in float64, float32 and bfloat16; autograd differentiates "
-        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}. Of the other functions {scalar} take "
-        "numbers alone, and the rest what their docstrings say. Tensors may lie on any device; tests run on the CPU."
+        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}. Of the other functions {every} take "
+        f"arrays of numpy and torch, {len(others) - every} those of numpy, and {scalar} numbers alone; each docstring "
+        "says which. Tensors may lie on any device; tests run on the CPU."
     )
     return [told]
 

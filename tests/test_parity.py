@@ -19,9 +19,9 @@ torch = pytest.importorskip("torch")
 SUBJECTS = subjects()
 ROWS = table()
 KNOWN = sorted(SUBJECTS.keys() & ROWS.keys())
-DETERMINISTIC = [name for name in KNOWN if not ROWS[name].random]
+DETERMINISTIC = [name for name in KNOWN if not SUBJECTS[name].capabilities.random]
 COMPILED = [name for name in DETERMINISTIC if ROWS[name].compiled]
-DIFFERENTIABLE = [name for name in DETERMINISTIC if ROWS[name].smooth != ()]
+DIFFERENTIABLE = [name for name in DETERMINISTIC if SUBJECTS[name].capabilities.differentiates != ()]
 REPRESENTATIVE = [
     "theory.special.normal.mills",
     "theory.tweedie.first_order.conditional_score",
@@ -39,7 +39,7 @@ def test_every_row_has_a_function() -> None:
 
 
 def test_every_exception_has_a_reason() -> None:
-    fields = ("absolute", "single", "compiled", "smooth")
+    fields = ("absolute", "single", "compiled")
     plain = {field.name: field.default for field in dataclasses.fields(Row) if field.name in fields}
     excepted = {
         name

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
 
 from .laws import Gaussian
@@ -156,6 +157,7 @@ def _gradient(xp: Namespace, x: Array, c: Array, q: Array | None) -> Array:
     return c + 0.0 * x if q is None else c - xp.squeeze(q @ x[..., None], axis=-1)
 
 
+@arrays()
 def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
     r"""The optimum of reward with a KL penalty: the law tilted by its reward.
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from driftproof._capabilities import Capabilities
 from driftproof._namespace import Array, Public, public_functions
 from driftproof.theory.laws import AbstractLaw
 from driftproof.theory.processes import AbstractProcess
@@ -27,6 +28,8 @@ from driftproof.theory.processes import AbstractProcess
 __all__ = ["Entry", "inventory", "kernels", "modules", "of_kind"]
 
 Kind = Literal["function", "law", "process", "class"]
+
+NONE = Capabilities(())
 
 _ROOT = __name__.partition(".")[0]
 _SIDES = ("theory", "numerics")
@@ -44,6 +47,7 @@ class Entry:
         takes: ``"array"`` if an argument or the result is an array, or a law or model made of arrays;
             ``"scalar"`` if all of them are numbers and words.
         arguments: Their names, in order.
+        namespaces: Whose arrays a function takes, by its decorator; empty for numbers alone and for classes.
         summary: The first sentence of the documentation.
         value: The function or class itself.
     """
@@ -53,6 +57,7 @@ class Entry:
     kind: Kind
     takes: Literal["array", "scalar"]
     arguments: tuple[str, ...]
+    namespaces: tuple[str, ...]
     summary: str
     value: Any = dataclasses.field(repr=False, compare=False)
 
@@ -64,6 +69,7 @@ class Entry:
             "kind": self.kind,
             "takes": self.takes,
             "arguments": list(self.arguments),
+            "namespaces": list(self.namespaces),
             "summary": self.summary,
         }
 
@@ -132,6 +138,7 @@ def _entry(name: str, value: Any) -> Entry:
         kind=_kind(value),
         takes="array" if hasattr(value, "kernel") or _holds_arrays(value) else "scalar",
         arguments=tuple(n for n in inspect.signature(value).parameters if n not in ("args", "kwargs")),
+        namespaces=getattr(value, "capabilities", NONE).namespaces,
         summary=" ".join(documented.partition("\n\n")[0].split()),
         value=value,
     )

@@ -23,6 +23,7 @@ from typing import Literal, TypeAlias
 
 import array_api_compat
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
 from driftproof.theory.adjoint.truncation import MODES, Truncation
 
@@ -55,6 +56,7 @@ def adjoint_step(xp: Namespace, a: Array, pulled: Array, h: float) -> Array:
     return a - h * pulled
 
 
+@arrays()
 def adjoints(
     trajectory: Trajectory,
     gradient: Array,
@@ -105,6 +107,7 @@ def adjoints(
     return after
 
 
+@arrays()
 def full_adjoints(
     trajectory: Trajectory,
     gradient: Array,

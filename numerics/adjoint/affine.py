@@ -14,6 +14,7 @@ from typing import final
 
 import array_api_compat
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.theory.adjoint import GaussianFlow
 from driftproof.theory.adjoint.endpoints import SmoothReward, require_gradient
@@ -41,6 +42,7 @@ class AffinePolicy:
         return x @ xp.matrix_transpose(self.gains[k, ...]) + self.offsets[k, ...]
 
 
+@arrays()
 def uncontrolled(flow: GaussianFlow, steps: int) -> AffinePolicy:
     """The policy that does nothing."""
     xp = array_api_compat.array_namespace(flow.mean)
@@ -49,6 +51,7 @@ def uncontrolled(flow: GaussianFlow, steps: int) -> AffinePolicy:
     return AffinePolicy(xp.zeros((steps, d, d), **where), xp.zeros((steps, d), **where))
 
 
+@arrays()
 def policy_rollout(
     flow: GaussianFlow, policy: AffinePolicy, noise: Array, times: Sequence[float]
 ) -> tuple[Trajectory, list[Array]]:
@@ -69,6 +72,7 @@ def policy_rollout(
     return path, [policy.control(k, path.states[k]) for k in range(len(path.steps))]
 
 
+@arrays()
 def matching_round(
     flow: GaussianFlow,
     policy: AffinePolicy,

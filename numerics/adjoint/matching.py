@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.numerics._checks import require_batch
 from driftproof.theory.adjoint.regularizers import QuadraticCost, RunningCost
@@ -131,6 +132,7 @@ def quantile_mask(xp: Namespace, losses: Array, share: float) -> Array:
     return xp.astype(losses <= threshold, losses.dtype)
 
 
+@arrays("numpy")
 def step_probabilities(count: int, late_share: float = 0.5, late_from: float = 0.6) -> Floats:
     """Probabilities of the steps 0..N-1: a share on the last ones, the rest evenly on those before.
 
@@ -154,6 +156,7 @@ def step_probabilities(count: int, late_share: float = 0.5, late_from: float = 0
     return np.where(late, late_share / late.sum(), (1.0 - late_share) / (~late).sum())
 
 
+@arrays()
 def chosen_steps(
     probabilities: Sequence[float] | Floats, uniforms: Sequence[float]
 ) -> list[tuple[int, float]]:

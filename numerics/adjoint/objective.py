@@ -25,6 +25,7 @@ from typing import final
 
 import array_api_compat
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.theory.adjoint.regularizers import QuadraticCost, RunningCost
 from driftproof.theory.adjoint.weights import require_weight
@@ -35,6 +36,7 @@ from .trajectories import Trajectory
 __all__ = ["Certificate", "matching_loss", "optimum_interval", "trajectory_costs"]
 
 
+@arrays()
 def trajectory_costs(
     trajectory: Trajectory,
     controls: Sequence[Array],
@@ -70,6 +72,7 @@ def trajectory_costs(
     return spent - rewards
 
 
+@arrays()
 def matching_loss(
     trajectory: Trajectory,
     controls: Sequence[Array],

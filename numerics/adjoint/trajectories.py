@@ -15,6 +15,7 @@ from typing import TypeAlias, final
 
 import array_api_compat
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.numerics._checks import require_batch
 
@@ -44,6 +45,7 @@ class Trajectory:
         return self.states[-1]
 
 
+@arrays()
 def rollout(velocity: Velocity, noise: Array, times: Sequence[float]) -> Trajectory:
     """Run the Euler steps and keep every state.
 

@@ -31,6 +31,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, rel_entr, xlogy
 from scipy.stats import binom, ncx2, poisson
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis
 
 from .verdict import POWER, Floats, Verdict, as_level
@@ -41,6 +42,7 @@ __all__ = ["binomial_test", "goodness_of_fit_test", "poisson_test"]
 _ENUMERATED = 20_000
 
 
+@arrays("numpy")
 def poisson_test(counts: ArrayLike, rate: float, alpha: float, *, power: float = POWER) -> Verdict:
     """Test that independent counts are Poisson with a given mean, by their exact total.
 
@@ -107,6 +109,7 @@ def binomial_test(
     return _verdict("probability", p, count / n - probability, max(sides), n, alpha, power)
 
 
+@arrays("numpy")
 def goodness_of_fit_test(
     counts: ArrayLike, probabilities: ArrayLike, alpha: float, *, power: float = POWER
 ) -> Verdict:

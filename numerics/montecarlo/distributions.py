@@ -27,6 +27,7 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 from scipy.stats import kstwo
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis
 
 from .verdict import POWER, Floats, Verdict, as_level, as_samples
@@ -36,6 +37,7 @@ __all__ = ["distribution_test", "two_sample_distribution_test"]
 Cdf = Callable[[Floats], Any]
 
 
+@arrays()
 def distribution_test(
     x: Array, cdf: Cdf, alpha: float, *, cdf_left: Cdf | None = None, power: float = POWER
 ) -> Verdict:
@@ -83,6 +85,7 @@ def distribution_test(
     return Verdict("distribution", p, distance, detectable, "in cdf", n, alpha, power, validity)
 
 
+@arrays()
 def two_sample_distribution_test(x: Array, y: Array, alpha: float, *, power: float = POWER) -> Verdict:
     r"""Test that two independent samples of equal size n have the same law.
 

@@ -36,6 +36,7 @@ from scipy.special import loggamma
 from scipy.stats import f as fisher
 from scipy.stats import ncf
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis
 
 from .verdict import POWER, Floats, Verdict, as_level, as_samples
@@ -43,6 +44,7 @@ from .verdict import POWER, Floats, Verdict, as_level, as_samples
 __all__ = ["gaussian_test"]
 
 
+@arrays()
 def gaussian_test(
     x: Array, mean: Array | None, cov: Array | None, alpha: float, *, power: float = POWER
 ) -> Verdict:

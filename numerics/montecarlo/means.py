@@ -49,6 +49,7 @@ from scipy.special import rel_entr
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis
 
 from .power import detectable_effect
@@ -59,6 +60,7 @@ __all__ = ["Assumption", "mean_test", "two_sample_mean_test", "variance_test"]
 Assumption: TypeAlias = Literal["variance", "gaussian", "symmetric", "bounded", "asymptotic"]
 
 
+@arrays()
 def mean_test(
     x: Array,
     mean: float,
@@ -101,6 +103,7 @@ def mean_test(
     return _mean_test("mean", draws, float(mean), alpha, sd, assume, support, power)
 
 
+@arrays()
 def two_sample_mean_test(
     x: Array,
     y: Array,
@@ -136,6 +139,7 @@ def two_sample_mean_test(
     return _mean_test("difference of means", first - second, 0.0, alpha, sd, assume, None, power)
 
 
+@arrays()
 def variance_test(
     x: Array,
     variance: float,

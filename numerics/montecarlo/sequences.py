@@ -35,6 +35,7 @@ from typing import final
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 
 from .verdict import Floats, as_level, as_samples
@@ -95,6 +96,7 @@ def best_rho(n: int, alpha: float) -> float:
     return math.sqrt((w - 1) / n)
 
 
+@arrays(results="numpy")
 def confidence_sequence(
     x: Array,
     alpha: float,

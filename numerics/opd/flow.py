@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary
 from driftproof.theory.divergences import FDivergence
 from driftproof.theory.opd import logit_gradient
@@ -14,6 +15,7 @@ from driftproof.theory.opd import logit_gradient
 __all__ = ["gradient_flow"]
 
 
+@arrays()
 def gradient_flow(
     logits: Array,
     logq: Array,

@@ -56,7 +56,8 @@ def _require_batch(
             raise UnmetHypothesis("token weights", hypothesis, f"{count} infinite")
 
 
-@public(wide=True, check=_require_batch)
+# A mask says which tokens count: the weights, and the figures below, jump where it becomes 0.
+@public(wide=True, check=_require_batch, differentiates=("logp", "logq", "behaviour", "baseline"))
 def token_weights(
     xp: Namespace,
     logp: Array,
@@ -157,7 +158,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
     raise UnmetHypothesis("normalizer", "reduction is token, sequence or sum", repr(reduction))
 
 
-@public(wide=True, check=_require_batch)
+@public(wide=True, check=_require_batch, differentiates=("logp", "logq", "behaviour"))
 def diagnostics(
     xp: Namespace,
     logp: Array,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, require
 from driftproof._random import Rng, source
 
@@ -45,6 +46,7 @@ class PairedGap:
         return f"{self.gap:+.4g} [{self.low:+.4g}, {self.high:+.4g}] ({percent}, {self.pairs} pairs)"
 
 
+@arrays()
 def paired_gap(
     ode: Array,
     sde: Array,

@@ -16,6 +16,7 @@ from typing import Any, final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 from driftproof._random import Rng, source
 from driftproof.numerics._checks import require_batch, require_eta
@@ -32,6 +33,7 @@ __all__ = ["sample", "sample_trajectory"]
 Etas = float | Sequence[float]
 
 
+@arrays()
 def sample(
     process: AbstractProcess,
     score: Network,
@@ -94,6 +96,7 @@ def sample(
     return run.result(x)
 
 
+@arrays()
 def sample_trajectory(
     process: AbstractProcess,
     score: Network,

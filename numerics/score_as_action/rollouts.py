@@ -13,6 +13,7 @@ from typing import TypeAlias, final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
 from driftproof.numerics._checks import require_batch, require_eta
@@ -57,6 +58,7 @@ class Rollout:
         return self.states[:, -1, :]
 
 
+@arrays()
 def rollout(
     process: Process,
     policy: Score,

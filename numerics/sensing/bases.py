@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["cosine_basis", "haar_basis", "product_basis"]
@@ -19,6 +20,7 @@ __all__ = ["cosine_basis", "haar_basis", "product_basis"]
 Matrix = NDArray[np.float64]
 
 
+@arrays("numpy")
 def cosine_basis(d: int) -> Matrix:
     r"""The discrete cosine transform DCT-II, orthonormal.
 
@@ -48,6 +50,7 @@ def cosine_basis(d: int) -> Matrix:
     return np.asarray(rows, dtype=np.float64)
 
 
+@arrays("numpy")
 def haar_basis(d: int) -> Matrix:
     r"""The Haar wavelets, orthonormal, from coarse to fine.
 
@@ -77,6 +80,7 @@ def haar_basis(d: int) -> Matrix:
     return rows
 
 
+@arrays("numpy")
 def product_basis(basis: Any) -> Matrix:
     r"""The basis of square images from that of their rows and columns, :math:`\Psi \otimes \Psi`.
 

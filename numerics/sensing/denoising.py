@@ -15,6 +15,7 @@ from typing import final
 
 from scipy.optimize import brentq
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 
 from .proxes import require_problem
@@ -42,6 +43,7 @@ class Denoised:
     gap: float
 
 
+@arrays()
 def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: int = 50_000) -> Denoised:
     r"""Basis pursuit denoising, as about a dozen LASSO problems.
 

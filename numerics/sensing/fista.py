@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
 
 from .proxes import prox, require_problem
@@ -119,6 +120,7 @@ def fista_step(
     return ahead, ahead + momentum * change, following
 
 
+@arrays()
 def lipschitz(A: Array) -> float:
     r"""The Lipschitz constant :math:`L = \lVert A \rVert^2` of the gradient, from the singular values.
 

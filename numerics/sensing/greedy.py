@@ -51,7 +51,8 @@ def _check_support(xp: Namespace, *, A: Array, y: Array, x: Array) -> None:
         raise UnmetHypothesis("debias", "the columns on a support are independent", got) from None
 
 
-@public(check=_check_support, A="finite", y="finite")
+# x says which coordinates are refitted.
+@public(check=_check_support, differentiates=("A", "y"), A="finite", y="finite")
 def debias(xp: Namespace, A: Array, y: Array, x: Array) -> Array:
     r"""Least squares on the support of x: what takes the bias of the l1 penalty away.
 

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 from driftproof._random import Rng, source
 
@@ -19,6 +20,7 @@ from .bases import cosine_basis
 __all__ = ["gaussian_sketch", "orthogonal_sketch", "rademacher_sketch"]
 
 
+@arrays()
 def gaussian_sketch(m: int, d: int, rng: Rng, like: Array | None = None) -> Array:
     r"""A sketch with entries N(0, 1/m).
 
@@ -44,6 +46,7 @@ def gaussian_sketch(m: int, d: int, rng: Rng, like: Array | None = None) -> Arra
     return source(rng, like=blank).normal(blank) / math.sqrt(m)
 
 
+@arrays()
 def rademacher_sketch(m: int, d: int, rng: Rng, like: Array | None = None) -> Array:
     r"""A sketch with entries :math:`\pm 1/\sqrt m`, each sign with probability one half.
 
@@ -66,6 +69,7 @@ def rademacher_sketch(m: int, d: int, rng: Rng, like: Array | None = None) -> Ar
     return _signs(xp, blank, source(rng, like=blank).uniform(blank)) / math.sqrt(m)
 
 
+@arrays()
 def orthogonal_sketch(m: int, d: int, rng: Rng, like: Array | None = None) -> Array:
     r"""A subsampled orthogonal sketch: m random rows of the cosine transform of randomly signed coordinates.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 
 from .fista import advance, lipschitz
@@ -66,6 +67,7 @@ class NotConverged(ArithmeticError):
         return type(self), (self.problems, self.gap, self.tolerance, self.steps, self.best)
 
 
+@arrays()
 def solve(
     A: Array,
     y: Array,

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import digamma
 from scipy.stats import f as fisher
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof._random import NumpySource, Rng, source
 from driftproof.numerics._samples import Floats, as_rows
@@ -65,6 +66,7 @@ class CurveFit:
         return float((self.constant / (risk - self.floor)) ** (1.0 / self.exponent))
 
 
+@arrays()
 def fit_curve(
     m: Array,
     risk: Array,

@@ -9,6 +9,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.numerics._samples import as_rows
 
@@ -56,6 +57,7 @@ BASELINES: Mapping[str, Callable[[int], Any]] = {
 }
 
 
+@arrays(results="numpy")
 def direct(name: str, x: Array, y: Array) -> Predictor:
     """Fit one of :data:`BASELINES` to m labelled target samples.
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
 
@@ -64,6 +65,7 @@ class PlanMap:
         return result
 
 
+@arrays(results="numpy")
 def fit_assignment(
     x: Array,
     y: Array,

@@ -15,6 +15,7 @@ from typing import final
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
 
@@ -58,6 +59,7 @@ class EntropicMap:
         return images.reshape(points.shape)
 
 
+@arrays(results="numpy")
 def fit_entropic(
     x: Array,
     y: Array,

@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
 from driftproof.numerics._samples import Floats, as_rows, as_weights, require_squares
 from driftproof.theory.laws import Gaussian, wasserstein2
@@ -50,6 +51,7 @@ class AffineMap:
         )  # A is symmetric
 
 
+@arrays()
 def fit_gaussian(
     x: Array,
     y: Array,

@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, checked
 from driftproof.numerics._samples import Floats, as_points, as_rows, as_weights, require_squares
 
@@ -47,6 +48,7 @@ class QuantileMap:
         return result
 
 
+@arrays(results="numpy")
 def fit_quantile(
     x: Array, y: Array, *, x_weights: Array | None = None, y_weights: Array | None = None
 ) -> QuantileMap:

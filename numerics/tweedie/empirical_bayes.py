@@ -32,6 +32,7 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammaln
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof.numerics.montecarlo.verdict import as_samples
 from driftproof.theory.processes import AbstractSquaredBessel
@@ -97,6 +98,7 @@ class MarginalModel:
         return xp, down, x, rho, slope * (0.5 / rho), bend * (0.25 / rho**2)
 
 
+@arrays()
 def fit_marginal(
     process: AbstractSquaredBessel,
     x: Array,

@@ -32,6 +32,7 @@ from typing import final
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof.numerics._checks import require_batch
 from driftproof.theory.laws import Discrete
@@ -72,6 +73,7 @@ class NPMLE:
         return down(xp.reshape(mean, tuple(x.shape)))
 
 
+@arrays()
 def fit_prior(
     process: AbstractProcess,
     x: Array,

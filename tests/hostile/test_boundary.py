@@ -66,7 +66,7 @@ def _of_functions() -> Iterator[Try]:
     for name in sorted(SUBJECTS):
         row, call = ROWS[name], SUBJECTS[name]
         valid = {key: _short(value, row.samples[0]) for key, value in row.samples[0].items()}
-        valid |= {"rng": 0} if row.random else {}
+        valid |= {"rng": 0} if call.capabilities.random else {}
         yield from _attacks(name, call, valid, _annotations(call))
         lifted = {k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in valid.items()}
         yield from _attacks(name, call, lifted, _annotations(call))

@@ -252,7 +252,7 @@ def test_mixtures_of_the_half_line_at_zero(delta: float, score: float | None) ->
 
 def test_the_weight_of_geometric_noise_does_not_square_the_state() -> None:
     x = np.asarray([1e-30, 1.0, 1e30], dtype=np.float32)
-    weight = kl_weight(GBM(0.3, 0.5), x, np.float32(1.0) * np.ones_like(x), "log")
+    weight = kl_weight(GBM(0.3, 0.5), x, np.float32(1.0) * np.ones_like(x), "log_score")
     assert weight == pytest.approx(0.25, rel=1e-5)
 
 

@@ -43,7 +43,9 @@ def single_precision_is_close(subject: Subject, row: Row, sample: Sample) -> flo
     """float32 against float64 on the same numbers, on numpy and torch; returns the larger share of the bound."""
     import torch
 
-    if row.random:  # a rounding may change a count: the draws are of the same law, not the same
+    if (
+        subject.capabilities.random
+    ):  # a rounding may change a count: the draws are of the same law, not the same
         sample = gently(row, sample)
     rounded = {k: to_single(v) for k, v in sample.items()}
     exact = run(subject, row, rounded, np.asarray)
@@ -52,7 +54,7 @@ def single_precision_is_close(subject: Subject, row: Row, sample: Sample) -> flo
         theirs = run(
             subject, row, rounded, lambda v: torch.as_tensor(v, dtype=torch.float32), dtype="float32"
         )
-        if row.random or not row.single:
+        if subject.capabilities.random or not row.single:
             assert all(np.isfinite(result).all() for result in (*ours, *theirs))
             return 0.0
 
@@ -78,7 +80,7 @@ def half_precision_comes_back(subject: Subject, row: Row, sample: Sample) -> Non
     for low, single in zip(
         tuple_of(call(subject, row, half)), tuple_of(call(subject, row, lifted)), strict=True
     ):
-        expected = torch.float32 if subject.wide else torch.bfloat16
+        expected = torch.float32 if subject.capabilities.wide else torch.bfloat16
         assert low.dtype == expected, f"bfloat16 in, {low.dtype} out"
         assert bool(torch.isfinite(low).all())
         assert torch.equal(low, single.to(expected))
@@ -90,8 +92,9 @@ def gradients_are_right(subject: Subject, row: Row, sample: Sample) -> None:
     import torch
 
     arguments = gently(row, sample)
-    smooth = [k for k in arrays_of(arguments) if row.smooth is None or k in row.smooth]
-    assert smooth, "no argument to differentiate: say so with smooth=()"
+    named = subject.capabilities.differentiates
+    smooth = [k for k in arrays_of(arguments) if named is None or k in named]
+    assert smooth, "no argument to differentiate: say so with differentiates=()"
     tensors = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
 
     def function(*values: Any) -> Any:
@@ -197,7 +200,7 @@ def refused(error: type[Exception], subject: Subject, row: Row, arguments: Sampl
 
 def call(subject: Subject, row: Row, arguments: Sample, xp: Any = None, rng: Any = None) -> Any:
     """Call the public function, or its kernel in a namespace."""
-    if row.random:
+    if subject.capabilities.random:
         arguments = {**arguments, "rng": np.random.default_rng(SEED) if rng is None else rng}
     return subject(**arguments) if xp is None else subject.kernel(xp, **arguments)
 
@@ -216,7 +219,7 @@ def run(
     Under a script, the parameters of the draws are results too.
     """
     arguments = {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in sample.items()}
-    reader = script.reader() if script is not None and row.random else None
+    reader = script.reader() if script is not None and subject.capabilities.random else None
     results = tuple_of(call(subject, row, arguments, xp, rng=reader))
     for result in results:
         assert str(result.dtype).split(".")[-1] == dtype, f"{dtype} in, {result.dtype} out"

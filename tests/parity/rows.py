@@ -1,6 +1,7 @@
 """What a row of the parity table says, and the sample values that rows are made of.
 
-A row belongs to one public function.  It gives samples: complete sets of arguments, in which the numpy
+A row belongs to one public function, whose decorator says what it can do
+(:class:`driftproof._capabilities.Capabilities`); draws are injected where it takes ``rng``.  It gives samples: complete sets of arguments, in which the numpy
 arrays are the array arguments, as full of edges as the function allows.  Everything else follows:
 :mod:`tests.parity.checks` runs the function on each sample in every namespace, precision and
 transformation.  How far two computations may be apart is computed (:mod:`tests.parity.bounds`): no row states
@@ -28,15 +29,13 @@ class Row:
 
     Arguments:
         samples: Complete arguments, by name.
-        reason: Why ``absolute``, ``single``, ``compiled`` or ``smooth`` is not the default.
+        reason: Why ``absolute``, ``single`` or ``compiled`` is not the default.
         absolute: What the bound has beside the computed one, in roundings of 1.
         single: Whether float32 is an approximation of float64.
         compiled: Whether it is compiled; if not, it would take too long (its graph is traced all the same).
-        smooth: Array arguments to differentiate; None: all of them.
         gentle: Values for :func:`torch.autograd.gradcheck` and half precision that replace the defaults.
         shared: Array arguments without the batch axis.
         whole: The arrays are one batch, not a batch of cases: two of them make the mapped axis.
-        random: Takes ``rng``: the draws are injected, nothing is differentiated, mapped or compiled.
     """
 
     samples: tuple[Sample, ...]
@@ -44,11 +43,9 @@ class Row:
     absolute: float = 0.0
     single: bool = True
     compiled: bool = True
-    smooth: tuple[str, ...] | None = None
     gentle: Sample = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     whole: bool = False
-    random: bool = False
 
 
 def row(samples: Iterable[Sample], **options: Any) -> Row:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, final
 
+from driftproof._capabilities import ANY, Capabilities
 from driftproof.theory.laws import ElementwiseLaw
 from driftproof.validation.inventory import kernels
 
@@ -17,7 +18,7 @@ class Subject(Protocol):
     def kernel(self) -> Callable[..., Any]: ...
 
     @property
-    def wide(self) -> bool: ...
+    def capabilities(self) -> Capabilities: ...
 
     def __call__(self, **arguments: Any) -> Any: ...
 
@@ -30,10 +31,15 @@ def subjects() -> Mapping[str, Subject]:
         home = "theory.laws" if home.startswith("theory.laws.") else home
         if home.startswith("theory."):
             for method in METHODS:
-                if method == "score" and law.score_function.__annotations__["return"] == "NoReturn":
-                    continue  # a law on the integers
+                if method == "score" and on_integers(law):
+                    continue
                 found[f"{home}.{law.__name__}.{method}"] = LawMethod(law, method)
     return found
+
+
+def on_integers(law: type[ElementwiseLaw]) -> bool:
+    """Whether a law has no score."""
+    return law.score_function.__annotations__["return"] == "NoReturn"
 
 
 METHODS = ("log_prob", "score", "mean", "variance")
@@ -48,9 +54,15 @@ class LawMethod:
     method: str
 
     @property
-    def wide(self) -> bool:
-        """A score follows the caller; densities and moments stay float32."""
-        return self.method != "score"
+    def capabilities(self) -> Capabilities:
+        """A score follows the caller; densities and moments stay float32; a count is an integer."""
+        names = tuple(field.name for field in fields(self.law))  # type: ignore[arg-type]
+        return Capabilities(
+            ANY,
+            kernel=True,
+            differentiates=names if self.method == "log_prob" and on_integers(self.law) else None,
+            wide=self.method != "score",
+        )
 
     def __call__(self, x: Any = None, **parameters: Any) -> Any:
         law = self.law(**parameters)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis, refuse_flags
 
 __all__ = ["Iteration", "gain_errors"]
@@ -34,6 +35,7 @@ Iteration: TypeAlias = Literal["lean", "full", "open-loop"]
 _LEAST_NODES, _MOST_NODES, _POINTS = 97, 1001, 4001
 
 
+@arrays("numpy")
 def gain_errors(q: float, horizon: float, count: int, method: Iteration) -> Floats:
     r"""Largest errors of the feedback after 0, 1, ..., ``count`` rounds, from the policy without control.
 

@@ -20,6 +20,7 @@ from itertools import combinations
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from driftproof.theory.laws import GaussianMixture
 from driftproof.theory.laws.gaussian import log_density
@@ -29,6 +30,7 @@ __all__ = ["oracle_decoder", "sparse_mixture", "support_posterior"]
 _MOST_SUPPORTS = 20_000
 
 
+@arrays()
 def sparse_mixture(sketch: Array, s: int, variance: float) -> GaussianMixture:
     r"""The law of the sketch of uniformly s-sparse data with Gaussian amplitudes.
 

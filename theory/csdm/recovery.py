@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["bpdn_constant", "coherence", "omp_sparsity", "restricted_isometry", "simplex_etf"]
@@ -20,6 +21,7 @@ Matrix = NDArray[np.float64]
 _MOST_SUPPORTS = 200_000
 
 
+@arrays("numpy")
 def simplex_etf(d: int) -> Matrix:
     r"""The simplex frame: d unit columns in R^(d-1) with all inner products -1/(d-1).
 
@@ -50,6 +52,7 @@ def simplex_etf(d: int) -> Matrix:
     return rows * math.sqrt(d / (d - 1.0))
 
 
+@arrays()
 def restricted_isometry(sketch: Array, k: int) -> float:
     r"""The restricted isometry constant, exactly, by all supports.
 

@@ -17,6 +17,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import ndtri
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.laws.gaussian import check_psd
@@ -141,6 +142,7 @@ class FactorModel:
             raise UnmetHypothesis("FactorModel.stressed", "the stressed factors are independent", got)
 
 
+@arrays()
 def value_at_risk(law: Gaussian, weights: Array, level: float, noise: float = 0.0) -> float:
     r"""The loss that a portfolio exceeds with probability 1 - level.
 
@@ -168,6 +170,7 @@ def value_at_risk(law: Gaussian, weights: Array, level: float, noise: float = 0.
     return -mean + float(ndtri(level)) * deviation
 
 
+@arrays()
 def expected_shortfall(law: Gaussian, weights: Array, level: float, noise: float = 0.0) -> float:
     r"""The mean loss beyond the value at risk.
 

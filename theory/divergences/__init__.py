@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis
 
 from .base import FDivergence, Generator
@@ -44,6 +45,7 @@ def names() -> tuple[str, ...]:
     return (*sorted(FIXED), *(f"{family}({symbol})" for family, symbol in symbols.items()))
 
 
+@arrays()
 def get(name: str) -> FDivergence:
     """The divergence of a name, for instance ``"jsd"`` or ``"alpha(0.5)"``.
 

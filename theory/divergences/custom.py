@@ -13,6 +13,7 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 import sympy as sp
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 
 from .base import FDivergence, Generator
@@ -24,6 +25,7 @@ _GRID = np.linspace(-12.0, 12.0, 961) * np.log(10.0)
 _SAFE = _GRID[np.abs(_GRID) < 6.0 * np.log(10.0)]
 
 
+@arrays()
 def from_expression(expression: sp.Expr, name: str = "custom") -> FDivergence:
     r"""A divergence from a sympy expression in one positive symbol, differentiated symbolically.
 
@@ -66,6 +68,7 @@ def from_expression(expression: sp.Expr, name: str = "custom") -> FDivergence:
     )
 
 
+@arrays()
 def from_functions(
     f: Callable[[Array], Array],
     df: Callable[[Array], Array],

@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 
 from .base import FDivergence
@@ -164,6 +165,7 @@ def _fixed() -> dict[str, FDivergence]:
     return {row.name: row for row in rows}
 
 
+@arrays()
 def alpha(a: float) -> FDivergence:
     r"""The alpha family, in the representation with f'(1) = 0.
 
@@ -198,6 +200,7 @@ def alpha(a: float) -> FDivergence:
     )
 
 
+@arrays()
 def gjsd(beta: float) -> FDivergence:
     r"""The generalised Jensen-Shannon divergence of on-policy distillation.
 
@@ -225,6 +228,7 @@ def gjsd(beta: float) -> FDivergence:
     )
 
 
+@arrays()
 def normalized_gjsd(beta: float) -> FDivergence:
     r"""The generalised Jensen-Shannon divergence over beta(1-beta): continuous on [0, 1].
 
@@ -259,6 +263,7 @@ def normalized_gjsd(beta: float) -> FDivergence:
     )
 
 
+@arrays()
 def skew_kl(lam: float) -> FDivergence:
     r"""The forward KL divergence to a skewed student, :math:`KL(q \| \lambda q + (1-\lambda) p)`.
 
@@ -284,6 +289,7 @@ def skew_kl(lam: float) -> FDivergence:
     )
 
 
+@arrays()
 def skew_rkl(lam: float) -> FDivergence:
     r"""The reverse KL divergence to a skewed teacher, :math:`KL(p \| (1-\lambda) p + \lambda q)`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary
 from driftproof.theory.special.elementary import deviance, relative_entropy, sqrt_or_zero
 from driftproof.theory.special.gamma_excess import gammaln_excess
@@ -19,6 +20,7 @@ from .normal import LogNormal, Normal
 __all__ = ["kl", "wasserstein2"]
 
 
+@arrays()
 def wasserstein2(p: AbstractLaw, q: AbstractLaw) -> Array:
     r"""The 2-Wasserstein distance between two laws of one family.
 
@@ -49,6 +51,7 @@ def wasserstein2(p: AbstractLaw, q: AbstractLaw) -> Array:
     raise UnmetHypothesis("wasserstein2", "both laws are of one family", f"{_name(p)} and {_name(q)}")
 
 
+@arrays()
 def kl(p: AbstractLaw, q: AbstractLaw) -> Array:
     r"""The Kullback-Leibler divergence :math:`KL(p \| q) = E_p[\log p/q]` between two laws of one family.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
 
 from .gaussian import check_psd, check_regular
@@ -10,6 +11,7 @@ from .matrices import sqrt_psd
 __all__ = ["gaussian_map"]
 
 
+@arrays()
 def gaussian_map(mean: Array, cov: Array, onto_mean: Array, onto_cov: Array) -> tuple[Array, Array]:
     r"""The optimal transport map from one normal law onto another: S(x) = A x + b.
 

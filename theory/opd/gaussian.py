@@ -15,6 +15,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis
 from driftproof.theory.divergences import FDivergence
 from driftproof.theory.laws import Normal
@@ -32,6 +33,7 @@ _LARGE = 300.0  # delta beyond which exponentials are not taken
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
+@arrays()
 def gaussian_divergence(p: Normal, q: Normal, f: FDivergence) -> float:
     r"""The divergence of a normal teacher q from a normal student p.
 
@@ -61,6 +63,7 @@ def gaussian_divergence(p: Normal, q: Normal, f: FDivergence) -> float:
     return value
 
 
+@arrays()
 def gaussian_divergence_integral(p: Normal, q: Normal, f: FDivergence) -> Integral:
     """The divergence with a bound on its error, for the arguments of :func:`gaussian_divergence`.
 

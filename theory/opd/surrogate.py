@@ -19,6 +19,7 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 from driftproof.theory.divergences import FDivergence, alpha, get
 from driftproof.theory.special.quadrature import integrate, require_resolved, still
@@ -31,6 +32,7 @@ _WIDTH, _LEAST, _MOST = 4.0, 8, 180
 _TAIL = 1e-12
 
 
+@arrays()
 def surrogate(f: FDivergence) -> FDivergence:
     r"""The generator F whose exact gradient is the stop-gradient direction of f.
 
@@ -114,6 +116,7 @@ def _slope_at_infinity(f: FDivergence) -> float:
     return -found.value
 
 
+@arrays()
 def k_estimator(name: str) -> FDivergence:
     r"""The estimators k1, k2, k3 of the reverse KL divergence, as generators.
 

@@ -29,6 +29,7 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
 from driftproof.theory.special.quadrature import Integral
 
@@ -38,6 +39,7 @@ from .quadrature import Floats, running, settled, stated, times
 __all__ = ["mixture_contraction", "mixture_monotonicity", "w2_bound", "w2_bound_integral"]
 
 
+@arrays("numpy")
 def w2_bound(
     process: GaussianProcess,
     eta: float,
@@ -76,6 +78,7 @@ def w2_bound(
     return settled("w2_bound", w2_bound_integral(process, eta, start, monotonicity, score_error))
 
 
+@arrays("numpy")
 def w2_bound_integral(
     process: GaussianProcess,
     eta: float,

@@ -23,6 +23,7 @@ from typing import Any
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.processes import VP
@@ -43,6 +44,7 @@ from .quadrature import Floats, settled, stated, times
 __all__ = ["error_weight", "leading_gaps", "mean_error", "mean_error_integral", "reward_gap", "terminal_law"]
 
 
+@arrays()
 def terminal_law(
     process: GaussianProcess,
     data: Gaussian,
@@ -95,6 +97,7 @@ def terminal_law(
     return made
 
 
+@arrays()
 def reward_gap(
     process: GaussianProcess,
     data: Gaussian,
@@ -213,6 +216,7 @@ def error_weight(xp: Namespace, process: GaussianProcess, variance: Array, eta: 
     return 0.5 * (1.0 + eta * eta) * process.rates(xp, t)[1] * xp.sqrt(variance / total) * kept
 
 
+@arrays("numpy")
 def mean_error(
     process: GaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
 ) -> float:
@@ -242,6 +246,7 @@ def mean_error(
     return settled("mean_error", mean_error_integral(process, variance, eta, error))
 
 
+@arrays("numpy")
 def mean_error_integral(
     process: GaussianProcess, variance: float, eta: float, error: Callable[[Floats], Floats]
 ) -> Integral:

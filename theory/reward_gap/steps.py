@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 from .moments import GaussianProcess, require_model
@@ -134,6 +135,7 @@ def ddim_eta_limit(xp: Namespace, process: GaussianProcess, t: Array, s: Array) 
     return 1.0 / xp.sqrt((1.0 - root) * (1.0 + root))
 
 
+@arrays("numpy")
 def sampler_moments(
     step: Callable[[Floats, float, float, Floats], Floats],
     grid: Sequence[float],

@@ -27,6 +27,7 @@ from typing import Any
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.rewards import Reward
@@ -42,6 +43,7 @@ _FINE, _COARSE = composite(48, 16), composite(48, 11)
 _DEPTH = 46.0  # exp(-46) is left out
 
 
+@arrays()
 def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t: Array) -> Array:
     r"""The reward of the denoised state, Tweedie's plug-in for the value of the pre-trained policy.
 
@@ -77,6 +79,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
     return law.down.wide(xp.sum(law.c * mean, axis=-1) - 0.5 * bent)
 
 
+@arrays()
 def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Array:
     r"""What the plug-in lacks: a function of time alone.
 

@@ -28,6 +28,7 @@ from typing import Any
 
 from array_api_compat import device
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.rewards import Reward, tilted
@@ -38,6 +39,7 @@ from .posterior import Data, Posterior, Problem, Process, matvec, posterior, pri
 __all__ = ["conditional_law", "optimal_action", "terminal_law", "value", "value_function_bias"]
 
 
+@arrays()
 def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
     r"""The optimal value function.
 
@@ -70,6 +72,7 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
     return law.down.wide(beta * log_mean_exp(law.xp, law.weights, exponents))
 
 
+@arrays()
 def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array) -> Array:
     r"""The optimal action: the score that the fine-tuned model should have.
 
@@ -102,6 +105,7 @@ def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x:
     return law.down(xp.sum(shares(xp, law.weights, exponents)[..., None] * actions, axis=-2))
 
 
+@arrays()
 def conditional_law(
     process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array
 ) -> Gaussian | GaussianMixture:
@@ -141,11 +145,12 @@ def conditional_law(
     covs = shrink @ post.covs
     covs = 0.5 * (covs + xp.matrix_transpose(covs))
     if isinstance(data, Gaussian):
-        return law.down(Gaussian(means[0], covs[0]))
+        return law.down(Gaussian(means[0, ...], covs[0, ...]))
     weights = shares(xp, law.weights, exponents)
     return law.down(GaussianMixture(weights, means, covs))
 
 
+@arrays()
 def terminal_law(
     process: Process,
     data: Gaussian,
@@ -197,6 +202,7 @@ def terminal_law(
     return law.down(Gaussian(mean, 0.5 * (spread + xp.matrix_transpose(spread))))
 
 
+@arrays()
 def value_function_bias(
     process: Process,
     data: Gaussian,

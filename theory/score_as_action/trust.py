@@ -21,6 +21,7 @@ References:
 
 from __future__ import annotations
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary
 from driftproof.theory.laws.matrices import sqrt_psd
 from driftproof.theory.rewards import Quadratic
@@ -30,6 +31,7 @@ from .shifts import ShiftedScore
 __all__ = ["surrogate", "surrogate_error_bound"]
 
 
+@arrays()
 def surrogate(policy: ShiftedScore, shift: Array) -> float:
     r"""What the samples of a policy promise of another shift.
 
@@ -62,6 +64,7 @@ def surrogate(policy: ShiftedScore, shift: Array) -> float:
     return policy.objective() + gained - policy.beta * other.path_kl()
 
 
+@arrays()
 def surrogate_error_bound(policy: ShiftedScore, shift: Array) -> float:
     r"""How far the objective of another shift may be from the surrogate.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary
 from driftproof.theory.laws.gaussian import check_regular
 from driftproof.theory.laws.maps import require_covariances
@@ -124,6 +125,7 @@ def _deviation_bias(n: int) -> float:
     return math.expm1(-1 / (8 * k) + 1 / (192 * k**3) - 1 / (640 * k**5))
 
 
+@arrays()
 def gaussian_map_constant(target_cov: Array, source_cov: Array) -> Array:
     r"""The leading constant of the plug-in map's risk in dimension d: the limit of :math:`m\,E\|\hat S - S_0\|^2`.
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc, gammaincc
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import UnmetHypothesis
 
 __all__ = ["lattice_counts", "lattice_tail"]
@@ -34,6 +35,7 @@ _MOST_EXACT = 2.0**53
 _MOST = 300_000
 
 
+@arrays("numpy")
 def lattice_counts(size: int, d: int) -> NDArray[np.int64]:
     r"""How many points of :math:`Z^d` have squared length n, for n = 0, ..., size - 1.
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 
+from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from driftproof.theory.laws import Discrete, ElementwiseLaw, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
 from driftproof.theory.laws.base import widened
@@ -32,6 +33,7 @@ from driftproof.theory.special import hyp1f1_ratio, log_hyp1f1
 __all__ = ["conjugate_posterior", "gamma_posterior_moment", "posterior_weights"]
 
 
+@arrays()
 def conjugate_posterior(
     process: AbstractProcess, data_law: Normal | LogNormal | Gamma, x: Array, t: Array
 ) -> ElementwiseLaw:
@@ -147,6 +149,7 @@ def gamma_posterior_moment(
     return xp.exp(k * xp.log(unit) + rising + up - down)
 
 
+@arrays()
 def posterior_weights(process: AbstractProcess, data_law: Discrete, x: Array, t: Array) -> Array:
     r"""Posterior probabilities of the atoms of discrete data given one noised point.
 

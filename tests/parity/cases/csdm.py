@@ -61,8 +61,6 @@ ROWS = {
     ),
     "numerics.sensing.greedy.debias": row(
         [{"A": WIDE, "y": DATA, "x": ITERATES}],
-        smooth=("A", "y"),
-        reason="x says which coordinates are refitted",
         gentle={"A": WIDE, "y": DATA, "x": ITERATES},
         **SHARED,
     ),

@@ -53,9 +53,7 @@ ROWS = {
     ),
     "theory.laws.BesselCount.log_prob": row(
         [mesh({"nu": nu}, x=(0.0, 1.0, 5.0, 40.0, 1e4), z=ARGUMENTS) for nu in ORDERS],
-        smooth=("z",),
         gentle={"x": (0.0, 1.0, 4.0)},
-        reason="a count x is an integer",
     ),
     "theory.laws.BesselCount.mean": row(counts),
     "theory.laws.BesselCount.variance": row(counts),

@@ -80,15 +80,11 @@ ROWS = {
     "numerics.opd.weights.token_weights": row(
         [*tokens, {**tokens[2], **STALE, "gamma": 0.9, "reduction": "sequence"}],
         whole=True,
-        smooth=("logp", "logq", "behaviour", "baseline"),
-        reason="a mask says which tokens count: the weights jump where it becomes 0",
         **GENTLY,
     ),
     "numerics.opd.weights.diagnostics": row(
         [*tokens, {**tokens[2], "behaviour": STUDENT - 0.1}],
         whole=True,
-        smooth=("logp", "logq", "behaviour"),
-        reason="a mask says which tokens count: the figures jump where it becomes 0",
         **GENTLY,
     ),
 }

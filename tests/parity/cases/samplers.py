@@ -144,7 +144,6 @@ ROWS = {
     ),
     "numerics.samplers.paths.euler_paths": row(
         [mesh({"process": p, "n_steps": 3, "T": 0.5}, x0=states(p)) for p in PROCESSES],
-        random=True,
         whole=True,
     ),
 }

@@ -153,22 +153,21 @@ ROWS = {
         [step(p, {"eta": 0.5}, x=states(p), log_score=SCORES, noise=(-1.3, 0.4)) for p in GEOMETRIC]
     ),
     "numerics.samplers.reverse.bridge_step": row(
-        [step(p, x=states(p), x0=states(p)) for p in PROCESSES], random=True
+        [step(p, x=states(p), x0=states(p)) for p in PROCESSES],
     ),
     "numerics.samplers.reverse.matched_bridge_step": row(
         [step(p, x=states(p), n=COUNTS) for p in SQUARED],
-        random=True,
     ),
     "numerics.samplers.reverse.noncentral_step": row(
-        [step(p, x=states(p), n=COUNTS) for p in SQUARED], random=True
+        [step(p, x=states(p), n=COUNTS) for p in SQUARED],
     ),
     "numerics.samplers.forward.sample_transition": row(
-        [mesh({"process": p}, x0=states(p), t=times(p)) for p in PROCESSES], random=True
+        [mesh({"process": p}, x0=states(p), t=times(p)) for p in PROCESSES],
     ),
     "numerics.samplers.forward.sample_with_count": row(
-        [mesh({"process": p}, x0=states(p), t=times(p)) for p in SQUARED], random=True
+        [mesh({"process": p}, x0=states(p), t=times(p)) for p in SQUARED],
     ),
     "numerics.samplers.forward.sample_bridge": row(
-        [step(p, x0=states(p), xt=states(p)) for p in PROCESSES], random=True
+        [step(p, x0=states(p), xt=states(p)) for p in PROCESSES],
     ),
 }

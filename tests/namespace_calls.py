@@ -1,0 +1,232 @@
+"""A small call of every public function of arrays that is no kernel, in the arrays that ``a`` makes of lists.
+
+Results are what the tests compare; a call without arrays in its arguments makes some itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sympy as sp
+
+from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
+from driftproof.numerics import reward_gap as gaps
+from driftproof.numerics import score_as_action as control
+from driftproof.numerics import tweedie as reverse
+from driftproof.theory import adjoint as flows
+from driftproof.theory import csdm as bounds
+from driftproof.theory import divergences, laws, reward_gap, rewards, score_as_action, tweedie
+from driftproof.theory import opd as exact
+from driftproof.theory import transfer as moved
+from driftproof.theory.laws import Discrete, Gamma, Gaussian, Normal
+from driftproof.theory.processes import BESQ, VE, VP, Flow
+from driftproof.theory.rewards import Linear, Quadratic
+
+__all__ = ["CALLS"]
+
+DRAWS = [0.31, 1.42, 0.73, 2.24, 0.95, 1.16, 0.57, 1.88]
+POINTS = [[0.0], [1.0], [2.5], [3.5]]
+OTHERS = [[1.0], [2.0], [4.0], [4.5]]
+SKETCH = [[1.0, 0.5, -0.25], [0.25, -1.0, 0.5]]
+STEPS = [1.0, 0.5, 0.0]
+U = sp.Symbol("u", positive=True)
+
+
+def _flow(a: Any) -> Any:
+    return flows.GaussianFlow(a([0.5]), a([[4.0]]))
+
+
+def _path(a: Any) -> Any:
+    return adjoint.rollout(lambda x, t: x, a([[4.0], [2.0]]), STEPS)
+
+
+def _controls(a: Any) -> list[Any]:
+    return [a([[0.1], [0.2]]), a([[0.3], [-0.4]])]
+
+
+def _gaussian(a: Any) -> Gaussian:
+    return Gaussian(a([0.5, -0.5]), a([[2.0, 0.5], [0.5, 1.0]]))
+
+
+def _reward(a: Any) -> Quadratic:
+    return Quadratic(a([1.0, 0.5]), a([[1.0, 0.25], [0.25, 2.0]]))
+
+
+def _policy(a: Any) -> Any:
+    return score_as_action.ShiftedScore(
+        VP(2.0, 2.0, 1.0), Gaussian(a([0.0]), a([[1.0]])), Quadratic(a([1.0]), a([[3.0]])), 0.5, a([0.0])
+    )
+
+
+def _problem(a: Any) -> tuple[Any, ...]:
+    return Flow(), _gaussian(a), _reward(a)
+
+
+def _advantages(f: Any) -> Callable[[Any], Any]:
+    return lambda a: f.advantage(a([-0.5, 0.25]))
+
+
+CALLS: Mapping[str, Callable[[Any], Any]] = {
+    "numerics.adjoint.adjoints": lambda a: adjoint.adjoints(_path(a), a([[1.0], [2.0]]), lambda x, t, v: v),
+    "numerics.adjoint.chosen_steps": lambda a: adjoint.chosen_steps(a([0.5, 0.5]), [0.0, 0.9]),
+    "numerics.adjoint.full_adjoints": lambda a: adjoint.full_adjoints(
+        _path(a), a([[1.0], [2.0]]), lambda x, t, v: v, lambda x, t, v: 0.5 * v, lambda k, v: 0.1 * v
+    ),
+    "numerics.adjoint.matching_loss": lambda a: adjoint.matching_loss(
+        _path(a), _controls(a), [a([[1.0], [0.5]]), a([[0.5], [0.25]])], 2.0
+    ),
+    "numerics.adjoint.matching_round": lambda a: adjoint.matching_round(
+        _flow(a), adjoint.uncontrolled(_flow(a), 2), Linear(a([1.0])), 0.5, a([[0.3], [-1.0], [0.8]]), STEPS
+    ),
+    "numerics.adjoint.policy_rollout": lambda a: adjoint.policy_rollout(
+        _flow(a), adjoint.uncontrolled(_flow(a), 2), a([[0.3], [-1.0]]), STEPS
+    ),
+    "numerics.adjoint.rollout": _path,
+    "numerics.adjoint.step_probabilities": lambda a: adjoint.step_probabilities(5),
+    "numerics.adjoint.trajectory_costs": lambda a: adjoint.trajectory_costs(
+        _path(a), _controls(a), a([0.25, 0.5]), 2.0
+    ),
+    "numerics.adjoint.uncontrolled": lambda a: adjoint.uncontrolled(_flow(a), 2),
+    "numerics.csdm.generate": lambda a: csdm.generate(
+        VP(2.0, 2.0, 3.0), lambda u, t: -u, csdm.Latents(a([[1.0, 0.0], [0.0, 1.0]]), a([0.0, 0.0]), 1.0),
+        lambda y: y, [3.0, 1.0, 0.1], 5, 0,
+    ),
+    "numerics.csdm.left_noise": lambda a: csdm.left_noise(
+        Flow(), csdm.Latents(a([[1.0, 0.0], [0.0, 1.0]]), a([0.0, 0.0]), 3.0), 0.5
+    ),
+    "numerics.montecarlo.confidence_sequence": lambda a: montecarlo.confidence_sequence(
+        a(DRAWS), 0.05, support=(0.0, 3.0)
+    ),
+    "numerics.montecarlo.distribution_test": lambda a: montecarlo.distribution_test(
+        a(DRAWS), lambda x: x / 3.0, 1e-6
+    ),
+    "numerics.montecarlo.gaussian_test": lambda a: montecarlo.gaussian_test(
+        a([[x, x * x] for x in DRAWS]), a([1.0, 1.0]), a([[1.0, 0.0], [0.0, 2.0]]), 1e-6
+    ),
+    "numerics.montecarlo.goodness_of_fit_test": lambda a: montecarlo.goodness_of_fit_test(
+        [8, 9, 3], [0.4, 0.4, 0.2], 1e-8
+    ),
+    "numerics.montecarlo.mean_test": lambda a: montecarlo.mean_test(a(DRAWS), 1.0, 1e-6, sd=1.0),
+    "numerics.montecarlo.poisson_test": lambda a: montecarlo.poisson_test([3, 5, 2], 3.5, 1e-8),
+    "numerics.montecarlo.two_sample_distribution_test": lambda a: montecarlo.two_sample_distribution_test(
+        a(DRAWS), a([x + 0.1 for x in DRAWS]), 1e-6
+    ),
+    "numerics.montecarlo.two_sample_mean_test": lambda a: montecarlo.two_sample_mean_test(
+        a(DRAWS), a(DRAWS[::-1]), 1e-6
+    ),
+    "numerics.montecarlo.variance_test": lambda a: montecarlo.variance_test(a(DRAWS), 1.0, 1e-6),
+    "numerics.opd.gradient_flow": lambda a: opd.gradient_flow(
+        a([0.0, 0.5]), a([-0.7, -0.7]), divergences.get("jsd"), steps=3
+    ),
+    "numerics.rates.fit_rate": lambda a: rates.fit_rate(a([0.2, 0.1, 0.05]), a([0.13, 0.032, 0.0079])),
+    "numerics.rates.local_orders": lambda a: rates.local_orders(a([1.0, 0.5, 0.25]), a([3.0, 0.75, 0.19])),
+    "numerics.reward_gap.paired_gap": lambda a: gaps.paired_gap(a([2.0, 4.0, 6.5]), a([1.0, 2.0, 3.0])),
+    "numerics.samplers.sample": lambda a: samplers.sample(
+        VE(), lambda x, t: -x, STEPS, 1.0, 0, "gddim", start=a([1.0, 2.0])
+    ),
+    "numerics.samplers.sample_trajectory": lambda a: samplers.sample_trajectory(
+        VE(), lambda x, t: -x, STEPS, 1.0, 0, "gddim", start=a([1.0, 2.0])
+    ),
+    "numerics.score_as_action.rollout": lambda a: control.rollout(
+        VE(), lambda x, t: -x, lambda x, t: -0.5 * x, [1.0, 0.5], 0, a([[1.0, 2.0], [0.5, 0.1]])
+    ),
+    "numerics.sensing.bpdn": lambda a: sensing.bpdn(a([[1.0, 0.0], [0.0, 1.0]]), a([3.0, 4.0]), 1.5),
+    "numerics.sensing.cosine_basis": lambda a: sensing.cosine_basis(4),
+    "numerics.sensing.gaussian_sketch": lambda a: sensing.gaussian_sketch(2, 3, 0, a([0.0])),
+    "numerics.sensing.haar_basis": lambda a: sensing.haar_basis(4),
+    "numerics.sensing.lipschitz": lambda a: sensing.lipschitz(a(SKETCH)),
+    "numerics.sensing.orthogonal_sketch": lambda a: sensing.orthogonal_sketch(2, 3, 0, a([0.0])),
+    "numerics.sensing.product_basis": lambda a: sensing.product_basis(sensing.haar_basis(2)),
+    "numerics.sensing.rademacher_sketch": lambda a: sensing.rademacher_sketch(2, 3, 0, a([0.0])),
+    "numerics.sensing.solve": lambda a: sensing.solve(a(SKETCH), a([1.0, -0.5]), 0.1),
+    "numerics.transfer.direct": lambda a: transfer.direct("linear", a(POINTS), a([1.0, 3.0, 6.0, 8.0])).predict(
+        a([[4.0]])
+    ),
+    "numerics.transfer.fit_curve": lambda a: transfer.fit_curve(
+        a([10.0, 20.0, 40.0, 80.0, 160.0, 320.0]),
+        a([[0.1 + c / m for c in (2.9, 3.0, 3.1)] for m in (10, 20, 40, 80, 160, 320)]),
+    ),
+    "numerics.transport.fit_assignment": lambda a: transport.fit_assignment(a(POINTS), a(OTHERS))(a([[0.25]])),
+    "numerics.transport.fit_entropic": lambda a: transport.fit_entropic(a(POINTS), a(OTHERS), 1.0)(a([[0.25]])),
+    "numerics.transport.fit_gaussian": lambda a: transport.fit_gaussian(a(POINTS), a(OTHERS))(a([[0.25]])),
+    "numerics.transport.fit_quantile": lambda a: transport.fit_quantile(a(POINTS), a(OTHERS))(a([[0.25]])),
+    "numerics.tweedie.fit_marginal": lambda a: reverse.fit_marginal(
+        BESQ(3.0), a([4.0 * x for x in DRAWS * 4]), 1.0, knots=2, bins=8
+    ),
+    "numerics.tweedie.fit_prior": lambda a: reverse.fit_prior(
+        BESQ(3.0), a([1.0, 4.0, 7.0]), 1.0, atoms=a([0.5, 2.0, 5.0])
+    ),
+    "theory.adjoint.gain_errors": lambda a: flows.gain_errors(0.5, 1.0, 3, "open-loop"),
+    "theory.csdm.expected_shortfall": lambda a: bounds.expected_shortfall(_gaussian(a), a([1.0, 0.5]), 0.5),
+    "theory.csdm.restricted_isometry": lambda a: bounds.restricted_isometry(a(SKETCH), 2),
+    "theory.csdm.simplex_etf": lambda a: bounds.simplex_etf(3),
+    "theory.csdm.sparse_mixture": lambda a: bounds.sparse_mixture(a(SKETCH), 1, 4.0).cov,
+    "theory.csdm.value_at_risk": lambda a: bounds.value_at_risk(_gaussian(a), a([1.0, 0.5]), 0.9),
+    "theory.divergences.alpha": _advantages(divergences.alpha(2.0)),
+    "theory.divergences.from_expression": _advantages(divergences.from_expression(U * sp.log(U))),
+    "theory.divergences.from_functions": _advantages(
+        divergences.from_functions(
+            lambda u: 0.5 * (u - 1) ** 2, lambda u: u - 1, lambda u: u**0, 0.5, float("inf")
+        )
+    ),
+    "theory.divergences.get": _advantages(divergences.get("jsd")),
+    "theory.divergences.gjsd": _advantages(divergences.gjsd(0.3)),
+    "theory.divergences.normalized_gjsd": _advantages(divergences.normalized_gjsd(0.3)),
+    "theory.divergences.skew_kl": _advantages(divergences.skew_kl(0.3)),
+    "theory.divergences.skew_rkl": _advantages(divergences.skew_rkl(0.3)),
+    "theory.laws.kl": lambda a: laws.kl(Normal(a([2.0, 1.0]), a([1.0, 0.5])), Normal(a([0.0, 0.0]), 1.5)),
+    "theory.laws.wasserstein2": lambda a: laws.wasserstein2(
+        _gaussian(a), Gaussian(a([0.0, 0.0]), a([[1.0, 0.0], [0.0, 3.0]]))
+    ),
+    "theory.opd.gaussian_divergence": lambda a: exact.gaussian_divergence(
+        Normal(a(2.0), a(1.0)), Normal(a(0.0), a(1.5)), divergences.get("reverse_kl")
+    ),
+    "theory.opd.gaussian_divergence_integral": lambda a: exact.gaussian_divergence_integral(
+        Normal(a(2.0), a(1.0)), Normal(a(0.0), a(1.5)), divergences.get("jsd")
+    ).value,
+    "theory.opd.k_estimator": _advantages(exact.k_estimator("k2")),
+    "theory.opd.surrogate": _advantages(exact.surrogate(divergences.get("forward_kl"))),
+    "theory.reward_gap.mean_error": lambda a: reward_gap.mean_error(Flow(), 1.0, 0.7, lambda t: 1.0 / (1.0 + t)),
+    "theory.reward_gap.mean_error_integral": lambda a: reward_gap.mean_error_integral(
+        Flow(), 1.0, 0.7, lambda t: 1.0 / (1.0 + t)
+    ).value,
+    "theory.reward_gap.reward_gap": lambda a: reward_gap.reward_gap(VE(), _gaussian(a), _reward(a), 1.0),
+    "theory.reward_gap.sampler_moments": lambda a: reward_gap.sampler_moments(
+        lambda x, t, s, z: 0.5 * x + z, STEPS, 4.0, 4.0
+    ),
+    "theory.reward_gap.terminal_law": lambda a: reward_gap.terminal_law(VE(), _gaussian(a), 0.5).cov,
+    "theory.reward_gap.w2_bound": lambda a: reward_gap.w2_bound(VE(), 1.0, 1.0, lambda t: 1.0 / (1.0 + t)),
+    "theory.reward_gap.w2_bound_integral": lambda a: reward_gap.w2_bound_integral(
+        VE(), 1.0, 1.0, lambda t: 1.0 / (1.0 + t)
+    ).value,
+    "theory.rewards.tilted": lambda a: rewards.tilted(_gaussian(a), _reward(a), 2.0).cov,
+    "theory.score_as_action.conditional_law": lambda a: score_as_action.conditional_law(
+        *_problem(a), 1.0, a([1.0, 0.5]), a(0.5)
+    ).mean,
+    "theory.score_as_action.jensen_gap": lambda a: score_as_action.jensen_gap(*_problem(a), a(0.5)),
+    "theory.score_as_action.optimal_action": lambda a: score_as_action.optimal_action(
+        *_problem(a), 1.0, a([1.0, 0.5]), a(0.5)
+    ),
+    "theory.score_as_action.plug_in_value": lambda a: score_as_action.plug_in_value(
+        *_problem(a), a([1.0, 0.5]), a(0.5)
+    ),
+    "theory.score_as_action.surrogate": lambda a: score_as_action.surrogate(_policy(a), a([0.3])),
+    "theory.score_as_action.surrogate_error_bound": lambda a: score_as_action.surrogate_error_bound(
+        _policy(a), a([0.3])
+    ),
+    "theory.score_as_action.terminal_law": lambda a: score_as_action.terminal_law(*_problem(a), 1.0).cov,
+    "theory.score_as_action.value": lambda a: score_as_action.value(*_problem(a), 1.0, a([1.0, 0.5]), a(0.5)),
+    "theory.score_as_action.value_function_bias": lambda a: score_as_action.value_function_bias(*_problem(a), 1.0),
+    "theory.transfer.gaussian_map": lambda a: moved.gaussian_map(
+        a([1.0, 0.0]), a([[4.0, 1.0], [1.0, 2.0]]), a([0.0, 0.0]), a([[1.0, 0.0], [0.0, 2.0]])
+    ),
+    "theory.transfer.gaussian_map_constant": lambda a: moved.gaussian_map_constant(a([[4.0]]), a([[1.0]])),
+    "theory.transfer.lattice_counts": lambda a: moved.lattice_counts(6, 2),
+    "theory.tweedie.conjugate_posterior": lambda a: tweedie.conjugate_posterior(
+        BESQ(2.0), Gamma(a(1.0), a(2.0)), a([4.0, 1.0]), a(1.0)
+    ).mean,
+    "theory.tweedie.posterior_weights": lambda a: tweedie.posterior_weights(
+        Flow(), Discrete(a([-1.0, 1.0])), a([0.0, 0.4]), a(0.5)
+    ),
+}  # fmt: skip

@@ -28,13 +28,13 @@ from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow, LinearCloc
 from driftproof.theory.tweedie import conditional_score
 from driftproof.theory.tweedie.oracles import posterior_weights
 
-HALF_LINE = ("score", "log", "count", "ratio")
+HALF_LINE = ("score", "log_score", "count", "ratio")
 PROCESSES = [
     (BESQ(0.5), HALF_LINE),
     (BESQ(2.0), HALF_LINE),
     (CIR(1.3, 0.9, 0.7), HALF_LINE),
     (CIR(1.0, 0.1, 1.0, LinearClock(0.5, 2.0, 1.0)), HALF_LINE),
-    (GBM(0.1, 0.6), ("score", "log", "epsilon")),
+    (GBM(0.1, 0.6), ("score", "log_score", "epsilon")),
     (VP(), ("score", "epsilon")),
     (VE(0.01, 5.0), ("score", "epsilon")),
     (Flow(), ("score", "epsilon")),
@@ -117,7 +117,7 @@ def test_known_weights():
     assert kl_weight(besq, x, t, "score") == pytest.approx(4 * x)
     assert kl_weight(besq, x, t, "count") == pytest.approx(4 / x)
     assert kl_weight(gbm, x, t, "score") == pytest.approx(0.25 * x**2)
-    assert kl_weight(gbm, x, t, "log") == pytest.approx(0.25)
+    assert kl_weight(gbm, x, t, "log_score") == pytest.approx(0.25)
     assert kl_weight(gbm, x, t, "epsilon") == pytest.approx(1 / t)
 
 
@@ -181,9 +181,9 @@ def test_gradients_in_the_output_and_the_state(process, kind):
         (lambda: matching_loss(BESQ(1.0), 1.0, -1.0, 1.0, 0.1, "count"), UnmetHypothesis, "x >= 0"),
         (lambda: matching_loss(BESQ(1.0), 1.0, 1.0, 0.0, 0.1, "count"), UnmetHypothesis, "t > 0"),
         (lambda: target(GBM(0.0, 1.0), 0.0, 1.0, 1.0, "epsilon"), UnmetHypothesis, "x0 > 0"),
-        (lambda: target(GBM(0.0, 1.0), 1.0, 1.0, 1.0, "count"), UnmetHypothesis, "GBM has the param"),
-        (lambda: target(VP(), 1.0, 1.0, 1.0, "log"), UnmetHypothesis, "VP has the param"),
-        (lambda: affine(BESQ(1.0), 1.0, 1.0, "epsilon"), UnmetHypothesis, "BESQ has the param"),
+        (lambda: target(GBM(0.0, 1.0), 1.0, 1.0, 1.0, "count"), UnmetHypothesis, "parametrization of GBM"),
+        (lambda: target(VP(), 1.0, 1.0, 1.0, "log_score"), UnmetHypothesis, "parametrization of VP"),
+        (lambda: affine(BESQ(1.0), 1.0, 1.0, "epsilon"), UnmetHypothesis, "parametrization of BESQ"),
         (lambda: poisson_loss(-1.0, 2.0), UnmetHypothesis, "n >= 0"),
         (lambda: poisson_loss(np.asarray([1]), np.asarray([1])), TypeError, "int64"),
         (lambda: matching_loss(VP(), np.ones(2), torch.ones(2), 1.0, 0.0, "score"), TypeError, "namespace"),

@@ -200,7 +200,7 @@ def test_solvers_follow_the_probability_flow(process, method):
     assert error < 1.2 * 2.0 * constant * (np.log(20.0) / 64) ** order
 
 
-@pytest.mark.parametrize("kind", ["score", "epsilon", "data", "velocity"])
+@pytest.mark.parametrize("kind", ["score", "epsilon", "sample", "flow_prediction"])
 def test_kinds_of_network_give_the_same_run(kind):
     process, f = Flow(), score(Flow())
 
@@ -208,7 +208,7 @@ def test_kinds_of_network_give_the_same_run(kind):
         t = float(t)
         eps = -t * f(x, t)
         data = (x - t * eps) / (1 - t)
-        return {"score": f(x, t), "epsilon": eps, "data": data, "velocity": eps - data}[kind]
+        return {"score": f(x, t), "epsilon": eps, "sample": data, "flow_prediction": eps - data}[kind]
 
     for method in (*GAUSSIAN_ROWS, "flow_sde", "dpm_solver_pp_2s", "heun"):
         eta = 0.0 if METHODS[method].eta == 0.0 else 0.5
@@ -276,7 +276,7 @@ zero = lambda x, t: 0.0 * x
         (lambda: data_and_noise(X, X, 0.0, 1.0, "epsilon"), "alpha > 0 for kind epsilon"),
         (lambda: data_and_noise(X, X, 1.0, 0.0, "sample"), "sigma > 0 for kind sample"),
         (lambda: data_and_noise(X, X, 0.0, 0.0, "v_prediction"), "alpha \\+ sigma > 0"),
-        (lambda: data_and_noise(X, X, 0.5, 0.5, "score"), "kind is"),
+        (lambda: data_and_noise(X, X, 0.5, 0.5, "count"), "kind is one of epsilon"),
         (lambda: time_of_ratio(GBM(0.1, 0.3), 1.0), "VP, VE or Flow"),
         (lambda: dpm_solver_1(GBM(0.1, 0.3), X, 0.5, 0.2, X), "the process is Gaussian"),
         (lambda: dpm_solver_2(Flow(), X, 0.5, 0.0, zero), "s > 0"),
@@ -298,8 +298,8 @@ zero = lambda x, t: 0.0 * x
         (lambda: sample(VP(), zero, GRID, 2.0, 0, "song_ddim", start=X), "1 / \\(1 - SNR_t / SNR_s\\)"),
         (lambda: sample(VP(), zero, GRID, 1.0, 0, "flow_sde", start=X), "the process is Flow"),
         (
-            lambda: sample(BESQ(3.0), zero, GRID, 1.0, 0, "gddim", start=X**2, kind="data"),
-            "for Gaussian processes",
+            lambda: sample(BESQ(3.0), zero, GRID, 1.0, 0, "gddim", start=X**2, kind="sample"),
+            "parametrization of BESQ is one of score",
         ),
         (lambda: sample_trajectory(VP(), zero, GRID, 0.0, 0, "heun", start=X), "method is one of"),
         (

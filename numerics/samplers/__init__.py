@@ -9,8 +9,8 @@ from .flow import flow_sde_step, window
 from .gddim import ddim_step, gddim_step
 from .loop import sample, sample_trajectory
 from .methods import METHODS, Method
+from .parametrization import Parametrization, data_and_noise
 from .paths import euler_paths
-from .predictions import Prediction, data_and_noise
 from .trajectory import Trajectory
 from .transitions import (
     ddim_moments,
@@ -23,7 +23,7 @@ from .transitions import (
 __all__ = [
     "METHODS",
     "Method",
-    "Prediction",
+    "Parametrization",
     "Trajectory",
     "data_and_noise",
     "ddim_moments",

@@ -23,7 +23,7 @@ from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 from .clocks import informative
 from .conversion import converted
-from .methods import METHODS, Method, Network, Wanted
+from .methods import METHODS, Method, Network, Returned
 from .trajectory import Trajectory
 
 __all__ = ["sample", "sample_trajectory"]
@@ -40,7 +40,7 @@ def sample(
     method: str | Method,
     *,
     start: Array,
-    kind: Wanted = "score",
+    kind: Returned = "score",
     callback: Callable[[Mapping[str, Any]], None] | None = None,
     disable: bool | None = None,
 ) -> Array:
@@ -60,9 +60,9 @@ def sample(
             ``deis_2``, ``deis_3``; for GBM ``log_euler``; for BESQ and CIR ``noncentral``,
             ``matched_bridge``, ``bridge`` (eta = 1) and the baseline ``truncated_euler``.
         start: The state at :math:`t_0`, with shape :math:`(B, *)`.
-        kind: What ``score`` returns: a parametrisation; for Gaussian processes also ``data`` (a posterior
-            mean) or ``velocity`` (:math:`\epsilon - x_0`); or ``x0`` for the method ``bridge`` (a posterior
-            draw makes it exact, a posterior mean does not converge for BESQ and CIR).  Counts below 0 are
+        kind: What ``score`` returns: a parametrization that the process has (:mod:`.parametrization`), or
+            ``posterior_draw`` for the method ``bridge`` (draws of the data given x make it exact, their mean
+            does not converge for BESQ and CIR).  Counts below 0 are
             taken as 0.
         callback: Called after every step with a dictionary of ``i``, ``t``, ``s``, ``eta``, ``x``, and
             ``mean`` and ``std``, None where the step has none.
@@ -103,7 +103,7 @@ def sample_trajectory(
     method: str | Method,
     *,
     start: Array,
-    kind: Wanted = "score",
+    kind: Returned = "score",
     disable: bool | None = None,
 ) -> Trajectory:
     r"""Runs a sampler and keeps every state with the moments it was drawn from.
@@ -165,7 +165,7 @@ class _Run:
         eta: Etas,
         method: str | Method,
         start: Array,
-        kind: Wanted,
+        kind: Returned,
     ) -> _Run:
         name = method if isinstance(method, str) else "the method"
         row = _method(method)

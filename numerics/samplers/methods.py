@@ -19,8 +19,7 @@ from .dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
 from .dpm_solver_pp import dpm_solver_pp_2s, sde_dpm_solver_pp_2m_moments
 from .euler import euler_maruyama_moments, heun_step
 from .gddim import gddim_step
-from .parametrisations import Kind
-from .predictions import data_and_noise
+from .parametrization import Parametrization, data_and_noise
 from .reverse import (
     bridge_step,
     log_euler_step,
@@ -30,11 +29,11 @@ from .reverse import (
 )
 from .transitions import ddim_moments, flow_sde_moments, gddim_moments, predicted_moments
 
-__all__ = ["METHODS", "Method", "Moments", "Network", "Past", "Step", "Wanted"]
+__all__ = ["METHODS", "Method", "Moments", "Network", "Past", "Returned", "Step"]
 
 Network: TypeAlias = Callable[[Array, Array], Array]
 Past: TypeAlias = Sequence[tuple[Array, Array]]  # (time, prediction), newest first
-Wanted: TypeAlias = Kind | Literal["x0", "data", "velocity"]
+Returned: TypeAlias = Parametrization | Literal["posterior_draw"]
 Step: TypeAlias = Callable[[Namespace, Any, Array, Array, Array, Network, float, Source], Array]
 Moments: TypeAlias = Callable[
     [Namespace, Any, Array, Array, Array, Array, float, Past, Network], tuple[Array, Array]
@@ -57,7 +56,7 @@ class Method:
         memory: How many predictions before the one at t it uses.
     """
 
-    wants: Wanted
+    wants: Returned
     step: Step | None = None
     moments: Moments | None = None
     eta: float | None = None
@@ -166,15 +165,15 @@ METHODS: Mapping[str, Method] = {
         "epsilon", lambda xp, p, x, t, s, f, eta, z: dpm_solver_3.kernel(xp, p, x, t, s, f), eta=0.0
     ),
     "dpm_solver_pp_2s": Method(
-        "data", lambda xp, p, x, t, s, f, eta, z: dpm_solver_pp_2s.kernel(xp, p, x, t, s, f), eta=0.0
+        "sample", lambda xp, p, x, t, s, f, eta, z: dpm_solver_pp_2s.kernel(xp, p, x, t, s, f), eta=0.0
     ),
-    "dpm_solver_pp_2m": Method("data", moments=_dpm_solver_pp, eta=0.0, reaches_zero=True, memory=1),
-    "sde_dpm_solver_pp_2m": Method("data", moments=_dpm_solver_pp, reaches_zero=True, memory=1),
+    "dpm_solver_pp_2m": Method("sample", moments=_dpm_solver_pp, eta=0.0, reaches_zero=True, memory=1),
+    "sde_dpm_solver_pp_2m": Method("sample", moments=_dpm_solver_pp, reaches_zero=True, memory=1),
     "deis_2": Method("epsilon", moments=_deis_2, eta=0.0, reaches_zero=True, memory=1),
     "deis_3": Method("epsilon", moments=_deis_3, eta=0.0, reaches_zero=True, memory=2),
-    "flow_sde": Method("velocity", moments=_flow_sde, reaches_zero=True),
+    "flow_sde": Method("flow_prediction", moments=_flow_sde, reaches_zero=True),
     "log_euler": Method(
-        "log",
+        "log_score",
         lambda xp, p, x, t, s, f, eta, z: log_euler_step.kernel(xp, p, x, t, s, f(x, t), eta, z.normal(x)),
         reaches_zero=True,
     ),
@@ -196,7 +195,9 @@ METHODS: Mapping[str, Method] = {
         eta=1.0,
     ),
     "bridge": Method(
-        "x0", lambda xp, p, x, t, s, f, eta, z: bridge_step.kernel(xp, p, x, t, s, f(x, t), z), eta=1.0
+        "posterior_draw",
+        lambda xp, p, x, t, s, f, eta, z: bridge_step.kernel(xp, p, x, t, s, f(x, t), z),
+        eta=1.0,
     ),
 }
 

@@ -2,7 +2,14 @@
 
 from driftproof.numerics.samplers.forward import sample_bridge, sample_transition, sample_with_count
 from driftproof.numerics.samplers.matching import bessel_mean_inverse, matched_start
-from driftproof.numerics.samplers.parametrisations import Kind, affine, convert, from_score, to_score
+from driftproof.numerics.samplers.parametrization import (
+    Parametrization,
+    admitted,
+    affine,
+    convert,
+    from_score,
+    to_score,
+)
 from driftproof.numerics.samplers.reverse import (
     bridge_step,
     log_euler_step,
@@ -18,8 +25,9 @@ from .npmle import NPMLE, fit_prior
 
 __all__ = [
     "NPMLE",
-    "Kind",
     "MarginalModel",
+    "Parametrization",
+    "admitted",
     "affine",
     "bessel_mean_inverse",
     "bridge_step",

@@ -75,7 +75,7 @@ class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
             raise UnmetHypothesis("AdjointMatchingTrainer", "the pipeline is a flow", f"kind = {kind!r}")
 
         def velocity(guidance: float) -> Velocity:
-            return Velocity(denoiser_of(kind, adapted.network, "", guidance))
+            return Velocity(denoiser_of(kind, adapted.network, guidance))
 
         # A distilled model is told its guidance, and has one velocity.
         told, guided = kind == "flux", None

@@ -73,7 +73,7 @@ class Adapted:
 
     def denoiser(self, sampler: Sampler) -> nn.Module:
         """The network behind the protocol of samplers."""
-        return denoiser_of(self.kind, self.network, sampler.prediction, self.guidance)
+        return denoiser_of(self.kind, self.network, self.guidance, sampler.prediction)
 
 
 class PipelineTrainer(ABC, Generic[ConfigT]):

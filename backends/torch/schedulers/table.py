@@ -15,8 +15,7 @@ from typing import NamedTuple
 import array_api_compat.numpy as xp
 import numpy as np
 
-from driftproof.numerics.samplers import predicted_moments
-from driftproof.numerics.samplers.predictions import Prediction, data_and_noise
+from driftproof.numerics.samplers import Parametrization, data_and_noise, predicted_moments
 
 from .levels import Floats
 
@@ -34,7 +33,7 @@ class Row(NamedTuple):
     data_weight: float  # of the predicted data point in the mean, where it is clipped before
 
 
-def coefficients(alpha: Floats, sigma: Floats, kind: Prediction, eta: float) -> list[Row]:
+def coefficients(alpha: Floats, sigma: Floats, kind: Parametrization, eta: float) -> list[Row]:
     """One row a step, from levels with shape (N + 1,), the last those that the run ends at.
 
     >>> [row.std for row in coefficients(np.asarray([0.0, 0.5, 1.0]), np.asarray([1.0, 0.5, 0.0]),

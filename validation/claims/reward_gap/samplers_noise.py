@@ -92,7 +92,7 @@ ROWS = {
     ),
     "euler_maruyama_step": of_step("score", euler_maruyama_step.kernel),
     "flow_sde_step": of_step(
-        "velocity",
+        "flow_prediction",
         lambda xp, p, x, t, s, v, eta, z: flow_sde_step.kernel(xp, x, v, t, s, 2.0**0.5 * eta, z),
     ),
 }
@@ -201,7 +201,7 @@ def _euler(score_weight: Any, noise: Any) -> Method:
 
 
 def _flow(change: Any) -> Method:
-    return Method("velocity", moments=change, reaches_zero=True)
+    return Method("flow_prediction", moments=change, reaches_zero=True)
 
 
 @claim(
@@ -288,7 +288,7 @@ def _multistep(change: Any) -> Method:
         row: Any = METHODS["sde_dpm_solver_pp_2m"].moments
         return change(lambda eta, past: row(xp, p, x, t, s, x0, eta, past, f), eta, past)
 
-    return Method("data", moments=moments, reaches_zero=True, memory=1)
+    return Method("sample", moments=moments, reaches_zero=True, memory=1)
 
 
 @claim(

@@ -80,7 +80,7 @@ def _public_2m(xp: Any, p: Any, x: Any, t: Any, s: Any, x0: Any, eta: Any, past:
 
 ROWS = {
     **METHODS,
-    "dpm_solver_pp_2m of users": Method("data", moments=_public_2m, eta=0.0, reaches_zero=True, memory=1),
+    "dpm_solver_pp_2m of users": Method("sample", moments=_public_2m, eta=0.0, reaches_zero=True, memory=1),
 }
 
 
@@ -216,7 +216,7 @@ class MultistepSolvers:
 
     mutants = {
         "DPM-Solver++ for equal steps": replaced(
-            "dpm_solver_pp_2m", Method("data", moments=_equal_steps, eta=0.0, reaches_zero=True, memory=1)
+            "dpm_solver_pp_2m", Method("sample", moments=_equal_steps, eta=0.0, reaches_zero=True, memory=1)
         ),
         "DPM-Solver++ without history": replaced("dpm_solver_pp_2m", _no_history("dpm_solver_pp_2m")),
         "DEIS without history": replaced("deis_2", _no_history("deis_2")),

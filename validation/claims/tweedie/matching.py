@@ -208,19 +208,24 @@ class NaturalWeights:
         t, x = 0.6, np.asarray([1e-6, 0.3, 20.0])
         for process, sigma in ((BESQ(0.7), 2.0), (BESQ(5.0), 2.0), (CIR(1.5, 0.4, 0.8), 0.8)):
             rho = process.rho(t)
-            for kind, want in (("score", x), ("count", 1 / x), ("log", 1 / x), ("ratio", x / (4 * rho**2))):
+            for kind, want in (
+                ("score", x),
+                ("count", 1 / x),
+                ("log_score", 1 / x),
+                ("ratio", x / (4 * rho**2)),
+            ):
                 yield f"{process}, {kind}", thing(process, x, t, kind), sigma**2 * want
         ones, geometric = np.ones_like(x), GBM(0.3, 0.8)
-        for kind, want in (("score", 0.64 * x**2), ("log", 0.64 * ones), ("epsilon", ones / t)):
+        for kind, want in (("score", 0.64 * x**2), ("log_score", 0.64 * ones), ("epsilon", ones / t)):
             yield f"GBM, {kind}", thing(geometric, x, t, kind), want
 
     @exact(tolerance=1e-11, scale=0.0)
     def divergence_is_the_integrated_loss(thing: Thing) -> Iterator[Labelled]:
         times, dt = panels(2.0 * np.linspace(0.0, 1.0, 5) ** 2, order=16)
         cases: list[tuple[Any, Any, Any, tuple[Any, ...]]] = [
-            (BESQ(1.0), Gamma(0.5, 0.5), Gamma(0.5, 2.0), ("score", "count", "ratio", "log")),
+            (BESQ(1.0), Gamma(0.5, 0.5), Gamma(0.5, 2.0), ("score", "count", "ratio", "log_score")),
             (CIR(1.0, 1.5, 1.0), Gamma(3.0, 0.5), Gamma(3.0, 1.0), ("score", "count", "ratio")),
-            (GBM(0.3, 0.8), LogNormal(0.0, 0.5), LogNormal(0.2, 0.8), ("score", "log", "epsilon")),
+            (GBM(0.3, 0.8), LogNormal(0.0, 0.5), LogNormal(0.2, 0.8), ("score", "log_score", "epsilon")),
         ]
         for process, data, model, kinds in cases:
             lost = divergence(data, model) - divergence(
@@ -241,7 +246,7 @@ class NaturalWeights:
     ) -> Iterator[Labelled]:
         process = CIR(1.0, 0.25 * delta * sigma**2, sigma)
         # The outputs are differences of numbers up to (nu + 1/rho) / x: rounding below 1e-11 here.
-        for kind in ("score", "count", "ratio", "log"):
+        for kind in ("score", "count", "ratio", "log_score"):
             outputs = [from_score(process, x, t, score, kind) for score in (0.0, gap)]
             loss = thing(process, x, t, kind) * (outputs[1] - outputs[0]) ** 2
             yield kind, loss, process.diffusion(x, t) * gap**2
@@ -314,7 +319,7 @@ class NoiseLoss:
         epsilon = (x - signal * x0) / math.sqrt(1.0 - signal**2)
         yield "VP", target(VP(0.1, 8.0, 1.0), x0, x, t, "epsilon"), epsilon
         noise = (np.log(x / x0) - (0.3 - 0.32) * t) / (0.64 * t)
-        yield "GBM", target(GEOMETRIC, x0, x, t, "log"), -noise
+        yield "GBM", target(GEOMETRIC, x0, x, t, "log_score"), -noise
 
         def log_density(y: Any, a: float) -> Any:
             root = mpmath.sqrt(a * y) / t
@@ -324,8 +329,12 @@ class NoiseLoss:
 
         slopes = [mpmath.diff(partial(log_density, a=a), y) for a, y in zip(x0, x, strict=True)]
         logs = [1 + y * s for y, s in zip(x, slopes, strict=True)]
-        yield "BESQ", target(BESQ(3.0), x0, x, t, "log"), logs
-        yield "loss", thing(BESQ(3.0), x0, x, t, target(BESQ(3.0), x0, x, t, "log"), "log"), np.zeros(2)
+        yield "BESQ", target(BESQ(3.0), x0, x, t, "log_score"), logs
+        yield (
+            "loss",
+            thing(BESQ(3.0), x0, x, t, target(BESQ(3.0), x0, x, t, "log_score"), "log_score"),
+            np.zeros(2),
+        )
 
     @exact(tolerance=1e-11)
     def excess_risk_vanishes_at_the_posterior_noise(thing: Thing) -> Iterator[Labelled]:

@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from driftproof.numerics.tweedie import Kind, affine, convert, from_score, to_score
+from driftproof.numerics.tweedie import Parametrization, affine, convert, from_score, to_score
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.validation import Thing, boundary, claim, exact, raises
@@ -40,31 +40,41 @@ PROCESSES: tuple[AbstractProcess, ...] = (
 POINTS = ((0.3, 0.9, 0.4), (1.4, 0.2, 0.8), (2.0, 2.5, 0.1))  # data, state, time
 
 
-def outputs(process: AbstractProcess, x0: float, x: float, t: float) -> Mapping[Kind, Any]:
+def outputs(process: AbstractProcess, x0: float, x: float, t: float) -> Mapping[Parametrization, Any]:
     """What each parametrisation of a process puts out where the data are one point."""
     score = textbook.conditional_score(process, x, x0, t)
     if isinstance(process, AbstractGaussianProcess):
         alpha, variance = textbook.levels(process, t)
-        return {"score": score, "epsilon": (x - alpha * x0) / mpmath.sqrt(variance)}
+        sigma = mpmath.sqrt(variance)
+        noise = (x - alpha * x0) / sigma
+        return {
+            "score": score,
+            "epsilon": noise,
+            "sample": mpf(x0),
+            "v_prediction": alpha * noise - sigma * x0,
+            "flow_prediction": noise - x0,
+        }
     logarithmic = 1 + x * score
     if isinstance(process, GBM):
         shift, variance = textbook.levels(process, t)
         noise = (mpmath.log(mpf(x) / x0) - shift) / mpmath.sqrt(variance)
-        return {"score": score, "log": logarithmic, "epsilon": noise}
+        return {"score": score, "log_score": logarithmic, "epsilon": noise}
     nu, decay, rho = textbook.scales(process, t)
     z = mpmath.sqrt(decay * x0 * x) / rho
     count = z / 2 * mpmath.besseli(nu + 1, z) / mpmath.besseli(nu, z)
-    return {"score": score, "log": logarithmic, "count": count, "ratio": 2 * rho * count / x}
+    return {"score": score, "log_score": logarithmic, "count": count, "ratio": 2 * rho * count / x}
 
 
-def cases() -> Iterator[tuple[str, AbstractProcess, float, float, Mapping[Kind, Any], Any]]:
+def cases() -> Iterator[tuple[str, AbstractProcess, float, float, Mapping[Parametrization, Any], Any]]:
     """Label, process, state, time and outputs; and the size of the terms that a conversion cancels."""
     for process in PROCESSES:
         for x0, x, t in POINTS:
             known = outputs(process, x0, x, t)
             if isinstance(process, AbstractGaussianProcess | GBM):
-                variance = textbook.levels(process, t)[1]
+                level, variance = textbook.levels(process, t)
                 size = (1 + max(map(abs, known.values()))) * (1 + 1 / variance)
+                if isinstance(process, AbstractGaussianProcess):  # the data are read off the noise
+                    size *= 1 + 1 / level
             else:
                 rho = textbook.scales(process, t)[2]
                 size = (1 + max(map(abs, known.values()))) * (1 + x / rho) * (1 + rho / x) * (1 + 1 / x)
@@ -103,9 +113,10 @@ def _slightly(kernel: Any, xp: Any, *given: Any) -> Any:
     statement=r"""
     u\,s = A + B\,\text{output}, \qquad
     \text{output} = \begin{cases}
-      (x - \alpha x_0) / \sigma & \epsilon, \text{ Gaussian} \\
+      z = (x - \alpha x_0) / \sigma & \epsilon, \text{ Gaussian} \\
+      x_0, \quad \alpha z - \sigma x_0, \quad z - x_0 & \text{sample, v, flow} \\
       (\log \tfrac x{x_0} - m) / \sqrt v & \epsilon, \text{ GBM} \\
-      1 + x\,s & \text{log} \\
+      1 + x\,s & \text{log\_score} \\
       E[N \mid x_0, x] & n \\ 2 \rho\,n / x & g
     \end{cases} \qquad \text{given } X_0 = x_0
     """,

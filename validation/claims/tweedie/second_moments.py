@@ -21,7 +21,7 @@ from typing import Any, final
 import mpmath
 import numpy as np
 
-from driftproof.numerics.tweedie import Kind, kl_weight, target
+from driftproof.numerics.tweedie import Parametrization, kl_weight, target
 from driftproof.theory.processes import BESQ
 from driftproof.validation import Rate, Thing, claim, exact, figure, rate
 from driftproof.validation.evidence.base import Labelled
@@ -37,7 +37,7 @@ DELTAS = (0.3, 1.0, 2.0, 3.0, 4.0, 6.0)
 class Moment:
     """A target with a weight: ``none``, ``x`` or the natural one, ``kl``."""
 
-    kind: Kind
+    kind: Parametrization
     weight: str
 
     def integrand(self, thing: Thing, delta: float, x: Floats) -> Floats:

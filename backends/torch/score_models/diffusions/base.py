@@ -38,7 +38,7 @@ from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source
-from driftproof.numerics.tweedie import Kind, kl_weight, square_loss, target
+from driftproof.numerics.tweedie import Parametrization, kl_weight, square_loss, target
 from driftproof.theory.processes import AbstractProcess
 
 __all__ = ["AbstractDiffusion"]
@@ -57,7 +57,7 @@ class AbstractDiffusion(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Kind]
+    kind: ClassVar[Parametrization]
     process: AbstractProcess
     heads: int = 1
 

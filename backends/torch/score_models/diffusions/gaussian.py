@@ -18,7 +18,7 @@ from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source
-from driftproof.numerics.tweedie import Kind, bridge_step
+from driftproof.numerics.tweedie import Parametrization, bridge_step
 from driftproof.theory.processes import VP
 
 from .base import AbstractDiffusion
@@ -40,7 +40,7 @@ class GaussianDiffusion(AbstractDiffusion):
     """
 
     name: ClassVar[str] = "VP"
-    kind: ClassVar[Kind] = "epsilon"
+    kind: ClassVar[Parametrization] = "epsilon"
 
     def __init__(self, process: VP, rows: Rows, low: float, high: float) -> None:
         super().__init__(low, high)

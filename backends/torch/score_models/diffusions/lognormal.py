@@ -21,7 +21,7 @@ from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source
-from driftproof.numerics.tweedie import Kind, bridge_step
+from driftproof.numerics.tweedie import Parametrization, bridge_step
 from driftproof.theory.processes import GBM
 
 from .base import AbstractDiffusion
@@ -47,7 +47,7 @@ class LogNormalDiffusion(AbstractDiffusion):
     """
 
     name: ClassVar[str] = "GBM"
-    kind: ClassVar[Kind] = "epsilon"
+    kind: ClassVar[Parametrization] = "epsilon"
 
     def __init__(self, process: GBM, rows: Rows, low: float, high: float, shift: float = 0.0) -> None:
         super().__init__(low, high)

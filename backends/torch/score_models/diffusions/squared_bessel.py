@@ -34,7 +34,13 @@ from torch.nn import functional
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source
-from driftproof.numerics.tweedie import Kind, noncentral_step, poisson_loss, sample_with_count, square_loss
+from driftproof.numerics.tweedie import (
+    Parametrization,
+    noncentral_step,
+    poisson_loss,
+    sample_with_count,
+    square_loss,
+)
 from driftproof.theory.processes import CIR
 from driftproof.theory.special import bessel_quotient
 from driftproof.theory.tweedie import posterior_mean_from_counts
@@ -68,7 +74,7 @@ class SquaredBesselDiffusion(AbstractDiffusion):
     """
 
     name: ClassVar[str] = "CIR"
-    kind: ClassVar[Kind] = "ratio"
+    kind: ClassVar[Parametrization] = "ratio"
 
     def __init__(
         self,

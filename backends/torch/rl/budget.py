@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.identity import HOW, LENGTH
 from driftproof.backends.torch.kit.schema import validated
 
-__all__ = ["RolloutBudget"]
+__all__ = ["RolloutBudget", "require_one_model"]
 
 
 @validated(frozen=True, slots=True)
@@ -54,3 +56,22 @@ class RolloutBudget:
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch: constant, unless a method says otherwise."""
         return self.learning_rate
+
+
+def require_one_model(
+    subject: str, gaussian: object, pipeline: object, seeds: Sequence[int], budget: RolloutBudget
+) -> None:
+    """Raise unless a recipe has one of the two models, and says in one place where its draws come from.
+
+    Raises:
+        UnmetHypothesis: None or both; ``budget.seed`` beside the ``seeds`` of the Gaussian model, or those for a
+            pipeline.
+    """
+    if (gaussian is None) == (pipeline is None):
+        raise UnmetHypothesis(subject, "a table [gaussian] or [pipeline]", "none or both")
+    got = f"budget.seed = {budget.seed}, seeds = {list(seeds)}"
+    if gaussian is not None and budget.seed:
+        hypothesis = "budget.seed is not set, for the runs of [gaussian] have the seeds of seeds = [...]"
+        raise UnmetHypothesis(subject, hypothesis, got)
+    if pipeline is not None and tuple(seeds) != (0,):
+        raise UnmetHypothesis(subject, "seeds is not set, for [pipeline] has one run, of budget.seed", got)

@@ -21,7 +21,7 @@ from driftproof.backends.torch.kit.schema import (
     validated,
 )
 from driftproof.backends.torch.pretrained.config import PipelineModel
-from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.budget import RolloutBudget, require_one_model
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
@@ -105,7 +105,7 @@ class Recipe:
         sampling, budget, critic: The sampler, the actor's and the critic's numbers.
         gaussian, pipeline: One of the two models.
         reward: Of a pipeline.
-        seeds: Of the Gaussian model: runs, whose spread gives the interval.
+        seeds: Of the Gaussian model: runs, whose spread gives the interval; a pipeline has ``budget.seed``.
         evaluation: Of the Gaussian model: trajectories of the last measurement, >= 2.
     """
 
@@ -121,9 +121,7 @@ class Recipe:
     evaluation: TwoOrMore = field(default=20000, metadata=HOW)
 
     def __post_init__(self) -> None:
-        if (self.gaussian is None) == (self.pipeline is None):
-            hypothesis = "a table [gaussian] or [pipeline]"
-            raise UnmetHypothesis("score_as_action recipe", hypothesis, "none or both")
+        require_one_model("score_as_action recipe", self.gaussian, self.pipeline, self.seeds, self.budget)
 
 
 RECIPES = Recipes("score_as_action", Recipe, ("gaussian", "sd15"))

@@ -22,7 +22,7 @@ class RolloutBudget:
         epochs: Rollouts, > 0.
         prompts: Prompts of a rollout over all processes together, > 0.
         num_generations: Samples of each prompt, > 0.
-        updates: Optimizer steps of a pass, over disjoint parts of the rollout; one of them is exactly on
+        steps_per_generation: Optimizer steps of a pass, over disjoint parts of the rollout; one of them is exactly on
             policy, later ones rely on the clipped ratio.
         num_iterations: Times that a rollout is gone through.
         per_device_train_batch_size: The largest number of rows, each one step of one sample, that the model is given
@@ -38,7 +38,7 @@ class RolloutBudget:
     epochs: PositiveInt = field(metadata=LENGTH)
     prompts: PositiveInt
     num_generations: PositiveInt = 1
-    updates: PositiveInt = 1
+    steps_per_generation: PositiveInt = 1
     num_iterations: PositiveInt = 1
     per_device_train_batch_size: PositiveInt = field(default=8, metadata=HOW)
     per_device_rollout_batch_size: PositiveInt = field(default=32, metadata=HOW)

@@ -38,9 +38,9 @@ def terminal(process, method, steps, n, rng, end=0.01):
 
     match method:
         case "posterior":
-            return sample(process, draw, grid, 1.0, rng, "bridge", start=start, kind="sample")
+            return sample(process, draw, grid, 1.0, rng, "bridge", start=start, kind="posterior_draw")
         case "plug-in":
-            return sample(process, mean, grid, 1.0, rng, "bridge", start=start, kind="sample")
+            return sample(process, mean, grid, 1.0, rng, "bridge", start=start, kind="posterior_draw")
     return sample(process, count, grid, 1.0, rng, method, start=start, kind="count")
 
 

@@ -152,28 +152,28 @@ def test_a_recipe_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: 
 def test_values_are_set_before_the_recipe_is_checked() -> None:
     recipes = recipes_of("opd")
     path = recipes.find("arithmetic")
-    changes = ["distillation.steps=7", 'contender.1.advantage = "plus"', "seeds=[3, 4]", "clip=5"]
+    changes = ["distillation.max_steps=7", 'contender.1.advantage = "plus"', "seeds=[3, 4]", "clip=5"]
     recipe, tables = recipes.load(path, True, changes)
     assert recipe.distillation is not None
-    assert (recipe.distillation.steps, recipe.seeds, recipe.clip) == (7, (3, 4), 5.0)
+    assert (recipe.distillation.max_steps, recipe.seeds, recipe.clip) == (7, (3, 4), 5.0)
     assert [one.advantage for one in recipe.contender[:3]] == ["sg", "plus", "sg"]
     assert recipe.teacher.width == recipes.load(path, True)[0].teacher.width, "the rest of [smoke] stays"
-    assert tables["distillation"]["steps"] == 7
+    assert tables["distillation"]["max_steps"] == 7
     here, there = (identity_of(plan=one.distillation).length for one in (recipe, recipes.load(path, True)[0]))
-    assert (here, there) == ({"plan.steps": 7}, {"plan.steps": 60})
+    assert (here, there) == ({"plan.max_steps": 7}, {"plan.max_steps": 60})
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("distillation.stpes=7", r"unknown key 'distillation.stpes' \(did you mean 'steps'\?\)"),
+        ("distillation.mx_steps=7", r"unknown key 'distillation.mx_steps' \(did you mean 'max_steps'\?\)"),
         ("distilation.steps=7", r"unknown key 'distilation' \(did you mean 'distillation'\?\)"),
         ("contender.1.advantage='gs'", r"contender.1.advantage: expected one of .*, got 'gs'"),
         ("contender.9.advantage='sg'", "expected the number of an item below 6, got '9'"),
         ("contender.one.advantage='sg'", "expected the number of an item below 6, got 'one'"),
         ("title.short='x'", "expected a table above 'short', got 'On-policy"),
-        ("distillation.steps=seven", "expected KEY=VALUE, the value as in TOML"),
-        ("distillation.steps", "expected KEY=VALUE"),
+        ("distillation.max_steps=seven", "expected KEY=VALUE, the value as in TOML"),
+        ("distillation.max_steps", "expected KEY=VALUE"),
         ("=7", "expected KEY=VALUE"),
         ("a..b=7", "expected KEY=VALUE"),
         ("clip=1\nseeds=[1]", "expected KEY=VALUE"),
@@ -228,12 +228,12 @@ def test_the_report_and_the_run_see_what_was_set(tmp_path: Path) -> None:
         recipes.find("digits"),
         True,
         tmp_path,
-        ["training.steps=7", "seeds=[5]"],
+        ["training.max_steps=7", "seeds=[5]"],
     )
-    assert (seen[0].training.steps, seen[0].plan(5).seed, seen[0].seeds) == (7, 5, (5,))
+    assert (seen[0].training.max_steps, seen[0].plan(5).seed, seen[0].seeds) == (7, 5, (5,))
     meta = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["meta"]
     assert meta["seed"] == [[5]]
-    assert meta["recipes"]["Handwritten digits"]["training"]["steps"] == 7
+    assert meta["recipes"]["Handwritten digits"]["training"]["max_steps"] == 7
 
 
 # -- the command
@@ -243,9 +243,15 @@ def test_the_command_prints_the_whole_recipe_and_runs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = driftproof("train", "csdm", "--config", "digits", "--set", "training.steps=3", "--show-config")
+    shown = driftproof(
+        "train", "csdm", "--config", "digits", "--set", "training.max_steps=3", "--show-config"
+    )
     tables = json.loads(shown)
-    assert (tables["training"]["steps"], tables["training"]["clip"], tables["name"]) == (3, 1.0, "digits")
+    assert (tables["training"]["max_steps"], tables["training"]["max_grad_norm"], tables["name"]) == (
+        3,
+        1.0,
+        "digits",
+    )
     assert not list(tmp_path.iterdir()), "nothing was run or written"
     Path("mine.json").write_text(shown, encoding="utf-8")
     assert driftproof("train", "csdm", "--config", "mine.json", "--show-config") == shown

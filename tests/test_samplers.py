@@ -204,7 +204,12 @@ def test_kinds_of_network_give_the_same_run(method):
     assert runs[0] == pytest.approx(runs[2], rel=1e-9)
 
 
-WANTING = {"count": CIR(1.0, 0.8, 1.0), "log_score": GBM(0.1, 0.4), "flow_prediction": Flow()}
+WANTING = {
+    "count": CIR(1.0, 0.8, 1.0),
+    "posterior_draw": BESQ(3.0),
+    "log_score": GBM(0.1, 0.4),
+    "flow_prediction": Flow(),
+}
 
 
 @pytest.mark.parametrize("xp", [array_api_compat.numpy, array_api_strict], ids=["numpy", "strict"])
@@ -308,7 +313,7 @@ score = lambda x, t: -x
         (
             lambda: sample(BESQ(3.0), score, [1.0, 0.5], 1.0, 0, "bridge", start=ONES),
             UnmetHypothesis,
-            "kind = 'sample'",
+            "kind = 'posterior_draw'",
         ),
         (lambda: sample(VP(), score, [1.0, 0.5], 1.0, None, "gddim", start=ONES), TypeError, "rng"),
         (

@@ -281,7 +281,7 @@ zero = lambda x, t: 0.0 * x
         (lambda: data_and_noise(X, X, 0.0, 1.0, "epsilon"), "alpha > 0 for kind epsilon"),
         (lambda: data_and_noise(X, X, 1.0, 0.0, "sample"), "sigma > 0 for kind sample"),
         (lambda: data_and_noise(X, X, 0.0, 0.0, "v_prediction"), "alpha \\+ sigma > 0"),
-        (lambda: data_and_noise(X, X, 0.5, 0.5, "score"), "kind is"),
+        (lambda: data_and_noise(X, X, 0.5, 0.5, "count"), "kind is one of epsilon"),
         (lambda: time_of_ratio(GBM(0.1, 0.3), 1.0), "VP, VE or Flow"),
         (lambda: dpm_solver_1(GBM(0.1, 0.3), X, 0.5, 0.2, X), "the process is Gaussian"),
         (lambda: dpm_solver_2(Flow(), X, 0.5, 0.0, zero), "s > 0"),
@@ -304,7 +304,7 @@ zero = lambda x, t: 0.0 * x
         (lambda: sample(VP(), zero, GRID, 1.0, 0, "flow_sde", start=X), "the process is Flow"),
         (
             lambda: sample(BESQ(3.0), zero, GRID, 1.0, 0, "gddim", start=X**2, kind="sample"),
-            "has the parametrisation",
+            "parametrization of BESQ is one of score",
         ),
         (
             lambda: sample_trajectory(BESQ(3.0), zero, GRID, 1.0, 0, "noncentral", start=X**2),

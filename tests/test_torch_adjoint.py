@@ -40,7 +40,9 @@ def trainer(plan, path=None, task=None, times=TIMES, **matching):
 
 
 def plan(steps=60, **options):
-    return Plan(steps=steps, batch=16, learning_rate=0.1, clip=1e3, ema=0.9, **options)
+    return Plan(
+        max_steps=steps, train_batch_size=16, learning_rate=0.1, max_grad_norm=1e3, ema_decay=0.9, **options
+    )
 
 
 def test_the_optimum_lies_in_the_stated_interval(tmp_path):

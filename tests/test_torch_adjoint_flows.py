@@ -43,7 +43,7 @@ def test_adjoints_are_derivatives_through_the_unrolled_rollout(plain, others):
     model = flow_model("sit", rank=2, targets=("to_q", "to_v", "proj_out_2"), guidance=3.0)
     made = prepared(model, 3, reward, torch.device("cpu"), seed=0)
     random_adapters(made.flow)
-    plan = Plan(steps=1, batch=3, learning_rate=0.1)
+    plan = Plan(max_steps=1, train_batch_size=3, learning_rate=0.1)
     trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.5, guidance=plain), plan)
     noise, rows = torch.randn(3, *made.task.shape), torch.tensor([0, 1, 0])
     labels = made.task.condition(rows)["label"]
@@ -97,7 +97,11 @@ def test_parts_of_a_batch_are_the_batch():
         random_adapters(made.flow)
         matching = Matching(0.5, guidance="rollout", keep=0.7)
         trainer = FlowTrainer(
-            made.flow, made.task, made.times, matching, Plan(steps=1, batch=3, learning_rate=0.1)
+            made.flow,
+            made.task,
+            made.times,
+            matching,
+            Plan(max_steps=1, train_batch_size=3, learning_rate=0.1),
         )
         noise = torch.randn(3, *made.task.shape, generator=torch.Generator().manual_seed(0))
         samples = trainer.method.samples(noise, torch.tensor([0, 1, 0]), torch.full((3, 3), 0.5))
@@ -125,7 +129,7 @@ def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
         model = flow_model(kind, targets=("to_q", "to_v"), dtype=dtype)
         made = prepared(model, 40, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
         assert {weight.dtype for weight in made.flow.trainable()} == {torch.float32}
-        plan = Plan(steps=1, batch=2, learning_rate=0.1)
+        plan = Plan(max_steps=1, train_batch_size=2, learning_rate=0.1)
         trainer = FlowTrainer(made.flow, made.task, made.times, Matching(1.0), plan)
         rows = torch.tensor([0, 1])
         flows[dtype] = trainer.method.vjp(made.task.condition(rows))

@@ -179,7 +179,7 @@ def test_small_models_train_and_their_vjps_are_right(kind):
     with torch.no_grad():
         torch.testing.assert_close(made.flow.tuned(x, 0.6, condition), made.flow.base(x, 0.6, condition))
     matching = Matching(lam=0.1, last=2, mode="frozen", chosen=2)
-    plan = Plan(steps=2, batch=4, learning_rate=0.05, ema=0.0)
+    plan = Plan(max_steps=2, train_batch_size=4, learning_rate=0.05, ema_decay=0.0)
     trainer = FlowTrainer(made.flow, made.task, made.times, matching, plan)
     log = trainer.train().log
     assert bool(torch.isfinite(log).all()) and float(log[0, 2]) > 0.0
@@ -208,7 +208,7 @@ def test_checkpointing_changes_no_adjoint_of_a_tuned_model(kind):
 def test_the_modes_of_guidance(guidance):
     model = flow_model("flux2", guidance=3.0)
     made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
-    plan = Plan(steps=1, batch=2, learning_rate=0.05)
+    plan = Plan(max_steps=1, train_batch_size=2, learning_rate=0.05)
     trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.1, guidance=guidance), plan)
     trainer.train()
     noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
@@ -222,7 +222,7 @@ def test_the_modes_of_guidance(guidance):
 def test_guidance_needs_a_guided_velocity():
     model = flow_model("flux2")
     made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
-    plan = Plan(steps=1, batch=2, learning_rate=0.05)
+    plan = Plan(max_steps=1, train_batch_size=2, learning_rate=0.05)
     with pytest.raises(UnmetHypothesis, match="a guided velocity"):
         FlowTrainer(made.flow, made.task, made.times, Matching(0.1, guidance="rollout"), plan).train()
 
@@ -255,7 +255,7 @@ def test_the_grid_of_a_scheduler_is_in_noise_time():
 
 def test_a_small_sit_through_the_command_and_again_from_its_checkpoint(tmp_path):
     text = (RECIPES / "sit-xl-2.toml").read_text()
-    cut = text.replace("steps = 40, batch = 8", "steps = 3, batch = 2").replace(
+    cut = text.replace("max_steps = 40, train_batch_size = 8", "max_steps = 3, train_batch_size = 2").replace(
         "held_out = 16", "held_out = 4"
     )
     (tmp_path / "small.toml").write_text(cut)
@@ -287,7 +287,7 @@ def test_mixed_precision_leaves_no_control_where_there_is_none():
         accelerator = Accelerator(cpu=True, mixed_precision="bf16")
         model = flow_model("flux2")
         made = prepared(model, 2, lambda i, p: i.flatten(1).sum(1), torch.device("cpu"), seed=0)
-        plan = Plan(steps=1, batch=2, learning_rate=0.05)
+        plan = Plan(max_steps=1, train_batch_size=2, learning_rate=0.05)
         trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.1), plan, accelerator=accelerator)
         noise, rows = torch.randn(2, *made.task.shape), torch.tensor([0, 1])
         found = trainer.evaluate(noise, rows)

@@ -29,13 +29,13 @@ accelerator, found = Accelerator(cpu=True), {{}}
 model = GaussianModel((1.3, -0.2), ((0.49, 0.2), (0.2, 1.1)), (0.8, 0.1), ((1.7, -0.3), (-0.3, 0.4)))
 problem, reward, times = gaussian_problem(model, 4)
 flow, task = AffineFlow(problem, times), Task((2,), closed_form(reward), dtype=torch.float64)
-trainer = FlowTrainer(flow, task, times, Matching(0.9, chosen=2), Plan(12, 16, 0.1, clip=1e3, ema=0.0),
+trainer = FlowTrainer(flow, task, times, Matching(0.9, chosen=2), Plan(12, 16, 0.1, max_grad_norm=1e3, ema_decay=0.0),
                                  accelerator=accelerator)
 found["gaussian log"] = trainer.train().log.flatten().tolist()
 found["gaussian"] = flow.gains.flatten().tolist()
 made = prepared(flow_model("flux2"), 3, lambda x, p: 50.0 * x.flatten(1).mean(1), accelerator.device, 0)
 trainer = FlowTrainer(made.flow, made.task, made.times, Matching(0.1, last=2, mode="frozen"),
-                                 Plan(3, 4, 0.01, ema=0.0), accelerator=accelerator)
+                                 Plan(3, 4, 0.01, ema_decay=0.0), accelerator=accelerator)
 found["flux2 log"] = trainer.train().log.flatten().tolist()
 found["flux2"] = made.flow.trainable()[1].flatten().tolist()
 if accelerator.is_main_process:

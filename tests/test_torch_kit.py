@@ -127,7 +127,7 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
         patch.setattr(opd, "_supervised", lambda size, seed, *rest: opd.small_model(size, seed))
         patch.setattr(opd, "_measure", lambda *rest: (0.0, 0.0))
         distilled = told(lambda: opd.compare(small, tmp_path, cpu))
-    assert {"teacher.size.width", "student.size.width", "teacher.training.steps", "clip"} <= distilled
+    assert {"teacher.size.width", "student.size.width", "teacher.training.max_steps", "clip"} <= distilled
     assert {"student.training.seed", "contender.divergence", "contender.advantage"} <= distilled
     prepared = tweedie.prepare(tweedie_config.RECIPES.load(tweedie_config.RECIPES.packaged()[0], True)[0])
     assert {"network.width", "noise.low", "process.name", "data.recipe.window"} <= told(
@@ -241,7 +241,13 @@ def test_other_errors_pass() -> None:
 
 
 def test_plans_with_a_constant_schedule() -> None:
-    plan = Plan(steps=10, batch=1, learning_rate=0.5, warmup=2, schedule="constant")
+    plan = Plan(
+        max_steps=10,
+        train_batch_size=1,
+        learning_rate=0.5,
+        warmup_steps=2,
+        lr_scheduler_type="constant_with_warmup",
+    )
     assert [plan.rate(step) for step in (0, 1, 2, 9)] == [0.25, 0.5, 0.5, 0.5]
-    with pytest.raises(UnmetHypothesis, match="schedule is one of"):
-        replace(plan, schedule="step")
+    with pytest.raises(UnmetHypothesis, match="lr_scheduler_type is one of"):
+        replace(plan, lr_scheduler_type="step")

@@ -24,7 +24,7 @@ from driftproof.backends.torch.kit.ema import EMA
 from driftproof.backends.torch.kit.loop import Plan, Trained, generator_of, train
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
 
-PLAN = Plan(steps=40, batch=16, learning_rate=0.01, warmup=5, save_every=10, seed=3)
+PLAN = Plan(max_steps=40, train_batch_size=16, learning_rate=0.01, warmup_steps=5, save_steps=10, seed=3)
 
 
 def draw(generator: torch.Generator, batch: int) -> list[torch.Tensor]:
@@ -51,7 +51,7 @@ def run(path: Path | None = None, plan: Plan = PLAN, draw=draw, **config: object
 
 
 def test_training_learns() -> None:
-    trained = run(plan=Plan(steps=300, batch=64, learning_rate=0.02, ema=0.95)).model
+    trained = run(plan=Plan(max_steps=300, train_batch_size=64, learning_rate=0.02, ema_decay=0.95)).model
     fresh = draw(generator_of(9, 9, next(trained.parameters()).device), 1000)
     assert float(loss(trained, *fresh)) < 0.3 * float(fresh[1].var())
 
@@ -175,9 +175,15 @@ def test_an_accelerator_that_scales_the_loss_is_refused() -> None:
 
 
 def test_plans_and_generators() -> None:
-    for wrong in ({"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}, {"ema": 1.0}, {"clip": float("nan")}):
+    for wrong in (
+        {"max_steps": 0},
+        {"train_batch_size": -1},
+        {"learning_rate": 0.0},
+        {"ema_decay": 1.0},
+        {"max_grad_norm": float("nan")},
+    ):
         with pytest.raises(UnmetHypothesis):
-            Plan(**{"steps": 1, "batch": 1, "learning_rate": 1.0, **wrong})
+            Plan(**{"max_steps": 1, "train_batch_size": 1, "learning_rate": 1.0, **wrong})
     generators = [generator_of(seed, step) for seed in range(20) for step in range(20)]
     assert len({generator.initial_seed() for generator in generators}) == 400
     # Not the seeds alone: the CPU's generator ignores the high half of its seed.

@@ -48,37 +48,39 @@ def test_a_call_is_checked_as_a_file_is(wrong: dict[str, Any], error: type[Excep
 
 
 def test_arguments_are_named_by_position_too() -> None:
-    with pytest.raises(UnmetHypothesis, match=r"Plan: unmet hypothesis: batch > 0 \(batch = 0\)"):
+    with pytest.raises(
+        UnmetHypothesis, match=r"Plan: unmet hypothesis: train_batch_size > 0 \(train_batch_size = 0\)"
+    ):
         Plan(1, 0, 1.0)
     with pytest.raises(TypeError, match="Plan: unknown argument '9'"):
         Plan(1, 1, 1.0, 0, 1.0, 0.9, 0, 1, "cosine", 3)  # type: ignore[call-arg]
 
 
 def test_a_missing_argument_is_named() -> None:
-    with pytest.raises(TypeError, match="Plan: missing argument 'batch'"):
-        Plan(steps=1, learning_rate=1.0)  # type: ignore[call-arg]
-    with pytest.raises(RecipeError, match="missing key 'batch'"):
-        build(Plan, {"steps": 1, "learning_rate": 1.0})
+    with pytest.raises(TypeError, match="Plan: missing argument 'train_batch_size'"):
+        Plan(max_steps=1, learning_rate=1.0)  # type: ignore[call-arg]
+    with pytest.raises(RecipeError, match="missing key 'train_batch_size'"):
+        build(Plan, {"max_steps": 1, "learning_rate": 1.0})
 
 
 def test_configurations_stay_frozen_and_are_checked_when_they_are_replaced() -> None:
-    plan = Plan(steps=1, batch=2, learning_rate=1)
+    plan = Plan(max_steps=1, train_batch_size=2, learning_rate=1)
     assert isinstance(plan.learning_rate, float)
     with pytest.raises(AttributeError):
-        plan.steps = 2  # type: ignore[misc]
-    assert replace(plan, steps=3).steps == 3
-    with pytest.raises(UnmetHypothesis, match="steps > 0"):
-        replace(plan, steps=0)
+        plan.max_steps = 2  # type: ignore[misc]
+    assert replace(plan, max_steps=3).max_steps == 3
+    with pytest.raises(UnmetHypothesis, match="max_steps > 0"):
+        replace(plan, max_steps=0)
     assert not hasattr(plan, "__dict__")
 
 
 def test_several_problems_are_told_in_one_line() -> None:
-    tables = {"steps": 0, "batch": "4", "learning_rate": 1.0, "warmup": -1, "rate": 1}
+    tables = {"max_steps": 0, "train_batch_size": "4", "learning_rate": 1.0, "warmup_steps": -1, "rate": 1}
     with pytest.raises(RecipeError) as told:
         build(Plan, tables, "mine.toml")
     assert str(told.value) == (
-        "mine.toml: unknown key 'rate' (known: steps, batch, learning_rate, warmup, clip, ema, seed, save_every, "
-        "schedule); steps: expected > 0, got 0; 2 more"
+        "mine.toml: unknown key 'rate' (known: max_steps, train_batch_size, learning_rate, warmup_steps, "
+        "max_grad_norm, ema_decay, seed, save_steps, lr_scheduler_type); max_steps: expected > 0, got 0; 2 more"
     )
 
 

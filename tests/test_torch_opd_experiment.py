@@ -33,9 +33,9 @@ title = "Toy"
 digits = 1
 teacher = { width = 8, layers = 1 }
 student = { width = 8, layers = 1 }
-teacher_training = { steps = 3, batch = 8, learning_rate = 1e-2 }
-student_training = { steps = 3, batch = 8, learning_rate = 1e-2 }
-distillation = { steps = 3, batch = 8, learning_rate = 1e-2, save_every = 1 }
+teacher_training = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2 }
+student_training = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2 }
+distillation = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2, save_steps = 1 }
 
 [[contender]]
 divergence = "forward_kl"
@@ -137,7 +137,7 @@ def test_packaged_recipes_load(tmp_path: Path) -> None:
         assert RECIPES.load(path, smoke=False)[0].published is None
         smoke, full = (RECIPES.load(path, smoke)[0] for smoke in (True, False))
         assert smoke.distillation and full.distillation
-        assert smoke.distillation.steps < full.distillation.steps
+        assert smoke.distillation.max_steps < full.distillation.max_steps
     published = RECIPES.load(RECIPES.packaged()[0].with_name("qwen3-8b.toml"), smoke=True)[0].published
     assert published is not None
     assert published.student == "Qwen/Qwen3-8B-Base"
@@ -158,7 +158,11 @@ def test_packaged_recipes_load(tmp_path: Path) -> None:
         ("digits = 1", "clip = -1.0", "clip: expected > 0"),
         ("teacher = { width = 8", "teacher = { width = 9", "even width"),
         ("teacher = {", "mentor = {", "unknown key 'mentor'"),
-        ("distillation = { steps = 3", "distillation = { steps = 0", "distillation.steps: expected > 0"),
+        (
+            "distillation = { max_steps = 3",
+            "distillation = { max_steps = 0",
+            "distillation.max_steps: expected > 0",
+        ),
         ('"jsd"\nadvantage = "centered"', '"forward_kl"\nadvantage = "sg"', "comes twice"),
         ("digits = 1", "published = 3", "published: expected a table"),
         ("digits = 1", 'published = {student = "s"}', "missing key 'published.teacher'"),
@@ -237,7 +241,7 @@ from driftproof.backends.torch.kit.loop import Plan
 accelerator = Accelerator(cpu=True)
 size, task = ModelSize(width=16, layers=1), Arithmetic(digits=1)
 student, teacher = small_model(size, seed=0), small_model(size, seed=1).eval()
-plan = Plan(steps=6, batch=4, learning_rate=1e-2, ema=0.0)
+plan = Plan(max_steps=6, train_batch_size=4, learning_rate=1e-2, ema_decay=0.0)
 found = {{}}
 for divergence, advantage in (("jsd", "centered"), ("forward_kl", "sg")):
     contender = Contender(divergence, advantage)

@@ -145,7 +145,7 @@ def test_the_first_update_is_on_policy_and_later_ones_are_clipped() -> None:
     row = trainer.train().rows[-1]
     assert row["clip_fraction"] == 0.0
     assert row["squared_log_ratio"] == 0.0
-    trainer, _ = made(budget=replace(BUDGET, epochs=3, updates=4, clip_range=1e-4))
+    trainer, _ = made(budget=replace(BUDGET, epochs=3, steps_per_generation=4, clip_range=1e-4))
     row = trainer.train().rows[-1]
     assert 0.2 < row["clip_fraction"] < 0.75  # of four updates the first clips nothing, half of the others
     assert row["squared_log_ratio"] > 1e-8
@@ -157,7 +157,7 @@ def test_the_first_update_has_a_ratio_of_exactly_one() -> None:
         budget = replace(
             BUDGET,
             epochs=1,
-            updates=updates,
+            steps_per_generation=updates,
             per_device_train_batch_size=100,
             per_device_rollout_batch_size=100,
             learning_rate=1e-30,

@@ -50,7 +50,7 @@ trainer.task = replace(task, reward=fatal)
 trainer.train(Path({path!r}))
 """
 
-CHECKPOINTED = replace(BUDGET, save_every=5, updates=2, seed=3)
+CHECKPOINTED = replace(BUDGET, save_every=5, steps_per_generation=2, seed=3)
 
 
 # The loop that saves and resumes is one for both: 8 s each.
@@ -113,7 +113,7 @@ from tests.test_torch_reward_gap_runs import *
 
 found = {{}}
 for method in ("ddpo", "mixgrpo"):
-    trainer, denoiser = made(method, replace(BUDGET, epochs=5, per_device_train_batch_size=100, per_device_rollout_batch_size=100, scale_rewards=True, updates=2, clip_range=0.1))
+    trainer, denoiser = made(method, replace(BUDGET, epochs=5, per_device_train_batch_size=100, per_device_rollout_batch_size=100, scale_rewards=True, steps_per_generation=2, clip_range=0.1))
     log = trainer.train()
     found[method] = [list(row.values()) for row in log.rows]
     found[method + " gap"] = [[gap.ode, gap.sde, gap.low] for _, gap in log.gaps]
@@ -219,7 +219,7 @@ def test_budgets_that_make_no_sense_are_refused(change, hypothesis: str) -> None
 
 def test_rows_that_cannot_be_dealt_are_refused() -> None:
     with pytest.raises(UnmetHypothesis, match="divide the rows"):
-        made(budget=replace(BUDGET, updates=5))
+        made(budget=replace(BUDGET, steps_per_generation=5))
 
 
 def test_a_window_wider_than_the_grid_is_refused() -> None:

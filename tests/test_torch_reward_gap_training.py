@@ -33,7 +33,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
         epochs=3,
         prompts=2,
         num_generations=2,
-        updates=2,
+        steps_per_generation=2,
         per_device_train_batch_size=5,
         per_device_rollout_batch_size=5,
         learning_rate=1e-2,

@@ -153,7 +153,7 @@ def test_score_as_action(skip: str, passes: int) -> None:
 )
 def test_adjoint_matching(options: dict[str, Any], forwards: float) -> None:
     made = prepared(flow_model("sit"), STEPS, lambda images, _: images.flatten(1).sum(1), torch.device("cpu"))
-    plan = Plan(steps=1, batch=ROWS, learning_rate=0.05)
+    plan = Plan(max_steps=1, train_batch_size=ROWS, learning_rate=0.05)
     matching = Matching(0.1, **options)
     trainer = FlowTrainer(made.flow, made.task, made.times, matching, plan, accelerator=Accelerator(cpu=True))
     with counted(made.network.pos_embed.proj.weight, forwards):
@@ -164,7 +164,11 @@ def test_the_evaluation_of_adjoint_matching() -> None:
     """The rollout, the products with Jacobians, the policy, and the base at the first step."""
     made = prepared(flow_model("sit"), STEPS, lambda images, _: images.flatten(1).sum(1), torch.device("cpu"))
     trainer = FlowTrainer(
-        made.flow, made.task, made.times, Matching(0.1), Plan(steps=1, batch=ROWS, learning_rate=0.05)
+        made.flow,
+        made.task,
+        made.times,
+        Matching(0.1),
+        Plan(max_steps=1, train_batch_size=ROWS, learning_rate=0.05),
     )
     noise, rows = torch.zeros(ROWS, *made.task.shape), torch.zeros(ROWS, dtype=torch.long)
     with counted(made.network.pos_embed.proj.weight, (STEPS + (STEPS - 1) + STEPS + 1) / STEPS):

@@ -123,7 +123,7 @@ def test_d3po_begins_with_half_the_difference_of_scores() -> None:
 @pytest.mark.parametrize("method", [DiffusionNFT, AWM, D3PO])
 def test_three_methods_learn_and_resume(method, tmp_path: Path) -> None:
     """The mean of the samples moves towards the target, and a finished run is taken back bit for bit."""
-    budget = replace(BUDGET, epochs=20, prompts=128, updates=2, learning_rate=0.03)
+    budget = replace(BUDGET, epochs=20, prompts=128, steps_per_generation=2, learning_rate=0.03)
     trainer, model = made(method(budget))
     log = trainer.train(tmp_path / "run.safetensors")
     reward = log.column("reward")
@@ -183,7 +183,7 @@ class Baseline(AbstractMethod):
 
 
 def test_a_second_loss_has_its_own_weights_and_cadence(tmp_path: Path) -> None:
-    budget = replace(BUDGET, epochs=1, updates=4)
+    budget = replace(BUDGET, epochs=1, steps_per_generation=4)
     trainer, _ = made(Baseline(budget))
     log = trainer.train(tmp_path / "run.safetensors")
     assert trainer.method.calls == {"baseline": 2, "policy": 4}
@@ -199,7 +199,11 @@ def test_a_second_loss_has_its_own_weights_and_cadence(tmp_path: Path) -> None:
 
 def test_groups_stay_whole_in_every_part() -> None:
     trainer, _ = made(
-        D3PO(replace(BUDGET, updates=4, per_device_train_batch_size=3, per_device_rollout_batch_size=3))
+        D3PO(
+            replace(
+                BUDGET, steps_per_generation=4, per_device_train_batch_size=3, per_device_rollout_batch_size=3
+            )
+        )
     )
     parts = list(trainer._parts(torch.Generator().manual_seed(0)))
     assert sorted(torch.cat(parts).tolist()) == list(range(64))
@@ -211,7 +215,7 @@ def test_groups_stay_whole_in_every_part() -> None:
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_parts_do_not_depend_on_the_processes(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, _ = made(AWM(replace(BUDGET, updates=2)))
+    trainer, _ = made(AWM(replace(BUDGET, steps_per_generation=2)))
     alone = list(trainer._parts(torch.Generator().manual_seed(5)))
     found = [[] for _ in alone]
     for rank in range(processes):
@@ -223,8 +227,8 @@ def test_the_parts_do_not_depend_on_the_processes(processes: int, monkeypatch: p
 
 
 def test_what_cannot_be_dealt_is_refused() -> None:
-    with pytest.raises(UnmetHypothesis, match="updates divide the rows, in groups of 2"):
-        made(D3PO(replace(BUDGET, prompts=3, updates=2)))
+    with pytest.raises(UnmetHypothesis, match="steps_per_generation divide the rows, in groups of 2"):
+        made(D3PO(replace(BUDGET, prompts=3, steps_per_generation=2)))
 
 
 @pytest.mark.slow

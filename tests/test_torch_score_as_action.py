@@ -197,7 +197,7 @@ def test_the_quadratic_critic_finds_the_value_function():
 
 @pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
 def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
-    budget = replace(BUDGET, num_iterations=2 if actor == "ppo" else 1, updates=2)
+    budget = replace(BUDGET, num_iterations=2 if actor == "ppo" else 1, steps_per_generation=2)
     whole, denoiser, _ = trainer_of(actor, budget)
     log = whole.train(tmp_path / "whole.safetensors")
     path = tmp_path / "killed.safetensors"
@@ -323,8 +323,8 @@ def test_a_signal_saves_and_says_so(tmp_path):
             "num_iterations = 1, but for ppo",
         ),
         (
-            lambda: trainer_of("advantage", replace(BUDGET, updates=7)),
-            "processes times updates divide the rows",
+            lambda: trainer_of("advantage", replace(BUDGET, steps_per_generation=7)),
+            "processes times steps_per_generation divide the rows",
         ),
         (lambda: replace(BUDGET, beta=0.0), "beta > 0"),
         (lambda: replace(BUDGET, beta=-1.0), "beta > 0"),
@@ -347,7 +347,7 @@ def test_a_signal_saves_and_says_so(tmp_path):
         (lambda: CriticChoice(skip="linear"), "skip is one of"),
         (lambda: CriticChoice(loss="td"), "loss is one of"),
         (lambda: CriticChoice(steps=0), "steps > 0"),
-        (lambda: Budget(epochs=1, prompts=1, schedule="linear"), "schedule is one of"),
+        (lambda: Budget(epochs=1, prompts=1, lr_scheduler_type="linear"), "lr_scheduler_type is one of"),
         (lambda: trainer_of("reinforce"), "the actor is pathwise, advantage or ppo"),
         (
             lambda: gaussian_parts(GaussianModel(cov=((1.0, 1.0), (1.0, 1.0))), Sampling(steps=2, eta=1.0)),

@@ -34,7 +34,7 @@ CPU = Accelerator(cpu=True)
 found = {{}}
 for actor in {actors!r}:
     denoiser, sampler, task = gaussian_parts(GaussianModel(), Sampling(4))
-    budget = Budget(epochs={epochs}, prompts=32, per_device_train_batch_size=64, per_device_rollout_batch_size=64, learning_rate=1e-2, beta=0.5, standardise=True, updates=2)
+    budget = Budget(epochs={epochs}, prompts=32, per_device_train_batch_size=64, per_device_rollout_batch_size=64, learning_rate=1e-2, beta=0.5, standardise=True, steps_per_generation=2)
     trainer = ActorCriticTrainer(
         denoiser, QuadraticCritic(2, 4, 0.9), sampler, task, budget, actor, accelerator=CPU
     )

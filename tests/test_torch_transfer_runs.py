@@ -28,8 +28,8 @@ shots = [1, 2, 3, 4]
 seeds = [0, 1, 2]
 width = 4
 features = 6
-source_training = { steps = 4, batch = 16, learning_rate = 1e-2, ema = 0.5 }
-finetuning = { shots = [2], plan = { steps = 2, batch = 8, learning_rate = 1e-3, ema = 0.5 } }
+source_training = { max_steps = 4, train_batch_size = 16, learning_rate = 1e-2, ema_decay = 0.5 }
+finetuning = { shots = [2], plan = { max_steps = 2, train_batch_size = 8, learning_rate = 1e-3, ema_decay = 0.5 } }
 
 [[shift]]
 name = "faint"
@@ -118,7 +118,7 @@ def test_the_packaged_recipe_has_five_seeds_and_a_smoke_budget() -> None:
     assert len(full.seeds) >= 5
     assert len(small.shots) < len(full.shots)
     assert small.finetuning is not None
-    assert small.finetuning.plan.steps < full.finetuning.plan.steps
+    assert small.finetuning.plan.max_steps < full.finetuning.plan.max_steps
 
 
 def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -44,10 +44,10 @@ width = 16
 depth = 1
 
 [training]
-steps = 30
-batch = 32
+max_steps = 30
+train_batch_size = 32
 learning_rate = 1e-3
-save_every = 10
+save_steps = 10
 
 [sampling]
 steps = 8
@@ -70,13 +70,13 @@ theta = 1.0
 sigma = 1.0
 
 [laws.training]
-steps = 20
-batch = 32
+max_steps = 20
+train_batch_size = 32
 learning_rate = 1e-3
 
 [smoke]
 seeds = [0]
-training = {{ steps = 20 }}
+training = {{ max_steps = 20 }}
 """
 
 
@@ -119,10 +119,10 @@ def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(
 
 def test_smoke_is_the_same_recipe_on_a_smaller_budget(toy: Path) -> None:
     full, small = (RECIPES.load(toy, smoke)[0] for smoke in (False, True))
-    assert (full.training.steps, small.training.steps) == (30, 20)
+    assert (full.training.max_steps, small.training.max_steps) == (30, 20)
     assert (full.seeds, small.seeds) == ((0, 1), (0,))
     assert full.process == small.process
-    assert small.training.batch == full.training.batch
+    assert small.training.train_batch_size == full.training.train_batch_size
 
 
 def test_the_packaged_recipes_are_complete_and_compare_on_equal_terms() -> None:
@@ -140,11 +140,11 @@ def test_the_packaged_recipes_are_complete_and_compare_on_equal_terms() -> None:
         ("kappa = 1.0\n", "", "missing key 'process.2.kappa'"),
         ("kappa = 1.0", "kapa = 1.0", "unknown key 'process.2.kapa' (did you mean 'kappa'?)"),
         ("kappa = 1.0", "kappa = -1.0", "process.2.kappa: expected > 0, got -1.0"),
-        ("steps = 30", 'steps = "30"', "training.steps: expected an integer, got '30'"),
-        ("steps = 30", "steps = 0", "training.steps: expected > 0, got 0"),
+        ("max_steps = 30", 'max_steps = "30"', "training.max_steps: expected an integer, got '30'"),
+        ("max_steps = 30", "max_steps = 0", "training.max_steps: expected > 0, got 0"),
         (
-            "steps = 30",
-            "seed = 1\nsteps = 30",
+            "max_steps = 30",
+            "seed = 1\nmax_steps = 30",
             "training: expected no seed of its own, for it is set by seeds = [...]",
         ),
         ("width = 16", "width = 17", "network.width: expected a multiple of 8, got 17"),

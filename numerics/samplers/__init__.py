@@ -9,7 +9,7 @@ from .flow import flow_sde_step, window
 from .gddim import ddim_step, gddim_step
 from .loop import sample, sample_trajectory
 from .methods import METHODS, Method
-from .parametrisations import Parametrization, data_and_noise
+from .parametrization import Parametrization, data_and_noise
 from .paths import euler_paths
 from .trajectory import Trajectory
 from .transitions import (

@@ -24,8 +24,7 @@ from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
 from .clocks import informative
 from .conversion import converted
-from .methods import METHODS, Method, Network
-from .parametrisations import Parametrization
+from .methods import METHODS, Method, Network, Returned
 from .trajectory import Trajectory
 
 __all__ = ["sample", "sample_trajectory"]
@@ -43,7 +42,7 @@ def sample(
     method: str | Method,
     *,
     start: Array,
-    kind: Parametrization = "score",
+    kind: Returned = "score",
     callback: Callable[[Mapping[str, Any]], None] | None = None,
     disable: bool | None = None,
 ) -> Array:
@@ -63,9 +62,10 @@ def sample(
             ``deis_2``, ``deis_3``; for GBM ``log_euler``; for BESQ and CIR ``noncentral``,
             ``matched_bridge``, ``bridge`` (eta = 1) and the baseline ``truncated_euler``.
         start: The state at :math:`t_0`, with shape :math:`(B, *)`.
-        kind: What ``score`` returns: a row of the table of :mod:`.parametrisations` that the process admits;
-            for the method ``bridge`` of BESQ and CIR ``sample`` (a posterior draw makes it exact, a posterior
-            mean does not converge).  Counts below 0 are taken as 0.
+        kind: What ``score`` returns: a parametrization that the process has (:mod:`.parametrization`), or
+            ``posterior_draw`` for the method ``bridge`` (draws of the data given x make it exact, their mean
+            does not converge for BESQ and CIR).  Counts below 0 are
+            taken as 0.
         callback: Called after every step with a dictionary of ``i``, ``t``, ``s``, ``eta``, ``x``, and
             ``mean`` and ``std``, None where the step has none.
         disable: No progress bar; by default there is one on a terminal only.
@@ -106,7 +106,7 @@ def sample_trajectory(
     method: str | Method,
     *,
     start: Array,
-    kind: Parametrization = "score",
+    kind: Returned = "score",
     disable: bool | None = None,
 ) -> Trajectory:
     r"""Runs a sampler and keeps every state with the moments it was drawn from.
@@ -170,7 +170,7 @@ class SamplerRun:
         eta: Etas,
         method: str | Method,
         start: Array,
-        kind: Parametrization,
+        kind: Returned,
     ) -> SamplerRun:
         name = method if isinstance(method, str) else "the method"
         row = _method(method)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
 from driftproof._random import Source
@@ -19,7 +19,7 @@ from .dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
 from .dpm_solver_pp import dpm_solver_pp_2s, sde_dpm_solver_pp_2m_moments
 from .euler import euler_maruyama_moments, heun_step
 from .gddim import gddim_step
-from .parametrisations import Parametrization, data_and_noise
+from .parametrization import Parametrization, data_and_noise
 from .reverse import (
     bridge_step,
     log_euler_step,
@@ -29,10 +29,11 @@ from .reverse import (
 )
 from .transitions import ddim_moments, flow_sde_moments, gddim_moments, predicted_moments
 
-__all__ = ["METHODS", "Method", "Network", "Past", "Step"]
+__all__ = ["METHODS", "Method", "Network", "Past", "Returned", "Step"]
 
 Network: TypeAlias = Callable[[Array, Array], Array]
 Past: TypeAlias = Sequence[tuple[Array, Array]]  # (time, prediction), newest first
+Returned: TypeAlias = Parametrization | Literal["posterior_draw"]
 Step: TypeAlias = Callable[
     [Namespace, Any, Array, Array, Array, Network, float, Past, Source], tuple[Array, Array] | Array
 ]
@@ -54,7 +55,7 @@ class Method:
             empty, and the step calls the network itself.
     """
 
-    wants: Parametrization
+    wants: Returned
     step: Step
     eta: float | None = None
     reaches_zero: bool = False
@@ -194,7 +195,7 @@ METHODS: Mapping[str, Method] = {
         eta=1.0,
     ),
     "bridge": Method(
-        "sample",
+        "posterior_draw",
         lambda xp, p, x, t, s, f, eta, past, z: bridge_step.kernel(xp, p, x, t, s, f(x, t), z),
         eta=1.0,
     ),

@@ -2,8 +2,9 @@
 
 from driftproof.numerics.samplers.forward import sample_bridge, sample_transition, sample_with_count
 from driftproof.numerics.samplers.matching import bessel_mean_inverse, matched_start
-from driftproof.numerics.samplers.parametrisations import (
+from driftproof.numerics.samplers.parametrization import (
     Parametrization,
+    admitted,
     affine,
     convert,
     from_score,
@@ -26,6 +27,7 @@ __all__ = [
     "NPMLE",
     "MarginalModel",
     "Parametrization",
+    "admitted",
     "affine",
     "bessel_mean_inverse",
     "bridge_step",

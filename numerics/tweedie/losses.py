@@ -5,7 +5,7 @@ By the Fisher identity the score is a regression,
 .. math:: s(x, t) = E[\partial_x \log p_t(x \mid X_0) \mid X_t = x],
 
 and so is every affine image of it.  A loss is therefore three independent choices: a parametrisation
-(:mod:`.parametrisations`), a target whose conditional mean is the output wanted, and a loss whose
+(:mod:`.parametrization`), a target whose conditional mean is the output wanted, and a loss whose
 minimiser is the conditional mean.
 
 * L1, Rao-Blackwell: square loss against :func:`target`, the conditional mean given :math:`(x, x_0)`.
@@ -27,8 +27,10 @@ References:
 
 from __future__ import annotations
 
+from typing import cast
+
 from driftproof._namespace import Array, Namespace, public
-from driftproof.numerics.samplers.parametrisations import Parametrization, affine, no_such
+from driftproof.numerics.samplers.parametrization import Parametrization, affine, output_of, require_admitted
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import xlogy
@@ -69,6 +71,7 @@ def target(
         >>> float(target(BESQ(3.0), 0.0, 2.0, 1.0, "count"))
         0.0
     """
+    require_admitted(process, kind)
     if kind == "score":
         return conditional_score.kernel(xp, process, x0, x, t)
     if isinstance(process, AbstractSquaredBessel):
@@ -78,28 +81,17 @@ def target(
         if kind == "log_score":
             n = conditional_count.kernel(xp, process, x0, x, t)
             return 0.5 * process.delta - 0.5 * x / rho + n
-        if kind == "ratio":
-            pull = decay * x0 / rho
-            return pull * quotient_of_square(xp, process.nu, pull * x / rho)
-    elif isinstance(process, GBM):
+        pull = decay * x0 / rho  # of the ratio
+        return pull * quotient_of_square(xp, process.nu, pull * x / rho)
+    if isinstance(process, GBM):
         noise = xp.log(x) - xp.log(x0) - process.log_shift(t)
         if kind == "epsilon":
             return noise / xp.sqrt(process.log_variance(t))
-        if kind == "log_score":
-            return -noise / process.log_variance(t)
-    elif isinstance(process, AbstractGaussianProcess):
-        alpha, sigma = process.alpha_sigma(xp, t)
-        noise = (x - alpha * x0) / sigma
-        match kind:
-            case "epsilon":
-                return noise
-            case "sample":
-                return x0 + xp.zeros_like(noise)
-            case "v_prediction":
-                return alpha * noise - sigma * x0
-            case "flow_prediction":
-                return noise - x0
-    raise no_such(process, kind)
+        return -noise / process.log_variance(t)
+    alpha, sigma = cast("AbstractGaussianProcess", process).alpha_sigma(xp, t)
+    if kind == "sample":
+        return x0 + xp.zeros_like(x + t)
+    return output_of(x0, (x - alpha * x0) / sigma, alpha, sigma, kind)
 
 
 @public(wide=True, x="state", t="> 0")
@@ -110,7 +102,7 @@ def kl_weight(xp: Namespace, process: AbstractProcess, x: Array, t: Array, kind:
         \mathrm{KL}(p_0 \| \hat p_0) \le \mathrm{KL}(p_T \| \pi)
         + \tfrac12 \int_0^T E[w\,(\text{output} - \text{target})^2]\,dt - \text{const},
 
-    with :math:`u, B` of :func:`.parametrisations.affine`: for CIR :math:`\sigma^2 x` (score),
+    with :math:`u, B` of :func:`.parametrization.affine`: for CIR :math:`\sigma^2 x` (score),
     :math:`\sigma^2 / x` (count), :math:`\sigma^2 x / 4 \rho^2` (ratio); BESQ has :math:`\sigma = 2`;
     for GBM :math:`\sigma^2 x^2` (score), :math:`\sigma^2` (log_score), :math:`1/t` (epsilon).
 

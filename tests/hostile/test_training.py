@@ -83,7 +83,7 @@ OTHER_CHOICES = {
     "kl": "path",
     "baseline": "group",
     "normalise": "prompt",
-    "schedule": {"cosine": "constant", "constant": "cosine"},
+    "lr_scheduler_type": {"cosine": "constant_with_warmup", "constant": "cosine"},
 }
 
 
@@ -104,7 +104,7 @@ def configuration(name: str) -> Any:
     from driftproof.backends.torch.score_as_action.config import Budget as ActorBudget
 
     if name in ("loop", "adjoint"):
-        return Plan(steps=LENGTH, **PLAN)
+        return Plan(max_steps=LENGTH, **PLAN)
     group = {"num_generations": 4} if name == "mixgrpo" else {}
     return (Budget if BASE[name] is POLICY else ActorBudget)(epochs=LENGTH, **{**BASE[name], **group})
 
@@ -187,7 +187,7 @@ def test_other_recipes(tmp_path: Path, attack: Callable[..., None], name: str) -
 @pytest.mark.hostile
 @pytest.mark.parametrize("name", ["ddpo", "mixgrpo", "ppo", "adjoint"])
 def test_a_longer_run_of_every_trainer(tmp_path: Path, attack: Callable[..., None], name: str) -> None:
-    constant = {"changes": {"schedule": "constant"}} if name == "adjoint" else {}
+    constant = {"changes": {"lr_scheduler_type": "constant_with_warmup"}} if name == "adjoint" else {}
     TRAINERS[name](tmp_path / "a.safetensors", 3, **constant)
     with session(extend=True):
         weights, log = TRAINERS[name](tmp_path / "a.safetensors", 5, **constant)
@@ -203,10 +203,10 @@ def test_a_longer_run_of_every_trainer(tmp_path: Path, attack: Callable[..., Non
 def test_a_longer_run(tmp_path: Path, attack: Callable[..., None]) -> None:
     """With ``extend``, and a schedule that has no end, the extended run is the longer one; else it is refused."""
     path, straight, faults = tmp_path / "a.safetensors", tmp_path / "b.safetensors", []
-    constant = {"changes": {"schedule": "constant"}}
+    constant = {"changes": {"lr_scheduler_type": "constant_with_warmup"}}
     TRAINERS["loop"](path, 4, **constant)
     for extend, length, why in ((False, 6, "--extend makes"), (True, 3, "can grow, not shrink")):
-        with pytest.raises(OtherRun, match=r"plan\.steps: 4 there") as refused, session(extend=extend):
+        with pytest.raises(OtherRun, match=r"plan\.max_steps: 4 there") as refused, session(extend=extend):
             TRAINERS["loop"](path, length, **constant)
         faults += [] if why in str(refused.value) else [str(refused.value)]
     with session(extend=True):

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from driftproof.backends.torch.kit.loop import Plan, train
 
 Changes = Mapping[str, Any]
-PLAN = {"batch": 8, "learning_rate": 0.05, "warmup": 2, "seed": 3, "save_every": 1}
+PLAN = {"train_batch_size": 8, "learning_rate": 0.05, "warmup_steps": 2, "seed": 3, "save_steps": 1}
 POLICY = {
     "prompts": 8,
     "per_device_train_batch_size": 64,
@@ -24,7 +24,7 @@ POLICY = {
     "learning_rate": 0.01,
     "seed": 3,
     "pairs": 8,
-    "updates": 2,
+    "steps_per_generation": 2,
 }
 ACTOR = {
     "prompts": 8,
@@ -58,7 +58,7 @@ def loop(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **c
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 1)
-    plan = Plan(**{"steps": length, **PLAN, **changes})
+    plan = Plan(**{"max_steps": length, **PLAN, **changes})
     done = train(
         torch.nn.Sequential(*layers),
         paced(draw, pause),
@@ -147,7 +147,7 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     problem, reward, times = gaussian_problem(model, 3)
     flow = AffineFlow(problem, times)
     matching = Matching(**{**MATCHING, **config.pop("matching", {})})  # type: ignore[dict-item]
-    plan = Plan(**{"steps": length, **PLAN, **changes})
+    plan = Plan(**{"max_steps": length, **PLAN, **changes})
     task = Task((2,), closed_form(reward), dtype=torch.float64)
     trainer = FlowTrainer(
         flow, task, times, matching, plan, checkpoint=path, config=config, accelerator=cpu()

@@ -143,7 +143,7 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
         accelerator=accelerator,
     )
     noise, rows = _held_out(made.task, recipe.held_out, device)
-    size = max(1, recipe.budget.batch // accelerator.num_processes)
+    size = max(1, recipe.budget.train_batch_size // accelerator.num_processes)
     before, spread = _measured(trainer, noise, rows, size)
     tuned = trainer.train(recipe.title)
     after, spread_after = _measured(trainer, noise, rows, size)

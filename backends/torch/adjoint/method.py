@@ -66,29 +66,35 @@ class Targets:
 class MatchingBudget(RolloutBudget):
     """A plan, read as the budget of a trainer of rollouts: an epoch is a step of the plan."""
 
-    warmup: int = 0
-    ema: float = 0.999
-    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 0
+    ema_decay: float = 0.999
+    lr_scheduler_type: Literal["cosine", "constant_with_warmup"] = "cosine"
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """The same numbers under their other names."""
         return cls(
-            epochs=plan.steps,
-            prompts=plan.batch,
-            per_device_train_batch_size=plan.batch,
-            per_device_rollout_batch_size=plan.batch,
+            epochs=plan.max_steps,
+            prompts=plan.train_batch_size,
+            per_device_train_batch_size=plan.train_batch_size,
+            per_device_rollout_batch_size=plan.train_batch_size,
             learning_rate=plan.learning_rate,
-            max_grad_norm=plan.clip,
+            max_grad_norm=plan.max_grad_norm,
             seed=plan.seed,
-            save_every=plan.save_every,
-            warmup=plan.warmup,
-            ema=plan.ema,
-            schedule=plan.schedule,
+            save_every=plan.save_steps,
+            warmup_steps=plan.warmup_steps,
+            ema_decay=plan.ema_decay,
+            lr_scheduler_type=plan.lr_scheduler_type,
         )
 
     def rate(self, epoch: int) -> float:
-        plan = Plan(self.epochs, self.prompts, self.learning_rate, self.warmup, schedule=self.schedule)
+        plan = Plan(
+            self.epochs,
+            self.prompts,
+            self.learning_rate,
+            self.warmup_steps,
+            lr_scheduler_type=self.lr_scheduler_type,
+        )
         return plan.rate(epoch)
 
 
@@ -138,7 +144,7 @@ class AdjointMatching(AbstractMethod[Targets]):
         self.probabilities = [0.0] * self.first + list(step_probabilities(count - self.first))
         self.chosen = min(matching.chosen or count - self.first, count - self.first)
         self.model = _Policy(flow, matching.guidance == "full")
-        self.ema = EMA(self.model, plan.ema)
+        self.ema = EMA(self.model, plan.ema_decay)
 
     # -- an epoch -----------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def prepared(
     parts = load_parts(model, device, seed)
 
     def velocity(guidance: float) -> Velocity:
-        return Velocity(denoiser_of(model.kind, parts.network, "", guidance))
+        return Velocity(denoiser_of(model.kind, parts.network, guidance))
 
     guided = None if model.guidance == 1.0 else velocity(model.guidance)
     flow = NetworkFlow(velocity(1.0), guided, at_once=model.at_once or None)

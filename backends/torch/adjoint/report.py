@@ -30,7 +30,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
     ]
     caption = (
         f"A Gaussian flow tuned for a quadratic reward, lambda = {m.lam:g}, {o.recipe.steps} Euler steps, "
-        f"{o.recipe.budget.steps} steps of {o.recipe.budget.batch} samples. Expectations are exact: costs are "
+        f"{o.recipe.budget.max_steps} steps of {o.recipe.budget.train_batch_size} samples. Expectations are exact: costs are "
         "quadratic in the noise. The interval comes from objective and loss alone (ADJOINT-CERTIFICATE-1)."
     )
     summary = (
@@ -66,7 +66,7 @@ def model_section(outcome: ModelOutcome) -> Section:
             if o.recipe.matching.last
             else ""
         )
-        + f"; {o.recipe.budget.steps} steps of {o.recipe.budget.batch}."
+        + f"; {o.recipe.budget.max_steps} steps of {o.recipe.budget.train_batch_size}."
     )
     clear = "a clear gain" if gain > half else "no clear gain"
     summary = f"{o.recipe.title}: reward {gain:+.4g} ± {half:.2g} on held-out noise, paired; {clear}."

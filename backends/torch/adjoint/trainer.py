@@ -71,7 +71,7 @@ class FlowTrainer:
         >>> times, one = uniform_times(2), torch.ones(1)
         >>> flow = AffineFlow(GaussianFlow(one, one[None]), times)
         >>> trainer = FlowTrainer(flow, Task((1,), closed_form(Linear(one))), times,
-        ...                                  Matching(lam=2.0), Plan(steps=1, batch=4, learning_rate=0.1))
+        ...                                  Matching(lam=2.0), Plan(max_steps=1, train_batch_size=4, learning_rate=0.1))
         >>> float(trainer.evaluate(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long)).losses[0])
         0.125
     """

@@ -30,7 +30,7 @@ class AdjointMatchingConfig(PipelineConfig):
 
     Arguments: those of :class:`.rl.arguments.PipelineConfig`, and
         matching: Targets; their guidance acts where the pipeline is guided.
-        schedule: Of the learning rate.
+        lr_scheduler_type: After the warm-up: ``constant_with_warmup``, or ``cosine`` down to 0.
         warmup_steps: Of the learning rate.
         ema_decay: Of the average of the weights that the training ends with, in [0, 1).
     """
@@ -38,7 +38,7 @@ class AdjointMatchingConfig(PipelineConfig):
     num_inference_steps: int = 20
     learning_rate: float = 1e-4
     matching: Matching = field(default_factory=lambda: Matching(lam=1.0, guidance="rollout"))
-    schedule: Literal["constant", "cosine"] = "constant"
+    lr_scheduler_type: Literal["constant_with_warmup", "cosine"] = "constant_with_warmup"
     warmup_steps: int = 0
     ema_decay: float = 0.99
 
@@ -53,15 +53,15 @@ class AdjointMatchingConfig(PipelineConfig):
                 type(self).__name__, "weight_decay = 0", f"weight_decay = {self.weight_decay}"
             )
         return Plan(
-            steps=self.max_steps,
-            batch=self.images_per_step(processes),
+            max_steps=self.steps,
+            train_batch_size=self.images_per_step(processes),
             learning_rate=self.learning_rate,
-            warmup=self.warmup_steps,
-            clip=self.max_grad_norm,
-            ema=self.ema_decay,
+            warmup_steps=self.warmup_steps,
+            max_grad_norm=self.max_grad_norm,
+            ema_decay=self.ema_decay,
             seed=self.seed,
-            save_every=self.save_steps or self.max_steps,
-            schedule=self.schedule,
+            save_steps=self.save_steps or self.steps,
+            lr_scheduler_type=self.lr_scheduler_type,
         )
 
 
@@ -75,7 +75,7 @@ class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
             raise UnmetHypothesis("AdjointMatchingTrainer", "the pipeline is a flow", f"kind = {kind!r}")
 
         def velocity(guidance: float) -> Velocity:
-            return Velocity(denoiser_of(kind, adapted.network, "", guidance))
+            return Velocity(denoiser_of(kind, adapted.network, guidance))
 
         # A distilled model is told its guidance, and has one velocity.
         told, guided = kind == "flux", None

@@ -17,7 +17,7 @@ def require_each(subject: str, table: DataclassInstance, *hypotheses: tuple[str,
 
     Example:
         >>> from driftproof.backends.torch.kit.loop import Plan
-        >>> plan = Plan(steps=1, batch=1, learning_rate=1.0, clip=2.0)
+        >>> plan = Plan(max_steps=1, train_batch_size=1, learning_rate=1.0, max_grad_norm=2.0)
         >>> require_each("Budget", plan, ("steps > 0", True), ("clip in (0, 1)", False))
         Traceback (most recent call last):
         ...

@@ -49,42 +49,42 @@ class Plan:
     """The budget of a training run.
 
     Arguments:
-        steps: Optimizer steps, > 0.
-        batch: Rows of a step over all processes together, > 0.
+        max_steps: Optimizer steps, > 0.
+        train_batch_size: Rows of a step over all processes together, > 0: the result does not depend on their number.
         learning_rate: The peak of the rate, > 0.
-        warmup: Steps of the warm-up, >= 0.
-        clip: The largest norm of the gradient, > 0.
-        ema: The decay of the moving average, in [0, 1).
+        warmup_steps: Steps of the warm-up, >= 0.
+        max_grad_norm: The largest norm of the gradient, > 0.
+        ema_decay: Of the moving average, in [0, 1).
         seed: The seed of everything, >= 0.
-        save_every: Steps between two checkpoints, > 0.
-        schedule: After a linear warm-up, ``cosine`` falls to 0 over the steps, and ``constant`` stays: only a run
-            whose rate has not begun to fall can be made longer.
+        save_steps: Steps between two checkpoints, > 0.
+        lr_scheduler_type: After a linear warm-up, ``cosine`` falls to 0 over the steps, and ``constant_with_warmup``
+            stays: only a run whose rate has not begun to fall can be made longer.
 
     Raises:
         UnmetHypothesis: A number outside of its range, or another schedule.
 
     Example:
-        >>> Plan(steps=100, batch=8, learning_rate=1.0, warmup=10).rate(4)
+        >>> Plan(max_steps=100, train_batch_size=8, learning_rate=1.0, warmup_steps=10).rate(4)
         0.5
     """
 
-    steps: PositiveInt = field(metadata=LENGTH)
-    batch: PositiveInt
+    max_steps: PositiveInt = field(metadata=LENGTH)
+    train_batch_size: PositiveInt
     learning_rate: PositiveFloat
-    warmup: NonNegativeInt = 0
-    clip: PositiveFloat = 1.0
-    ema: Decay = 0.999
+    warmup_steps: NonNegativeInt = 0
+    max_grad_norm: PositiveFloat = 1.0
+    ema_decay: Decay = 0.999
     seed: NonNegativeInt = 0
-    save_every: PositiveInt = field(default=1000, metadata=HOW)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    save_steps: PositiveInt = field(default=1000, metadata=HOW)
+    lr_scheduler_type: Literal["cosine", "constant_with_warmup"] = "cosine"
 
     def rate(self, step: int) -> float:
         """The learning rate of step number ``step`` (0, 1, ...)."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        if self.schedule == "constant":
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.lr_scheduler_type == "constant_with_warmup":
             return self.learning_rate
-        remaining = (self.steps - step) / max(1, self.steps - self.warmup)
+        remaining = (self.max_steps - step) / max(1, self.max_steps - self.warmup_steps)
         return self.learning_rate * 0.5 * (1.0 - math.cos(math.pi * remaining))
 
 
@@ -262,17 +262,19 @@ def train(
     accelerator = accelerator or Accelerator()
     require_unsharded("train", accelerator, "a step takes its whole batch")
     world = accelerator.num_processes
-    if plan.batch % world:
-        raise UnmetHypothesis("train", "processes divide the batch", f"{plan.batch} rows, {world} processes")
+    if plan.train_batch_size % world:
+        raise UnmetHypothesis(
+            "train", "processes divide the batch", f"{plan.train_batch_size} rows, {world} processes"
+        )
     work = _Fit(model, draw, loss, plan, accelerator, [] if rows is None else rows, title)
     identity = identity_of(
-        lambda step, length: replace(plan, steps=length).rate(step),
+        lambda step, length: replace(plan, max_steps=length).rate(step),
         plan=plan,
         precision=accelerator.mixed_precision,
         **(config or {}),
     )
     run = Run(checkpoint, identity, accelerator)
-    seconds = run_steps(work, run, plan.steps, plan.save_every, plan.seed, title)
+    seconds = run_steps(work, run, plan.max_steps, plan.save_steps, plan.seed, title)
     return Trained(work.ema.averaged(work.inner), torch.tensor(work.losses, dtype=torch.float64), seconds)
 
 
@@ -296,8 +298,8 @@ class _Fit(Generic[ModuleT]):
         self.wrapped, self.prepared_optimizer = accelerator.prepare(model, self.optimizer)
         self.inner: ModuleT = accelerator.unwrap_model(self.wrapped)
         self.wrapped.train()
-        self.ema, self.moved = EMA(self.inner, plan.ema), Moved(self.inner.parameters())
-        self.mine = local_rows(accelerator, plan.batch)
+        self.ema, self.moved = EMA(self.inner, plan.ema_decay), Moved(self.inner.parameters())
+        self.mine = local_rows(accelerator, plan.train_batch_size)
 
     def state(self) -> dict[str, Tensor]:
         return {**prefixed("model", self.inner.state_dict()), **prefixed("ema", self.ema.state)}
@@ -320,7 +322,7 @@ class _Fit(Generic[ModuleT]):
         plan, accelerator = self.plan, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        batch = self.draw(generator_of(plan.seed, step, accelerator.device), plan.batch)
+        batch = self.draw(generator_of(plan.seed, step, accelerator.device), plan.train_batch_size)
         value = self.loss(self.wrapped, *(part[self.mine] for part in batch))
         mean = float(accelerator.reduce(value.detach().float(), reduction="mean"))
         if not math.isfinite(mean):
@@ -329,7 +331,9 @@ class _Fit(Generic[ModuleT]):
         accelerator.backward(value)
         what = f"{self.title}: the gradient of step {step}"
         moved = self.moved if step % WATCH_EVERY == 0 else None
-        clipped_step(accelerator, self.prepared_optimizer, self.wrapped.parameters(), plan.clip, what, moved)
+        clipped_step(
+            accelerator, self.prepared_optimizer, self.wrapped.parameters(), plan.max_grad_norm, what, moved
+        )
         if moved is not None:
             moved.share()  # warns where most updates round to nothing
         self.ema.update(self.inner, step)

@@ -89,9 +89,9 @@ def build(kind: type[T], tables: Mapping[str, Any], where: str = "recipe") -> T:
 
     Example:
         >>> from driftproof.backends.torch.kit.loop import Plan
-        >>> build(Plan, {"steps": 8, "batch": 2, "learning_rate": 1}).learning_rate
+        >>> build(Plan, {"max_steps": 8, "train_batch_size": 2, "learning_rate": 1}).learning_rate
         1.0
-        >>> build(Plan, {"steps": 8, "batch": 0, "lerning_rate": 1})
+        >>> build(Plan, {"max_steps": 8, "train_batch_size": 0, "lerning_rate": 1})
         Traceback (most recent call last):
         ...
         driftproof.backends.torch.recipes.tables.RecipeError: recipe: unknown key 'lerning_rate' (did you mean 'learning_rate'?); batch: expected > 0, got 0; 1 more

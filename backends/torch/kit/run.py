@@ -4,7 +4,7 @@ r"""A run: its file, and what may happen to it.
 
     with Run(path, identity_of(plan=plan), accelerator) as run:
         found = run.resume(state, optimizers)          # None, or what was done; the tensors are put back in place
-        for step in range(found.done if found else 0, plan.steps):
+        for step in range(found.done if found else 0, plan.max_steps):
             ...
             stop = run.stop_asked()                    # by a signal or a limit, on any process
             if stop or due:

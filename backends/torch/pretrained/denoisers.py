@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.samplers.parametrization import Parametrization
 
 from .guidance import Condition, Predict, guided
 from .lora import adapters_alone, without_adapters
@@ -57,7 +58,7 @@ class Denoiser(Protocol):
         condition: Named tensors with B rows.
     """
 
-    prediction: str  # what it returns: epsilon, v_prediction, sample, flow_prediction; "" if unknown
+    prediction: Parametrization  # what it returns
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
 
@@ -74,7 +75,9 @@ class UNetDenoiser(nn.Module):
     Conditions: ``prompt`` and, where guidance is not 1, ``negative``, with shape (B, L, d).
     """
 
-    def __init__(self, unet: nn.Module, prediction: str = "epsilon", guidance: float = 1.0) -> None:
+    def __init__(
+        self, unet: nn.Module, prediction: Parametrization = "epsilon", guidance: float = 1.0
+    ) -> None:
         super().__init__()
         self.network, self.prediction, self.guidance = unet, prediction, guidance
 
@@ -253,7 +256,7 @@ class Velocity:
         return cast("Tensor", self.denoiser(x, times, condition))
 
 
-def require_prediction(subject: str, denoiser: Denoiser, prediction: str) -> None:
+def require_prediction(subject: str, denoiser: Denoiser, prediction: Parametrization) -> None:
     """Raise unless the model predicts what the scheduler takes."""
     if denoiser.prediction != prediction:
         got = f"the model predicts {denoiser.prediction!r}, the scheduler takes {prediction!r}"

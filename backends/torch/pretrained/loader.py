@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.samplers.parametrization import Parametrization
 
 from .config import PipelineModel
 from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser, UNetDenoiser
@@ -71,7 +72,9 @@ def prompts_of(model: PipelineModel) -> tuple[str, ...]:
     return prompts_in(model.prompt_file) if model.prompt_file else model.prompts
 
 
-def denoiser_of(kind: str, network: nn.Module, prediction: str, guidance: float) -> nn.Module:
+def denoiser_of(
+    kind: str, network: nn.Module, guidance: float, prediction: Parametrization = "epsilon"
+) -> nn.Module:
     """The adapter of a network; ``prediction`` is what a UNet was trained for, which its schedule says."""
     match kind:
         case "stable_diffusion":

@@ -12,7 +12,7 @@ from driftproof.backends.torch.kit.identity import HOW
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import ProperShare, Seeds, Share, TwoOrMore, validated
 from driftproof.backends.torch.pretrained.config import PipelineModel
-from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.budget import RolloutBudget, require_one_model
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.numerics.reward_gap import Window
@@ -95,7 +95,7 @@ class Recipe:
         gaussian, pipeline: One of the two models.
         window: Of ``mixgrpo``; the full one is Flow-GRPO.
         reward: Of a pipeline.
-        seeds: Of the Gaussian model: runs, whose spread gives the interval.
+        seeds: Of the Gaussian model: runs, whose spread gives the interval; a pipeline has ``budget.seed``.
     """
 
     title: str
@@ -109,8 +109,7 @@ class Recipe:
     seeds: Seeds = (0,)
 
     def __post_init__(self) -> None:
-        if (self.gaussian is None) == (self.pipeline is None):
-            raise UnmetHypothesis("reward_gap recipe", "a table [gaussian] or [pipeline]", "none or both")
+        require_one_model("reward_gap recipe", self.gaussian, self.pipeline, self.seeds, self.budget)
         if not self.budget.pairs:
             raise UnmetHypothesis("reward_gap recipe", "pairs >= 2, as its report shows the gap", "pairs = 0")
 

@@ -78,10 +78,17 @@ class PipelineOutcome:
 
 
 def trainer_of(
-    recipe: Recipe, denoiser: nn.Module, sampler: Sampler, task: Task, accelerator: Accelerator, title: str
+    recipe: Recipe,
+    denoiser: nn.Module,
+    sampler: Sampler,
+    task: Task,
+    accelerator: Accelerator,
+    title: str,
+    seed: int,
 ) -> RolloutTrainer[Tensor]:
     """The trainer of the recipe's method."""
-    method = DDPO(recipe.budget) if recipe.method == "ddpo" else MixGRPO(recipe.budget, recipe.window)
+    budget = replace(recipe.budget, seed=seed)
+    method = DDPO(budget) if recipe.method == "ddpo" else MixGRPO(budget, recipe.window)
     return RolloutTrainer(method, denoiser, sampler, task, accelerator=accelerator, title=title)
 
 
@@ -91,13 +98,12 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
     assert model is not None  # chosen by the caller
     logs = []
     for seed in recipe.seeds:
-        one = replace(recipe, budget=replace(recipe.budget, seed=seed))
         sampler = vp_sampler(model.decay, model.levels, recipe.sampling)
         denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
         task = gaussian_task(model, denoiser)
-        trainer = trainer_of(one, denoiser, sampler, task, accelerator, f"gaussian {seed}")
+        trainer = trainer_of(recipe, denoiser, sampler, task, accelerator, f"gaussian {seed}", seed)
         place = folder / f"gaussian-{recipe.method}-{seed}.safetensors"
-        logs.append(trainer.train(place, config=_fingerprint(one)))
+        logs.append(trainer.train(place, config=_fingerprint(recipe)))
     sampler = vp_sampler(model.decay, model.levels, recipe.sampling)
     denoiser = GaussianDenoiser(model, sampler.scheduler.alphas_cumprod)
     exact = Exact(model, sampler, denoiser, recipe.budget.beta, recipe.budget.kl)
@@ -126,7 +132,8 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     prompts_of(model)  # a missing file is told before anything is loaded
     reward = make_reward(recipe.reward, accelerator.device)
     policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
-    trainer = trainer_of(recipe, policy.denoiser, policy.sampler, policy.task, accelerator, recipe.method)
+    parts = policy.denoiser, policy.sampler, policy.task
+    trainer = trainer_of(recipe, *parts, accelerator, recipe.method, recipe.budget.seed)
     place = folder / f"{model.kind}-{recipe.method}.safetensors"
     log = trainer.train(place, config=_fingerprint(recipe))
     if accelerator.is_main_process:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, TypeVar
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.config_checks import require_each
@@ -13,6 +13,7 @@ from .budget import RolloutBudget
 __all__ = ["PipelineConfig", "RolloutConfig"]
 
 BudgetT = TypeVar("BudgetT", bound=RolloutBudget)
+STEPS = 100  # where nothing is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,8 @@ class PipelineConfig:
 
     Arguments:
         output_dir: Where ``checkpoint.safetensors`` and what trackers write goes.
-        max_steps: Optimizer steps, > 0.
+        num_train_epochs, max_steps: One of them, > 0: how often each prompt of the task is drawn, on average; or
+            optimizer steps.  Without both, 100 steps.
         per_device_train_batch_size: Images, each at one step of its trajectory, that the network is given at a time
             with a gradient, > 0.
         gradient_accumulation_steps: Such batches of images in an optimizer step, > 0; all steps of their trajectories
@@ -45,7 +47,8 @@ class PipelineConfig:
     """
 
     output_dir: str = "trainer_output"
-    max_steps: int = 100
+    num_train_epochs: int | None = None
+    max_steps: int | None = None
     per_device_train_batch_size: int = 8
     gradient_accumulation_steps: int = 1
     per_device_rollout_batch_size: int = 32
@@ -68,7 +71,6 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         name = type(self).__name__
         counts = (
-            "max_steps",
             "per_device_train_batch_size",
             "gradient_accumulation_steps",
             "per_device_rollout_batch_size",
@@ -88,10 +90,33 @@ class PipelineConfig:
                 "lora_target_modules is a sequence of names",
                 not isinstance(self.lora_target_modules, str),
             ),
+            (
+                "num_train_epochs or max_steps, and not both",
+                self.num_train_epochs is None or self.max_steps is None,
+            ),
+            ("num_train_epochs >= 1", self.num_train_epochs is None or self.num_train_epochs >= 1),
+            ("max_steps >= 1", self.max_steps is None or self.max_steps >= 1),
             ("save_steps >= 0", self.save_steps >= 0),
             ("seed >= 0", self.seed >= 0),
             ("learning_rate > 0", 0.0 < self.learning_rate < float("inf")),
         )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all, of arguments that are resolved."""
+        return self.max_steps or STEPS
+
+    def resolved(self, prompts: int, processes: int) -> Self:
+        """These arguments with ``max_steps``, for a task of so many prompts."""
+        if self.num_train_epochs is None:
+            return replace(self, max_steps=self.steps)
+        rollouts = -(-self.num_train_epochs * prompts // self.prompts_per_rollout(processes))
+        steps = rollouts * self.steps_per_rollout(processes)
+        return replace(self, num_train_epochs=None, max_steps=steps)
+
+    def prompts_per_rollout(self, processes: int) -> int:
+        """Prompts that a rollout draws."""
+        return self.images_per_step(processes)
 
     def images_per_step(self, processes: int) -> int:
         """Images of an optimizer step, over all processes together."""
@@ -122,7 +147,10 @@ class RolloutConfig(PipelineConfig):
     sampler: Literal["gddim", "flow_sde"] = "gddim"
 
     def steps_per_rollout(self, processes: int) -> int:
-        return self.counts(processes)["updates"] * self.num_iterations
+        return self.images(processes) // self.images_per_step(processes) * self.num_iterations
+
+    def prompts_per_rollout(self, processes: int) -> int:
+        return self.images(processes) // self.num_generations
 
     def budget(self, kind: type[BudgetT], processes: int) -> BudgetT:
         """The budget of a method whose own numbers have the same names here, for so many processes."""
@@ -130,12 +158,11 @@ class RolloutConfig(PipelineConfig):
         named = [f.name for f in fields(kind) if f.name not in counts and hasattr(self, f.name)]
         return kind(**counts, **{name: getattr(self, name) for name in named})
 
-    def counts(self, processes: int) -> dict[str, int]:
-        """What of a :class:`.budget.RolloutBudget` counts.
+    def images(self, processes: int) -> int:
+        """Images of a rollout, over all processes together.
 
         Raises:
-            UnmetHypothesis: Images that cannot be dealt to optimizer steps or prompts, or steps that use a part of
-                a rollout.
+            UnmetHypothesis: Images that cannot be dealt to optimizer steps or prompts.
         """
         name, per_step = type(self).__name__, self.images_per_step(processes)
         images = self.generation_batch_size or per_step
@@ -148,14 +175,21 @@ class RolloutConfig(PipelineConfig):
         if images % self.num_generations:
             got = f"num_generations = {self.num_generations}, {images} images"
             raise UnmetHypothesis(name, "num_generations divides the images of a rollout", got)
-        updates = images // per_step
-        steps = updates * self.num_iterations
-        if self.max_steps % steps:
+        return images
+
+    def counts(self, processes: int) -> dict[str, int]:
+        """What of a :class:`.budget.RolloutBudget` counts.
+
+        Raises:
+            UnmetHypothesis: As for :meth:`images`, and steps that use a part of a rollout.
+        """
+        steps = self.steps_per_rollout(processes)
+        if self.steps % steps:
             hypothesis = "max_steps is a multiple of the steps of a rollout"
-            raise UnmetHypothesis(name, hypothesis, f"max_steps = {self.max_steps}, {steps} steps")
+            raise UnmetHypothesis(type(self).__name__, hypothesis, f"max_steps = {self.steps}, {steps} steps")
         return {
-            "epochs": self.max_steps // steps,
-            "prompts": images // self.num_generations,
-            "updates": updates,
+            "epochs": self.steps // steps,
+            "prompts": self.prompts_per_rollout(processes),
+            "steps_per_generation": steps // self.num_iterations,
             "save_every": max(1, self.save_steps // steps),
         }

@@ -73,7 +73,7 @@ class Adapted:
 
     def denoiser(self, sampler: Sampler) -> nn.Module:
         """The network behind the protocol of samplers."""
-        return denoiser_of(self.kind, self.network, sampler.prediction, self.guidance)
+        return denoiser_of(self.kind, self.network, self.guidance, sampler.prediction)
 
 
 class PipelineTrainer(ABC, Generic[ConfigT]):
@@ -101,6 +101,7 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
         trackers = trackers_of(args.report_to)
         options = {"log_with": trackers, "project_dir": args.output_dir} if trackers else {}
         self.accelerator = Accelerator(mixed_precision=args.mixed_precision, **options)
+        args = args.resolved(len(task.prompts), self.accelerator.num_processes)
         self.args, self.network, device = args, network, self.accelerator.device
         conditions = {key: rows.to(device) for key, rows in task.conditions.items()}
         guidance = guidance_of(kind, pipe, args.guidance_scale)

@@ -64,7 +64,7 @@ def load_policy(
     )
     return Policy(
         parts.network,
-        denoiser_of(model.kind, parts.network, sampler.prediction, model.guidance),
+        denoiser_of(model.kind, parts.network, model.guidance, sampler.prediction),
         sampler,
         task,
     )

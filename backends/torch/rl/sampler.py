@@ -26,7 +26,7 @@ from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.schema import validated
-from driftproof.numerics.samplers import flow_sde_moments, step_log_prob
+from driftproof.numerics.samplers import Parametrization, flow_sde_moments, step_log_prob
 
 __all__ = ["Kind", "Sampler", "Sampling", "log_prob"]
 
@@ -69,7 +69,7 @@ class Sampler:
             raise UnmetHypothesis("Sampler", "kind is gddim or flow_sde", repr(kind))
         # Its own: a pipeline that shares the scheduler sets other timesteps on it.
         self.scheduler, self.eta, self.kind = copy.deepcopy(scheduler), eta, kind
-        self.prediction: str = scheduler.config.prediction_type
+        self.prediction: Parametrization = scheduler.config.prediction_type
         if kind == "flow_sde" and self.prediction != "flow_prediction":
             raise UnmetHypothesis("Sampler", "flow_prediction, for flow_sde", repr(self.prediction))
         if scheduler.num_inference_steps is None:

@@ -20,6 +20,7 @@ from driftproof.backends.torch.kit.config_checks import require_each
 from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.pretrained.guidance import Condition
 
+from .reward_identity import reward_identity
 from .rewards import Reward, checked, reward_of
 
 __all__ = ["Task"]
@@ -42,6 +43,8 @@ class Task:
         noise: Standard deviation of the copies.
         bound: Largest norm of the gradient of a sample; infinity for none.
         at_once: States that are decoded together for a gradient, >= 1.
+        reward_identity: By what a checkpoint tells the reward from others, where a recipe does not, see
+            :func:`.reward_identity.reward_identity`.
 
     Raises:
         UnmetHypothesis: Conditions without a row for each prompt, half precision, or numbers out of range.
@@ -58,6 +61,7 @@ class Task:
     noise: float = 0.02
     bound: float = float("inf")
     at_once: int = 8
+    reward_identity: str = ""
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -100,6 +104,9 @@ class Task:
 
         Raises:
             UnmetHypothesis: Another pipeline, no prompt, a size that it cannot make, or a reward that is none.
+
+        Warns:
+            RunWarning: A reward that a checkpoint cannot tell from another, such as a lambda.
         """
         from driftproof.backends.torch.pretrained.decoding import images_or_gradients
         from driftproof.backends.torch.pretrained.pipelines import encoded_prompts, guidance_of, kind_of
@@ -115,13 +122,17 @@ class Task:
         # A trainer may guide by any weight, where the pipeline guides at all.
         negatives = kind != "flux" and guidance_of(kind, pipe, 2.0) > 1.0
         conditions = encoded_prompts(kind, pipe, texts, pipe._execution_device, negatives=negatives)
-        return cls(shape, called, images_or_gradients(kind, pipe.vae), texts, conditions, **options)
+        decode = images_or_gradients(kind, pipe.vae)
+        return cls(
+            shape, called, decode, texts, conditions, reward_identity=reward_identity(reward), **options
+        )
 
     def description(self) -> dict[str, object]:
         """What tells this task from others, as JSON; of prompts, of which there may be many, a digest."""
         prompts = {"count": len(self.prompts), "digest": digest_of(self.prompts)}
         gradient = {name: getattr(self, name) for name in ("smoothing", "noise", "bound")}
-        return {"prompts": prompts, "shape": list(self.shape), "dtype": str(self.dtype), **gradient}
+        reward = {"reward": self.reward_identity} if self.reward_identity else {}
+        return {"prompts": prompts, "shape": list(self.shape), "dtype": str(self.dtype), **gradient, **reward}
 
     def condition(self, prompts: Tensor) -> Condition:
         """The conditions of some prompts, by number."""

@@ -5,7 +5,7 @@ trajectories in parts: one optimizer step each, over micro batches.  All randomn
 (seed, k), drawn for all processes together: a run that was killed and resumed is the run that was not, bit for bit,
 and several processes do what one would, up to the order of summation.
 
-The parts of a pass: every run of ``updates`` rows side by side (of whole groups, where a method compares rows) is
+The parts of a pass: every run of ``steps_per_generation`` rows side by side (of whole groups, where a method compares rows) is
 dealt to the parts in a random order.  So each part has the same share of every process, whatever their number.
 
 The first update of an epoch is on policy: its ratio is 1 by definition, and not what two batches of different
@@ -88,10 +88,10 @@ class RolloutTrainer(Generic[SignalT]):
             require_prediction(name, denoiser, sampler.prediction)  # type: ignore[arg-type]  # a module has any attribute
         self.accelerator = accelerator or Accelerator()
         require_unsharded(name, self.accelerator)
-        parts = self.accelerator.num_processes * budget.updates
+        parts = self.accelerator.num_processes * budget.steps_per_generation
         if budget.rows % (parts * method.together):
             whole = "" if method.together == 1 else f", in groups of {method.together}"
-            hypothesis = f"processes times updates divide the rows{whole}"
+            hypothesis = f"processes times steps_per_generation divide the rows{whole}"
             raise UnmetHypothesis(name, hypothesis, f"{budget.rows} rows, {parts} parts")
         self.method, self.task, self.budget, self.title = method, task, budget, title
         self.sampler = cast("Sampler", sampler)  # what a method does not use it does not miss
@@ -323,7 +323,11 @@ class RolloutTrainer(Generic[SignalT]):
 
     def _parts(self, deal: torch.Generator) -> Iterator[Tensor]:
         """The trajectories of this process in each part of a pass."""
-        updates, together, device = self.budget.updates, self.method.together, self.accelerator.device
+        updates, together, device = (
+            self.budget.steps_per_generation,
+            self.method.together,
+            self.accelerator.device,
+        )
         runs = self.budget.rows // (together * updates)
         order = torch.rand(runs, updates, generator=deal).argsort(dim=1)[local_rows(self.accelerator, runs)]
         first = torch.arange(len(order)) * updates

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.samplers.parametrization import DIFFUSERS
 
-__all__ = ["PREDICTIONS", "resolved", "translated"]
+__all__ = ["resolved", "translated"]
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 UNSUPPORTED = ("thresholding", "invert_sigmas", "shift_terminal")
 RESPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 # What a configuration of another scheduler says where its model knows other noise levels, or times, than ours.
@@ -69,7 +69,7 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config.get("prediction_type")
     if kind is None:
         kind = "flow_prediction" if shift is not None and not has_betas else "epsilon"
-    _require(kind in PREDICTIONS, f"prediction_type is one of {', '.join(PREDICTIONS)}", repr(kind))
+    _require(kind in DIFFUSERS, f"prediction_type is one of {', '.join(DIFFUSERS)}", repr(kind))
     for name in UNSUPPORTED:
         _require(
             not config.get(name),

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import array_api_compat.numpy as xp
 import numpy as np
 
-from driftproof.numerics.samplers import predicted_moments
-from driftproof.numerics.samplers.parametrisations import Parametrization, data_and_noise
+from driftproof.numerics.samplers import Parametrization, data_and_noise, predicted_moments
 
 from .levels import Floats
 

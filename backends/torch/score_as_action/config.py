@@ -21,7 +21,7 @@ from driftproof.backends.torch.kit.schema import (
     validated,
 )
 from driftproof.backends.torch.pretrained.config import PipelineModel
-from driftproof.backends.torch.rl.budget import RolloutBudget
+from driftproof.backends.torch.rl.budget import RolloutBudget, require_one_model
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
@@ -37,7 +37,7 @@ class Budget(RolloutBudget):
     """What an actor and its critic run with; more than one pass wants ``ppo``.
 
     Arguments: those of :class:`.rl.budget.RolloutBudget`, and
-        schedule: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
+        lr_scheduler_type: Of the learning rate: ``constant``, or ``cosine`` down to 0 over the epochs.
         beta: Strength of the KL penalty, > 0, in units of the rewards that the actor sees.
         critic_warmup: Epochs at the start in which the critic learns alone.
         clip_range: Of ``ppo``: the range of the ratio, in (0, 1), for log-probabilities summed over coordinates.
@@ -48,7 +48,7 @@ class Budget(RolloutBudget):
             its own are used.
     """
 
-    schedule: Literal["constant", "cosine"] = "constant"
+    lr_scheduler_type: Literal["constant", "cosine"] = "constant"
     beta: PositiveFloat = 1e-2
     critic_warmup: NonNegativeInt = 0
     clip_range: ProperShare = 0.2
@@ -59,7 +59,7 @@ class Budget(RolloutBudget):
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""
-        if self.schedule == "constant":
+        if self.lr_scheduler_type == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * epoch / self.epochs))
 
@@ -105,7 +105,7 @@ class Recipe:
         sampling, budget, critic: The sampler, the actor's and the critic's numbers.
         gaussian, pipeline: One of the two models.
         reward: Of a pipeline.
-        seeds: Of the Gaussian model: runs, whose spread gives the interval.
+        seeds: Of the Gaussian model: runs, whose spread gives the interval; a pipeline has ``budget.seed``.
         evaluation: Of the Gaussian model: trajectories of the last measurement, >= 2.
     """
 
@@ -121,9 +121,7 @@ class Recipe:
     evaluation: TwoOrMore = field(default=20000, metadata=HOW)
 
     def __post_init__(self) -> None:
-        if (self.gaussian is None) == (self.pipeline is None):
-            hypothesis = "a table [gaussian] or [pipeline]"
-            raise UnmetHypothesis("score_as_action recipe", hypothesis, "none or both")
+        require_one_model("score_as_action recipe", self.gaussian, self.pipeline, self.seeds, self.budget)
 
 
 RECIPES = Recipes("score_as_action", Recipe, ("gaussian", "sd15"))

@@ -27,7 +27,7 @@ class ScoreAsActionConfig(RolloutConfig):
 
     actor: Actor = "ppo"
     critic: CriticChoice = field(default_factory=CriticChoice)
-    schedule: Literal["constant", "cosine"] = "constant"
+    lr_scheduler_type: Literal["constant", "cosine"] = "constant"
     beta: float = 1e-2
     critic_warmup: int = 0
     clip_range: float = 0.2

@@ -155,7 +155,7 @@ def study(prepared: Prepared, recipe: LawsRecipe, folder: Path, accelerator: Acc
         held_out[:, 0],
         errors,
         delta,
-        recipe.training.steps,
+        recipe.training.max_steps,
     )
 
 

@@ -36,7 +36,7 @@ def comparison_section(comparison: Comparison) -> Section:
     plan, sampling = recipe.training, recipe.sampling
     caption = (
         f"{recipe.title}: generated rows against {len(data.held_out)} held out. {data.source}. "
-        f"Same network, {plan.steps} steps of {plan.batch} rows, {sampling.steps} reverse steps, "
+        f"Same network, {plan.max_steps} steps of {plan.train_batch_size} rows, {sampling.steps} reverse steps, "
         f"{sampling.count} samples, mean over {len(recipe.seeds)} training seeds; ± is a 95 % half-width."
     )
     tables = [{"caption": caption, "columns": columns, "rows": rows}]

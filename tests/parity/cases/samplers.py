@@ -103,7 +103,7 @@ ROWS = {
         ],
         gentle={"noise": np.asarray([0.7, -0.1, 0.2]), **VELOCITY},
     ),
-    "numerics.samplers.parametrisations.data_and_noise": row(
+    "numerics.samplers.parametrization.data_and_noise": row(
         [
             mesh({"kind": kind}, x=STATES, output=NOISE, alpha=(1e-3, 0.5, 1.0), sigma=(1e-3, 0.5, 80.0))
             for kind in ("epsilon", "sample", "v_prediction", "flow_prediction")

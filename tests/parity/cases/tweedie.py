@@ -16,7 +16,7 @@ from tests.parity.rows import (
 
 COUNTS = (0.0, 1e-6, 0.4, 3.0, 1e4)
 KINDS = {
-    **dict.fromkeys(GAUSSIAN, ("score", "sample", "v_prediction", "flow_prediction", "epsilon")),
+    **dict.fromkeys(GAUSSIAN, ("score", "epsilon", "sample", "v_prediction", "flow_prediction")),
     **dict.fromkeys(GEOMETRIC, ("score", "log_score", "epsilon")),
     **dict.fromkeys(SQUARED, ("score", "log_score", "count", "ratio")),
 }
@@ -95,16 +95,16 @@ ROWS = {
     "theory.tweedie.risks.bayes_risk": row(
         [mesh({"process": p}, scale=(1e-3, 1.0, 50.0), t=times(p)) for p in SQUARED]
     ),
-    "numerics.samplers.parametrisations.affine": row(
+    "numerics.samplers.parametrization.affine": row(
         [mesh({"process": p, "kind": kind}, x=states(p), t=times(p)) for p, kind in EACH]
     ),
-    "numerics.samplers.parametrisations.to_score": row(
+    "numerics.samplers.parametrization.to_score": row(
         [mesh({"process": p, "kind": kind}, x=states(p), t=times(p), output=SCORES) for p, kind in EACH]
     ),
-    "numerics.samplers.parametrisations.from_score": row(
+    "numerics.samplers.parametrization.from_score": row(
         [mesh({"process": p, "kind": kind}, x=states(p)[1:], t=times(p), score=SCORES) for p, kind in EACH]
     ),
-    "numerics.samplers.parametrisations.convert": row(
+    "numerics.samplers.parametrization.convert": row(
         [
             mesh(
                 {"process": p, "kind": kind, "wanted": kinds[-1]}, x=states(p)[1:], t=times(p), output=SCORES

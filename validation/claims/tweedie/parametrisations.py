@@ -71,8 +71,10 @@ def cases() -> Iterator[tuple[str, AbstractProcess, float, float, Mapping[Parame
         for x0, x, t in POINTS:
             known = outputs(process, x0, x, t)
             if isinstance(process, AbstractGaussianProcess | GBM):
-                variance = textbook.levels(process, t)[1]
+                level, variance = textbook.levels(process, t)
                 size = (1 + max(map(abs, known.values()))) * (1 + 1 / variance)
+                if isinstance(process, AbstractGaussianProcess):  # the data are read off the noise
+                    size *= 1 + 1 / level
             else:
                 rho = textbook.scales(process, t)[2]
                 size = (1 + max(map(abs, known.values()))) * (1 + x / rho) * (1 + rho / x) * (1 + 1 / x)
@@ -111,10 +113,10 @@ def _slightly(kernel: Any, xp: Any, *given: Any) -> Any:
     statement=r"""
     u\,s = A + B\,\text{output}, \qquad
     \text{output} = \begin{cases}
-      \epsilon = (x - \alpha x_0) / \sigma,\ x_0,\ \alpha \epsilon - \sigma x_0,\ \epsilon - x_0
-        & \text{Gaussian} \\
+      z = (x - \alpha x_0) / \sigma & \epsilon, \text{ Gaussian} \\
+      x_0, \quad \alpha z - \sigma x_0, \quad z - x_0 & \text{sample, v, flow} \\
       (\log \tfrac x{x_0} - m) / \sqrt v & \epsilon, \text{ GBM} \\
-      1 + x\,s & \text{log} \\
+      1 + x\,s & \text{log\_score} \\
       E[N \mid x_0, x] & n \\ 2 \rho\,n / x & g
     \end{cases} \qquad \text{given } X_0 = x_0
     """,

@@ -249,6 +249,7 @@ def test_quantile_maps_far_in_the_tails():
         np.testing.assert_allclose([sign * image, slope], [27.0, 0.5], atol=0.01)
 
 
+@pytest.mark.slow
 def test_modes_are_treated_alike():
     """Mirrored reward, mirrored masses: of the optimum and of what rounds of matching reach."""
     for local in (False, True):

@@ -141,6 +141,7 @@ class TestRunners:
             with pytest.raises(ModuleNotFoundError):
                 benchmarks.benchmark(names)
 
+    @pytest.mark.slow
     def test_pytest_skips_it_and_says_why(self, tmp_path: Path) -> None:
         (tmp_path / "conftest.py").write_text(PYTEST)
         done = subprocess.run(

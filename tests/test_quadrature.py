@@ -55,6 +55,7 @@ def test_the_limit_of_squared_td_errors_is_that_of_an_adaptive_rule_in_time() ->
         assert abs(found / want - 1.0) <= stated + 1e-13, (process, variance, t)
 
 
+@pytest.mark.slow
 def test_the_response_is_that_of_twice_as_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     for _ in range(COUNT):

@@ -203,7 +203,10 @@ def test_graph_has_no_breaks(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("function", "parameters"),
-    [(log_iv, ((0.3,), (0.7,), (30.0,))), (log_hyp1f1, ((1.3, 2.2), (1.5, 2.2), (4.0, 0.5)))],
+    [
+        (log_iv, ((0.3,), (0.7,), (30.0,))),
+        pytest.param(log_hyp1f1, ((1.3, 2.2), (1.5, 2.2), (4.0, 0.5)), marks=pytest.mark.slow),
+    ],
 )
 def test_graph_follows_parameters_that_change(function: Any, parameters: Any) -> None:
     torch = pytest.importorskip("torch")

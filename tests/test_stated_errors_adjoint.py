@@ -7,6 +7,7 @@ import math
 
 import mpmath as mp
 import numpy as np
+import pytest
 import sympy as sp
 
 from driftproof import UnmetHypothesis
@@ -68,6 +69,7 @@ def test_priced_gramians_hold_what_they_state() -> None:
 # -- other running costs --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_other_costs_hold_what_they_state() -> None:
     r"""In the angle of s = sigma tan(a) / (1 + sigma tan(a)) the factor is cos a + sigma sin a, and ds = sigma da / factor^2."""
     rng, refused = np.random.default_rng(2), 0

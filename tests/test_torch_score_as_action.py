@@ -258,9 +258,8 @@ def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
     assert critic.skip.requires_grad is (skip == "learnable")
 
 
-@pytest.mark.parametrize(
-    ("actor", "skip"), [("pathwise", "none"), pytest.param("ppo", "constant", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("actor", "skip"), [("pathwise", "none"), ("ppo", "constant")])
 def test_a_small_unet_learns(actor, skip):
     """The objective on 64 fresh trajectories, the same before and after, rises by 5.5 standard errors: Student's
     false alarm is 4e-7, and a rise of 8 standard errors is seen with probability 0.99."""

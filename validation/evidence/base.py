@@ -219,7 +219,7 @@ class Evidence:
     def __post_init__(self) -> None:
         parameters = inspect.signature(self.function).parameters.values()
         drawn = {p.name: p.default for p in parameters if _is_strategy(p.default)}
-        cases = set(self.over.names) if self.over else set()
+        cases = self.over.given if self.over else set()
         given = {"rng", "n"} | ({"alpha"} if self.weight else set())
         rest = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.name not in cases]
         wants, tries = {*rest} & given, tuple(name for name in rest if name not in given)

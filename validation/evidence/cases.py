@@ -26,17 +26,25 @@ class Cases:
     """Named values, row by row.
 
     Attributes:
-        names: The parameters that a row gives.
+        names: The columns: the parameters that a row gives, and ``label`` for what is said of it.
         source: Makes the rows, whenever they are asked for.
     """
 
     names: tuple[str, ...]
     source: Callable[[], Iterable[tuple[Any, ...]]]
 
+    @property
+    def given(self) -> set[str]:
+        """The parameters that a row gives."""
+        return {name for name in self.names if name != "label"}
+
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each row: what is said of it, and its values by name."""
         for number, row in enumerate(self.source(), 1):
             case = dict(zip(self.names, row, strict=True))
+            if (label := case.pop("label", None)) is not None:
+                yield str(label), case
+                continue
             told = [f"{name} = {text}" for name, value in case.items() if (text := _told(value)) is not None]
             yield ", ".join(told + [f"case {number}"] * (len(told) < len(case))), case
 

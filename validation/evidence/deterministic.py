@@ -9,6 +9,8 @@ from typing import Any, Unpack, final
 
 import numpy as np
 
+from driftproof.validation.mutants import Altered, Wrong
+
 from .base import AbstractKind, Common, Decorator, Setting, Verdict, decorator, labelled, summed, worst
 from .comparison import compare
 
@@ -167,11 +169,16 @@ class Raised:
 def raises(exception: type[Exception], call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Raised:
     """Call, and tell whether that raised ``exception``; other exceptions pass through as crashes.
 
+    A planted error of values checks nothing, which is no answer to the question whether it notices a wrong
+    value: the function that it was made of is called in its place.
+
     Example:
         >>> raises(ZeroDivisionError, lambda x: 1 / x, 0).ok
         True
     """
     label = f"raises {exception.__name__}"
+    while isinstance(call, Wrong | Altered):
+        call = call.original
     try:
         call(*args, **kwargs)
     except exception as error:

@@ -47,7 +47,7 @@ def codes(thing: Any) -> Iterator[CodeType]:
 def uncalled(id: str) -> list[str]:
     """The vouched names of a claim of which no code runs while its evidence is tried on the thing."""
     claim = REGISTRY.load().claims[id]
-    wanted = {name: set(codes(resolved(name))) for name in claim.vouches}
+    wanted = {name: set(codes(resolved(name))) for name in claim.covers}
     of_interest, seen = set().union(*wanted.values()), set()
 
     def profile(frame: Any, event: str, _: Any) -> None:
@@ -58,7 +58,7 @@ def uncalled(id: str) -> list[str]:
     sys.setprofile(profile)
     try:
         for item in claim.evidence:
-            run_evidence(claim, item, claim.thing, plan)
+            run_evidence(claim, item, claim.things, plan)
     finally:
         sys.setprofile(None)
     return [name for name, parts in wanted.items() if not parts & seen]
@@ -70,7 +70,7 @@ def known() -> dict[str, Any]:
 
 
 def test_every_public_function_is_vouched_for() -> None:
-    vouched = {name for claim in REGISTRY.load().claims.values() for name in claim.vouches}
+    vouched = {name for claim in REGISTRY.load().claims.values() for name in claim.covers}
     assert len(known()) > 100
     assert not sorted(known().keys() - vouched), "no claim whose evidence calls them and checks their values"
 
@@ -83,7 +83,7 @@ def test_every_public_function_cites_a_claim_that_vouches_for_it() -> None:
             r"^Claims: (.*?)(\n\s*\n|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE
         )
         cited = set(re.findall(r"[A-Z][A-Z0-9-]+-\d+", told[1])) if told else set()
-        if not any(name in claims[id].vouches for id in cited & claims.keys()):
+        if not any(name in claims[id].covers for id in cited & claims.keys()):
             uncited.append(name)
     assert not uncited
 

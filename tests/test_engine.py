@@ -204,7 +204,7 @@ class TestSurroundings:
             (second, square, 0),
             (first, square, 1),
         ]:
-            run_evidence(claim, evidence, thing, Plan(seed=seed))
+            run_evidence(claim, evidence, {"thing": thing}, Plan(seed=seed))
         assert draws[0] == draws[1] and len(set(draws)) == 3
 
     def test_what_statistical_evidence_is_given(self) -> None:
@@ -216,7 +216,7 @@ class TestSurroundings:
             return Statistic(0.5, 0.1, 0.0, n)
 
         for effort, n in ((Effort.QUICK, 100), (Effort.NORMAL, 1000), (Effort.FULL, 10_000)):
-            found = run_evidence(made(table, asks), asks, square, Plan(effort=effort, weight=12.0))
+            found = run_evidence(made(table, asks), asks, {"thing": square}, Plan(effort=effort, weight=12.0))
             assert given["n"] == found.n == n
             assert given["alpha"] == found.alpha == pytest.approx(0.25e-6)
             assert (found.detectable, found.p_value) == (0.1, 0.5)
@@ -287,4 +287,4 @@ class TestOutcomes:
         assert ClaimOutcome.from_json(json.loads(text)) == settled
 
     def test_prosecute_alone(self) -> None:
-        assert try_mutant(made(table), "sign", negated, Plan()).killed
+        assert try_mutant(made(table), "sign", Plan()).killed

@@ -93,5 +93,5 @@ class TestExamples:
         claim = made(table, watched)
         for seed in (0, 0, 1):
             seen.append([])
-            run_evidence(claim, watched, square, Plan(seed=seed))
+            run_evidence(claim, watched, {"thing": square}, Plan(seed=seed))
         assert seen[0] == seen[1] != seen[2]

@@ -22,7 +22,7 @@ class TestRegistration:
             made(table, mutants={"one": negated})
 
     def test_mutants_differ_from_the_thing(self) -> None:
-        with pytest.raises(TypeError, match="is the thing itself"):
+        with pytest.raises(TypeError, match="is what is under test itself"):
             made(table, mutants={"one": negated, "two": square})
 
     def test_evidence_at_least(self) -> None:
@@ -61,20 +61,20 @@ class TestRegistration:
             evidence, mutants = table, {"a": negated, "b": crashing}
 
         claim = Registry().claim("TOY-1", paper="toy", statement="", vouches=[square])(Toy)
-        assert claim.thing is square and claim.vouches == (f"{square.__module__}.square",)
+        assert claim.things == {"thing": square} and claim.covers == (f"{square.__module__}.square",)
 
     @pytest.mark.parametrize(
         ("function", "complaint"),
         [
-            (lambda: None, "takes the thing"),
-            (lambda thing, data: None, r"cannot give \['data'\]"),
+            (lambda: None, "takes a function under test"),
+            (lambda thing, data: None, r"cannot give \['data'\].*covers \(thing\)"),
             (lambda thing, alpha: None, r"cannot give \['alpha'\]"),
             (lambda thing, n: None, "must declare n"),
         ],
     )
     def test_parameters_that_the_engine_cannot_give(self, function: Any, complaint: str) -> None:
         with pytest.raises(TypeError, match=complaint):
-            exact(tolerance=1.0)(function)
+            made(exact(tolerance=1.0)(function))
 
     def test_statistics_draw_nothing_and_properties_something(self) -> None:
         with pytest.raises(TypeError, match="many looks"):

@@ -64,7 +64,7 @@ class TestFlips:
         alarms = [
             seed
             for seed in range(100, 120)
-            if not run_evidence(claim, mostly_right, square, Plan(seed, Effort.QUICK)).ok
+            if not run_evidence(claim, mostly_right, {"thing": square}, Plan(seed, Effort.QUICK)).ok
         ]
         assert alarms and [flip.seed for flip in found.flips] == alarms
         assert found.status == 1 and found.expected == pytest.approx(20 * 0.3)

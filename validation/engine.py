@@ -1,7 +1,7 @@
-"""The engine: every piece of evidence must hold on the thing, and some must break on each mutant.
+"""The engine: every piece of evidence must hold on what is under test, and some must break on each mutant.
 
-A crash of any kind, an exit included, is never a verdict: on the thing it makes the claim an error, and a
-mutant on which evidence crashes, and that none catches, is unsettled (unless the evidence declares the
+A mutant of a function meets the evidence that takes this function, and no other.  A crash of any kind, an
+exit included, is never a verdict: on what is under test it makes the claim an error, and a mutant on which evidence crashes, and that none catches, is unsettled (unless the evidence declares the
 exception by ``breaks_on``).  Only ctrl-C passes through.
 """
 
@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeAlias, final
@@ -80,7 +80,7 @@ class Plan:
 def evaluate_claim(
     claim: Claim, plan: Plan, tell: Callable[[Piece], object] = lambda piece: None
 ) -> ClaimOutcome:
-    """Try all evidence on the thing, then evidence on each mutant until some breaks.
+    """Try all evidence on what is under test, then evidence on each mutant until some breaks.
 
     Arguments:
         tell: Is told of each piece once it is known: what ends the rest leaves these.
@@ -96,11 +96,11 @@ def evaluate_claim(
 def _pieces(claim: Claim, plan: Plan) -> Iterator[Piece]:
     sound = []
     for item in claim.evidence:
-        found = run_evidence(claim, item, claim.thing, plan)
+        found = run_evidence(claim, item, claim.things, plan)
         sound += [item] if found.state != "crashed" else []
         yield found
-    for name, mutant in claim.mutants.items():
-        yield try_mutant(claim, name, mutant, plan, sound)
+    for name in claim.mutants:
+        yield try_mutant(claim, name, plan, sound)
     for picture in claim.figures if plan.figures else ():
         yield _draw(claim, picture, plan)
 
@@ -128,7 +128,7 @@ def concluded(claim: Claim, found: Sequence[Piece], why: str = "", seconds: floa
         title=claim.title,
         statement=claim.statement,
         hypotheses=tuple(claim.hypotheses),
-        vouches=claim.vouches,
+        vouches=claim.covers,
         status=_status(evidence, mutants),
         expect=claim.expect,
         evidence=evidence,
@@ -158,18 +158,19 @@ def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome,
 
 
 def try_mutant(
-    claim: Claim, name: str, mutant: Thing, plan: Plan, evidence: list[Evidence] | None = None
+    claim: Claim, name: str, plan: Plan, evidence: Sequence[Evidence] | None = None
 ) -> MutantOutcome:
     """Try evidence on a mutant until some breaks: what no seed moves first, then the cheapest rung.
 
     Arguments:
-        evidence: What is tried, where some of the claim's evidence crashes on the thing already.
+        evidence: What may be tried, where some of the claim's evidence crashes on what is under test already.
     """
     start = time.perf_counter()
-    sound = claim.evidence if evidence is None else evidence
-    untried, crashes, reasons = len(claim.evidence) - len(sound), [], []
+    concerned = claim.concerned(name)
+    sound = [item for item in concerned if evidence is None or item in evidence]
+    untried, crashes, reasons = len(concerned) - len(sound), [], []
     for item in sorted(sound, key=lambda e: (e.seeded_on_mutants, e.kind.rung)):
-        found = run_evidence(claim, item, mutant, plan, hunting=True)
+        found = run_evidence(claim, item, claim.mutated(name), plan, hunting=True)
         if found.ok is False:
             detail = found.counterexample or found.detail
             return MutantOutcome(name, True, item.name, detail, seconds=time.perf_counter() - start)
@@ -192,15 +193,16 @@ def try_mutant(
 def run_evidence(
     claim: Claim,
     evidence: Evidence,
-    thing: Thing,
+    things: Mapping[str, Thing],
     plan: Plan,
     *,
     hunting: bool = False,
     swept: bool = False,
 ) -> EvidenceOutcome:
-    """Try one piece of evidence on one thing.
+    """Try one piece of evidence.
 
     Arguments:
+        things: What is under test, by name: ``claim.things``, or ``claim.mutated(name)``.
         hunting: On a mutant: examples that crash are passed over, counterexamples are not shrunk.
         swept: The domain of what is drawn was swept before; only what the seed draws is tried.
     """
@@ -210,7 +212,7 @@ def run_evidence(
         return replace(blank, detail=f"needs effort {evidence.effort.value}")
     if evidence.requires and not installed(evidence.requires):
         return replace(blank, state="skipped", detail=lacking(evidence.requires))
-    trial = _Trial(claim, evidence, thing, plan, hunting, swept)
+    trial = _Trial(claim, evidence, things, plan, hunting, swept)
     try:
         if evidence.requires:
             importlib.import_module(evidence.requires)
@@ -256,12 +258,18 @@ class _Broken(Exception):
 
 
 class _Trial:
-    """One piece of evidence on one thing: calls it, once or on each example that Hypothesis draws."""
+    """One piece of evidence: calls it on its cases, once or on each example that Hypothesis draws."""
 
     def __init__(
-        self, claim: Claim, evidence: Evidence, thing: Thing, plan: Plan, hunting: bool, swept: bool
+        self,
+        claim: Claim,
+        evidence: Evidence,
+        things: Mapping[str, Thing],
+        plan: Plan,
+        hunting: bool,
+        swept: bool,
     ) -> None:
-        self.claim, self.evidence, self.thing, self.plan = claim, evidence, thing, plan
+        self.claim, self.evidence, self.things, self.plan = claim, evidence, things, plan
         self.hunting, self.swept = hunting, swept
         self.count = 0
         self.shown: str | None = None
@@ -288,8 +296,7 @@ class _Trial:
         rng, alpha = self.plan.rng(*names), self.plan.alpha(self.evidence) or 0.0
         given = {"rng": rng, "alpha": alpha, "n": self.plan.effort.samples(self.evidence.n or 1)}
         wanted = {name: given[name] for name in self.evidence.wants}
-        returned = self.evidence.function(self.thing, **wanted, **example)
-        return self.evidence.kind.judge(returned, Setting(alpha))
+        return self.evidence.judged(self.things, {**wanted, **example}, Setting(alpha))
 
     def _on_examples(self) -> None:
         from .examples import search
@@ -341,9 +348,9 @@ def _draw(claim: Claim, picture: Picture, plan: Plan) -> FigureOutcome:
 
     try:
         with restored():
-            given = {"rng": plan.rng(claim.id, picture.name)}
+            given = {**claim.things, "rng": plan.rng(claim.id, picture.name)}
             wanted = {k: v for k, v in given.items() if k in inspect.signature(picture.function).parameters}
-            return FigureOutcome(picture.name, picture.caption, svg(picture.function, claim.thing, **wanted))
+            return FigureOutcome(picture.name, picture.caption, svg(picture.function, **wanted))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # a figure is no evidence: its failure is shown and settles nothing

@@ -4,54 +4,57 @@ r"""The registry: a claim is a statement, its evidence, and the errors that the 
 
     from hypothesis import strategies as st
 
-    from driftproof.theory import special
-    from driftproof.validation import Thing, claim, drawn, exact, figure, property, statistical
-    from driftproof.validation import Statistic
-
-    ARGUMENTS = st.floats(0.0, 1e3)
+    from driftproof.theory.special import bessel_ratio
+    from driftproof.validation import Statistic, claim, exact, figure, grid, property, statistical
+    from driftproof.validation.mutants import wrong
 
     @claim(
         "SPECIAL-BESSEL-1",
-        paper="special",
-        statement=r"R_\nu(z) = I_{\nu+1}(z) / I_\nu(z)",
-        vouches=[special.bessel_ratio],
+        "The Bessel ratio",
+        r"R_\nu(z) = I_{\nu+1}(z) / I_\nu(z)",
+        covers=[bessel_ratio],
         hypotheses=[r"\nu > -1", r"z \geq 0"],
-        title="The Bessel ratio",
     )
     class BesselRatio:
-        @exact(tolerance=1e-13, scale=0.0)
-        def equals_fifty_digits(thing: Thing):
-            for nu in (0.5, 3.0):
-                want = mpmath.besseli(nu + 1, 2) / mpmath.besseli(nu, 2)    # 50 digits: set by the engine
-                yield f"nu = {nu}", thing(nu, 2.0), want
+        @exact(1e-13, scale=0.0, over=grid(nu=(0.5, 3.0), z=(0.1, 2.0)))
+        def equals_fifty_digits(bessel_ratio, nu, z):       # called once for each case
+            return bessel_ratio(nu, z), mpmath.besseli(nu + 1, z) / mpmath.besseli(nu, z)
 
-        @property(tolerance=1e-12, examples=100)
-        def riccati(thing: Thing, z: float = drawn(ARGUMENTS)):
-            return derivative(thing, z), 1 - thing(0.5, z) ** 2 - 2 * thing(0.5, z) / z
+        @property(1e-12, examples=100)
+        def riccati(bessel_ratio, z=st.floats(0.0, 1e3)):   # drawn by Hypothesis
+            ratio = bessel_ratio(0.5, z)
+            return derivative(bessel_ratio, z), 1 - ratio**2 - 2 * ratio / z
 
         @statistical(weight=1.0, n=100_000)
-        def matches_sampled_counts(thing: Thing, rng, n, alpha):
+        def matches_sampled_counts(bessel_ratio, rng, n, alpha):
             ...
             return Statistic(p_value=p, detectable=0.02, effect=0.001, n=n)
 
         @figure
-        def against_asymptotics(thing: Thing):
+        def against_asymptotics(bessel_ratio):
             "Caption of the figure."
             return matplotlib.figure.Figure(...)
 
-        mutants: ClassVar = {"sign": lambda nu, z: -special.bessel_ratio(nu, z), "shifted order": shifted}
+        refuses = [(bessel_ratio, -1.0, 2.0), (bessel_ratio, 0.5, -1.0)]
 
-The class has ``mutants`` (at least two) and at least one piece of evidence; its attribute ``thing`` is
-what is under test (the first vouched function unless given).  Evidence is a plain function in the class
-body whose first parameter is the thing.  See :mod:`driftproof.validation.evidence` for the kinds and
-what they return, and :mod:`driftproof.validation.evidence.base` for the parameters that the engine gives
-(``rng``, ``n``, ``alpha``, Hypothesis strategies).
+        mutants = {
+            "sign": wrong(bessel_ratio, lambda value: -value),
+            "shifted order": wrong(bessel_ratio, nu=lambda nu: nu + 1.0),
+        }
+
+The class has ``mutants`` (at least two) and at least one piece of evidence: a plain function in the class
+body, which takes what it tries by name.  Everything that the claim covers is taken by some evidence.
+``refuses`` lists calls that raise ``UnmetHypothesis`` (or the exception that stands first).  See
+:mod:`driftproof.validation.evidence` for the kinds and what they return, its modules ``base`` and ``cases`` for
+the parameters that the engine gives (``rng``, ``n``, ``alpha``, cases, Hypothesis strategies), and
+:mod:`driftproof.validation.declaration` for what a mutant may be.
 
 ``hypotheses`` is a list of LaTeX strings, or a mapping from them to predicates; a predicate whose
 parameters are all drawn by a piece of evidence restricts what Hypothesis draws (boundary evidence
 excepted: it drops hypotheses).
 
-Every module in ``driftproof.validation.claims`` is found by itself; its top-level name is its paper.
+Every module in ``driftproof.validation.claims`` is found by itself; its top-level name is the paper of its
+claims.  A claim of another module names its paper: ``paper="mine"``.
 """
 
 from __future__ import annotations
@@ -69,7 +72,8 @@ from typing import Any, cast, final
 
 from driftproof._identity import specification
 
-from .evidence.base import Evidence, Thing
+from .declaration import Covers, Things, changes, named, refusal
+from .evidence.base import Evidence
 from .missing import absent
 from .telling import said
 
@@ -93,24 +97,30 @@ class Picture:
 
 
 def figure(function: Callable[..., Any]) -> Picture:
-    """Make a figure of a claim: ``function(thing)``, optionally with ``rng``."""
+    """Make a figure of a claim: a function of what it covers, by name, optionally with ``rng``."""
     return Picture(function.__name__, function)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """A statement, what it vouches for, its evidence and its mutants."""
+    """A statement, what it covers, its evidence and its mutants.
+
+    Attributes:
+        things: What is under test, by the names that evidence takes.
+        covers: The qualified names of what the claim speaks for.
+        mutants: Planted errors: what each puts in which place.
+    """
 
     id: str
     paper: str
     title: str
     statement: str
-    thing: Thing
-    vouches: tuple[str, ...]
+    things: Things
+    covers: tuple[str, ...]
     hypotheses: Mapping[str, Predicate | None]
     evidence: tuple[Evidence, ...]
-    mutants: Mapping[str, Thing]
+    mutants: Mapping[str, Things]
     figures: tuple[Picture, ...]
     expect: str
     module: str
@@ -121,6 +131,14 @@ class Claim:
     def weight(self) -> float:
         """Its weight in the error budget of a run."""
         return sum(evidence.weight for evidence in self.evidence)
+
+    def mutated(self, name: str) -> Things:
+        """What is under test, with a planted error in its place."""
+        return {**self.things, **self.mutants[name]}
+
+    def concerned(self, name: str) -> tuple[Evidence, ...]:
+        """The evidence that takes what a planted error changes."""
+        return tuple(item for item in self.evidence if not self.mutants[name].keys().isdisjoint(item.tries))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name where another process can import it; by value elsewhere."""
@@ -154,24 +172,28 @@ class Registry:
     def claim(
         self,
         id: str,
-        *,
-        paper: str,
-        statement: str,
-        vouches: Sequence[Any] = (),
-        hypotheses: Sequence[str] | Mapping[str, Predicate | None] = (),
         title: str | None = None,
+        statement: str = "",
+        *,
+        covers: Covers = (),
+        hypotheses: Sequence[str] | Mapping[str, Predicate | None] = (),
+        paper: str | None = None,
         expect: str = "verified",
+        vouches: Sequence[Any] = (),
     ) -> Callable[[type], Claim]:
         """Register the decorated class as a claim; the class becomes a :class:`Claim`.
 
         Arguments:
             id: Unique, of the form ``TWEEDIE-CIR-1``.
-            paper: Slug of the paper.
-            statement: LaTeX, without dollar signs.
-            vouches: The public functions and classes that the claim speaks for.
-            hypotheses: LaTeX, or a mapping from LaTeX to predicates on drawn parameters.
             title: A few words; the class name, spaced out, unless given.
+            statement: LaTeX, without dollar signs.
+            covers: The public functions, methods and classes that the claim speaks for, or a mapping from names
+                to them.
+            hypotheses: LaTeX, or a mapping from LaTeX to predicates on drawn parameters.
+            paper: Slug of the paper, for a module outside of ``driftproof.validation.claims``.
             expect: The status that is no news: ``"refuted"`` keeps a false statement on record.
+            vouches: As ``covers``, for evidence that takes all of it as ``thing``: an attribute of the class, or
+                the first of them.
         """
         if not re.fullmatch(r"[A-Z0-9_]+(-[A-Z0-9_]+)+", id):
             raise ValueError(f"claim {id!r}: an id looks like TWEEDIE-CIR-1")
@@ -180,17 +202,23 @@ class Registry:
 
         def register(cls: type) -> Claim:
             body = vars(cls)
-            evidence = tuple(item for item in body.values() if isinstance(item, Evidence))
+            things = named(id, covers) if covers else _as_thing(id, body, vouches)
+            evidence = [item for item in body.values() if isinstance(item, Evidence)]
+            if isinstance(body.get("refuses"), Sequence):
+                evidence.append(refusal(id, things, body["refuses"]))
+            spoken = covers.values() if isinstance(covers, Mapping) else covers or vouches
             made = Claim(
                 id=id,
-                paper=paper,
+                paper=paper or _paper(id, cls.__module__),
                 title=title or _spaced(cls.__name__),
                 statement=inspect.cleandoc(statement),
-                thing=body["thing"] if "thing" in body else vouches[0] if vouches else None,
-                vouches=tuple(_qualified(item) for item in vouches),
+                things=things,
+                covers=tuple(_qualified(item) for item in spoken),
                 hypotheses=dict(hypotheses) if isinstance(hypotheses, Mapping) else dict.fromkeys(hypotheses),
-                evidence=evidence,
-                mutants=dict(body.get("mutants", {})),
+                evidence=tuple(evidence),
+                mutants=changes(id, things, body.get("mutants", {}))
+                if covers
+                else {name: {"thing": mutant} for name, mutant in body.get("mutants", {}).items()},
                 figures=tuple(item for item in body.values() if isinstance(item, Picture)),
                 expect=expect,
                 module=cls.__module__,
@@ -284,18 +312,41 @@ def _speaks_of(name: str, paper: str) -> bool:
 
 
 def _require_settleable(made: Claim) -> None:
-    if made.thing is None:
-        raise TypeError(f"claim {made.id}: nothing is under test; give vouches=[...] or an attribute thing")
     if not made.evidence:
         raise TypeError(f"claim {made.id}: has no evidence")
+    taken = {name for item in made.evidence for name in item.tries}
+    for item in made.evidence:
+        if unknown := sorted(set(item.tries) - made.things.keys()):
+            raise TypeError(
+                f"claim {made.id}: the engine cannot give {unknown} to {item.name}; it gives what the claim covers "
+                f"({', '.join(made.things)}), rng, n, to statistical evidence alpha, the names of cases, and draws "
+                "parameters whose default is a Hypothesis strategy"
+            )
+    if idle := sorted(made.things.keys() - taken):
+        raise TypeError(f"claim {made.id}: covers {', '.join(idle)}, which no evidence takes")
     if len(made.mutants) < 2:
         raise TypeError(f"claim {made.id}: needs at least two mutants, has {len(made.mutants)}")
     for name, mutant in made.mutants.items():
-        if mutant is made.thing:
-            raise TypeError(f"claim {made.id}: the mutant {name!r} is the thing itself")
+        if not mutant or any(other is made.things[place] for place, other in mutant.items()):
+            raise TypeError(f"claim {made.id}: the mutant {name!r} is what is under test itself")
+
+
+def _as_thing(id: str, body: Mapping[str, Any], vouches: Sequence[Any]) -> Things:
+    thing = body["thing"] if "thing" in body else vouches[0] if vouches else None
+    if thing is None:
+        raise TypeError(f"claim {id}: nothing is under test; give covers=[...]")
+    return {"thing": thing}
+
+
+def _paper(id: str, module: str) -> str:
+    parts = module.split(".claims.")
+    if len(parts) == 1:
+        raise TypeError(f"claim {id}: stands outside of driftproof.validation.claims, and names no paper")
+    return parts[1].split(".")[0]
 
 
 def _qualified(item: Any) -> str:
+    item = item.fget if isinstance(item, property) else item
     return item if isinstance(item, str) else f"{item.__module__}.{item.__qualname__}"
 
 

@@ -135,7 +135,7 @@ def unvouched(registry: Registry = REGISTRY) -> tuple[str, ...]:
     """The public functions of ``theory`` and ``numerics`` that no claim vouches for."""
     layers = ("driftproof.theory", "driftproof.numerics")
     broken = [module for layer in layers for module in walk(layer) if not _imports(module)]
-    vouched = {name for made in registry.claims.values() for name in made.vouches}
+    vouched = {name for made in registry.claims.values() for name in made.covers}
     ours = {name for name in public_functions() if name.startswith(layers)}
     return (*sorted(ours - vouched), *(f"{module} (does not import)" for module in broken))
 

@@ -209,7 +209,7 @@ def _flips(one: Subject, plan: Plan) -> Iterator[Flip]:
     claim = one.claim if isinstance(one.claim, Claim) else referred(*one.claim)
     evidence = {item.name: item for item in claim.evidence}
     for name in one.evidence:
-        found = run_evidence(claim, evidence[name], claim.thing, plan, swept=True)
+        found = run_evidence(claim, evidence[name], claim.things, plan, swept=True)
         if found.state != one.expected[name]:
             yield _flip(claim, plan, name, found.state, found.counterexample or found.detail)
     movable = [evidence[name] for name in one.evidence if evidence[name].seeded_on_mutants]
@@ -222,8 +222,9 @@ def _flips(one: Subject, plan: Plan) -> Iterator[Flip]:
 def _fate(claim: Claim, name: str, plan: Plan, evidence: Sequence[Evidence]) -> tuple[str, str]:
     """What becomes of a mutant that all other evidence lets go by."""
     crashes = []
-    for item in sorted(evidence, key=lambda e: e.kind.rung):
-        found = run_evidence(claim, item, claim.mutants[name], plan, hunting=True)
+    concerned = [item for item in evidence if item in claim.concerned(name)]
+    for item in sorted(concerned, key=lambda e: e.kind.rung):
+        found = run_evidence(claim, item, claim.mutated(name), plan, hunting=True)
         if found.ok is False:
             return "caught", ""
         if found.state == "crashed":

@@ -104,11 +104,11 @@ def _by_worker(
 
 
 def _evidence(claim: Claim, name: str, plan: Plan) -> EvidenceOutcome:
-    return run_evidence(claim, next(item for item in claim.evidence if item.name == name), claim.thing, plan)
+    return run_evidence(claim, next(item for item in claim.evidence if item.name == name), claim.things, plan)
 
 
 def _mutant(claim: Claim, name: str, plan: Plan) -> MutantOutcome:
-    return try_mutant(claim, name, claim.mutants[name], plan)
+    return try_mutant(claim, name, plan)
 
 
 def _parcel(function: Callable[..., object], claim: Claim, *args: object) -> bytes:

@@ -61,7 +61,7 @@ def test_what_claims_do_is_said_of_them_alone(attack: Attack) -> None:
 def test_what_evidence_sets_is_set_back(attack: Attack) -> None:
     pytest.importorskip("torch")
     claim, before = ATTACKS.claims["ATTACK-LEAK"], state()
-    run_evidence(claim, claim.evidence[0], square, Plan())
+    run_evidence(claim, claim.evidence[0], {"thing": square}, Plan())
     names = "seterr print numpy random decimal mpmath depth path environ cwd filters locale signal streams torch torch"
     changed = [name for name, a, b in zip(names.split(), before, state(), strict=True) if a != b]
     attack("global state that evidence sets", len(before), changed)

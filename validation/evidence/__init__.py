@@ -17,11 +17,13 @@ decorator       returns                                            holds when
 
 from .algebra import symbolic
 from .base import Effort, Evidence, Thing, Verdict, drawn
+from .cases import Cases, grid, rows
 from .chance import Statistic, statistical
 from .comparison import Gap, compare
 from .deterministic import Rate, bound, boundary, exact, parity, property, raises, rate
 
 __all__ = [
+    "Cases",
     "Effort",
     "Evidence",
     "Gap",
@@ -34,10 +36,12 @@ __all__ = [
     "compare",
     "drawn",
     "exact",
+    "grid",
     "parity",
     "property",
     "raises",
     "rate",
+    "rows",
     "statistical",
     "symbolic",
 ]

@@ -1,18 +1,20 @@
-r"""Evidence is a function of the thing under test; a mutant is another thing.
+r"""Evidence is a function of the functions under test; a mutant puts other ones in their place.
 
 An :class:`Evidence` joins such a function to a kind, which judges what the function returns.  The
 function's parameters say what it needs:
 
-* the first is the thing;
-* ``rng`` is a numpy ``Generator``, the same for the thing and each mutant;
+* those named like functions that the claim covers are these functions, or mutants in their place;
+* those of the cases (``over=`` on the decorator, see :mod:`driftproof.validation.evidence.cases`): it is
+  called once for each of them;
+* ``rng`` is a numpy ``Generator``, the same for the functions and each mutant, one for all cases;
 * ``n`` is a Monte Carlo size, scaled by the effort of the run (declared by ``n=`` on the decorator);
-* ``alpha`` is the share of the error budget (statistical evidence only);
+* ``alpha`` is the share of the error budget (statistical evidence only), divided over the cases;
 * a parameter whose default is a Hypothesis strategy is drawn by Hypothesis: a fixed sweep of its domain,
-  corners first, tries the thing and every mutant; then the seed draws more examples for the thing.
+  corners first, tries the functions and every mutant; then the seed draws more examples for the functions.
 
 What depends on the seed declares what chance may do to it, and ``driftproof soak`` holds it to that:
 
-* ``false_alarm``, the probability to break on a thing that is right.  Drawn evidence says 0 where its tolerance
+* ``false_alarm``, the probability to break on functions that are right.  Drawn evidence says 0 where its tolerance
   holds on the whole domain; the false alarms of statistical evidence are its share of the budget.
 * ``miss``, the probability that a mutant which it is there to catch goes by.  Drawn evidence has none, since
   its mutants meet the sweep alone.
@@ -26,6 +28,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final
+
+from .cases import Cases
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -151,6 +155,7 @@ class Common(TypedDict, total=False):
     examples: Hypothesis examples at normal effort, where parameters are drawn (50).
     false_alarm: Of what is drawn or takes ``rng``: the probability to break on what is right.
     miss: Of what takes ``rng``: the probability not to break on a mutant that it alone catches.
+    over: The cases that it is called on.
     """
 
     effort: str
@@ -160,12 +165,19 @@ class Common(TypedDict, total=False):
     examples: int
     false_alarm: float
     miss: float
+    over: Cases
 
 
 @final
 @dataclass(frozen=True)
 class Evidence:
-    """A function of the thing and the kind that judges what it returns."""
+    """A function of what is under test, and the kind that judges what it returns.
+
+    Attributes:
+        drawn: The parameters that Hypothesis draws, with their strategies.
+        wants: Those that the engine gives: ``rng``, ``n``, ``alpha``.
+        tries: Those that are left: the names of the functions under test.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -177,8 +189,10 @@ class Evidence:
     examples: int = 50
     false_alarm: float | None = None
     miss: float | None = None
+    over: Cases | None = None
     drawn: Mapping[str, Any] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
+    tries: tuple[str, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -203,17 +217,16 @@ class Evidence:
         return ("false_alarm",) * lacks_alarm + ("miss",) * lacks_miss
 
     def __post_init__(self) -> None:
-        parameters = list(inspect.signature(self.function).parameters.values())
-        if not parameters or parameters[0].kind not in _POSITIONAL:
-            raise TypeError(f"{self.name}: evidence takes the thing as its first parameter")
-        drawn = {p.name: p.default for p in parameters[1:] if _is_strategy(p.default)}
-        wants = {p.name for p in parameters[1:] if p.default is inspect.Parameter.empty}
-        known = {"rng", "n"} | ({"alpha"} if self.weight else set())
-        if wants - known:
-            raise TypeError(
-                f"{self.name}: the engine cannot give {sorted(wants - known)}; it gives {sorted(known)} "
-                "and draws parameters whose default is a Hypothesis strategy"
-            )
+        parameters = inspect.signature(self.function).parameters.values()
+        drawn = {p.name: p.default for p in parameters if _is_strategy(p.default)}
+        cases = self.over.given if self.over else set()
+        given = {"rng", "n"} | ({"alpha"} if self.weight else set())
+        rest = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.name not in cases]
+        wants, tries = {*rest} & given, tuple(name for name in rest if name not in given)
+        if not tries:
+            raise TypeError(f"{self.name}: evidence takes a function under test, by its name")
+        if lost := sorted(cases - {p.name for p in parameters}):
+            raise TypeError(f"{self.name}: its cases give {lost}, which it does not take")
         if "n" in wants and self.n is None:
             raise TypeError(f"{self.name}: takes n, so its decorator must declare n=...")
         if drawn and self.weight:
@@ -224,7 +237,29 @@ class Evidence:
             )
         object.__setattr__(self, "drawn", drawn)
         object.__setattr__(self, "wants", frozenset(wants))
+        object.__setattr__(self, "tries", tries)
         self._require_honest_chances()
+
+    def judged(self, things: Mapping[str, Thing], given: Mapping[str, Any], setting: Setting) -> Verdict:
+        """The verdict on what it returns, over all cases.
+
+        Arguments:
+            things: What is under test, by name; more than it tries may be there.
+            given: The parameters that are drawn and those that the engine gives.
+        """
+        tried = {name: things[name] for name in self.tries}
+        cases = list(self.over or (("", {}),))
+        if not cases:
+            raise TypeError(f"{self.name}: there are no cases")
+        share = Setting(setting.alpha / len(cases))
+        if "alpha" in given:
+            given = {**given, "alpha": share.alpha}
+        verdicts = []
+        for label, case in cases:
+            verdict = self.kind.judge(self.function(**tried, **given, **case), share)
+            detail = f"{label}: {verdict.detail}" if label and verdict.detail else label or verdict.detail
+            verdicts.append(replace(verdict, detail=detail))
+        return summed(verdicts)
 
     def _require_honest_chances(self) -> None:
         for name in ("false_alarm", "miss"):
@@ -238,7 +273,6 @@ class Evidence:
             raise TypeError(f"{self.name}: declares miss, and no seed moves its verdict on a mutant")
 
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Evidence]
 
 

@@ -9,6 +9,8 @@ from typing import Any, Unpack, final
 
 import numpy as np
 
+from driftproof.validation.mutants import Altered, Wrong
+
 from .base import AbstractKind, Common, Decorator, Setting, Verdict, decorator, labelled, summed, worst
 from .comparison import compare
 
@@ -37,18 +39,18 @@ class Comparison(AbstractKind):
         return Verdict(gap.error <= self.tolerance, stress, gap.error, self.tolerance, detail, gap.count)
 
 
-def exact(*, tolerance: float, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
+def exact(tolerance: float, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Two computations agree to ``tolerance`` relative to ``max(|want|, scale)``."""
     return decorator(Comparison("exact", 1, tolerance, scale), common)
 
 
-def parity(*, tolerance: float = 8 * ULP, scale: float = 0.0, **common: Unpack[Common]) -> Decorator:
+def parity(tolerance: float = 8 * ULP, *, scale: float = 0.0, **common: Unpack[Common]) -> Decorator:
     """Two backends agree: by default to 8 ulp of float64, and only where torch is installed."""
     common.setdefault("requires", "torch")
     return decorator(Comparison("parity", 2, tolerance, scale), common)
 
 
-def property(*, tolerance: float, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
+def property(tolerance: float, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Two computations agree on everything that Hypothesis draws; a counterexample is shrunk."""
     return decorator(Comparison("property", 5, tolerance, scale), common)
 
@@ -167,11 +169,16 @@ class Raised:
 def raises(exception: type[Exception], call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Raised:
     """Call, and tell whether that raised ``exception``; other exceptions pass through as crashes.
 
+    A planted error of values checks nothing, which is no answer to the question whether it notices a wrong
+    value: the function that it was made of is called in its place.
+
     Example:
         >>> raises(ZeroDivisionError, lambda x: 1 / x, 0).ok
         True
     """
     label = f"raises {exception.__name__}"
+    while isinstance(call, Wrong | Altered):
+        call = call.original
     try:
         call(*args, **kwargs)
     except exception as error:
@@ -216,7 +223,7 @@ class Boundary(AbstractKind):
         return Verdict(error < 1.0, error, error, 1.0, detail, gap.count)
 
 
-def boundary(*, tolerance: float = 1e-3, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
+def boundary(tolerance: float = 1e-3, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Where a hypothesis is dropped, the two sides differ by more than ``tolerance``, or :func:`raises`."""
     return decorator(Boundary(tolerance, scale), common)
 

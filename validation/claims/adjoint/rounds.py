@@ -37,53 +37,50 @@ def _largest(gain: Any, q: float, horizon: float) -> float:
 
 @claim(
     "ADJOINT-ITERATION-1",
-    paper="adjoint",
-    title="Three iterations: lean always, full quadratically, open loop for weak rewards only",
-    statement=r"""\mathrm{lean:}\; \pi_{k+1} = q e^{-\int \pi_k} \to \frac{q}{1+q\tau} \;\forall q \ge 0; \quad
+    "Three iterations: lean always, full quadratically, open loop for weak rewards only",
+    r"""\mathrm{lean:}\; \pi_{k+1} = q e^{-\int \pi_k} \to \frac{q}{1+q\tau} \;\forall q \ge 0; \quad
         \mathrm{full:}\; e_{k+1} = O(e_k^2); \quad \mathrm{open\;loop:}\; e_{k+1} = Gq\,e_k""",
+    covers=[gain_errors],
     hypotheses=[r"d = 1", r"q \ge 0", r"\mathrm{exact\;regression}"],
-    vouches=[gain_errors],
 )
 class Convergence:
-    thing = gain_errors
-
-    @exact(tolerance=1e-12)
-    def the_first_rounds_in_closed_form(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def the_first_rounds_in_closed_form(gain_errors):
         lean = [lambda s: 0.0 * s, lambda s: 0.0 * s + Q, lambda s: Q * np.exp(-Q * s)]
         lean.append(lambda s: Q * np.exp(np.exp(-Q * s) - 1.0))
         full = [*lean[:2], lambda s: 0.5 * Q * (1.0 + np.exp(-2.0 * Q * s))]
         for name, gains in (("lean", lean), ("full", full)):
             want = [_largest(gain, Q, G) for gain in gains]
-            yield name, thing(Q, G, len(gains) - 1, name), want
+            yield name, gain_errors(Q, G, len(gains) - 1, name), want
 
-    @exact(tolerance=1e-11)
-    def the_limits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-11)
+    def the_limits(gain_errors):
         """q G = 27: the lean rounds get there all the same; the open loop leaves."""
-        yield "lean", thing(25.0, 1.1, 90, "lean")[-1] / 25.0, 0.0
-        yield "full", thing(25.0, 1.1, 12, "full")[-1] / 25.0, 0.0
-        errors = thing(1.5, 0.8, 6, "open-loop")  # of the gain q / (1 + G q), from none
+        yield "lean", gain_errors(25.0, 1.1, 90, "lean")[-1] / 25.0, 0.0
+        yield "full", gain_errors(25.0, 1.1, 12, "full")[-1] / 25.0, 0.0
+        errors = gain_errors(1.5, 0.8, 6, "open-loop")  # of the gain q / (1 + G q), from none
         yield "open loop", errors, 1.5 / 2.2 * 1.2 ** np.arange(7)
 
     @bound(tight=0.02)
-    def full_rounds_square_the_error(thing: Thing) -> Iterator[Any]:
+    def full_rounds_square_the_error(gain_errors):
         """|e_{k+1}| <= G e_k^2: from (e_{k+1})' = -2 pi_k e_{k+1} + e_k^2 with pi_k >= 0 after round one."""
-        errors = thing(Q, G, 5, "full")
+        errors = gain_errors(Q, G, 5, "full")
         yield "rounds 2 to 5", errors[2:], G * errors[1:-1] ** 2
 
-    @exact(tolerance=1e-2)
-    def rounds_on_a_grid_follow(thing: Thing) -> Iterator[Any]:
+    @exact(1e-2)
+    def rounds_on_a_grid_follow(gain_errors):
         """Regression rounds of the trainer's code, on 24 and on 48 Euler steps, extrapolated to none."""
         horizon = float(LINE.gramian(1.0, 1.0)[0, 0])
         coarse, fine = (np.asarray(_errors_on_a_grid(n)) for n in (24, 48))
-        yield "errors", (2.0 * fine - coarse) / 1.5, thing(1.5, horizon, 4, "lean") / 1.5
+        yield "errors", (2.0 * fine - coarse) / 1.5, gain_errors(1.5, horizon, 4, "lean") / 1.5
 
     @boundary()
-    def beyond_the_conjugate_point(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, thing, -1.0, 1.5, 3, "lean")
-        yield raises(ValueError, thing, 1.0, 1.0, 3, "newton")
+    def beyond_the_conjugate_point(gain_errors):
+        yield raises(ValueError, gain_errors, -1.0, 1.5, 3, "lean")
+        yield raises(ValueError, gain_errors, 1.0, 1.0, 3, "newton")
 
     @figure
-    def errors_by_round(thing: Thing) -> Any:
+    def errors_by_round(gain_errors):
         """Largest error of the feedback after each round, for a strong reward (Gq = 5.5): the lean adjoint
         converges faster than any power, the full one quadratically, the open loop not at all."""
         from matplotlib.figure import Figure
@@ -91,13 +88,13 @@ class Convergence:
         drawn = Figure()
         axis = drawn.subplots()
         for name in ("lean", "full", "open-loop"):
-            errors = thing(5.0, 1.1, 10, name)
+            errors = gain_errors(5.0, 1.1, 10, name)
             axis.semilogy(np.maximum(errors, 1e-16), "o-", label=name, markersize=3)
         axis.set(xlabel="round", ylabel="largest error", ylim=(1e-15, 1e7))
         axis.legend(frameon=False)
         return drawn
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "lean for all": lambda q, g, n, m: gain_errors(q, g, n, "lean"),
         "half the curvature": lambda q, g, n, m: gain_errors(0.5 * q, g, n, m),
         "one round late": lambda q, g, n, m: gain_errors(q, g, n + 1, m)[1:],

@@ -11,7 +11,7 @@ import numpy as np
 from driftproof.numerics.adjoint import adjoints, rollout
 from driftproof.theory.adjoint import GaussianFlow, uniform_times
 from driftproof.theory.rewards import Linear, Quadratic
-from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
+from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, grid, raises, rate, rows
 
 from .textbook import path_factor, path_integral
 
@@ -99,52 +99,43 @@ def _pushed(steps: int, mode: Any) -> float:
 
 @claim(
     "ADJOINT-TRUNCATION-2",
-    paper="adjoint",
-    title="What a truncated adjoint loses: freezing loses far less than dropping",
-    statement=r"""J(u_\psi) - J^* = \frac1{2\lambda}\,c^\top \int_0^1 (\psi_t - \Phi_t)^2\,dt\; c""",
+    "What a truncated adjoint loses: freezing loses far less than dropping",
+    r"""J(u_\psi) - J^* = \frac1{2\lambda}\,c^\top \int_0^1 (\psi_t - \Phi_t)^2\,dt\; c""",
+    covers=[GaussianFlow.truncation_gap],
     hypotheses=[r"\mathrm{linear\;reward}", r"u = -\psi c/\lambda"],
-    vouches=[GaussianFlow.truncation_gap],
 )
 class Gaps:
-    thing = GaussianFlow.truncation_gap
+    @exact(1e-11, over=grid(rows("path, sigma, tau", SETTINGS), mode=MODES))
+    def quadrature(truncation_gap, path, sigma, tau, mode):
+        want = _integral(path, sigma, tau, mode, lambda psi, phi: (psi - phi) ** 2)
+        return truncation_gap(_line(sigma, path), Linear([1.3]), tau, 0.8, mode), want * 1.69 / 1.6
 
-    @exact(tolerance=1e-11)
-    def quadrature(thing: Thing) -> Iterator[Any]:
-        for path, sigma, tau in SETTINGS:
-            for mode in MODES:
-                want = _integral(path, sigma, tau, mode, lambda psi, phi: (psi - phi) ** 2)
-                yield (
-                    f"{path}, {mode}",
-                    thing(_line(sigma, path), Linear([1.3]), tau, 0.8, mode),
-                    want * 1.69 / 1.6,
-                )
-
-    @exact(tolerance=1e-12)
-    def objective_of_the_truncated_control(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def objective_of_the_truncated_control(truncation_gap):
         """Energy of psi less its push, from the gains alone (train: both are G_tau)."""
         for _, sigma, tau in SETTINGS[:2]:
             flow = _line(sigma)
             kept, whole = (float(flow.gramian(t, 1.0)[0, 0]) for t in (tau, 1.0))
             yield (
                 "train",
-                thing(flow, Linear([1.0]), tau, 1.0, "train"),
+                truncation_gap(flow, Linear([1.0]), tau, 1.0, "train"),
                 (0.5 * kept - kept) - (0.5 * whole - whole),
             )
 
-    @exact(tolerance=2e-3)
-    def relative_losses_of_the_example(thing: Thing) -> Iterator[Any]:
+    @exact(2e-3)
+    def relative_losses_of_the_example(truncation_gap):
         """sigma = 0.7, the last 0.4 of the path: dropping loses half of the gain, freezing a twentieth."""
         flow = _line(0.7)
         whole = 0.5 * float(flow.gramian(1.0, 1.0)[0, 0])
         for mode, want in (("train", 0.516), ("frozen", 0.047)):
-            yield mode, thing(flow, Linear([1.0]), 0.4, 1.0, mode) / whole, want
+            yield mode, truncation_gap(flow, Linear([1.0]), 0.4, 1.0, mode) / whole, want
 
     @boundary()
-    def linear_rewards_only(thing: Thing) -> Any:
-        return raises(ValueError, thing, _line(0.7), Quadratic([1.0], [[1.0]]), 0.5, 1.0, "train")
+    def linear_rewards_only(truncation_gap):
+        return raises(ValueError, truncation_gap, _line(0.7), Quadratic([1.0], [[1.0]]), 0.5, 1.0, "train")
 
     @figure
-    def losses(thing: Thing) -> Any:
+    def losses(truncation_gap):
         """Share of the attainable gain that a truncated adjoint loses, when it is exact on noise times [0, τ]:
         control dropped before τ, frozen there, and without any Jacobian (σ = 0.7, linear reward)."""
         from matplotlib.figure import Figure
@@ -155,13 +146,15 @@ class Gaps:
         whole = 0.5 * float(flow.gramian(1.0, 1.0)[0, 0])
         for mode in MODES:
             axis.plot(
-                taus, [thing(flow, Linear([1.0]), float(t), 1.0, mode) / whole for t in taus], label=mode
+                taus,
+                [truncation_gap(flow, Linear([1.0]), float(t), 1.0, mode) / whole for t in taus],
+                label=mode,
             )
         axis.set(xlabel="τ", ylabel="share lost", ylim=(0.0, 1.0))
         axis.legend(frameon=False)
         return drawn
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "always train": lambda f, r, tau, lam, m: f.truncation_gap(r, tau, lam, "train"),
         "no half": lambda f, r, tau, lam, m: 2.0 * f.truncation_gap(r, tau, lam, m),
         "what is kept": lambda f, r, tau, lam, m: 0.5 * f.gramian(tau, lam)[0, 0] * r.c[0] ** 2,

@@ -93,18 +93,15 @@ class SamplesTheTilt:
 
 @claim(
     "ADJOINT-MEMORYLESS-2",
-    paper="adjoint",
-    title="The matching loss of the twin keeps a floor",
-    statement=r"""\min_u \mathcal L = \tfrac12\big[\mathrm{tr}(\Sigma Q/\lambda) - \log\det(I + \Sigma Q/\lambda)\big]
+    "The matching loss of the twin keeps a floor",
+    r"""\min_u \mathcal L = \tfrac12\big[\mathrm{tr}(\Sigma Q/\lambda) - \log\det(I + \Sigma Q/\lambda)\big]
         > 0 \; \mathrm{for} \; Q \neq 0""",
+    covers=[MemorylessFlow.irreducible_loss],
     hypotheses=[r"\Sigma^{-1} + Q/\lambda \succ 0"],
-    vouches=[MemorylessFlow.irreducible_loss],
 )
 class IrreducibleLoss:
-    thing = MemorylessFlow.irreducible_loss
-
-    @exact(tolerance=1e-11)
-    def variance_of_the_target_along_the_path(thing: Thing) -> Iterator[Any]:
+    @exact(1e-11)
+    def variance_of_the_target_along_the_path(irreducible_loss):
         """Half of sigma_t^2 tr(K Q P_t Q K)/lam^2, with P_t the covariance of the data of the tilt given x_t."""
         nodes, weights = np.polynomial.legendre.leggauss(60)
         for name, reward, lam in REWARDS:
@@ -117,17 +114,17 @@ class IrreducibleLoss:
                 total += (
                     weight * 0.5 * 2.0 * t / (1.0 - t) * np.trace(slope @ q @ posterior @ q @ slope) / lam**2
                 )
-            yield name, thing(TWIN, reward, lam), total
+            yield name, irreducible_loss(TWIN, reward, lam), total
 
-    @boundary(tolerance=0.1)
-    def no_floor_for_linear_rewards_only(thing: Thing) -> Iterator[Any]:
-        yield "quadratic", float(thing(TWIN, BENT, 0.9)), 0.0
+    @boundary(0.1)
+    def no_floor_for_linear_rewards_only(irreducible_loss):
+        yield "quadratic", float(irreducible_loss(TWIN, BENT, 0.9)), 0.0
 
-    @exact(tolerance=0.0)
-    def none_for_linear_rewards(thing: Thing) -> Iterator[Any]:
-        yield "linear", thing(TWIN, Linear([3.0, 1.0]), 0.5), 0.0
+    @exact(0.0)
+    def none_for_linear_rewards(irreducible_loss):
+        yield "linear", irreducible_loss(TWIN, Linear([3.0, 1.0]), 0.5), 0.0
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "twice": lambda w, r, lam: 2.0 * w.irreducible_loss(r, lam),
         "no logarithm": lambda w, r, lam: (
             0.5 * np.trace(w.flow.cov @ r.Q) / lam if isinstance(r, Quadratic) else 0.0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from driftproof.validation import Thing, claim, exact
+from driftproof.validation import claim, exact, grid
 from driftproof.validation.audits import Row
 from driftproof.validation.audits.loss_rows import audit_loss
 from driftproof.validation.audits.planted_losses import Planted, drawn
-from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["DocumentedLosses"]
 
@@ -28,25 +26,23 @@ def _agrees(thing: Any, each: Planted) -> bool:
 
 @claim(
     "AUDIT-LOSS-1",
-    paper="audit",
-    title="A loss is what is documented, or it is not",
-    statement=r"""\nabla_\theta \text{loss} = \nabla_\theta \text{objective} \iff \text{the verdict is “as documented”}""",
+    "A loss is what is documented, or it is not",
+    r"""\nabla_\theta \text{loss} = \nabla_\theta \text{objective} \iff \text{the verdict is “as documented”}""",
+    covers=[audit_loss],
     hypotheses=["the gradient is a finite sum", "the planted error changes it"],
-    vouches=[audit_loss],
 )
 class DocumentedLosses:
     """Losses as practice writes them, each recipe with its errors, of a seed that no threshold has seen."""
 
-    @exact(tolerance=0.0)
-    def planted_errors_are_found(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0)
+    def planted_errors_are_found(audit_loss):
         planted = [made for made in drawn(SEED, each=1) if not made.right]
         for each in (*planted[::9], *(made for made in planted if made.name.endswith("a factor"))):
-            yield each.name, float(_agrees(thing, each)), 0.0
+            yield each.name, float(_agrees(audit_loss, each)), 0.0
 
-    @exact(tolerance=0.0)
-    def right_losses_pass(thing: Thing) -> Iterator[Labelled]:
-        for each in [made for made in drawn(SEED, each=1) if made.right][::6]:
-            yield each.name, float(_agrees(thing, each)), 1.0
+    @exact(0.0, over=grid(each=[made for made in drawn(SEED, each=1) if made.right][::6]))
+    def right_losses_pass(audit_loss, each):
+        return each.name, float(_agrees(audit_loss, each)), 1.0
 
     mutants = {
         "everything is as documented": lambda loss, **said: replace(audit_loss(loss, **said), agrees=True),

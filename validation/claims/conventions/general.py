@@ -196,57 +196,47 @@ class LinearFlow:
 
 @claim(
     "CONVENTION-LAWS-1",
-    paper="conventions",
-    title="Parameters of laws are those of scipy.stats",
-    statement=r"""
+    "Parameters of laws are those of scipy.stats",
+    r"""
         N(\text{loc}, \text{scale}), \; e^{N(\text{loc}, \text{scale})}, \;
         \Gamma(\text{shape}, \text{scale}), \; \text{scale} \cdot \chi'^2_{\text{df}}(\text{nc}): \quad
         \text{scale is a standard deviation or a factor, never a variance or a rate}""",
-    vouches=[Normal, LogNormal, Gamma, NoncentralChi2],
+    covers=[Normal, LogNormal, Gamma, NoncentralChi2],
 )
 class Parametrisations:
-    thing = (Normal, LogNormal, Gamma, NoncentralChi2)
-
-    @exact(tolerance=1e-12)
-    def moments_and_densities(thing: Thing) -> Labels:
+    @exact(1e-12)
+    def moments_and_densities(Normal, LogNormal, Gamma, NoncentralChi2):
         """scipy's noncentral density is a series good to about 1e-13."""
         from scipy import stats
 
-        normal, lognormal, gamma, noncentral = thing
         pairs = {
-            "normal": (normal(0.5, 2.0), stats.norm(0.5, 2.0)),
-            "lognormal": (lognormal(0.5, 0.7), stats.lognorm(0.7, scale=np.exp(0.5))),
-            "gamma": (gamma(1.5, 2.0), stats.gamma(1.5, scale=2.0)),
-            "noncentral": (noncentral(3.0, 2.0, 0.5), stats.ncx2(3.0, 2.0, scale=0.5)),
+            "normal": (Normal(0.5, 2.0), stats.norm(0.5, 2.0)),
+            "lognormal": (LogNormal(0.5, 0.7), stats.lognorm(0.7, scale=np.exp(0.5))),
+            "gamma": (Gamma(1.5, 2.0), stats.gamma(1.5, scale=2.0)),
+            "noncentral": (NoncentralChi2(3.0, 2.0, 0.5), stats.ncx2(3.0, 2.0, scale=0.5)),
         }
         x = np.asarray([0.2, 1.0, 4.5])
         for name, (ours, theirs) in pairs.items():
             yield f"{name}: moments", [ours.mean, ours.variance], [theirs.mean(), theirs.var()]
             yield f"{name}: log-density", ours.log_prob(x), theirs.logpdf(x)
 
-    @exact(tolerance=1e-13)
-    def scores_are_slopes_of_textbook_densities(thing: Thing) -> Labels:
-        normal, lognormal, gamma, noncentral = thing
+    @exact(1e-13)
+    def scores_are_slopes_of_textbook_densities(Normal, LogNormal, Gamma, NoncentralChi2):
         x = np.asarray([0.2, 1.0, 4.5])
 
         def log_density(x: Any) -> Any:
             u = 2 * x  # df = 3, nc = 2, scale 1/2
             return -u / 2 + mpmath.log(u / 2) / 4 + mpmath.log(mpmath.besseli(0.5, mpmath.sqrt(2 * u)))
 
-        yield "normal", normal(0.5, 2.0).score(x), -(x - 0.5) / 4.0
-        yield "lognormal", lognormal(0.5, 0.7).score(x), -(1.0 + (np.log(x) - 0.5) / 0.49) / x
-        yield "gamma", gamma(1.5, 2.0).score(x), 0.5 / x - 0.5
-        yield "noncentral", noncentral(3.0, 2.0, 0.5).score(x), [mpmath.diff(log_density, v) for v in x]
+        yield "normal", Normal(0.5, 2.0).score(x), -(x - 0.5) / 4.0
+        yield "lognormal", LogNormal(0.5, 0.7).score(x), -(1.0 + (np.log(x) - 0.5) / 0.49) / x
+        yield "gamma", Gamma(1.5, 2.0).score(x), 0.5 / x - 0.5
+        yield "noncentral", NoncentralChi2(3.0, 2.0, 0.5).score(x), [mpmath.diff(log_density, v) for v in x]
 
     mutants = {
-        "variance for scale": (lambda m, v: Normal(m, v**0.5), LogNormal, Gamma, NoncentralChi2),
-        "rate for scale": (Normal, LogNormal, lambda k, rate: Gamma(k, 1.0 / rate), NoncentralChi2),
-        "root of the noncentrality": (
-            Normal,
-            LogNormal,
-            Gamma,
-            lambda df, nc, scale: NoncentralChi2(df, nc**2, scale),
-        ),
+        "variance for scale": {Normal: lambda m, v: Normal(m, v**0.5)},
+        "rate for scale": {Gamma: lambda k, rate: Gamma(k, 1.0 / rate)},
+        "root of the noncentrality": {NoncentralChi2: lambda df, nc, scale: NoncentralChi2(df, nc**2, scale)},
     }
 
 

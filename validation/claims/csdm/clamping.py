@@ -3,63 +3,59 @@ r"""What a clamp takes from normal measurements, by quadrature and by transport.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, ClassVar
 
 import mpmath as mp
 from scipy.integrate import quad
 from scipy.special import ndtri
 
 from driftproof.theory.csdm import clamping_loss
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import boundary, claim, exact, grid, raises, rows
 
 __all__ = ["Clamping"]
 
 
 @claim(
     "CSDM-CLAMP-1",
-    paper="csdm",
-    title="What clamping takes from normal measurements",
-    statement=r"""P(|Y| > c) = 2Q(\tau), \qquad
+    "What clamping takes from normal measurements",
+    r"""P(|Y| > c) = 2Q(\tau), \qquad
         \frac{W_2^2\big(Y, \mathrm{clip}(Y, -c, c)\big)}{E Y^2} = 2\big[(1+\tau^2)Q(\tau) - \tau\varphi(\tau)\big],
         \qquad \tau = \frac cs""",
+    covers=[clamping_loss],
     hypotheses=[r"Y \sim N(0, s^2)"],
-    vouches=[clamping_loss],
 )
 class Clamping:
-    thing = clamping_loss
+    @exact(
+        1e-12,
+        scale=0.0,
+        over=rows("limit, sd", ((1.0, 0.54), (0.0, 3.0), (2.0, 0.5), (0.1, 7.0), (8.0, 1.0))),
+    )
+    def integrals_of_the_tails(clamping_loss, limit, sd):
+        with mp.workdps(40):
+            tau = mp.mpf(limit) / mp.mpf(sd)
+            cuts = [tau, tau + 1, tau + 4, tau + 12]
+            share = 2 * mp.quad(mp.npdf, cuts)
+            energy = 2 * mp.quad(lambda z, tau=tau: (z - tau) ** 2 * mp.npdf(z), cuts)
+        return clamping_loss(limit, sd), [float(share), float(energy)]
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def integrals_of_the_tails(thing: Thing) -> Iterator[Any]:
-        for limit, sd in ((1.0, 0.54), (0.0, 3.0), (2.0, 0.5), (0.1, 7.0), (8.0, 1.0)):
-            with mp.workdps(40):
-                tau = mp.mpf(limit) / mp.mpf(sd)
-                cuts = [tau, tau + 1, tau + 4, tau + 12]
-                share = 2 * mp.quad(mp.npdf, cuts)
-                energy = 2 * mp.quad(lambda z, tau=tau: (z - tau) ** 2 * mp.npdf(z), cuts)
-            yield f"c = {limit}, s = {sd}", thing(limit, sd), [float(share), float(energy)]
-
-    @exact(tolerance=1e-8, scale=0.0)
-    def transport_between_quantiles(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8, scale=0.0, over=grid(tau=(0.0, 0.5, 1.0 / 0.54, 4.0)))
+    def transport_between_quantiles(clamping_loss, tau):
         """The distance as an integral over ranks v, of which those below Q(tau) move, and their mirror images."""
-        for tau in (0.0, 0.5, 1.0 / 0.54, 4.0):
-            share = math.erfc(tau / math.sqrt(2.0))
-            moved = lambda v, tau=tau: (-ndtri(v) - tau) ** 2
-            energy = 2.0 * quad(moved, 0.0, 0.5 * share, epsabs=0.0, epsrel=1e-11)[0]
-            yield f"tau = {tau:.3g}", thing(tau)[1], energy
+        share = math.erfc(tau / math.sqrt(2.0))
+        moved = lambda v: (-ndtri(v) - tau) ** 2
+        energy = 2.0 * quad(moved, 0.0, 0.5 * share, epsabs=0.0, epsrel=1e-11)[0]
+        return clamping_loss(tau)[1], energy
 
-    @exact(tolerance=1e-13, scale=0.0)
-    def units_do_not_matter(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13, scale=0.0)
+    def units_do_not_matter(clamping_loss):
         for scale in (1e-6, 3.0, 1e200):
-            yield f"times {scale:g}", thing(1.0 * scale, 0.54 * scale), thing(1.0, 0.54)
-        yield "a clamp out of reach", thing(1e300, 1e-300), [0.0, 0.0]
+            yield f"times {scale:g}", clamping_loss(1.0 * scale, 0.54 * scale), clamping_loss(1.0, 0.54)
+        yield "a clamp out of reach", clamping_loss(1e300, 1e-300), [0.0, 0.0]
 
-    @boundary()
-    def limits_and_deviations(thing: Thing) -> Iterator[Any]:
-        for arguments in ((-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf)):
-            yield raises(ValueError, thing, *arguments)
+    @boundary(over=grid(arguments=((-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf))))
+    def limits_and_deviations(clamping_loss, arguments):
+        return raises(ValueError, clamping_loss, *arguments)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "one side": lambda limit, sd=1.0: tuple(0.5 * part for part in clamping_loss(limit, sd)),
         "energy before less energy after": lambda limit, sd=1.0: _lost(limit, sd),
         "variance for deviation": lambda limit, sd=1.0: clamping_loss(limit, sd * sd),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from driftproof.numerics.sensing import Denoised, bpdn, solve
-from driftproof.validation import Thing, boundary, claim, exact, raises
 from driftproof.validation import bound as bounded
+from driftproof.validation import boundary, claim, exact, raises
 
 from . import textbook
 
@@ -45,50 +45,47 @@ def _of_radius(A: Any, y: Any, found: Any) -> float:
 
 @claim(
     "CSDM-BPDN-1",
-    paper="csdm",
-    title="Basis pursuit denoising is the LASSO whose residual is the radius",
-    statement=r"""\min |x|_1 \;\mathrm{s.t.}\; |Ax - y| \leq \epsilon, \qquad
+    "Basis pursuit denoising is the LASSO whose residual is the radius",
+    r"""\min |x|_1 \;\mathrm{s.t.}\; |Ax - y| \leq \epsilon, \qquad
         |x|_1 - \min \leq |x|_1 - \frac{y^\top r - \epsilon|r|}{|A^\top r|_\infty}, \quad r = y - Ax""",
+    covers=[bpdn],
     hypotheses=[r"\mathrm{dist}(y, A\mathbb{R}^d) < \epsilon < |y|"],
-    vouches=[bpdn],
 )
 class Denoising:
-    thing = bpdn
-
-    @exact(tolerance=1e-5)
-    def by_all_supports_and_signs(thing: Thing) -> Iterator[Any]:
+    @exact(1e-5)
+    def by_all_supports_and_signs(bpdn):
         """Residuals of a LASSO are certified to the root of twice its tolerance, 4.5e-7 of y."""
         for label, A, y, radius in _balls():
-            found = thing(A, y, radius)
+            found = bpdn(A, y, radius)
             yield label, found.x, textbook.bpdn(A, y, radius)
             yield f"{label}, residual", (_of_radius(A, y, found.x), found.residual), (radius, radius)
 
-    @exact(tolerance=1e-6)
-    def shrinkage_where_the_sketch_is_the_identity(thing: Thing) -> Iterator[Any]:
+    @exact(1e-6)
+    def shrinkage_where_the_sketch_is_the_identity(bpdn):
         """Entries below the threshold leave their squares in the residual, the others that of the threshold."""
         y = np.array([0.3, -2.0, 1.0, 0.1, 4.0])
         for lam in (0.2, 0.7, 1.5, 3.0):
             radius = math.sqrt(float(np.sum(np.minimum(np.abs(y), lam) ** 2)))
-            found = thing(np.eye(5), y, radius)
+            found = bpdn(np.eye(5), y, radius)
             yield f"lambda = {lam}", found.x, [textbook.soft(v, lam) for v in y]
             yield f"lambda = {lam}, itself", found.lam, lam
 
     @bounded(tight=0.999, slack=1e-9)
-    def the_gap_certifies(thing: Thing) -> Iterator[Any]:
+    def the_gap_certifies(bpdn):
         """Rough solutions are longer than the shortest vector of the ball by no more than they say."""
         for label, A, y, radius in _balls():
             least = float(np.sum(np.abs(textbook.bpdn(A, y, radius))))
             for tolerance in (1e-4, 1e-7, 1e-13):
-                found = thing(A, y, radius, tolerance=tolerance)
+                found = bpdn(A, y, radius, tolerance=tolerance)
                 yield f"{label}, {tolerance}", float(np.sum(np.abs(found.x))), least + found.gap
 
     @boundary()
-    def balls_with_zero_and_balls_without_a_point(thing: Thing) -> Iterator[Any]:
+    def balls_with_zero_and_balls_without_a_point(bpdn):
         A, y = np.ones((2, 1)), np.array([1.0, 3.0])
         for radius in (0.0, -1.0, 1.4, 3.2, math.inf):
-            yield raises(ValueError, thing, A, y, radius)
+            yield raises(ValueError, bpdn, A, y, radius)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "the radius as the penalty": lambda A, y, radius, **options: _as_penalty(
             A, y, max(radius, 1e-3), radius
         ),

@@ -3,9 +3,9 @@ r"""The statistical dimension, where recovery begins, and the latent dimension t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -23,7 +23,17 @@ from driftproof.theory.csdm import (
     soft_threshold_risk,
     statistical_dimension,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
+from driftproof.validation import (
+    Statistic,
+    boundary,
+    claim,
+    exact,
+    figure,
+    grid,
+    raises,
+    rows,
+    statistical,
+)
 from driftproof.validation import bound as bounded
 
 from .textbook import density, soft
@@ -40,45 +50,45 @@ PAIRS = ((1, 5), (3, 20), (5, 50), (10, 64), (40, 64), (7, 1000))
 
 @claim(
     "CSDM-SOFT-1",
-    paper="csdm",
-    title="The risk of the soft threshold",
-    statement=r"""E[(\eta(\theta + Z; \tau) - \theta)^2] = 1 + \tau^2
+    "The risk of the soft threshold",
+    r"""E[(\eta(\theta + Z; \tau) - \theta)^2] = 1 + \tau^2
         + (\theta^2 - \tau^2 - 1)[\Phi(\tau-\theta) - \Phi(-\tau-\theta)]
         - (\tau-\theta)\varphi(\tau+\theta) - (\tau+\theta)\varphi(\tau-\theta)""",
+    covers=[soft_threshold_risk],
     hypotheses=[r"Z \sim N(0, 1)", r"\tau \geq 0"],
-    vouches=[soft_threshold_risk],
 )
 class SoftThreshold:
-    thing = soft_threshold_risk
+    @exact(1e-12, over=grid(theta=(0.0, 0.3, -1.2, 4.0), tau=(0.0, 0.5, 1.7, 3.0)))
+    def quadrature(soft_threshold_risk, theta, tau):
+        kinks = sorted({-9.0 - theta, -tau - theta, tau - theta, 9.0 - theta, -9.0, 9.0})
+        error = lambda z: (soft(theta + z, tau) - theta) ** 2 * density(z)
+        total = sum(quad(error, a, b, epsabs=1e-14)[0] for a, b in pairwise(kinks))
+        return soft_threshold_risk(theta, tau), total
 
-    @exact(tolerance=1e-12)
-    def quadrature(thing: Thing) -> Iterator[Any]:
-        for theta in (0.0, 0.3, -1.2, 4.0):
-            for tau in (0.0, 0.5, 1.7, 3.0):
-                kinks = sorted({-9.0 - theta, -tau - theta, tau - theta, 9.0 - theta, -9.0, 9.0})
-                error = lambda z, theta=theta, tau=tau: (soft(theta + z, tau) - theta) ** 2 * density(z)
-                total = sum(quad(error, a, b, epsabs=1e-14)[0] for a, b in pairwise(kinks))
-                yield f"theta = {theta}, tau = {tau}", thing(theta, tau), total
-
-    @exact(tolerance=1e-13)
-    def limits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def limits(soft_threshold_risk):
         """No threshold: the noise. A large coordinate: its noise and the bias tau."""
-        yield "no threshold", thing(0.7, 0.0), 1.0
-        yield "far away", thing(50.0, 1.5), 1.0 + 1.5**2
-        yield "even", thing(-0.8, 1.1), thing(0.8, 1.1)
+        yield "no threshold", soft_threshold_risk(0.7, 0.0), 1.0
+        yield "far away", soft_threshold_risk(50.0, 1.5), 1.0 + 1.5**2
+        yield "even", soft_threshold_risk(-0.8, 1.1), soft_threshold_risk(0.8, 1.1)
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def small_risks_at_forty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(
+        1e-9,
+        scale=0.0,
+        over=rows(
+            "theta, tau", ((0.0, 8.0), (1e-10, 8.0), (1e-6, 10.0), (1e-3, 9.0), (0.5, 12.0), (12.0, 11.0))
+        ),
+    )
+    def small_risks_at_forty_digits(soft_threshold_risk, theta, tau):
         """A high threshold leaves next to nothing of a small coordinate: differences of the formula would be noise."""
-        for theta, tau in ((0.0, 8.0), (1e-10, 8.0), (1e-6, 10.0), (1e-3, 9.0), (0.5, 12.0), (12.0, 11.0)):
-            with mp.workdps(40):
-                t, u = mp.mpf(theta), mp.mpf(tau)
-                inside = mp.ncdf(u - t) - mp.ncdf(-u - t)
-                edges = (u - t) * mp.npdf(u + t) + (u + t) * mp.npdf(u - t)
-                want = 1 + u**2 + (t**2 - u**2 - 1) * inside - edges
-            yield f"theta = {theta}, tau = {tau}", thing(theta, tau), want
+        with mp.workdps(40):
+            t, u = mp.mpf(theta), mp.mpf(tau)
+            inside = mp.ncdf(u - t) - mp.ncdf(-u - t)
+            edges = (u - t) * mp.npdf(u + t) + (u + t) * mp.npdf(u - t)
+            want = 1 + u**2 + (t**2 - u**2 - 1) * inside - edges
+        return soft_threshold_risk(theta, tau), want
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "hard threshold's bias": lambda theta, tau: soft_threshold_risk(theta, tau) - tau**2 * (theta != 0.0),
         "theta and tau swapped": lambda theta, tau: soft_threshold_risk(tau, abs(theta)),
         "one tail at theta = 0": lambda theta, tau: soft_threshold_risk(theta, tau) * (1.0 if theta else 0.5),
@@ -87,53 +97,47 @@ class SoftThreshold:
 
 @claim(
     "CSDM-DIMENSION-1",
-    paper="csdm",
-    title="The statistical dimension of the l1 descent cone",
-    statement=r"""\delta(s, d) = \min_\tau \; s(1+\tau^2) + 2(d-s)[(1+\tau^2)Q(\tau) - \tau\varphi(\tau)], \qquad
+    "The statistical dimension of the l1 descent cone",
+    r"""\delta(s, d) = \min_\tau \; s(1+\tau^2) + 2(d-s)[(1+\tau^2)Q(\tau) - \tau\varphi(\tau)], \qquad
         s \leq \delta \leq \min(d,\; 2 s \log(d/s) + \tfrac54 s)""",
+    covers=[statistical_dimension, optimal_threshold],
     hypotheses=[r"0 \leq s \leq d"],
-    vouches=[statistical_dimension, optimal_threshold],
 )
 class StatisticalDimension:
-    thing = (statistical_dimension, optimal_threshold)
-
-    @exact(tolerance=1e-12)
-    def least_mean_distance_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=rows("s, d", PAIRS))
+    def least_mean_distance_by_quadrature(statistical_dimension, s, d):
         """The mean squared distance of a normal vector from tau times the subdifferential, minimised."""
-        for s, d in PAIRS:
-            least = minimize_scalar(
-                _mean_distance, args=(s, d), bounds=(0.0, 8.0), method="bounded", options={"xatol": 1e-9}
-            )
-            yield f"s = {s}, d = {d}", thing[0](s, d), least.fun
+        least = minimize_scalar(
+            _mean_distance, args=(s, d), bounds=(0.0, 8.0), method="bounded", options={"xatol": 1e-9}
+        )
+        return statistical_dimension(s, d), least.fun
 
-    @exact(tolerance=1e-12)
-    def the_threshold_attains_it(thing: Thing) -> Iterator[Any]:
-        for s, d in PAIRS:
-            tau = thing[1](s, d)
-            value = s * (1.0 + tau**2) + (d - s) * soft_threshold_risk(0.0, tau)
-            yield f"s = {s}, d = {d}", value / d, thing[0](s, d) / d
+    @exact(1e-12, over=rows("s, d", PAIRS))
+    def the_threshold_attains_it(statistical_dimension, optimal_threshold, s, d):
+        tau = optimal_threshold(s, d)
+        value = s * (1.0 + tau**2) + (d - s) * soft_threshold_risk(0.0, tau)
+        return value / d, statistical_dimension(s, d) / d
 
-    @bounded(tight=0.5)
-    def upper_bounds(thing: Thing) -> Iterator[Any]:
-        for s, d in PAIRS:
-            yield f"s = {s}, d = {d}", thing[0](s, d), 2.0 * s * math.log(d / s) + 1.25 * s
+    @bounded(tight=0.5, over=rows("s, d", PAIRS))
+    def upper_bounds(statistical_dimension, s, d):
+        return statistical_dimension(s, d), 2.0 * s * math.log(d / s) + 1.25 * s
 
     @bounded(tight=0.9)
-    def exact_dimensions_of_two_cones(thing: Thing) -> Iterator[Any]:
+    def exact_dimensions_of_two_cones(statistical_dimension):
         """A right angle in the plane has dimension 1, a half-space d - 1/2; the formula bounds them from above."""
-        yield "a corner of the square", 1.0, thing[0](1, 2)
+        yield "a corner of the square", 1.0, statistical_dimension(1, 2)
         for d in (2, 5, 20):
-            yield f"half-space, d = {d}", d - 0.5, thing[0](d, d)
+            yield f"half-space, d = {d}", d - 0.5, statistical_dimension(d, d)
 
     @boundary()
-    def more_non_zeros_than_coordinates(thing: Thing) -> Any:
-        return raises(ValueError, thing[0], 6, 5)
+    def more_non_zeros_than_coordinates(statistical_dimension):
+        return raises(ValueError, statistical_dimension, 6, 5)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "one tail": (lambda s, d: 0.5 * (s + statistical_dimension(s, d)), optimal_threshold),
-        "s log(d/s)": (lambda s, d: s * math.log(max(d / s, math.e)), optimal_threshold),
-        "universal threshold": (statistical_dimension, lambda s, d: math.sqrt(2.0 * math.log(d))),
-        "threshold of s + 1": (statistical_dimension, lambda s, d: optimal_threshold(min(s + 1, d), d)),
+    mutants = {
+        "one tail": {statistical_dimension: lambda s, d: 0.5 * (s + statistical_dimension(s, d))},
+        "s log(d/s)": {statistical_dimension: lambda s, d: s * math.log(max(d / s, math.e))},
+        "universal threshold": {optimal_threshold: lambda s, d: math.sqrt(2.0 * math.log(d))},
+        "threshold of s + 1": {optimal_threshold: lambda s, d: optimal_threshold(min(s + 1, d), d)},
     }
 
 
@@ -144,30 +148,27 @@ def _mean_distance(tau: float, s: int, d: int) -> float:
 
 @claim(
     "CSDM-PHASE-1",
-    paper="csdm",
-    title="Exact recovery begins at the statistical dimension",
-    statement=r"""P[\mathrm{basis\;pursuit\;recovers}] \leq \tfrac12 \;\; (m = \lfloor\delta\rfloor - 4), \qquad
+    "Exact recovery begins at the statistical dimension",
+    r"""P[\mathrm{basis\;pursuit\;recovers}] \leq \tfrac12 \;\; (m = \lfloor\delta\rfloor - 4), \qquad
         \geq \tfrac12 \;\; (m = \lceil\delta\rceil + 4), \qquad s = 4, \; d = 40""",
+    covers=[statistical_dimension],
     hypotheses=[r"A_{ij} \; \mathrm{Gaussian}", r"x \; s\mathrm{\text{-}sparse}"],
-    vouches=[statistical_dimension],
 )
 class PhaseTransition:
     """The theorem has a window of order sqrt(d) with large constants; the claim is the sharper one."""
 
-    thing = statistical_dimension
-
     @statistical(miss=1e-8)
-    def linear_programmes(thing: Thing, rng: np.random.Generator, alpha: float) -> Iterator[Any]:
+    def linear_programmes(statistical_dimension, rng, alpha):
         # As many at every effort: below the sparsity 4 to 6 % succeed, and 23 of 96 would let it go by.
         s, d, n = 4, 40, 96
-        delta = thing(s, d)
+        delta = statistical_dimension(s, d)
         for m, few in ((math.floor(delta) - 4, True), (math.ceil(delta) + 4, False)):
             wins = sum(_recovers(rng, min(max(m, 1), d), s, d) for _ in range(n))
             tail = binom.sf(wins - 1, n, 0.5) if few else binom.cdf(wins, n, 0.5)
             seen = detectable_effect(n, alpha / 2.0, sigma=0.5)
             yield Statistic(float(tail), seen, wins / n - 0.5, n, f"m = {m}")
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "twice": lambda s, d: 2.0 * statistical_dimension(s, d),
         "the sparsity": lambda s, d: float(s),
         "its upper bound": lambda s, d: 2.0 * s * math.log(d / s) + 1.25 * s,
@@ -186,17 +187,14 @@ def _recovers(rng: np.random.Generator, m: int, s: int, d: int) -> bool:
 
 @claim(
     "CSDM-BEST-1",
-    paper="csdm",
-    title="The best latent dimension",
-    statement=r"""\arg\min_m \frac{m^{pq+1}}{m - \delta} = \Big(1 + \frac1{pq}\Big)\,\delta""",
+    "The best latent dimension",
+    r"""\arg\min_m \frac{m^{pq+1}}{m - \delta} = \Big(1 + \frac1{pq}\Big)\,\delta""",
+    covers=[optimal_latent_dimension],
     hypotheses=[r"\mathrm{budget} \; K m^q", r"\sigma^2 \propto K^{-p}", r"m > \delta"],
-    vouches=[optimal_latent_dimension],
 )
 class BestDimension:
-    thing = optimal_latent_dimension
-
-    @exact(tolerance=1e-6)
-    def the_risk_of_a_budget_is_least_there(thing: Thing) -> Iterator[Any]:
+    @exact(1e-6)
+    def the_risk_of_a_budget_is_least_there(optimal_latent_dimension):
         budget = 1e5
         for s, d, p, q in ((5, 50, 1.0, 1.0), (10, 200, 5.0, 1.0), (6, 100, 2.0, 2.0), (8, 64, 1.0, 0.5)):
             for decoder, risk in (
@@ -212,10 +210,14 @@ class BestDimension:
                     return math.log(risk(steps ** (-0.5 * p), m, s, d))
 
                 best = _stationary(spent, delta * (1.0 + 1e-6), delta * (2.0 + 1.0 / (p * q)))
-                yield f"{decoder}, p = {p}, q = {q}", thing(s, d, p, decoder, q) / best, 1.0
+                yield (
+                    f"{decoder}, p = {p}, q = {q}",
+                    optimal_latent_dimension(s, d, p, decoder, q) / best,
+                    1.0,
+                )
 
-    @exact(tolerance=0.0)
-    def integer_optimum_with_the_exact_sampler(thing: Thing) -> Iterator[Any]:
+    @exact(0.0)
+    def integer_optimum_with_the_exact_sampler(optimal_latent_dimension):
         """Not the power law but the recursion of the sampler itself, noise in its last step or not."""
         s, d, budget, horizon = 6, 100, 60_000, 4.0
         for p, last in ((1.0, True), (5.0, False)):
@@ -224,14 +226,14 @@ class BestDimension:
                 left = float(euler_variance(0.0, horizon, budget // m, last))
                 risks[m] = known_support_risk(math.sqrt(left), m, s)
             best = min(risks, key=risks.__getitem__)
-            yield f"p = {p}", abs(best - thing(s, d, p, "support")) < 1.0, True
+            yield f"p = {p}", abs(best - optimal_latent_dimension(s, d, p, "support")) < 1.0, True
 
     @boundary()
-    def orders_must_be_positive(thing: Thing) -> Any:
-        return raises(ValueError, thing, 5, 50, 0.0)
+    def orders_must_be_positive(optimal_latent_dimension):
+        return raises(ValueError, optimal_latent_dimension, 5, 50, 0.0)
 
     @figure
-    def budgets(thing: Thing) -> Any:
+    def budgets(optimal_latent_dimension):
         "Risk of a fixed budget against the latent dimension, with the exact sampler; dashed: the predicted best."
         from matplotlib.figure import Figure
 
@@ -249,12 +251,14 @@ class BestDimension:
                 for e, m in zip(noise, ms, strict=True)
             ]
             axes.plot(ms, np.array(risk) / min(risk), color=color, label=f"{decoder}, order {p:g}")
-            axes.axvline(thing(s, d, p, decoder), color=color, linestyle="--", linewidth=0.8)
+            axes.axvline(
+                optimal_latent_dimension(s, d, p, decoder), color=color, linestyle="--", linewidth=0.8
+            )
         axes.set(xlabel="latent dimension m", ylabel="risk over the least", yscale="log", ylim=(0.9, 50.0))
         axes.legend(fontsize=8)
         return picture
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "1 + p": lambda s, d, p, decoder="l1", q=1.0: (
             (1.0 + p) / (1.0 + 1.0 / (p * q)) * optimal_latent_dimension(s, d, p, decoder, q)
             if p > 0 and p * q != 1.0

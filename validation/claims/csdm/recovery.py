@@ -3,56 +3,51 @@ r"""What must be recovered, whatever the support: isometry, coherence, least squ
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from driftproof.numerics.sensing import debias, omp, solve
 from driftproof.theory.csdm import bpdn_constant, coherence, omp_sparsity, restricted_isometry, simplex_etf
 from driftproof.theory.laws import Gaussian, wasserstein2
-from driftproof.validation import Thing, boundary, claim, exact, raises
 from driftproof.validation import bound as bounded
+from driftproof.validation import boundary, claim, exact, grid, raises
 
 __all__ = ["Debiased", "IsometryBound", "MatchingPursuit", "TransferOfErrors"]
 
 
 @claim(
     "CSDM-RIP-1",
-    paper="csdm",
-    title="Basis pursuit denoising on a frame whose isometry constants are known",
-    statement=r"""\delta_k(\mathrm{simplex}) = \frac{k-1}{d-1}, \qquad |\hat x - x| \leq C\eta, \quad
+    "Basis pursuit denoising on a frame whose isometry constants are known",
+    r"""\delta_k(\mathrm{simplex}) = \frac{k-1}{d-1}, \qquad |\hat x - x| \leq C\eta, \quad
         C = \frac{4\sqrt{1+\delta_{2s}}}{1-(1+\sqrt2)\delta_{2s}}""",
+    covers=[simplex_etf, restricted_isometry, bpdn_constant],
     hypotheses=[r"\delta_{2s} < \sqrt2 - 1", r"x \; s\mathrm{\text{-}sparse}", r"|e| \leq \eta"],
-    vouches=[simplex_etf, restricted_isometry, bpdn_constant],
 )
 class IsometryBound:
-    thing = (simplex_etf, restricted_isometry, bpdn_constant)
-
-    @exact(tolerance=1e-13)
-    def isometry_constants_by_all_supports(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def isometry_constants_by_all_supports(simplex_etf, restricted_isometry):
         for d in (3, 6, 12):
-            A = thing[0](d)
+            A = simplex_etf(d)
             yield f"unit columns, d = {d}", np.sum(A**2, axis=0), np.ones(d)
             for k in (1, 2, 3):
-                yield f"d = {d}, k = {k}", thing[1](A, k), (k - 1) / (d - 1)
+                yield f"d = {d}, k = {k}", restricted_isometry(A, k), (k - 1) / (d - 1)
 
-    @exact(tolerance=1e-13)
-    def the_constant_in_its_other_form(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13, over=grid(delta=(0.0, 0.1, 0.25, 0.4)))
+    def the_constant_in_its_other_form(bpdn_constant, delta):
         """2 alpha/(1 - rho), as the proof has it."""
-        for delta in (0.0, 0.1, 0.25, 0.4):
-            alpha = 2.0 * math.sqrt(1.0 + delta) / (1.0 - delta)
-            rho = math.sqrt(2.0) * delta / (1.0 - delta)
-            yield f"delta = {delta}", thing[2](delta), 2.0 * alpha / (1.0 - rho)
+        alpha = 2.0 * math.sqrt(1.0 + delta) / (1.0 - delta)
+        rho = math.sqrt(2.0) * delta / (1.0 - delta)
+        return bpdn_constant(delta), 2.0 * alpha / (1.0 - rho)
 
     @bounded(tight=0.02)
-    def errors_of_the_decoder(thing: Thing) -> Iterator[Any]:
+    def errors_of_the_decoder(simplex_etf, restricted_isometry, bpdn_constant):
         """A LASSO solution is the denoiser of the ball whose radius is its residual."""
         rng = np.random.default_rng(3)
         for d, s in ((12, 1), (16, 1), (12, 2)):
-            A = thing[0](d)
-            constant = thing[2](thing[1](A, 2 * s))
+            A = simplex_etf(d)
+            constant = bpdn_constant(restricted_isometry(A, 2 * s))
             for _ in range(12):
                 x = np.zeros(d)
                 x[rng.choice(d, s, replace=False)] = rng.uniform(1.0, 3.0, s) * rng.choice([-1.0, 1.0], s)
@@ -63,31 +58,15 @@ class IsometryBound:
                 yield f"d = {d}, s = {s}", float(np.linalg.norm(found - x)), constant * radius
 
     @boundary()
-    def beyond_the_threshold(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, thing[2], math.sqrt(2.0) - 1.0)
-        yield raises(ValueError, thing[1], np.eye(3), 4)
+    def beyond_the_threshold(restricted_isometry, bpdn_constant):
+        yield raises(ValueError, bpdn_constant, math.sqrt(2.0) - 1.0)
+        yield raises(ValueError, restricted_isometry, np.eye(3), 4)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "columns of norm sqrt(d/(d-1))": (
-            lambda d: simplex_etf(d) * math.sqrt(d / (d - 1.0)),
-            restricted_isometry,
-            bpdn_constant,
-        ),
-        "k over d - 1": (
-            simplex_etf,
-            lambda A, k: restricted_isometry(A, k) + 1.0 / A.shape[0],
-            bpdn_constant,
-        ),
-        "without the root": (
-            simplex_etf,
-            restricted_isometry,
-            lambda d: bpdn_constant(d) / math.sqrt(1.0 + d),
-        ),
-        "1 - 2 delta": (
-            simplex_etf,
-            restricted_isometry,
-            lambda d: 4.0 * math.sqrt(1.0 + d) / (1.0 - 2.0 * d),
-        ),
+    mutants = {
+        "columns of norm sqrt(d/(d-1))": {simplex_etf: lambda d: simplex_etf(d) * math.sqrt(d / (d - 1.0))},
+        "k over d - 1": {restricted_isometry: lambda A, k: restricted_isometry(A, k) + 1.0 / A.shape[0]},
+        "without the root": {bpdn_constant: lambda d: bpdn_constant(d) / math.sqrt(1.0 + d)},
+        "1 - 2 delta": {bpdn_constant: lambda d: 4.0 * math.sqrt(1.0 + d) / (1.0 - 2.0 * d)},
     }
 
 
@@ -104,71 +83,61 @@ def _matching_pursuit(A: Any, y: Any, s: int) -> Any:
 
 @claim(
     "CSDM-OMP-1",
-    paper="csdm",
-    title="Matching pursuit is exact below the coherence limit, and not above it",
-    statement=r"""s < \tfrac12\Big(1 + \frac1\mu\Big) \;\Longrightarrow\; \mathrm{OMP}(Ax) = x, \qquad
+    "Matching pursuit is exact below the coherence limit, and not above it",
+    r"""s < \tfrac12\Big(1 + \frac1\mu\Big) \;\Longrightarrow\; \mathrm{OMP}(Ax) = x, \qquad
         \mu = \max_{i \neq j} \frac{|a_i^\top a_j|}{|a_i||a_j|}""",
+    covers=[omp, coherence, omp_sparsity],
     hypotheses=[r"x \; s\mathrm{\text{-}sparse}"],
-    vouches=[omp, coherence, omp_sparsity],
 )
 class MatchingPursuit:
-    thing = (omp, coherence, omp_sparsity)
-
-    @exact(tolerance=1e-11)
-    def every_support(thing: Thing) -> Iterator[Any]:
+    @exact(1e-11)
+    def every_support(omp, coherence, omp_sparsity):
         """A simplex frame with columns of unequal norms: mu = 1/8, so that s = 4 is the last safe sparsity."""
         d, rng = 9, np.random.default_rng(0)
         A = simplex_etf(d) * rng.uniform(0.3, 3.0, d)
-        s = thing[2](float(thing[1](A)))
+        s = omp_sparsity(float(coherence(A)))
         yield "the last safe sparsity", s, 4
         for support in combinations(range(d), 4):
             x = np.zeros(d)
             x[list(support)] = rng.uniform(0.2, 2.0, 4) * rng.choice([-1.0, 1.0], 4)
-            yield f"{support}", thing[0](A, A @ x, 4), x
+            yield f"{support}", omp(A, A @ x, 4), x
 
-    @exact(tolerance=1e-13)
-    def coherence_of_frames(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def coherence_of_frames(coherence):
         for d in (3, 5, 17):
             scales = np.linspace(0.5, 2.0, d)
-            yield f"d = {d}", thing[1](simplex_etf(d) * scales), 1.0 / (d - 1.0)
+            yield f"d = {d}", coherence(simplex_etf(d) * scales), 1.0 / (d - 1.0)
         A = np.random.default_rng(1).standard_normal((3, 4))
         cosines = [abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in combinations(A.T, 2)]
-        yield "by pairs", thing[1](A), max(cosines)
+        yield "by pairs", coherence(A), max(cosines)
 
     @boundary()
-    def one_coordinate_more_fails(thing: Thing) -> Iterator[Any]:
+    def one_coordinate_more_fails(omp, coherence):
         A, x = simplex_etf(9), np.zeros(9)
         x[:5] = 1.0  # inside correlates by 1 - 4/8, outside by -5/8
-        yield "s = 5", thing[0](A, A @ x, 5), x
-        yield raises(ValueError, thing[0], A, A @ x, 9)
-        yield raises(ValueError, thing[1], np.array([[1.0, 0.0], [1.0, 0.0]]))
+        yield "s = 5", omp(A, A @ x, 5), x
+        yield raises(ValueError, omp, A, A @ x, 9)
+        yield raises(ValueError, coherence, np.array([[1.0, 0.0], [1.0, 0.0]]))
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "no projection": (_matching_pursuit, coherence, omp_sparsity),
-        "columns not normalised": (
-            omp,
-            lambda A: np.max(np.abs(A.T @ A - np.diag(np.sum(A**2, 0)))),
-            omp_sparsity,
-        ),
-        "s < 1 + 1/mu": (omp, coherence, lambda mu: math.ceil(1.0 + 1.0 / mu) - 1),
-        "s columns less one": (lambda A, y, s: omp(A, y, s - 1), coherence, omp_sparsity),
+    mutants = {
+        "no projection": {omp: _matching_pursuit},
+        "columns not normalised": {coherence: lambda A: np.max(np.abs(A.T @ A - np.diag(np.sum(A**2, 0))))},
+        "s < 1 + 1/mu": {omp_sparsity: lambda mu: math.ceil(1.0 + 1.0 / mu) - 1},
+        "s columns less one": {omp: lambda A, y, s: omp(A, y, s - 1)},
     }
 
 
 @claim(
     "CSDM-DEBIAS-1",
-    paper="csdm",
-    title="The bias of the l1 penalty, and least squares that takes it away",
-    statement=r"""\hat x^{\ell_1}_S = A_S^+ y - \lambda\,(A_S^\top A_S)^{-1}\,\mathrm{sign}(\hat x_S), \qquad
+    "The bias of the l1 penalty, and least squares that takes it away",
+    r"""\hat x^{\ell_1}_S = A_S^+ y - \lambda\,(A_S^\top A_S)^{-1}\,\mathrm{sign}(\hat x_S), \qquad
         \mathrm{debias}(\hat x^{\ell_1}) = A_S^+ y""",
+    covers=[debias],
     hypotheses=[r"|S| \leq m", r"A_S \; \mathrm{of\;full\;rank}"],
-    vouches=[debias],
 )
 class Debiased:
-    thing = debias
-
-    @exact(tolerance=1e-10)
-    def pseudo_inverse_on_the_support(thing: Thing) -> Iterator[Any]:
+    @exact(1e-10)
+    def pseudo_inverse_on_the_support(debias):
         rng = np.random.default_rng(4)
         for m, d, s in ((5, 8, 2), (6, 6, 6), (10, 30, 7)):
             A, y, x = rng.standard_normal((m, d)), rng.standard_normal((3, m)), np.zeros((3, d))
@@ -177,10 +146,10 @@ class Debiased:
             want = np.zeros((3, d))
             for i, row in enumerate(x):
                 want[i, row != 0.0] = np.linalg.pinv(A[:, row != 0.0]) @ y[i]
-            yield f"m = {m}, s = {s}", thing(A, y, x), want
+            yield f"m = {m}, s = {s}", debias(A, y, x), want
 
-    @exact(tolerance=1e-9)
-    def what_the_penalty_took_away(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9)
+    def what_the_penalty_took_away(debias):
         rng = np.random.default_rng(5)
         A = rng.standard_normal((20, 40)) / math.sqrt(20.0)
         x = np.zeros(40)
@@ -189,13 +158,13 @@ class Debiased:
             shrunk = solve(A, A @ x, lam, tolerance=1e-13, most=50000).x
             S = shrunk != 0.0
             bias = lam * np.linalg.solve(A[:, S].T @ A[:, S], np.sign(shrunk[S]))
-            yield f"lambda = {lam}", thing(A, A @ x, shrunk)[S], shrunk[S] + bias
+            yield f"lambda = {lam}", debias(A, A @ x, shrunk)[S], shrunk[S] + bias
 
     @boundary()
-    def more_coordinates_than_measurements(thing: Thing) -> Any:
-        return raises(ValueError, thing, np.ones((2, 3)), np.ones(2), np.ones(3))
+    def more_coordinates_than_measurements(debias):
+        return raises(ValueError, debias, np.ones((2, 3)), np.ones(2), np.ones(3))
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "ridge": lambda A, y, x: debias(np.vstack([A, 0.1 * np.eye(A.shape[1])]), _padded(y, A), x),
         "no refit": lambda A, y, x: x,
         "transpose": lambda A, y, x: (y @ A) * (x != 0.0),
@@ -208,22 +177,19 @@ def _padded(y: Any, A: Any) -> Any:
 
 @claim(
     "CSDM-TRANSFER-1",
-    paper="csdm",
-    title="A decoder passes the error of the sampler on, times its Lipschitz constant",
-    statement=r"""W_2(\mathrm{decoded}, p_{data}) \leq \lVert A_S^+ \rVert\; W_2(\mathrm{latent}, A_\# p_{data})""",
+    "A decoder passes the error of the sampler on, times its Lipschitz constant",
+    r"""W_2(\mathrm{decoded}, p_{data}) \leq \lVert A_S^+ \rVert\; W_2(\mathrm{latent}, A_\# p_{data})""",
+    covers=[debias],
     hypotheses=[r"\mathrm{known\;support}\; S", r"A_S \; \mathrm{of\;full\;rank}"],
-    vouches=[debias],
 )
 class TransferOfErrors:
-    thing = debias
-
     @bounded(tight=0.999, slack=1e-7)
-    def gaussian_laws(thing: Thing) -> Iterator[Any]:
+    def gaussian_laws(debias):
         """Exact W2 on both sides; with the error along the weakest direction of A_S the bound is attained."""
         rng = np.random.default_rng(6)
         for m, s in ((5, 2), (8, 3), (4, 4)):
             A = rng.standard_normal((m, s)) / math.sqrt(m)
-            decoder = thing(A, np.eye(m), np.ones((m, s))).T  # (s, m)
+            decoder = debias(A, np.eye(m), np.ones((m, s))).T  # (s, m)
             data, left = np.diag(rng.uniform(0.5, 2.0, s)), np.linalg.svd(A)
             weakest, constant = left[0][:, s - 1], 1.0 / left[1][-1]
             for name, extra in (
@@ -237,7 +203,7 @@ class TransferOfErrors:
                 *_distances(decoder, A, data, 0.0 * np.eye(m), constant, weakest),
             )
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "transpose": lambda A, y, x: (y @ A) * (x != 0.0),
         "one and a half times": lambda A, y, x: 1.5 * debias(A, y, x),
         "half": lambda A, y, x: 0.5 * debias(A, y, x),

@@ -3,8 +3,6 @@ r"""What decoding costs: least squares on the right support, and the best l1 dec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -18,31 +16,27 @@ from driftproof.theory.csdm import (
     soft_threshold_risk,
     statistical_dimension,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, figure, raises, statistical
+from driftproof.validation import Statistic, boundary, claim, exact, figure, raises, rows, statistical
 
 __all__ = ["KnownSupport", "L1Risk"]
 
 
 @claim(
     "CSDM-RISK-1",
-    paper="csdm",
-    title="Least squares on the right support",
-    statement=r"""E\,|\hat x - x|^2 = \sigma^2\, E\,\mathrm{tr}(A_S^\top A_S)^{-1} = \frac{\sigma^2 s\, m}{m - s - 1}""",
+    "Least squares on the right support",
+    r"""E\,|\hat x - x|^2 = \sigma^2\, E\,\mathrm{tr}(A_S^\top A_S)^{-1} = \frac{\sigma^2 s\, m}{m - s - 1}""",
+    covers=[known_support_risk],
     hypotheses=[r"A_{ij} \sim N(0, 1/m)", r"m > s + 1"],
-    vouches=[known_support_risk],
 )
 class KnownSupport:
-    thing = known_support_risk
-
-    @exact(tolerance=1e-10)
-    def mean_of_an_inverse_chi_square(thing: Thing) -> Iterator[Any]:
+    @exact(1e-10, over=rows("m, s", ((7, 2), (10, 4), (20, 4), (40, 12), (12, 1))))
+    def mean_of_an_inverse_chi_square(known_support_risk, m, s):
         """One entry of the inverse Gram matrix is m over a chi-square of m - s + 1 degrees of freedom."""
-        for m, s in ((7, 2), (10, 4), (20, 4), (40, 12), (12, 1)):
-            inverse = chi2(m - s + 1).expect(lambda u: 1.0 / u, lb=0.0, ub=np.inf, epsabs=1e-13)
-            yield f"m = {m}, s = {s}", thing(0.7, m, s), 0.49 * s * m * inverse
+        inverse = chi2(m - s + 1).expect(lambda u: 1.0 / u, lb=0.0, ub=np.inf, epsabs=1e-13)
+        return known_support_risk(0.7, m, s), 0.49 * s * m * inverse
 
     @statistical(n=4000, miss=0.0)
-    def simulated_sketches(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Any:
+    def simulated_sketches(known_support_risk, rng, n, alpha):
         """The trace has a known variance, so that its mean is tested at this level for every n."""
         m, s = 40, 6
         A = rng.standard_normal((n, m, s)) / math.sqrt(m)
@@ -50,14 +44,14 @@ class KnownSupport:
         # The variance of an entry of the diagonal of an inverse Wishart matrix, and the covariance of two.
         variance = 2.0 / ((m - s - 1) ** 2 * (m - s - 3))
         sd = m * math.sqrt(s * variance * (1.0 + (s - 1) / (m - s)))
-        verdict = mean_test(traces, thing(1.0, m, s), alpha, sd)
+        verdict = mean_test(traces, known_support_risk(1.0, m, s), alpha, sd)
         return Statistic(verdict.p_value, verdict.detectable, verdict.effect, n)
 
     @boundary()
-    def infinite_below(thing: Thing) -> Any:
-        return raises(ValueError, thing, 1.0, 5, 4)
+    def infinite_below(known_support_risk):
+        return raises(ValueError, known_support_risk, 1.0, 5, 4)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "m - s": lambda sigma, m, s: sigma**2 * s * m / (m - s),
         "sigma not squared": lambda sigma, m, s: known_support_risk(math.sqrt(sigma), m, s),
         "columns of norm sqrt(m)": lambda sigma, m, s: known_support_risk(sigma, m, s) / m,
@@ -66,27 +60,23 @@ class KnownSupport:
 
 @claim(
     "CSDM-RISK-2",
-    paper="csdm",
-    title="The best l1 decoder at small noise",
-    statement=r"""E\,|\hat x - x|^2 \to \frac{\sigma^2 m\,\delta}{m - \delta}""",
+    "The best l1 decoder at small noise",
+    r"""E\,|\hat x - x|^2 \to \frac{\sigma^2 m\,\delta}{m - \delta}""",
+    covers=[l1_risk],
     hypotheses=[r"m > \delta(s, d)", r"\mathrm{amplitudes} \gg \sigma", r"d \to \infty"],
-    vouches=[l1_risk],
 )
 class L1Risk:
-    thing = l1_risk
-
-    @exact(tolerance=1e-12)
-    def state_evolution(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=rows("m, s, d, sigma", ((100, 20, 400, 0.3), (150, 20, 400, 1.0), (40, 6, 60, 0.1))))
+    def state_evolution(l1_risk, m, s, d, sigma):
         """The fixed point tau^2 = sigma^2 + risk/m with every coordinate's risk in closed form."""
-        for m, s, d, sigma in ((100, 20, 400, 0.3), (150, 20, 400, 1.0), (40, 6, 60, 0.1)):
-            yield f"m = {m}, s = {s}, d = {d}", thing(sigma, m, s, d), _state_evolution(sigma, m, s, d)
+        return l1_risk(sigma, m, s, d), _state_evolution(sigma, m, s, d)
 
     @boundary()
-    def no_recovery_below_the_statistical_dimension(thing: Thing) -> Any:
-        return raises(ValueError, thing, 1.0, 16, 5, 50)
+    def no_recovery_below_the_statistical_dimension(l1_risk):
+        return raises(ValueError, l1_risk, 1.0, 16, 5, 50)
 
     @figure
-    def risks(thing: Thing) -> Any:
+    def risks(l1_risk):
         "Mean squared error of the best-tuned LASSO over 24 sketches (d = 200, s = 10) on the formula."
         from matplotlib.figure import Figure
 
@@ -97,7 +87,7 @@ class L1Risk:
         s, d, sigma = 10, 200, 0.01
         delta, rng = statistical_dimension(s, d), np.random.default_rng(0)
         m = np.linspace(delta * 1.05, 190, 300)
-        axes.plot(m, [thing(sigma, k, s, d) / sigma**2 for k in m], color="C0", label="formula")
+        axes.plot(m, [l1_risk(sigma, k, s, d) / sigma**2 for k in m], color="C0", label="formula")
         axes.axvline(delta, color="0.6", linewidth=0.8)
         axes.axvline(2.0 * delta, color="C3", linewidth=0.8, linestyle="--", label="best m for p = 1")
         tau = optimal_threshold(s, d)
@@ -118,7 +108,7 @@ class L1Risk:
         axes.legend(fontsize=8)
         return picture
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "no amplification": lambda sigma, m, s, d: sigma**2 * statistical_dimension(s, d),
         "sparsity for dimension": lambda sigma, m, s, d: sigma**2 * m * s / (m - s),
         "threshold of s + 1": lambda sigma, m, s, d: l1_risk(sigma, m, s + 1, d),

@@ -3,9 +3,8 @@ r"""What a sampler in a sketch of low-rank data gets wrong, exactly; and the noi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -14,8 +13,8 @@ from driftproof.numerics.samplers import euler_maruyama_step
 from driftproof.theory.csdm import early_stopping_noise, euler_variance, latent_error, prior_mismatch
 from driftproof.theory.laws import Gaussian, wasserstein2
 from driftproof.theory.processes import VE, VP, Flow
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
-from driftproof.validation.mutants import altered, outcome
+from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["EarlyStopping", "LatentError", "NullDirections", "PriorMismatch"]
 
@@ -43,84 +42,72 @@ def _propagated(cov: Any, steps: int, sign: float = 1.0) -> Any:
 
 @claim(
     "CSDM-SAMPLER-1",
-    paper="csdm",
-    title="The error in a sketch of low-rank data is linear in the latent dimension",
-    statement=r"""W_2^2 = (m-s)\,v_{00} + \sum_{i=1}^s \big(\sqrt{\hat v_i} - \sqrt{v_i}\big)^2, \qquad
+    "The error in a sketch of low-rank data is linear in the latent dimension",
+    r"""W_2^2 = (m-s)\,v_{00} + \sum_{i=1}^s \big(\sqrt{\hat v_i} - \sqrt{v_i}\big)^2, \qquad
         v \gets \big(1 + h(1 - 2/C_t)\big)^2 v + 2h""",
+    covers=[latent_error, euler_variance],
     hypotheses=[r"\mathrm{Gaussian\;data\;on\;one\;support}", r"\mathrm{exact\;score}", r"s \leq m"],
-    vouches=[latent_error, euler_variance],
 )
 class LatentError:
-    thing = (latent_error, euler_variance)
-
-    @exact(tolerance=1e-6)
-    def covariance_through_the_steps_of_the_library(thing: Thing) -> Iterator[Any]:
+    @exact(1e-6, over=rows("m, s, steps", ((4, 2, 20), (7, 3, 40), (5, 5, 15))))
+    def covariance_through_the_steps_of_the_library(latent_error, m, s, steps):
         """W2 of singular matrices loses half of the digits: that is the tolerance."""
-        for m, s, steps in ((4, 2, 20), (7, 3, 40), (5, 5, 15)):
-            cov = _sketched_covariance(m, s)
-            eigenvalues = np.linalg.eigvalsh(cov)[m - s :]
-            found = Gaussian(np.zeros(m), _propagated(cov, steps))
-            squared = float(wasserstein2(found, Gaussian(np.zeros(m), cov))) ** 2
-            yield f"m = {m}, s = {s}", thing[0](eigenvalues, m, T, steps), squared
+        cov = _sketched_covariance(m, s)
+        eigenvalues = np.linalg.eigvalsh(cov)[m - s :]
+        found = Gaussian(np.zeros(m), _propagated(cov, steps))
+        squared = float(wasserstein2(found, Gaussian(np.zeros(m), cov))) ** 2
+        return latent_error(eigenvalues, m, T, steps), squared
 
-    @exact(tolerance=1e-12)
-    def variances_of_eigendirections(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def variances_of_eigendirections(euler_variance):
         cov = _sketched_covariance(5, 3)
         values = np.maximum(np.linalg.eigvalsh(cov), 0.0)
-        yield "eigenvalues", thing[1](values, T, 25), np.linalg.eigvalsh(_propagated(cov, 25))
+        yield "eigenvalues", euler_variance(values, T, 25), np.linalg.eigvalsh(_propagated(cov, 25))
 
     @boundary()
-    def the_sign_of_the_score(thing: Thing) -> Iterator[Any]:
+    def the_sign_of_the_score(latent_error):
         """A sampler with the sign reversed, as published finance code has it, leaves no trace of the data."""
         cov = _sketched_covariance(3, 2)
         wrong = np.linalg.eigvalsh(_propagated(cov, 20, sign=-1.0))
         yield "reversed sign", np.log10(wrong), np.log10(np.linalg.eigvalsh(_propagated(cov, 20)))
-        yield raises(ValueError, thing[0], np.ones(4), 3, T, 10)
+        yield raises(ValueError, latent_error, np.ones(4), 3, T, 10)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "m for m - s": (
-            lambda v0, m, T, steps: latent_error(v0, m + v0.shape[-1], T, steps),
-            euler_variance,
-        ),
-        "score of other data": (latent_error, lambda v0, T, steps: euler_variance(1.1 * v0, T, steps)),
-        "without the last noise": (
-            lambda v0, m, T, steps: latent_error(v0, m, T, steps, last_noise=False),
-            euler_variance,
-        ),
-        "one step more": (latent_error, lambda v0, T, steps: euler_variance(v0, T, steps + 1)),
+    mutants = {
+        "m for m - s": {latent_error: lambda v0, m, T, steps: latent_error(v0, m + v0.shape[-1], T, steps)},
+        "score of other data": {euler_variance: lambda v0, T, steps: euler_variance(1.1 * v0, T, steps)},
+        "without the last noise": {
+            latent_error: lambda v0, m, T, steps: latent_error(v0, m, T, steps, last_noise=False)
+        },
+        "one step more": {euler_variance: lambda v0, T, steps: euler_variance(v0, T, steps + 1)},
     }
 
 
 @claim(
     "CSDM-SAMPLER-2",
-    paper="csdm",
-    title="A direction without signal costs the noise of the last step, or almost nothing",
-    statement=r"""v_{00} = 2h + \tfrac{\pi^2}{27} h^5 + \dots, \qquad
+    "A direction without signal costs the noise of the last step, or almost nothing",
+    r"""v_{00} = 2h + \tfrac{\pi^2}{27} h^5 + \dots, \qquad
         \mathrm{without\;the\;last\;noise:}\; \tfrac{\pi^2}{27} h^5""",
+    covers=[euler_variance],
     hypotheses=[r"v_0 = 0", r"\mathrm{exact\;score}"],
-    vouches=[euler_variance],
 )
 class NullDirections:
     """Near t = 0 the factors are 1 - 1/k: the variance before the last step is 2h times the sum of 1/k^2."""
 
-    thing = euler_variance
-
     @rate()
-    def orders_and_constants(thing: Thing) -> Iterator[Any]:
+    def orders_and_constants(euler_variance):
         for last, order, constant in ((True, 1.0, 2.0), (False, 5.0, math.pi**2 / 27.0)):
             levels = (200, 400, 800, 1600)
-            values = [float(thing(0.0, 4.0, steps, last)) for steps in levels]
+            values = [float(euler_variance(0.0, 4.0, steps, last)) for steps in levels]
             orders = [math.log2(a / b) for a, b in pairwise(values)]
             h = 4.0 / levels[-1]
             yield Rate(orders, order, 0.02, values[-1] / h**order, constant, 0.01)
 
-    @exact(tolerance=1e-12)
-    def the_last_noise_is_all_of_the_difference(thing: Thing) -> Iterator[Any]:
-        for steps in (10, 37):
-            difference = thing(0.0, 4.0, steps, True) - thing(0.0, 4.0, steps, False)
-            yield f"{steps} steps", difference, 8.0 / steps
+    @exact(1e-12, over=grid(steps=(10, 37)))
+    def the_last_noise_is_all_of_the_difference(euler_variance, steps):
+        difference = euler_variance(0.0, 4.0, steps, True) - euler_variance(0.0, 4.0, steps, False)
+        return difference, 8.0 / steps
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "noise of variance h": lambda v0, T, steps, last: 0.5 * euler_variance(v0, T, steps, last),
         "noise always": lambda v0, T, steps, last: euler_variance(v0, T, steps, True),
         "no noise in the last two steps": lambda v0, T, steps, last: (
@@ -131,35 +118,28 @@ class NullDirections:
 
 @claim(
     "CSDM-SAMPLER-3",
-    paper="csdm",
-    title="What a finite horizon costs",
-    statement=r"""\hat v_0 - v_0 = (1 - v_0)\,e^{-4T}\Big(\frac{v_0}{C_T}\Big)^2""",
+    "What a finite horizon costs",
+    r"""\hat v_0 - v_0 = (1 - v_0)\,e^{-4T}\Big(\frac{v_0}{C_T}\Big)^2""",
+    covers=[prior_mismatch],
     hypotheses=[r"\mathrm{start\;at}\; N(0, 1)", r"\mathrm{exact\;reverse\;process}"],
-    vouches=[prior_mismatch],
 )
 class PriorMismatch:
-    thing = prior_mismatch
+    @exact(1e-10, over=grid(v0=(0.05, 0.5, 2.0, 9.0), horizon=(0.2, 0.7, 1.5)))
+    def variance_equation(prior_mismatch, v0, horizon):
+        return prior_mismatch(v0, horizon), _reversed(v0, horizon) - v0
 
-    @exact(tolerance=1e-10)
-    def variance_equation(thing: Thing) -> Iterator[Any]:
-        for v0 in (0.05, 0.5, 2.0, 9.0):
-            for horizon in (0.2, 0.7, 1.5):
-                yield f"v0 = {v0}, T = {horizon}", thing(v0, horizon), _reversed(v0, horizon) - v0
-
-    @exact(tolerance=2e-3)
-    def limit_of_the_discrete_sampler(thing: Thing) -> Iterator[Any]:
+    @exact(2e-3, over=grid(v0=(0.5, 3.0)))
+    def limit_of_the_discrete_sampler(prior_mismatch, v0):
         """Richardson extrapolation of the recursion in the step."""
-        for v0 in (0.5, 3.0):
-            coarse, fine = (float(euler_variance(v0, 0.5, steps)) for steps in (400, 800))
-            yield f"v0 = {v0}", thing(v0, 0.5), 2.0 * fine - coarse - v0
+        coarse, fine = (float(euler_variance(v0, 0.5, steps)) for steps in (400, 800))
+        return prior_mismatch(v0, 0.5), 2.0 * fine - coarse - v0
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "exp(-2T)": lambda v0, T: prior_mismatch(v0, T) * math.exp(2.0 * T),
-        "not squared": altered(
-            prior_mismatch,
-            lambda kernel, xp, v0, T: kernel(xp, v0, T) / v0 * (1.0 + math.exp(-2.0 * T) * (v0 - 1.0)),
+        "not squared": wrong(
+            prior_mismatch, lambda value, v0, T: value / v0 * (1.0 + math.exp(-2.0 * T) * (v0 - 1.0))
         ),
-        "sign": outcome(prior_mismatch, lambda v: -v),
+        "sign": wrong(prior_mismatch, lambda value: -value),
     }
 
 
@@ -174,33 +154,29 @@ def _reversed(v0: float, horizon: float) -> float:
 
 @claim(
     "CSDM-STOP-1",
-    paper="csdm",
-    title="Stopping early is white noise in the measurements",
-    statement=r"""\frac{y_t}{\alpha_t} = A x + \sigma\xi, \quad \sigma = \frac{\sigma_t}{\alpha_t}, \qquad
+    "Stopping early is white noise in the measurements",
+    r"""\frac{y_t}{\alpha_t} = A x + \sigma\xi, \quad \sigma = \frac{\sigma_t}{\alpha_t}, \qquad
         \sigma^2 = e^{2t} - 1 \;\; \mathrm{for} \; dX = -X\,dt + \sqrt2\,dB""",
+    covers=[early_stopping_noise],
     hypotheses=[r"\mathrm{exact\;score}", r"\xi \sim N(0, I)"],
-    vouches=[early_stopping_noise],
 )
 class EarlyStopping:
-    thing = early_stopping_noise
-
-    @exact(tolerance=1e-12)
-    def covariance_of_the_marginal(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def covariance_of_the_marginal(early_stopping_noise):
         law = Gaussian(np.zeros(4), _sketched_covariance(4, 2))
         for process in (VP(), VE(), Flow(), CLOCK):
             for t in (0.05, 0.3, 0.8):
                 stopped = process.marginal(law, t)
                 assert isinstance(stopped, Gaussian)
                 extra = stopped.cov / float(process.alpha(t)) ** 2 - law.cov
-                got = float(thing(process, t)) ** 2 * np.eye(4)
+                got = float(early_stopping_noise(process, t)) ** 2 * np.eye(4)
                 yield f"{type(process).__name__}, t = {t}", got / extra[0, 0], extra / extra[0, 0]
 
-    @exact(tolerance=1e-14)
-    def ornstein_uhlenbeck(thing: Thing) -> Iterator[Any]:
-        for t in (0.01, 0.5, 2.0):
-            yield f"t = {t}", float(thing(CLOCK, t)) ** 2, math.expm1(2.0 * t)
+    @exact(1e-14, over=grid(t=(0.01, 0.5, 2.0)))
+    def ornstein_uhlenbeck(early_stopping_noise, t):
+        return float(early_stopping_noise(CLOCK, t)) ** 2, math.expm1(2.0 * t)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "not rescaled": lambda process, t: process.sigma(t),
         "variance for deviation": lambda process, t: early_stopping_noise(process, t) ** 2,
         "alpha for alpha squared": lambda process, t: process.sigma(t) / process.alpha(t) ** 2,

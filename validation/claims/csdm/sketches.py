@@ -3,8 +3,7 @@ r"""The sketches and bases that the decoders work with."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy.fft import dct
@@ -19,7 +18,7 @@ from driftproof.numerics.sensing import (
     product_basis,
     rademacher_sketch,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, raises, statistical
+from driftproof.validation import Statistic, boundary, claim, exact, raises, statistical
 
 __all__ = ["Bases", "Sketches"]
 
@@ -32,32 +31,29 @@ def _lowest_frequencies(m: int, d: int, rng: Any) -> Any:
 
 @claim(
     "CSDM-SKETCH-1",
-    paper="csdm",
-    title="Sketches have columns of mean squared norm 1",
-    statement=r"""E[A^\top A] = I, \qquad A A^\top = \tfrac dm I \;\; \mathrm{for\;subsampled\;orthogonal\;sketches}""",
+    "Sketches have columns of mean squared norm 1",
+    r"""E[A^\top A] = I, \qquad A A^\top = \tfrac dm I \;\; \mathrm{for\;subsampled\;orthogonal\;sketches}""",
+    covers=[gaussian_sketch, rademacher_sketch, orthogonal_sketch],
     hypotheses=[r"m \leq d \; \mathrm{(orthogonal)}"],
-    vouches=[gaussian_sketch, rademacher_sketch, orthogonal_sketch],
 )
 class Sketches:
-    thing = (gaussian_sketch, rademacher_sketch, orthogonal_sketch)
-
-    @exact(tolerance=1e-13)
-    def exact_norms(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def exact_norms(rademacher_sketch, orthogonal_sketch):
         for seed in range(5):
-            yield "Rademacher columns", np.sum(thing[1](6, 10, seed) ** 2, axis=0), np.ones(10)
-            A = thing[2](6, 16, seed)
+            yield "Rademacher columns", np.sum(rademacher_sketch(6, 10, seed) ** 2, axis=0), np.ones(10)
+            A = orthogonal_sketch(6, 16, seed)
             yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
 
     @statistical(n=200, miss=1e-12)
-    def squares_and_signs(thing: Thing, rng: np.random.Generator, n: int, alpha: float) -> Iterator[Any]:
+    def squares_and_signs(gaussian_sketch, rademacher_sketch, orthogonal_sketch, rng, n, alpha):
         """Exact laws: of the sum of squares, of the signs of a row, and of the row of the basis that is taken."""
         m, d = 8, 16
-        total = sum(float(np.sum(thing[0](m, d, rng) ** 2)) for _ in range(n))
+        total = sum(float(np.sum(gaussian_sketch(m, d, rng) ** 2)) for _ in range(n))
         yield _two_sided(chi2(n * m * d), m * total, n * m * d, alpha / 4.0, "Gaussian")
-        rows = np.concatenate([thing[1](m, d, rng) for _ in range(n)])
+        rows = np.concatenate([rademacher_sketch(m, d, rng) for _ in range(n)])
         yield _coins(math.sqrt(m) * rows, alpha / 4.0, "Rademacher signs")
         # Rows of one sketch differ, so that the first of each is looked at; no entry of this basis is 0.
-        drawn = np.stack([thing[2](m, d, rng)[0] for _ in range(n)]) * math.sqrt(m / d)
+        drawn = np.stack([orthogonal_sketch(m, d, rng)[0] for _ in range(n)]) * math.sqrt(m / d)
         basis = dct(np.eye(d), norm="ortho", axis=0)
         taken = np.argmin(np.max(np.abs(np.abs(drawn[:, None]) - np.abs(basis)), axis=-1), axis=-1)
         uniform = np.bincount(taken // 2, minlength=d // 2), np.full(d // 2, 2.0 / d)
@@ -65,30 +61,18 @@ class Sketches:
         yield _coins(drawn / basis[taken], alpha / 4.0, "orthogonal signs")
 
     @boundary()
-    def more_rows_than_there_are(thing: Thing) -> Any:
-        return raises(ValueError, thing[2], 9, 8, 0)
+    def more_rows_than_there_are(orthogonal_sketch):
+        return raises(ValueError, orthogonal_sketch, 9, 8, 0)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "entries N(0, 4/m)": (
-            lambda m, d, rng: 2.0 * gaussian_sketch(m, d, rng),
-            rademacher_sketch,
-            orthogonal_sketch,
-        ),
-        "entries over sqrt(d)": (
-            gaussian_sketch,
-            lambda m, d, rng: math.sqrt(m / d) * rademacher_sketch(m, d, rng),
-            orthogonal_sketch,
-        ),
-        "rows drawn with replacement": (
-            gaussian_sketch,
-            rademacher_sketch,
-            lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]],
-        ),
-        "the lowest frequencies": (
-            gaussian_sketch,
-            rademacher_sketch,
-            _lowest_frequencies,
-        ),
+    mutants = {
+        "entries N(0, 4/m)": {gaussian_sketch: lambda m, d, rng: 2.0 * gaussian_sketch(m, d, rng)},
+        "entries over sqrt(d)": {
+            rademacher_sketch: lambda m, d, rng: math.sqrt(m / d) * rademacher_sketch(m, d, rng)
+        },
+        "rows drawn with replacement": {
+            orthogonal_sketch: lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]]
+        },
+        "the lowest frequencies": {orthogonal_sketch: _lowest_frequencies},
     }
 
 
@@ -113,39 +97,36 @@ def _statistic(label: str, verdict: Verdict) -> Statistic:
 
 @claim(
     "CSDM-BASIS-1",
-    paper="csdm",
-    title="Cosine and Haar bases are orthonormal",
-    statement=r"""\Psi\Psi^\top = I, \qquad (\Psi \otimes \Psi)\,\mathrm{vec}(X) = \mathrm{vec}(\Psi X \Psi^\top)""",
-    vouches=[cosine_basis, haar_basis, product_basis],
+    "Cosine and Haar bases are orthonormal",
+    r"""\Psi\Psi^\top = I, \qquad (\Psi \otimes \Psi)\,\mathrm{vec}(X) = \mathrm{vec}(\Psi X \Psi^\top)""",
+    covers=[cosine_basis, haar_basis, product_basis],
 )
 class Bases:
-    thing = (cosine_basis, haar_basis, product_basis)
-
-    @exact(tolerance=1e-13)
-    def orthonormal(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def orthonormal(cosine_basis, haar_basis):
         for d in (1, 2, 8, 64):
-            for name, basis in (("cosine", thing[0](d)), ("Haar", thing[1](d))):
+            for name, basis in (("cosine", cosine_basis(d)), ("Haar", haar_basis(d))):
                 yield f"{name}, d = {d}", basis @ basis.T, np.eye(d)
                 yield f"{name}, d = {d}, constant", basis[0], np.full(d, d**-0.5)
 
-    @exact(tolerance=1e-13)
-    def fast_transform(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def fast_transform(cosine_basis, product_basis):
         x = np.random.default_rng(0).standard_normal(32)
-        yield "cosine", thing[0](32) @ x, dct(x, norm="ortho")
+        yield "cosine", cosine_basis(32) @ x, dct(x, norm="ortho")
         image = x[:16].reshape(4, 4)
-        basis = thing[0](4)
-        yield "images", thing[2](basis) @ image.reshape(-1), (basis @ image @ basis.T).reshape(-1)
+        basis = cosine_basis(4)
+        yield "images", product_basis(basis) @ image.reshape(-1), (basis @ image @ basis.T).reshape(-1)
 
-    @exact(tolerance=1e-13)
-    def steps_are_sparse_in_haar(thing: Thing) -> Any:
+    @exact(1e-13)
+    def steps_are_sparse_in_haar(haar_basis):
         """A jump at a dyadic point has one coefficient beside the mean."""
         step = np.repeat([0.0, 1.0], 8)
-        return np.sort(np.abs(thing[1](16) @ step))[:-2], np.zeros(14)
+        return np.sort(np.abs(haar_basis(16) @ step))[:-2], np.zeros(14)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "constant row not halved": (lambda d: _first_row(cosine_basis(d)), haar_basis, product_basis),
-        "Haar not scaled": (cosine_basis, lambda d: math.sqrt(2.0) * haar_basis(d), product_basis),
-        "one side only": (cosine_basis, haar_basis, lambda b: np.kron(np.eye(len(b)), b)),
+    mutants = {
+        "constant row not halved": {cosine_basis: lambda d: _first_row(cosine_basis(d))},
+        "Haar not scaled": {haar_basis: lambda d: math.sqrt(2.0) * haar_basis(d)},
+        "one side only": {product_basis: lambda b: np.kron(np.eye(len(b)), b)},
     }
 
 

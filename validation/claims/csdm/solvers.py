@@ -21,7 +21,7 @@ from driftproof.numerics.sensing import (
 )
 from driftproof.validation import Thing, boundary, claim, exact, raises
 from driftproof.validation import bound as bounded
-from driftproof.validation.mutants import altered
+from driftproof.validation.mutants import altered, wrong
 
 from . import textbook
 
@@ -216,33 +216,30 @@ def _iterate(ista: Any, fista: Any) -> tuple[Any, Any]:
 
 @claim(
     "CSDM-FISTA-1",
-    paper="csdm",
-    title="The rates of ISTA and FISTA",
-    statement=r"""F_k - F^* \leq \frac{L|x_0 - x^*|^2}{2k} \;\; \mathrm{(ISTA)}, \qquad
+    "The rates of ISTA and FISTA",
+    r"""F_k - F^* \leq \frac{L|x_0 - x^*|^2}{2k} \;\; \mathrm{(ISTA)}, \qquad
         \frac{2L|x_0 - x^*|^2}{(k+1)^2} \;\; \mathrm{(FISTA)}""",
+    covers=[ista_step, fista_step, lipschitz],
     hypotheses=[r"h \leq 1/L", r"\mathrm{no\;restart}"],
-    vouches=[ista_step, fista_step, lipschitz],
 )
 class Rates:
-    thing = (ista_step, fista_step)
+    @bounded(tight=0.1)
+    def proximal_gradient(ista_step, fista_step):
+        yield from _ratios(_iterate(ista_step, fista_step)[0], False)
 
     @bounded(tight=0.1)
-    def proximal_gradient(thing: Thing) -> Iterator[Any]:
-        yield from _ratios(_iterate(*thing)[0], False)
+    def accelerated(ista_step, fista_step):
+        yield from _ratios(_iterate(ista_step, fista_step)[1], True)
 
-    @bounded(tight=0.1)
-    def accelerated(thing: Thing) -> Iterator[Any]:
-        yield from _ratios(_iterate(*thing)[1], True)
-
-    @exact(tolerance=1e-14)
-    def three_steps_by_hand(thing: Thing) -> Iterator[Any]:
+    @exact(1e-14)
+    def three_steps_by_hand(fista_step):
         """The bounds above hold for many a momentum: this is that of Beck and Teboulle."""
         rng = np.random.default_rng(12)
         A, y, lam, h = rng.standard_normal((3, 5)), rng.standard_normal(3), 0.1, 0.05
         x, z, t = np.zeros(5), np.zeros(5), np.ones(1)
         before, ahead, clock = np.zeros(5), np.zeros(5), 1.0
         for k in range(3):
-            x, z, t = thing[1](x, z, t, A, y, lam, h)
+            x, z, t = fista_step(x, z, t, A, y, lam, h)
             descended = ahead - h * (A.T @ (A @ ahead - y))
             after = np.asarray([textbook.soft(v, lam * h) for v in descended])
             following = (1.0 + math.sqrt(1.0 + 4.0 * clock**2)) / 2.0
@@ -252,44 +249,31 @@ class Rates:
             yield f"step {k}, z", z, ahead
             yield f"step {k}, t", t, np.full(1, clock)
 
-    @exact(tolerance=1e-12)
-    def lipschitz_constant(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def lipschitz_constant(lipschitz):
         A = np.random.default_rng(0).standard_normal((4, 9))
         yield "spectral norm", lipschitz(A), float(np.linalg.eigvalsh(A @ A.T)[-1])
 
     @boundary()
-    def longer_steps_diverge(thing: Thing) -> Any:
+    def longer_steps_diverge(ista_step, fista_step):
         """With h = 3/L the iterates of ISTA leave any bound."""
         A, y = np.diag([1.0, 0.5]), np.array([1.0, 1.0])
-        steps = _iterate(*thing)[0](A, y, 0.1, 3.0)
+        steps = _iterate(ista_step, fista_step)[0](A, y, 0.1, 3.0)
         far = [next(steps) for _ in range(30)][-1]
         return math.log10(float(objective(far, A, y, 0.1))), math.log10(
             float(objective(np.zeros(2), A, y, 0.1))
         )
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "sign of the gradient": (
-            altered(ista_step, lambda kernel, xp, x, A, y, lam, h: kernel(xp, x, A, y, lam, -h)),
-            fista_step,
-        ),
-        "threshold without the step": (
-            altered(ista_step, lambda kernel, xp, x, A, y, lam, h: kernel(xp, x, A, y, lam / h, h)),
-            fista_step,
-        ),
-        "no momentum": (
-            ista_step,
-            altered(
+    mutants = {
+        "sign of the gradient": wrong(ista_step, step=lambda step: -step),
+        "threshold without the step": wrong(ista_step, lam=lambda lam, step: lam / step),
+        "no momentum": {
+            fista_step: altered(
                 fista_step,
                 lambda kernel, xp, x, z, t, A, y, lam, h: _deterministic(kernel, xp, x, t, A, y, lam, h),
-            ),
-        ),
-        "momentum too large": (
-            ista_step,
-            altered(
-                fista_step,
-                lambda kernel, xp, x, z, t, A, y, lam, h: kernel(xp, x, x + 1.3 * (z - x), t, A, y, lam, h),
-            ),
-        ),
+            )
+        },
+        "momentum too large": wrong(fista_step, z=lambda x, z: x + 1.3 * (z - x)),
     }
 
 

@@ -190,53 +190,50 @@ class Swap:
 
 @claim(
     "OPD-GJSD-1",
-    paper="opd",
-    title="The generalised Jensen-Shannon divergence, made continuous",
-    statement=r"""\frac{\mathrm{gJSD}_\beta}{\beta(1-\beta)} \to KL(q \Vert p) \;(\beta \to 0), \quad
+    "The generalised Jensen-Shannon divergence, made continuous",
+    r"""\frac{\mathrm{gJSD}_\beta}{\beta(1-\beta)} \to KL(q \Vert p) \;(\beta \to 0), \quad
         \to KL(p \Vert q) \;(\beta \to 1), \qquad \mathrm{gJSD}_\beta \to 0 \;\; \mathrm{at\;both\;ends}""",
+    covers=[normalized_gjsd, gjsd],
     hypotheses=[r"0 \leq \beta \leq 1"],
-    vouches=[normalized_gjsd, gjsd],
 )
 class NormalizedJensenShannon:
-    thing = normalized_gjsd
-
-    @exact(tolerance=0.0)
-    def the_ends_are_the_two_divergences(thing: Thing) -> Iterator[Any]:
+    @exact(0.0)
+    def the_ends_are_the_two_divergences(normalized_gjsd):
         delta = np.linspace(-4.0, 4.0, 9)
-        yield "beta = 0", thing(0.0).advantage(delta), get("forward_kl").advantage(delta)
-        yield "beta = 1", thing(1.0).advantage(delta), get("reverse_kl").advantage(delta)
+        yield "beta = 0", normalized_gjsd(0.0).advantage(delta), get("forward_kl").advantage(delta)
+        yield "beta = 1", normalized_gjsd(1.0).advantage(delta), get("reverse_kl").advantage(delta)
 
-    @exact(tolerance=1e-9)
-    def its_ends_are_the_limits_of_its_values(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9)
+    def its_ends_are_the_limits_of_its_values(normalized_gjsd, gjsd):
         for beta in (0.2, 0.7):
-            for f in (thing(beta), gjsd(beta)):
+            for f in (normalized_gjsd(beta), gjsd(beta)):
                 yield f"{f.name} at 0", f.at_zero, f.f(1e-14)
                 yield f"{f.name} at infinity", f.slope_at_infinity, f.f(1e14) / 1e14
                 yield from textbook.of_one_function(f, np.asarray([-1.1, 0.3, 0.9]))
 
-    @exact(tolerance=1e-12)
-    def first_order_expansion_at_the_ends(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def first_order_expansion_at_the_ends(normalized_gjsd):
         """log(1 + b v)/b = v - b v^2/2 + O(b^2): the next term is below 1e-13 at b = 1e-8, |v| <= 6."""
         delta, b = np.linspace(-2.0, 1.8, 9), 1e-8
         v = np.expm1(delta)
-        yield "beta = 1e-8", thing(b).advantage(delta), v - b * v**2 / 2
+        yield "beta = 1e-8", normalized_gjsd(b).advantage(delta), v - b * v**2 / 2
         w = np.expm1(-delta)
-        yield "beta = 1 - 1e-8", thing(1 - b).advantage(delta), delta + b * w + b * delta
+        yield "beta = 1 - 1e-8", normalized_gjsd(1 - b).advantage(delta), delta + b * w + b * delta
 
-    @exact(tolerance=1e-13)
-    def it_is_the_raw_form_over_its_factor(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def it_is_the_raw_form_over_its_factor(normalized_gjsd, gjsd):
         delta = np.linspace(-4.0, 4.0, 9)
         for beta in (1e-6, 0.1, 0.5, 0.9, 1 - 1e-6):
             raw = gjsd(beta).advantage(delta) / (beta * (1 - beta))
-            yield f"beta = {beta}", thing(beta).advantage(delta), raw
+            yield f"beta = {beta}", normalized_gjsd(beta).advantage(delta), raw
 
-    @boundary(tolerance=0.5)
-    def the_raw_form_vanishes_instead(thing: Thing) -> tuple[Any, Any]:
+    @boundary(0.5)
+    def the_raw_form_vanishes_instead(gjsd):
         """Without the factor, beta = 1e-6 is no forward KL: its advantage at log q/p = 2 is 6e-6, not 6.4."""
         return gjsd(1e-6).advantage(2.0), get("forward_kl").advantage(2.0)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "beta and 1 - beta swapped": lambda beta: normalized_gjsd(1.0 - beta),
-        "divided by beta alone": lambda beta: gjsd(min(max(beta, 1e-9), 1 - 1e-9)),
-        "clamped to 1e-3": lambda beta: normalized_gjsd(min(max(beta, 1e-3), 1 - 1e-3)),
+    mutants = {
+        "beta and 1 - beta swapped": {normalized_gjsd: lambda beta: normalized_gjsd(1.0 - beta)},
+        "divided by beta alone": {normalized_gjsd: lambda beta: gjsd(min(max(beta, 1e-9), 1 - 1e-9))},
+        "clamped to 1e-3": {normalized_gjsd: lambda beta: normalized_gjsd(min(max(beta, 1e-3), 1 - 1e-3))},
     }

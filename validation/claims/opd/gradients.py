@@ -18,7 +18,7 @@ from driftproof.theory.opd import (
     stop_gradient_logit_gradient,
 )
 from driftproof.validation import Thing, boundary, claim, exact, raises, symbolic
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.mutants import altered, arguments, outcome, wrong
 
 from . import textbook
 from .textbook import PAIRS, log_softmax
@@ -45,34 +45,29 @@ def _uncentred(kernel: Any, xp: Any, logp: Any, logq: Any, f: Any) -> Any:
 
 @claim(
     "OPD-BIAS-1",
-    paper="opd",
-    title="The exact gradient, and what the stop-gradient leaves out",
-    statement=r"""\partial_{z_a} D_f = -p_a (A_c(u_a) - E_p A_c), \qquad
+    "The exact gradient, and what the stop-gradient leaves out",
+    r"""\partial_{z_a} D_f = -p_a (A_c(u_a) - E_p A_c), \qquad
         g^{sg}_a = p_a (f(u_a) - E_p f), \qquad
         g^{sg}_a - \partial_{z_a} D_f = p_a (u_a f'(u_a) - E_p[u f'(u)])""",
+    covers=[divergence, logit_gradient, stop_gradient_logit_gradient, bias],
     hypotheses=[
         r"p = \mathrm{softmax}(z)",
         r"q > 0 \; \mathrm{where} \; p > 0 \; \mathrm{if} \; f(0) = \infty",
     ],
-    vouches=[divergence, logit_gradient, stop_gradient_logit_gradient, bias],
 )
 class ExactGradient:
-    thing = (divergence, logit_gradient, stop_gradient_logit_gradient, bias)
-
-    @exact(tolerance=1e-12)
-    def differences_of_the_printed_divergence(thing: Thing) -> Iterator[Any]:
-        value, exact_gradient, _, _ = thing
+    @exact(1e-12)
+    def differences_of_the_printed_divergence(divergence, logit_gradient):
         for f, printed in textbook.divergences():
             for student, teacher, logp, logq in _pairs():
                 with mp.workdps(60):
                     want = textbook.pair_divergence(printed, student, teacher)
                     slopes = textbook.gradient(partial(_printed, printed, teacher), student)
-                yield f"{f.name}, value", value(logp, logq, f), want
-                yield f"{f.name}, gradient", exact_gradient(logp, logq, f), slopes
+                yield f"{f.name}, value", divergence(logp, logq, f), want
+                yield f"{f.name}, gradient", logit_gradient(logp, logq, f), slopes
 
-    @exact(tolerance=1e-12)
-    def differences_with_the_reward_frozen(thing: Thing) -> Iterator[Any]:
-        _, exact_gradient, stopped, left_out = thing
+    @exact(1e-12)
+    def differences_with_the_reward_frozen(logit_gradient, stop_gradient_logit_gradient, bias):
         for f, printed in textbook.divergences():
             for student, teacher, logp, logq in _pairs():
                 with mp.workdps(60):
@@ -82,39 +77,24 @@ class ExactGradient:
                     rewards = [printed(u) for u in ratios]
                     slopes = textbook.gradient(partial(_expected, rewards), student)
                 label = f"{f.name}, stop-gradient"
-                yield label, stopped(logp, logq, f), slopes
+                yield label, stop_gradient_logit_gradient(logp, logq, f), slopes
                 yield (
                     f"{label} bias",
-                    left_out(logp, logq, f),
-                    [s - g for s, g in zip(slopes, exact_gradient(logp, logq, f), strict=True)],
+                    bias(logp, logq, f),
+                    [s - g for s, g in zip(slopes, logit_gradient(logp, logq, f), strict=True)],
                 )
 
     @boundary()
-    def an_excluded_token_is_an_error(thing: Thing) -> Any:
+    def an_excluded_token_is_an_error(logit_gradient):
         half, one = np.log([0.5, 0.5]), np.asarray([0.0, -np.inf])
-        return raises(ValueError, thing[1], half, one, get("reverse_kl"))
+        return raises(ValueError, logit_gradient, half, one, get("reverse_kl"))
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "stop-gradient called exact": (
-            divergence,
-            stop_gradient_logit_gradient,
-            stop_gradient_logit_gradient,
-            bias,
-        ),
-        "sign": (divergence, outcome(logit_gradient, lambda g: -g), stop_gradient_logit_gradient, bias),
-        "no baseline": (divergence, altered(logit_gradient, _uncentred), stop_gradient_logit_gradient, bias),
-        "laws swapped": (
-            altered(divergence, _swapped_laws),
-            logit_gradient,
-            stop_gradient_logit_gradient,
-            bias,
-        ),
-        "half of the bias": (
-            divergence,
-            logit_gradient,
-            stop_gradient_logit_gradient,
-            outcome(bias, lambda g: g / 2),
-        ),
+    mutants = {
+        "stop-gradient called exact": {logit_gradient: stop_gradient_logit_gradient},
+        "sign": wrong(logit_gradient, lambda value: -value),
+        "no baseline": {logit_gradient: altered(logit_gradient, _uncentred)},
+        "laws swapped": {divergence: altered(divergence, _swapped_laws)},
+        "half of the bias": wrong(bias, lambda value: value / 2),
     }
 
 

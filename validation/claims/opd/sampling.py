@@ -23,23 +23,20 @@ __all__ = ["Baselines", "OffPolicy"]
 
 @claim(
     "OPD-OFFPOLICY-1",
-    paper="opd",
-    title="Importance ratios with the true behaviour are exact; without them temperature is a bias",
-    statement=r"""E_\mu[\rho\,A_c\,\nabla \log p] = -\nabla D_f, \qquad \rho = p/\mu""",
+    "Importance ratios with the true behaviour are exact; without them temperature is a bias",
+    r"""E_\mu[\rho\,A_c\,\nabla \log p] = -\nabla D_f, \qquad \rho = p/\mu""",
+    covers=[token_weights],
     hypotheses=[r"\mu > 0 \; \mathrm{where} \; p > 0", r"u = q/p \; \mathrm{of\;the\;current}\; p"],
-    vouches=[token_weights],
 )
 class OffPolicy:
-    thing = token_weights
-
-    @exact(tolerance=1e-12)
-    def expectation_under_another_policy(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def expectation_under_another_policy(token_weights):
         for name in NAMES:
             f = get(name)
             for student, teacher in PAIRS:
                 logp, logq = log_softmax(student), log_softmax(teacher)
                 behaviour = log_softmax(0.5 * np.asarray(student))  # temperature 2
-                weights = thing(
+                weights = token_weights(
                     logp[:, None],
                     logq[:, None],
                     np.ones((4, 1)),
@@ -51,16 +48,16 @@ class OffPolicy:
                 mu, p = np.exp(behaviour), np.exp(logp)
                 yield name, mu * weights - p * np.sum(mu * weights), logit_gradient(logp, logq, f)
 
-    @boundary(tolerance=1e-2)
-    def without_the_ratio_it_is_biased(thing: Thing) -> Iterator[Any]:
+    @boundary(1e-2)
+    def without_the_ratio_it_is_biased(token_weights):
         student, teacher = PAIRS[1]
         logp, logq = log_softmax(student), log_softmax(teacher)
         mu, p = np.exp(log_softmax(0.5 * np.asarray(student))), np.exp(logp)
         f = get("reverse_kl")
-        weights = thing(logp[:, None], logq[:, None], np.ones((4, 1)), f, reduction="sum")[:, 0]
+        weights = token_weights(logp[:, None], logq[:, None], np.ones((4, 1)), f, reduction="sum")[:, 0]
         yield "temperature 2", mu * weights - p * np.sum(mu * weights), logit_gradient(logp, logq, f)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "ratio inverted": lambda logp, logq, mask, f, behaviour=None, **options: token_weights(
             logp, logq, mask, f, behaviour=None if behaviour is None else 2.0 * logp - behaviour, **options
         ),

@@ -189,7 +189,7 @@ class Discount:
             yield name, AutoregressivePair(student, teacher).objective(f), whole
 
     mutants: ClassVar[dict[str, Thing]] = {
-        "gamma = 1": lambda gamma: Discount.thing(1.0),
+        "gamma = 1": lambda gamma: Discount.things["thing"](1.0),
         "stop-gradient": lambda gamma: (
             lambda p, q, f: token_weights(
                 p, q, np.ones_like(p), f, mode="sg", clip=None, gamma=gamma, reduction="sum"

@@ -20,8 +20,8 @@ from driftproof.theory.opd import (
     stop_gradient_logit_gradient,
     surrogate,
 )
-from driftproof.validation import Thing, boundary, claim, exact, figure
-from driftproof.validation.mutants import outcome
+from driftproof.validation import Thing, boundary, claim, exact, figure, grid
+from driftproof.validation.mutants import outcome, wrong
 
 from . import textbook
 from .textbook import PAIRS, log_softmax
@@ -36,22 +36,19 @@ def _pairs() -> Iterator[tuple[Any, Any, Any, Any]]:
 
 @claim(
     "OPD-SURROGATE-1",
-    paper="opd",
-    title="What the stop-gradient descends",
-    statement=r"""g^{sg}(f) = \nabla D_F, \qquad F(u) = -u \int_1^u \frac{f(v)}{v^2}\,dv, \qquad
+    "What the stop-gradient descends",
+    r"""g^{sg}(f) = \nabla D_F, \qquad F(u) = -u \int_1^u \frac{f(v)}{v^2}\,dv, \qquad
         F''(u) = -\frac{f'(u)}{u}: \quad \mathrm{a\;divergence\;iff}\; f \;\mathrm{is\;non\text{-}increasing}""",
+    covers=[surrogate],
     hypotheses=[r"f \; \mathrm{convex}, \; f(1) = 0"],
-    vouches=[surrogate],
 )
 class Surrogate:
-    thing = surrogate
-
-    @exact(tolerance=1e-11)
-    def its_exact_gradient_is_the_stop_gradient(thing: Thing) -> Iterator[Any]:
+    @exact(1e-11)
+    def its_exact_gradient_is_the_stop_gradient(surrogate):
         """The value of F by its integral, differentiated; not through its stated advantage."""
         step = 1e-2
         for f, _ in textbook.divergences():
-            made = thing(f)
+            made = surrogate(f)
             for delta in (-1.5, 0.4, 1.2):
                 # Sixth-order differences of F in delta: right to about 1e-12.
                 weights = ((3, 1 / 60), (2, -3 / 20), (1, 3 / 4))
@@ -62,38 +59,38 @@ class Surrogate:
                 )
                 yield f"{f.name}, u F' - F", rise / step - float(made.f(u)), -float(f.f(u))
 
-    @exact(tolerance=1e-12)
-    def integral_in_closed_form_and_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def integral_in_closed_form_and_by_quadrature(surrogate):
         with mp.workdps(30):
             for f, printed in textbook.divergences():
                 for where in (-2.0, 1.5):
                     end = mp.exp(where)
                     want = -end * mp.quad(lambda v, g=printed: g(v) / v**2, [1, end])
-                    yield f.name, thing(f).f(np.exp(where)), want
+                    yield f.name, surrogate(f).f(np.exp(where)), want
         delta = np.asarray([-1.0, 0.5, 2.0])
-        yield "forward KL", thing(get("forward_kl")).f(np.exp(delta)), -0.5 * np.exp(delta) * delta**2
-        yield "reverse KL", thing(get("reverse_kl")).f(np.exp(delta)), np.expm1(delta) - delta
+        yield "forward KL", surrogate(get("forward_kl")).f(np.exp(delta)), -0.5 * np.exp(delta) * delta**2
+        yield "reverse KL", surrogate(get("reverse_kl")).f(np.exp(delta)), np.expm1(delta) - delta
 
-    @exact(tolerance=1e-9)
-    def its_parts_are_of_one_function(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9)
+    def its_parts_are_of_one_function(surrogate):
         for name in ("forward_kl", "jsd", "skew_kl(0.2)"):
-            yield from textbook.of_one_function(thing(get(name)), np.asarray([-0.9, 0.4]))
+            yield from textbook.of_one_function(surrogate(get(name)), np.asarray([-0.9, 0.4]))
 
-    @exact(tolerance=0.0)
-    def which_surrogates_are_divergences(thing: Thing) -> Iterator[Any]:
+    @exact(0.0)
+    def which_surrogates_are_divergences(surrogate):
         falling = {"reverse_kl", "skew_rkl(0.2)"}
         for f, _ in textbook.divergences():
-            yield f.name, thing(f).convex, f.name in falling
+            yield f.name, surrogate(f).convex, f.name in falling
 
-    @exact(tolerance=1e-12)
-    def curvature_at_the_solution(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def curvature_at_the_solution(surrogate):
         """F''(1) = -f'(1): negative for forward KL (p = q is unstable), zero for JSD (no signal)."""
-        yield "forward KL", thing(get("forward_kl")).d2f(1.0), -1.0
-        yield "JSD", thing(get("jsd")).d2f(1.0), 0.0
-        yield "Pearson", thing(get("pearson")).d2f(1.0), 0.0
-        yield "reverse KL", thing(get("reverse_kl")).d2f(1.0), 1.0
+        yield "forward KL", surrogate(get("forward_kl")).d2f(1.0), -1.0
+        yield "JSD", surrogate(get("jsd")).d2f(1.0), 0.0
+        yield "Pearson", surrogate(get("pearson")).d2f(1.0), 0.0
+        yield "reverse KL", surrogate(get("reverse_kl")).d2f(1.0), 1.0
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "f itself": lambda f: f,
         "swapped": lambda f: surrogate(f.swap()),
         "lean added": lambda f: surrogate(f.tilt(0.2)),
@@ -180,35 +177,29 @@ def _flow(direction: Any, f: FDivergence, steps: int = 200) -> list[float]:
 
 @claim(
     "OPD-COLLAPSE-1",
-    paper="opd",
-    title="Why stop-gradient forward KL collapses and the exact gradient does not",
-    statement=r"""\dot z = -\nabla D_f: \; KL(p_t \Vert q) \downarrow 0; \qquad
+    "Why stop-gradient forward KL collapses and the exact gradient does not",
+    r"""\dot z = -\nabla D_f: \; KL(p_t \Vert q) \downarrow 0; \qquad
         \dot z = -g^{sg}, \; f = u \log u: \; KL(p_t \Vert q) \uparrow""",
+    covers=[logit_gradient, stop_gradient_logit_gradient, gradient_flow],
     hypotheses=[
         r"\mathrm{softmax\;of\;20\;tokens}, \; \mathrm{step}\;0.2, \; \mathrm{gradients\;clipped\;to\;norm\;}1"
     ],
-    vouches=[logit_gradient, stop_gradient_logit_gradient, gradient_flow],
 )
 class Collapse:
-    thing = logit_gradient
+    @exact(0.0, over=grid(name=("reverse_kl", "forward_kl", "jsd", "hellinger", "skew_kl(0.2)")))
+    def the_exact_gradient_descends(logit_gradient, name):
+        path = _flow(logit_gradient, get(name))
+        return all(b < a for a, b in pairwise(path)), True
 
-    @exact(tolerance=0.0)
-    def the_exact_gradient_descends(thing: Thing) -> Iterator[Any]:
-        for name in ("reverse_kl", "forward_kl", "jsd", "hellinger", "skew_kl(0.2)"):
-            path = _flow(thing, get(name))
-            yield (
-                f"{name} falls at every step",
-                all(b < a for a, b in pairwise(path)),
-                True,
-            )
-
-    @exact(tolerance=1e-12)
-    def three_steps_at_forty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def three_steps_at_forty_digits(logit_gradient, gradient_flow):
         """Both kinds of step, clipped and not, with the gradient by differences of KL(q | p)."""
         student, teacher = PAIRS[1]  # so far apart that their gradient is longer than 0.05
         logq = log_softmax(teacher)
         for clip in (0.05, 10.0):
-            path = gradient_flow(student, logq, get("forward_kl"), thing, steps=3, rate=0.7, clip_norm=clip)
+            path = gradient_flow(
+                student, logq, get("forward_kl"), logit_gradient, steps=3, rate=0.7, clip_norm=clip
+            )
             z = [mp.mpf(float(a)) for a in student]
             with mp.workdps(60):
                 for _ in range(3):
@@ -220,14 +211,13 @@ class Collapse:
                 total = mp.log(mp.fsum(mp.exp(a) for a in z))
                 yield f"clipped to {clip}", path[-1], [float(a - total) for a in z]
 
-    @exact(tolerance=0.0)
-    def the_stop_gradient_of_forward_kl_climbs(thing: Thing) -> Iterator[Any]:
-        for name in ("forward_kl", "jsd", "pearson"):
-            path = _flow(stop_gradient_logit_gradient, get(name))
-            yield f"{name} is further from the teacher after 200 steps", path[-1] > path[0], True
+    @exact(0.0, over=grid(name=("forward_kl", "jsd", "pearson")))
+    def the_stop_gradient_of_forward_kl_climbs(stop_gradient_logit_gradient, name):
+        path = _flow(stop_gradient_logit_gradient, get(name))
+        return path[-1] > path[0], True
 
     @figure
-    def paths(thing: Thing) -> Any:
+    def paths(logit_gradient, stop_gradient_logit_gradient):
         "Exact expectations, no sampling: the stop-gradient drives forward KL and JSD students away."
         from matplotlib.figure import Figure
 
@@ -240,7 +230,7 @@ class Collapse:
         axes.legend(fontsize=8)
         return picture
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "stop-gradient": stop_gradient_logit_gradient,
-        "sign": outcome(logit_gradient, lambda g: -g),
+    mutants = {
+        "stop-gradient": {logit_gradient: stop_gradient_logit_gradient},
+        "sign": wrong(logit_gradient, lambda value: -value),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -19,9 +18,8 @@ from driftproof.theory.reward_gap import (
     terminal_moments,
     w2_bound,
 )
-from driftproof.validation import Thing, bound, boundary, claim, exact, figure, raises
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation import bound, boundary, claim, exact, figure, grid, raises, rows
+from driftproof.validation.mutants import wrong
 
 from .textbook import CASES, Floats, arrival, schedule
 
@@ -48,24 +46,23 @@ def shifted(t: Any) -> Any:
 
 @claim(
     "REWARD-GAP-BOUND-1",
-    paper="reward_gap",
-    title="The coupling bound: an equality for means, and not far off elsewhere",
-    statement=r"""
+    "The coupling bound: an equality for means, and not far off elsewhere",
+    r"""
     W_2(\mathcal L(Y_0^\eta), p_0) \le \Phi_\eta(0, T)\,W_2(\pi, p_T)
         + \int_0^T \tfrac{1+\eta^2}2\,g^2\,\Phi_\eta(0, t)\,\varepsilon_t\,dt, \qquad
     \Phi_\eta(0, t) = \alpha_t^{-1} e^{-\frac{1+\eta^2}2 \int_0^t g^2 \ell}
     """,
+    covers=[w2_bound],
     hypotheses=[
         r"\langle u, \nabla \hat s\,u\rangle \le -\ell_t |u|^2",
         r"\|\hat s - s\|_{L^2(p_t)} \le \varepsilon_t",
     ],
-    vouches=[w2_bound],
 )
 class Coupling:
     """No dissipativity of the forward drift is asked for, and the integral of g^2 l may be negative."""
 
-    @exact(tolerance=1e-8)
-    def equality_for_means(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-8)
+    def equality_for_means(w2_bound):
         # The same covariance and an error that is a constant in space: all the distance is in the mean.
         for process in SCHEDULES:
             prior = schedule(process).total(0.49, 1.0)
@@ -73,12 +70,12 @@ class Coupling:
                 for off, error in ((0.7, None), (0.0, ripple), (0.7, ripple)):
                     start = (schedule(process).alpha(1.0) * 0.6 + off, prior)
                     m, v = arrival(process, 0.6, 0.49, eta, 1.0, 0.0, start, error=error)
-                    got = thing(process, eta, off, gaussian(process), error)
+                    got = w2_bound(process, eta, off, gaussian(process), error)
                     want = wasserstein2(Normal(m, v**0.5), Normal(0.6, 0.7))
                     yield f"{process}, eta = {eta}", got, want
 
     @bound(tight=0.9, slack=1e-9)
-    def mismatch_of_the_prior(thing: Thing) -> Iterator[Labelled]:
+    def mismatch_of_the_prior(w2_bound):
         for process in SCHEDULES:
             of = schedule(process)
             for m, v in ((0.8, 0.49), (0.0, 2.0), (1.3, 0.1)):
@@ -87,11 +84,11 @@ class Coupling:
                 for eta in ETAS:
                     mean, spread = terminal_moments(process, m, v, eta)
                     found = wasserstein2(Normal(mean, spread**0.5), Normal(m, v**0.5))
-                    limit = thing(process, eta, start, gaussian(process, v))
+                    limit = w2_bound(process, eta, start, gaussian(process, v))
                     yield f"{process}, eta = {eta}", found, limit
 
     @bound(tight=0.3, slack=1e-9)
-    def gap_of_a_reward_of_slope_one(thing: Thing) -> Iterator[Labelled]:
+    def gap_of_a_reward_of_slope_one(w2_bound):
         """The gap between ODE and SDE is at most the slope times the two bounds together."""
         for process in SCHEDULES:
             of = schedule(process)
@@ -99,16 +96,15 @@ class Coupling:
             start = math.hypot(of.alpha(1.0) * 0.8, prior**0.5 - of.total(0.49, 1.0) ** 0.5)
             for eta in ETAS:
                 ode, sde = (terminal_moments(process, 0.8, 0.49, e)[0] for e in (0.0, eta))
-                limit = sum(thing(process, e, start, gaussian(process)) for e in (0.0, eta))
+                limit = sum(w2_bound(process, e, start, gaussian(process)) for e in (0.0, eta))
                 yield f"{process}, eta = {eta}", abs(float(ode - sde)), limit
 
-    @exact(tolerance=1e-13)
-    def flows_start_from_the_right_law(thing: Thing) -> Iterator[Labelled]:
-        for eta in ETAS:
-            yield f"eta = {eta}", thing(Flow(), eta, 0.0, gaussian(Flow()), shifted), 1.0
+    @exact(1e-13, over=grid(eta=ETAS))
+    def flows_start_from_the_right_law(w2_bound, eta):
+        return w2_bound(Flow(), eta, 0.0, gaussian(Flow()), shifted), 1.0
 
     @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+    def hypotheses_are_checked(w2_bound):
         yield raises(ValueError, w2_bound, Flow(), 1.0, 0.1, gaussian(Flow()))
         yield raises(ValueError, w2_bound, VP(), 1.0, -0.1, gaussian(VP()))
         yield raises(ValueError, w2_bound, VP(), -1.0, 0.1, gaussian(VP()))
@@ -149,33 +145,34 @@ def coupled(process: Any, variance: float, radius: float, eta: float, late: floa
 
 @claim(
     "REWARD-GAP-MIXTURE-1",
-    paper="reward_gap",
-    title="The coupling bound of a Gaussian mixture, in closed form",
-    statement=r"""
+    "The coupling bound of a Gaussian mixture, in closed form",
+    r"""
     \ell_t = \frac1{\Sigma_t} - \frac{\alpha_t^2 R^2}{\Sigma_t^2}, \qquad
     \Phi_\eta(0, t) = \frac{q_t^{(1+\eta^2)/2}}{\alpha_t}
         \exp\Big[\tfrac{1+\eta^2}2\,\tfrac{R^2}v\,(1 - q_t)\Big]
     """,
+    covers=[mixture_contraction, mixture_monotonicity],
     hypotheses=[r"\text{common covariance } v I", r"\text{means in a ball of radius } R"],
-    vouches=[mixture_contraction, mixture_monotonicity],
 )
 class Mixtures:
     r"""Useful for R^2 up to about v; for R^2 = 6 v the bound is right and says nothing: it grows with eta,
     while the truth falls."""
 
-    thing = mixture_contraction
-
-    @exact(tolerance=1e-12)
-    def is_the_general_bound(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def is_the_general_bound(mixture_contraction, mixture_monotonicity):
         for process in SCHEDULES:
             for variance, radius in MIXTURES:
                 pull = partial(mixture_monotonicity, process, variance, radius)
                 for eta in ETAS:
                     want = w2_bound(process, eta, 1.0, pull)
-                    yield f"{process}, R = {radius}", thing(process, variance, radius, eta, 1.0), want
+                    yield (
+                        f"{process}, R = {radius}",
+                        mixture_contraction(process, variance, radius, eta, 1.0),
+                        want,
+                    )
 
     @bound(tight=0.9999, slack=1e-6)
-    def slopes_of_the_score(thing: Thing) -> Iterator[Labelled]:
+    def slopes_of_the_score(mixture_monotonicity):
         # 1 + Sigma s' is alpha^2 Cov(mean | x) / Sigma, and in the middle of two equal components all of
         # alpha^2 R^2 / Sigma. The slack is for differences of step 1e-5.
         x, h = np.linspace(-3.0, 3.0, 61), 1e-5
@@ -188,48 +185,47 @@ class Mixtures:
                     limit = 1.0 - total * float(mixture_monotonicity(process, variance, radius, t))
                     yield f"{process}, t = {t}", np.max(1.0 + total * slope), limit
 
-    @bound(tight=0.8, slack=1e-3)
-    def coupled_pairs(thing: Thing) -> Iterator[Labelled]:
+    @bound(
+        tight=0.8,
+        slack=1e-3,
+        over=grid(rows("process, late", CASES[:2]), rows("variance, radius", MIXTURES[:2]), eta=(0.0, 1.0)),
+    )
+    def coupled_pairs(mixture_contraction, process, late, variance, radius, eta):
         # On every path; the slack is for 400 Euler steps with coefficients frozen at their start.
-        for process, late in CASES[:2]:
-            for variance, radius in MIXTURES[:2]:
-                for eta in (0.0, 1.0):
-                    limit = float(thing(process, variance, radius, eta, late))
-                    found = coupled(process, variance, radius, eta, late)
-                    yield f"{process}, R = {radius}, eta = {eta}", np.max(found), limit
+        limit = float(mixture_contraction(process, variance, radius, eta, late))
+        found = coupled(process, variance, radius, eta, late)
+        return np.max(found), limit
 
-    @exact(tolerance=1e-12)
-    def one_gaussian(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def one_gaussian(mixture_contraction):
         for process, late in CASES:
             of = schedule(process)
             for eta in ETAS:
                 want = of.fraction(0.49, late) ** ((1 + eta**2) / 2) / of.alpha(late)
-                yield f"{process}", thing(process, 0.49, 0.0, eta, late), want
+                yield f"{process}", mixture_contraction(process, 0.49, 0.0, eta, late), want
 
-    @exact(tolerance=0.0)
-    def when_noise_helps_the_bound(thing: Thing) -> Iterator[Labelled]:
-        for variance, radius in (*MIXTURES, (1.0, 4.0)):
-            for process in SCHEDULES:
-                q = schedule(process).fraction(variance, 1.0)
-                helps = q * math.exp(radius**2 / variance * (1 - q)) < 1.0
-                falls = float(thing(process, variance, radius, 1.0, 1.0)) < float(
-                    thing(process, variance, radius, 0.0, 1.0)
-                )
-                yield f"{process}, R = {radius}", falls, helps
+    @exact(0.0, over=grid(rows("variance, radius", (*MIXTURES, (1.0, 4.0))), process=SCHEDULES))
+    def when_noise_helps_the_bound(mixture_contraction, variance, radius, process):
+        q = schedule(process).fraction(variance, 1.0)
+        helps = q * math.exp(radius**2 / variance * (1 - q)) < 1.0
+        falls = float(mixture_contraction(process, variance, radius, 1.0, 1.0)) < float(
+            mixture_contraction(process, variance, radius, 0.0, 1.0)
+        )
+        return falls, helps
 
-    @boundary(tolerance=0.5)
-    def far_apart_the_bound_says_nothing(thing: Thing) -> Iterator[Any]:
+    @boundary(0.5)
+    def far_apart_the_bound_says_nothing(mixture_contraction):
         """For R^2 = 6.25 v it grows with eta, while pairs come the closer the more noise they share."""
         process, etas = VP(0.1, 8.0, 1.0), (0.0, 0.5, 1.0, 2.0)
         found = [float(np.max(coupled(process, 0.49, 1.75, eta, 1.0))) for eta in etas]
-        limits = [float(thing(process, 0.49, 1.75, eta, 1.0)) for eta in etas]
+        limits = [float(mixture_contraction(process, 0.49, 1.75, eta, 1.0)) for eta in etas]
         for eta, near, limit in zip(etas, found, limits, strict=True):
             yield f"eta = {eta}", near, limit
         for (near, more), (limit, later) in zip(pairwise(found), pairwise(limits), strict=True):
             yield "falls, and its bound grows", float(more < near and later > limit), 0.0
 
     @figure
-    def contraction(thing: Thing) -> Any:
+    def contraction(mixture_contraction):
         """The factor of the bound against the stochasticity (VP, v = 1, components within R of the origin):
         near ones forget the prior the faster the more noise; for distant ones the bound grows."""
         from matplotlib.figure import Figure
@@ -239,7 +235,7 @@ class Mixtures:
         for radius in (0.0, 1.0, 1.5, 2.0, 2.2):
             axes.semilogy(
                 etas,
-                [float(thing(VP(0.1, 8.0, 1.0), 1.0, radius, float(eta), 1.0)) for eta in etas],
+                [float(mixture_contraction(VP(0.1, 8.0, 1.0), 1.0, radius, float(eta), 1.0)) for eta in etas],
                 label=f"R = {radius:g}",
             )
         axes.axhline(1.0, linewidth=0.5, color="grey")
@@ -248,9 +244,7 @@ class Mixtures:
         return drawn
 
     mutants = {
-        "as one Gaussian": arguments(mixture_contraction, lambda p, v, r, eta, t: (p, v, 0.0 * r, eta, t)),
-        "diameter for radius": arguments(
-            mixture_contraction, lambda p, v, r, eta, t: (p, v, 2.0 * r, eta, t)
-        ),
-        "squared": outcome(mixture_contraction, lambda f: f**2),
+        "as one Gaussian": wrong(mixture_contraction, radius=lambda radius: 0.0 * radius),
+        "diameter for radius": wrong(mixture_contraction, radius=lambda radius: 2.0 * radius),
+        "squared": wrong(mixture_contraction, lambda value: value**2),
     }

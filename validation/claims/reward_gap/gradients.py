@@ -18,9 +18,9 @@ from driftproof.numerics.reward_gap import (
     update_statistics,
 )
 from driftproof.numerics.samplers import step_log_prob
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import Thing, boundary, claim, exact, grid, raises
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered
+from driftproof.validation.mutants import altered, wrong
 
 ARMS = np.asarray([0.5, 0.3, 0.2])  # probabilities of a softmax policy
 REWARDS = np.asarray([1.0, -2.0, 0.7])
@@ -38,47 +38,48 @@ def mean_gradient(advantages: Callable[[Any], Any], group: int, rewards: Any = R
 
 @claim(
     "REWARD-GAP-ADVANTAGE-1",
-    paper="reward_gap",
-    title="The mean of the others is unbiased; that of the group shrinks the gradient",
-    statement=r"""
+    "The mean of the others is unbiased; that of the group shrinks the gradient",
+    r"""
     E\,\frac1G\sum_i A_i \nabla\log\pi(a_i) = \nabla E\,r \;\text{ (others)}, \qquad
     \Big(1 - \frac1G\Big)\,\nabla E\,r \;\text{ (group)}
     """,
+    covers=[group_advantages],
     hypotheses=[r"a_1, \dots, a_G \text{ independent}", r"G \ge 2", r"\text{no division by } s"],
-    vouches=[group_advantages],
 )
 class Advantages:
     """Every outcome of a group of a three-armed bandit is enumerated. Equal actions in place of independent
     ones have no gradient at all, and with the division by s the gradient no longer knows the unit of rewards."""
 
-    thing = group_advantages
-
-    @exact(tolerance=1e-14)
-    def over_all_outcomes(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-14)
+    def over_all_outcomes(group_advantages):
         for group in (2, 3, 5):
-            others = mean_gradient(lambda r: thing(r, "others", False), group)
+            others = mean_gradient(lambda r: group_advantages(r, "others", False), group)
             yield f"others, G = {group}", others, EXACT
-            whole = mean_gradient(lambda r: thing(r, "group", False), group)
+            whole = mean_gradient(lambda r: group_advantages(r, "group", False), group)
             yield f"group, G = {group}", whole, EXACT * (1.0 - 1.0 / group)
 
-    @exact(tolerance=1e-13)
-    def in_units_of_the_sample_deviation(thing: Thing) -> Iterator[Labelled]:
-        for rewards in ([1, 2, 6], [-3, 5, 5, 11]):
-            n = len(rewards)
-            mean = Fraction(sum(rewards), n)
-            variance = sum((r - mean) ** 2 for r in rewards) / (n - 1)
-            want = [float(r - mean) / math.sqrt(variance) for r in rewards]
-            yield f"{rewards}", thing(np.asarray(rewards, dtype=float), "group", True), want
+    @exact(1e-13, over=grid(rewards=([1, 2, 6], [-3, 5, 5, 11])))
+    def in_units_of_the_sample_deviation(group_advantages, rewards):
+        n = len(rewards)
+        mean = Fraction(sum(rewards), n)
+        variance = sum((r - mean) ** 2 for r in rewards) / (n - 1)
+        want = [float(r - mean) / math.sqrt(variance) for r in rewards]
+        return group_advantages(np.asarray(rewards, dtype=float), "group", True), want
 
-    @exact(tolerance=1e-14)
-    def the_hypotheses_are_needed(thing: Thing) -> Iterator[Labelled]:
-        equal = sum(p * thing(np.full(2, r), "others", False)[0] for p, r in zip(ARMS, REWARDS, strict=True))
+    @exact(1e-14)
+    def the_hypotheses_are_needed(group_advantages):
+        equal = sum(
+            p * group_advantages(np.full(2, r), "others", False)[0]
+            for p, r in zip(ARMS, REWARDS, strict=True)
+        )
         yield "equal actions", equal, 0.0
-        one, ten = (mean_gradient(lambda r: thing(r, "others", True), 3, k * REWARDS) for k in (1.0, 10.0))
+        one, ten = (
+            mean_gradient(lambda r: group_advantages(r, "others", True), 3, k * REWARDS) for k in (1.0, 10.0)
+        )
         yield "rewards in tenths", ten, one
 
     @boundary()
-    def one_sample_has_no_others(thing: Thing) -> Any:
+    def one_sample_has_no_others(group_advantages):
         return raises(ValueError, group_advantages, np.ones((4, 1)))
 
     mutants = {
@@ -148,48 +149,45 @@ class RunningAdvantages:
 
 @claim(
     "REWARD-GAP-SURROGATE-1",
-    paper="reward_gap",
-    title="The clipped surrogate is pessimistic, and its gradient ends where it says so",
-    statement=r"""
+    "The clipped surrogate is pessimistic, and its gradient ends where it says so",
+    r"""
     L = u A - |A|\,\big(\mathrm{sgn}(A)(u - 1) - c\big)_+ \le u A, \qquad
     \partial_{\log u} L = u A\;1[\mathrm{sgn}(A)(u - 1) \le c]
     """,
+    covers=[clipped_surrogate],
     hypotheses=[r"0 < c < 1", r"|\log u| \le 20"],
-    vouches=[clipped_surrogate],
 )
 class Surrogate:
     """Without the hypothesis on u the surrogate stands still at exp(20) A for A < 0, and says so."""
 
-    thing = clipped_surrogate
-
-    @exact(tolerance=1e-14)
-    def what_the_clip_takes_away(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-14)
+    def what_the_clip_takes_away(clipped_surrogate):
         log_u, a = (part.ravel() for part in np.meshgrid(np.linspace(-1.5, 1.5, 61), [-2.0, -0.3, 0.0, 1.7]))
         for clip in (1e-4, 0.2, 0.9):
             u = np.exp(log_u)
             over = np.maximum(np.sign(a) * (u - 1.0) - clip, 0.0)
-            surrogate, clipped = thing(log_u - 0.7, 0.0 * a - 0.7, a, clip)
+            surrogate, clipped = clipped_surrogate(log_u - 0.7, 0.0 * a - 0.7, a, clip)
             yield f"value, c = {clip}", surrogate, u * a - np.abs(a) * over
             yield f"clipped, c = {clip}", clipped, np.where((over > 0.0) & (a != 0.0), 1.0, 0.0)
 
-    @exact(tolerance=1e-9)
-    def its_slope(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def its_slope(clipped_surrogate):
         # Central differences of step 1e-5, none across a corner: third derivatives below 10 leave 2e-10.
         log_u, h = np.asarray([-1.0, -0.3, 0.0, 0.1, 0.3, 1.0]), 1e-5
         for sign in (-1.0, 1.0):
             a = sign * 1.3 * np.ones_like(log_u)
-            up, down = (thing(log_u + k * h, 0.0 * a, a, 0.2)[0] for k in (1.0, -1.0))
+            up, down = (clipped_surrogate(log_u + k * h, 0.0 * a, a, 0.2)[0] for k in (1.0, -1.0))
             free = sign * (np.exp(log_u) - 1.0) <= 0.2
             yield f"sign {sign:g}", (up - down) / (2.0 * h), np.where(free, np.exp(log_u) * a, 0.0)
 
-    @exact(tolerance=1e-14)
-    def beyond_the_hypothesis(thing: Thing) -> Iterator[Labelled]:
-        surrogate, clipped = thing(np.asarray([25.0]), np.asarray([0.0]), np.asarray([-1.0]), 0.2)
+    @exact(1e-14)
+    def beyond_the_hypothesis(clipped_surrogate):
+        surrogate, clipped = clipped_surrogate(np.asarray([25.0]), np.asarray([0.0]), np.asarray([-1.0]), 0.2)
         yield "stands still", surrogate / math.exp(20.0), [-1.0]
         yield "and says so", clipped, [1.0]
 
     @boundary()
-    def the_range_is_checked(thing: Thing) -> Any:
+    def the_range_is_checked(clipped_surrogate):
         return raises(ValueError, clipped_surrogate, np.zeros(1), np.zeros(1), np.ones(1), 1.0)
 
     mutants = {
@@ -197,14 +195,12 @@ class Surrogate:
             clipped_surrogate,
             lambda kernel, xp, p, q, a, c: (-kernel(xp, p, q, -a, c)[0], kernel(xp, p, q, a, c)[1]),
         ),
-        "ratio upside down": altered(
-            clipped_surrogate, lambda kernel, xp, p, q, a, c: kernel(xp, q, p, a, c)
+        "ratio upside down": wrong(
+            clipped_surrogate, logp=lambda old_logp: old_logp, old_logp=lambda logp: logp
         ),
-        "twice the range": altered(
-            clipped_surrogate, lambda kernel, xp, p, q, a, c: kernel(xp, p, q, a, min(2.0 * c, 0.99))
-        ),
-        "never called clipped": altered(
-            clipped_surrogate, lambda kernel, xp, p, q, a, c: (kernel(xp, p, q, a, c)[0], 0.0 * a)
+        "twice the range": wrong(clipped_surrogate, clip=lambda clip: min(2.0 * clip, 0.99)),
+        "never called clipped": wrong(
+            clipped_surrogate, lambda value, advantage: (value[0], 0.0 * advantage)
         ),
     }
 
@@ -229,23 +225,20 @@ def path_law(chain: Any) -> tuple[Any, Any]:
 
 @claim(
     "REWARD-GAP-KL-3",
-    paper="reward_gap",
-    title="The divergences of the steps add up to that of the paths",
-    statement=r"""
+    "The divergences of the steps add up to that of the paths",
+    r"""
     KL(P \| Q) = \sum_k E_P\,\frac{|m_k - m'_k|^2}{2\varsigma_k^2}, \qquad
     \frac{|m - m'|^2}{2\varsigma^2} = E_p \log\frac{p}{q}
     """,
+    covers=[step_kl],
     hypotheses=[r"\text{the same start, the same } \varsigma_k > 0"],
-    vouches=[step_kl],
 )
 class StepKL:
     """Beside the sum stands the divergence of two Gaussian vectors, the states of both chains; beside one step
     the mean log-ratio of its densities, by Gauss-Hermite rules that are exact for it."""
 
-    thing = step_kl
-
-    @exact(tolerance=1e-13)
-    def paths(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def paths(step_kl):
         (m, cov), (other, other_cov) = path_law(CHAIN), path_law(OTHER)
         inverse = np.linalg.inv(other_cov)
         logs = np.linalg.slogdet(other_cov)[1] - np.linalg.slogdet(cov)[1]
@@ -254,25 +247,23 @@ class StepKL:
         for k, spread in enumerate(SPREADS):
             x = (m[k] + cov[k, k] ** 0.5 * NODES)[:, None]
             means = [chain[k][0] * x + chain[k][1] for chain in (CHAIN, OTHER)]
-            total += float(WEIGHTS @ thing(*means, np.asarray(spread)))
+            total += float(WEIGHTS @ step_kl(*means, np.asarray(spread)))
         yield "three steps", total, want
 
-    @exact(tolerance=1e-13)
-    def mean_log_ratio(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def mean_log_ratio(step_kl):
         mean, other, std = np.asarray([[0.3, -1.0]]), np.asarray([[-0.5, 0.4]]), np.asarray(0.7)
         z = np.stack([part.ravel() for part in np.meshgrid(NODES, NODES)], axis=1)
         x, like = mean + std * z, np.zeros_like(z)
         ratio = step_log_prob(x, mean + like, std) - step_log_prob(x, other + like, std)
-        yield "two coordinates", thing(mean, other, std)[0], np.outer(WEIGHTS, WEIGHTS).ravel() @ ratio
+        yield "two coordinates", step_kl(mean, other, std)[0], np.outer(WEIGHTS, WEIGHTS).ravel() @ ratio
 
     @boundary()
-    def the_ode_is_singular(thing: Thing) -> Any:
+    def the_ode_is_singular(step_kl):
         return raises(ValueError, step_kl, np.ones((1, 2)), np.zeros((1, 2)), 0.0)
 
     mutants = {
-        "mean over coordinates": altered(
-            step_kl, lambda kernel, xp, m, o, s: kernel(xp, m, o, s) / math.prod(m.shape[1:])
-        ),
-        "without a half": altered(step_kl, lambda kernel, xp, m, o, s: 2.0 * kernel(xp, m, o, s)),
-        "deviation for variance": altered(step_kl, lambda kernel, xp, m, o, s: s * kernel(xp, m, o, s)),
+        "mean over coordinates": wrong(step_kl, lambda value, mean: value / math.prod(mean.shape[1:])),
+        "without a half": wrong(step_kl, lambda value: 2.0 * value),
+        "deviation for variance": wrong(step_kl, lambda value, std: std * value),
     }

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import propagate, signal_fraction, terminal_moments
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation import Thing, boundary, claim, exact, figure, grid, property, raises, rows
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments
+from driftproof.validation.mutants import altered, arguments, wrong
 
 from .textbook import CASES, arrival, integral, schedule
 
@@ -45,23 +45,22 @@ def without_noise(
 
 @claim(
     "REWARD-GAP-MARGINAL-1",
-    paper="reward_gap",
-    title="Every eta keeps the marginals; the law from any other start",
-    statement=r"""
+    "Every eta keeps the marginals; the law from any other start",
+    r"""
     Y_t \sim p_t \Rightarrow Y_s \sim p_s \;\;\forall \eta \ge 0; \qquad
     E Y_s = \alpha_s\theta + \Phi\,(E Y_t - \alpha_t\theta), \quad
     Var\,Y_s = \Phi^2\,Var\,Y_t + \eta^2\,\Sigma_s\,\frac{1 - r^{c-1}}{c-1}, \quad
     \Phi = \sqrt{\tfrac{\Sigma_s}{\Sigma_t}}\; r^{\frac{c-1}2}, \; r = \tfrac{q_t}{q_s}, \;
     c = \kappa(1+\eta^2)
     """,
+    covers=[propagate, signal_fraction],
     hypotheses=[r"\eta \geq 0", r"\kappa > 0", r"X_0 \text{ Gaussian}"],
-    vouches=[propagate, signal_fraction],
 )
 class Marginals:
     """Twice: by the invariance of the forward law, and against the moment equations, solved step by step."""
 
-    @exact(tolerance=1e-13)
-    def forward_law_is_kept(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def forward_law_is_kept(propagate):
         for process, late in CASES:
             for mean, variance in DATA:
                 for eta in ETAS:
@@ -69,46 +68,45 @@ class Marginals:
                         start, end = (marginal(process, mean, variance, u) for u in (t, s))
                         yield (
                             f"{process}, eta = {eta}",
-                            thing(process, mean, variance, eta, t, s, *start),
+                            propagate(process, mean, variance, eta, t, s, *start),
                             end,
                         )
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            for eta, kappa in ((0.0, 0.9), (0.5, 1.0), (1.0, 1.3), (2.0, 0.5), (1.0, 0.5)):
-                given = (process, 0.6, 0.49, eta, late, 0.05, (-0.4, 0.8), kappa, 0.35)
-                found = thing(*given[:6], *given[6], *given[7:])
-                yield f"{process}, eta = {eta}, kappa = {kappa}", found, arrival(*given)
+    @exact(
+        1e-9,
+        over=grid(
+            rows("process, late", CASES),
+            rows("eta, kappa", ((0.0, 0.9), (0.5, 1.0), (1.0, 1.3), (2.0, 0.5), (1.0, 0.5))),
+        ),
+    )
+    def moment_equations(propagate, process, late, eta, kappa):
+        given = (process, 0.6, 0.49, eta, late, 0.05, (-0.4, 0.8), kappa, 0.35)
+        found = propagate(*given[:6], *given[6], *given[7:])
+        return found, arrival(*given)
 
-    @property(tolerance=1e-10, examples=30, false_alarm=0.0)
+    @property(1e-10, examples=30, false_alarm=0.0, over=rows("process, late", CASES))
     def two_steps_are_one(
-        thing: Thing,
-        eta: float = drawn(st.floats(0.0, 4.0)),
-        kappa: float = drawn(st.floats(0.2, 3.0)),
-        at: float = drawn(st.floats(0.1, 0.8)),
-    ) -> Iterator[Labelled]:
-        for process, late in CASES:
-            model = (process, 0.6, 0.49, eta)
-            there = thing(*model, late, at, -1.0, 0.7, kappa, 0.2)
-            direct = thing(*model, late, 0.05, -1.0, 0.7, kappa, 0.2)
-            yield f"{process}", thing(*model, at, 0.05, *map(float, there), kappa, 0.2), direct
+        propagate, process, late, eta=st.floats(0.0, 4.0), kappa=st.floats(0.2, 3.0), at=st.floats(0.1, 0.8)
+    ):
+        model = (process, 0.6, 0.49, eta)
+        there = propagate(*model, late, at, -1.0, 0.7, kappa, 0.2)
+        direct = propagate(*model, late, 0.05, -1.0, 0.7, kappa, 0.2)
+        return propagate(*model, at, 0.05, *map(float, there), kappa, 0.2), direct
 
-    @exact(tolerance=1e-11)
-    def signal_falls_as_the_noise_comes(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            of = schedule(process)
-            spent = integral(of.loss_rate(0.49), 0.0, late)
-            yield f"{process}", -math.log(float(signal_fraction(process, 0.49, late))), spent
+    @exact(1e-11, over=rows("process, late", CASES))
+    def signal_falls_as_the_noise_comes(signal_fraction, process, late):
+        of = schedule(process)
+        spent = integral(of.loss_rate(0.49), 0.0, late)
+        return -math.log(float(signal_fraction(process, 0.49, late))), spent
 
     @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+    def hypotheses_are_checked(propagate):
         for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0)):
             yield raises(ValueError, propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
         yield raises(ValueError, propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0)
 
     @figure
-    def paths(thing: Thing) -> Any:
+    def paths(propagate):
         """Standard deviations on the way from noise to data (VP, data N(0, 0.49)), for a score that is
         1.3 times too large: every eta is right with the exact score; none is with this one, and the ODE
         errs most."""
@@ -119,7 +117,7 @@ class Marginals:
         axes = drawn.subplots()
         start = schedule(process).total(0.49, 1.0)
         for eta in (0.0, 0.5, 1.0, 2.0):
-            spread = thing(process, 0.0, 0.49, eta, 1.0, times, 0.0, start, 1.3)[1]
+            spread = propagate(process, 0.0, 0.49, eta, 1.0, times, 0.0, start, 1.3)[1]
             axes.plot(times, np.sqrt(spread), label=f"η = {eta:g}")
         right = [schedule(process).total(0.49, t) ** 0.5 for t in times]
         axes.plot(times, right, color="black", linestyle=":", label="data, noised")
@@ -128,47 +126,36 @@ class Marginals:
         return drawn
 
     mutants = {
-        "eta for its square": wrong_eta(lambda eta: eta**0.5),
-        "the noise is forgotten": altered(propagate, without_noise),
-        "kappa on the whole drift": arguments(
-            propagate,
-            lambda process, m, v, eta, t, s, a, b, kappa=1.0, shift=0.0: (
-                (process, m, v, eta, t, s, kappa * a, b, kappa, shift)
-            ),
-        ),
-        "shift doubled": arguments(
-            propagate,
-            lambda process, m, v, eta, t, s, a, b, kappa=1.0, shift=0.0: (
-                (process, m, v, eta, t, s, a, b, kappa, 2 * shift)
-            ),
-        ),
+        "eta for its square": {propagate: wrong_eta(lambda eta: eta**0.5)},
+        "the noise is forgotten": {propagate: altered(propagate, without_noise)},
+        "kappa on the whole drift": wrong(propagate, start_mean=lambda start_mean, kappa: kappa * start_mean),
+        "shift doubled": wrong(propagate, shift=lambda shift: 2 * shift),
     }
 
 
 @claim(
     "REWARD-GAP-PRIOR-1",
-    paper="reward_gap",
-    title="With the exact score all error is mismatch of the prior",
-    statement=r"""
+    "With the exact score all error is mismatch of the prior",
+    r"""
     E Y_0 = m\,(1 - q_T^{\frac{1+\eta^2}2}), \qquad
     Var\,Y_0 = v + q_T^{1+\eta^2}\,\frac{V_p - \Sigma_T}{\alpha_T^2}: \qquad
     m = 0,\; V_p = \Sigma_T \;\Rightarrow\; Y_0 \sim p_0 \;\;\forall \eta; \qquad
     \text{Flow: } q_T = 0
     """,
+    covers=[terminal_moments],
     hypotheses=[r"\hat s = s", r"Y_T \sim N(0, V_p)"],
-    vouches=[terminal_moments],
 )
 class PriorMismatch:
-    @exact(tolerance=1e-13)
-    def no_gap_from_the_right_prior(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def no_gap_from_the_right_prior(terminal_moments):
         for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0), Flow()):
             for variance in (0.04, 0.49, 3.0):
                 prior = marginal(process, 0.0, variance, 1.0)[1]
                 for eta in ETAS:
-                    yield f"{process}", thing(process, 0.0, variance, eta, prior), (0.0, variance)
+                    yield f"{process}", terminal_moments(process, 0.0, variance, eta, prior), (0.0, variance)
 
-    @exact(tolerance=1e-12)
-    def as_stated(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def as_stated(terminal_moments):
         for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
             of = schedule(process)
             for mean, variance in DATA:
@@ -181,25 +168,25 @@ class PriorMismatch:
                             mean * (1 - q ** ((1 + eta**2) / 2)),
                             variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
                         )
-                        yield f"{process}, eta = {eta}", thing(process, mean, variance, eta, prior), want
+                        yield (
+                            f"{process}, eta = {eta}",
+                            terminal_moments(process, mean, variance, eta, prior),
+                            want,
+                        )
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
-            for eta in (0.0, 0.3, 1.0, 2.0):
-                want = arrival(process, 1.3, 0.49, eta, 1.0, 0.0, (0.0, 0.3))
-                yield f"{process}, eta = {eta}", thing(process, 1.3, 0.49, eta, 0.3), want
+    @exact(1e-9, over=grid(process=(VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)), eta=(0.0, 0.3, 1.0, 2.0)))
+    def moment_equations(terminal_moments, process, eta):
+        want = arrival(process, 1.3, 0.49, eta, 1.0, 0.0, (0.0, 0.3))
+        return terminal_moments(process, 1.3, 0.49, eta, 0.3), want
 
-    @exact(tolerance=1e-13)
-    def flows_have_no_mismatch(thing: Thing) -> Iterator[Labelled]:
-        for eta in ETAS:
-            for mean, variance in DATA:
-                yield f"eta = {eta}", thing(Flow(), mean, variance, eta), (mean, variance)
+    @exact(1e-13, over=grid(rows("eta", ETAS), rows("mean, variance", DATA)))
+    def flows_have_no_mismatch(terminal_moments, eta, mean, variance):
+        return terminal_moments(Flow(), mean, variance, eta), (mean, variance)
 
     @boundary()
-    def another_prior_makes_a_gap(thing: Thing) -> Iterator[Any]:
+    def another_prior_makes_a_gap(terminal_moments):
         process = VP(0.1, 3.0, 1.0)
-        sde, ode = (thing(process, 1.3, 0.49, eta) for eta in (1.0, 0.0))
+        sde, ode = (terminal_moments(process, 1.3, 0.49, eta) for eta in (1.0, 0.0))
         yield "means of SDE and ODE", float(sde[0]), float(ode[0])
 
     mutants = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -23,20 +22,19 @@ from driftproof.theory.reward_gap import (
 )
 from driftproof.validation import (
     Rate,
-    Thing,
     bound,
     boundary,
     claim,
-    drawn,
     exact,
     figure,
+    grid,
     property,
     raises,
     rate,
+    rows,
     symbolic,
 )
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation.mutants import arguments, wrong
 from driftproof.validation.symbols import on_symbols
 
 from .textbook import CASES, integral, schedule
@@ -65,20 +63,19 @@ def extrapolated(process: Any, ends: tuple[float, float], eta: float) -> tuple[l
 
 @claim(
     "REWARD-GAP-KL-1",
-    paper="reward_gap",
-    title="Path KL: the same for eta and 1/eta, least at 1, infinite at 0",
-    statement=r"""
+    "Path KL: the same for eta and 1/eta, least at 1, infinite at 0",
+    r"""
     \frac{KL_\eta}{KL_1} = \frac{(1+\eta^2)^2}{4\eta^2} = \cosh^2(\log\eta), \qquad
     KL_1 = \frac12 \int_0^T g^2\,E|s_\theta - s|^2\,dt
     """,
+    covers=[path_kl_factor],
     hypotheses=[r"\eta > 0"],
-    vouches=[path_kl_factor],
 )
 class PathKL:
     """From Girsanov's theorem, and from the steps of gDDIM: their summed KL converges to it."""
 
     @symbolic()
-    def girsanov(thing: Thing) -> Any:
+    def girsanov(path_kl_factor):
         """Half the squared difference of the drifts over the squared noise, relative to eta = 1."""
         eta, g, d = sp.symbols("eta g d", positive=True)
 
@@ -86,47 +83,45 @@ class PathKL:
             return ((1 + e**2) / 2 * g**2 * d) ** 2 / (2 * (e * g) ** 2)
 
         return {
-            "ratio": (on_symbols(thing, eta), sp.simplify(rate(eta) / rate(sp.Integer(1)))),
-            "hyperbolic": (on_symbols(thing, sp.exp(eta)), sp.cosh(eta).rewrite(sp.exp) ** 2),
+            "ratio": (on_symbols(path_kl_factor, eta), sp.simplify(rate(eta) / rate(sp.Integer(1)))),
+            "hyperbolic": (on_symbols(path_kl_factor, sp.exp(eta)), sp.cosh(eta).rewrite(sp.exp) ** 2),
         }
 
-    @property(tolerance=1e-12, examples=60, false_alarm=0.0)
-    def symmetric_and_least_at_one(
-        thing: Thing, eta: float = drawn(st.floats(1e-3, 1e3))
-    ) -> Iterator[Labelled]:
-        yield "inverse", thing(eta), thing(1.0 / eta)
-        yield "at least 1", float(thing(eta)) >= 1.0, True
+    @property(1e-12, examples=60, false_alarm=0.0)
+    def symmetric_and_least_at_one(path_kl_factor, eta=st.floats(1e-3, 1e3)):
+        yield "inverse", path_kl_factor(eta), path_kl_factor(1.0 / eta)
+        yield "at least 1", float(path_kl_factor(eta)) >= 1.0, True
 
     @rate()
-    def sums_over_gddim_steps(thing: Thing) -> Iterator[Rate]:
+    def sums_over_gddim_steps(path_kl_factor):
         # Away from the ends, where the steps are regular; the exact integral is that of the next claim.
         for process, _ in CASES:
             unit = integral(schedule(process).shift_cost(0.49, 0.8), 0.1, 0.9)
             for eta in (0.5, 1.0, 2.0):
                 orders, limit = extrapolated(process, (0.9, 0.1), eta)
-                yield Rate(orders, 1.0, 0.1, limit, unit * float(thing(eta)), 1e-4)
+                yield Rate(orders, 1.0, 0.1, limit, unit * float(path_kl_factor(eta)), 1e-4)
 
     @boundary()
-    def the_ode_has_no_path_density(thing: Thing) -> Iterator[Any]:
+    def the_ode_has_no_path_density(path_kl_factor):
         yield raises(ValueError, path_kl_factor, 0.0)
         yield raises(ValueError, path_kl, VP(), 0.0, 1.0, 0.0, 1.0, 0.3)
 
     @figure
-    def cost(thing: Thing) -> Any:
+    def cost(path_kl_factor):
         """The KL of one and the same change of the score, by the stochasticity that it is sampled with."""
         from matplotlib.figure import Figure
 
         drawn = Figure()
         axes, etas = drawn.subplots(), np.logspace(-1, 1, 200)
-        axes.loglog(etas, thing(etas))
+        axes.loglog(etas, path_kl_factor(etas))
         axes.axvline(1.0, linewidth=0.5, color="grey")
         axes.set(xlabel="η", ylabel="path KL / path KL at η = 1")
         return drawn
 
     mutants = {
-        "the noise alone": outcome(path_kl_factor, lambda f: f**0.5),
-        "without the half of the drift": outcome(path_kl_factor, lambda f: 4.0 * f),
-        "eta squared": arguments(path_kl_factor, lambda eta: (eta**2,)),
+        "the noise alone": wrong(path_kl_factor, lambda value: value**0.5),
+        "without the half of the drift": wrong(path_kl_factor, lambda value: 4.0 * value),
+        "eta squared": wrong(path_kl_factor, eta=lambda eta: eta**2),
     }
 
 
@@ -154,53 +149,51 @@ def accumulated(
 
 @claim(
     "REWARD-GAP-KL-2",
-    paper="reward_gap",
-    title="Path KL of a shifted and mis-scaled score, in closed form",
-    statement=r"""
+    "Path KL of a shifted and mis-scaled score, in closed form",
+    r"""
     KL = \frac{(1+\eta^2)^2}{8\eta^2} \int_{q_T}^1 \Big\{\frac qv\big[\delta + (\kappa-1)\theta\,r^{c/2}\big]^2
         + (\kappa-1)^2\Big[\frac{V_p}{\Sigma_T} r^{c-1} + \eta^2\,\frac{1 - r^{c-1}}{c-1}\Big]\Big\}
         \frac{dq}q, \quad r = \frac{q_T}q
     """,
+    covers=[path_kl],
     hypotheses=[r"\eta, \kappa > 0", r"q_T > 0 \text{ or } \kappa = 1"],
-    vouches=[path_kl],
 )
 class PathKLClosed:
-    @exact(tolerance=1e-8)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-8)
+    def moment_equations(path_kl):
         models = ((1.0, 1.3, 0.4), (0.5, 0.8, 0.4), (1.0, 0.5, -0.3), (1.0, 1.0, 0.7), (2.0, 1.3, 0.0))
         for process in SCHEDULES:
             for eta, kappa, shift in models:
-                got = thing(process, 0.6, 0.49, eta, kappa, shift, 1.7)
+                got = path_kl(process, 0.6, 0.49, eta, kappa, shift, 1.7)
                 yield (
                     f"{process}, {eta}, {kappa}",
                     got,
                     accumulated(process, 0.6, 0.49, eta, kappa, shift, 1.7),
                 )
 
-    @exact(tolerance=1e-12)
-    def a_shift_costs_its_square(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def a_shift_costs_its_square(path_kl):
         for process in (*SCHEDULES, Flow()):
             left = 1.0 - schedule(process).fraction(0.49, 1.0)
             for eta in ETAS:
                 want = (1 + eta**2) ** 2 / (8 * eta**2) * 0.8**2 / 0.49 * left
-                yield f"{process}", thing(process, 0.6, 0.49, eta, 1.0, 0.8), want
-                yield "zero", thing(process, 0.6, 0.49, eta), 0.0
+                yield f"{process}", path_kl(process, 0.6, 0.49, eta, 1.0, 0.8), want
+                yield "zero", path_kl(process, 0.6, 0.49, eta), 0.0
 
-    @exact(tolerance=1e-9)
-    def nothing_happens_at_the_special_powers(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9, over=rows("eta, kappa", ((1.0, 0.5), (0.5, 0.8), (2.0, 0.4), (0.5, 1.6))))
+    def nothing_happens_at_the_special_powers(path_kl, eta, kappa):
         """c = 1 and c = 2, where powers become logarithms, are limits of their neighbours."""
-        for eta, kappa in ((1.0, 0.5), (0.5, 0.8), (2.0, 0.4), (0.5, 1.6)):
-            at, below, above = (
-                float(thing(SCHEDULES[0], 0.6, 0.49, eta, kappa * (1 + h), 0.4)) for h in (0.0, -1e-5, 1e-5)
-            )
-            yield f"eta = {eta}, kappa = {kappa}", at, 0.5 * (below + above)
+        at, below, above = (
+            float(path_kl(SCHEDULES[0], 0.6, 0.49, eta, kappa * (1 + h), 0.4)) for h in (0.0, -1e-5, 1e-5)
+        )
+        return at, 0.5 * (below + above)
 
     @boundary()
-    def flows_pay_infinitely_for_scale(thing: Thing) -> Iterator[Any]:
+    def flows_pay_infinitely_for_scale(path_kl):
         yield raises(ValueError, path_kl, Flow(), 0.0, 1.0, 1.0, 1.1)
 
     mutants = {
-        "twice": outcome(path_kl, lambda kl: 2.0 * kl),
+        "twice": wrong(path_kl, lambda value: 2.0 * value),
         "kappa of the other sign": arguments(
             path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, m, v, eta, 2.0 - kappa, shift, *r)
         ),
@@ -213,30 +206,25 @@ class PathKLClosed:
 
 @claim(
     "REWARD-GAP-FISHER-1",
-    paper="reward_gap",
-    title="Fisher information and policy gradient in eta",
-    statement=r"""
+    "Fisher information and policy gradient in eta",
+    r"""
     I_\eta = \frac{(1+\eta^2)^2}{4\eta^2}\,\frac{1 - q_T}v = \partial_\delta^2 KL, \qquad
     \partial_\theta E Y_0 = 1 - q_T^{\frac{1+\eta^2}2}, \qquad
     \big(\partial_\theta E Y_0\big)^2 \le I_\eta\,Var\,Y_0
     """,
+    covers=[fisher_information, policy_gradient_mean],
     hypotheses=[r"\eta > 0", r"r(x) = x"],
-    vouches=[fisher_information, policy_gradient_mean],
 )
 class Fisher:
     """Least at eta = 1: there the score function of the paths, and with it REINFORCE, varies least."""
 
-    thing = fisher_information
-
-    @exact(tolerance=1e-12)
-    def curvature_of_the_path_kl(thing: Thing) -> Iterator[Labelled]:
-        for process in (*SCHEDULES, Flow()):
-            for eta in ETAS:
-                kl = path_kl(process, 0.3, 0.49, eta, shift=0.01)
-                yield f"{process}, eta = {eta}", thing(process, 0.49, eta), 2.0 * kl / 0.01**2
+    @exact(1e-12, over=grid(process=(*SCHEDULES, Flow()), eta=ETAS))
+    def curvature_of_the_path_kl(fisher_information, process, eta):
+        kl = path_kl(process, 0.3, 0.49, eta, shift=0.01)
+        return fisher_information(process, 0.49, eta), 2.0 * kl / 0.01**2
 
     @rate()
-    def sums_over_gddim_steps(thing: Thing) -> Iterator[Rate]:
+    def sums_over_gddim_steps(fisher_information):
         # From 0.9 to 0.1 the information is that of the fractions there.
         for process, _ in CASES:
             of = schedule(process)
@@ -244,26 +232,35 @@ class Fisher:
             for eta in (0.5, 2.0):
                 orders, limit = extrapolated(process, (0.9, 0.1), eta)
                 share = (near - far) / (1.0 - of.fraction(0.49, 1.0))
-                yield Rate(orders, 1.0, 0.1, 2 * limit / 0.64, share * float(thing(process, 0.49, eta)), 1e-4)
+                yield Rate(
+                    orders,
+                    1.0,
+                    0.1,
+                    2 * limit / 0.64,
+                    share * float(fisher_information(process, 0.49, eta)),
+                    1e-4,
+                )
 
-    @bound(tight=0.9)
-    def cramer_rao(thing: Thing) -> Iterator[Labelled]:
-        for process in (*SCHEDULES, Flow()):
-            for eta in ETAS:
-                slope = float(policy_gradient_mean(process, 0.49, eta))
-                spread = float(terminal_moments(process, 0.3, 0.49, eta)[1])
-                yield f"{process}, eta = {eta}", slope**2, float(thing(process, 0.49, eta)) * spread
+    @bound(tight=0.9, over=grid(process=(*SCHEDULES, Flow()), eta=ETAS))
+    def cramer_rao(fisher_information, policy_gradient_mean, process, eta):
+        slope = float(policy_gradient_mean(process, 0.49, eta))
+        spread = float(terminal_moments(process, 0.3, 0.49, eta)[1])
+        return slope**2, float(fisher_information(process, 0.49, eta)) * spread
 
-    @exact(tolerance=1e-12)
-    def gradient_by_differences(thing: Thing) -> Iterator[Labelled]:
-        for process in (*SCHEDULES, Flow()):
-            for eta in (0.0, *ETAS):
-                up, down = (terminal_moments(process, 0.3, 0.49, eta, shift=h)[0] for h in (0.5, -0.5))
-                yield f"{process}", policy_gradient_mean(process, 0.49, eta), up - down
+    @exact(1e-12, over=grid(process=(*SCHEDULES, Flow()), eta=(0.0, *ETAS)))
+    def gradient_by_differences(policy_gradient_mean, process, eta):
+        up, down = (terminal_moments(process, 0.3, 0.49, eta, shift=h)[0] for h in (0.5, -0.5))
+        return policy_gradient_mean(process, 0.49, eta), up - down
 
     mutants = {
-        "half": outcome(fisher_information, lambda i: 0.5 * i),
-        "deviation for variance": outcome(fisher_information, lambda i: 0.49**0.5 * i),
-        "noise alone": lambda process, v, eta: fisher_information(process, v, 1.0) / eta**2,
-        "drift alone": lambda process, v, eta: fisher_information(process, v, 1.0) * (1 + eta**2) ** 2 / 4,
+        "half": wrong(fisher_information, lambda value: 0.5 * value),
+        "deviation for variance": wrong(fisher_information, lambda value: 0.49**0.5 * value),
+        "noise alone": {
+            fisher_information: lambda process, v, eta: fisher_information(process, v, 1.0) / eta**2
+        },
+        "drift alone": {
+            fisher_information: lambda process, v, eta: (
+                fisher_information(process, v, 1.0) * (1 + eta**2) ** 2 / 4
+            )
+        },
     }

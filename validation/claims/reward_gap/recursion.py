@@ -13,7 +13,7 @@ import sympy as sp
 from driftproof.numerics.samplers import euler_maruyama_step, flow_sde_moments, gddim_step, sample
 from driftproof.theory.processes import Flow
 from driftproof.theory.reward_gap import flow_grpo_eta, propagate, sampler_moments
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate, symbolic
+from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate, rows, symbolic
 from driftproof.validation.evidence.base import Labelled
 
 from .textbook import CASES, Floats, schedule
@@ -122,52 +122,48 @@ def shot(process: Any, eta: float, kappa: float, method: str, grid: list[float])
 
 @claim(
     "REWARD-GAP-STEPS-1",
-    paper="reward_gap",
-    title="The exact law of an N-step sampler, from its steps",
-    statement=r"""
+    "The exact law of an N-step sampler, from its steps",
+    r"""
     x_s = a x_t + b + c Z \;\Rightarrow\; m_s = a m_t + b, \quad v_s = a^2 v_t + c^2; \qquad
     N \to \infty: \; (m, v) \to (E Y_s, Var\,Y_s) \text{ at order } 1
     """,
+    covers=[sampler_moments],
     hypotheses=[r"\text{the step is affine in state and noise}"],
-    vouches=[sampler_moments],
 )
 class Steps:
     """For the very steps of the library, with exact and mis-scaled scores."""
 
-    thing = sampler_moments
-
-    @exact(tolerance=1e-12)
-    def one_noise_at_a_time_through_the_loop(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def one_noise_at_a_time_through_the_loop(sampler_moments):
         for process, late in CASES:
             grid = [float(t) for t in np.linspace(late, 0.1, 7)]
             for method in ("euler_maruyama", "gddim"):
                 for eta, kappa in ((0.5, 1.0), (1.0, 1.3), (2.0, 0.8)):
-                    means, variances = thing(step_of(process, eta, kappa, method), grid, 0.2, 1.3)
+                    means, variances = sampler_moments(step_of(process, eta, kappa, method), grid, 0.2, 1.3)
                     got = (means[-1], variances[-1])
                     yield f"{process}, {method}", got, shot(process, eta, kappa, method, grid)
 
-    @exact(tolerance=1e-12)
-    def euler_by_hand(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            of, grid = schedule(process), [float(t) for t in np.linspace(late, 0.1, 7)]
-            m, v, eta, kappa = 0.2, 1.3, 0.7, 1.1
-            for t, s in pairwise(grid):
-                pull = (1 + eta**2) / 2 * of.g2(t) * kappa / of.total(0.49, t)
-                gain = 1 - (t - s) * (of.f(t) + pull)
-                m = gain * m + (t - s) * pull * of.alpha(t) * 0.6
-                v = gain**2 * v + eta**2 * of.g2(t) * (t - s)
-            means, variances = thing(step_of(process, eta, kappa, "euler_maruyama"), grid, 0.2, 1.3)
-            yield f"{process}", (means[-1], variances[-1]), (m, v)
+    @exact(1e-12, over=rows("process, late", CASES))
+    def euler_by_hand(sampler_moments, process, late):
+        of, grid = schedule(process), [float(t) for t in np.linspace(late, 0.1, 7)]
+        m, v, eta, kappa = 0.2, 1.3, 0.7, 1.1
+        for t, s in pairwise(grid):
+            pull = (1 + eta**2) / 2 * of.g2(t) * kappa / of.total(0.49, t)
+            gain = 1 - (t - s) * (of.f(t) + pull)
+            m = gain * m + (t - s) * pull * of.alpha(t) * 0.6
+            v = gain**2 * v + eta**2 * of.g2(t) * (t - s)
+        means, variances = sampler_moments(step_of(process, eta, kappa, "euler_maruyama"), grid, 0.2, 1.3)
+        return (means[-1], variances[-1]), (m, v)
 
     @rate()
-    def tends_to_the_law_of_the_equation(thing: Thing) -> Iterator[Rate]:
+    def tends_to_the_law_of_the_equation(sampler_moments):
         # Errors halve with the step; two Richardson steps find what they halve towards.
         for process, late in CASES:
             for method in ("euler_maruyama", "gddim"):
                 ends = []
                 for n in (128, 256, 512):
                     grid = [float(t) for t in np.linspace(min(late, 0.8), 0.1, n + 1)]
-                    found = thing(step_of(process, 1.3, 1.2, method), grid, 0.2, 1.3)
+                    found = sampler_moments(step_of(process, 1.3, 1.2, method), grid, 0.2, 1.3)
                     ends.append(np.asarray([found[0][-1], found[1][-1]]))
                 want = np.asarray(propagate(process, 0.6, 0.49, 1.3, min(late, 0.8), 0.1, 0.2, 1.3, 1.2))
                 errors = [end - want for end in ends]
@@ -177,7 +173,7 @@ class Steps:
                     yield Rate(orders, 1.0, 0.1, limit, want[k], 1e-5)
 
     @boundary()
-    def other_steps_are_refused(thing: Thing) -> Iterator[Any]:
+    def other_steps_are_refused(sampler_moments):
         yield raises(ValueError, sampler_moments, lambda x, t, s, z: x * x + z, [1.0, 0.5], 0.0, 1.0)
         yield raises(ValueError, sampler_moments, lambda x, t, s, z: x + x * z, [1.0, 0.5], 0.0, 1.0)
         yield raises(ValueError, sampler_moments, lambda x, t, s, z: x, [0.5, 1.0], 0.0, 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -13,9 +12,8 @@ from scipy.integrate import solve_ivp
 from driftproof.numerics.samplers import euler_maruyama_step
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import fisher_information, reinforce_variance
-from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation import Rate, boundary, claim, exact, figure, raises, rate
+from driftproof.validation.mutants import arguments, wrong
 
 from .textbook import schedule
 
@@ -81,53 +79,59 @@ def stepped(process: Any, eta: float, n: int) -> float:
 
 @claim(
     "REWARD-GAP-REINFORCE-1",
-    paper="reward_gap",
-    title="The variance of the policy gradient, least at eta = 1",
-    statement=r"""
+    "The variance of the policy gradient, least at eta = 1",
+    r"""
     Var\big[(Y_0 - b)\,S\big] = I_\eta\,\big[(E Y_0 - b)^2 + Var\,Y_0\big]
         + \big(\partial_\theta E Y_0\big)^2, \qquad S = \partial_\theta \log P_\theta(Y); \qquad
     \text{Flow: } \arg\min_\eta = 1
     """,
+    covers=[reinforce_variance],
     hypotheses=[r"\eta > 0", r"r(x) = x", r"\hat s = s"],
-    vouches=[reinforce_variance],
 )
 class Reinforce:
     """End and score function of a path are jointly Gaussian: their covariance by the moment equations, the
     fourth moment by Gauss-Hermite rules; and step by step through the sampler itself."""
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def moment_equations(reinforce_variance):
         for process in SCHEDULES:
             for eta in ETAS:
                 mean, (v, shared, information) = joint(process, eta)
                 cov = np.asarray([[v, shared], [shared, information]])
                 for baseline in (0.0, 0.4):
                     want = of_gaussians(mean, cov, baseline)
-                    yield f"{process}, eta = {eta}", thing(process, MEAN, VARIANCE, eta, baseline), want
+                    yield (
+                        f"{process}, eta = {eta}",
+                        reinforce_variance(process, MEAN, VARIANCE, eta, baseline),
+                        want,
+                    )
 
     @rate()
-    def steps_of_the_sampler(thing: Thing) -> Iterator[Rate]:
+    def steps_of_the_sampler(reinforce_variance):
         for eta in (0.5, 1.0, 2.0):
             ends = [stepped(SCHEDULES[0], eta, n) for n in (50, 100, 200)]
-            want = float(thing(SCHEDULES[0], MEAN, VARIANCE, eta))
+            want = float(reinforce_variance(SCHEDULES[0], MEAN, VARIANCE, eta))
             orders = [float(np.log2(abs((a - want) / (b - want)))) for a, b in pairwise(ends)]
             yield Rate(orders, 1.0, 0.15, (8 * ends[2] - 6 * ends[1] + ends[0]) / 3, want, 2e-3)
 
-    @exact(tolerance=1e-12)
-    def least_at_one_for_flows(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def least_at_one_for_flows(reinforce_variance):
         for mean in (0.0, 0.6, 3.0):
-            at = {eta: float(thing(Flow(), mean, VARIANCE, eta)) for eta in (0.5, 0.9, 1.0, 1.1, 2.0)}
+            at = {
+                eta: float(reinforce_variance(Flow(), mean, VARIANCE, eta))
+                for eta in (0.5, 0.9, 1.0, 1.1, 2.0)
+            }
             yield f"mean {mean}", min(at, key=lambda eta: at[eta]), 1.0
             yield "symmetric", at[0.5], at[2.0]
             yield "value at 1", at[1.0], (mean**2 + VARIANCE) / VARIANCE + 1.0
 
     @boundary()
-    def the_ode_has_no_score_function(thing: Thing) -> Iterator[Any]:
+    def the_ode_has_no_score_function(reinforce_variance):
         yield raises(ValueError, reinforce_variance, VP(), 0.0, 1.0, 0.0)
         yield raises(ValueError, fisher_information, VP(), 1.0, 0.0)
 
     @figure
-    def deviation(thing: Thing) -> Any:
+    def deviation(reinforce_variance):
         """Standard deviation of one path's policy gradient over its mean (flow, data variance 1): the
         baseline matters more than the noise."""
         from matplotlib.figure import Figure
@@ -135,7 +139,7 @@ class Reinforce:
         drawn, etas = Figure(), np.logspace(-1, 1, 80)
         axes = drawn.subplots()
         for mean in (0.0, 1.0, 3.0):
-            spread = [float(thing(Flow(), mean, 1.0, float(eta))) ** 0.5 for eta in etas]
+            spread = [float(reinforce_variance(Flow(), mean, 1.0, float(eta))) ** 0.5 for eta in etas]
             axes.loglog(etas, spread, label=f"mean reward less baseline = {mean:g}")
         axes.set(xlabel="η", ylabel="standard deviation")
         axes.legend(frameon=False)
@@ -146,8 +150,8 @@ class Reinforce:
             reinforce_variance(process, m, v, eta, b)
             + (reinforce_variance(process, 0.0, v, eta) - fisher_information(process, v, eta) * v)
         ),
-        "twice": outcome(reinforce_variance, lambda v: 2.0 * v),
-        "baseline forgotten": arguments(reinforce_variance, lambda p, m, v, eta, b=0.0: (p, m, v, eta)),
+        "twice": wrong(reinforce_variance, lambda value: 2.0 * value),
+        "baseline forgotten": wrong(reinforce_variance, baseline=lambda: 0.0),
         "noise of the other eta": arguments(
             reinforce_variance, lambda p, m, v, eta, *b: (p, m, v, 1.0 / eta, *b)
         ),

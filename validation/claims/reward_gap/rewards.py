@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,9 +16,8 @@ from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import leading_gaps, reward_gap, terminal_law, terminal_moments
 from driftproof.theory.rewards import Linear, Quadratic, tilted
-from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, raises, rate
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import outcome
+from driftproof.validation import Rate, boundary, claim, exact, figure, grid, raises, rate
+from driftproof.validation.mutants import wrong
 
 from .scores import exploding
 from .textbook import Floats, integral, schedule
@@ -34,22 +33,19 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(12)
 
 @claim(
     "REWARD-GAP-REWARD-1",
-    paper="reward_gap",
-    title="Linear and quadratic rewards: slopes and expectations",
-    statement=r"""
+    "Linear and quadratic rewards: slopes and expectations",
+    r"""
     r(x) = c \cdot x - \tfrac12 x^\top Q x: \quad \nabla r = c - Q x, \qquad
     E\,r(X) = c \cdot m - \tfrac12 (m^\top Q m + \mathrm{tr}\,Q C)
     """,
+    covers=[Quadratic, Linear],
     hypotheses=[r"Q = Q^\top"],
-    vouches=[Quadratic, Linear],
 )
 class Rewards:
-    thing = Quadratic
-
-    @exact(tolerance=1e-12)
-    def expectation_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def expectation_by_quadrature(Quadratic, Linear):
         # Gauss-Hermite rules of order 12 are exact for polynomials of the second degree.
-        reward = thing(C, Q)
+        reward = Quadratic(C, Q)
         z = np.stack(np.meshgrid(NODES, NODES), axis=-1)
         w = np.outer(WEIGHTS, WEIGHTS) / (2.0 * math.pi)
         parts = zip(MIXTURE.weights, MIXTURE.means, MIXTURE.covs, strict=True)
@@ -59,28 +55,30 @@ class Rewards:
         yield "Gaussian", reward.expectation(DATA), np.sum(w * reward.value(x))
         yield "linear", Linear(C).expectation(DATA), np.sum(w * Linear(C).value(x))
 
-    @exact(tolerance=1e-9)
-    def gradient_by_differences(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def gradient_by_differences(Quadratic, Linear):
         # Central differences of a quadratic are exact up to rounding.
         x = np.asarray([[0.3, -2.0], [1.0, 0.5]])
-        for reward in (thing(C, Q), Linear(C)):
+        for reward in (Quadratic(C, Q), Linear(C)):
             steps = [(reward.value(x + e) - reward.value(x - e)) / 2e-3 for e in 1e-3 * np.eye(2)]
             yield f"{type(reward).__name__}", reward.gradient(x), np.stack(steps, axis=-1)
-        yield "value", thing(C, Q).value(x), value(x)
+        yield "value", Quadratic(C, Q).value(x), value(x)
 
     @boundary()
-    def curvature_must_be_symmetric(thing: Thing) -> Iterator[Any]:
+    def curvature_must_be_symmetric(Quadratic):
         yield raises(ValueError, Quadratic, C, np.asarray([[1.0, 1.0], [0.0, 1.0]]))
         yield raises(ValueError, Quadratic, C, np.eye(3))
 
     mutants = {
-        "without the half": lambda c, q: Quadratic(c, 2.0 * q),
-        "curvature of the wrong sign": lambda c, q: Quadratic(c, -q),
-        "expectation at the mean": lambda c, q: SimpleNamespace(
-            value=Quadratic(c, q).value,
-            gradient=Quadratic(c, q).gradient,
-            expectation=lambda law: Quadratic(c, q).value(law.mean),
-        ),
+        "without the half": {Quadratic: lambda c, q: Quadratic(c, 2.0 * q)},
+        "curvature of the wrong sign": {Quadratic: lambda c, q: Quadratic(c, -q)},
+        "expectation at the mean": {
+            Quadratic: lambda c, q: SimpleNamespace(
+                value=Quadratic(c, q).value,
+                gradient=Quadratic(c, q).gradient,
+                expectation=lambda law: Quadratic(c, q).value(law.mean),
+            )
+        },
     }
 
 
@@ -98,46 +96,45 @@ def tilted_power(k: int, c: float, q: float, beta: float) -> Callable[[float], f
 
 @claim(
     "REWARD-GAP-TILT-1",
-    paper="reward_gap",
-    title="The optimum of reward with a KL penalty",
-    statement=r"""
+    "The optimum of reward with a KL penalty",
+    r"""
     p^* \propto p\,e^{r/\beta} = N(m^*, P^{*-1}), \qquad P^* = C^{-1} + Q/\beta, \quad
     P^* m^* = C^{-1} m + c/\beta
     """,
+    covers=[tilted],
     hypotheses=[r"\beta > 0", r"C^{-1} + Q/\beta \succ 0"],
-    vouches=[tilted],
 )
 class Tilt:
-    @exact(tolerance=1e-12)
-    def moments_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def moments_by_quadrature(tilted):
         for c, q, beta in ((0.8, 1.5, 0.4), (0.8, -0.3, 1.0), (-2.0, 0.0, 0.5)):
-            best = thing(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
+            best = tilted(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
 
             powers = [integral(tilted_power(k, c, q, beta), -15.0, 15.0) for k in range(3)]
             first, second = powers[1] / powers[0], powers[2] / powers[0]
             yield "mean", best.mean[0], first
             yield "variance", best.cov[0, 0], second - first**2
 
-    @exact(tolerance=1e-12)
-    def its_score_is_the_score_plus_the_slope(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def its_score_is_the_score_plus_the_slope(tilted):
         x = np.asarray([[0.3, -2.0], [1.0, 0.5], [0.0, 0.0]])
         for reward in (Quadratic(C, Q), Linear(C)):
             for beta in (0.5, 2.0):
-                best = thing(DATA, reward, beta)
+                best = tilted(DATA, reward, beta)
                 yield f"beta = {beta}", best.score(x), DATA.score(x) + reward.gradient(x) / beta
 
     @boundary()
-    def rewards_that_win_against_the_tail(thing: Thing) -> Iterator[Any]:
+    def rewards_that_win_against_the_tail(tilted):
         yield raises(ValueError, tilted, DATA, Quadratic(C, -10.0 * np.eye(2)), 1.0)
         yield raises(ValueError, tilted, DATA, Linear(C), 0.0)
 
-    @exact(tolerance=1e-13)
-    def a_law_on_a_line_is_tilted_along_it(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def a_law_on_a_line_is_tilted_along_it(tilted):
         """N(m, a a^T) is m + a Z, and the reward a quadratic function of Z."""
         a, m = np.asarray([1.0, 2.0]), np.asarray([0.5, -0.3])
         for q in (np.zeros((2, 2)), np.asarray([[1.0, 0.2], [0.2, 0.5]])):
             reward, beta = Quadratic(C, q) if q.any() else Linear(C), 0.7
-            found = thing(Gaussian(m, np.outer(a, a)), reward, beta)
+            found = tilted(Gaussian(m, np.outer(a, a)), reward, beta)
             spread = 1.0 / (1.0 + a @ q @ a / beta)
             yield "mean", found.mean, m + a * spread * (a @ (np.asarray(C) - q @ m)) / beta
             yield "covariance", found.cov, spread * np.outer(a, a)
@@ -176,46 +173,46 @@ SCHEDULES = (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0))
 
 @claim(
     "REWARD-GAP-LAW-1",
-    paper="reward_gap",
-    title="The gap between SDE and ODE of Gaussian data on R^d",
-    statement=r"""
+    "The gap between SDE and ODE of Gaussian data on R^d",
+    r"""
     \mathrm{gap}(\eta) = E\,r(Y_0^0) - E\,r(Y_0^\eta), \qquad
     Y_0 \sim N\big(U\,E(U^\top m),\; U\,\mathrm{diag}(Var)\,U^\top\big), \quad
     C = U\,\mathrm{diag}(v)\,U^\top
     """,
+    covers=[reward_gap, terminal_law],
     hypotheses=[r"r \text{ linear or quadratic}", r"Y_T \sim N(0, V_p I)"],
-    vouches=[reward_gap, terminal_law],
 )
 class Gap:
-    @exact(tolerance=1e-9)
-    def matrix_equations(thing: Thing) -> Iterator[Labelled]:
-        for process in SCHEDULES:
-            for kappa in (1.0, 1.2):
-                for reward in (Linear(C), Quadratic(C, Q)):
-                    for eta in (0.5, 1.0, 2.0):
-                        ode, sde = (arrival(process, e, kappa) for e in (0.0, eta))
-                        spread = np.sum(Q * (ode[1] - sde[1])) if isinstance(reward, Quadratic) else 0.0
-                        want = reward.value(ode[0]) - reward.value(sde[0]) - 0.5 * spread
-                        label = f"{process}, eta = {eta}, kappa = {kappa}"
-                        yield label, thing(process, DATA, reward, eta, 0.0, None, kappa), want
+    @exact(
+        1e-9,
+        over=grid(
+            process=SCHEDULES, kappa=(1.0, 1.2), reward=(Linear(C), Quadratic(C, Q)), eta=(0.5, 1.0, 2.0)
+        ),
+    )
+    def matrix_equations(reward_gap, process, kappa, reward, eta):
+        ode, sde = (arrival(process, e, kappa) for e in (0.0, eta))
+        spread = np.sum(Q * (ode[1] - sde[1])) if isinstance(reward, Quadratic) else 0.0
+        want = reward.value(ode[0]) - reward.value(sde[0]) - 0.5 * spread
+        label = f"{process}, eta = {eta}, kappa = {kappa}"
+        return label, reward_gap(process, DATA, reward, eta, 0.0, None, kappa), want
 
-    @exact(tolerance=1e-9)
-    def laws(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def laws(terminal_law):
         for process in SCHEDULES:
             law = terminal_law(process, DATA, 0.5, None, 1.2)
             mean, cov = arrival(process, 0.5, 1.2)
             yield f"{process}, mean", law.mean, mean
             yield f"{process}, covariance", law.cov, cov
 
-    @exact(tolerance=1e-12)
-    def none_where_there_is_no_mismatch(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def none_where_there_is_no_mismatch(reward_gap):
         for eta in (0.3, 1.0, 2.0):
-            yield "flow", thing(Flow(), DATA, Quadratic(C, Q), eta), 0.0
-            yield "same eta", thing(SCHEDULES[0], DATA, Quadratic(C, Q), eta, eta), 0.0
-        yield "found", thing(SCHEDULES[0], DATA, Linear(C), 1.0) == 0.0, False
+            yield "flow", reward_gap(Flow(), DATA, Quadratic(C, Q), eta), 0.0
+            yield "same eta", reward_gap(SCHEDULES[0], DATA, Quadratic(C, Q), eta, eta), 0.0
+        yield "found", reward_gap(SCHEDULES[0], DATA, Linear(C), 1.0) == 0.0, False
 
     @figure
-    def gaps(thing: Thing) -> Any:
+    def gaps(reward_gap):
         """Size of the gap of the linear reward against the horizon: VE with noise variance T loses like
         one over the root of T, VP exponentially. Dotted: leading terms."""
         from matplotlib.figure import Figure
@@ -224,10 +221,10 @@ class Gap:
         drawn = Figure(figsize=(6.4, 3.2))
         left, right = drawn.subplots(1, 2)
         for eta in (0.5, 1.0, 2.0):
-            exploded = [abs(float(thing(exploding(h), data, reward, eta))) for h in horizons]
+            exploded = [abs(float(reward_gap(exploding(h), data, reward, eta))) for h in horizons]
             left.loglog(horizons, exploded, label=f"η = {eta:g}")
             spent = np.linspace(0.5, 12.0, 40)
-            kept = [abs(float(thing(VP(b, b, 1.0), data, reward, eta))) for b in spent]
+            kept = [abs(float(reward_gap(VP(b, b, 1.0), data, reward, eta))) for b in spent]
             right.semilogy(spent, kept)
         left.loglog(horizons, 0.7 / np.sqrt(horizons), "k:")
         right.semilogy(spent, 0.7 * np.exp(-spent / 2), "k:")
@@ -237,74 +234,81 @@ class Gap:
         return drawn
 
     mutants = {
-        "SDE less ODE": lambda *given: -reward_gap(*given),
-        "kappa ignored": lambda *given: reward_gap(*given[:6]),
-        "gap at the mean": lambda process, data, reward, *rest: reward_gap(
-            process, data, Linear(reward.gradient(0.0 * data.mean)), *rest
-        ),
-        "coordinates taken as independent": lambda process, data, reward, *rest: reward_gap(
-            process, Gaussian(data.mean, np.diag(np.diag(data.cov))), reward, *rest
-        ),
+        "SDE less ODE": {reward_gap: lambda *given: -reward_gap(*given)},
+        "kappa ignored": {reward_gap: lambda *given: reward_gap(*given[:6])},
+        "gap at the mean": {
+            reward_gap: lambda process, data, reward, *rest: reward_gap(
+                process, data, Linear(reward.gradient(0.0 * data.mean)), *rest
+            )
+        },
+        "coordinates taken as independent": {
+            reward_gap: lambda process, data, reward, *rest: reward_gap(
+                process, Gaussian(data.mean, np.diag(np.diag(data.cov))), reward, *rest
+            )
+        },
     }
 
 
 @claim(
     "REWARD-GAP-RATE-1",
-    paper="reward_gap",
-    title="Rates of the gap with their constants",
-    statement=r"""
+    "Rates of the gap with their constants",
+    r"""
     \Delta E \sim -m \sqrt v\,\frac{\alpha_T}{\sigma_T}, \quad
     \Delta Var \sim v (k - v) \frac{\alpha_T^2}{\sigma_T^2} \;\;\forall \eta > 0: \qquad
     \text{VE: } T^{-1/2},\, T^{-1}; \quad \text{VP: } e^{-\frac12\int\beta},\, e^{-\int\beta}
     """,
+    covers=[leading_gaps],
     hypotheses=[r"\hat s = s", r"\eta > 0", r"\text{VE: } \sigma_T^2 = T,\, k = 0; \text{ VP: } k = 1"],
-    vouches=[leading_gaps],
 )
 class Rates:
     """Local orders between horizons a factor 4 apart (VE) and integrals of beta log 4 apart (VP)."""
 
     @rate()
-    def exploding_variance(thing: Thing) -> Iterator[Rate]:
+    def exploding_variance(leading_gaps):
         # The next term is smaller by q^(eta^2/2), with q = 5e-8: 2e-4 for eta = 1.
         for eta in (1.0, 1.5, 2.0):
             far = [0.25e7, 1e7]
             found = [gap(exploding(h), eta) for h in far]
-            leading = [float(part) for part in thing(exploding(far[1]), 0.8, 0.49)]
+            leading = [float(part) for part in leading_gaps(exploding(far[1]), 0.8, 0.49)]
             for k, order in enumerate((0.5, 1.0)):
                 local = math.log(found[0][k] / found[1][k]) / math.log(far[1] / far[0])
                 scale = far[1] ** order
                 yield Rate([local], order, 2e-3, found[1][k] * scale, leading[k] * scale, 2e-3)
 
     @rate()
-    def preserved_variance(thing: Thing) -> Iterator[Rate]:
+    def preserved_variance(leading_gaps):
         for eta in (1.0, 1.5, 2.0):
             spent = [16.0 - math.log(4.0), 16.0]
             found = [gap(VP(b, b, 1.0), eta) for b in spent]
-            leading = [float(part) for part in thing(VP(spent[1], spent[1], 1.0), 0.8, 0.49)]
+            leading = [float(part) for part in leading_gaps(VP(spent[1], spent[1], 1.0), 0.8, 0.49)]
             for k, order in enumerate((0.5, 1.0)):
                 local = math.log(found[0][k] / found[1][k]) / (spent[1] - spent[0])
                 scale = math.exp(order * spent[1])
                 yield Rate([local], order, 2e-3, found[1][k] * scale, leading[k] * scale, 2e-3)
 
-    @exact(tolerance=0.0)
-    def the_gap_grows_with_eta_and_settles(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0)
+    def the_gap_grows_with_eta_and_settles(leading_gaps):
         """And its limit is the error of the ODE itself: the SDE has none left."""
         process = exploding(100.0)
         gaps = [gap(process, eta)[0] for eta in (0.0, 0.3, 0.7, 1.0, 1.5, 2.0)]
         yield "grows", all(a > b for a, b in pairwise(gaps)), True
         error = float(terminal_moments(process, 0.8, 0.49, 0.0)[0]) - 0.8
         yield "bounded by the ODE's error", gaps[-1] > error, True
-        yield "leading term within its square", abs(error - float(thing(process, 0.8, 0.49)[0])) < 1e-2, True
+        yield (
+            "leading term within its square",
+            abs(error - float(leading_gaps(process, 0.8, 0.49)[0])) < 1e-2,
+            True,
+        )
 
     @boundary()
-    def at_eta_zero_there_is_no_gap(thing: Thing) -> Iterator[Any]:
+    def at_eta_zero_there_is_no_gap(leading_gaps):
         process = exploding(100.0)
-        yield "means", gap(process, 0.0)[0], float(thing(process, 0.8, 0.49)[0])
+        yield "means", gap(process, 0.0)[0], float(leading_gaps(process, 0.8, 0.49)[0])
 
     mutants = {
-        "deviation for variance": outcome(leading_gaps, lambda g: (g[0] * 0.49**0.5, g[1])),
-        "sign of the gap of variances": outcome(leading_gaps, lambda g: (g[0], -g[1])),
-        "signal for its root": outcome(leading_gaps, lambda g: (g[0] ** 2, g[1])),
+        "deviation for variance": wrong(leading_gaps, lambda value: (value[0] * 0.49**0.5, value[1])),
+        "sign of the gap of variances": wrong(leading_gaps, lambda value: (value[0], -value[1])),
+        "signal for its root": wrong(leading_gaps, lambda value: (value[0] ** 2, value[1])),
         "without the mean": lambda process, m, v: leading_gaps(process, 1.0, v),
     }
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import error_weight, mean_error, terminal_moments
-from driftproof.validation import Thing, boundary, claim, exact, figure, raises
+from driftproof.validation import Thing, boundary, claim, exact, figure, grid, raises, rows
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments
+from driftproof.validation.mutants import wrong
 
 from .textbook import arrival, schedule
 
@@ -24,57 +24,60 @@ def exploding(horizon: float) -> VE:
 
 @claim(
     "REWARD-GAP-SCALE-1",
-    paper="reward_gap",
-    title="The ODE amplifies an error of scale without bound, the SDE does not",
-    statement=r"""
+    "The ODE amplifies an error of scale without bound, the SDE does not",
+    r"""
     \hat s = \kappa s: \quad Var\,Y_0 = v\Big[q_T^{c-1}\,\frac{V_p}{\Sigma_T}
         + \eta^2\,\frac{1 - q_T^{c-1}}{c-1}\Big], \qquad
     \frac{d \log Var}{d\kappa}\Big|_{\kappa=1} \to
         \begin{cases} -\log(1/q_T) & \eta = 0 \\ -(1 + \eta^{-2}) & \eta > 0 \end{cases}
         \quad (q_T \to 0)
     """,
+    covers=[terminal_moments],
     hypotheses=[r"\kappa > 0", r"c = \kappa(1+\eta^2)"],
-    vouches=[terminal_moments],
 )
 class Scale:
     """With a score 1.1 times too large, data of variance 1 and a noise variance of 1e5, the ODE keeps 0.32 of
     the variance and SDE(1) 0.83."""
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process in (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0)):
-            for eta, kappa in ((0.0, 0.9), (0.0, 1.3), (0.5, 0.8), (0.5, 1.3), (1.0, 0.5), (2.0, 1.3)):
-                want = arrival(process, 0.7, 0.49, eta, 1.0, 0.0, (0.0, 2.0), kappa)
-                yield f"{process}, {eta}, {kappa}", thing(process, 0.7, 0.49, eta, 2.0, kappa), want
+    @exact(
+        1e-9,
+        over=grid(
+            rows("process", (VP(0.1, 8.0, 1.0), VE(0.3, 9.0, 1.0))),
+            rows("eta, kappa", ((0.0, 0.9), (0.0, 1.3), (0.5, 0.8), (0.5, 1.3), (1.0, 0.5), (2.0, 1.3))),
+        ),
+    )
+    def moment_equations(terminal_moments, process, eta, kappa):
+        want = arrival(process, 0.7, 0.49, eta, 1.0, 0.0, (0.0, 2.0), kappa)
+        return terminal_moments(process, 0.7, 0.49, eta, 2.0, kappa), want
 
-    @exact(tolerance=1e-9)
-    def sensitivities(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def sensitivities(terminal_moments):
         # Central differences, less their leading error.
         process, h = exploding(1e60), 1e-4
         lost = math.log1p(1e60)
         for eta in (0.0, 0.5, 1.0, 2.0):
-            up, down = (float(thing(process, 0.0, 1.0, eta, None, 1.0 + k)[1]) for k in (h, -h))
+            up, down = (float(terminal_moments(process, 0.0, 1.0, eta, None, 1.0 + k)[1]) for k in (h, -h))
             third = 0.0 if eta == 0.0 else -2.0 * (1 + eta**-2) ** 3  # of log Var, in the limit
             slope = (math.log(up) - math.log(down)) / (2 * h)
             want = -lost if eta == 0.0 else -(1 + eta**-2)
             yield f"eta = {eta}", slope - h * h * third / 6, want
 
-    @exact(tolerance=1e-9)
-    def limits(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def limits(terminal_moments):
         for kappa in (0.9, 1.1, 2.0):
             for eta in (1.0, 2.0):
-                found = thing(exploding(1e12), 0.0, 0.7, eta, None, kappa)[1]
+                found = terminal_moments(exploding(1e12), 0.0, 0.7, eta, None, kappa)[1]
                 yield f"SDE, {kappa}", found, eta**2 * 0.7 / (kappa * (1 + eta**2) - 1)
-            ratio = thing(exploding(1e12), 0.0, 0.7, 0.0, None, kappa)[1]
+            ratio = terminal_moments(exploding(1e12), 0.0, 0.7, 0.0, None, kappa)[1]
             yield f"ODE, {kappa}", ratio / (0.7 * (0.7e-12) ** (kappa - 1)), 1.0
 
     @boundary()
-    def infinite_variances_are_refused(thing: Thing) -> Iterator[Any]:
+    def infinite_variances_are_refused(terminal_moments):
         yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 0.0, None, 0.9)
         yield raises(ValueError, terminal_moments, Flow(), 0.0, 1.0, 1.0, None, 0.5)
 
     @figure
-    def amplification(thing: Thing) -> Any:
+    def amplification(terminal_moments):
         """Variance of the samples over that of the data, for scores 5 and 10 per cent too large (VE): the
         ODE forgets the data as the noise grows, the SDE settles."""
         from matplotlib.figure import Figure
@@ -84,7 +87,9 @@ class Scale:
         axes = drawn.subplots()
         for eta, color in ((0.0, "C3"), (0.5, "C1"), (1.0, "C0"), (2.0, "C2")):
             for kappa, line in ((1.1, "-"), (1.05, "--")):
-                spread = [float(thing(exploding(h), 0.0, 1.0, eta, None, kappa)[1]) for h in horizons]
+                spread = [
+                    float(terminal_moments(exploding(h), 0.0, 1.0, eta, None, kappa)[1]) for h in horizons
+                ]
                 label = f"η = {eta:g}" if line == "-" else None
                 axes.plot(horizons, spread, line, color=color, label=label)
         axes.axhline(1.0, linewidth=0.5, color="grey")
@@ -95,18 +100,9 @@ class Scale:
         return drawn
 
     mutants = {
-        "kappa ignored": arguments(
-            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, 1.0)
-        ),
-        "kappa squared": arguments(
-            terminal_moments, lambda p, m, v, eta, prior=None, kappa=1.0: (p, m, v, eta, prior, kappa**2)
-        ),
-        "kappa on the noise too": altered(
-            terminal_moments,
-            lambda kernel, xp, p, m, v, eta, prior=None, kappa=1.0: kernel(
-                xp, p, m, v, eta * kappa**0.5, prior, kappa
-            ),
-        ),
+        "kappa ignored": wrong(terminal_moments, kappa=lambda: 1.0),
+        "kappa squared": wrong(terminal_moments, kappa=lambda kappa: kappa**2),
+        "kappa on the noise too": wrong(terminal_moments, eta=lambda eta, kappa: eta * kappa**0.5),
     }
 
 

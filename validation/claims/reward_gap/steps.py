@@ -24,7 +24,7 @@ from driftproof.theory.reward_gap import (
 )
 from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises, symbolic
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation.mutants import arguments, outcome, wrong
 
 from .textbook import CASES, arrival, schedule
 
@@ -128,65 +128,64 @@ def printed(eta: float, process: VP, t: float, s: float) -> float:
 
 @claim(
     "REWARD-GAP-DDIM-1",
-    paper="reward_gap",
-    title="DDIM ends a little above eta = 1; gDDIM never",
-    statement=r"""
+    "DDIM ends a little above eta = 1; gDDIM never",
+    r"""
     \sigma_s^2 - \sigma^2_{DDIM} \geq 0 \iff \eta^2 \le \frac1{1 - SNR_t/SNR_s}; \qquad
     \sigma_s^2 - \sigma^2_{gDDIM} = \sigma_s^2\,\Big(\frac{SNR_t}{SNR_s}\Big)^{\eta^2} > 0 \;\;\forall \eta
     """,
+    covers=[ddim_eta_limit, ddim_variance, gddim_variance],
     hypotheses=[r"0 < s < t", r"\alpha_t > 0"],
-    vouches=[ddim_eta_limit, ddim_variance, gddim_variance],
 )
 class EndOfDDIM:
     """Of 20 even steps of VP(0.1, 20) the one before the last breaks first, at eta = 1.164; at eta = 1.6 all
     have broken. The limit tends to 1 as the end of a step comes near the data."""
 
-    @exact(tolerance=1e-10)
-    def root_of_the_printed_variance(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-10)
+    def root_of_the_printed_variance(ddim_eta_limit):
         process = VP(0.1, 20.0, 1.0)
         for t, s in PAIRS:
             root = brentq(printed, 1.0, 1e3, args=(process, t, s), xtol=1e-13, rtol=1e-13)
-            yield f"{t} to {s}", thing(process, t, s), root
+            yield f"{t} to {s}", ddim_eta_limit(process, t, s), root
 
-    @exact(tolerance=1e-12)
-    def all_noise_is_fresh_there(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def all_noise_is_fresh_there(ddim_eta_limit, ddim_variance):
         for process, _ in CASES:
             for t, s in (*PAIRS, (0.4, 0.0)):
-                limit = float(thing(process, t, s))
+                limit = float(ddim_eta_limit(process, t, s))
                 yield f"{process}", ddim_variance(process, t, s, limit), schedule(process).noise(s)
 
-    @exact(tolerance=0.0)
-    def the_step_exists_just_below_and_not_just_above(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0)
+    def the_step_exists_just_below_and_not_just_above(ddim_eta_limit):
         for process, _ in CASES:
             for t, s in PAIRS:
-                at, limit = levels(process, t, s), float(thing(process, t, s))
+                at, limit = levels(process, t, s), float(ddim_eta_limit(process, t, s))
                 yield "below", np.isfinite(ddim_moments(ONE, ONE, *at, limit * (1 - 1e-9))[0]).all(), True
                 above = raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9))
                 yield "above", above.ok, True
 
-    @property(tolerance=0.0, examples=40, false_alarm=0.0)
-    def gddim_has_no_limit(thing: Thing, eta: float = drawn(st.floats(0.0, 50.0))) -> Iterator[Labelled]:
+    @property(0.0, examples=40, false_alarm=0.0)
+    def gddim_has_no_limit(gddim_variance, eta=st.floats(0.0, 50.0)):
         for process, _ in CASES:
             for t, s in PAIRS:
                 left = schedule(process).noise(s) - float(gddim_variance(process, t, s, eta))
                 yield f"{process}", left >= -1e-15, True
                 yield "step", bool(np.isfinite(gddim_step(process, ONE, t, s, ONE, eta, ONE)).all()), True
 
-    @exact(tolerance=1e-4)
-    def first_break_of_twenty_steps(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-4)
+    def first_break_of_twenty_steps(ddim_eta_limit):
         grid = np.linspace(1.0, 0.05, 20)
-        limits = [float(thing(VP(0.1, 20.0, 1.0), t, s)) for t, s in pairwise(grid)]
+        limits = [float(ddim_eta_limit(VP(0.1, 20.0, 1.0), t, s)) for t, s in pairwise(grid)]
         yield "smallest limit", min(limits), FIRST
         yield "all below 1.6", max(limits) < 1.6, True
-        yield "near the data", thing(VP(0.1, 20.0, 1.0), 0.05, 1e-9), 1.0
+        yield "near the data", ddim_eta_limit(VP(0.1, 20.0, 1.0), 0.05, 1e-9), 1.0
 
     @boundary()
-    def times_are_checked(thing: Thing) -> Iterator[Any]:
+    def times_are_checked(ddim_eta_limit, gddim_variance):
         yield raises(ValueError, ddim_eta_limit, VP(), 0.3, 0.5)
         yield raises(ValueError, gddim_variance, Flow(), 0.5, 0.3, -1.0)
 
     @figure
-    def fresh(thing: Thing) -> Any:
+    def fresh(ddim_eta_limit, ddim_variance, gddim_variance):
         """Part of the noise that is fresh in one step (SNR ratio 1/2): DDIM asks for more than there is
         above its limit, gDDIM tends to all of it."""
         from matplotlib.figure import Figure
@@ -197,16 +196,18 @@ class EndOfDDIM:
         axes = drawn.subplots()
         axes.plot(etas, [float(gddim_variance(process, t, 0.5, e)) / noise for e in etas], label="gDDIM")
         axes.plot(etas, [float(ddim_variance(process, t, 0.5, e)) / noise for e in etas], label="DDIM")
-        axes.axvline(float(thing(process, t, 0.5)), color="C1", linestyle=":", label="limit of DDIM")
+        axes.axvline(float(ddim_eta_limit(process, t, 0.5)), color="C1", linestyle=":", label="limit of DDIM")
         axes.axhline(1.0, linewidth=0.5, color="grey")
         axes.set(xlabel="η", ylabel="fresh variance / noise variance", ylim=(0.0, 2.0))
         axes.legend(frameon=False)
         return drawn
 
     mutants = {
-        "square of the limit": outcome(ddim_eta_limit, lambda eta: eta**2),
-        "ratio of signals alone": lambda p, t, s: 1.0 / np.sqrt(1.0 - (p.alpha(t) / p.alpha(s)) ** 2),
-        "limit 1": outcome(ddim_eta_limit, lambda eta: 1.0 + 0.0 * eta),
+        "square of the limit": wrong(ddim_eta_limit, lambda value: value**2),
+        "ratio of signals alone": {
+            ddim_eta_limit: lambda p, t, s: 1.0 / np.sqrt(1.0 - (p.alpha(t) / p.alpha(s)) ** 2)
+        },
+        "limit 1": wrong(ddim_eta_limit, lambda value: 1.0 + 0.0 * value),
     }
 
 

@@ -22,9 +22,9 @@ from driftproof.numerics.score_as_action import (
 )
 from driftproof.theory.processes import VE, Flow
 from driftproof.theory.score_as_action import mean_square_td_limit
-from driftproof.validation import Thing, boundary, claim, exact, figure, raises
+from driftproof.validation import Thing, boundary, claim, exact, figure, grid, raises, rows
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.mutants import altered, arguments, outcome, wrong
 
 from .gradients import BETA, LAW, SLOPE
 from .textbook import PROCESS, extrapolate, integral, third_degree_paths
@@ -204,22 +204,19 @@ def _density(process: Any, v: float, power: int, s: float) -> float:
 
 @claim(
     "SCORE-ACTION-MSTD-1",
-    paper="score_as_action",
-    title="Squared TD errors have the wrong limit",
-    statement=r"""
+    "Squared TD errors have the wrong limit",
+    r"""
     \arg\min_w E\sum_k \delta_k^2 \;\longrightarrow\; -c\,\frac{A_1}{A_2} \neq 0, \qquad
     A_j = \int g^2 K^2 t^j dt, \quad V_w = c M + w\,t\,M, \; w_{true} = 0
     """,
+    covers=[mean_square_td_limit, mean_square_td],
     hypotheses=[r"\Delta \to 0", r"\mathrm{linear\;reward}"],
-    vouches=[mean_square_td_limit, mean_square_td],
 )
 class SquaredErrors:
     """The minimiser has the least quadratic variation: it flattens the value function along the path."""
 
-    thing = mean_square_td_limit
-
-    @exact(tolerance=2e-4)
-    def minimiser_on_paths(thing: Thing) -> tuple[Any, Any]:
+    @exact(2e-4)
+    def minimiser_on_paths(mean_square_td_limit, mean_square_td):
         def best(n: int) -> float:
             case = _problem(n, 0.0)
             losses = []
@@ -228,12 +225,12 @@ class SquaredErrors:
                 losses.append(float(mean_square_td(td_errors(values, case["cost"]))))
             return 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
 
-        return extrapolate(best, 60), thing(PROCESS, LAW.s, SLOPE, 1.0)
+        return extrapolate(best, 60), mean_square_td_limit(PROCESS, LAW.s, SLOPE, 1.0)
 
-    @exact(tolerance=1e-5)
-    def the_least_quadratic_variation(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-5)
+    def the_least_quadratic_variation(mean_square_td_limit, mean_square_td):
         """c^2 A_0 less what the weight saves: the value of the loss, not only where it is least."""
-        w = float(thing(PROCESS, LAW.s, SLOPE, 1.0))
+        w = float(mean_square_td_limit(PROCESS, LAW.s, SLOPE, 1.0))
 
         def loss(n: int) -> float:
             case = _problem(n, 0.0)
@@ -243,20 +240,23 @@ class SquaredErrors:
         a = [integral(partial(_density, PROCESS, LAW.s, j), 0.0, 1.0) for j in range(3)]
         return extrapolate(loss, 60), SLOPE**2 * (a[0] - a[1] ** 2 / a[2])
 
-    @exact(tolerance=1e-11)
-    def integrals_by_adaptive_quadrature(thing: Thing) -> Iterator[Labelled]:
-        for process, t in ((PROCESS, 1.0), (VE(0.1, 3.0, 1.0), 1.0), (Flow(), 0.9)):
-            for v in (0.2, 3.0):
-                first, second = (integral(partial(_density, process, v, j), 0.0, t) for j in (1, 2))
-                yield f"{process}, v = {v}", thing(process, v, SLOPE, t), -SLOPE * first / second
+    @exact(
+        1e-11,
+        over=grid(
+            rows("process, t", ((PROCESS, 1.0), (VE(0.1, 3.0, 1.0), 1.0), (Flow(), 0.9))), v=(0.2, 3.0)
+        ),
+    )
+    def integrals_by_adaptive_quadrature(mean_square_td_limit, process, t, v):
+        first, second = (integral(partial(_density, process, v, j), 0.0, t) for j in (1, 2))
+        return mean_square_td_limit(process, v, SLOPE, t), -SLOPE * first / second
 
-    @boundary(tolerance=0.5)
-    def the_truth_is_zero(thing: Thing) -> tuple[Any, Any]:
+    @boundary(0.5)
+    def the_truth_is_zero(mean_square_td_limit):
         """The weight that squared TD errors choose is of the size of the reward itself."""
-        return thing(PROCESS, LAW.s, SLOPE, 1.0), 0.0
+        return mean_square_td_limit(PROCESS, LAW.s, SLOPE, 1.0), 0.0
 
     @figure
-    def losses_of_three_critics(thing: Thing) -> Any:
+    def losses_of_three_critics(mean_square_td_limit, mean_square_td):
         """Expected losses in the weight w of a feature that the value function does not have (true w = 0), on 200
         steps; each scaled to its range.  The squared TD error chooses the dotted line."""
         from matplotlib.figure import Figure
@@ -275,15 +275,15 @@ class SquaredErrors:
             low, high = min(loss), max(loss)
             axes.plot(weights, [(v - low) / (high - low) for v in loss], label=label)
         axes.axvline(0.0, color="0.6", linewidth=0.8)
-        axes.axvline(float(thing(PROCESS, LAW.s, SLOPE, 1.0)), color="0.6", linestyle=":")
+        axes.axvline(float(mean_square_td_limit(PROCESS, LAW.s, SLOPE, 1.0)), color="0.6", linestyle=":")
         axes.set_xlabel("w")
         axes.set_ylabel("loss, scaled")
         axes.legend(frameon=False)
         return drawing
 
     mutants = {
-        "sign": outcome(mean_square_td_limit, lambda w: -w),
-        "the truth": outcome(mean_square_td_limit, lambda w: 0.0 * w),
-        "without g": lambda p, v, c, t: -c * 1.5 / np.asarray(t, dtype=float),
-        "variance halved": arguments(mean_square_td_limit, lambda p, v, c, t: (p, 0.5 * v, c, t)),
+        "sign": wrong(mean_square_td_limit, lambda value: -value),
+        "the truth": wrong(mean_square_td_limit, lambda value: 0.0 * value),
+        "without g": {mean_square_td_limit: lambda p, v, c, t: -c * 1.5 / np.asarray(t, dtype=float)},
+        "variance halved": wrong(mean_square_td_limit, variance=lambda variance: 0.5 * variance),
     }

@@ -3,7 +3,6 @@ r"""Gaussian exploration of the action: its optimal variance, and what holding a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from driftproof.theory.score_as_action import exploration_inflation, optimal_exploration, q_function
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import outcome
+from driftproof.validation import Rate, boundary, claim, exact, raises, rate
+from driftproof.validation.mutants import wrong
 
 from .textbook import PROCESS, Scalar, grid
 
@@ -22,24 +20,21 @@ LAW = Scalar(0.5, 0.8)
 
 @claim(
     "SCORE-ACTION-EXPLORE-1",
-    paper="score_as_action",
-    title="Optimal exploration is Gaussian around the improved action",
-    statement=r"""
+    "Optimal exploration is Gaussian around the improved action",
+    r"""
     \pi^*(a | x, t) \propto e^{q(x, t, a)/\lambda} = N\Big(s_{pre} + \tfrac{\nabla V}\beta,\;
     \tfrac{\lambda}{\beta g^2}\Big)
     """,
+    covers=[optimal_exploration],
     hypotheses=[r"\lambda > 0", r"\beta > 0"],
-    vouches=[optimal_exploration],
 )
 class Exploration:
-    thing = optimal_exploration
-
-    @exact(tolerance=1e-11)
-    def gibbs_law_by_quadrature(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def gibbs_law_by_quadrature(optimal_exploration):
         pre, slope, now = 0.3, -1.2, 0.8
         for t in (0.2, 0.9):
             for beta, heat in ((0.5, 0.1), (2.0, 1.5)):
-                spread = float(thing(PROCESS, t, beta, heat))
+                spread = float(optimal_exploration(PROCESS, t, beta, heat))
                 # A grid for the law itself, wherever the formula puts it: the trapezium rule is exact to rounding.
                 width = 12.0 * math.sqrt(heat / (beta * float(LAW.rate(t))))
                 a = pre + slope / beta + np.linspace(-width, width, 4001)[:, None]
@@ -51,57 +46,54 @@ class Exploration:
                 yield f"mean, t = {t}", mean, pre + slope / beta
                 yield f"variance, t = {t}", spread, float(law @ (a[:, 0] - mean) ** 2)
 
-    @exact(tolerance=1e-6)
-    def entropy_against_penalty(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-6)
+    def entropy_against_penalty(optimal_exploration):
         # The best variance of a Gaussian, by golden section on entropy less penalty.
         for t in (0.1, 0.7):
             g2 = float(LAW.rate(t))
             best = minimize_scalar(
                 lambda u, g2=g2: 0.35 * g2 * math.exp(u) - 0.1 * u, bracket=(-8.0, 2.0), tol=1e-13
             )
-            yield f"t = {t}", math.log(thing(PROCESS, t, 0.7, 0.2)), best.x
+            yield f"t = {t}", math.log(optimal_exploration(PROCESS, t, 0.7, 0.2)), best.x
 
     @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+    def hypotheses_are_checked(optimal_exploration):
         for beta, heat in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (1.0, -1.0)):
             yield raises(ValueError, optimal_exploration, PROCESS, 0.5, beta, heat)
 
     mutants = {
         "g for g^2": lambda p, t, b, heat: heat / (b * math.sqrt(float(LAW.rate(t)))),
         "without beta": lambda p, t, b, heat: optimal_exploration(p, t, 1.0, heat),
-        "half": outcome(optimal_exploration, lambda v: 0.5 * v),
+        "half": wrong(optimal_exploration, lambda value: 0.5 * value),
     }
 
 
 @claim(
     "SCORE-ACTION-EXPLORE-2",
-    paper="score_as_action",
-    title="Held actions inflate the variance of the samples, in proportion to the step",
-    statement=r"""
+    "Held actions inflate the variance of the samples, in proportion to the step",
+    r"""
     \delta \mathrm{Var}\,X_0 \sim \sum_k g_k^4 K_k^2\,\Sigma_k\,\Delta_k^2 = O(\Delta)
     """,
+    covers=[exploration_inflation],
     hypotheses=[r"\mathrm{actions\;held\;over\;a\;step}", r"\Delta \to 0"],
-    vouches=[exploration_inflation],
 )
 class Inflation:
-    thing = exploration_inflation
-
     @rate()
-    def exact_variances_of_euler_steps(thing: Thing) -> Iterator[Rate]:
+    def exact_variances_of_euler_steps(exploration_inflation):
         for power in (1.0, 1.7):
             gaps = []
             for n in (100, 200, 400):
                 times = np.asarray(grid(n, power))
                 noise = 0.5 + times[:-1]  # the variance of the action may depend on time
-                claimed = float(thing(PROCESS, LAW.s, noise, times))
+                claimed = float(exploration_inflation(PROCESS, LAW.s, noise, times))
                 gaps.append(abs(_held(times, noise) / claimed - 1.0))
             yield Rate([math.log2(gaps[i] / gaps[i + 1]) for i in range(2)], 1.0, 0.1)
 
     @rate()
-    def first_order_in_the_step(thing: Thing) -> Rate:
+    def first_order_in_the_step(exploration_inflation):
         found = [_held(np.asarray(grid(n)), np.full(n, 0.5)) for n in (100, 200, 400)]
         fine = np.asarray(grid(400))
-        lead = float(thing(PROCESS, LAW.s, np.full(400, 0.5), fine)) * 400
+        lead = float(exploration_inflation(PROCESS, LAW.s, np.full(400, 0.5), fine)) * 400
         return Rate(
             [math.log2(found[i] / found[i + 1]) for i in range(2)], 1.0, 0.05, found[2] * 400, lead, 0.05
         )
@@ -109,7 +101,7 @@ class Inflation:
     mutants = {
         "first power of the step": lambda p, v, e, t: exploration_inflation(p, v, e / (t[:-1] - t[1:]), t),
         "g^2 for g^4": lambda p, v, e, t: exploration_inflation(p, v, e / LAW.rate(t[:-1]), t),
-        "half": outcome(exploration_inflation, lambda v: 0.5 * v),
+        "half": wrong(exploration_inflation, lambda value: 0.5 * value),
     }
 
 

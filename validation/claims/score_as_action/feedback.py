@@ -2,7 +2,6 @@ r"""Linear feedback: its value by Bellman's and Riccati's equations, its gradien
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -13,8 +12,7 @@ from driftproof.theory.laws import Gaussian, kl
 from driftproof.theory.processes import VE
 from driftproof.theory.rewards import Quadratic
 from driftproof.theory.score_as_action import LinearFeedback
-from driftproof.validation import Thing, bound, boundary, claim, exact, raises
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Thing, bound, boundary, claim, exact, grid, raises
 
 from .optimum import BETA, DATA, POINTS, REWARD, START
 from .textbook import PROCESS, derivative, directional
@@ -34,23 +32,20 @@ def _objective(thing: Thing, gain: float) -> float:
 
 @claim(
     "SCORE-ACTION-FEEDBACK-1",
-    paper="score_as_action",
-    title="Value, objective and gradient of linear feedback",
-    statement=r"""
+    "Value, objective and gradient of linear feedback",
+    r"""
     s_\theta = s_{pre} + \theta x: \quad X_0 | x \sim N(a_b x + o_b, w_b), \; a_b = K_b e^{\theta b}, \qquad
     V^\theta = E\,r(X_0) - \tfrac\beta2\theta^2 \int_0^b E|X_r|^2 dr, \qquad
     \frac{dJ}{d\theta} = E\!\int g^2\,X_t \cdot (\nabla V^\theta - \beta\,\theta X_t)\,dt
     """,
+    covers=[LinearFeedback],
     hypotheses=[r"\mathrm{VP}", r"S \succ 0", r"\beta > 0"],
-    vouches=[LinearFeedback],
 )
 class Feedback:
-    thing = LinearFeedback
-
-    @exact(tolerance=1e-8)
-    def backward_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-8)
+    def backward_equation(LinearFeedback):
         for gain in GAINS:
-            made = thing(PROCESS, DATA, REWARD, BETA, gain)
+            made = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain)
             for t in (0.3, 0.8):
                 f, g2 = PROCESS.rates(np, np.asarray(t))
                 v = partial(made.value, t=t)
@@ -63,44 +58,49 @@ class Feedback:
                 yield f"{at}, gradient", made.value_gradient(POINTS, t), slope
             yield f"gain = {gain}, at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
 
-    @exact(tolerance=1e-9)
-    def riccati_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9, over=grid(gain=GAINS))
+    def riccati_equation(LinearFeedback, gain):
         """V = x.Px/2 + g.x + k, with a matrix P that does not commute with the covariance."""
-        for gain in GAINS:
-            p, g, k = _quadratic(gain)
-            want = 0.5 * np.sum(POINTS * (POINTS @ p), axis=-1) + POINTS @ g + k
-            yield f"gain = {gain}", thing(PROCESS, DATA, REWARD, BETA, gain).value(POINTS, 1.0), want
+        p, g, k = _quadratic(gain)
+        want = 0.5 * np.sum(POINTS * (POINTS @ p), axis=-1) + POINTS @ g + k
+        return LinearFeedback(PROCESS, DATA, REWARD, BETA, gain).value(POINTS, 1.0), want
 
-    @exact(tolerance=1e-9)
-    def moments_of_the_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def moments_of_the_equation(LinearFeedback):
         for gain in GAINS:
-            made, (mean, cov, energy, _) = thing(PROCESS, DATA, REWARD, BETA, gain, START), _moments(gain)
+            made, (mean, cov, energy, _) = (
+                LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START),
+                _moments(gain),
+            )
             law = made.terminal_law()
             yield f"gain = {gain}, mean", law.mean, mean
             yield f"gain = {gain}, covariance", law.cov, cov
             yield f"gain = {gain}, divergence of paths", made.path_kl(), 0.5 * gain**2 * energy
 
-    @exact(tolerance=1e-8)
-    def policy_gradient_theorem(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-8)
+    def policy_gradient_theorem(LinearFeedback):
         """The derivative of the objective by the theorem, along the law of the path, and by differences."""
         for gain in GAINS:
-            got = thing(PROCESS, DATA, REWARD, BETA, gain, START).policy_gradient()
+            got = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START).policy_gradient()
             yield f"gain = {gain}, theorem", got, _moments(gain)[3]
-            yield f"gain = {gain}, differences", got, derivative(partial(_objective, thing), gain, 1e-2)
+            yield (
+                f"gain = {gain}, differences",
+                got,
+                derivative(partial(_objective, LinearFeedback), gain, 1e-2),
+            )
 
-    @bound(tight=0.3)
-    def samples_diverge_less_than_paths(thing: Thing) -> Iterator[Labelled]:
-        for gain in GAINS:
-            made, base = (thing(PROCESS, DATA, REWARD, BETA, g, START) for g in (gain, 0.0))
-            yield f"gain = {gain}", float(kl(made.terminal_law(), base.terminal_law())), made.path_kl()
+    @bound(tight=0.3, over=grid(gain=GAINS))
+    def samples_diverge_less_than_paths(LinearFeedback, gain):
+        made, base = (LinearFeedback(PROCESS, DATA, REWARD, BETA, g, START) for g in (gain, 0.0))
+        return float(kl(made.terminal_law(), base.terminal_law())), made.path_kl()
 
     @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, thing, VE(0.1, 3.0, 1.0), DATA, REWARD, BETA, 0.1)
-        yield raises(ValueError, thing, PROCESS, DATA, REWARD, 0.0, 0.1)
-        yield raises(ValueError, thing, PROCESS, DATA, REWARD, BETA, float("nan"))
-        yield raises(ValueError, thing, PROCESS, DATA, REWARD, BETA, 1e4)
-        yield raises(ValueError, thing, PROCESS, DATA, REWARD, BETA, 0.1, Gaussian([0.0], [[1.0]]))
+    def hypotheses_are_checked(LinearFeedback):
+        yield raises(ValueError, LinearFeedback, VE(0.1, 3.0, 1.0), DATA, REWARD, BETA, 0.1)
+        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, 0.0, 0.1)
+        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, float("nan"))
+        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, 1e4)
+        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, 0.1, Gaussian([0.0], [[1.0]]))
 
     mutants = {
         "sign of the gain": lambda p, d, r, b, gain, start=None: LinearFeedback(p, d, r, b, -gain, start),

@@ -26,7 +26,7 @@ from driftproof.theory.rewards import Linear, Quadratic
 from driftproof.theory.score_as_action import ShiftedScore, response
 from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.mutants import altered, arguments, wrong
 
 from .textbook import (
     PROCESS,
@@ -209,22 +209,19 @@ def _variances(thing: Thing, n: int) -> dict[str, float]:
 
 @claim(
     "SCORE-ACTION-RATIO-1",
-    paper="score_as_action",
-    title="Likelihood ratios of steps, and their growth with the dimension",
-    statement=r"""
+    "Likelihood ratios of steps, and their growth with the dimension",
+    r"""
     \ell = \tfrac f\eta (s' - s)\cdot\xi - \tfrac{f^2}{2\eta^2} |s' - s|^2 g^2\Delta, \qquad
     \mathrm{sd}\,\ell = \tfrac f\eta\,|s' - s|\,g\sqrt\Delta \propto \sqrt d, \qquad f = \tfrac{1+\eta^2}2
     """,
+    covers=[log_ratio],
     hypotheses=[r"\eta > 0"],
-    vouches=[log_ratio],
 )
 class Ratios:
     """The mean over coordinates in place of the sum makes the ratio, and so the clip range, d times smaller."""
 
-    thing = log_ratio
-
-    @exact(tolerance=1e-12)
-    def difference_of_log_densities(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def difference_of_log_densities(log_ratio):
         rng = np.random.default_rng(0)
         change, noise = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4))
         g2dt = np.asarray([0.2, 0.5, 1.3])
@@ -232,32 +229,32 @@ class Ratios:
             f, width = 0.5 * (1 + eta**2), eta * np.sqrt(g2dt)[:, None]
             step = eta * noise
             want = norm.logpdf(step, f * g2dt[:, None] * change, width) - norm.logpdf(step, 0.0, width)
-            yield f"eta = {eta}", thing(change, noise, g2dt, eta), want.sum(axis=-1)
+            yield f"eta = {eta}", log_ratio(change, noise, g2dt, eta), want.sum(axis=-1)
 
-    @exact(tolerance=1e-12)
-    def spread_of_a_latent_image(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-12)
+    def spread_of_a_latent_image(log_ratio):
         # A change of 1e-3 in each of 4 x 64 x 64 coordinates; one standard deviation of noise along it.
         d, g2 = 4 * 64 * 64, 0.075
         change = np.full((2, 1, d), 1e-3)
         noise = math.sqrt(g2 / d) * np.stack([np.ones((1, d)), -np.ones((1, d))])
-        up, down = thing(change, noise, np.asarray([g2]))[:, 0]
+        up, down = log_ratio(change, noise, np.asarray([g2]))[:, 0]
         return 0.5 * (up - down), 1e-3 * math.sqrt(d * g2)
 
     @boundary()
-    def deterministic_steps_have_none(thing: Thing) -> Any:
+    def deterministic_steps_have_none(log_ratio):
         one = np.ones((1, 1, 1))
         return raises(ValueError, log_ratio, one, one, np.ones(1), 0.0)
 
-    @boundary(tolerance=0.9)
-    def a_mean_is_not_a_likelihood(thing: Thing) -> tuple[Any, Any]:
+    @boundary(0.9)
+    def a_mean_is_not_a_likelihood(log_ratio):
         d = 1024
         change = np.full((1, 1, d), 1e-2)
         noise = np.full((1, 1, d), 1.0)
-        total = thing(change, noise, np.ones(1))
+        total = log_ratio(change, noise, np.ones(1))
         return total / d, total
 
     mutants = {
-        "mean over coordinates": outcome(log_ratio, lambda v: 0.25 * v),
+        "mean over coordinates": wrong(log_ratio, lambda value: 0.25 * value),
         "without the quadratic term": lambda change, noise, g2dt, eta=1.0: (
             0.5 * (1 + eta**2) / eta * np.sum(change * noise, axis=-1)
         ),
@@ -267,41 +264,38 @@ class Ratios:
 
 @claim(
     "SCORE-ACTION-STANDARD-1",
-    paper="score_as_action",
-    title="Advantages standardised at each step descend another objective",
-    statement=r"""
+    "Advantages standardised at each step descend another objective",
+    r"""
     \sum_k \xi_k A_k / s: \; \propto \nabla J; \qquad
     \sum_k \xi_k A_k / s_k \to \sum_k g_k\sqrt{\Delta_k}\,\mathrm{sgn}(\partial_x V) \sim \sqrt N \int g\,dt
     """,
+    covers=[standardise],
     hypotheses=[r"s\;\mathrm{common\;to\;all\;steps}"],
-    vouches=[standardise],
 )
 class Standardised:
-    thing = standardise
-
-    @exact(tolerance=1e-4)
-    def one_divisor_keeps_the_direction(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-4)
+    def one_divisor_keeps_the_direction(standardise):
         """Early and late halves of the sampling keep their proportion in the gradient."""
         want = integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
-        return extrapolate(lambda n: _proportion(thing, n, "rollout"), 40), want
+        return extrapolate(lambda n: _proportion(standardise, n, "rollout"), 40), want
 
-    @exact(tolerance=1e-4)
-    def where_a_divisor_for_each_step_leads(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-4)
+    def where_a_divisor_for_each_step_leads(standardise):
         want = integral(lambda t: math.sqrt(LAW.rate(t)), 0.5, 1.0) / integral(
             lambda t: math.sqrt(LAW.rate(t)), 0.0, 0.5
         )
-        return extrapolate(lambda n: _proportion(thing, n, "step"), 40), want
+        return extrapolate(lambda n: _proportion(standardise, n, "step"), 40), want
 
-    @exact(tolerance=1e-14)
-    def two_paths_by_hand(thing: Thing) -> Iterator[Any]:
+    @exact(1e-14)
+    def two_paths_by_hand(standardise):
         """Advantages +-1 and +-2 about their means: their scale is that of their standard deviations."""
         advantage, sides = np.asarray([[1.0, 5.0], [3.0, 1.0]]), np.asarray([[-1.0, 2.0], [1.0, -2.0]])
-        yield "rollout", thing(advantage, "rollout"), sides / math.sqrt(2.5)
-        yield "step", thing(advantage, "step"), np.sign(sides)
+        yield "rollout", standardise(advantage, "rollout"), sides / math.sqrt(2.5)
+        yield "step", standardise(advantage, "step"), np.sign(sides)
 
-    @boundary(tolerance=0.1)
-    def it_is_not_the_gradient(thing: Thing) -> tuple[Any, Any]:
-        return _proportion(thing, 80, "step"), integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
+    @boundary(0.1)
+    def it_is_not_the_gradient(standardise):
+        return _proportion(standardise, 80, "step"), integral(_pull, 0.5, 1.0) / integral(_pull, 0.0, 0.5)
 
     mutants = {
         "the other way round": lambda a, over: standardise(a, "step" if over == "rollout" else "rollout"),

@@ -196,30 +196,27 @@ def _normal(x: Any, mean: Any, variance: float) -> Any:
 
 @claim(
     "SCORE-ACTION-TERMINAL-1",
-    paper="score_as_action",
-    title="What the optimum samples from a Gaussian start",
-    statement=r"""
+    "What the optimum samples from a Gaussian start",
+    r"""
     X_0 \sim N\big(G(M_0 + C_0 c/\beta),\; G C_0 + G K_0 V_0 K_0 G^\top\big), \qquad
     M_0 = m + K_0(\mu_0 - \alpha_T m)
     """,
+    covers=[terminal_law],
     hypotheses=[r"X_T \sim N(\mu_0, V_0)", r"\beta > 0"],
-    vouches=[terminal_law],
 )
 class Terminal:
-    thing = terminal_law
-
-    @exact(tolerance=1e-8)
-    def moments_of_the_controlled_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-8)
+    def moments_of_the_controlled_equation(terminal_law):
         mean, cov = _controlled(START)
-        law = thing(PROCESS, DATA, REWARD, BETA, START)
+        law = terminal_law(PROCESS, DATA, REWARD, BETA, START)
         yield "mean", law.mean, mean
         yield "covariance", law.cov, cov
 
-    @exact(tolerance=1e-12)
-    def the_tilted_start_gives_the_tilt(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def the_tilted_start_gives_the_tilt(terminal_law):
         # Started where the tilted law is noised to, the optimum samples the tilt.
         best = tilted(DATA, REWARD, BETA)
-        law = thing(PROCESS, DATA, REWARD, BETA, PROCESS.marginal(best, 1.0))
+        law = terminal_law(PROCESS, DATA, REWARD, BETA, PROCESS.marginal(best, 1.0))
         yield "mean", law.mean, best.mean
         yield "covariance", law.cov, best.cov
 
@@ -251,22 +248,19 @@ def _controlled(start: Gaussian) -> tuple[Any, Any]:
 
 @claim(
     "SCORE-ACTION-BIAS-1",
-    paper="score_as_action",
-    title="The start is not tilted: the bias of the value function",
-    statement=r"""
+    "The start is not tilted: the bias of the value function",
+    r"""
     E_{tilt} X - E X_0 = \alpha_T^2\,\mathrm{Cov}_{tilt}\,E_{tilt} X + O(\alpha_T^4), \qquad
     \mathrm{Cov}_{tilt} - \mathrm{Cov}\,X_0 = O(\alpha_T^4) \quad \mathrm{from}\; N(0, I)
     """,
+    covers=[value_function_bias],
     hypotheses=[r"X_T \sim N(0, I)", r"\alpha_T \to 0"],
-    vouches=[value_function_bias],
 )
 class Bias:
-    thing = value_function_bias
-
     @rate()
-    def orders_and_constant(thing: Thing) -> Iterator[Rate]:
+    def orders_and_constant(value_function_bias):
         clocks, best = (7.0, 8.0, 9.0), tilted(DATA, REWARD, BETA)
-        found = [thing(VP(b, b, 1.0), DATA, REWARD, BETA) for b in clocks]
+        found = [value_function_bias(VP(b, b, 1.0), DATA, REWARD, BETA) for b in clocks]
         means, covs = ([float(np.linalg.norm(pair[part])) for pair in found] for part in (0, 1))
         lead = float(np.linalg.norm(best.cov @ best.mean))
         # alpha_T^2 falls by e from one clock to the next.
@@ -275,16 +269,16 @@ class Bias:
         )
         yield Rate([math.log(a / b) for a, b in pairwise(covs)], 2.0, 0.02)
 
-    @exact(tolerance=1e-12)
-    def none_where_nothing_of_the_data_is_left(thing: Thing) -> Iterator[Labelled]:
-        mean, cov = thing(Flow(), DATA, REWARD, BETA)
+    @exact(1e-12)
+    def none_where_nothing_of_the_data_is_left(value_function_bias):
+        mean, cov = value_function_bias(Flow(), DATA, REWARD, BETA)
         yield "mean", mean, np.zeros(2)
         yield "covariance", cov, np.zeros((2, 2))
 
-    @boundary(tolerance=1e-3)
-    def a_real_schedule_is_biased(thing: Thing) -> tuple[Any, Any]:
+    @boundary(1e-3)
+    def a_real_schedule_is_biased(value_function_bias):
         """With alpha_T = 0.132 the optimum misses the mean of the tilt by some parts in a thousand."""
-        return thing(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA)[0], np.zeros(1)
+        return value_function_bias(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA)[0], np.zeros(1)
 
     mutants = {
         "half": lambda *args: tuple(0.5 * part for part in value_function_bias(*args)),

@@ -23,15 +23,15 @@ from driftproof.validation import (
     bound,
     boundary,
     claim,
-    drawn,
     exact,
     figure,
+    grid,
     property,
     raises,
     rate,
 )
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome
+from driftproof.validation.mutants import wrong
 
 from .optimum import BETA, DATA, POINTS, REWARD
 from .textbook import PROCESS, Scalar, derivative, directional
@@ -63,21 +63,18 @@ def _objective(thing: Thing, start: Gaussian | None, shift: Any) -> float:
 
 @claim(
     "SCORE-ACTION-SHIFT-1",
-    paper="score_as_action",
-    title="Value, objective and gradient of a score plus a constant",
-    statement=r"""
+    "Value, objective and gradient of a score plus a constant",
+    r"""
     V^\theta = E\,r(N(M + R_t\theta, C)) - \tfrac\beta2 B_t |\theta|^2, \qquad
     \nabla J = R_T (c - Q\,E X_0) - \beta B_T\,\theta
     """,
+    covers=[ShiftedScore],
     hypotheses=[r"\mathrm{VP}", r"S \succ 0", r"\beta > 0"],
-    vouches=[ShiftedScore],
 )
 class Shifted:
-    thing = ShiftedScore
-
-    @exact(tolerance=1e-9)
-    def backward_equation(thing: Thing) -> Iterator[Labelled]:
-        made = thing(PROCESS, DATA, REWARD, BETA, SHIFT)
+    @exact(1e-9)
+    def backward_equation(ShiftedScore):
+        made = ShiftedScore(PROCESS, DATA, REWARD, BETA, SHIFT)
         for t in (0.3, 0.8):
             f, g2 = PROCESS.rates(np, np.asarray(t))
             action = PROCESS.marginal(DATA, t).score(POINTS) + SHIFT
@@ -90,19 +87,21 @@ class Shifted:
             yield f"gradient, t = {t}", made.value_gradient(POINTS, t), slope
         yield "at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
 
-    @exact(tolerance=1e-12)
-    def objective_and_its_gradient(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def objective_and_its_gradient(ShiftedScore):
         for start in (None, Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])):
-            made = thing(PROCESS, DATA, REWARD, BETA, SHIFT, start)
+            made = ShiftedScore(PROCESS, DATA, REWARD, BETA, SHIFT, start)
             z, w = np.polynomial.hermite_e.hermegauss(5)
             from_law = Gaussian([0.0, 0.0], np.eye(2)) if start is None else start
             nodes = np.stack(np.meshgrid(z, z, indexing="ij"), axis=-1)
             x = from_law.mean + nodes @ np.linalg.cholesky(from_law.cov).T
             mean = np.sum(np.outer(w, w) / (2 * math.pi) * made.value(x, 1.0))
             yield "objective", made.objective(), mean
-            slope = directional(partial(_objective, thing, start), SHIFT, 0.1)
+            slope = directional(partial(_objective, ShiftedScore, start), SHIFT, 0.1)
             yield "gradient", made.policy_gradient(), slope
-        best = thing(PROCESS, DATA, REWARD, BETA, thing(PROCESS, DATA, REWARD, BETA, SHIFT).best())
+        best = ShiftedScore(
+            PROCESS, DATA, REWARD, BETA, ShiftedScore(PROCESS, DATA, REWARD, BETA, SHIFT).best()
+        )
         yield "best", best.policy_gradient(), np.zeros(2)
 
     mutants = {
@@ -116,51 +115,41 @@ class Shifted:
 
 @claim(
     "SCORE-ACTION-ODE-1",
-    paper="score_as_action",
-    title="A score tuned on the SDE moves the samples of the ODE otherwise",
-    statement=r"""
+    "A score tuned on the SDE moves the samples of the ODE otherwise",
+    r"""
     R_\eta = \tfrac{1+\eta^2}2 \int_0^T g^2 e^{\int \frac12 g^2 - \frac{1+\eta^2}2 g^2/\Sigma}\,dt; \qquad
     v = 1: \; R_0 = \log\tfrac1{\alpha_T}, \; R_1 = 2(1 - \alpha_T), \quad
     R_0 > R_1 \iff \log\tfrac1{\alpha_T} > 1.594
     """,
+    covers=[response],
     hypotheses=[r"\mathrm{VP}", r"v > 0", r"\eta \geq 0"],
-    vouches=[response],
 )
 class Deployed:
     """On long schedules the ODE over-shoots the tuned mean; on short ones it falls short."""
 
-    thing = response
+    @exact(1e-10, over=grid(v=(1e-2, 0.3, 0.97, 1.0, 1.04, 5.0), t=(0.2, 1.0), eta=(0.0, 0.5, 1.0, 2.0)))
+    def definition_by_quadrature(response, v, t, eta):
+        got = response(PROCESS, v, t, eta)
+        return got, reach(Scalar(0.0, v), t, eta)
 
-    @exact(tolerance=1e-10)
-    def definition_by_quadrature(thing: Thing) -> Iterator[Labelled]:
-        for v in (1e-2, 0.3, 0.97, 1.0, 1.04, 5.0):
-            for t in (0.2, 1.0):
-                for eta in (0.0, 0.5, 1.0, 2.0):
-                    got = thing(PROCESS, v, t, eta)
-                    yield f"v = {v}, t = {t}, eta = {eta}", got, reach(Scalar(0.0, v), t, eta)
+    @property(1e-11, examples=40, false_alarm=0.0, over=grid(eta=(0.0, 1.0)))
+    def closed_and_quadrature_forms_meet(response, eta, v=st.floats(0.05, 20.0), t=st.floats(0.01, 1.0)):
+        # Even in eta at 0, so that the mean of both sides has an error of second order at each.
+        sides = [float(response(PROCESS, v, t, abs(eta + h))) for h in (1e-6, -1e-6)]
+        return response(PROCESS, v, t, eta), 0.5 * sum(sides)
 
-    @property(tolerance=1e-11, examples=40, false_alarm=0.0)
-    def closed_and_quadrature_forms_meet(
-        thing: Thing, v: float = drawn(st.floats(0.05, 20.0)), t: float = drawn(st.floats(0.01, 1.0))
-    ) -> Iterator[Labelled]:
-        for eta in (0.0, 1.0):
-            # Even in eta at 0, so that the mean of both sides has an error of second order at each.
-            sides = [float(thing(PROCESS, v, t, abs(eta + h))) for h in (1e-6, -1e-6)]
-            yield f"eta = {eta}", thing(PROCESS, v, t, eta), 0.5 * sum(sides)
+    @exact(1e-12, over=grid(eta=(0.0, 0.5, 1.0)))
+    def deployed_means(response, eta):
+        moved = policy().terminal_law(eta).mean - policy(0.0 * SHIFT).terminal_law(eta).mean
+        values, vectors = np.linalg.eigh(DATA.cov)
+        map_ = (vectors * np.asarray([float(response(PROCESS, v, 1.0, eta)) for v in values])) @ vectors.T
+        return moved, map_ @ SHIFT
 
-    @exact(tolerance=1e-12)
-    def deployed_means(thing: Thing) -> Iterator[Labelled]:
-        for eta in (0.0, 0.5, 1.0):
-            moved = policy().terminal_law(eta).mean - policy(0.0 * SHIFT).terminal_law(eta).mean
-            values, vectors = np.linalg.eigh(DATA.cov)
-            map_ = (vectors * np.asarray([float(thing(PROCESS, v, 1.0, eta)) for v in values])) @ vectors.T
-            yield f"eta = {eta}", moved, map_ @ SHIFT
-
-    @exact(tolerance=1e-13)
-    def border_of_over_shooting(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-13)
+    def border_of_over_shooting(response):
         def gap(half: float) -> float:
             p = VP(2 * half, 2 * half, 1.0)
-            return float(thing(p, 1.0, 1.0, 0.0)) - float(thing(p, 1.0, 1.0, 1.0))
+            return float(response(p, 1.0, 1.0, 0.0)) - float(response(p, 1.0, 1.0, 1.0))
 
         # x = 2 (1 - exp(-x)), by iteration of the map.
         x = 1.6
@@ -169,12 +158,12 @@ class Deployed:
         return brentq(gap, 1.0, 2.0, xtol=1e-13) if gap(1.0) * gap(2.0) < 0 else 0.0, x
 
     @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
+    def hypotheses_are_checked(response):
         yield raises(ValueError, response, PROCESS, 1.0, 0.5, -0.5)
         yield raises(ValueError, response, PROCESS, 0.0, 0.5)
 
     @figure
-    def over_and_under_shooting(thing: Thing) -> Any:
+    def over_and_under_shooting(response):
         """The ratio of what a shift of the score does to the ODE and to the SDE, by the length of the schedule:
         a policy tuned on the SDE (1) over-shoots or falls short when the ODE samples it."""
         from matplotlib.figure import Figure
@@ -183,7 +172,8 @@ class Deployed:
         axes, clocks = drawing.subplots(), np.linspace(0.2, 12.0, 120)
         for v in (0.1, 0.5, 1.0, 4.0):
             ratio = [
-                float(thing(VP(b, b, 1.0), v, 1.0, 0.0) / thing(VP(b, b, 1.0), v, 1.0, 1.0)) for b in clocks
+                float(response(VP(b, b, 1.0), v, 1.0, 0.0) / response(VP(b, b, 1.0), v, 1.0, 1.0))
+                for b in clocks
             ]
             axes.plot(np.exp(-0.5 * clocks), ratio, label=f"data variance {v:g}")
         axes.axhline(1.0, color="0.6", linewidth=0.8)
@@ -270,20 +260,17 @@ class Penalty:
 
 @claim(
     "SCORE-ACTION-Q-1",
-    paper="score_as_action",
-    title="The advantage rate: performance difference and policy improvement",
-    statement=r"""
+    "The advantage rate: performance difference and policy improvement",
+    r"""
     J(\theta') - J(\theta) = E^{\theta'}\!\int q^\theta(X_t, t, s_{\theta'})\,dt, \qquad
     \arg\max_a q^\theta = s_{pre} + \nabla V^\theta/\beta, \qquad q^\theta(x, t, s_\theta) = 0
     """,
+    covers=[q_function],
     hypotheses=[r"\beta > 0", r"\mathrm{drift\;linear\;in\;the\;action}"],
-    vouches=[q_function],
 )
 class AdvantageRate:
-    thing = q_function
-
-    @exact(tolerance=1e-11)
-    def performance_difference(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def performance_difference(q_function):
         z, w = np.polynomial.hermite_e.hermegauss(4)
         nodes = np.stack(np.meshgrid(z, z, indexing="ij"), axis=-1).reshape(-1, 2)
         weights = np.outer(w, w).ravel() / (2 * math.pi)
@@ -294,7 +281,7 @@ class AdvantageRate:
             law = on_the_way(t)
             x = law.mean + nodes @ np.linalg.cholesky(law.cov).T
             score = PROCESS.marginal(DATA, t).score(x)
-            q = thing(
+            q = q_function(
                 PROCESS, np.asarray(t), BETA, score + OTHER, score + SHIFT, score, old.value_gradient(x, t)
             )
             return float(np.sum(weights * q))
@@ -304,27 +291,27 @@ class AdvantageRate:
         total = sum(0.5 * v * rise(0.5 * (1 + u)) for u, v in zip(nodes_t, weights_t, strict=True))
         yield "difference", total, policy(OTHER).objective() - old.objective()
 
-    @exact(tolerance=1e-10)
-    def zero_and_maximum(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-10)
+    def zero_and_maximum(q_function):
         t = 0.6
         score = PROCESS.marginal(DATA, t).score(POINTS)
         gradient = policy().value_gradient(POINTS, t)
 
         def q(a: Any) -> Any:
-            return thing(PROCESS, np.asarray(t), BETA, a, score + SHIFT, score, gradient)
+            return q_function(PROCESS, np.asarray(t), BETA, a, score + SHIFT, score, gradient)
 
         yield "at the policy", q(score + SHIFT), np.zeros(3)
         top = score + gradient / BETA
         for slope in directional(q, top, 0.1):
             yield "slope at the top", slope, np.zeros(3)
 
-    @exact(tolerance=1e-11)
-    def nothing_improves_the_optimum(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def nothing_improves_the_optimum(q_function):
         t = 0.6
         score = PROCESS.marginal(DATA, t).score(POINTS)
         best = optimal_action(PROCESS, DATA, REWARD, BETA, POINTS, t)
         slope = BETA * (best - score)
-        q = thing(PROCESS, np.asarray(t), BETA, best + SHIFT, best, score, slope)
+        q = q_function(PROCESS, np.asarray(t), BETA, best + SHIFT, best, score, slope)
         loss = -0.5 * BETA * float(PROCESS.rates(np, np.asarray(t))[1]) * float(SHIFT @ SHIFT)
         yield "quadratic loss", q, np.full(3, loss)
 
@@ -332,8 +319,8 @@ class AdvantageRate:
         "without the penalty": lambda p, t, b, a, s, pre, g: p.rates(np, t)[1] * np.sum((a - s) * g, axis=-1),
         "penalty of the change": lambda p, t, b, a, s, pre, g: q_function(p, t, b, a, s, s, g),
         "g for g^2": lambda p, t, *rest: q_function(p, t, *rest) / np.sqrt(p.rates(np, t)[1]),
-        "sign of the gradient": arguments(q_function, lambda p, t, b, a, s, pre, g: (p, t, b, a, s, pre, -g)),
-        "half": outcome(q_function, lambda q: 0.5 * q),
+        "sign of the gradient": wrong(q_function, gradient=lambda gradient: -gradient),
+        "half": wrong(q_function, lambda value: 0.5 * value),
     }
 
 

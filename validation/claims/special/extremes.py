@@ -13,8 +13,7 @@ from driftproof.theory import divergences
 from driftproof.theory.laws import NoncentralChi2, Normal
 from driftproof.theory.opd import gaussian_divergence, gaussian_divergence_integral
 from driftproof.theory.special.quadrature import Integral
-from driftproof.validation import Thing, bound, claim, exact
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import bound, claim, exact, grid, rows
 
 __all__ = ["DivergencesOfNormalLaws", "NoncentralAtSmallVolatility"]
 
@@ -62,46 +61,46 @@ def _pairs() -> Iterator[tuple[str, float, float, Any]]:
 
 @claim(
     "SPECIAL-DIVERGENCE-1",
-    paper="special",
-    title="Divergences of normal laws state their error",
-    statement=r"""D_f(N(n, r^2) \,\|\, N(0, 1)) = I \pm e, \quad e \le 10^{-9} I, \qquad
+    "Divergences of normal laws state their error",
+    r"""D_f(N(n, r^2) \,\|\, N(0, 1)) = I \pm e, \quad e \le 10^{-9} I, \qquad
         10^{-6} \le r \le 10^6""",
+    covers=[gaussian_divergence, gaussian_divergence_integral],
     hypotheses=["the divergence is finite and a float64"],
-    vouches=[gaussian_divergence, gaussian_divergence_integral],
 )
 class DivergencesOfNormalLaws:
     """Closed forms at fifty digits: a fixed grid of nodes is 24 % off for the reverse KL divergence at r = 0.001."""
 
-    thing = gaussian_divergence_integral
+    @exact(1e-9, scale=0.0, over=rows("name, mean, ratio, want", _pairs))
+    def closed_forms(gaussian_divergence_integral, name, mean, ratio, want):
+        found = gaussian_divergence_integral(Normal(0.0, 1.0), Normal(mean, ratio), divergences.get(name))
+        return found.value, want
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def closed_forms(thing: Thing) -> Iterator[Labelled]:
-        for name, mean, ratio, want in _pairs():
-            found = thing(Normal(0.0, 1.0), Normal(mean, ratio), divergences.get(name))
-            yield f"{name}, mean {mean:g}, ratio {ratio:g}", found.value, want
+    @bound(tight=1e-4, over=rows("name, mean, ratio, want", _pairs))
+    def the_true_error_is_within_the_stated_one(gaussian_divergence_integral, name, mean, ratio, want):
+        found = gaussian_divergence_integral(Normal(0.0, 1.0), Normal(mean, ratio), divergences.get(name))
+        return float(abs(found.value - want)), found.error
 
-    @bound(tight=1e-4)
-    def the_true_error_is_within_the_stated_one(thing: Thing) -> Iterator[Labelled]:
-        for name, mean, ratio, want in _pairs():
-            found = thing(Normal(0.0, 1.0), Normal(mean, ratio), divergences.get(name))
-            yield f"{name}, mean {mean:g}, ratio {ratio:g}", float(abs(found.value - want)), found.error
-
-    @exact(tolerance=0.0)
-    def the_value_alone_is_the_same(thing: Thing) -> Iterator[Labelled]:
-        for name in CLOSED:
-            pair = Normal(0.0, 1.0), Normal(0.3, 1e-3)
-            value = gaussian_divergence(*pair, divergences.get(name))
-            yield name, value, thing(*pair, divergences.get(name)).value
+    @exact(0.0, over=grid(name=CLOSED))
+    def the_value_alone_is_the_same(gaussian_divergence, gaussian_divergence_integral, name):
+        pair = Normal(0.0, 1.0), Normal(0.3, 1e-3)
+        value = gaussian_divergence(*pair, divergences.get(name))
+        return value, gaussian_divergence_integral(*pair, divergences.get(name)).value
 
     mutants = {
-        "a fixed grid": lambda p, q, f: _on_a_grid(p, q, f),
-        "arguments swapped": lambda p, q, f: gaussian_divergence_integral(q, p, f),
-        "a third of the error stated": lambda p, q, f: Integral(
-            gaussian_divergence(p, q, f) * (1.0 + 1e-10), 0.3e-10 * gaussian_divergence(p, q, f)
-        ),
-        "variance for the scale": lambda p, q, f: gaussian_divergence_integral(
-            p, Normal(q.loc, q.scale**2), f
-        ),
+        "a fixed grid": {gaussian_divergence_integral: lambda p, q, f: _on_a_grid(p, q, f)},
+        "arguments swapped": {
+            gaussian_divergence_integral: lambda p, q, f: gaussian_divergence_integral(q, p, f)
+        },
+        "a third of the error stated": {
+            gaussian_divergence_integral: lambda p, q, f: Integral(
+                gaussian_divergence(p, q, f) * (1.0 + 1e-10), 0.3e-10 * gaussian_divergence(p, q, f)
+            )
+        },
+        "variance for the scale": {
+            gaussian_divergence_integral: lambda p, q, f: gaussian_divergence_integral(
+                p, Normal(q.loc, q.scale**2), f
+            )
+        },
     }
 
 
@@ -144,41 +143,40 @@ def _score(x: Any, delta: Any, nc: Any, scale: Any) -> float:
 
 @claim(
     "SPECIAL-NONCENTRAL-1",
-    paper="special",
-    title="The noncentral density at small volatility",
-    statement=r"""\log p(x) = -\log 2c - \nu(\rho - 1 - \log\rho) - m\rho - \tfrac\lambda2(\rho-1)^2 + R: \quad
+    "The noncentral density at small volatility",
+    r"""\log p(x) = -\log 2c - \nu(\rho - 1 - \log\rho) - m\rho - \tfrac\lambda2(\rho-1)^2 + R: \quad
         \text{in float32 good to the rounding of its arguments, } 100 \le \delta \le 10^{12}""",
+    covers=[NoncentralChi2],
     hypotheses=[r"\lambda \le 30\,\delta", "within three deviations of the mean"],
-    vouches=[NoncentralChi2],
 )
 class NoncentralAtSmallVolatility:
     r"""Errors over eps times what the rounding of x, :math:`\lambda` and c leaves open, :math:`1 + |\log p| + |x s(x)|`."""
 
-    @exact(tolerance=8.0)
-    def float32_is_float64_rounded(thing: Thing) -> Iterator[Labelled]:
+    @exact(8.0)
+    def float32_is_float64_rounded(NoncentralChi2):
         for delta in SIZES:
             for label, x, nc, scale in _standardised(delta, np.float32):
-                want = float(thing(delta, float(nc), float(scale)).log_prob(float(x)))
-                got = float(thing(delta, np.asarray(nc), np.asarray(scale)).log_prob(np.asarray(x)))
+                want = float(NoncentralChi2(delta, float(nc), float(scale)).log_prob(float(x)))
+                got = float(NoncentralChi2(delta, np.asarray(nc), np.asarray(scale)).log_prob(np.asarray(x)))
                 allowed = 2.0**-23 * (1.0 + abs(want) + abs(float(x) * _score(x, delta, nc, scale)))
                 yield label, (got - want) / allowed, 0.0
 
-    @exact(tolerance=8.0)
-    def float64_is_fifty_digits(thing: Thing) -> Iterator[Labelled]:
+    @exact(8.0)
+    def float64_is_fifty_digits(NoncentralChi2):
         for delta in (100.0, 300.0, 1e3):
             for label, x, nc, scale in _standardised(delta, np.float64):
                 want = _log_density(x, delta, nc, scale)
-                got = mpf(float(thing(delta, nc, scale).log_prob(x)))
+                got = mpf(float(NoncentralChi2(delta, nc, scale).log_prob(x)))
                 allowed = 2.0**-52 * (1.0 + abs(float(want)) + abs(float(x) * _score(x, delta, nc, scale)))
                 yield label, float(got - want) / allowed, 0.0
 
-    @exact(tolerance=1.0)
-    def its_limit_is_normal(thing: Thing) -> Iterator[Labelled]:
+    @exact(1.0)
+    def its_limit_is_normal(NoncentralChi2):
         """Edgeworth: the difference is that of the third cumulant, g (z^3 - 3z) / 6, up to 4 / (delta / 2)."""
         for delta in (1e8, 1e10, 1e12):
             for share in (0.0, 0.7):
                 nc, scale = share * delta, 1.0 / delta
-                law = thing(delta, nc, scale)
+                law = NoncentralChi2(delta, nc, scale)
                 mean, sd = scale * (delta + nc), scale * np.sqrt(2.0 * (delta + 2.0 * nc))
                 skewness = np.sqrt(8.0) * (delta + 3.0 * nc) / (delta + 2.0 * nc) ** 1.5
                 for z in (-1.0, 0.0, 1.5):

@@ -3,7 +3,6 @@ r"""The error of transfer: three parts, rough source models, and the line, where
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +16,8 @@ from driftproof.theory.transfer import (
     shift_composition_risk,
     transfer_exponent,
 )
-from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, figure, raises, rate
-from driftproof.validation.mutants import altered
+from driftproof.validation import Rate, bound, boundary, claim, exact, figure, raises, rate, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["DirectWins", "ErrorBound", "RoughModels", "norm"]
 
@@ -30,18 +29,15 @@ def norm(values: Any, weights: Any) -> float:
 
 @claim(
     "TRANSFER-ERROR-1",
-    paper="transfer",
-    title="The error of transfer has three parts",
-    statement=r"""\Vert \hat f_S \circ \hat S - f_T \Vert \leq \mathrm{Lip}(\hat f_S)\,\Vert \hat S - S_0 \Vert
+    "The error of transfer has three parts",
+    r"""\Vert \hat f_S \circ \hat S - f_T \Vert \leq \mathrm{Lip}(\hat f_S)\,\Vert \hat S - S_0 \Vert
         + \Vert \hat f_S - f_S \Vert_{L^2(P_S)} + \Vert \Delta \Vert""",
+    covers=[error_bound],
     hypotheses=[r"(S_0)_\# P_T = P_S", r"f_T = f_S \circ S_0 + \Delta"],
-    vouches=[error_bound],
 )
 class ErrorBound:
-    thing = error_bound
-
     @bound(tight=0.9)
-    def random_discrete_models(thing: Thing) -> Iterator[Any]:
+    def random_discrete_models(error_bound):
         """Target atoms x, their true images S(x) (the source law by construction), and a wrong map."""
         rng = np.random.default_rng(0)
         for _ in range(200):
@@ -54,38 +50,46 @@ class ErrorBound:
             guess = slope * moved + shift + source_error  # estimated source model: slope s + shift + error
             truth = slope * image + shift + mismatch
             parts = norm(moved - image, w), abs(source_error), norm(mismatch, w)
-            yield "", norm(guess - truth, w), thing(*parts, abs(slope))
+            yield "", norm(guess - truth, w), error_bound(*parts, abs(slope))
 
-    @exact(tolerance=1e-14)
-    def attained_when_the_parts_point_one_way(thing: Thing) -> Iterator[Any]:
-        for a, b, c, slope in ((0.1, 0.2, 0.3, 2.0), (1.0, 0.0, 0.5, 0.7), (0.0, 1.0, 0.0, 3.0)):
-            yield "", thing(a, b, c, slope), abs(slope * a + b + c)
+    @exact(
+        1e-14, over=rows("a, b, c, slope", ((0.1, 0.2, 0.3, 2.0), (1.0, 0.0, 0.5, 0.7), (0.0, 1.0, 0.0, 3.0)))
+    )
+    def attained_when_the_parts_point_one_way(error_bound, a, b, c, slope):
+        return error_bound(a, b, c, slope), abs(slope * a + b + c)
 
     mutants = {
-        "without the constant": altered(error_bound, lambda kernel, xp, a, b, c, slope: a + b + c),
-        "without the mismatch": altered(error_bound, lambda kernel, xp, a, b, c, slope: slope * a + b),
-        "root of the sum of squares": altered(
-            error_bound, lambda kernel, xp, a, b, c, slope: xp.sqrt((slope * a) ** 2 + b * b + c * c)
+        "without the constant": wrong(
+            error_bound, lambda map_error, source_error, mismatch: map_error + source_error + mismatch
         ),
-        "the largest of the three": altered(
-            error_bound, lambda kernel, xp, a, b, c, slope: xp.maximum(xp.maximum(slope * a, b), c)
+        "without the mismatch": wrong(
+            error_bound, lambda map_error, source_error, constant: constant * map_error + source_error
+        ),
+        "root of the sum of squares": wrong(
+            error_bound,
+            lambda xp, map_error, source_error, mismatch, constant: xp.sqrt(
+                (constant * map_error) ** 2 + source_error * source_error + mismatch * mismatch
+            ),
+        ),
+        "the largest of the three": wrong(
+            error_bound,
+            lambda xp, map_error, source_error, mismatch, constant: xp.maximum(
+                xp.maximum(constant * map_error, source_error), mismatch
+            ),
         ),
     }
 
 
 @claim(
     "TRANSFER-HOLDER-1",
-    paper="transfer",
-    title="Through a rough source model only a power of the transport error comes out",
-    statement=r"""\Vert f \circ \hat S - f \circ S \Vert_{L^2} \leq [f]_h\, \Vert \hat S - S \Vert_{L^2}^h, \qquad 0 < h \leq 1""",
+    "Through a rough source model only a power of the transport error comes out",
+    r"""\Vert f \circ \hat S - f \circ S \Vert_{L^2} \leq [f]_h\, \Vert \hat S - S \Vert_{L^2}^h, \qquad 0 < h \leq 1""",
+    covers=[error_bound, composition_exponent],
     hypotheses=[r"0 < h \leq 1"],
-    vouches=[error_bound, composition_exponent],
 )
 class RoughModels:
-    thing = (error_bound, composition_exponent)
-
     @bound(tight=0.99)
-    def powers_of_the_distance(thing: Thing) -> Iterator[Any]:
+    def powers_of_the_distance(error_bound):
         """f(x) = c |x|^h has the Hölder constant c; equality where the error is a constant away from 0."""
         rng = np.random.default_rng(0)
         for h in (0.2, 0.5, 0.8, 1.0):
@@ -93,69 +97,65 @@ class RoughModels:
                 w = rng.dirichlet(np.ones(20))
                 wrong = 0.4 + spread * rng.normal(size=20)
                 value = norm(2.5 * np.abs(wrong) ** h, w)  # S(x) = 0 for every x
-                yield f"h = {h}", value, thing[0](norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
+                yield f"h = {h}", value, error_bound(norm(wrong, w), 0.0, 0.0, 2.5, holder=h)
 
-    @exact(tolerance=1e-14)
-    def exponents(thing: Thing) -> Iterator[Any]:
+    @exact(1e-14)
+    def exponents(error_bound, composition_exponent):
         """The exponent of the composed rate, read off the bound itself at two sample sizes."""
         for h in (0.25, 0.5, 1.0):
             for alpha, d in ((1.0, 4), (0.5, 3), (2.0, 1)):
                 errors = [m ** -transfer_exponent(alpha, d) for m in (1e3, 1e7)]
-                ends = [float(thing[0](error, 0.0, 0.0, 2.0, holder=h)) for error in errors]
-                yield f"h = {h}, d = {d}", thing[1](h, alpha, d), math.log10(ends[0] / ends[1]) / 4.0
-        yield "smoother than Lipschitz gains nothing", thing[1](3.0, 1.0, 4), thing[1](1.0, 1.0, 4)
+                ends = [float(error_bound(error, 0.0, 0.0, 2.0, holder=h)) for error in errors]
+                yield (
+                    f"h = {h}, d = {d}",
+                    composition_exponent(h, alpha, d),
+                    math.log10(ends[0] / ends[1]) / 4.0,
+                )
+        yield (
+            "smoother than Lipschitz gains nothing",
+            composition_exponent(3.0, 1.0, 4),
+            composition_exponent(1.0, 1.0, 4),
+        )
 
     @boundary()
-    def smoother_than_lipschitz_is_no_holder_exponent(thing: Thing) -> Iterator[Any]:
+    def smoother_than_lipschitz_is_no_holder_exponent(error_bound):
         yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=1.5)
         yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=0.0)
 
     mutants = {
-        "Lipschitz for all": (
-            altered(error_bound, lambda kernel, xp, a, b, c, k, holder=1.0: kernel(xp, a, b, c, k)),
-            composition_exponent,
-        ),
-        "power of the constant too": (
-            altered(
-                error_bound, lambda kernel, xp, a, b, c, k, holder=1.0: kernel(xp, a, b, c, k**holder, holder)
-            ),
-            composition_exponent,
-        ),
-        "roughness ignored": (error_bound, lambda h, alpha, d: composition_exponent(1.0, alpha, d)),
-        "gain from smoothness": (
-            error_bound,
-            lambda h, alpha, d: max(h, 1.0) * composition_exponent(h, alpha, d),
-        ),
+        "Lipschitz for all": wrong(error_bound, holder=lambda: 1.0),
+        "power of the constant too": wrong(error_bound, constant=lambda constant, holder: constant**holder),
+        "roughness ignored": {composition_exponent: lambda h, alpha, d: composition_exponent(1.0, alpha, d)},
+        "gain from smoothness": {
+            composition_exponent: lambda h, alpha, d: max(h, 1.0) * composition_exponent(h, alpha, d)
+        },
     }
 
 
 @claim(
     "TRANSFER-DIRECT-1",
-    paper="transfer",
-    title="On the line, direct learning beats transfer of a model rougher than 1/2",
-    statement=r"""E\Vert f_S(\cdot + \hat\theta) - f_S(\cdot + \theta) \Vert^2 \sim
+    "On the line, direct learning beats transfer of a model rougher than 1/2",
+    r"""E\Vert f_S(\cdot + \hat\theta) - f_S(\cdot + \theta) \Vert^2 \sim
         2\,\Gamma(1-h)\,\frac{(2\pi^2s^2)^h}{h}\, m^{-h}, \qquad
         m^{-h} \gg m^{-\frac{2h}{2h+1}} \iff h < \tfrac12""",
+    covers=[shift_composition_risk, composition_exponent, direct_exponent],
     hypotheses=[r"d = 1", r"|c_k|^2 = |k|^{-2h-1}", r"0 < h < 1"],
-    vouches=[shift_composition_risk, composition_exponent, direct_exponent],
 )
 class DirectWins:
-    thing = (shift_composition_risk, composition_exponent, direct_exponent)
-
     @rate()
-    def transfer_of_a_rough_model(thing: Thing) -> Iterator[Rate]:
+    def transfer_of_a_rough_model(shift_composition_risk, composition_exponent):
         """The sum is an integral in the limit: of x^(-2h-1) (1 - exp(-x^2)), which is Gamma(1 - h)/(2h)."""
         sizes = (1e8, 1e9, 1e10)
         for h in (0.2, 0.35, 0.5, 0.7):
-            risks = [thing[0](m, h) for m in sizes]
+            risks = [shift_composition_risk(m, h) for m in sizes]
             orders = [math.log10(a / b) for a, b in pairwise(risks)]
             a = 2.0 * (math.pi * 0.25) ** 2
             want = 2.0 * math.gamma(1.0 - h) * a**h / h
-            expected = 2.0 * thing[1](h, 1.0, 1)
+            expected = 2.0 * composition_exponent(h, 1.0, 1)
             yield Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def averaged_over_the_shift(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9, scale=0.0)
+    def averaged_over_the_shift(shift_composition_risk):
         """Mode by mode, the mean of |exp(2 pi i k theta) - 1|^2 over the normal error by Gauss-Hermite."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(180)
         weights = weights / weights.sum()
@@ -168,18 +168,20 @@ class DirectWins:
             rest = 2.0 * math.pi**2 * spread**2 / m
             tail = 4.0 * float(np.sum(beyond ** (-2.0 * h - 1.0) * -np.expm1(-rest * beyond**2.0)))
             tail += 4.0 * 400_000.0 ** (-2.0 * h) / (2.0 * h) * (1.0 + h / 400_000.0)
-            yield f"h = {h}", thing[0](m, h, spread), head + tail
+            yield f"h = {h}", shift_composition_risk(m, h, spread), head + tail
 
-    @exact(tolerance=0.0)
-    def who_wins_in_the_end(thing: Thing) -> Iterator[Any]:
+    @exact(0.0)
+    def who_wins_in_the_end(shift_composition_risk, composition_exponent, direct_exponent):
         """The ratio of the exact risks, transfer over direct, from 10^5 samples to 10^9."""
         for h in (0.2, 0.4, 0.6, 0.8):
-            ratio = [thing[0](m, h) / projection_risk(m, h, 1, noise=0.3).total for m in (1e5, 1e9)]
+            ratio = [
+                shift_composition_risk(m, h) / projection_risk(m, h, 1, noise=0.3).total for m in (1e5, 1e9)
+            ]
             yield f"h = {h}, by risk", ratio[1] > ratio[0], h < 0.5
-            yield f"h = {h}, by exponent", thing[1](h, 1.0, 1) < thing[2](h, 1), h < 0.5
+            yield f"h = {h}, by exponent", composition_exponent(h, 1.0, 1) < direct_exponent(h, 1), h < 0.5
 
     @figure
-    def on_the_line(thing: Thing) -> Any:
+    def on_the_line(shift_composition_risk):
         """Exact risks on the circle: transfer of a source model of roughness h through an estimated shift
         (solid), and direct regression with noise 0.3 (dashed).  For h < 1/2 the labels of the target carry
         more than the map."""
@@ -189,7 +191,7 @@ class DirectWins:
         axis = drawn.subplots()
         sizes = np.geomspace(10.0, 1e8, 50)
         for h in (0.3, 0.5, 0.7):
-            (line,) = axis.loglog(sizes, [thing[0](m, h) for m in sizes], label=f"h = {h}")
+            (line,) = axis.loglog(sizes, [shift_composition_risk(m, h) for m in sizes], label=f"h = {h}")
             risks = [projection_risk(m, h, 1, noise=0.3).total for m in sizes]
             axis.loglog(sizes, risks, "--", color=line.get_color())
         axis.set_xlabel("target samples m")
@@ -198,24 +200,12 @@ class DirectWins:
         return drawn
 
     mutants = {
-        "one sign of the frequency": (
-            lambda m, h, spread=0.25: 0.5 * shift_composition_risk(m, h, spread),
-            composition_exponent,
-            direct_exponent,
-        ),
-        "deviation for variance": (
-            lambda m, h, spread=0.25: shift_composition_risk(m, h, math.sqrt(spread)),
-            composition_exponent,
-            direct_exponent,
-        ),
-        "Lipschitz for all": (
-            shift_composition_risk,
-            lambda h, alpha, d: composition_exponent(1.0, alpha, d),
-            direct_exponent,
-        ),
-        "large-d exponent of direct learning": (
-            shift_composition_risk,
-            composition_exponent,
-            lambda p, d: p / d,
-        ),
+        "one sign of the frequency": {
+            shift_composition_risk: lambda m, h, spread=0.25: 0.5 * shift_composition_risk(m, h, spread)
+        },
+        "deviation for variance": {
+            shift_composition_risk: lambda m, h, spread=0.25: shift_composition_risk(m, h, math.sqrt(spread))
+        },
+        "Lipschitz for all": {composition_exponent: lambda h, alpha, d: composition_exponent(1.0, alpha, d)},
+        "large-d exponent of direct learning": {direct_exponent: lambda p, d: p / d},
     }

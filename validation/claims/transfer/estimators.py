@@ -22,41 +22,40 @@ from driftproof.numerics.transport import (
     fit_quantile,
     half_step,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, raises, statistical
-from driftproof.validation.mutants import altered
+from driftproof.validation import Statistic, Thing, boundary, claim, exact, grid, raises, statistical
+from driftproof.validation.mutants import wrong
 
 __all__ = ["AssignmentMap", "Coverage", "EntropicTransport", "LearningCurve"]
 
 
 @claim(
     "TRANSFER-ASSIGN-1",
-    paper="transfer",
-    title="The plan between samples is the best of all permutations; on the line it is sorted",
-    statement=r"""\min_P \sum_{ij} P_{ij} |x_i - y_j|^2 = \min_\pi \frac1m \sum_i |x_i - y_{\pi(i)}|^2""",
+    "The plan between samples is the best of all permutations; on the line it is sorted",
+    r"""\min_P \sum_{ij} P_{ij} |x_i - y_j|^2 = \min_\pi \frac1m \sum_i |x_i - y_{\pi(i)}|^2""",
+    covers=[fit_assignment, fit_quantile],
     hypotheses=[r"m \;\mathrm{points\;each}"],
-    vouches=[fit_assignment, fit_quantile],
 )
 class AssignmentMap:
-    thing = (fit_assignment, fit_quantile)
-
-    @exact(tolerance=1e-12)
-    def all_permutations(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def all_permutations(fit_assignment, fit_quantile):
         rng = np.random.default_rng(0)
         for d in (1, 2, 3):
             x, y = rng.normal(size=(6, d)), rng.normal(size=(6, d)) + 1.0
             orders = np.asarray(list(itertools.permutations(range(6))))
             costs = np.mean(np.sum((x[None] - y[orders]) ** 2, axis=-1), axis=-1)
-            fitted = thing[0](x, y)
+            fitted = fit_assignment(x, y)
             yield f"d = {d}, cost", fitted.cost, costs.min()
             yield f"d = {d}, images", fitted(x), y[orders[np.argmin(costs)]]
             if d == 1:
-                line = thing[1](x, y)
+                line = fit_quantile(x, y)
                 yield "quantiles, cost", line.cost, costs.min()
                 yield "quantiles, images", line(x), fitted(x)
 
-    @exact(tolerance=1e-12)
-    def a_split_point_goes_to_the_barycentre(thing: Thing) -> Iterator[Any]:
-        fitted = thing[0]([[0.0], [10.0]], [[-1.0], [1.0], [8.0], [14.0]], y_weights=[0.3, 0.2, 0.1, 0.4])
+    @exact(1e-12)
+    def a_split_point_goes_to_the_barycentre(fit_assignment):
+        fitted = fit_assignment(
+            [[0.0], [10.0]], [[-1.0], [1.0], [8.0], [14.0]], y_weights=[0.3, 0.2, 0.1, 0.4]
+        )
         yield (
             "images",
             fitted([[0.0], [10.0]]),
@@ -64,21 +63,21 @@ class AssignmentMap:
         )
         yield "nearest neighbour", fitted([[4.9], [5.1]]), [[-0.2], [12.8]]
 
-    @exact(tolerance=1e-12)
-    def weights_are_repeated_rows(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def weights_are_repeated_rows(fit_assignment, fit_quantile):
         """On the line: costs for both samples, images for the one that is mapped."""
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(7, 1)), rng.normal(size=(9, 1)) + 1.0
         a, b = rng.integers(1, 5, size=7), rng.integers(1, 5, size=9)
         many = np.repeat(x, a, axis=0)
-        weighted = thing[1](x, y, x_weights=a, y_weights=b)
-        yield "cost", weighted.cost, thing[1](many, np.repeat(y, b, axis=0)).cost
-        yield "cost of the plan", weighted.cost, thing[0](x, y, x_weights=a, y_weights=b).cost
-        yield "images", thing[1](x, y, x_weights=a)(x), thing[1](many, y)(x)
-        yield "one weight", thing[1](x, y, y_weights=np.full(9, 3.0))(x), thing[1](x, y)(x)
+        weighted = fit_quantile(x, y, x_weights=a, y_weights=b)
+        yield "cost", weighted.cost, fit_quantile(many, np.repeat(y, b, axis=0)).cost
+        yield "cost of the plan", weighted.cost, fit_assignment(x, y, x_weights=a, y_weights=b).cost
+        yield "images", fit_quantile(x, y, x_weights=a)(x), fit_quantile(many, y)(x)
+        yield "one weight", fit_quantile(x, y, y_weights=np.full(9, 3.0))(x), fit_quantile(x, y)(x)
 
     @boundary()
-    def an_unfinished_simplex_is_an_error(thing: Thing) -> Iterator[Any]:
+    def an_unfinished_simplex_is_an_error(fit_assignment, fit_quantile):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
         yield raises(ValueError, fit_assignment, x, y, max_iterations=3)
@@ -86,17 +85,15 @@ class AssignmentMap:
         yield raises(ValueError, fit_quantile, [[1.0], [2.0]], [[0.0], [2.0]], x_weights=[1.0, 0.0])
 
     mutants = {
-        "in the order of the rows": (lambda x, y, **options: _in_order(x, y), fit_quantile),
-        "greedy": (lambda x, y, **options: _greedy(x, y), fit_quantile),
-        "reversed on the line": (
-            fit_assignment,
-            lambda x, y, **options: fit_quantile(-np.asarray(x), y, **options),
-        ),
-        "weights forgotten": (fit_assignment, lambda x, y, **options: fit_quantile(x, y)),
-        "mass for barycentre": (
-            lambda x, y, **options: _scaled(fit_assignment(x, y, **options), 1.0 / len(x)),
-            fit_quantile,
-        ),
+        "in the order of the rows": {fit_assignment: lambda x, y, **options: _in_order(x, y)},
+        "greedy": {fit_assignment: lambda x, y, **options: _greedy(x, y)},
+        "reversed on the line": {
+            fit_quantile: lambda x, y, **options: fit_quantile(-np.asarray(x), y, **options)
+        },
+        "weights forgotten": {fit_quantile: lambda x, y, **options: fit_quantile(x, y)},
+        "mass for barycentre": {
+            fit_assignment: lambda x, y, **options: _scaled(fit_assignment(x, y, **options), 1.0 / len(x))
+        },
     }
 
 
@@ -144,27 +141,28 @@ def _textbook(epsilon: float, at: Any) -> list[list[Any]]:
 
 @claim(
     "TRANSFER-ENTROPIC-1",
-    paper="transfer",
-    title="The entropic map and its debiasing",
-    statement=r"""S_\varepsilon(x) = \frac{\sum_j y_j e^{v_j - |x-y_j|^2/\varepsilon}}{\sum_j e^{v_j - |x-y_j|^2/\varepsilon}},
+    "The entropic map and its debiasing",
+    r"""S_\varepsilon(x) = \frac{\sum_j y_j e^{v_j - |x-y_j|^2/\varepsilon}}{\sum_j e^{v_j - |x-y_j|^2/\varepsilon}},
         \qquad S = x + S_\varepsilon^{x \to y} - S_\varepsilon^{x \to x}: \;\; y = x + c \Rightarrow S(x) = x + c""",
+    covers=[fit_entropic, entropic_image, half_step],
     hypotheses=[r"\varepsilon > 0", r"\mathrm{the\;marginals\;have\;converged}"],
-    vouches=[fit_entropic, entropic_image, half_step],
 )
 class EntropicTransport:
-    thing = (fit_entropic, entropic_image, half_step)
-
-    @exact(tolerance=1e-9)
-    def scaling_vectors_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9)
+    def scaling_vectors_at_fifty_digits(fit_entropic, entropic_image, half_step):
         new = [[0.3, 0.3], [-1.0, 2.0]]
         for epsilon in (0.5, 4.0):
             want = _textbook(epsilon, [*X.tolist(), *new])
-            fitted = thing[0](X, Y, epsilon, debias=False, tolerance=1e-13)
+            fitted = fit_entropic(X, Y, epsilon, debias=False, tolerance=1e-13)
             yield f"epsilon = {epsilon}", fitted(np.vstack([X, new])), want
             potential = fitted.potential
-            yield f"epsilon = {epsilon}, formula", thing[1](np.vstack([X, new]), Y, potential, epsilon), want
+            yield (
+                f"epsilon = {epsilon}, formula",
+                entropic_image(np.vstack([X, new]), Y, potential, epsilon),
+                want,
+            )
             cost = np.sum((X[:, None] - Y[None]) ** 2, axis=-1)
-            u = thing[2](cost, potential, np.log(np.full(3, 1 / 3)), epsilon)
+            u = half_step(cost, potential, np.log(np.full(3, 1 / 3)), epsilon)
             plan = np.exp(u[:, None] + potential - cost / epsilon)
             yield (
                 f"epsilon = {epsilon}, marginals",
@@ -172,42 +170,24 @@ class EntropicTransport:
                 [1 / 3] * 3 + [1 / 4] * 4,
             )
 
-    @exact(tolerance=1e-5)
-    def a_shift_is_found_at_every_epsilon(thing: Thing) -> Iterator[Any]:
-        for epsilon in (0.5, 5.0, 50.0):
-            for shift in (0.0, 3.0):
-                yield f"epsilon = {epsilon}, shift {shift}", thing[0](Y, Y + shift, epsilon)(Y), Y + shift
+    @exact(1e-5, over=grid(epsilon=(0.5, 5.0, 50.0), shift=(0.0, 3.0)))
+    def a_shift_is_found_at_every_epsilon(fit_entropic, epsilon, shift):
+        return fit_entropic(Y, Y + shift, epsilon)(Y), Y + shift
 
-    @boundary(tolerance=0.1)
-    def without_debiasing_the_identity_is_shrunk(thing: Thing) -> Iterator[Any]:
-        yield "the same sample", thing[0](Y, Y, 5.0, debias=False)(Y), Y
+    @boundary(0.1)
+    def without_debiasing_the_identity_is_shrunk(fit_entropic):
+        yield "the same sample", fit_entropic(Y, Y, 5.0, debias=False)(Y), Y
         yield raises(ValueError, fit_entropic, X, Y, 0.0)
         yield raises(ValueError, fit_entropic, X, Y, -1.0)
         yield raises(ValueError, fit_entropic, X, Y, 1e-3, max_iterations=11)
 
     mutants = {
-        "half of the squared distance": (
-            lambda x, y, epsilon, **options: fit_entropic(x, y, 2.0 * epsilon, **options),
-            entropic_image,
-            half_step,
-        ),
-        "self-map added": (
-            lambda x, y, epsilon, **options: _twice(x, y, epsilon, **options),
-            entropic_image,
-            half_step,
-        ),
-        "weight forgotten": (
-            fit_entropic,
-            entropic_image,
-            altered(
-                half_step, lambda kernel, xp, c, v, log_a, epsilon: kernel(xp, c, v, 0.0 * log_a, epsilon)
-            ),
-        ),
-        "potential forgotten": (
-            fit_entropic,
-            altered(entropic_image, lambda kernel, xp, x, y, v, epsilon: kernel(xp, x, y, 0.0 * v, epsilon)),
-            half_step,
-        ),
+        "half of the squared distance": {
+            fit_entropic: lambda x, y, epsilon, **options: fit_entropic(x, y, 2.0 * epsilon, **options)
+        },
+        "self-map added": {fit_entropic: lambda x, y, epsilon, **options: _twice(x, y, epsilon, **options)},
+        "weight forgotten": wrong(half_step, log_weight=lambda log_weight: 0.0 * log_weight),
+        "potential forgotten": wrong(entropic_image, potential=lambda potential: 0.0 * potential),
     }
 
 
@@ -259,24 +239,21 @@ class LearningCurve:
 
 @claim(
     "TRANSFER-CURVE-2",
-    paper="transfer",
-    title="Intervals of an exponent hold the truth as often as they say",
-    statement=r"""P[\beta \in I_{1-a}] = 1 - a \;\;(r_\infty = 0 \;\mathrm{known}), \qquad
+    "Intervals of an exponent hold the truth as often as they say",
+    r"""P[\beta \in I_{1-a}] = 1 - a \;\;(r_\infty = 0 \;\mathrm{known}), \qquad
         P[\beta \in I_{1-a}] \geq 1 - a \;\;(r_\infty \geq 0 \;\mathrm{fitted})""",
+    covers=[fit_curve],
     hypotheses=[
         r"r(m) = r_\infty + C m^{-\beta}",
         r"\mathrm{seeds\;normal}",
         r"\mathrm{errors\;of\;the\;means\;known\;up\;to\;a\;factor}",
     ],
-    vouches=[fit_curve],
 )
 class Coverage:
     """Smoothed errors stand for known ones here, and each size of a seed is one step of a walk from the last."""
 
-    thing = fit_curve
-
-    @exact(tolerance=0.01)
-    def students_intervals_of_the_exponents_of_single_seeds(thing: Thing) -> Iterator[Any]:
+    @exact(0.01)
+    def students_intervals_of_the_exponents_of_single_seeds(fit_curve):
         """For small noise a seed has an exponent of its own, by one step of least squares from the truth; and
         the test that a floor is not negative takes half of the lower tail."""
         m, beta, level = 10.0 * 2.0 ** np.arange(6), 0.6, 0.9
@@ -288,14 +265,12 @@ class Coverage:
             tangents = np.stack([-np.log(m) * m**-beta, m**-beta, np.ones(6)][: 3 if low else 2], axis=1)
             own = np.linalg.lstsq(tangents / curve[:, None], 1e-3 * signs, rcond=None)[0][0]
             error = own.std(ddof=1) / 2.0
-            fit = thing(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
+            fit = fit_curve(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
             ends = np.asarray(fit.exponent_interval)
             yield f"floor {low}", (ends - beta) / error, student.ppf((tails[0], 1.0 - tails[1]), 3)
 
     @statistical(miss=0.0)
-    def seeds_whose_sizes_depend_on_each_other(
-        thing: Thing, rng: np.random.Generator, alpha: float
-    ) -> Iterator[Any]:
+    def seeds_whose_sizes_depend_on_each_other(fit_curve, rng, alpha):
         m, level, beta, n = 10.0 * 2.0 ** np.arange(6), 0.9, 0.6, 150
         seen = detectable_effect(n, alpha / 2.0, sigma=(level * (1.0 - level)) ** 0.5)
         for low in (0.0, 0.1):
@@ -303,7 +278,7 @@ class Coverage:
             for _ in range(n):
                 walk = np.cumsum(rng.standard_normal((m.size, 4)), axis=0)
                 risk = (low + m**-beta)[:, None] * (1.0 + 0.01 * walk)
-                ends = thing(m, risk, floor=low > 0.0, burn_in=0, level=level).exponent_interval
+                ends = fit_curve(m, risk, floor=low > 0.0, burn_in=0, level=level).exponent_interval
                 held += ends[0] <= beta <= ends[1]
             few, many = float(binom.cdf(held, n, level)), float(binom.sf(held - 1, n, level))
             p = few if low else min(1.0, 2.0 * min(few, many))

@@ -19,36 +19,31 @@ from driftproof.theory.transfer import (
     gaussian_map_constant,
     gaussian_map_risk,
 )
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate, rows
 
 __all__ = ["EmpiricalCost", "MapConstant", "MapRisk", "MongeMap"]
 
 
 @claim(
     "TRANSFER-EMPIRICAL-1",
-    paper="transfer",
-    title="The transport cost of m uniform samples is 1/(6m), exactly",
-    statement=r"""E\,W_2^2(U_m, U) = \sum_{i=1}^m \int_{(i-1)/m}^{i/m} E(U_{(i)} - u)^2\,du = \frac1{6m}""",
+    "The transport cost of m uniform samples is 1/(6m), exactly",
+    r"""E\,W_2^2(U_m, U) = \sum_{i=1}^m \int_{(i-1)/m}^{i/m} E(U_{(i)} - u)^2\,du = \frac1{6m}""",
+    covers=[empirical_transport_risk],
     hypotheses=[r"U_{(i)} \sim \mathrm{Beta}(i, m + 1 - i)"],
-    vouches=[empirical_transport_risk],
 )
 class EmpiricalCost:
-    thing = empirical_transport_risk
+    @exact(1e-15, scale=0.0, over=grid(m=(1, 2, 3, 10, 37)))
+    def moments_of_order_statistics_as_fractions(empirical_transport_risk, m):
+        total = Fraction(0)
+        for i in range(1, m + 1):
+            mean, second = Fraction(i, m + 1), Fraction(i * (i + 1), (m + 1) * (m + 2))
+            low, high = Fraction(i - 1, m), Fraction(i, m)
+            total += second * (high - low) - mean * (high**2 - low**2) + (high**3 - low**3) / 3
+        return empirical_transport_risk(m), float(total)
 
-    @exact(tolerance=1e-15, scale=0.0)
-    def moments_of_order_statistics_as_fractions(thing: Thing) -> Iterator[Any]:
-        for m in (1, 2, 3, 10, 37):
-            total = Fraction(0)
-            for i in range(1, m + 1):
-                mean, second = Fraction(i, m + 1), Fraction(i * (i + 1), (m + 1) * (m + 2))
-                low, high = Fraction(i - 1, m), Fraction(i, m)
-                total += second * (high - low) - mean * (high**2 - low**2) + (high**3 - low**3) / 3
-            yield f"m = {m}", thing(m), float(total)
-
-    @boundary()
-    def a_sample_has_a_size(thing: Thing) -> Iterator[Any]:
-        for m in (0, -3, 2.5):
-            yield raises(ValueError, thing, m)
+    @boundary(over=grid(m=(0, -3, 2.5)))
+    def a_sample_has_a_size(empirical_transport_risk, m):
+        return raises(ValueError, empirical_transport_risk, m)
 
     mutants = {
         "two samples": lambda m: 2.0 * empirical_transport_risk(m),
@@ -59,18 +54,15 @@ class EmpiricalCost:
 
 @claim(
     "TRANSFER-GAUSSMAP-1",
-    paper="transfer",
-    title="The plug-in map between normal laws on the line: its risk at every sample size",
-    statement=r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
+    "The plug-in map between normal laws on the line: its risk at every sample size",
+    r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
         - 2\sqrt{\tfrac{m-1}2}\,\frac{\Gamma(\frac{m-2}2)}{\Gamma(\frac{m-1}2)} + 1 \sim \frac3{2m}""",
+    covers=[gaussian_map_risk],
     hypotheses=[r"m > 3", r"\hat\sigma^2 \;\mathrm{unbiased}"],
-    vouches=[gaussian_map_risk],
 )
 class MapRisk:
-    thing = gaussian_map_risk
-
-    @exact(tolerance=5e-13, scale=0.0)
-    def integrals_over_the_law_of_the_variance(thing: Thing) -> Iterator[Any]:
+    @exact(5e-13, scale=0.0)
+    def integrals_over_the_law_of_the_variance(gaussian_map_risk):
         """E (sigma/sigma-hat - 1)^2 + E (sigma/sigma-hat)^2 / m, over chi-square with m - 1 degrees."""
         for m in (4, 5, 7, 20, 100, 127, 128, 500):
             k = mp.mpf(m - 1)
@@ -85,19 +77,18 @@ class MapRisk:
                 cuts = [middle + c for c in (-60, -20, -5, -2, -1, -0.3, 0, 0.3, 1, 2, 5)]
                 with mp.workdps(20):
                     moments.append(mp.quad(density, cuts))
-            yield f"m = {m}", thing(m), moments[1] - 2 * moments[0] + 1 + moments[1] / m
+            yield f"m = {m}", gaussian_map_risk(m), moments[1] - 2 * moments[0] + 1 + moments[1] / m
 
     @rate()
-    def three_halves_over_m(thing: Thing) -> Rate:
+    def three_halves_over_m(gaussian_map_risk):
         sizes = (10_000, 20_000, 40_000)
-        risks = [thing(m) for m in sizes]
+        risks = [gaussian_map_risk(m) for m in sizes]
         orders = [math.log2(a / b) for a, b in pairwise(risks)]
         return Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5, 1e-3)
 
-    @boundary()
-    def without_a_fourth_sample_it_is_infinite(thing: Thing) -> Iterator[Any]:
-        for m in (1, 2, 3):
-            yield raises(ValueError, thing, m)
+    @boundary(over=grid(m=(1, 2, 3)))
+    def without_a_fourth_sample_it_is_infinite(gaussian_map_risk, m):
+        return raises(ValueError, gaussian_map_risk, m)
 
     mutants = {
         "mean known": lambda m: gaussian_map_risk(m) - (m - 1.0) / (m - 3.0) / m,
@@ -119,39 +110,34 @@ def _covariances() -> Iterator[tuple[str, Any, Any]]:
 
 @claim(
     "TRANSFER-GAUSSMAP-2",
-    paper="transfer",
-    title="The plug-in map between normal laws in dimension d: its leading constant",
-    statement=r"""m\,E\Vert\hat S - S_0\Vert^2 \to \mathrm{tr}\,\Sigma_S + \sum_{ij} (U^\top\Sigma_T^{-1}U)_{ii}
+    "The plug-in map between normal laws in dimension d: its leading constant",
+    r"""m\,E\Vert\hat S - S_0\Vert^2 \to \mathrm{tr}\,\Sigma_S + \sum_{ij} (U^\top\Sigma_T^{-1}U)_{ii}
         \frac{\mu_i^2\mu_j^2}{(\mu_i+\mu_j)^2}(1 + \delta_{ij}); \qquad
         \Sigma_S = I: \;\; \frac{3d}2 + \sum_{a<b} \frac{l_a + l_b}{(\sqrt{l_a} + \sqrt{l_b})^2}""",
+    covers=[gaussian_map_constant],
     hypotheses=[r"\Sigma_T, \Sigma_S > 0"],
-    vouches=[gaussian_map_constant],
 )
 class MapConstant:
-    thing = gaussian_map_constant
-
-    @exact(tolerance=1e-8, scale=0.0)
-    def by_differences_of_the_map(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8, scale=0.0, over=rows("label, target, source", _covariances))
+    def by_differences_of_the_map(gaussian_map_constant, target, source):
         """The map differentiated in each entry of the sample covariance, whose variances Wishart's law gives."""
-        for label, target, source in _covariances():
-            d = len(target)
-            values, vectors = np.linalg.eigh(target)
-            root = vectors * np.sqrt(values) @ vectors.T
-            zero, total, h = np.zeros(d), float(np.trace(source)), 1e-5
-            for i in range(d):
-                for j in range(i, d):
-                    unit = np.zeros((d, d))
-                    unit[i, j] = unit[j, i] = 1.0
-                    ends = [
-                        gaussian_map(zero, target + s * h * root @ unit @ root, zero, source)[0]
-                        for s in (1, -1)
-                    ]
-                    slope = (ends[0] - ends[1]) / (2.0 * h)
-                    total += (2.0 if i == j else 1.0) * float(np.trace(slope @ target @ slope))
-            yield label, thing(target, source), total
+        d = len(target)
+        values, vectors = np.linalg.eigh(target)
+        root = vectors * np.sqrt(values) @ vectors.T
+        zero, total, h = np.zeros(d), float(np.trace(source)), 1e-5
+        for i in range(d):
+            for j in range(i, d):
+                unit = np.zeros((d, d))
+                unit[i, j] = unit[j, i] = 1.0
+                ends = [
+                    gaussian_map(zero, target + s * h * root @ unit @ root, zero, source)[0] for s in (1, -1)
+                ]
+                slope = (ends[0] - ends[1]) / (2.0 * h)
+                total += (2.0 if i == j else 1.0) * float(np.trace(slope @ target @ slope))
+        return gaussian_map_constant(target, source), total
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def whitening(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, scale=0.0)
+    def whitening(gaussian_map_constant):
         for label, target, _ in _covariances():
             d, values = len(target), np.linalg.eigvalsh(target)
             pairs = [
@@ -159,11 +145,11 @@ class MapConstant:
                 for a in range(d)
                 for b in range(a + 1, d)
             ]
-            yield label, thing(target, np.eye(d)), 1.5 * d + sum(pairs)
+            yield label, gaussian_map_constant(target, np.eye(d)), 1.5 * d + sum(pairs)
 
-    @exact(tolerance=1e-3)
-    def on_the_line_the_limit_of_the_exact_risk(thing: Thing) -> Any:
-        return thing([[4.0]], [[9.0]]) / 9.0, 10**6 * gaussian_map_risk(10**6)
+    @exact(1e-3)
+    def on_the_line_the_limit_of_the_exact_risk(gaussian_map_constant):
+        return gaussian_map_constant([[4.0]], [[9.0]]) / 9.0, 10**6 * gaussian_map_risk(10**6)
 
     mutants = {
         "roles swapped": lambda target, source: gaussian_map_constant(source, target),
@@ -190,22 +176,19 @@ def _roots(mean: Any, cov: Any, onto_mean: Any, onto_cov: Any) -> tuple[Any, Any
 
 @claim(
     "TRANSFER-BURES-1",
-    paper="transfer",
-    title="The map between normal laws: it pushes forward, is a gradient, and costs the distance",
-    statement=r"""A C A = C', \qquad A = A^\top \geq 0, \qquad
+    "The map between normal laws: it pushes forward, is a gradient, and costs the distance",
+    r"""A C A = C', \qquad A = A^\top \geq 0, \qquad
         |\mu - \mu'|^2 + \mathrm{tr}\big((A - I)\,C\,(A - I)\big) = W_2^2""",
+    covers=[gaussian_map, fit_gaussian],
     hypotheses=[r"C > 0"],
-    vouches=[gaussian_map, fit_gaussian],
 )
 class MongeMap:
-    thing = (gaussian_map, fit_gaussian)
-
-    @exact(tolerance=1e-11)
-    def its_three_properties(thing: Thing) -> Iterator[Any]:
+    @exact(1e-11)
+    def its_three_properties(gaussian_map):
         for label, cov, onto in _covariances():
             d = len(cov)
             mean, centre = np.arange(d) - 0.5, np.linspace(1.0, 2.0, d)
-            a, b = thing[0](mean, cov, centre, onto)
+            a, b = gaussian_map(mean, cov, centre, onto)
             yield f"{label}, covariance", a @ cov @ a.T, onto
             yield f"{label}, mean", a @ mean + b, centre
             yield f"{label}, symmetric", a, a.T
@@ -214,26 +197,26 @@ class MongeMap:
             cost = np.sum((mean - centre) ** 2) + np.trace(moved @ cov @ moved.T)
             yield f"{label}, cost", cost, wasserstein2(Gaussian(mean, cov), Gaussian(centre, onto)) ** 2
 
-    @exact(tolerance=1e-12)
-    def the_map_of_pot(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def the_map_of_pot(gaussian_map):
         import ot
 
         for label, cov, onto in _covariances():
             d = len(cov)
             mean, centre = np.arange(d) - 0.5, np.linspace(1.0, 2.0, d)
             a, _ = ot.gaussian.bures_wasserstein_mapping(mean, centre, cov, onto)
-            yield label, thing[0](mean, cov, centre, onto)[0], a
+            yield label, gaussian_map(mean, cov, centre, onto)[0], a
 
-    @exact(tolerance=1e-10)
-    def a_sample_takes_the_moments_of_the_other(thing: Thing) -> Iterator[Any]:
+    @exact(1e-10)
+    def a_sample_takes_the_moments_of_the_other(fit_gaussian):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 3)), rng.exponential(size=(20, 3))
-        image = thing[1](x, y)(x)
+        image = fit_gaussian(x, y)(x)
         yield "mean", image.mean(axis=0), y.mean(axis=0)
         yield "covariance", np.cov(image.T), np.cov(y.T)
 
     @boundary()
-    def a_degenerate_law_has_no_map(thing: Thing) -> Iterator[Any]:
+    def a_degenerate_law_has_no_map(gaussian_map, fit_gaussian):
         flat = np.diag([1.0, 0.0])
         yield raises(ValueError, gaussian_map, np.zeros(2), flat, np.zeros(2), np.eye(2))
         yield raises(ValueError, fit_gaussian, np.eye(3)[:2], np.eye(3))  # m = 2 <= d = 3
@@ -241,8 +224,8 @@ class MongeMap:
         yield raises(ValueError, fit_gaussian, still, still)
 
     mutants = {
-        "Cholesky factors": (_cholesky, fit_gaussian),
-        "product of roots": (_roots, fit_gaussian),
-        "backwards": (lambda m, c, n, e: gaussian_map(n, e, m, c), fit_gaussian),
-        "sample map backwards": (gaussian_map, lambda x, y: fit_gaussian(y, x)),
+        "Cholesky factors": {gaussian_map: _cholesky},
+        "product of roots": {gaussian_map: _roots},
+        "backwards": {gaussian_map: lambda m, c, n, e: gaussian_map(n, e, m, c)},
+        "sample map backwards": {fit_gaussian: lambda x, y: fit_gaussian(y, x)},
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import mpmath as mp
@@ -17,7 +16,7 @@ from driftproof.theory.transfer import (
     projection_risk,
     sobolev_transport_risk,
 )
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import boundary, claim, exact, grid, raises
 
 from .fourier import scaled, sphere
 
@@ -26,56 +25,48 @@ __all__ = ["Lattice", "SobolevRisk"]
 
 @claim(
     "TRANSFER-LATTICE-1",
-    paper="transfer",
-    title="Lattice points, counted and summed",
-    statement=r"""r_d(n) = \#\{k \in Z^d : |k|^2 = n\}, \qquad T(N, s) = \sum_{|k|^2 > N} |k|^{-2s}""",
+    "Lattice points, counted and summed",
+    r"""r_d(n) = \#\{k \in Z^d : |k|^2 = n\}, \qquad T(N, s) = \sum_{|k|^2 > N} |k|^{-2s}""",
+    covers=[lattice_counts, lattice_tail],
     hypotheses=[r"s > d/2"],
-    vouches=[lattice_counts, lattice_tail],
 )
 class Lattice:
-    thing = (lattice_counts, lattice_tail)
-
-    @exact(tolerance=0.0)
-    def enumeration_and_jacobi(thing: Thing) -> Iterator[Any]:
+    @exact(0.0)
+    def enumeration_and_jacobi(lattice_counts):
         for d in (1, 2, 3, 4):
             norms = [sum(i * i for i in k) for k in itertools.product(range(-4, 5), repeat=d)]
             want = np.bincount(norms)[:17]
-            yield f"d = {d}", thing[0](17, d), want
+            yield f"d = {d}", lattice_counts(17, d), want
         divisors = [8 * sum(k for k in range(1, n + 1) if n % k == 0 and k % 4) for n in range(1, 200)]
-        yield "Jacobi's four squares", thing[0](200, 4)[1:], divisors
+        yield "Jacobi's four squares", lattice_counts(200, 4)[1:], divisors
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def theta_functions_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, scale=0.0)
+    def theta_functions_at_fifty_digits(lattice_tail):
         """The Epstein zeta function by Riemann's theta integral, less the inner sum."""
         for d, s, most in ((1, 1.5, 700), (2, 2.0, 700), (3, 2.5, 700), (5, 3.25, 700), (20, 11.5, 39)):
             counts = lattice_counts(most + 1, d)
             whole = _epstein(d, mp.mpf(s))
             for last in [n for n in (0, 1, 39, 41, 700) if n <= most]:
                 inner = mp.fsum(int(counts[n]) * mp.mpf(n) ** -mp.mpf(s) for n in range(1, last + 1))
-                yield f"d = {d}, s = {s}, N = {last}", thing[1](last, s, d), whole - inner
+                yield f"d = {d}, s = {s}, N = {last}", lattice_tail(last, s, d), whole - inner
 
     @boundary()
-    def divergent_sums_are_errors(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, thing[1], 10, 1.5, 3)
-        yield raises(ValueError, thing[1], 10, 1.0, 4)
+    def divergent_sums_are_errors(lattice_tail):
+        yield raises(ValueError, lattice_tail, 10, 1.5, 3)
+        yield raises(ValueError, lattice_tail, 10, 1.0, 4)
 
     mutants = {
-        "origin counted as a shell": (
-            lambda size, d: lattice_counts(size + 1, d)[1:],
-            lattice_tail,
-        ),
-        "boundary shell counted": (
-            lattice_counts,
-            lambda n, s, d: (
+        "origin counted as a shell": {lattice_counts: lambda size, d: lattice_counts(size + 1, d)[1:]},
+        "boundary shell counted": {
+            lattice_tail: lambda n, s, d: (
                 lattice_tail(n, s, d) + (lattice_counts(n + 1, d)[n] * float(n) ** -s if n else 0.0)
-            ),
-        ),
-        "an integral for the tail": (
-            lattice_counts,
-            lambda n, s, d: (
+            )
+        },
+        "an integral for the tail": {
+            lattice_tail: lambda n, s, d: (
                 sphere(d) * n ** (d / 2.0 - s) / (2.0 * s - d) if n and s > d / 2.0 else lattice_tail(n, s, d)
-            ),
-        ),
+            )
+        },
     }
 
 
@@ -91,29 +82,25 @@ def _epstein(d: int, s: Any) -> Any:
 
 @claim(
     "TRANSFER-SOBOLEV-1",
-    paper="transfer",
-    title="Transport near the uniform law is a Sobolev norm, and its best cut-off is known",
-    statement=r"""W_2^2(1 + a\cos 2\pi x, 1) = \frac{a^2}{8\pi^2} = \Vert a\cos 2\pi x \Vert_{\dot H^{-1}}^2, \qquad
+    "Transport near the uniform law is a Sobolev norm, and its best cut-off is known",
+    r"""W_2^2(1 + a\cos 2\pi x, 1) = \frac{a^2}{8\pi^2} = \Vert a\cos 2\pi x \Vert_{\dot H^{-1}}^2, \qquad
         |c_k|^2 \geq 1/m \iff k \;\mathrm{is\;worth\;keeping}""",
+    covers=[sobolev_transport_risk],
     hypotheses=[r"|a| < 1"],
-    vouches=[sobolev_transport_risk],
 )
 class SobolevRisk:
-    thing = sobolev_transport_risk
-
-    @exact(tolerance=1e-9, scale=0.0)
-    def one_cosine_by_quantiles(thing: Thing) -> Iterator[Any]:
+    @exact(1e-9, scale=0.0, over=grid(a=(0.05, 0.9)))
+    def one_cosine_by_quantiles(sobolev_transport_risk, a):
         """All of one mode is bias where m < 1: the risk is the squared norm of the truth."""
-        for a in (0.05, 0.9):
-            whole = thing(1e-6, 11.5, 1, amplitude=a * a / 4.0)  # higher modes: 2^-26
-            u = (np.arange(4096) + 0.5) / 4096
-            x = u.copy()
-            for _ in range(30):  # Newton on F(x) = u
-                x = x - (x + a * np.sin(2 * np.pi * x) / (2 * np.pi) - u) / (1.0 + a * np.cos(2 * np.pi * x))
-            yield f"a = {a}", whole.bias, float(np.mean((x - u) ** 2)) * (1.0 + 2.0**-26)
+        whole = sobolev_transport_risk(1e-6, 11.5, 1, amplitude=a * a / 4.0)  # higher modes: 2^-26
+        u = (np.arange(4096) + 0.5) / 4096
+        x = u.copy()
+        for _ in range(30):  # Newton on F(x) = u
+            x = x - (x + a * np.sin(2 * np.pi * x) / (2 * np.pi) - u) / (1.0 + a * np.cos(2 * np.pi * x))
+        return whole.bias, float(np.mean((x - u) ** 2)) * (1.0 + 2.0**-26)
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def frequency_by_frequency(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, scale=0.0)
+    def frequency_by_frequency(sobolev_transport_risk):
         """Every frequency takes the smaller of its variance and its squared bias; enumerated in a box."""
         for d, alpha, side in ((1, 0.5, 400), (2, 1.0, 60), (3, 0.5, 20)):
             axes = np.meshgrid(*[np.arange(-side, side + 1.0)] * d, indexing="ij")
@@ -122,7 +109,11 @@ class SobolevRisk:
             for m in (1.0, 30.0, 2000.0):
                 cost = np.minimum(1.0 / m, n ** (-alpha - d / 2.0)) / (4.0 * math.pi**2 * n)
                 beyond = lattice_tail(side**2, alpha + d / 2.0 + 1.0, d) / (4.0 * math.pi**2)
-                yield f"d = {d}, m = {m:g}", thing(m, alpha, d).total, math.fsum(cost) + beyond
+                yield (
+                    f"d = {d}, m = {m:g}",
+                    sobolev_transport_risk(m, alpha, d).total,
+                    math.fsum(cost) + beyond,
+                )
 
     mutants = {
         "2 pi for 4 pi^2": lambda m, alpha, d, amplitude=1.0: scaled(

@@ -2,7 +2,6 @@ r"""Ridge regression towards a source: exactly when transfer hurts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 
 from driftproof.numerics.transfer import ridge_towards
 from driftproof.theory.transfer import optimal_penalty, ridge_risk, worst_penalty
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation import boundary, claim, exact, figure, grid, property, raises, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["NegativeTransfer", "RidgeRisk"]
 
@@ -31,104 +30,82 @@ def _probed(estimator: Any, penalty: float, m: int, d: int, noise: float) -> tup
 
 @claim(
     "TRANSFER-RIDGE-1",
-    paper="transfer",
-    title="Ridge towards a source beats both ends at its best penalty",
-    statement=r"""R(\lambda) = \frac{v + \lambda^2 D^2}{(1+\lambda)^2}, \qquad
+    "Ridge towards a source beats both ends at its best penalty",
+    r"""R(\lambda) = \frac{v + \lambda^2 D^2}{(1+\lambda)^2}, \qquad
         \min_\lambda R = R(v/D^2) = \frac{vD^2}{v+D^2} < \min(v, D^2)""",
+    covers=[ridge_risk, optimal_penalty, ridge_towards],
     hypotheses=[r"\lambda > 0", r"X^\top X = mI"],
-    vouches=[ridge_risk, optimal_penalty, ridge_towards],
 )
 class RidgeRisk:
-    thing = (ridge_risk, optimal_penalty, ridge_towards)
+    @exact(
+        1e-11, scale=0.0, over=grid(rows("penalty", (0.01, 0.5, 1.0, 7.0)), rows("m, d", ((6, 1), (9, 4))))
+    )
+    def probed_with_one_hot_noise(ridge_risk, ridge_towards, penalty, m, d):
+        risk, v, mismatch = _probed(ridge_towards, penalty, m, d, 0.7)
+        return ridge_risk(penalty, v, mismatch), risk
 
-    @exact(tolerance=1e-11, scale=0.0)
-    def probed_with_one_hot_noise(thing: Thing) -> Iterator[Any]:
-        for penalty in (0.01, 0.5, 1.0, 7.0):
-            for m, d in ((6, 1), (9, 4)):
-                risk, v, mismatch = _probed(thing[2], penalty, m, d, 0.7)
-                yield f"penalty {penalty}, d = {d}", thing[0](penalty, v, mismatch), risk
-
-    @property(tolerance=1e-12, examples=60, false_alarm=0.0)
-    def the_least_risk(
-        thing: Thing, v: float = drawn(SIZES), mismatch: float = drawn(SIZES)
-    ) -> Iterator[Any]:
-        best = thing[1](v, mismatch)
+    @property(1e-12, examples=60, false_alarm=0.0)
+    def the_least_risk(ridge_risk, optimal_penalty, v=SIZES, mismatch=SIZES):
+        best = optimal_penalty(v, mismatch)
         least = v * mismatch / (v + mismatch)
-        yield "value", thing[0](best, v, mismatch) / least, 1.0
+        yield "value", ridge_risk(best, v, mismatch) / least, 1.0
         around = [
-            float(thing[0](best * factor, v, mismatch)) >= least * (1 - 1e-12)
+            float(ridge_risk(best * factor, v, mismatch)) >= least * (1 - 1e-12)
             for factor in (0.5, 0.99, 1.01, 2.0)
         ]
         yield "minimum", around, [True] * 4
 
     @boundary()
-    def a_penalty_is_positive(thing: Thing) -> Iterator[Any]:
+    def a_penalty_is_positive(ridge_risk, ridge_towards):
         for penalty in (0.0, -1.0):
-            yield raises(ValueError, thing[0], penalty, 1.0, 1.0)
-            yield raises(ValueError, thing[2], [[1.0]], [1.0], [0.0], penalty)
+            yield raises(ValueError, ridge_risk, penalty, 1.0, 1.0)
+            yield raises(ValueError, ridge_towards, [[1.0]], [1.0], [0.0], penalty)
 
     mutants = {
-        "bias not squared": (
-            altered(ridge_risk, lambda kernel, xp, lam, v, d2: (v + lam * d2) / (1.0 + lam) ** 2),
-            optimal_penalty,
-            ridge_towards,
-        ),
-        "penalty inverted": (ridge_risk, outcome(optimal_penalty, lambda best: 1.0 / best), ridge_towards),
-        "towards zero": (
+        "bias not squared": wrong(
             ridge_risk,
-            optimal_penalty,
-            arguments(ridge_towards, lambda x, y, source, penalty: (x, y, 0.0 * source, penalty)),
+            lambda penalty, variance, mismatch: (variance + penalty * mismatch) / (1.0 + penalty) ** 2,
         ),
-        "penalty not divided by m": (
-            ridge_risk,
-            optimal_penalty,
-            arguments(ridge_towards, lambda x, y, source, penalty: (x, y, source, penalty / x.shape[0])),
-        ),
+        "penalty inverted": wrong(optimal_penalty, lambda value: 1.0 / value),
+        "towards zero": wrong(ridge_towards, source_beta=lambda source_beta: 0.0 * source_beta),
+        "penalty not divided by m": wrong(ridge_towards, penalty=lambda x, penalty: penalty / x.shape[0]),
     }
 
 
 @claim(
     "TRANSFER-NEGATIVE-1",
-    paper="transfer",
-    title="Negative transfer: the exact condition",
-    statement=r"""R(\lambda) > R(0) \iff D^2 > v \;\mathrm{and}\; \lambda > \frac{2v}{D^2 - v}; \qquad
+    "Negative transfer: the exact condition",
+    r"""R(\lambda) > R(0) \iff D^2 > v \;\mathrm{and}\; \lambda > \frac{2v}{D^2 - v}; \qquad
         R(\infty) > R(0) \iff D^2 > v""",
+    covers=[worst_penalty, ridge_risk],
     hypotheses=[r"\lambda > 0"],
-    vouches=[worst_penalty, ridge_risk],
 )
 class NegativeTransfer:
-    thing = (worst_penalty, ridge_risk)
-
-    @property(tolerance=0.0, examples=100, false_alarm=0.0)
+    @property(0.0, examples=100, false_alarm=0.0)
     def on_either_side_of_the_threshold(
-        thing: Thing,
-        v: float = drawn(SIZES),
-        mismatch: float = drawn(SIZES),
-        factor: float = drawn(st.floats(1.001, 50.0)),
-    ) -> Iterator[Any]:
-        threshold = float(thing[0](v, mismatch))
+        worst_penalty, ridge_risk, v=SIZES, mismatch=SIZES, factor=st.floats(1.001, 50.0)
+    ):
+        threshold = float(worst_penalty(v, mismatch))
         yield "only where the mismatch exceeds the variance", np.isfinite(threshold), mismatch > v
         if np.isfinite(threshold):
             if mismatch < v * 1.0001:
                 return  # the difference of the risks is below rounding
-            yield "above", float(thing[1](threshold * factor, v, mismatch)) > v, True
-            yield "below", float(thing[1](threshold / factor, v, mismatch)) < v, True
+            yield "above", float(ridge_risk(threshold * factor, v, mismatch)) > v, True
+            yield "below", float(ridge_risk(threshold / factor, v, mismatch)) < v, True
         else:
-            yield "never", float(thing[1](factor * 1e3, v, mismatch)) <= v * (1 + 1e-15), True
+            yield "never", float(ridge_risk(factor * 1e3, v, mismatch)) <= v * (1 + 1e-15), True
 
-    @exact(tolerance=1e-13)
-    def the_risks_meet_at_the_threshold(thing: Thing) -> Iterator[Any]:
-        for v, mismatch in ((1.0, 3.0), (0.2, 0.9), (2.0, 2.5)):
-            yield f"v = {v}, D^2 = {mismatch}", thing[1](thing[0](v, mismatch), v, mismatch) / v, 1.0
+    @exact(1e-13, over=rows("v, mismatch", ((1.0, 3.0), (0.2, 0.9), (2.0, 2.5))))
+    def the_risks_meet_at_the_threshold(worst_penalty, ridge_risk, v, mismatch):
+        return ridge_risk(worst_penalty(v, mismatch), v, mismatch) / v, 1.0
 
-    @boundary(tolerance=0.05)
-    def the_best_penalty_is_never_negative_transfer(thing: Thing) -> Iterator[Any]:
+    @boundary(0.05, over=grid(mismatch=(0.1, 1.0, 10.0)))
+    def the_best_penalty_is_never_negative_transfer(ridge_risk, mismatch):
         """With the best penalty the risk is below that of direct learning, however bad the source is."""
-        for mismatch in (0.1, 1.0, 10.0):
-            yield f"D^2 = {mismatch}", thing[1](1.0 / mismatch, 1.0, mismatch), 1.0
+        return ridge_risk(1.0 / mismatch, 1.0, mismatch), 1.0
 
     @figure
-    def negative_transfer(thing: Thing) -> Any:
+    def negative_transfer(worst_penalty, ridge_risk):
         """Risk of ridge regression towards a source over the risk v of direct least squares, for several
         mismatches.  Above 1 transfer hurts: never if the mismatch is below v, else beyond the marked penalty."""
         from matplotlib.figure import Figure
@@ -138,9 +115,9 @@ class NegativeTransfer:
         penalties = np.geomspace(1e-2, 1e2, 200)
         for mismatch in (0.25, 1.0, 2.0, 4.0):
             (line,) = axis.semilogx(
-                penalties, thing[1](penalties, 1.0, mismatch), label=f"D² = {mismatch:g} v"
+                penalties, ridge_risk(penalties, 1.0, mismatch), label=f"D² = {mismatch:g} v"
             )
-            worst = float(thing[0](1.0, mismatch))
+            worst = float(worst_penalty(1.0, mismatch))
             if np.isfinite(worst):
                 axis.plot([worst], [1.0], "o", color=line.get_color(), markersize=4)
         axis.axhline(1.0, color="grey", linewidth=0.7)
@@ -151,10 +128,9 @@ class NegativeTransfer:
         return drawn_figure
 
     mutants = {
-        "half of the threshold": (outcome(worst_penalty, lambda worst: 0.5 * worst), ridge_risk),
-        "best penalty called worst": (
-            altered(worst_penalty, lambda kernel, xp, v, d2: 1.0 / kernel(xp, v, d2)),
-            ridge_risk,
+        "half of the threshold": wrong(worst_penalty, lambda value: 0.5 * value),
+        "best penalty called worst": wrong(worst_penalty, lambda value: 1.0 / value),
+        "roles swapped": wrong(
+            worst_penalty, variance=lambda mismatch: mismatch, mismatch=lambda variance: variance
         ),
-        "roles swapped": (arguments(worst_penalty, lambda v, mismatch: (mismatch, v)), ridge_risk),
     }

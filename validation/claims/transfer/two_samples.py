@@ -3,7 +3,6 @@ r"""Both laws known from samples only: what n samples of the source cost beside 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +11,7 @@ from typing import Any
 import mpmath as mp
 
 from driftproof.theory.transfer import empirical_transport_risk, gaussian_map_risk
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
+from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate
 
 __all__ = ["TwoGaussianSamples", "TwoUniformSamples"]
 
@@ -32,40 +31,36 @@ def _by_order_statistics(m: int, n: int) -> Fraction:
 
 @claim(
     "TRANSFER-EMPIRICAL-2",
-    paper="transfer",
-    title="The transport cost between two uniform samples, exactly: one divisor of both sizes enters",
-    statement=r"""E\,W_2^2(U_m, U_n') = \frac{m + n + 1 + \frac{m^2 + n^2 - \gcd(m, n)^2}{mn}}{6(m+1)(n+1)}, \qquad
+    "The transport cost between two uniform samples, exactly: one divisor of both sizes enters",
+    r"""E\,W_2^2(U_m, U_n') = \frac{m + n + 1 + \frac{m^2 + n^2 - \gcd(m, n)^2}{mn}}{6(m+1)(n+1)}, \qquad
         \frac1{3(m+1)} \;\; (m = n), \qquad \to \frac1{6m} \;\; (n \to \infty)""",
+    covers=[empirical_transport_risk],
     hypotheses=[r"\mathrm{independent\;samples}"],
-    vouches=[empirical_transport_risk],
 )
 class TwoUniformSamples:
-    thing = empirical_transport_risk
-
-    @exact(tolerance=1e-15, scale=0.0)
-    def moments_of_order_statistics_as_fractions(thing: Thing) -> Iterator[Any]:
+    @exact(1e-15, scale=0.0)
+    def moments_of_order_statistics_as_fractions(empirical_transport_risk):
         for m, n in SIZES:
-            yield f"m = {m}, n = {n}", thing(m, n), float(_by_order_statistics(m, n))
-            yield f"m = {n}, n = {m}", thing(n, m), float(_by_order_statistics(m, n))
+            yield f"m = {m}, n = {n}", empirical_transport_risk(m, n), float(_by_order_statistics(m, n))
+            yield f"m = {n}, n = {m}", empirical_transport_risk(n, m), float(_by_order_statistics(m, n))
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def the_law_is_a_sample_without_end(thing: Thing) -> Iterator[Any]:
-        for m in (1, 3, 40):
-            yield f"m = {m}", thing(m, 10**12), thing(m)
+    @exact(1e-9, scale=0.0, over=grid(m=(1, 3, 40)))
+    def the_law_is_a_sample_without_end(empirical_transport_risk, m):
+        return empirical_transport_risk(m, 10**12), empirical_transport_risk(m)
 
     @rate()
-    def slopes(thing: Thing) -> Iterator[Rate]:
+    def slopes(empirical_transport_risk):
         """One over the sample size in both cases, with twice the constant for two samples."""
         sizes = (1000, 2000, 4000)
         for second, constant in ((False, 1 / 6), (True, 1 / 3)):
-            costs = [thing(m, m) if second else thing(m) for m in sizes]
+            costs = [empirical_transport_risk(m, m) if second else empirical_transport_risk(m) for m in sizes]
             orders = [math.log2(a / b) for a, b in pairwise(costs)]
             yield Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
 
     @boundary()
-    def both_samples_have_a_size(thing: Thing) -> Iterator[Any]:
+    def both_samples_have_a_size(empirical_transport_risk):
         for n in (0, -3, 2.5):
-            yield raises(ValueError, thing, 4, n)
+            yield raises(ValueError, empirical_transport_risk, 4, n)
 
     mutants = {
         "whatever the divisor": lambda m, n=None: (
@@ -95,45 +90,41 @@ def _moment(k: int, power: int) -> Any:
 
 @claim(
     "TRANSFER-GAUSSMAP-3",
-    paper="transfer",
-    title="An estimated source law adds a term of the same form in its own sample size",
-    statement=r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \frac1n + \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
+    "An estimated source law adds a term of the same form in its own sample size",
+    r"""\frac{E\Vert\hat S - S_0\Vert^2}{\sigma_S^2} = \frac1n + \Big(1 + \frac1m\Big)\frac{m-1}{m-3}
         - 2\,E\frac{\hat\sigma_S}{\sigma_S}\,E\frac{\sigma_T}{\hat\sigma_T} + 1 \sim \frac3{2m} + \frac3{2n}""",
+    covers=[gaussian_map_risk],
     hypotheses=[r"m > 3", r"n > 1", r"\hat\sigma^2 \;\mathrm{unbiased}"],
-    vouches=[gaussian_map_risk],
 )
 class TwoGaussianSamples:
-    thing = gaussian_map_risk
-
-    @exact(tolerance=5e-13, scale=0.0)
-    def integrals_over_the_laws_of_both_variances(thing: Thing) -> Iterator[Any]:
+    @exact(5e-13, scale=0.0)
+    def integrals_over_the_laws_of_both_variances(gaussian_map_risk):
         """The error is e_S + (r_S / r_T)(z - e_T) - z; the parts are independent, each mean an integral."""
         for m, n in ((4, 2), (5, 9), (20, 3), (100, 127), (60, 128), (500, 400)):
             slope = _moment(n - 1, 1) * _moment(m - 1, -1)
             square = _moment(n - 1, 2) * _moment(m - 1, -2)
             yield (
                 f"m = {m}, n = {n}",
-                thing(m, n),
+                gaussian_map_risk(m, n),
                 mp.mpf(1) / n + square * (1 + mp.mpf(1) / m) - 2 * slope + 1,
             )
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def a_source_with_samples_without_end_is_known(thing: Thing) -> Iterator[Any]:
-        for m in (4, 12, 300):
-            yield f"m = {m}", thing(m, 10**13), thing(m)
+    @exact(1e-9, scale=0.0, over=grid(m=(4, 12, 300)))
+    def a_source_with_samples_without_end_is_known(gaussian_map_risk, m):
+        return gaussian_map_risk(m, 10**13), gaussian_map_risk(m)
 
     @rate()
-    def three_halves_over_each(thing: Thing) -> Iterator[Rate]:
+    def three_halves_over_each(gaussian_map_risk):
         sizes = (10_000, 20_000, 40_000)
         for ratio in (0.25, 1.0, 3.0):
-            risks = [thing(m, int(ratio * m)) for m in sizes]
+            risks = [gaussian_map_risk(m, int(ratio * m)) for m in sizes]
             orders = [math.log2(a / b) for a, b in pairwise(risks)]
             yield Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
 
     @boundary()
-    def one_sample_has_no_variance(thing: Thing) -> Iterator[Any]:
+    def one_sample_has_no_variance(gaussian_map_risk):
         for m, n in ((4, 1), (4, 0), (3, 50)):
-            yield raises(ValueError, thing, m, n)
+            yield raises(ValueError, gaussian_map_risk, m, n)
 
     mutants = {
         "source known": lambda m, n=None: (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from driftproof.theory.transfer import (
     transfer_exponent,
 )
 from driftproof.theory.transfer.exponents import Convention
-from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, raises, rate
-from driftproof.validation.mutants import altered
+from driftproof.validation import Rate, bound, boundary, claim, exact, grid, raises, rate, rows
+from driftproof.validation.mutants import wrong
 
 from .composition import norm
 from .fourier import SMOOTHNESS, sphere
@@ -31,18 +30,15 @@ __all__ = ["OutputMap", "PlugIn", "SampleSize"]
 
 @claim(
     "TRANSFER-OUTPUT-1",
-    paper="transfer",
-    title="Transported labels multiply the error of transfer by the slope of the output map",
-    statement=r"""\Vert \hat g \circ \hat f_S \circ \hat S - f_T \Vert \leq \mathrm{Lip}(\hat g)\big([\hat f_S]_h\,
+    "Transported labels multiply the error of transfer by the slope of the output map",
+    r"""\Vert \hat g \circ \hat f_S \circ \hat S - f_T \Vert \leq \mathrm{Lip}(\hat g)\big([\hat f_S]_h\,
         \Vert \hat S - S_0 \Vert^h + \Vert \hat f_S - f_S \Vert\big) + \Vert \hat g - g \Vert + \Vert \Delta \Vert""",
+    covers=[error_bound],
     hypotheses=[r"(S_0)_\# P_T = P_S", r"f_T = g \circ f_S \circ S_0 + \Delta"],
-    vouches=[error_bound],
 )
 class OutputMap:
-    thing = error_bound
-
     @bound(tight=0.9)
-    def random_discrete_models(thing: Thing) -> Iterator[Any]:
+    def random_discrete_models(error_bound):
         """Target atoms with their true images, wrong everywhere: the map, the source model, the output map."""
         rng = np.random.default_rng(0)
         for _ in range(300):
@@ -57,37 +53,32 @@ class OutputMap:
             guess = steep * (slope * moved + off)
             parts = norm(moved - image, w), abs(off), norm(mismatch, w), abs(slope)
             wrong = norm(scales[3] * model + shift, w)
-            yield "", norm(guess - truth, w), thing(*parts, 1.0, abs(steep), wrong)
+            yield "", norm(guess - truth, w), error_bound(*parts, 1.0, abs(steep), wrong)
 
-    @exact(tolerance=1e-14)
-    def attained_when_the_parts_point_one_way(thing: Thing) -> Iterator[Any]:
+    @exact(
+        1e-14, over=rows("a, b, c, l, k, e", ((0.1, 0.2, 0.3, 2.0, 3.0, 0.4), (1.0, 0.0, 0.5, 0.7, 0.2, 0.0)))
+    )
+    def attained_when_the_parts_point_one_way(error_bound, a, b, c, l, k, e):
         """Affine functions of slopes l and k, of which every part is off by a positive constant."""
-        for a, b, c, l, k, e in ((0.1, 0.2, 0.3, 2.0, 3.0, 0.4), (1.0, 0.0, 0.5, 0.7, 0.2, 0.0)):
-            guess = k * (l * (5.0 + a) + b) + e + c
-            yield "", thing(a, b, c, l, 1.0, k, e), guess - k * l * 5.0
+        guess = k * (l * (5.0 + a) + b) + e + c
+        return error_bound(a, b, c, l, 1.0, k, e), guess - k * l * 5.0
 
-    @exact(tolerance=0.0)
-    def labels_that_stay(thing: Thing) -> Any:
-        return thing(0.1, 0.2, 0.3, 2.0, 0.5, 1.0, 0.0), error_bound(0.1, 0.2, 0.3, 2.0, 0.5)
+    @exact(0.0)
+    def labels_that_stay(error_bound):
+        return error_bound(0.1, 0.2, 0.3, 2.0, 0.5, 1.0, 0.0), error_bound(0.1, 0.2, 0.3, 2.0, 0.5)
 
     @boundary()
-    def no_slope_is_negative(thing: Thing) -> Iterator[Any]:
+    def no_slope_is_negative(error_bound):
         yield raises(ValueError, error_bound, 0.1, 0.2, 0.3, 2.0, output=-1.0)
         yield raises(ValueError, error_bound, 0.1, 0.2, 0.3, 2.0, output_error=-0.1)
 
     mutants = {
-        "slope on the map alone": altered(
-            error_bound, lambda kernel, xp, a, b, c, l, h, k, e: kernel(xp, k * a, b, c, l, h, 1.0, e)
+        "slope on the map alone": wrong(
+            error_bound, map_error=lambda map_error, output: output * map_error, output=lambda: 1.0
         ),
-        "slope on the mismatch too": altered(
-            error_bound, lambda kernel, xp, a, b, c, l, h, k, e: kernel(xp, a, b, k * c, l, h, k, e)
-        ),
-        "output map taken as right": altered(
-            error_bound, lambda kernel, xp, a, b, c, l, h, k, e: kernel(xp, a, b, c, l, h, k)
-        ),
-        "slope forgotten": altered(
-            error_bound, lambda kernel, xp, a, b, c, l, h, k, e: kernel(xp, a, b, c, l, h, 1.0, e)
-        ),
+        "slope on the mismatch too": wrong(error_bound, mismatch=lambda mismatch, output: output * mismatch),
+        "output map taken as right": wrong(error_bound, output_error=lambda: 0.0),
+        "slope forgotten": wrong(error_bound, output=lambda: 1.0),
     }
 
 
@@ -99,33 +90,30 @@ def _mistakes(eta: Any, guess: Any, w: Any) -> float:
 
 @claim(
     "TRANSFER-PLUGIN-1",
-    paper="transfer",
-    title="What an error of the regression costs its classifier, with a margin and without",
-    statement=r"""L(\hat\eta) - L^* \leq 2\Vert\hat\eta - \eta\Vert, \qquad
+    "What an error of the regression costs its classifier, with a margin and without",
+    r"""L(\hat\eta) - L^* \leq 2\Vert\hat\eta - \eta\Vert, \qquad
         P\big(0 < |\eta - \tfrac12| \leq t\big) \leq C t^\kappa \;\Longrightarrow\;
         L(\hat\eta) - L^* \leq \min_t\Big(2\epsilon\sqrt{C t^\kappa} + \frac{2\epsilon^2}{t}\Big)
         \asymp \epsilon^{\frac{2(1+\kappa)}{2+\kappa}}""",
+    covers=[excess_error_bound],
     hypotheses=[r"\epsilon = \Vert\hat\eta - \eta\Vert_{L^2}", r"\kappa \geq 0"],
-    vouches=[excess_error_bound],
 )
 class PlugIn:
-    thing = excess_error_bound
-
     @bound(tight=0.99)
-    def counted_mistakes(thing: Thing) -> Iterator[Any]:
+    def counted_mistakes(excess_error_bound):
         """Random laws of a label; and one whose regression crosses 1/2 by a hair everywhere."""
         rng = np.random.default_rng(0)
         for _ in range(100):
             eta, w = rng.uniform(size=15), rng.dirichlet(np.ones(15))
             guess = np.clip(eta + 10.0 ** rng.uniform(-2, 0) * rng.normal(size=15), 0.0, 1.0)
-            yield "random", _mistakes(eta, guess, w), thing(norm(guess - eta, w), 0.0, 1.0)
+            yield "random", _mistakes(eta, guess, w), excess_error_bound(norm(guess - eta, w), 0.0, 1.0)
         for gap in (0.01, 0.3):
             eta, w = np.full(4, 0.5 - gap), np.full(4, 0.25)
             guess = np.full(4, 0.5 + 1e-6 * gap)
-            yield f"gap = {gap}", _mistakes(eta, guess, w), thing(norm(guess - eta, w), 0.0, 1.0)
+            yield f"gap = {gap}", _mistakes(eta, guess, w), excess_error_bound(norm(guess - eta, w), 0.0, 1.0)
 
     @bound(tight=0.5)
-    def laws_with_a_margin(thing: Thing) -> Iterator[Any]:
+    def laws_with_a_margin(excess_error_bound):
         """Distances from 1/2 with P(<= t) = (2t)^kappa on a fine grid, those below t crossed: the worst there is."""
         u = (np.arange(20_000) + 0.5) / 20_000
         w = np.full(u.size, 1.0 / u.size)
@@ -140,61 +128,55 @@ class PlugIn:
                     yield (
                         f"kappa = {margin}",
                         _mistakes(0.5 + gap, guess, w),
-                        thing(size, margin, 2.0**margin),
+                        excess_error_bound(size, margin, 2.0**margin),
                     )
 
-    @exact(tolerance=1e-9, scale=0.0)
-    def the_best_of_all_cuts(thing: Thing) -> Iterator[Any]:
-        for error, margin, constant in itertools.product((1e-3, 0.02), (0.3, 1.0, 4.0), (0.5, 3.0)):
+    @exact(
+        1e-9,
+        scale=0.0,
+        over=rows(
+            "error, margin, constant", lambda: itertools.product((1e-3, 0.02), (0.3, 1.0, 4.0), (0.5, 3.0))
+        ),
+    )
+    def the_best_of_all_cuts(excess_error_bound, error, margin, constant):
+        def split(log_t: float, e: float = error, k: float = margin, c: float = constant) -> float:
+            return 2.0 * e * math.sqrt(c * math.exp(k * log_t)) + 2.0 * e * e * math.exp(-log_t)
 
-            def split(log_t: float, e: float = error, k: float = margin, c: float = constant) -> float:
-                return 2.0 * e * math.sqrt(c * math.exp(k * log_t)) + 2.0 * e * e * math.exp(-log_t)
+        least = minimize_scalar(split, bracket=(-8.0, 0.0), tol=1e-12).fun
+        return excess_error_bound(error, margin, constant), min(least, 2.0 * error)
 
-            least = minimize_scalar(split, bracket=(-8.0, 0.0), tol=1e-12).fun
-            yield f"kappa = {margin}", thing(error, margin, constant), min(least, 2.0 * error)
-
-    @exact(tolerance=1e-12)
-    def orders(thing: Thing) -> Iterator[Any]:
-        for margin in (0.0, 0.5, 1.0, 7.0):
-            values = [float(thing(error, margin, 1.0)) for error in (1e-9, 1e-12)]
-            want = 2.0 * (1.0 + margin) / (2.0 + margin)
-            yield f"kappa = {margin}", math.log10(values[0] / values[1]) / 3.0, want
+    @exact(1e-12, over=grid(margin=(0.0, 0.5, 1.0, 7.0)))
+    def orders(excess_error_bound, margin):
+        values = [float(excess_error_bound(error, margin, 1.0)) for error in (1e-9, 1e-12)]
+        want = 2.0 * (1.0 + margin) / (2.0 + margin)
+        return math.log10(values[0] / values[1]) / 3.0, want
 
     @boundary()
-    def no_margin_is_negative(thing: Thing) -> Iterator[Any]:
+    def no_margin_is_negative(excess_error_bound):
         yield raises(ValueError, excess_error_bound, 0.1, margin=-0.5)
         yield raises(ValueError, excess_error_bound, 0.1, margin=1.0, constant=0.0)
 
     mutants = {
-        "without the factor 2": altered(
-            excess_error_bound, lambda kernel, xp, error, k, c: 0.5 * kernel(xp, error, k, c)
+        "without the factor 2": wrong(excess_error_bound, lambda value: 0.5 * value),
+        "margin of no use": wrong(excess_error_bound, margin=lambda: 0.0),
+        "the order of the largest error": wrong(
+            excess_error_bound, lambda error, margin, constant: 2.0 * constant * error ** (1.0 + margin)
         ),
-        "margin of no use": altered(
-            excess_error_bound, lambda kernel, xp, error, k, c: kernel(xp, error, 0.0, c)
-        ),
-        "the order of the largest error": altered(
-            excess_error_bound, lambda kernel, xp, error, k, c: 2.0 * c * error ** (1.0 + k)
-        ),
-        "any constant": altered(
-            excess_error_bound, lambda kernel, xp, error, k, c: kernel(xp, error, k, 1.0)
-        ),
+        "any constant": wrong(excess_error_bound, constant=lambda: 1.0),
     }
 
 
 @claim(
     "TRANSFER-SIZE-1",
-    paper="transfer",
-    title="The samples that an error needs, from the exponent and the constant",
-    statement=r"""m(\epsilon) = \Big(\frac c\epsilon\Big)^{1/b} \asymp \epsilon^{-\frac{2\alpha+d}{\alpha+1}}
+    "The samples that an error needs, from the exponent and the constant",
+    r"""m(\epsilon) = \Big(\frac c\epsilon\Big)^{1/b} \asymp \epsilon^{-\frac{2\alpha+d}{\alpha+1}}
         \;\mathrm{(transfer)}, \qquad \epsilon^{-\frac{2p+d}p} \;\mathrm{(direct)}""",
+    covers=[sample_size],
     hypotheses=[r"c\,m^{-b} = \epsilon", r"d \geq 3"],
-    vouches=[sample_size],
 )
 class SampleSize:
-    thing = sample_size
-
     @rate()
-    def found_again_from_exact_risks(thing: Thing) -> Iterator[Rate]:
+    def found_again_from_exact_risks(sample_size):
         """Exact risks at sizes whose best cut-off is K = 20, 40, 80; constants are right up to 1/K."""
         for d, smooth in itertools.product((3, 5), SMOOTHNESS):
             ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
@@ -206,14 +188,14 @@ class SampleSize:
             for constant, exponent, risk in laws:
                 sizes = [(k * k + 0.5) ** (smooth + d / 2.0) for k in (20, 40, 80)]
                 errors = [math.sqrt(risk(m, smooth, d).total) for m in sizes]
-                found = [thing(error, exponent, math.sqrt(constant)) for error in errors]
+                found = [sample_size(error, exponent, math.sqrt(constant)) for error in errors]
                 orders = [
                     math.log(found[i + 1] / found[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)
                 ]
                 yield Rate(orders, 1.0, 0.02, found[-1] / sizes[-1], 1.0, 0.05)
 
-    @exact(tolerance=1e-12)
-    def powers_of_the_error(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def powers_of_the_error(sample_size):
         """A tenth of the error: in both conventions, as the powers are usually written."""
         for alpha, p, d in ((0.0, 1.0, 5), (1.0, 0.5, 4), (2.5, 3.0, 20)):
             powers: dict[Convention, tuple[float, float]] = {
@@ -225,12 +207,15 @@ class SampleSize:
                     (transfer_exponent(alpha, d, convention), transfer),
                     (direct_exponent(p, d, convention), direct),
                 ):
-                    yield f"{convention}, d = {d}", math.log10(thing(0.01, b) / thing(0.1, b)), want
+                    yield (
+                        f"{convention}, d = {d}",
+                        math.log10(sample_size(0.01, b) / sample_size(0.1, b)),
+                        want,
+                    )
 
-    @boundary()
-    def nothing_is_learned_at_exponent_zero(thing: Thing) -> Iterator[Any]:
-        for arguments in ((0.0, 0.5), (0.1, 0.0), (0.1, 0.5, -1.0), (math.nan, 0.5)):
-            yield raises(ValueError, thing, *arguments)
+    @boundary(over=grid(arguments=((0.0, 0.5), (0.1, 0.0), (0.1, 0.5, -1.0), (math.nan, 0.5))))
+    def nothing_is_learned_at_exponent_zero(sample_size, arguments):
+        return raises(ValueError, sample_size, *arguments)
 
     mutants = {
         "the exponent itself": lambda error, b, c=1.0: (

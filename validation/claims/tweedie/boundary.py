@@ -11,7 +11,7 @@ laws are known: shapes are drawn to :math:`d/2`, d the wrong dimension, and if :
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,7 @@ from driftproof.theory.processes import BESQ, CIR
 from driftproof.theory.processes.base import reverse_drift
 from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.tweedie import score_from_count
-from driftproof.validation import Thing, bound, boundary, claim, drawn, exact, figure, property
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Thing, bound, boundary, claim, exact, figure, property
 
 from .finite_volumes import Chain, grid
 from .gauss import Floats, power_panels
@@ -100,47 +99,46 @@ def mass_near_zero(thing: Thing, delta: float, score: Any, level: float) -> floa
 
 @claim(
     "TWEEDIE-BOUNDARY-1",
-    paper="tweedie",
-    title="A bounded score turns dimension delta into 4 - delta",
-    statement=r"""
+    "A bounded score turns dimension delta into 4 - delta",
+    r"""
     \lim_{x \to 0} \tilde b(x, t) = \begin{cases}
       \eta^2\, b(0, t), & s = \text{exact score: dimension } \delta \text{ for every } \eta > 0 \\
       -b(0, t) + \tfrac{1 + \eta^2}{2} a', & s \text{ bounded: dimension }
         \dfrac{2(1+\eta^2) - \delta}{\eta^2} = 4 - \delta \text{ at } \eta = 1
     \end{cases}
     """,
-    vouches=[reverse_drift],
+    covers=[reverse_drift],
     hypotheses=[r"\delta > 0", r"\eta > 0", r"t > 0", r"X_0 > 0 \text{ or conjugate}"],
 )
 class BoundedScore:
     """A bounded output l for 1 + x s gives the dimension 4 l(0) - delta at eta = 1: right only if the
     network has l(0) = delta / 2.  For delta >= 4 the bounded score sends every path to 0."""
 
-    @exact(tolerance=1e-9)
-    def exact_score_keeps_the_dimension(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def exact_score_keeps_the_dimension(reverse_drift):
         for process in NOISES:
             for t in (0.1, 0.8):
                 law = process.marginal(DATA, t)
                 for eta in ETAS:
-                    got = dimension(thing, process, t, law.score, eta)
+                    got = dimension(reverse_drift, process, t, law.score, eta)
                     yield f"{process}, t = {t}, eta = {eta}", got, process.delta
 
-    @exact(tolerance=1e-12)
-    def bounded_score_reflects_it(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def bounded_score_reflects_it(reverse_drift):
         t = 0.4
         for process in NOISES:
             delta = process.delta
             for eta in ETAS:
                 turned = (2.0 * (1.0 + eta**2) - delta) / eta**2
                 for score in (-5.0, 0.0, 3.0):
-                    got = dimension(thing, process, t, partial(constant, score), eta)
+                    got = dimension(reverse_drift, process, t, partial(constant, score), eta)
                     yield f"{process}, s = {score}, eta = {eta}", got, turned
             for output in (0.0, 0.5 * delta, 2.0):
-                got = dimension(thing, process, t, partial(inverse, output - 1.0), 1.0)
+                got = dimension(reverse_drift, process, t, partial(inverse, output - 1.0), 1.0)
                 yield f"{process}, 1 + x s = {output}", got, 4.0 * output - delta
 
-    @exact(tolerance=1e-11)
-    def gamma_laws_of_the_wrong_shape_solve_the_reverse_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def gamma_laws_of_the_wrong_shape_solve_the_reverse_equation(reverse_drift):
         # Weakly, against exp(-l x), which determine the law: d/dtau E f = E[drift f' + eta^2 a f'' / 2].
         t, rate = 0.7, np.asarray([0.3, 1.0, 5.0])
         for process in (CIR(1.5, 0.2, 0.8), CIR(1.0, 0.75, 1.0)):
@@ -149,7 +147,7 @@ class BoundedScore:
                 shape = 0.5 * (2.0 * (1.0 + eta**2) - process.delta) / eta**2
                 x, w = power_panels(60.0 * scale, shape - 1.0)
                 w = w * np.exp(Gamma(shape, scale).log_prob(x))
-                drift = thing(process, x, t, np.full_like(x, -1.0 / scale), eta)
+                drift = reverse_drift(process, x, t, np.full_like(x, -1.0 / scale), eta)
                 moved = -rate[:, None] * drift + 0.5 * eta**2 * g * x * rate[:, None] ** 2
                 got = (moved * np.exp(-rate[:, None] * x)) @ w
                 back = process.kappa * scale - 0.5 * process.sigma**2  # - dc/dt
@@ -159,33 +157,33 @@ class BoundedScore:
                     -shape * rate * back * (1.0 + rate * scale) ** (-shape - 1.0),
                 )
 
-    @exact(tolerance=5e-4)
-    def whole_paths_arrive_where_the_theory_says(thing: Thing) -> Iterator[Labelled]:
+    @exact(5e-4)
+    def whole_paths_arrive_where_the_theory_says(reverse_drift):
         # Error of the chain: 4 times as small for twice the cells; below 3e-4 with these.
         rate = np.asarray([0.5, 3.0, 20.0])
         decayed = np.exp(-HORIZON) * SCALE / scale_of(CIR(1.0, 0.25, 1.0), HORIZON)
         reached = SCALE * (1.0 - decayed)  # 2 r, of the transition of the affine process from T to 0
         for delta in (1.0, 3.0):
-            x, edges, mass = arrival(thing, delta, singular)
+            x, edges, mass = arrival(reverse_drift, delta, singular)
             below = [mass_below(edges, mass, level) for level in (0.02, 0.3, 1.0)]
             want = gammainc(0.5 * delta, np.asarray([0.02, 0.3, 1.0]) / SCALE)
             yield f"exact score, delta = {delta}", below, want
-            x, edges, mass = arrival(thing, delta, bounded)
+            x, edges, mass = arrival(reverse_drift, delta, bounded)
             transform = (1.0 + rate * reached) ** (delta - 2.0) * (1.0 + rate * SCALE) ** (-0.5 * delta)
             yield f"bounded score, delta = {delta}", np.exp(-rate[:, None] * x) @ mass, transform
-        absorbed = mass_near_zero(thing, 6.0, bounded, 1e-4)
+        absorbed = mass_near_zero(reverse_drift, 6.0, bounded, 1e-4)
         yield "bounded score, delta = 6: paths that end at 0", absorbed, betainc(3.0, 2.0, 1.0 - decayed)
 
-    @boundary(tolerance=0.1)
-    def clipping_the_score_moves_the_mass_near_zero(thing: Thing) -> Iterator[Labelled]:
+    @boundary(0.1)
+    def clipping_the_score_moves_the_mass_near_zero(reverse_drift):
         # |s| <= 5: far beyond what the bulk of the data needs.
         near = gammainc(0.5, 0.02 / SCALE)
-        yield "delta = 1, P(Y < 0.02)", mass_near_zero(thing, 1.0, clipped(5.0), 0.02), near
+        yield "delta = 1, P(Y < 0.02)", mass_near_zero(reverse_drift, 1.0, clipped(5.0), 0.02), near
         near = gammainc(3.0, 1e-4 / SCALE)
-        yield "delta = 6, P(Y < 0.0001)", mass_near_zero(thing, 6.0, clipped(5.0), 1e-4), near
+        yield "delta = 6, P(Y < 0.0001)", mass_near_zero(reverse_drift, 6.0, clipped(5.0), 1e-4), near
 
     @figure
-    def mass_near_zero(thing: Thing) -> Any:
+    def mass_near_zero(reverse_drift):
         """P(Y < y) at the end of the reverse process, for gamma data (dots) under CIR noise: with the exact
         score, with the score clipped at 5 and 50, and with its bounded part.  The slope is half of the
         dimension at 0; for δ = 6 the level on the left is the mass that sticks to 0."""
@@ -200,7 +198,7 @@ class BoundedScore:
         }
         for axis, delta in zip(drawn.subplots(1, 2, sharey=True), (1.0, 6.0), strict=True):
             for name, score in scores.items():
-                _, edges, mass = arrival(thing, delta, score)
+                _, edges, mass = arrival(reverse_drift, delta, score)
                 axis.loglog(edges[1:], np.cumsum(mass), label=name)
             y = np.geomspace(1e-4, 3.0, 15)
             axis.plot(y, gammainc(0.5 * delta, y / SCALE), "k.", label="data")
@@ -223,9 +221,8 @@ class BoundedScore:
 
 @claim(
     "TWEEDIE-BOUNDARY-2",
-    paper="tweedie",
-    title="The reverse equation in counts is of Feller type",
-    statement=r"""
+    "The reverse equation in counts is of Feller type",
+    r"""
     \tilde b = \begin{cases}
     \eta^2 \delta + 2 (1 + \eta^2)\,n - (1+\eta^2)\,\frac yt & \text{BESQ} \\[2pt]
     \eta^2 \kappa\theta + \frac{1+\eta^2}2 \sigma^2 n
@@ -233,23 +230,24 @@ class BoundedScore:
     \end{cases} \qquad n \ge 0,
     \quad\text{at } \eta = 1:\ \kappa\theta + \sigma^2 n - \kappa \coth(\tfrac{\kappa t}2)\, y
     """,
-    vouches=[reverse_drift_from_count, score_from_count],
+    covers=[reverse_drift_from_count, score_from_count],
     hypotheses={r"t > 0": lambda t: t > 0, r"n \geq 0": lambda n: n >= 0},
 )
 class FellerForm:
     """Immigration at least that of dimension delta, linear killing: positivity asks of a network only that
     its count be nonnegative."""
 
-    @property(tolerance=1e-11, false_alarm=0.0)
+    @property(1e-11, false_alarm=0.0)
     def equals_the_drift_with_the_score(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.05, 12.0)),
-        kappa: float = drawn(st.floats(0.05, 4.0)),
-        x: float = drawn(st.floats(1e-3, 50.0)),
-        t: float = drawn(st.floats(1e-2, 5.0)),
-        n: float = drawn(st.floats(0.0, 50.0)),
-        eta: float = drawn(st.floats(0.0, 2.0)),
-    ) -> Iterator[Labelled]:
+        reverse_drift_from_count,
+        score_from_count,
+        delta=st.floats(0.05, 12.0),
+        kappa=st.floats(0.05, 4.0),
+        x=st.floats(1e-3, 50.0),
+        t=st.floats(1e-2, 5.0),
+        n=st.floats(0.0, 50.0),
+        eta=st.floats(0.0, 2.0),
+    ):
         theta, sigma = 0.25 * delta / kappa, 1.0
         spread = 1.0 + eta**2
         cir, besq = CIR(kappa, theta, sigma), BESQ(delta)
@@ -257,50 +255,64 @@ class FellerForm:
             score = score_from_count(process, x, t, n)
             # Terms of size x/t and n x/x cancel: the error is measured against them.
             size = 1.0 + float(process.diffusion(1.0, t)) * (n + x / float(process.rho(t)) + delta)
-            got = float(thing(process, x, t, n, eta)) / size
+            got = float(reverse_drift_from_count(process, x, t, n, eta)) / size
             yield f"{process}", got, float(process.reverse_drift(x, t, score, eta)) / size
         closed = eta**2 * delta + 2.0 * spread * n - spread * x / t
-        yield "BESQ", float(thing(besq, x, t, n, eta)) / (1.0 + n + x / t), closed / (1.0 + n + x / t)
+        yield (
+            "BESQ",
+            float(reverse_drift_from_count(besq, x, t, n, eta)) / (1.0 + n + x / t),
+            closed / (1.0 + n + x / t),
+        )
         killing = kappa * (spread / -np.expm1(-kappa * t) - 1.0)
         closed = eta**2 * kappa * theta + 0.5 * spread * n - killing * x
         yield (
             "CIR",
-            float(thing(cir, x, t, n, eta)) / (1.0 + n + killing * x),
+            float(reverse_drift_from_count(cir, x, t, n, eta)) / (1.0 + n + killing * x),
             closed / (1.0 + n + killing * x),
         )
         killing = kappa / np.tanh(0.5 * kappa * t)
         closed = kappa * theta + n - killing * x
         yield (
             "CIR, eta = 1",
-            float(thing(cir, x, t, n, 1.0)) / (1.0 + n + killing * x),
+            float(reverse_drift_from_count(cir, x, t, n, 1.0)) / (1.0 + n + killing * x),
             closed / (1.0 + n + killing * x),
         )
 
     @bound(tight=0.999)
-    def immigration_never_falls_below_that_of_the_dimension(thing: Thing) -> Iterator[Labelled]:
+    def immigration_never_falls_below_that_of_the_dimension(reverse_drift_from_count):
         n = np.asarray([0.0, 1e-3, 1.0, 30.0])
         for process in NOISES:
             for eta in ETAS:
                 least = 0.25 * eta**2 * process.delta * slope(process, 0.3)
-                yield f"{process}, eta = {eta}", np.full(4, least), thing(process, np.zeros(4), 0.3, n, eta)
+                yield (
+                    f"{process}, eta = {eta}",
+                    np.full(4, least),
+                    reverse_drift_from_count(process, np.zeros(4), 0.3, n, eta),
+                )
 
     @bound(tight=0.3)
-    def the_linear_term_kills(thing: Thing) -> Iterator[Labelled]:
+    def the_linear_term_kills(reverse_drift_from_count):
         x = np.asarray([1e-2, 1.0, 30.0])
         for process in NOISES:
             for eta in ETAS:
-                at_zero = thing(process, np.zeros(3), 0.3, np.ones(3), eta)
-                falls = at_zero - thing(process, x, 0.3, np.ones(3), eta)
+                at_zero = reverse_drift_from_count(process, np.zeros(3), 0.3, np.ones(3), eta)
+                falls = at_zero - reverse_drift_from_count(process, x, 0.3, np.ones(3), eta)
                 rate = 0.25 * (1.0 + eta**2) * slope(process, 0.3) / float(process.rho(0.3))
                 yield f"{process}, eta = {eta}", falls / x, np.full(3, rate)
                 yield f"{process}, eta = {eta}: sign", np.zeros(3), falls
 
     mutants = {
-        "count with the slope of BESQ": lambda p, x, t, n, eta: (
-            reverse_drift_from_count(p, x, t, n, eta) + 0.5 * (1.0 + eta**2) * (4.0 - slope(p, t)) * n
-        ),
-        "eta forgotten": lambda p, x, t, n, eta: reverse_drift_from_count(p, x, t, n, 1.0),
-        "dimension off by two": lambda p, x, t, n, eta: (
-            reverse_drift_from_count(p, x, t, n, eta) - 0.5 * (1.0 + eta**2) * slope(p, t)
-        ),
+        "count with the slope of BESQ": {
+            reverse_drift_from_count: lambda p, x, t, n, eta: (
+                reverse_drift_from_count(p, x, t, n, eta) + 0.5 * (1.0 + eta**2) * (4.0 - slope(p, t)) * n
+            )
+        },
+        "eta forgotten": {
+            reverse_drift_from_count: lambda p, x, t, n, eta: reverse_drift_from_count(p, x, t, n, 1.0)
+        },
+        "dimension off by two": {
+            reverse_drift_from_count: lambda p, x, t, n, eta: (
+                reverse_drift_from_count(p, x, t, n, eta) - 0.5 * (1.0 + eta**2) * slope(p, t)
+            )
+        },
     }

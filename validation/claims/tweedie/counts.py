@@ -2,7 +2,6 @@ r"""The latent Poisson count: what the score of squared Bessel noise regresses o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import mpmath
@@ -21,8 +20,8 @@ from driftproof.theory.tweedie import (
     posterior_weights,
     score_from_count,
 )
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation import boundary, claim, exact, figure, grid, property, raises
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
@@ -68,81 +67,70 @@ def _relative(want: Any, nu: Any) -> Any:
 
 @claim(
     "TWEEDIE-COUNT-1",
-    paper="tweedie",
-    title="Moments of the latent count",
-    statement=r"""
+    "Moments of the latent count",
+    r"""
         E[N \mid x_0, x] = \frac z2\,\frac{I_{\nu+1}(z)}{I_\nu(z)}, \qquad
         E[N(N-1) \mid x_0, x] = \frac{z^2}4\,\frac{I_{\nu+2}(z)}{I_\nu(z)}, \qquad z = \frac{\sqrt{q x x_0}}\rho""",
+    covers=[conditional_count, conditional_pair_count],
     hypotheses=[
         r"N \sim \mathrm{Poisson}(q x_0/2\rho), \; X_t \mid N \sim 2\rho\,\Gamma(\tfrac\delta2 + N)",
         r"\delta > 0, \; x_0 \geq 0, \; x \geq 0, \; t > 0",
     ],
-    vouches=[conditional_count, conditional_pair_count],
 )
 class CountMoments:
-    thing = (conditional_count, conditional_pair_count)
-
-    @exact(tolerance=ROUNDING)
-    def enumeration_of_the_joint_law(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def enumeration_of_the_joint_law(conditional_count, conditional_pair_count):
         for process in (*BESQS, *CIRS):
             nu = textbook.scales(process, 1.0)[0]
             for x0, x, t in ((0.0, 1.0, 1.0), (1e-12, 1.0, 1.0), (2.0, 0.7, 0.5), (9.0, 4.0, 0.1)):
                 names = ("E N", "E N(N-1)")
                 wants = _by_enumeration(process, x0, x, t)
-                for name, moment, want in zip(names, thing, wants, strict=True):
+                for name, moment, want in zip(
+                    names, (conditional_count, conditional_pair_count), wants, strict=True
+                ):
                     label = f"{name}, {process}, x0 = {x0:g}, x = {x:g}, t = {t:g}"
                     yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
 
-    @exact(tolerance=ROUNDING)
-    def bessel_ratios_at_the_corners(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def bessel_ratios_at_the_corners(conditional_count, conditional_pair_count):
         for label, process, x0, x, t in corners((*BESQS, CIRS[1])):
             nu = textbook.scales(process, t)[0]
-            for moment, want in zip(thing, _by_bessel(process, x0, x, t), strict=True):
+            for moment, want in zip(
+                (conditional_count, conditional_pair_count), _by_bessel(process, x0, x, t), strict=True
+            ):
                 yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
 
     @boundary()
-    def only_squared_bessel_noise_has_a_count(thing: Thing) -> Iterator[Any]:
-        for moment in thing:
+    def only_squared_bessel_noise_has_a_count(conditional_count, conditional_pair_count):
+        for moment in (conditional_count, conditional_pair_count):
             yield raises(ValueError, moment, VP(), 1.0, 1.0, 0.5)
 
     mutants = {
-        "half the count": (outcome(conditional_count, lambda n: n / 2), conditional_pair_count),
-        "second moment, not factorial": (
-            conditional_count,
-            altered(
-                conditional_pair_count,
-                lambda kernel, xp, p, x0, x, t: (
-                    kernel(xp, p, x0, x, t) + conditional_count.kernel(xp, p, x0, x, t)
-                ),
-            ),
-        ),
-        "rate of the Poisson law": (
-            altered(
-                conditional_count,
-                lambda kernel, xp, p, x0, x, t: 0.5 * p.decay_rho(xp, t)[0] * x0 / p.decay_rho(xp, t)[1],
-            ),
+        "half the count": wrong(conditional_count, lambda value: value / 2),
+        "second moment, not factorial": wrong(
             conditional_pair_count,
+            lambda value, xp, process, x0, x, t: value + conditional_count.kernel(xp, process, x0, x, t),
+        ),
+        "rate of the Poisson law": wrong(
+            conditional_count,
+            lambda xp, process, x0, t: 0.5 * process.decay_rho(xp, t)[0] * x0 / process.decay_rho(xp, t)[1],
         ),
     }
 
 
 @claim(
     "TWEEDIE-COUNT-2",
-    paper="tweedie",
-    title="Score and count determine each other",
-    statement=r"""
+    "Score and count determine each other",
+    r"""
         s(x, t) = \frac{\nu + n(x, t)}x - \frac1{2\rho}, \qquad n(x, t) = E[N \mid X_t = x] \ge 0, \qquad
         n(x, t) = \frac{E[q X_0 \mid X_t = 0]}{4(\nu+1)\rho^2}\,x + O(x^2)""",
+    covers=[poisson_count, score_from_count],
     hypotheses=[r"\delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
-    vouches=[poisson_count, score_from_count],
 )
 class CountAndScore:
-    thing = (poisson_count, score_from_count)
-
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(poisson_count, score_from_count):
         """The posterior of the count, from ratios of Bessel functions, against the differentiated density."""
-        count_of, score_of = thing
         for process in (*BESQS, *CIRS):
             for t in (1e-6, 1.0, 1e3):
                 for x in (1e-12, 1.0, 1e8):
@@ -150,18 +138,17 @@ class CountAndScore:
                     (n, _), s = _posterior_count(given), given.score
                     nu, _, rho = textbook.scales(process, t)
                     label, size = f"{process}, x = {x:g}, t = {t:g}", abs(nu) + n + x / (2 * rho)
-                    yield measured(f"count, {label}", count_of(process, x, t, float(s)), n, size)
-                    yield measured(f"score, {label}", score_of(process, x, t, float(n)), s, size / x)
+                    yield measured(f"count, {label}", poisson_count(process, x, t, float(s)), n, size)
+                    yield measured(f"score, {label}", score_from_count(process, x, t, float(n)), s, size / x)
 
-    @exact(tolerance=ROUNDING)
-    def inverse_to_each_other(thing: Thing) -> Iterator[Any]:
-        count_of, score_of = thing
+    @exact(ROUNDING)
+    def inverse_to_each_other(poisson_count, score_from_count):
         x, n = np.asarray([1e-3, 0.5, 7.0]), np.asarray([0.0, 0.25, 30.0])
         for process in (*BESQS, *CIRS):
-            yield str(process), count_of(process, x, 0.5, score_of(process, x, 0.5, n)), n
+            yield str(process), poisson_count(process, x, 0.5, score_from_count(process, x, 0.5, n)), n
 
-    @exact(tolerance=ROUNDING)
-    def linear_at_the_boundary(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def linear_at_the_boundary(score_from_count):
         """At x = 1e-16, where the next term of the series in x is relatively below a rounding."""
         x, t = 1e-16, 1.0
         for process in (*BESQS, *CIRS):
@@ -174,36 +161,25 @@ class CountAndScore:
             yield measured(f"slope, {process}", n / x, slope, size)
             want = (nu + slope * x) / x - 1 / (2 * rho)
             yield measured(
-                f"score, {process}", thing[1](process, x, t, n), want, abs(nu) / x + slope + 1 / rho
+                f"score, {process}", score_from_count(process, x, t, n), want, abs(nu) / x + slope + 1 / rho
             )
 
-    @exact(tolerance=0.0)
-    def zero_at_the_boundary(thing: Thing) -> Iterator[Any]:
-        for process in (*BESQS, *CIRS):
-            yield str(process), thing[0](process, 0.0, 1.0, np.inf * process.nu if process.nu else 1.0), 0.0
+    @exact(0.0, over=grid(process=(*BESQS, *CIRS)))
+    def zero_at_the_boundary(poisson_count, process):
+        return str(process), poisson_count(process, 0.0, 1.0, np.inf * process.nu if process.nu else 1.0), 0.0
 
     @figure
-    def count_for_several_data(thing: Thing) -> Any:
+    def count_for_several_data():
         """The posterior count n(x, t) under BESQ(1) noise at t = 0.5: smooth, zero at 0 and at most linear,
         where the score itself is -1/(2x) near 0."""
         return _count_picture()
 
     mutants = {
-        "without nu": (
-            altered(poisson_count, lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s) + p.nu),
-            score_from_count,
+        "without nu": wrong(poisson_count, lambda value, process: value + process.nu),
+        "rho for 2 rho": wrong(
+            score_from_count, lambda value, xp, process, t: value - 0.5 / process.decay_rho(xp, t)[1]
         ),
-        "rho for 2 rho": (
-            poisson_count,
-            altered(
-                score_from_count,
-                lambda kernel, xp, p, x, t, n: kernel(xp, p, x, t, n) - 0.5 / p.decay_rho(xp, t)[1],
-            ),
-        ),
-        "sign of the score": (
-            arguments(poisson_count, lambda p, x, t, s: (p, x, t, -s)),
-            score_from_count,
-        ),
+        "sign of the score": wrong(poisson_count, score=lambda score: -score),
     }
 
 
@@ -230,18 +206,17 @@ def _count_picture() -> Any:
 
 @claim(
     "TWEEDIE-COUNT-3",
-    paper="tweedie",
-    title="Posterior mean from two moments of the count",
-    statement=r"""E[X_0 \mid X_t = x] = \frac{4\rho^2}{q\,x}\,E[N(N+\nu) \mid X_t = x]
+    "Posterior mean from two moments of the count",
+    r"""E[X_0 \mid X_t = x] = \frac{4\rho^2}{q\,x}\,E[N(N+\nu) \mid X_t = x]
         = \frac{4\rho^2}{q\,x}\,\Big(E[N(N-1) \mid x] + (\nu+1)\,E[N \mid x]\Big)""",
+    covers=[posterior_mean_from_counts],
     hypotheses=[r"\delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
-    vouches=[posterior_mean_from_counts],
 )
 class MeanFromCounts:
     """All terms are positive: the relative error is a rounding everywhere, unlike in the score form."""
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_mean_from_counts):
         """Purely relative, but for means that no float can hold."""
         for process in (*BESQS, *CIRS):
             for t in (1e-6, 1.0, 10.0):
@@ -249,52 +224,44 @@ class MeanFromCounts:
                     given = Posterior(process, ATOMS, WEIGHTS, x, t)
                     n, pairs = _posterior_count(given)
                     got, label = (
-                        thing(process, x, t, float(n), float(pairs)),
+                        posterior_mean_from_counts(process, x, t, float(n), float(pairs)),
                         f"{process}, x = {x:g}, t = {t:g}",
                     )
                     yield measured(label, got, given.mean(), max(given.mean(), mpf(10) ** -290))
 
-    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
+    @property(ROUNDING, examples=40, false_alarm=0.0)
     def one_atom_comes_back(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.05, 20.0)),
-        atom: float = drawn(st.floats(1e-3, 50.0)),
-        x: float = drawn(st.floats(1e-3, 50.0)),
-        t: float = drawn(st.floats(1e-2, 10.0)),
-    ) -> Any:
+        posterior_mean_from_counts,
+        delta=st.floats(0.05, 20.0),
+        atom=st.floats(1e-3, 50.0),
+        x=st.floats(1e-3, 50.0),
+        t=st.floats(1e-2, 10.0),
+    ):
         process = BESQ(delta)
         counts = [moment(process, atom, x, t) for moment in (conditional_count, conditional_pair_count)]
-        return thing(process, x, t, *counts) / atom, 1.0
+        return posterior_mean_from_counts(process, x, t, *counts) / atom, 1.0
 
     mutants = {
-        "N squared for N(N-1)": altered(
-            posterior_mean_from_counts,
-            lambda kernel, xp, p, x, t, n, pairs: kernel(xp, p, x, t, n, pairs + n),
-        ),
-        "nu for nu + 1": altered(
-            posterior_mean_from_counts,
-            lambda kernel, xp, p, x, t, n, pairs: kernel(xp, p, x, t, n, pairs - n),
-        ),
-        "without decay": altered(
-            posterior_mean_from_counts,
-            lambda kernel, xp, p, x, t, n, pairs: p.decay_rho(xp, t)[0] * kernel(xp, p, x, t, n, pairs),
+        "N squared for N(N-1)": wrong(posterior_mean_from_counts, pairs=lambda n, pairs: pairs + n),
+        "nu for nu + 1": wrong(posterior_mean_from_counts, pairs=lambda n, pairs: pairs - n),
+        "without decay": wrong(
+            posterior_mean_from_counts, lambda value, xp, process, t: process.decay_rho(xp, t)[0] * value
         ),
     }
 
 
 @claim(
     "TWEEDIE-COUNT-4",
-    paper="tweedie",
-    title="The Bessel law on the integers",
-    statement=r"""
+    "The Bessel law on the integers",
+    r"""
         P(N = n) = \frac{(z/2)^{2n+\nu}}{I_\nu(z)\,n!\,\Gamma(n+\nu+1)}, \qquad
         \mathrm{Var}\,N = \frac{z^2}4 - \bar n^2 - \nu \bar n, \quad \bar n = E N = \frac z2 R_\nu(z)""",
+    covers=[BesselCount],
     hypotheses=[r"\nu > -1", r"z \geq 0"],
-    vouches=[BesselCount],
 )
 class BesselLaw:
-    @exact(tolerance=1e-12)
-    def masses_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def masses_at_fifty_digits(BesselCount):
         """The logarithms are differences of log-gammas of size n log n, each rounded."""
         for nu in (-0.999, -0.5, 0.0, 3.5):
             for z, counts in ((1e-6, (0, 1, 3)), (2.0, (0, 1, 5)), (500.0, (200, 250, 300))):
@@ -302,26 +269,26 @@ class BesselLaw:
                     power = (mpf(z) / 2) ** (2 * n + mpf(nu))
                     below = mpmath.besseli(nu, z) * mpmath.factorial(n) * mpmath.gamma(n + mpf(nu) + 1)
                     label = f"nu = {nu}, z = {z:g}, n = {n}"
-                    yield label, thing(nu, z).log_prob(float(n)), mpmath.log(power / below)
+                    yield label, BesselCount(nu, z).log_prob(float(n)), mpmath.log(power / below)
 
-    @exact(tolerance=1e-12)
-    def masses_sum_to_one(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def masses_sum_to_one(BesselCount):
         for nu in (-0.999, -0.5, 0.0, 3.5):
             for z in (0.0, 0.1, 5.0, 100.0):
                 n = np.arange(200.0)
-                mass = np.exp(thing(nu, z).log_prob(n))
+                mass = np.exp(BesselCount(nu, z).log_prob(n))
                 yield f"mass, nu = {nu}, z = {z}", np.sum(mass), 1.0
-                yield f"mean, nu = {nu}, z = {z}", thing(nu, z).mean, np.sum(mass * n)
+                yield f"mean, nu = {nu}, z = {z}", BesselCount(nu, z).mean, np.sum(mass * n)
 
-    @exact(tolerance=ROUNDING)
-    def variance_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def variance_at_fifty_digits(BesselCount):
         """Measured by what is subtracted, (z/2 - n)(z/2 + n) from nu n, up to where the expansion begins."""
         for nu in (-0.999, -0.5, 0.0, 3.5):
             for z in (1e-6, 0.5, 30.0, 900.0, 1e5, 1e9):
                 below = mpmath.besseli(nu, z)
                 mean, pairs = (mpf(z) / 2) ** 1 * mpmath.besseli(nu + 1, z) / below, mpf(z) ** 2 / 4
                 pairs *= mpmath.besseli(nu + 2, z) / below
-                law, label = thing(nu, z), f"nu = {nu}, z = {z:g}"
+                law, label = BesselCount(nu, z), f"nu = {nu}, z = {z:g}"
                 want = pairs + mean - mean**2
                 lost = z**2 if z < 1000 * (1 + nu**2) else 0
                 yield measured(f"mean, {label}", law.mean, mean, mean * (1 + 1 / (nu + 1)))

@@ -229,41 +229,40 @@ class MarginalModelling:
 
 @claim(
     "TWEEDIE-EB-4",
-    paper="tweedie",
-    title="Tweedie's estimate is the Bayes estimate, and nothing does better",
-    statement=r"""
+    "Tweedie's estimate is the Bayes estimate, and nothing does better",
+    r"""
     X_0 \sim \Gamma(\tfrac\delta2, c): \qquad
     \hat m(x) = \frac{4\rho^2}{q}\Big(\tfrac{\delta}{2} \ell' + x\,\ell'^2\Big)
     = \frac{x c^2 + \delta t c (c + 2t)}{(c + 2t)^2} \text{ (BESQ)}, \qquad
     E\big[(X_0 - \hat m(X_t))\,\varphi(X_t)\big] = 0 \ \text{ for every } \varphi
     """,
-    vouches=[posterior_mean],
+    covers=[posterior_mean],
     hypotheses={r"t > 0": lambda t: t > 0, r"c > 0": lambda c: c > 0},
 )
 class BayesIsTweedie:
     """Orthogonality to every function of the observation characterises the posterior mean: the estimate
     m + f has the risk of m plus E f^2."""
 
-    @property(tolerance=1e-10, false_alarm=0.0)
+    @property(1e-10, false_alarm=0.0)
     def equals_the_conjugate_mean(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.1, 12.0)),
-        c: float = drawn(st.floats(0.05, 20.0)),
-        t: float = drawn(st.floats(0.05, 5.0)),
-        x: float = drawn(st.floats(0.01, 50.0)),
-    ) -> Iterator[Labelled]:
+        posterior_mean,
+        delta=st.floats(0.1, 12.0),
+        c=st.floats(0.05, 20.0),
+        t=st.floats(0.05, 5.0),
+        x=st.floats(0.01, 50.0),
+    ):
         nu, scale = 0.5 * delta - 1.0, c + 2.0 * t
-        got = thing(BESQ(delta), x, t, nu / x - 1.0 / scale, -nu / x**2)
+        got = posterior_mean(BESQ(delta), x, t, nu / x - 1.0 / scale, -nu / x**2)
         # Terms of size 4 t^2 nu^2 / x cancel.
         size = 1.0 + 4.0 * t**2 * nu**2 / x + x
         yield "BESQ", float(got) / size, (x * c**2 + delta * t * c * scale) / scale**2 / size
 
-    @exact(tolerance=1e-9)
-    def the_error_is_orthogonal_to_the_observation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def the_error_is_orthogonal_to_the_observation(posterior_mean):
         for process, scale, t in CASES[1:]:
             x0, x, mass = joint(process, scale, t)
             law: Any = process.marginal(Gamma(0.5 * process.delta, scale), t)
-            estimate = thing(process, x, t, law.score(x), -process.nu / x**2)
+            estimate = posterior_mean(process, x, t, law.score(x), -process.nu / x**2)
             for name, f in (("1", np.ones_like(x)), ("x", x), ("exp(-x)", np.exp(-x)), ("sin(x)", np.sin(x))):
                 error = float(np.sum(mass * (x0[:, None] - estimate[None, :]) * f[None, :]))
                 yield f"{process}, {name}", error, 0.0

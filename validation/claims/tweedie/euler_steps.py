@@ -266,30 +266,27 @@ def log_moments(thing: Thing, steps: int, eta: float) -> tuple[float, float]:
 
 @claim(
     "TWEEDIE-SAMPLER-6",
-    paper="tweedie",
-    title="Log-Euler for geometric Brownian motion: order one, with its constant",
-    statement=r"""
+    "Log-Euler for geometric Brownian motion: order one, with its constant",
+    r"""
     \log X_0 \sim N(m_0, V_0),\ N \text{ equal steps}: \qquad E \log Y_0 = m_0, \qquad
     N\,(\mathrm{Var} \log Y_0 - V_0) \to \frac{v_T}4\,(1 + \eta^2)
     \Big(1 - \Big(\frac{V_0}{V_0 + v_T}\Big)^{1 + \eta^2}\Big)
     """,
-    vouches=[log_euler_step],
+    covers=[log_euler_step],
     hypotheses=[r"\sigma > 0", r"\eta \geq 0", r"\text{the exact score}", r"Y_T \sim p_T"],
 )
 class LogEuler:
     """On lognormal data the step is affine in log-state and noise: mean and variance are propagated
     exactly.  The local defect of the variance is (1 + eta^2)^2 dv^2 / 4V."""
 
-    thing = log_euler_step
-
-    @exact(tolerance=1e-13)
-    def mean_of_the_logarithm_is_exact_at_any_number_of_steps(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def mean_of_the_logarithm_is_exact_at_any_number_of_steps(log_euler_step):
         for eta in (0.0, *ETAS):
             for steps in (1, 2, 7):
-                yield f"eta = {eta}, {steps} steps", log_moments(thing, steps, eta)[0], 0.4
+                yield f"eta = {eta}, {steps} steps", log_moments(log_euler_step, steps, eta)[0], 0.4
 
-    @exact(tolerance=1e-13)
-    def few_steps_have_the_variance_of_the_affine_maps(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def few_steps_have_the_variance_of_the_affine_maps(log_euler_step):
         v0, v = 0.36, 0.64 * HORIZON
         for eta in (0.0, *ETAS):
             for steps in (1, 2, 5):
@@ -297,14 +294,14 @@ class LogEuler:
                 for left in range(steps, 0, -1):
                     gain = 1.0 - 0.5 * (1.0 + eta**2) * step / (v0 + left * step)
                     variance = gain**2 * variance + eta**2 * step
-                yield f"eta = {eta}, {steps} steps", log_moments(thing, steps, eta)[1], variance
+                yield f"eta = {eta}, {steps} steps", log_moments(log_euler_step, steps, eta)[1], variance
 
     @rate()
-    def variance_has_order_one_and_the_constant_of_the_theory(thing: Thing) -> Iterator[Rate]:
+    def variance_has_order_one_and_the_constant_of_the_theory(log_euler_step):
         v0, v = 0.36, 0.64 * HORIZON
         for eta in (0.0, 1.0, 1.5):
             levels = (32, 64, 128)
-            wrong = [log_moments(thing, steps, eta)[1] - v0 for steps in levels]
+            wrong = [log_moments(log_euler_step, steps, eta)[1] - v0 for steps in levels]
             orders = [math.log2(a / b) for a, b in pairwise(wrong)]
             power = 1.0 + eta**2
             constant = 0.25 * v * power * (1.0 - (v0 / (v0 + v)) ** power)

@@ -15,8 +15,8 @@ from driftproof.theory.laws import Discrete, Gaussian, Normal
 from driftproof.theory.processes import BESQ, GBM
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.tweedie import conditional_score, posterior_mean, posterior_variance
-from driftproof.validation import Thing, boundary, claim, exact, raises, symbolic
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation import Thing, boundary, claim, exact, grid, raises, symbolic
+from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols
 
 from . import textbook
@@ -60,45 +60,46 @@ def _posteriors() -> Iterator[tuple[str, Posterior]]:
 
 @claim(
     "TWEEDIE-GAUSS-1",
-    paper="tweedie",
-    title="Posterior mean under Gaussian noise",
-    statement=r"E[X_0 \mid X_t = x] = \frac{x + \sigma_t^2\, s(x, t)}{\alpha_t}",
+    "Posterior mean under Gaussian noise",
+    r"E[X_0 \mid X_t = x] = \frac{x + \sigma_t^2\, s(x, t)}{\alpha_t}",
+    covers=[posterior_mean, conditional_score],
     hypotheses=[r"X_t = \alpha_t X_0 + \sigma_t Z", r"\alpha_t > 0, \; \sigma_t > 0"],
-    vouches=[posterior_mean, conditional_score],
 )
 class GaussianMean:
     r"""Times p the right side is linear in p, and it is :math:`x_0` for a transition: so it averages."""
 
     @symbolic()
-    def exact_on_transitions(thing: Thing) -> Any:
-        return _mean(thing, TRANSITION), X0
+    def exact_on_transitions(posterior_mean):
+        return _mean(posterior_mean, TRANSITION), X0
 
     @symbolic()
-    def linear_in_the_density(thing: Thing) -> Any:
-        return (P + Q) * _mean(thing, P + Q), P * _mean(thing, P) + Q * _mean(thing, Q)
+    def linear_in_the_density(posterior_mean):
+        return (P + Q) * _mean(posterior_mean, P + Q), P * _mean(posterior_mean, P) + Q * _mean(
+            posterior_mean, Q
+        )
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_mean):
         for label, given in _posteriors():
             alpha, variance = textbook.levels(given.process, given.t)
             score = given.score
             size = (abs(given.x) + variance * abs(score)) / alpha
-            yield measured(label, thing(given.process, given.x, given.t, float(score)), given.mean(), size)
+            yield measured(
+                label, posterior_mean(given.process, given.x, given.t, float(score)), given.mean(), size
+            )
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_with_the_score_of_the_library(thing: Thing) -> Iterator[Any]:
-        for process in GAUSSIANS:
-            for t in (0.05, 0.4, 0.95):
-                alpha, variance = (float(level) for level in textbook.levels(process, t))
-                x = np.asarray([alpha * a + 0.7 * variance**0.5 for a in ATOMS])
-                score = process.marginal(Discrete(ATOMS, WEIGHTS), t).score(x)
-                want = [Posterior(process, ATOMS, WEIGHTS, float(y), t).mean() for y in x]
-                size = float(np.max(np.abs(x)) + variance * np.max(np.abs(score))) / alpha
-                label = f"{type(process).__name__}, t = {t}"
-                yield label, thing(process, x, t, score) / size, [w / size for w in want]
+    @exact(ROUNDING, over=grid(process=GAUSSIANS, t=(0.05, 0.4, 0.95)))
+    def three_atoms_with_the_score_of_the_library(posterior_mean, process, t):
+        alpha, variance = (float(level) for level in textbook.levels(process, t))
+        x = np.asarray([alpha * a + 0.7 * variance**0.5 for a in ATOMS])
+        score = process.marginal(Discrete(ATOMS, WEIGHTS), t).score(x)
+        want = [Posterior(process, ATOMS, WEIGHTS, float(y), t).mean() for y in x]
+        size = float(np.max(np.abs(x)) + variance * np.max(np.abs(score))) / alpha
+        label = f"{type(process).__name__}, t = {t}"
+        return label, posterior_mean(process, x, t, score) / size, [w / size for w in want]
 
-    @exact(tolerance=ROUNDING)
-    def precision_weighted_on_normal_data(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def precision_weighted_on_normal_data(posterior_mean):
         """Normal data, and correlated data in the plane, where the score is a vector."""
         mean, cov = [1.0, -2.0], [[2.0, 0.5], [0.5, 1.0]]
         for process in GAUSSIANS:
@@ -108,16 +109,16 @@ class GaussianMean:
                 score = process.marginal(Normal(-1.0, 2.0), t).score(x)
                 precision = mpf(1) / 4 + alpha**2 / variance
                 want = (mpf(-1) / 4 + alpha * x / variance) / precision
-                yield f"{name}, t = {t}", thing(process, x, t, float(score)), want
+                yield f"{name}, t = {t}", posterior_mean(process, x, t, float(score)), want
 
                 point = np.asarray([0.5, 3.0])
                 gain = alpha * mpmath.matrix(cov) * _inverse(alpha, variance, cov)
                 want = mpmath.matrix(mean) + gain * (mpmath.matrix(point) - alpha * mpmath.matrix(mean))
-                got = thing(process, point, t, process.marginal(Gaussian(mean, cov), t).score(point))
+                got = posterior_mean(process, point, t, process.marginal(Gaussian(mean, cov), t).score(point))
                 yield f"{name} in the plane, t = {t}", got, list(want)
 
-    @exact(tolerance=ROUNDING)
-    def regression_target(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def regression_target(posterior_mean, conditional_score):
         """The mean of the transition scores over the posterior is the score (and so its regression)."""
         for label, given in _posteriors():
             want, x = given.mean(), given.x
@@ -125,22 +126,21 @@ class GaussianMean:
             targets = {a: mpf(float(conditional_score(given.process, a, x, given.t))) for a in ATOMS}
             score = float(given.mean(targets.__getitem__))
             size = (abs(x) + variance * abs(score)) / alpha
-            yield measured(label, thing(given.process, x, given.t, score), want, size)
+            yield measured(label, posterior_mean(given.process, x, given.t, score), want, size)
 
     @boundary()
-    def refused_where_it_does_not_hold(thing: Thing) -> Iterator[Any]:
+    def refused_where_it_does_not_hold(posterior_mean):
         """Geometric noise, and squared Bessel noise without the derivative of the score."""
-        yield raises(UnmetHypothesis, thing, GBM(0.1, 0.2), 1.0, 1.0, 0.0)
-        yield raises(UnmetHypothesis, thing, BESQ(2.0), 1.0, 1.0, 0.0)
+        yield raises(UnmetHypothesis, posterior_mean, GBM(0.1, 0.2), 1.0, 1.0, 0.0)
+        yield raises(UnmetHypothesis, posterior_mean, BESQ(2.0), 1.0, 1.0, 0.0)
 
     mutants = {
-        "sign of the score": arguments(posterior_mean, lambda p, x, t, s: (p, x, t, -s)),
-        "sigma instead of its square": altered(
-            posterior_mean,
-            lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s / p.alpha_sigma(xp, t)[1]),
+        "sign of the score": wrong(posterior_mean, score=lambda score: -score),
+        "sigma instead of its square": wrong(
+            posterior_mean, score=lambda xp, process, t, score: score / process.alpha_sigma(xp, t)[1]
         ),
-        "without 1/alpha": altered(
-            posterior_mean, lambda kernel, xp, p, x, t, s: p.alpha_sigma(xp, t)[0] * kernel(xp, p, x, t, s)
+        "without 1/alpha": wrong(
+            posterior_mean, lambda value, xp, process, t: process.alpha_sigma(xp, t)[0] * value
         ),
     }
 
@@ -151,52 +151,50 @@ def _inverse(alpha: Any, variance: Any, cov: list[list[float]]) -> Any:
 
 @claim(
     "TWEEDIE-GAUSS-2",
-    paper="tweedie",
-    title="Posterior variance under Gaussian noise",
-    statement=r"\mathrm{Var}[X_0 \mid X_t = x] = \frac{\sigma_t^2 + \sigma_t^4\, \partial_x s(x, t)}{\alpha_t^2}",
+    "Posterior variance under Gaussian noise",
+    r"\mathrm{Var}[X_0 \mid X_t = x] = \frac{\sigma_t^2 + \sigma_t^4\, \partial_x s(x, t)}{\alpha_t^2}",
+    covers=[posterior_variance],
     hypotheses=[r"X_t = \alpha_t X_0 + \sigma_t Z", r"\alpha_t > 0, \; \sigma_t > 0"],
-    vouches=[posterior_variance],
 )
 class GaussianVariance:
     """With the squared mean added it is a second moment, linear in p."""
 
     @symbolic()
-    def zero_on_transitions(thing: Thing) -> Any:
-        return _variance(thing, TRANSITION)
+    def zero_on_transitions(posterior_variance):
+        return _variance(posterior_variance, TRANSITION)
 
     @symbolic()
-    def linear_in_the_density(thing: Thing) -> Any:
+    def linear_in_the_density(posterior_variance):
         def moment(p: Any) -> Any:
-            return p * (_variance(thing, p) + _mean(posterior_mean, p) ** 2)
+            return p * (_variance(posterior_variance, p) + _mean(posterior_mean, p) ** 2)
 
         return moment(P + Q), moment(P) + moment(Q)
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_variance):
         for label, given in _posteriors():
             alpha, variance = textbook.levels(given.process, given.t)
             slope = given.score_prime
             size = variance * (1 + variance * abs(slope)) / alpha**2
-            got = thing(given.process, given.x, given.t, float(slope))
+            got = posterior_variance(given.process, given.x, given.t, float(slope))
             yield measured(label, got, given.variance(), size)
 
-    @exact(tolerance=ROUNDING)
-    def harmonic_on_normal_data(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def harmonic_on_normal_data(posterior_variance):
         for process in GAUSSIANS:
             for t in (0.05, 0.4):
                 alpha, variance = textbook.levels(process, t)
                 total = alpha**2 * 4 + variance
-                got = thing(process, 1.5, t, float(-1 / total))
+                got = posterior_variance(process, 1.5, t, float(-1 / total))
                 size = variance * (1 + variance / total) / alpha**2
                 yield measured(
                     f"{type(process).__name__}, t = {t}", got, 1 / (mpf(1) / 4 + alpha**2 / variance), size
                 )
 
     mutants = {
-        "sign of the curvature": arguments(posterior_variance, lambda p, x, t, ds: (p, x, t, -ds)),
-        "variance of alpha X_0": altered(
-            posterior_variance,
-            lambda kernel, xp, p, x, t, ds: p.alpha_sigma(xp, t)[0] ** 2 * kernel(xp, p, x, t, ds),
+        "sign of the curvature": wrong(posterior_variance, score_prime=lambda score_prime: -score_prime),
+        "variance of alpha X_0": wrong(
+            posterior_variance, lambda value, xp, process, t: process.alpha_sigma(xp, t)[0] ** 2 * value
         ),
-        "twice": outcome(posterior_variance, lambda variance: 2 * variance),
+        "twice": wrong(posterior_variance, lambda value: 2 * value),
     }

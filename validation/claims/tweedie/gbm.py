@@ -16,8 +16,8 @@ from driftproof.theory.laws import Discrete, LogNormal
 from driftproof.theory.processes import GBM
 from driftproof.theory.tweedie import log_posterior_mean, log_posterior_variance, posterior_moment
 from driftproof.theory.tweedie.symbolic import gbm_dilation, gbm_log_moments
-from driftproof.validation import Thing, claim, exact, symbolic
-from driftproof.validation.mutants import altered, arguments
+from driftproof.validation import Thing, claim, exact, grid, symbolic
+from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols, unchecked
 
 from . import textbook
@@ -58,156 +58,150 @@ def _posteriors() -> Iterator[tuple[str, Posterior]]:
 
 @claim(
     "TWEEDIE-GBM-1",
-    paper="tweedie",
-    title="Mean of the logarithm under geometric noise",
-    statement=r"E[\log X_0 \mid X_t = x] = \log x - m_t + v_t\,\big(1 + x\,s(x, t)\big)",
+    "Mean of the logarithm under geometric noise",
+    r"E[\log X_0 \mid X_t = x] = \log x - m_t + v_t\,\big(1 + x\,s(x, t)\big)",
+    covers=[log_posterior_mean, gbm_log_moments],
     hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"t > 0"],
-    vouches=[log_posterior_mean, gbm_log_moments],
 )
 class LogMean:
     r"""Times p the right side is linear in p, and it is :math:`\log x_0` for a transition: so it averages."""
 
     @symbolic()
-    def exact_on_transitions(thing: Thing) -> Any:
-        return _log_mean(thing, _transition(X)), sp.log(X0)
+    def exact_on_transitions(log_posterior_mean):
+        return _log_mean(log_posterior_mean, _transition(X)), sp.log(X0)
 
     @symbolic()
-    def linear_in_the_density(thing: Thing) -> Any:
+    def linear_in_the_density(log_posterior_mean):
         def moment(p: Any) -> Any:
-            return p * _log_mean(thing, p)
+            return p * _log_mean(log_posterior_mean, p)
 
         return moment(P(X) + Q(X)), moment(P(X)) + moment(Q(X))
 
     @symbolic()
-    def derivation(thing: Thing) -> Any:
+    def derivation(gbm_log_moments):
         return gbm_log_moments()[0]
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(log_posterior_mean):
         for label, given in _posteriors():
             _, v = textbook.levels(given.process, given.t)
             score, x = given.score, given.x
             size = 1 + abs(mpmath.log(x)) + v * (1 + abs(x * score))
-            got = thing(given.process, x, given.t, float(score))
+            got = log_posterior_mean(given.process, x, given.t, float(score))
             yield measured(label, got, given.mean(mpmath.log), size)
 
-    @exact(tolerance=1e-12)
-    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=grid(process=GBMS, x=(0.3, 2.0)))
+    def gamma_data_by_quadrature(log_posterior_mean, process, x):
         """Data with the density x e^{-x}; the rounding of 600 nodes stays below 1e-12."""
-        for process in GBMS:
-            for x in (0.3, 2.0):
-                law = _GammaData(process, x, 1.0)
-                yield f"{process}, x = {x}", thing(process, x, 1.0, law.score), law.mean(np.log)
+        law = _GammaData(process, x, 1.0)
+        return log_posterior_mean(process, x, 1.0, law.score), law.mean(np.log)
 
     mutants = {
-        "sign of the score": arguments(log_posterior_mean, lambda p, x, t, s: (p, x, t, -s)),
-        "score of the logarithm": arguments(log_posterior_mean, lambda p, x, t, s: (p, x, t, s + 1.0 / x)),
-        "drift without Ito's term": altered(
-            log_posterior_mean,
-            lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s) - p.log_variance(t) / 2,
+        "sign of the score": wrong(log_posterior_mean, score=lambda score: -score),
+        "score of the logarithm": wrong(log_posterior_mean, score=lambda x, score: score + 1.0 / x),
+        "drift without Ito's term": wrong(
+            log_posterior_mean, lambda value, process, t: value - process.log_variance(t) / 2
         ),
     }
 
 
 @claim(
     "TWEEDIE-GBM-2",
-    paper="tweedie",
-    title="Variance of the logarithm under geometric noise",
-    statement=r"""\mathrm{Var}[\log X_0 \mid X_t = x]
+    "Variance of the logarithm under geometric noise",
+    r"""\mathrm{Var}[\log X_0 \mid X_t = x]
         = v_t + v_t^2\,\big(x\,s(x, t) + x^2\,\partial_x s(x, t)\big)""",
+    covers=[log_posterior_variance, gbm_log_moments],
     hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"t > 0"],
-    vouches=[log_posterior_variance, gbm_log_moments],
 )
 class LogVariance:
     """With the squared mean added it is a second moment, linear in p; for a transition it vanishes."""
 
     @symbolic()
-    def zero_on_transitions(thing: Thing) -> Any:
-        return _log_variance(thing, _transition(X))
+    def zero_on_transitions(log_posterior_variance):
+        return _log_variance(log_posterior_variance, _transition(X))
 
     @symbolic()
-    def linear_in_the_density(thing: Thing) -> Any:
+    def linear_in_the_density(log_posterior_variance):
         def moment(p: Any) -> Any:
-            return p * (_log_variance(thing, p) + _log_mean(log_posterior_mean, p) ** 2)
+            return p * (_log_variance(log_posterior_variance, p) + _log_mean(log_posterior_mean, p) ** 2)
 
         return moment(P(X) + Q(X)), moment(P(X)) + moment(Q(X))
 
     @symbolic()
-    def derivation(thing: Thing) -> Any:
+    def derivation(gbm_log_moments):
         return gbm_log_moments()[1]
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(log_posterior_variance):
         for label, given in _posteriors():
             _, v = textbook.levels(given.process, given.t)
             s, ds, x = given.score, given.score_prime, given.x
             size = v + v**2 * (abs(x * s) + abs(x**2 * ds))
-            got = thing(given.process, x, given.t, float(s), float(ds))
+            got = log_posterior_variance(given.process, x, given.t, float(s), float(ds))
             yield measured(label, got, given.variance(mpmath.log), size)
 
-    @exact(tolerance=1e-12)
-    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
-        for process in GBMS:
-            for x in (0.3, 2.0):
-                law = _GammaData(process, x, 1.0)
-                want = law.mean(lambda a: np.log(a) ** 2) - law.mean(np.log) ** 2
-                yield f"{process}, x = {x}", thing(process, x, 1.0, law.score, law.score_prime), want
+    @exact(1e-12, over=grid(process=GBMS, x=(0.3, 2.0)))
+    def gamma_data_by_quadrature(log_posterior_variance, process, x):
+        law = _GammaData(process, x, 1.0)
+        want = law.mean(lambda a: np.log(a) ** 2) - law.mean(np.log) ** 2
+        return log_posterior_variance(process, x, 1.0, law.score, law.score_prime), want
 
     mutants = {
-        "without x s": altered(
+        "without x s": wrong(log_posterior_variance, score=lambda score: 0.0 * score),
+        "sign of the curvature": wrong(log_posterior_variance, score_prime=lambda score_prime: -score_prime),
+        "v instead of its square": wrong(
             log_posterior_variance,
-            lambda kernel, xp, p, x, t, s, ds: kernel(xp, p, x, t, 0.0 * s, ds),
-        ),
-        "sign of the curvature": arguments(log_posterior_variance, lambda p, x, t, s, ds: (p, x, t, s, -ds)),
-        "v instead of its square": arguments(
-            log_posterior_variance,
-            lambda p, x, t, s, ds: (p, x, t, s / p.log_variance(t), ds / p.log_variance(t)),
+            score=lambda process, t, score: score / process.log_variance(t),
+            score_prime=lambda process, t, score_prime: score_prime / process.log_variance(t),
         ),
     }
 
 
 @claim(
     "TWEEDIE-GBM-3",
-    paper="tweedie",
-    title="Moments under geometric noise are dilations",
-    statement=r"""E[X_0^k \mid X_t = x]
+    "Moments under geometric noise are dilations",
+    r"""E[X_0^k \mid X_t = x]
         = x^k\,e^{-k m_t + k^2 v_t/2 + k v_t}\,\frac{p_t(x e^{k v_t})}{p_t(x)}""",
+    covers=[posterior_moment, gbm_dilation],
     hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB, \; \sigma > 0", r"X_0 > 0", r"k \in \mathbb R"],
-    vouches=[posterior_moment, gbm_dilation],
 )
 class DilatedMoments:
     r"""Times p the right side is a dilated density times a constant: linear in p, so that it averages."""
 
     @symbolic()
-    def exact_on_transitions(thing: Thing) -> Any:
-        moment = on_symbols(thing, PROCESS, X, T, K, lambda y: sp.log(_transition(y)))
+    def exact_on_transitions(posterior_moment):
+        moment = on_symbols(posterior_moment, PROCESS, X, T, K, lambda y: sp.log(_transition(y)))
         return sp.expand_log(sp.log(moment), force=True), K * sp.log(X0)
 
     @symbolic()
-    def derivation(thing: Thing) -> Any:
+    def derivation(gbm_dilation):
         return gbm_dilation()
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_moment):
         """Relative to what a rounding of log p, and of the dilated point, does to the exponential."""
         for label, given in _posteriors():
             _, v = textbook.levels(given.process, given.t)
             for k in ORDERS:
                 want = given.mean(partial(_power, k))
-                got = thing(given.process, given.x, given.t, k, _log_prob(given))
+                got = posterior_moment(given.process, given.x, given.t, k, _log_prob(given))
                 yield measured(f"{label}, k = {k}", got, want, want * _log_rounding(given, mpmath.exp(k * v)))
 
-    @exact(tolerance=1e-12)
-    def gamma_data_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def gamma_data_by_quadrature(posterior_moment):
         for process in GBMS:
             for x in (0.3, 2.0):
                 law = _GammaData(process, x, 1.0)
                 for k in ORDERS:
                     want = law.mean(partial(_power, k))
-                    yield f"{process}, x = {x}, k = {k}", thing(process, x, 1.0, k, law.log_prob) / want, 1.0
+                    yield (
+                        f"{process}, x = {x}, k = {k}",
+                        posterior_moment(process, x, 1.0, k, law.log_prob) / want,
+                        1.0,
+                    )
 
-    @exact(tolerance=ROUNDING)
-    def lognormal_data(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def lognormal_data(posterior_moment):
         """Conjugate: the posterior of log X_0 is normal, and its moments are exponentials."""
         for process in GBMS:
             for t in (1e-3, 1.0):
@@ -218,25 +212,19 @@ class DilatedMoments:
                     marginal = process.marginal(LogNormal(0.5, 0.5), t)
                     for k in ORDERS:
                         want = mpmath.exp(k * mean + k * k * variance / 2)
-                        got = thing(process, x, t, k, marginal.log_prob)
+                        got = posterior_moment(process, x, t, k, marginal.log_prob)
                         yield f"{process}, x = {x}, t = {t}, k = {k}", got / want, 1
 
     mutants = {
-        "dilation by e^{-kv}": altered(
-            posterior_moment,
-            lambda kernel, xp, p, x, t, k, log_prob: kernel(xp, p, x, t, k, lambda y: log_prob(x * x / y)),
+        "dilation by e^{-kv}": wrong(
+            posterior_moment, log_prob=lambda x, log_prob: lambda y: log_prob(x * x / y)
         ),
-        "without e^{kv}": altered(
-            posterior_moment,
-            lambda kernel, xp, p, x, t, k, log_prob: (
-                kernel(xp, p, x, t, k, log_prob) * xp.exp(-k * p.log_variance(t))
-            ),
+        "without e^{kv}": wrong(
+            posterior_moment, lambda value, xp, process, t, k: value * xp.exp(-k * process.log_variance(t))
         ),
-        "k instead of its square": altered(
+        "k instead of its square": wrong(
             posterior_moment,
-            lambda kernel, xp, p, x, t, k, log_prob: (
-                kernel(xp, p, x, t, k, log_prob) * xp.exp((k - k * k) * p.log_variance(t) / 2)
-            ),
+            lambda value, xp, process, t, k: value * xp.exp((k - k * k) * process.log_variance(t) / 2),
         ),
     }
 

@@ -13,7 +13,7 @@ from mpmath import mpf
 from driftproof.theory.laws import NoncentralChi2
 from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
 from driftproof.theory.processes import BESQ
-from driftproof.validation import Thing, claim, exact
+from driftproof.validation import claim, exact, grid, rows
 
 from . import textbook
 from .cases import DIMENSIONS, POINTS, ROUNDING, STARTS, measured
@@ -52,46 +52,47 @@ def _altered(change: Callable[[Any, Any, Any], Any]) -> Callable[[float, float, 
 
 @claim(
     "TWEEDIE-LAW-1",
-    paper="tweedie",
-    title="Noncentral chi-square, in logarithms",
-    statement=r"""
+    "Noncentral chi-square, in logarithms",
+    r"""
         \log p(x) = -\tfrac12 (\sqrt u - \sqrt\lambda)^2 + \tfrac\nu2 \log\frac u\lambda
         + \log\big(e^{-z} I_\nu(z)\big) - \log 2c, \qquad
         u = x/c, \; z = \sqrt{u\lambda}, \; \nu = \tfrac\delta2 - 1""",
+    covers=[NoncentralChi2],
     hypotheses=[r"\delta > 0", r"\lambda \geq 0", r"c > 0"],
-    vouches=[NoncentralChi2],
 )
 class NoncentralChiSquare:
     r"""The last piece of evidence is where ``scipy.stats.ncx2.logpdf`` (1.17) answers minus infinity."""
 
-    @exact(tolerance=ROUNDING)
-    def bessel_form_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def bessel_form_at_fifty_digits(NoncentralChi2):
         for df in DIMENSIONS:
             for scale in (1e-6, 1.0):
                 for nc in STARTS:
                     for x in POINTS:
                         textbook_form = textbook.density(BESQ(df), x, mpf(nc) * scale, scale)
-                        want, got = mpmath.log(textbook_form), thing(df, nc, scale).log_prob(x)
+                        want, got = mpmath.log(textbook_form), NoncentralChi2(df, nc, scale).log_prob(x)
                         label = f"df = {df}, nc = {nc:g}, scale = {scale:g}, x = {x:g}"
                         yield measured(label, got, want, max(_conditioning(x, nc, scale), abs(want)))
 
-    @exact(tolerance=ROUNDING)
-    def poisson_mixture_of_gammas(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def poisson_mixture_of_gammas(NoncentralChi2):
         for df in DIMENSIONS:
             for nc, x in ((0.0, 2.0), (1e-12, 1.0), (3.0, 0.5), (40.0, 70.0)):
                 want = mpmath.log(_poisson_mixture(x, df, nc))
                 label = f"df = {df}, nc = {nc:g}, x = {x:g}"
-                yield measured(label, thing(df, nc, 1.0).log_prob(x), want, _conditioning(x, nc, 1.0))
+                yield measured(
+                    label, NoncentralChi2(df, nc, 1.0).log_prob(x), want, _conditioning(x, nc, 1.0)
+                )
 
-    @exact(tolerance=1e-12)
-    def integrates_to_one_with_its_moments(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def integrates_to_one_with_its_moments(NoncentralChi2):
         """Mass, mean, second moment and Laplace transform; the rounding of 800 nodes stays below 1e-12."""
         for df in DIMENSIONS:
             for nc, scale in ((0.0, 1.0), (2.0, 0.5), (50.0, 2.0)):
                 size = scale * (df + nc)
                 label = f"df = {df}, nc = {nc}, scale = {scale}"
                 x, w = half_line(size, largest=1e3)
-                p = w * np.exp(thing(df, nc, scale).log_prob(x))
+                p = w * np.exp(NoncentralChi2(df, nc, scale).log_prob(x))
                 yield f"{label}: mass", np.sum(p), 1.0
                 yield f"{label}: mean", np.sum(p * x) / size, 1.0
                 second = size**2 + 2.0 * scale**2 * (df + 2.0 * nc)
@@ -100,12 +101,11 @@ class NoncentralChiSquare:
                 transform = spread ** (-df / 2) * np.exp(-nc * scale / spread)
                 yield f"{label}: Laplace transform", np.sum(p * np.exp(-x)), transform
 
-    @exact(tolerance=1e-12)
-    def finite_at_many_degrees_of_freedom(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=rows("x, df, nc", ((1e4, 1e4, 1.0), (1e3, 1e3, 1e-3), (2e3, 500.0, 2e3))))
+    def finite_at_many_degrees_of_freedom(NoncentralChi2, x, df, nc):
         """The log-density is a sum of terms of size df log df, each rounded."""
-        for x, df, nc in ((1e4, 1e4, 1.0), (1e3, 1e3, 1e-3), (2e3, 500.0, 2e3)):
-            want = mpmath.log(textbook.density(BESQ(df), x, nc, 1.0))
-            yield f"x = {x:g}, df = {df:g}, nc = {nc:g}", thing(df, nc, 1.0).log_prob(x), want
+        want = mpmath.log(textbook.density(BESQ(df), x, nc, 1.0))
+        return NoncentralChi2(df, nc, 1.0).log_prob(x), want
 
     mutants = {
         "order df/2": lambda df, nc, scale: NoncentralChi2(df + 2.0, nc, scale),
@@ -117,29 +117,26 @@ class NoncentralChiSquare:
 
 @claim(
     "TWEEDIE-LAW-2",
-    paper="tweedie",
-    title="Gamma data of any shape, noised",
-    statement=r"""
+    "Gamma data of any shape, noised",
+    r"""
         p(x) = \frac{y^\nu e^{-y}}{2c\,\Gamma(\nu+1)}\,(1+m)^{-\alpha}\,
             {}_1F_1\Big(\alpha;\,\nu+1;\,\frac m{1+m}\,y\Big), \quad y = \frac x{2c}: \quad
         \text{the law of } c\,\chi'^2_\delta(\lambda), \; \tfrac\lambda2 \sim \Gamma(\alpha, m)""",
+    covers=[GammaMixedChi2],
     hypotheses=[r"\delta > 0", r"\alpha > 0, \; m > 0, \; c > 0"],
-    vouches=[GammaMixedChi2],
 )
 class GammaMixture:
-    @exact(tolerance=1e-12)
-    def negative_binomial_mixture(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=grid(rows("df, shape, mixing", lambda: _mixtures()), x=(1e-12, 0.7, 30.0)))
+    def negative_binomial_mixture(GammaMixedChi2, df, shape, mixing, x):
         """The gamma densities 2c Gamma(df/2 + N), N negative binomial, term by term; 1F1 is good to 1e-13."""
-        for df, shape, mixing in _mixtures():
-            for x in (1e-12, 0.7, 30.0):
-                want = mpmath.log(_negative_binomial(x, df, shape, mixing))
-                label = f"df = {df}, shape = {shape}, m = {mixing:g}, x = {x:g}"
-                yield label, thing(df, shape, mixing, 1.0).log_prob(x), want
+        want = mpmath.log(_negative_binomial(x, df, shape, mixing))
+        label = f"df = {df}, shape = {shape}, m = {mixing:g}, x = {x:g}"
+        return label, GammaMixedChi2(df, shape, mixing, 1.0).log_prob(x), want
 
-    @exact(tolerance=1e-12)
-    def integrates_to_one_with_its_moments(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def integrates_to_one_with_its_moments(GammaMixedChi2):
         for df, shape, mixing in _mixtures():
-            law, label = thing(df, shape, mixing, 0.5), f"df = {df}, shape = {shape}, m = {mixing:g}"
+            law, label = GammaMixedChi2(df, shape, mixing, 0.5), f"df = {df}, shape = {shape}, m = {mixing:g}"
             mean = 0.5 * (df + 2.0 * shape * mixing)
             x, w = half_line(mean, largest=1e3)
             p = w * np.exp(law.log_prob(x))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,6 @@ from driftproof.theory.laws import Discrete
 from driftproof.theory.processes import BESQ, CIR, GBM, Flow
 from driftproof.theory.tweedie import posterior_weights
 from driftproof.validation import Thing, bound, claim, exact
-from driftproof.validation.evidence.base import Labelled
 
 from .gauss import Floats
 
@@ -59,49 +57,48 @@ def likelihood_of_the_sum(process: Any, x: Floats, t: float, *, atoms: Floats, t
 
 @claim(
     "TWEEDIE-EB-3",
-    paper="tweedie",
-    title="The nonparametric prior carries its certificate",
-    statement=r"""
+    "The nonparametric prior carries its certificate",
+    r"""
     D_j = \frac1n \sum_i \frac{p_t(x_i | u_j)}{\sum_k w_k p_t(x_i | u_k)} - 1 \le e^{\text{gap}} - 1, \qquad
     \sum_j w_j D_j = 0, \qquad \ell(w') - \ell(w) \le \text{gap} \text{ for every prior } w' \text{ on the grid}
     """,
-    vouches=[fit_prior],
+    covers=[fit_prior],
     hypotheses=[r"t > 0"],
 )
 class NonparametricPrior:
     """The gradient is evaluated anew, from the transition densities and the fitted prior."""
 
     @bound(tight=0.5, slack=1e-9)
-    def gradient_is_below_the_certified_gap(thing: Thing) -> Iterator[Labelled]:
+    def gradient_is_below_the_certified_gap(fit_prior):
         for which, (process, x, atoms) in enumerate(FITTED):
             for tolerance in (1e-2, 1e-5):
-                done = fit(thing, which, tolerance)
+                done = fit(fit_prior, which, tolerance)
                 p = np.exp(process.transition(atoms[None, :], 0.4).log_prob(x[:, None]))
                 gradient = np.mean(p / (p @ done.prior.weights)[:, None], axis=0) - 1.0
                 # The gap that is certified is the gradient's, and no more than was asked for.
                 yield f"{process}", float(np.max(gradient)), math.expm1(done.gap)
                 yield f"{process}, gap", done.gap, tolerance
 
-    @exact(tolerance=1e-11)
-    def the_likelihood_is_the_mean_that_it_says(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def the_likelihood_is_the_mean_that_it_says(fit_prior):
         for which, (process, x, atoms) in enumerate(FITTED):
-            done = fit(thing, which, 1e-5)
+            done = fit(fit_prior, which, 1e-5)
             yield f"{process}", done.log_likelihood, log_likelihood(process, x, 0.4, done.prior)
             p = np.exp(process.transition(atoms[None, :], 0.4).log_prob(x[:, None]))
             gradient = np.mean(p / (p @ done.prior.weights)[:, None], axis=0) - 1.0
             yield f"{process}, mean gradient", float(gradient @ done.prior.weights), 0.0
 
     @bound(tight=1e-2)
-    def no_prior_on_the_grid_beats_it_by_more_than_the_gap(thing: Thing) -> Iterator[Labelled]:
+    def no_prior_on_the_grid_beats_it_by_more_than_the_gap(fit_prior):
         for which, (process, x, atoms) in enumerate(FITTED):
-            done = fit(thing, which, 1e-2)
+            done = fit(fit_prior, which, 1e-2)
             rivals = [Discrete(atoms), fit(fit_prior, which, 1e-5).prior, fit(fit_prior, which, 1e-3).prior]
             rivals += [Discrete(atoms[k : k + 1]) for k in range(atoms.size)]
             gains = [log_likelihood(process, x, 0.4, prior) - done.log_likelihood for prior in rivals]
             yield f"{process}", max(0.0, *gains), done.gap
 
-    @exact(tolerance=1e-9)
-    def two_atoms_have_the_weight_that_solves_the_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9)
+    def two_atoms_have_the_weight_that_solves_the_equation(fit_prior):
         # The likelihood is flat to second order: a gap of 1e-12 leaves the weight right to 1e-6.
         atoms, x = np.asarray([0.2, 3.0]), np.asarray([0.1, 0.9, 1.5, 4.0])
         for process in (BESQ(1.5), CIR(1.0, 0.6, 1.0)):
@@ -110,13 +107,13 @@ class NonparametricPrior:
             weight = brentq(
                 lambda w, ratio=ratio: float(np.mean(ratio / (1.0 + w * ratio))), 1e-9, 1.0 - 1e-9
             )
-            done = thing(process, x, 0.4, atoms=atoms, tolerance=1e-12)
+            done = fit_prior(process, x, 0.4, atoms=atoms, tolerance=1e-12)
             yield f"{process}", done.prior.weights, np.asarray([weight, 1.0 - weight])
 
-    @exact(tolerance=1e-12)
-    def its_posterior_mean_is_that_of_its_prior(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def its_posterior_mean_is_that_of_its_prior(fit_prior):
         for which, (process, x, atoms) in enumerate(FITTED):
-            done = fit(thing, which, 1e-5)
+            done = fit(fit_prior, which, 1e-5)
             prior = replace(done.prior, weights=np.maximum(done.prior.weights, 1e-300))
             yield f"{process}", done.posterior_mean(x), posterior_weights(process, prior, x, 0.4) @ atoms
 

@@ -23,8 +23,8 @@ from driftproof.theory.tweedie import (
     posterior_mean,
     posterior_weights,
 )
-from driftproof.validation import Thing, boundary, claim, exact, raises
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation import Thing, boundary, claim, exact, grid, raises, rows
+from driftproof.validation.mutants import altered, arguments, wrong
 
 from . import textbook
 from .cases import ATOMS, CIRS, GAUSSIANS, GBMS, ROUNDING, WEIGHTS, measured
@@ -109,44 +109,43 @@ def _named(data: AbstractLaw) -> str:
 
 @claim(
     "TWEEDIE-FISHER-1",
-    paper="tweedie",
-    title="The Fisher identity on every oracle",
-    statement=r"""s(x, t) = \partial_x \log p_t(x)
+    "The Fisher identity on every oracle",
+    r"""s(x, t) = \partial_x \log p_t(x)
         = E\big[\partial_x \log p_t(x \mid X_0) \,\big|\, X_t = x\big]""",
+    covers=[conditional_score, posterior_weights],
     hypotheses=[r"t > 0", r"x \text{ inside of the state space}"],
-    vouches=[conditional_score, posterior_weights],
 )
 class FisherIdentity:
     """The left side is the score of the marginal in closed form, the right side an average over the data
     with the transition density of the library (TWEEDIE-LAW-1 and TWEEDIE-PROCESS-1 vouch for that)."""
 
-    @exact(tolerance=ROUNDING)
-    def posterior_weights_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def posterior_weights_at_fifty_digits(conditional_score, posterior_weights):
         """With the weights of the library the average of targets is the differentiated textbook density."""
         for process, atoms in ((GBMS[0], (0.5, 1.25, 3.0)), (BESQ(1.0), ATOMS), (CIRS[1], ATOMS)):
             for x in (0.2, 3.0):
                 given = Posterior(process, atoms, WEIGHTS, x, 0.5)
-                targets = thing(process, np.asarray(atoms), x, 0.5)
+                targets = conditional_score(process, np.asarray(atoms), x, 0.5)
                 got = posterior_weights(process, Discrete(atoms, WEIGHTS), x, 0.5) @ targets
                 size = max(1.0, float(np.max(np.abs(targets))))
                 yield measured(f"{type(process).__name__}, x = {x}", got, given.score, size)
 
-    @exact(tolerance=QUADRATURE)
-    def averages_over_the_data(thing: Thing) -> Iterator[Any]:
+    @exact(QUADRATURE)
+    def averages_over_the_data(conditional_score):
         for oracle in _oracles():
             for x, t in oracle.cases():
                 marginal, joint = oracle.process.marginal(oracle.data, t), _joint(oracle, x, t)
                 label, total = f"{oracle.name}, x = {x}, t = {t}", np.sum(joint)
-                target = thing(oracle.process, oracle.nodes, x, t)
+                target = conditional_score(oracle.process, oracle.nodes, x, t)
                 size = max(1.0, float(np.sum(joint * np.abs(target)) / total))
                 got = np.sum(joint * target) / total
                 yield measured(f"score, {label}", got, marginal.score(x), size)
                 yield f"density, {label}", total / np.exp(marginal.log_prob(x)), 1.0
 
     mutants = {
-        "sign": outcome(conditional_score, lambda target: -target),
-        "swapped ends": arguments(conditional_score, lambda p, x0, x, t: (p, x, x0, t)),
-        "half the time": arguments(conditional_score, lambda p, x0, x, t: (p, x0, x, 0.5 * t)),
+        "sign": wrong(conditional_score, lambda value: -value),
+        "swapped ends": wrong(conditional_score, x0=lambda x: x, x=lambda x0: x0),
+        "half the time": wrong(conditional_score, t=lambda t: 0.5 * t),
     }
 
 
@@ -243,36 +242,33 @@ def _kummer_score(process: Any, x: float, t: float, shape: float, scale: float) 
 
 @claim(
     "TWEEDIE-ORACLE-2",
-    paper="tweedie",
-    title="Conjugate data: the posterior is a law of the same process",
-    statement=r"""
+    "Conjugate data: the posterior is a law of the same process",
+    r"""
         X_0 \sim \Gamma(\tfrac\delta2, c) \;\Rightarrow\; q X_0 \mid x \sim r\,\chi'^2_\delta(y/r), \quad
         b = q c, \; r = \frac{\rho b}{b+2\rho}, \; y = x\Big(\frac b{b+2\rho}\Big)^2""",
+    covers=[conjugate_posterior],
     hypotheses=[
         r"\text{normal data, Gaussian noise; lognormal data, GBM; } \Gamma(\delta/2) \text{ data, BESQ or CIR}"
     ],
-    vouches=[conjugate_posterior],
 )
 class ConjugatePosterior:
-    @exact(tolerance=QUADRATURE)
-    def bayes_rule(thing: Thing) -> Iterator[Any]:
+    @exact(QUADRATURE, over=grid(rows("process, data, nodes, x", lambda: _conjugate()), t=(0.3, 0.9)))
+    def bayes_rule(conjugate_posterior, process, data, nodes, x, t):
         """log prior + log likelihood - log evidence, at the nodes: as functions of the data."""
-        for process, data, nodes, x in _conjugate():
-            for t in (0.3, 0.9):
-                law = thing(process, data, x, t)
-                evidence = process.marginal(data, t).log_prob(x)
-                want = data.log_prob(nodes) + process.transition(nodes, t).log_prob(x) - evidence
-                yield f"{process}, x = {x}, t = {t}", law.log_prob(nodes), want
+        law = conjugate_posterior(process, data, x, t)
+        evidence = process.marginal(data, t).log_prob(x)
+        want = data.log_prob(nodes) + process.transition(nodes, t).log_prob(x) - evidence
+        return law.log_prob(nodes), want
 
-    @exact(tolerance=ROUNDING)
-    def mean_is_tweedies(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def mean_is_tweedies(conjugate_posterior):
         """On conjugate data the score is linear in 1/x, so that its slope is known."""
         for process in (BESQ(0.5), BESQ(3.0), *CIRS):
             scale, x, t = 0.8, 1.3, 0.6
             nu, decay, rho = textbook.scales(process, t)
             s, ds = nu / x - 1 / (decay * scale + 2 * rho), -nu / mpf(x) ** 2
             want = posterior_mean(process, x, t, float(s), float(ds))
-            law = thing(process, Gamma(0.5 * process.delta, scale), x, t)
+            law = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
             yield measured(f"mean, {process}", law.mean, want, size_of_terms(process, x, t, s, ds))
             b = decay * scale
             y, r = x * (b / (b + 2 * rho)) ** 2, rho * b / (b + 2 * rho)
@@ -280,7 +276,7 @@ class ConjugatePosterior:
             yield f"variance, {process}", law.variance, variance
 
     @boundary()
-    def other_shapes_are_refused(thing: Thing) -> Any:
+    def other_shapes_are_refused(conjugate_posterior):
         return [raises(ValueError, conjugate_posterior, BESQ(3.0), Gamma(2.0, 1.0), 1.0, 1.0)]
 
     mutants = {

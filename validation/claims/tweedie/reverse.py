@@ -19,7 +19,7 @@ from driftproof.theory.processes.base import diffusion, drift, reverse_drift
 from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.tweedie.symbolic import reverse_family
 from driftproof.validation import Thing, boundary, claim, exact, figure, raises, symbolic
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.mutants import altered, outcome, wrong
 from driftproof.validation.symbols import SYMBOLS, on_symbols, rational, unchecked
 
 from . import textbook
@@ -158,55 +158,54 @@ class Weak:
 
 @claim(
     "TWEEDIE-ETA-1",
-    paper="tweedie",
-    title="Every member of the reverse family keeps the marginals",
-    statement=r"""
+    "Every member of the reverse family keeps the marginals",
+    r"""
         dY = \Big[-b + \tfrac{1+\eta^2}2 (a\,s + a')\Big]\,d\tau + \eta\sqrt a\,dB, \quad Y_0 \sim p_T
         \;\Rightarrow\; Y_\tau \sim p_{T-\tau} \quad \text{for every } \eta \ge 0""",
+    covers=[reverse_drift, reverse_family],
     hypotheses=[r"\eta \geq 0", r"p_t > 0 \text{ solves the forward equation}"],
-    vouches=[reverse_drift, reverse_family],
 )
 class ReverseFamily:
     r"""By algebra for every diffusion; for each process, data and eta in {0, 0.3, 1, 1.5} by quadrature,
     against test functions that determine a law: cosines, powers, exponentials."""
 
     @symbolic()
-    def fokker_planck_for_any_coefficients(thing: Thing) -> Any:
+    def fokker_planck_for_any_coefficients(reverse_drift):
         """The reverse equation in tau is the forward equation in t, with the opposite sign."""
         p, a, b = (sp.Function(name)(X) for name in ("p", "a", "b"))
-        reversed_drift = on_symbols(thing, AnyDiffusion(), X, T, sp.diff(p, X) / p, ETA)
+        reversed_drift = on_symbols(reverse_drift, AnyDiffusion(), X, T, sp.diff(p, X) / p, ETA)
         backwards = -sp.diff(reversed_drift * p, X) + ETA**2 / 2 * sp.diff(a * p, X, 2)
         forwards = -sp.diff(b * p, X) + sp.diff(a * p, X, 2) / 2
         return sp.expand(backwards + forwards)
 
     @symbolic()
-    def coefficients_of_each_process(thing: Thing) -> dict[str, Any]:
+    def coefficients_of_each_process(reverse_drift):
         """The derivative a' that each process states is the derivative of its a."""
 
         def sides(process: Any) -> tuple[Any, Any]:
             b, a = (on_symbols(part, process, X, T) for part in (drift, diffusion))
             want = -b + (1 + ETA**2) / 2 * (a * S + sp.diff(a, X))
-            return on_symbols(thing, process, X, T, S, ETA), want
+            return on_symbols(reverse_drift, process, X, T, S, ETA), want
 
         return {name: sides(process) for name, process in {**LOG_GAUSSIAN, **AFFINE}.items()}
 
     @symbolic()
-    def derivation(thing: Thing) -> Any:
+    def derivation(reverse_family):
         return reverse_family()
 
-    @exact(tolerance=1e-12)
-    def against_test_functions(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def against_test_functions(reverse_drift):
         """The rounding of 800 nodes, relative to the terms that are added up."""
         for weak in _weak_equations():
             for eta in ETAS:
-                yield weak.sides(thing, eta)
+                yield weak.sides(reverse_drift, eta)
 
     @boundary()
-    def negative_eta_is_refused(thing: Thing) -> Any:
+    def negative_eta_is_refused(reverse_drift):
         return [raises(ValueError, reverse_drift, Flow(), 1.0, 0.5, 0.0, -1.0)]
 
     @figure
-    def drifts(thing: Thing) -> Any:
+    def drifts(reverse_drift):
         """The reverse drift of CIR noise for four eta, with the exact score of three atoms at t = 0.3: more
         noise needs more pull, and at 0 the drift is eta^2 kappa theta: the process keeps its dimension."""
         from matplotlib.figure import Figure
@@ -216,26 +215,23 @@ class ReverseFamily:
         drawn = Figure()
         axes = drawn.subplots()
         for eta in ETAS:
-            axes.plot(x, thing(process, x, t, score, eta), label=f"η = {eta:g}")
+            axes.plot(x, reverse_drift(process, x, t, score, eta), label=f"η = {eta:g}")
         axes.axhline(0.0, linewidth=0.5, color="grey")
         axes.set(xlabel="state", ylabel="reverse drift", ylim=(-12.0, 12.0))
         axes.legend(frameon=False)
         return drawn
 
     mutants = {
-        "eta for its square": arguments(reverse_drift, lambda p, x, t, s, eta: (p, x, t, s, eta**0.5)),
-        "without a'": altered(
+        "eta for its square": wrong(reverse_drift, eta=lambda eta: eta**0.5),
+        "without a'": wrong(
             reverse_drift,
-            lambda kernel, xp, p, x, t, s, eta: (
-                kernel(xp, p, x, t, s, eta) - (1 + eta * eta) * p.coefficients(xp, x, t)[2] / 2
+            lambda value, xp, process, x, t, eta: (
+                value - (1 + eta * eta) * process.coefficients(xp, x, t)[2] / 2
             ),
         ),
-        "always Anderson's": altered(
-            reverse_drift, lambda kernel, xp, p, x, t, s, eta: kernel(xp, p, x, t, s, 1.0 + 0 * eta)
-        ),
-        "forward drift kept": altered(
-            reverse_drift,
-            lambda kernel, xp, p, x, t, s, eta: kernel(xp, p, x, t, s, eta) + 2 * p.coefficients(xp, x, t)[0],
+        "always Anderson's": wrong(reverse_drift, eta=lambda eta: 1.0 + 0 * eta),
+        "forward drift kept": wrong(
+            reverse_drift, lambda value, xp, process, x, t: value + 2 * process.coefficients(xp, x, t)[0]
         ),
     }
 

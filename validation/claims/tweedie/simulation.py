@@ -123,33 +123,28 @@ def variance_for_deviation(process: Any, x0: Any, t: Any, rng: Any) -> Any:
 
 @claim(
     "TWEEDIE-SIM-1",
-    paper="tweedie",
-    title="Transitions are sampled exactly",
-    statement=r"""
+    "Transitions are sampled exactly",
+    r"""
     \texttt{sample\_transition}(x_0, t) \sim p_t(\cdot \mid x_0) \text{ for every process, }
     \delta < 1,\ x_0 = 0 \text{ and } x_0 / t = 10^8 \text{ included}
     """,
-    vouches=[sample_transition],
+    covers=[sample_transition],
     hypotheses=[r"t > 0", r"x_0 \text{ in the state space}"],
 )
 class SampledTransitions:
     @statistical(n=100_000, miss=1e-12)
-    def squared_bessel_draws(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def squared_bessel_draws(sample_transition, rng, n, alpha):
         for process, x0, t in BESSEL:
-            draws = thing(process, np.full(n, x0), t, rng)
+            draws = sample_transition(process, np.full(n, x0), t, rng)
             decay, rho = float(process.decay(t)), float(process.rho(t))
             cdf = distribution(transition_density(process, x0, t), decay * x0, np.sqrt(rho), process.delta)
             verdict = distribution_test(draws, cdf, alpha / len(BESSEL))
             yield statistic(f"{process}, x0 = {x0:g}, t = {t:g}", verdict)
 
     @statistical(n=100_000, miss=1e-12)
-    def gaussian_and_geometric_draws(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def gaussian_and_geometric_draws(sample_transition, rng, n, alpha):
         for process, x0, t in OTHERS:
-            draws = thing(process, np.full(n, x0), t, rng)
+            draws = sample_transition(process, np.full(n, x0), t, rng)
             alpha_t, shift, variance = additive(process, t)
             noise = (chart(process, draws) - alpha_t * chart(process, x0) - shift) / np.sqrt(variance)
             yield statistic(f"{process}", distribution_test(noise, ndtr, alpha / len(OTHERS)))
@@ -191,24 +186,21 @@ def of_the_wrong_time(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) 
 
 @claim(
     "TWEEDIE-SIM-2",
-    paper="tweedie",
-    title="Bridges are sampled exactly",
-    statement=r"""
+    "Bridges are sampled exactly",
+    r"""
     \texttt{sample\_bridge}(x_0, x_t, s, t) \sim
     \frac{p_{0,s}(x_0, \cdot)\,p_{s,t}(\cdot, x_t)}{p_{0,t}(x_0, x_t)}, \qquad 0 < s < t
     """,
-    vouches=[sample_bridge],
+    covers=[sample_bridge],
     hypotheses=[r"0 < s < t", r"x_0, x_t \text{ in the state space}"],
 )
 class SampledBridges:
     """The density is the product of two transition densities; the sampler adds up counts."""
 
     @statistical(n=100_000, miss=1e-12)
-    def squared_bessel_draws(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def squared_bessel_draws(sample_bridge, rng, n, alpha):
         for process, x0, xt, s, t in BRIDGES:
-            draws = thing(process, np.full(n, x0), np.full(n, xt), s, t, rng)
+            draws = sample_bridge(process, np.full(n, x0), np.full(n, xt), s, t, rng)
             before = transition_density(process, x0, s)
             law = process.bridge(x0, xt, s, t)
             middle, spread = float(law.mean), 2.0 * np.sqrt(float(law.scale))
@@ -229,13 +221,11 @@ class SampledBridges:
             yield statistic(f"{process}, {x0:g} to {xt:g}, s = {s:g}, t = {t:g}", verdict)
 
     @statistical(n=100_000, miss=1e-12)
-    def gaussian_and_geometric_draws(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def gaussian_and_geometric_draws(sample_bridge, rng, n, alpha):
         # Given X_0 the pair (X_s, X_t) is Gaussian, in the chart of the process: regress X_s on X_t.
         for process, x0, t in OTHERS:
             s, xt = 0.4 * t, 0.9 * x0
-            draws = chart(process, thing(process, np.full(n, x0), np.full(n, xt), s, t, rng))
+            draws = chart(process, sample_bridge(process, np.full(n, x0), np.full(n, xt), s, t, rng))
             (alpha_s, shift_s, before), (alpha_t, shift_t, whole) = additive(process, s), additive(process, t)
             start, gain = chart(process, x0), alpha_t / alpha_s * before / whole
             mean = alpha_s * start + shift_s + gain * (chart(process, xt) - alpha_t * start - shift_t)

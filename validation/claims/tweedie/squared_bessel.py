@@ -2,7 +2,6 @@ r"""Squared Bessel and CIR noise: the first formula is a Bessel ratio, the secon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import sympy as sp
@@ -12,8 +11,8 @@ from driftproof.theory.processes import BESQ, CIR, AbstractProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import conditional_score, posterior_mean
 from driftproof.theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
-from driftproof.validation import Thing, boundary, claim, drawn, exact, property, raises, symbolic
-from driftproof.validation.mutants import altered, arguments
+from driftproof.validation import Thing, boundary, claim, exact, property, raises, rows, symbolic
+from driftproof.validation.mutants import altered, wrong
 from driftproof.validation.symbols import on_symbols, unchecked
 
 from . import textbook
@@ -69,215 +68,206 @@ def _mean(thing: Thing, process: Any, p: Any) -> Any:
 
 @claim(
     "TWEEDIE-BESQ-1",
-    paper="tweedie",
-    title="First formula under squared Bessel noise",
-    statement=r"""
+    "First formula under squared Bessel noise",
+    r"""
         \partial_x \log p_t(x \mid x_0) = \frac\nu x - \frac1{2t}
             + \frac1{2t}\sqrt{\frac{x_0}x}\,R_\nu\Big(\frac{\sqrt{x x_0}}t\Big)
         \;\Rightarrow\; E\Big[\sqrt{X_0/x}\,R_\nu\Big(\frac{\sqrt{x X_0}}t\Big) \,\Big|\, X_t = x\Big]
             = 2 t\,s(x, t) + 1 - \frac{2\nu t}x, \qquad R_\nu = I_{\nu+1}/I_\nu""",
+    covers=[conditional_score, BESQ],
     hypotheses=[r"dX = \delta\,dt + 2\sqrt X\,dB, \; \delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
-    vouches=[conditional_score, BESQ],
 )
 class BesselScore:
-    @exact(tolerance=ROUNDING)
-    def derivative_of_the_textbook_density(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def derivative_of_the_textbook_density(conditional_score):
         for label, process, x0, x, t in corners(BESQS):
-            yield _score_gap(thing, process, x0, x, t, label)
+            yield _score_gap(conditional_score, process, x0, x, t, label)
 
-    @exact(tolerance=ROUNDING, scale=0.0)
-    def finite_at_the_boundary_in_dimension_two(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING, scale=0.0, over=rows("x0, t", ((0.0, 1.0), (1.0, 0.25), (3.0, 1e3))))
+    def finite_at_the_boundary_in_dimension_two(conditional_score, BESQ, x0, t):
         """There the singular term is absent: the score at 0 is x_0/4t^2 - 1/2t."""
-        for x0, t in ((0.0, 1.0), (1.0, 0.25), (3.0, 1e3)):
-            yield f"x0 = {x0}, t = {t}", thing(BESQ(2.0), x0, 0.0, t), x0 / (4 * t * t) - 1 / (2 * t)
+        return conditional_score(BESQ(2.0), x0, 0.0, t), x0 / (4 * t * t) - 1 / (2 * t)
 
-    @property(tolerance=ROUNDING, examples=60, false_alarm=0.0)
+    @property(ROUNDING, examples=60, false_alarm=0.0)
     def at_drawn_points(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.01, 60.0)),
-        x0: float = drawn(st.floats(0.0, 1e3)),
-        x: float = drawn(st.floats(1e-6, 1e3)),
-        t: float = drawn(st.floats(1e-3, 1e2)),
-    ) -> Any:
-        return _score_gap(thing, BESQ(delta), x0, x, t, "")
+        conditional_score,
+        BESQ,
+        delta=st.floats(0.01, 60.0),
+        x0=st.floats(0.0, 1e3),
+        x=st.floats(1e-6, 1e3),
+        t=st.floats(1e-3, 1e2),
+    ):
+        return _score_gap(conditional_score, BESQ(delta), x0, x, t, "")
 
     mutants = {
-        "without nu/x": altered(
-            conditional_score, lambda kernel, xp, p, x0, x, t: kernel(xp, p, x0, x, t) - p.nu / x
-        ),
-        "swapped ends": arguments(conditional_score, lambda p, x0, x, t: (p, x, x0, t)),
-        "order nu + 1 in the ratio": altered(
-            conditional_score,
-            lambda kernel, xp, p, x0, x, t: kernel(xp, BESQ(p.delta + 2.0), x0, x, t) - 1.0 / x,
-        ),
+        "without nu/x": wrong(conditional_score, lambda value, process, x: value - process.nu / x),
+        "swapped ends": wrong(conditional_score, x0=lambda x: x, x=lambda x0: x0),
+        "order nu + 1 in the ratio": {
+            conditional_score: altered(
+                conditional_score,
+                lambda kernel, xp, p, x0, x, t: kernel(xp, BESQ(p.delta + 2.0), x0, x, t) - 1.0 / x,
+            )
+        },
     }
 
 
 @claim(
     "TWEEDIE-CIR-1",
-    paper="tweedie",
-    title="First formula under CIR noise",
-    statement=r"""
+    "First formula under CIR noise",
+    r"""
         \partial_x \log p_t(x \mid x_0) = \frac\nu x - \frac1{2\rho}
             + \frac1{2\rho}\sqrt{\frac{q x_0}x}\,R_\nu\Big(\frac{\sqrt{q x x_0}}\rho\Big), \qquad
         q = e^{-\kappa t}, \; \rho = \frac{\sigma^2(1-q)}{4\kappa}, \; \nu = \frac{2\kappa\theta}{\sigma^2} - 1""",
+    covers=[conditional_score, CIR],
     hypotheses=[
         r"dX = \kappa(\theta - X)\,dt + \sigma\sqrt X\,dB, \; \kappa, \theta, \sigma > 0",
         r"X_0 \geq 0",
         r"x > 0, \; t > 0",
     ],
-    vouches=[conditional_score, CIR],
 )
 class CirScore:
     """The Feller condition is not needed: the second process of the corners violates it."""
 
-    @exact(tolerance=ROUNDING)
-    def derivative_of_the_textbook_density(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def derivative_of_the_textbook_density(conditional_score):
         for label, process, x0, x, t in corners(CIRS):
-            yield _score_gap(thing, process, x0, x, t, label)
+            yield _score_gap(conditional_score, process, x0, x, t, label)
 
-    @property(tolerance=ROUNDING, examples=60, false_alarm=0.0)
+    @property(ROUNDING, examples=60, false_alarm=0.0)
     def at_drawn_points(
-        thing: Thing,
-        kappa: float = drawn(st.floats(1e-4, 3.0)),
-        theta: float = drawn(st.floats(0.01, 3.0)),
-        sigma: float = drawn(st.floats(0.5, 3.0)),
-        x0: float = drawn(st.floats(0.0, 50.0)),
-        x: float = drawn(st.floats(1e-6, 50.0)),
-        t: float = drawn(st.floats(1e-3, 5.0)),
-    ) -> Any:
-        return _score_gap(thing, CIR(kappa, theta, sigma), x0, x, t, "")
+        conditional_score,
+        CIR,
+        kappa=st.floats(1e-4, 3.0),
+        theta=st.floats(0.01, 3.0),
+        sigma=st.floats(0.5, 3.0),
+        x0=st.floats(0.0, 50.0),
+        x=st.floats(1e-6, 50.0),
+        t=st.floats(1e-3, 5.0),
+    ):
+        return _score_gap(conditional_score, CIR(kappa, theta, sigma), x0, x, t, "")
 
     @boundary()
-    def needs_positive_parameters(thing: Thing) -> Iterator[Any]:
+    def needs_positive_parameters(conditional_score, CIR):
         for kappa, theta, sigma in ((0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0)):
             yield raises(ValueError, CIR, kappa, theta, sigma)
         yield raises(ValueError, conditional_score, CIRS[0], -1.0, 1.0, 1.0)
 
     mutants = {
-        "without decay": altered(
-            conditional_score,
-            lambda kernel, xp, p, x0, x, t: kernel(xp, p, x0 / p.decay_rho(xp, t)[0], x, t),
+        "without decay": wrong(
+            conditional_score, x0=lambda xp, process, x0, t: x0 / process.decay_rho(xp, t)[0]
         ),
-        "scale of a squared Bessel process": altered(
-            conditional_score, lambda kernel, xp, p, x0, x, t: kernel(xp, BESQ(p.delta), x0, x, t)
+        "scale of a squared Bessel process": wrong(
+            conditional_score, process=lambda process: BESQ(process.delta)
         ),
-        "without nu/x": altered(
-            conditional_score, lambda kernel, xp, p, x0, x, t: kernel(xp, p, x0, x, t) - p.nu / x
-        ),
+        "without nu/x": wrong(conditional_score, lambda value, process, x: value - process.nu / x),
     }
 
 
 @claim(
     "TWEEDIE-BESQ-2",
-    paper="tweedie",
-    title="Posterior mean under squared Bessel noise",
-    statement=r"""
+    "Posterior mean under squared Bessel noise",
+    r"""
         E[X_0 \mid X_t = x] = x + (4-\delta)t + \big[4tx + 2t^2(4-\delta)\big]\,s + 4t^2 x\,(s^2 + \partial_x s)
         = \frac{4t^2}x\,E[N(N+\nu) \mid X_t = x]""",
+    covers=[posterior_mean, second_order_formula, bessel_eigenfunction],
     hypotheses=[r"dX = \delta\,dt + 2\sqrt X\,dB, \; \delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
-    vouches=[posterior_mean, second_order_formula, bessel_eigenfunction],
 )
 class BesselMean:
     r"""Times p the right side is a linear operator L of p; each transition is its eigenfunction, with the
     eigenvalue :math:`x_0`; so on a mixture of transitions it is :math:`p\,E[X_0 \mid x]`."""
 
     @symbolic()
-    def is_an_operator_on_the_tilted_density(thing: Thing) -> Any:
+    def is_an_operator_on_the_tilted_density(posterior_mean):
         process = unchecked(BESQ, delta=DELTA)
-        return P * _mean(thing, process, P), _operator(P, DELTA / 2 - 1, 1, T)
+        return P * _mean(posterior_mean, process, P), _operator(P, DELTA / 2 - 1, 1, T)
 
     @symbolic()
-    def transitions_are_eigenfunctions(thing: Thing) -> dict[str, Any]:
+    def transitions_are_eigenfunctions(second_order_formula, bessel_eigenfunction):
         return {"eigenfunction": bessel_eigenfunction(), "derivation": second_order_formula()}
 
     @symbolic()
-    def exact_in_dimension_three(thing: Thing) -> Any:
+    def exact_in_dimension_three(posterior_mean):
         r"""There :math:`p_t(x \mid x_0) \propto e^{-(x+x_0)/2t} \sinh(\sqrt{x x_0}/t)`."""
         p = sp.exp(-X / (2 * T)) * sp.sinh(sp.sqrt(X * X0) / T)
-        return sp.simplify(_mean(thing, unchecked(BESQ, delta=sp.Integer(3)), p)), X0
+        return sp.simplify(_mean(posterior_mean, unchecked(BESQ, delta=sp.Integer(3)), p)), X0
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_mean):
         for process in BESQS:
             for t in (1e-6, 1.0, 1e3):
                 for x in (1e-12, 1.0, 1e8):
-                    yield _mean_gap(thing, Posterior(process, ATOMS, WEIGHTS, x, t))
+                    yield _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
 
-    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
+    @property(ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.1, 20.0)),
-        atom: float = drawn(st.floats(0.0, 10.0)),
-        weight: float = drawn(st.floats(0.01, 0.99)),
-        x: float = drawn(st.floats(1e-3, 1e2)),
-        t: float = drawn(st.floats(1e-2, 10.0)),
-    ) -> Any:
-        return _mean_gap(thing, Posterior(BESQ(delta), (1.0, atom), (1.0 - weight, weight), x, t))
+        posterior_mean,
+        delta=st.floats(0.1, 20.0),
+        atom=st.floats(0.0, 10.0),
+        weight=st.floats(0.01, 0.99),
+        x=st.floats(1e-3, 1e2),
+        t=st.floats(1e-2, 10.0),
+    ):
+        return _mean_gap(posterior_mean, Posterior(BESQ(delta), (1.0, atom), (1.0 - weight, weight), x, t))
 
     mutants = {
-        "3 - delta": altered(
-            posterior_mean, lambda kernel, xp, p, x, t, s, ds: kernel(xp, p, x, t, s, ds) - t - 2 * t**2 * s
+        "3 - delta": wrong(posterior_mean, lambda value, t, score: value - t - 2 * t**2 * score),
+        "without the squared score": wrong(
+            posterior_mean, score_prime=lambda score, score_prime: score_prime - score**2
         ),
-        "without the squared score": arguments(
-            posterior_mean, lambda p, x, t, s, ds: (p, x, t, s, ds - s**2)
-        ),
-        "sign of the curvature": arguments(posterior_mean, lambda p, x, t, s, ds: (p, x, t, s, -ds)),
-        "Gaussian formula": altered(posterior_mean, lambda kernel, xp, p, x, t, s, ds: x + 4 * t * x * s),
+        "sign of the curvature": wrong(posterior_mean, score_prime=lambda score_prime: -score_prime),
+        "Gaussian formula": wrong(posterior_mean, lambda x, t, score: x + 4 * t * x * score),
     }
 
 
 @claim(
     "TWEEDIE-CIR-2",
-    paper="tweedie",
-    title="Posterior mean under CIR noise",
-    statement=r"""
+    "Posterior mean under CIR noise",
+    r"""
         E[X_0 \mid X_t = x] = e^{\kappa t}\Big\{x + (4-\delta)\rho
             + \big[4\rho x + 2\rho^2(4-\delta)\big]\,s + 4\rho^2 x\,(s^2 + \partial_x s)\Big\}""",
+    covers=[posterior_mean],
     hypotheses=[
         r"dX = \kappa(\theta - X)\,dt + \sigma\sqrt X\,dB, \; \kappa, \theta, \sigma > 0",
         r"X_0 \geq 0",
         r"x > 0, \; t > 0",
     ],
-    vouches=[posterior_mean],
 )
 class CirMean:
     @symbolic()
-    def is_an_operator_on_the_tilted_density(thing: Thing) -> Any:
+    def is_an_operator_on_the_tilted_density(posterior_mean):
         process = unchecked(CIR, kappa=KAPPA, theta=THETA, sigma=SIGMA)
         decay = sp.exp(-KAPPA * T)
         rho = SIGMA**2 * (1 - decay) / (4 * KAPPA)
         nu = 2 * KAPPA * THETA / SIGMA**2 - 1
-        return P * _mean(thing, process, P), _operator(P, nu, decay, rho)
+        return P * _mean(posterior_mean, process, P), _operator(P, nu, decay, rho)
 
-    @exact(tolerance=ROUNDING)
-    def three_atoms_at_fifty_digits(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def three_atoms_at_fifty_digits(posterior_mean):
         for process in CIRS:
             for t in (1e-6, 1.0, 10.0):
                 for x in (1e-12, 1.0, 1e8):
-                    yield _mean_gap(thing, Posterior(process, ATOMS, WEIGHTS, x, t))
+                    yield _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
 
-    @property(tolerance=ROUNDING, examples=40, false_alarm=0.0)
+    @property(ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(
-        thing: Thing,
-        kappa: float = drawn(st.floats(1e-3, 3.0)),
-        theta: float = drawn(st.floats(0.05, 3.0)),
-        sigma: float = drawn(st.floats(0.5, 2.0)),
-        atom: float = drawn(st.floats(0.0, 10.0)),
-        x: float = drawn(st.floats(1e-3, 20.0)),
-        t: float = drawn(st.floats(1e-2, 2.0)),
-    ) -> Any:
-        return _mean_gap(thing, Posterior(CIR(kappa, theta, sigma), (1.0, atom), (0.5, 0.5), x, t))
+        posterior_mean,
+        kappa=st.floats(1e-3, 3.0),
+        theta=st.floats(0.05, 3.0),
+        sigma=st.floats(0.5, 2.0),
+        atom=st.floats(0.0, 10.0),
+        x=st.floats(1e-3, 20.0),
+        t=st.floats(1e-2, 2.0),
+    ):
+        return _mean_gap(posterior_mean, Posterior(CIR(kappa, theta, sigma), (1.0, atom), (0.5, 0.5), x, t))
 
     mutants = {
-        "without growth": altered(
-            posterior_mean,
-            lambda kernel, xp, p, x, t, s, ds: p.decay_rho(xp, t)[0] * kernel(xp, p, x, t, s, ds),
+        "without growth": wrong(
+            posterior_mean, lambda value, xp, process, t: process.decay_rho(xp, t)[0] * value
         ),
-        "scale of a squared Bessel process": altered(
-            posterior_mean, lambda kernel, xp, p, x, t, s, ds: kernel(xp, BESQ(p.delta), x, t, s, ds)
+        "scale of a squared Bessel process": wrong(
+            posterior_mean, process=lambda process: BESQ(process.delta)
         ),
-        "without the squared score": arguments(
-            posterior_mean, lambda p, x, t, s, ds: (p, x, t, s, ds - s**2)
+        "without the squared score": wrong(
+            posterior_mean, score_prime=lambda score, score_prime: score_prime - score**2
         ),
     }

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from driftproof.validation import Thing, claim, exact
+from driftproof.validation import Thing, claim, exact, grid, rows
 from driftproof.validation.audits import Row, audit
 from driftproof.validation.audits.adapters import SchedulerSampler
 from driftproof.validation.audits.affine import LAWS, Path, propagate
@@ -76,22 +76,19 @@ def _end(path: Path) -> NDArray[np.float64]:
 
 @claim(
     "AUDIT-LAW-1",
-    paper="audit",
-    title="The law of a run is exact",
-    statement=r"""x_{k+1} = A_k x_k + B_k + s_k w_k \;\Longrightarrow\;
+    "The law of a run is exact",
+    r"""x_{k+1} = A_k x_k + B_k + s_k w_k \;\Longrightarrow\;
         \mathbb{E} x_n = c, \quad \operatorname{Var} x_n = a^2 + \sum_i b_i^2""",
+    covers=[propagate],
     hypotheses=[r"the data are Gaussian", r"the step is affine in state and noise"],
-    vouches=[propagate],
 )
 class LawsOfRuns:
     """Means and deviations against a recursion of two numbers; samplers of three processes, four parametrisations."""
 
-    @exact(tolerance=ROUNDING)
-    def the_recursion_of_mean_and_variance(thing: Thing) -> Iterator[Labelled]:
-        for recipe in _recipes(12):
-            for steps in (1, 7, 40):
-                path = thing(SchedulerSampler(Drawn(recipe)), steps, Model(recipe.prediction))
-                yield f"{recipe}, {steps} steps", _end(path), _recursion(recipe, steps)
+    @exact(ROUNDING, over=grid(rows("recipe", lambda: _recipes(12)), steps=(1, 7, 40)))
+    def the_recursion_of_mean_and_variance(propagate, recipe, steps):
+        path = propagate(SchedulerSampler(Drawn(recipe)), steps, Model(recipe.prediction))
+        return _end(path), _recursion(recipe, steps)
 
     mutants = {
         "another prediction": lambda sampler, steps, model: propagate(sampler, steps, Model("sample")),
@@ -186,30 +183,29 @@ def _series(error: Any) -> dict[int, NDArray[np.float64]]:
 
 @claim(
     "AUDIT-ORDER-1",
-    paper="audit",
-    title="Orders are read from a monotone tail",
-    statement=r"""e_n = C n^{-p} \Rightarrow \text{order} = p; \qquad
+    "Orders are read from a monotone tail",
+    r"""e_n = C n^{-p} \Rightarrow \text{order} = p; \qquad
         e_n = C n^{-p} - c, \; c \ne 0 \Rightarrow \text{no order}""",
+    covers=[order_of],
     hypotheses=[r"c is above rounding"],
-    vouches=[order_of],
 )
 class OrdersOfErrors:
     """Powers, powers above rounding, and errors that pass through zero, which look like a high order."""
 
-    @exact(tolerance=1e-12)
-    def powers(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def powers(order_of):
         for order in (0.5, 1.0, 2.0, 4.0):
-            found = thing(_series(lambda n, p=order: 3.0 * n**-p), 1e-12)
+            found = order_of(_series(lambda n, p=order: 3.0 * n**-p), 1e-12)
             yield f"order {order:g}", np.array([found.low, found.high, _value(found)]), np.full(3, order)
-        yield "above rounding", _value(thing(_series(lambda n: max(n**-4.0, 1e-7)), 1e-6)), 4.0
+        yield "above rounding", _value(order_of(_series(lambda n: max(n**-4.0, 1e-7)), 1e-6)), 4.0
 
-    @exact(tolerance=0.0)
-    def errors_that_change_their_sign(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0)
+    def errors_that_change_their_sign(order_of):
         for zero in (15.0, 30.0, 50.0, 60.0):
-            found = thing(_series(lambda n, z=zero: 1.0 / n - 1.0 / z), 1e-12)
+            found = order_of(_series(lambda n, z=zero: 1.0 / n - 1.0 / z), 1e-12)
             yield f"zero at {zero:g} steps", float(_value(found) > 0.0), 0.0
         signs = {5: 1.0, 10: -1.0, 20: 1.0, 40: -1.0, 80: 1.0}
-        found = thing(_series(lambda n: signs[n] / n), 1e-12)
+        found = order_of(_series(lambda n: signs[n] / n), 1e-12)
         yield "alternating", float(_value(found) > 0.0), 0.0
 
     mutants = {

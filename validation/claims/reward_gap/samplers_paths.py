@@ -21,7 +21,7 @@ from driftproof.numerics.samplers import (
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
 from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, outcome
+from driftproof.validation.mutants import wrong
 
 from .samplers_propagation import DATA, OneHot, terminal_errors
 
@@ -70,28 +70,25 @@ def affine_path(method: str, process: Any, eta: Any) -> tuple[Any, Any, Any]:
 
 @claim(
     "REWARD-GAP-PATH-1",
-    paper="reward_gap",
-    title="The log-densities of the steps add up to that of the path",
-    statement=r"""\sum_{k:\,\varsigma_k > 0} \log N(x_{k+1};\, m_k,\, \varsigma_k^2 I)
+    "The log-densities of the steps add up to that of the path",
+    r"""\sum_{k:\,\varsigma_k > 0} \log N(x_{k+1};\, m_k,\, \varsigma_k^2 I)
         = \log p(x_{k+1},\ \varsigma_k > 0 \mid x_0)""",
+    covers=[step_log_prob, sample_trajectory],
     hypotheses=[r"\varsigma_k > 0 \text{ in the steps that count}"],
-    vouches=[step_log_prob, sample_trajectory],
 )
 class PathDensity:
     """Beside it stands the density of the whole path: one Gaussian vector, whose covariance comes from the
     coefficients of the run.  In a run with a window only the noisy steps have a density; the states after
     them determine the others."""
 
-    thing = step_log_prob
-
-    @exact(tolerance=1e-10)
-    def sums_are_the_density_of_the_path(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-10)
+    def sums_are_the_density_of_the_path(step_log_prob, sample_trajectory):
         start = np.asarray([[0.3, -1.0], [1.5, 0.2], [-2.0, 0.8]])
         for method, process, eta in RUNS:
             path = sample_trajectory(
                 process, score_of(process), TIMES[process], eta, 3, method, start=start, disable=True
             )
-            total = sum(thing(path.states[i + 1], path.means[i], path.stds[i]) for i in path.noisy)
+            total = sum(step_log_prob(path.states[i + 1], path.means[i], path.stds[i]) for i in path.noisy)
             offset, slope, C = affine_path(method, process, eta)
             rows = list(path.noisy)
             C = C[rows][:, : len(rows)]
@@ -101,8 +98,8 @@ class PathDensity:
             want = -0.5 * np.sum(whitened**2, axis=(0, 2)) - start.shape[1] * logs
             yield f"{method}, eta = {eta}", total, want
 
-    @exact(tolerance=1e-13)
-    def the_trajectory_says_the_same(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def the_trajectory_says_the_same(step_log_prob, sample_trajectory):
         process = Flow()
         path = sample_trajectory(
             process,
@@ -115,24 +112,20 @@ class PathDensity:
             disable=True,
         )
         for k, i in enumerate(path.noisy):
-            got = thing(path.states[i + 1], path.means[i], path.stds[i])
+            got = step_log_prob(path.states[i + 1], path.means[i], path.stds[i])
             yield f"step {i}", path.log_probs()[k], got
 
     @boundary()
-    def no_noise_no_density(thing: Thing) -> Any:
+    def no_noise_no_density(step_log_prob):
         return raises(ValueError, step_log_prob, np.ones((2, 3)), np.ones((2, 3)), 0.0)
 
     mutants = {
-        "mean over coordinates": altered(
-            step_log_prob, lambda kernel, xp, x, m, s: kernel(xp, x, m, s) / x[0, ...].size
+        "mean over coordinates": wrong(step_log_prob, lambda value, x_next: value / x_next[0, ...].size),
+        "variance as standard deviation": wrong(step_log_prob, std=lambda std: std * std),
+        "no normaliser": wrong(
+            step_log_prob, lambda xp, x_next, mean, std: xp.sum(-0.5 * ((x_next - mean) / std) ** 2, axis=1)
         ),
-        "variance as standard deviation": altered(
-            step_log_prob, lambda kernel, xp, x, m, s: kernel(xp, x, m, s * s)
-        ),
-        "no normaliser": altered(
-            step_log_prob, lambda kernel, xp, x, m, s: xp.sum(-0.5 * ((x - m) / s) ** 2, axis=1)
-        ),
-        "twice the exponent": outcome(step_log_prob, lambda value: 2.0 * value),
+        "twice the exponent": wrong(step_log_prob, lambda value: 2.0 * value),
     }
 
 

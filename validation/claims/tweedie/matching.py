@@ -34,7 +34,7 @@ from driftproof.theory.laws import Discrete, Gamma, LogNormal
 from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.processes import BESQ, CIR, GBM, VP
 from driftproof.theory.tweedie import conjugate_posterior, poisson_count
-from driftproof.validation import Thing, claim, drawn, exact, property
+from driftproof.validation import Thing, claim, exact, property
 from driftproof.validation.evidence.base import Labelled
 
 from .gauss import Floats, panels, power_panels
@@ -185,9 +185,8 @@ def divergence(law: Any, other: Any) -> Any:
 
 @claim(
     "TWEEDIE-DSM-4",
-    paper="tweedie",
-    title="The natural weight of every parametrisation",
-    statement=r"""
+    "The natural weight of every parametrisation",
+    r"""
     \mathrm{KL}(p_0 \| q_0) = \mathrm{KL}(p_T \| q_T)
     + \tfrac12 \int_0^T E_{p_t}\big[w\,(\text{output}_p - \text{output}_q)^2\big]\,dt, \qquad
     w = \begin{cases}
@@ -196,15 +195,15 @@ def divergence(law: Any, other: Any) -> Any:
     \end{cases} \text{ (CIR; BESQ: } \sigma = 2), \qquad
     w = \begin{cases} \sigma^2 x^2 & s \\ \sigma^2 & 1 + x s \\ 1 / t & \epsilon \end{cases} \text{ (GBM)}
     """,
-    vouches=[kl_weight, from_score],
+    covers=[kl_weight, from_score],
     hypotheses={r"t > 0": lambda t: t > 0, r"x > 0": lambda x: x > 0},
 )
 class NaturalWeights:
     """Two data laws that are noised alike: the identity of de Bruijn makes Girsanov's bound, with the score
     of one of them as the model, an equality, so that the factor and the weight are both seen."""
 
-    @exact(tolerance=1e-14, scale=0.0)
-    def closed_forms(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-14, scale=0.0)
+    def closed_forms(kl_weight):
         t, x = 0.6, np.asarray([1e-6, 0.3, 20.0])
         for process, sigma in ((BESQ(0.7), 2.0), (BESQ(5.0), 2.0), (CIR(1.5, 0.4, 0.8), 0.8)):
             rho = process.rho(t)
@@ -214,13 +213,13 @@ class NaturalWeights:
                 ("log_score", 1 / x),
                 ("ratio", x / (4 * rho**2)),
             ):
-                yield f"{process}, {kind}", thing(process, x, t, kind), sigma**2 * want
+                yield f"{process}, {kind}", kl_weight(process, x, t, kind), sigma**2 * want
         ones, geometric = np.ones_like(x), GBM(0.3, 0.8)
         for kind, want in (("score", 0.64 * x**2), ("log_score", 0.64 * ones), ("epsilon", ones / t)):
-            yield f"GBM, {kind}", thing(geometric, x, t, kind), want
+            yield f"GBM, {kind}", kl_weight(geometric, x, t, kind), want
 
-    @exact(tolerance=1e-11, scale=0.0)
-    def divergence_is_the_integrated_loss(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11, scale=0.0)
+    def divergence_is_the_integrated_loss(kl_weight):
         times, dt = panels(2.0 * np.linspace(0.0, 1.0, 5) ** 2, order=16)
         cases: list[tuple[Any, Any, Any, tuple[Any, ...]]] = [
             (BESQ(1.0), Gamma(0.5, 0.5), Gamma(0.5, 2.0), ("score", "count", "ratio", "log_score")),
@@ -232,34 +231,41 @@ class NaturalWeights:
                 process.marginal(data, 2.0), process.marginal(model, 2.0)
             )
             for kind in kinds:
-                rate = [expected_loss(thing, process, data, model, float(t), kind) for t in times]
+                rate = [expected_loss(kl_weight, process, data, model, float(t), kind) for t in times]
                 yield f"{process}, {kind}", 0.5 * float(dt @ np.asarray(rate)), float(lost)
 
-    @property(tolerance=1e-10, scale=0.0, false_alarm=0.0)
+    @property(1e-10, scale=0.0, false_alarm=0.0)
     def the_loss_is_the_same_in_every_parametrisation(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.05, 12.0)),
-        sigma: float = drawn(st.floats(0.2, 3.0)),
-        x: float = drawn(st.floats(0.05, 20.0)),
-        t: float = drawn(st.floats(0.05, 5.0)),
-        gap: float = drawn(st.floats(0.5, 5.0)),
-    ) -> Iterator[Labelled]:
+        kl_weight,
+        from_score,
+        delta=st.floats(0.05, 12.0),
+        sigma=st.floats(0.2, 3.0),
+        x=st.floats(0.05, 20.0),
+        t=st.floats(0.05, 5.0),
+        gap=st.floats(0.5, 5.0),
+    ):
         process = CIR(1.0, 0.25 * delta * sigma**2, sigma)
         # The outputs are differences of numbers up to (nu + 1/rho) / x: rounding below 1e-11 here.
         for kind in ("score", "count", "ratio", "log_score"):
             outputs = [from_score(process, x, t, score, kind) for score in (0.0, gap)]
-            loss = thing(process, x, t, kind) * (outputs[1] - outputs[0]) ** 2
+            loss = kl_weight(process, x, t, kind) * (outputs[1] - outputs[0]) ** 2
             yield kind, loss, process.diffusion(x, t) * gap**2
 
     mutants = {
-        "weight of the score for every kind": lambda process, x, t, kind: process.diffusion(x, t) + 0.0 * x,
-        "half": lambda *a: 0.5 * kl_weight(*a),
-        "count weighed by its own size": lambda process, x, t, kind: (
-            kl_weight(process, x, t, kind) * (x**2 if kind == "count" else 1.0)
-        ),
-        "ratio without the half": lambda process, x, t, kind: (
-            kl_weight(process, x, t, kind) * (4.0 if kind == "ratio" else 1.0)
-        ),
+        "weight of the score for every kind": {
+            kl_weight: lambda process, x, t, kind: process.diffusion(x, t) + 0.0 * x
+        },
+        "half": {kl_weight: lambda *a: 0.5 * kl_weight(*a)},
+        "count weighed by its own size": {
+            kl_weight: lambda process, x, t, kind: (
+                kl_weight(process, x, t, kind) * (x**2 if kind == "count" else 1.0)
+            )
+        },
+        "ratio without the half": {
+            kl_weight: lambda process, x, t, kind: (
+                kl_weight(process, x, t, kind) * (4.0 if kind == "ratio" else 1.0)
+            )
+        },
     }
 
 
@@ -281,37 +287,36 @@ GEOMETRIC = GBM(0.3, 0.8)
 
 @claim(
     "TWEEDIE-DSM-5",
-    paper="tweedie",
-    title="The noise loss of geometric noise is a weighted score loss",
-    statement=r"""
+    "The noise loss of geometric noise is a weighted score loss",
+    r"""
     \frac1t (\epsilon_\theta - \epsilon)^2 = \sigma^2 x^2\,\big(s_\theta - \partial_x \log p_t(x|x_0)\big)^2,
     \qquad s_\theta = -\frac1x\Big(1 + \frac{\epsilon_\theta}{\sqrt v}\Big), \qquad
     E[\epsilon \mid x] = -\sqrt v\,(1 + x\,s(x,t))
     """,
-    vouches=[matching_loss, target],
+    covers=[matching_loss, target],
     hypotheses=[r"t > 0", r"x > 0", r"x_0 > 0"],
 )
 class NoiseLoss:
     """Geometric Brownian motion is additive noise on the logarithm: epsilon is the noise that made x."""
 
-    @property(tolerance=1e-10, false_alarm=0.0)
+    @property(1e-10, false_alarm=0.0)
     def equals_the_weighted_score_loss(
-        thing: Thing,
-        x0: float = drawn(st.floats(0.1, 10.0)),
-        t: float = drawn(st.floats(0.05, 4.0)),
-        noise: float = drawn(st.floats(-4.0, 4.0)),
-        output: float = drawn(st.floats(-4.0, 4.0)),
-    ) -> Iterator[Labelled]:
+        matching_loss,
+        x0=st.floats(0.1, 10.0),
+        t=st.floats(0.05, 4.0),
+        noise=st.floats(-4.0, 4.0),
+        output=st.floats(-4.0, 4.0),
+    ):
         v = 0.64 * t
         x = x0 * math.exp((0.3 - 0.32) * t + math.sqrt(v) * noise)
-        got = thing(GEOMETRIC, x0, x, t, output, "epsilon")
+        got = matching_loss(GEOMETRIC, x0, x, t, output, "epsilon")
         score, wanted = (-(1 + e / math.sqrt(v)) / x for e in (output, noise))
         yield "the noise itself", t * got, (output - noise) ** 2
         yield "weighted score loss", t * got, t * 0.64 * x**2 * (score - wanted) ** 2
-        yield "score", t * thing(GEOMETRIC, x0, x, t, score, "score"), (output - noise) ** 2
+        yield "score", t * matching_loss(GEOMETRIC, x0, x, t, score, "score"), (output - noise) ** 2
 
-    @exact(tolerance=1e-13)
-    def targets_of_every_kind_of_noise(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def targets_of_every_kind_of_noise(matching_loss, target):
         """A loss is zero at its target alone: for noise that is additive, geometric, and of the half-line."""
         x0, t = np.asarray([0.4, 1.5]), 0.6
         x = np.asarray([0.9, 0.7])
@@ -332,12 +337,12 @@ class NoiseLoss:
         yield "BESQ", target(BESQ(3.0), x0, x, t, "log_score"), logs
         yield (
             "loss",
-            thing(BESQ(3.0), x0, x, t, target(BESQ(3.0), x0, x, t, "log_score"), "log_score"),
+            matching_loss(BESQ(3.0), x0, x, t, target(BESQ(3.0), x0, x, t, "log_score"), "log_score"),
             np.zeros(2),
         )
 
-    @exact(tolerance=1e-11)
-    def excess_risk_vanishes_at_the_posterior_noise(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11)
+    def excess_risk_vanishes_at_the_posterior_noise(matching_loss):
         data, nodes = LogNormal(0.2, 0.5), np.polynomial.hermite_e.hermegauss(12)
         for t, x in ((0.1, 0.8), (0.7, 3.0), (3.0, 0.1)):
             posterior: Any = conjugate_posterior(GEOMETRIC, data, x, t)
@@ -345,15 +350,21 @@ class NoiseLoss:
             best = -math.sqrt(0.64 * t) * (1.0 + x * float(GEOMETRIC.marginal(data, t).score(x)))
             for m in (best - 1.0, best + 0.3):
                 risk = [
-                    float(w @ thing(GEOMETRIC, x0, np.full(12, x), t, np.full(12, e), "epsilon"))
+                    float(w @ matching_loss(GEOMETRIC, x0, np.full(12, x), t, np.full(12, e), "epsilon"))
                     for e in (m, best)
                 ]
                 yield f"t = {t}, x = {x}", t * (risk[0] - risk[1]), (m - best) ** 2
 
     mutants = {
-        "sign of the noise": lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, -e, kind),
-        "without x squared": lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, e, kind) / x**2,
-        "without the one": lambda p, x0, x, t, e, kind: matching_loss(
-            p, x0, x, t, e + (math.sqrt(0.64 * t) if kind == "epsilon" else 0.0), kind
-        ),
+        "sign of the noise": {
+            matching_loss: lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, -e, kind)
+        },
+        "without x squared": {
+            matching_loss: lambda p, x0, x, t, e, kind: matching_loss(p, x0, x, t, e, kind) / x**2
+        },
+        "without the one": {
+            matching_loss: lambda p, x0, x, t, e, kind: matching_loss(
+                p, x0, x, t, e + (math.sqrt(0.64 * t) if kind == "epsilon" else 0.0), kind
+            )
+        },
     }

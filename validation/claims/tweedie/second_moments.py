@@ -12,7 +12,6 @@ and the moment is infinite exactly if :math:`p \le 0`: power laws and the logari
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -24,7 +23,6 @@ import numpy as np
 from driftproof.numerics.tweedie import Parametrization, kl_weight, target
 from driftproof.theory.processes import BESQ
 from driftproof.validation import Rate, Thing, claim, exact, figure, rate
-from driftproof.validation.evidence.base import Labelled
 
 from .gauss import Floats, panel, panels, power_panels
 
@@ -88,15 +86,14 @@ def clipped(process: Any, x0: Any, x: Any, t: Any, kind: Any) -> Any:
 
 @claim(
     "TWEEDIE-DSM-1",
-    paper="tweedie",
-    title="Second moments of denoising targets",
-    statement=r"""
+    "Second moments of denoising targets",
+    r"""
     E\big[|\partial_x \log p_t(X_t|x_0)|^2\big] = \infty \iff \delta \le 4,\ \delta \ne 2; \qquad
     E\big[X_t\,|\partial_x \log p_t(X_t|x_0)|^2\big] = \infty \iff \delta < 2; \qquad
     E\big[a\,(B/u)^2\,|\text{target}|^2\big] < \infty \text{ for every } \delta > 0
     \text{ in the parametrisations } n \text{ and } g = 2 \rho n / x
     """,
-    vouches=[target],
+    covers=[target],
     hypotheses=[r"\delta > 0", r"t > 0", r"x_0 \geq 0"],
 )
 class SecondMoments:
@@ -104,28 +101,28 @@ class SecondMoments:
     divergent integrals grow like a power of the cut-off, at delta = 4 like its logarithm."""
 
     @rate()
-    def shells_have_the_stated_exponent_and_constant(thing: Thing) -> Iterator[Rate]:
+    def shells_have_the_stated_exponent_and_constant(target):
         # The next term of each shell is relatively O(epsilon), with a factor below 30.
         levels = [2.0**-k for k in (24, 25, 26)]
         for moment in (PLAIN, WEIGHTED, COUNT, RATIO):
             for delta in DELTAS:
-                shells = [moment.shell(thing, delta, epsilon) for epsilon in levels]
+                shells = [moment.shell(target, delta, epsilon) for epsilon in levels]
                 a, p = moment.head(delta)
                 whole = a * (math.log(2.0) if p == 0 else (1.0 - 2.0**-p) / p)
                 orders = [math.log2(fine / coarse) for coarse, fine in pairwise(shells)]
                 constant = shells[-1] / levels[-1] ** p
                 yield Rate(orders, -p, 3e-6, constant, whole, 3e-6)
 
-    @exact(tolerance=1e-11, scale=0.0)
-    def finite_moments_equal_mpmath(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11, scale=0.0)
+    def finite_moments_equal_mpmath(target):
         cases = ((COUNT, 0.3), (COUNT, 4.0), (RATIO, 1.0), (WEIGHTED, 3.0), (PLAIN, 6.0))
         for moment, delta in cases:
             x, w = power_panels(60.0, moment.head(delta)[1] - 1.0, order=20)
-            got = float(w @ moment.integrand(thing, delta, x))
+            got = float(w @ moment.integrand(target, delta, x))
             yield f"{moment.kind}, delta = {delta}", got, digits(moment, delta)
 
     @figure
-    def growth_with_the_cut_off(thing: Thing) -> Any:
+    def growth_with_the_cut_off(target):
         """Second moment of the target given one data point, cut off at ε: unweighted it grows without
         bound for δ = 1, 3 (powers) and 4 (logarithm); the weighted count converges for all δ."""
         from matplotlib.figure import Figure
@@ -137,8 +134,8 @@ class SecondMoments:
         for axis, (name, moment) in zip(axes, shown.items(), strict=True):
             for delta in (1.0, 3.0, 4.0, 6.0):
                 x, w = panels(np.linspace(1.0, 7.7, 9) ** 2)
-                head = float(w @ moment.integrand(thing, delta, x))
-                shells = [moment.shell(thing, delta, epsilon) for epsilon in levels[:-1]]
+                head = float(w @ moment.integrand(target, delta, x))
+                shells = [moment.shell(target, delta, epsilon) for epsilon in levels[:-1]]
                 axis.loglog(levels[1:], head + np.cumsum(shells), label=f"δ = {delta:g}")
             axis.set(title=name, xlabel="cut-off ε")
             axis.invert_xaxis()

@@ -2,7 +2,6 @@ r"""The audit of samplers: the law of a run is exact, planted faults are named, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final, cast
@@ -10,7 +9,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from driftproof.validation import Thing, claim, exact, grid, rows
+from driftproof.validation import claim, exact, grid, rows
 from driftproof.validation.audits import Row, audit
 from driftproof.validation.audits.adapters import SchedulerSampler
 from driftproof.validation.audits.affine import LAWS, Path, propagate
@@ -19,7 +18,6 @@ from driftproof.validation.audits.models import Model
 from driftproof.validation.audits.orders import Order, order_of
 from driftproof.validation.audits.planted import FAULTS, Drawn, Recipe, drawn
 from driftproof.validation.audits.severity import Severity
-from driftproof.validation.evidence.base import Labelled
 
 __all__ = ["LawsOfRuns", "NamedFaults", "OrdersOfErrors"]
 
@@ -122,7 +120,7 @@ class _Doubled:
         return (alpha, 2.0 * sigma), 1.0
 
 
-def _asked(sampler: Drawn) -> Row:
+def _asked(audit: Any, sampler: Drawn) -> Row:
     """An audit as short as its fault allows: the middle of runs at 999 and 1000 steps is left out where it is fast."""
     fault = str(sampler.recipe.fault)
     return audit(sampler, steps=MORE.get(fault, COUNTS), fast=fault != "no number at one step count")
@@ -130,41 +128,38 @@ def _asked(sampler: Drawn) -> Row:
 
 @claim(
     "AUDIT-SAMPLER-1",
-    paper="audit",
-    title="Planted faults are named, and right samplers pass",
-    statement=r"""\text{verdict}(S) = \text{converges} \iff S \text{ has no fault}, \qquad
+    "Planted faults are named, and right samplers pass",
+    r"""\text{verdict}(S) = \text{converges} \iff S \text{ has no fault}, \qquad
         S \sim \text{processes} \times \text{grids} \times \text{parametrisations} \times \text{faults}""",
+    covers=[audit],
     hypotheses=["the fault is above the size that it is drawn with"],
-    vouches=[audit],
 )
 class NamedFaults:
     """One sampler for each fault, and right ones, of a seed that was drawn after thresholds and rules stood."""
 
-    thing = _asked
+    @exact(0.0, over=rows("recipe", lambda: drawn(SEED, 3, 0)))
+    def right_samplers_pass(audit, recipe):
+        severity = _asked(audit, Drawn(recipe)).severity
+        yield f"{recipe}: {severity}", float(severity == Severity.CONVERGES), 1.0
 
-    @exact(tolerance=0.0)
-    def right_samplers_pass(thing: Thing) -> Iterator[Labelled]:
-        for recipe in drawn(SEED, 3, 0):
-            severity = thing(Drawn(recipe)).severity
-            yield f"{recipe}: {severity}", float(severity == Severity.CONVERGES), 1.0
-
-    @exact(tolerance=0.0)
-    def faults_are_named(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0)
+    def faults_are_named(audit):
         for recipe in sorted(drawn(SEED, 0, len(FAULTS)), key=lambda made: made.fault not in QUIET):
-            severity = thing(Drawn(recipe)).severity
+            severity = _asked(audit, Drawn(recipe)).severity
             named = NAMED.get(str(recipe.fault), PARTED)
             yield f"{recipe.fault}: {severity}", float(severity in named), 1.0
 
     mutants = {
-        "good until the end": lambda sampler: _by_the_last_error(sampler),
-        "labels are believed": lambda sampler: _asked(_without_a_table(sampler)),
-        "everything is a fault": lambda sampler: replace(_asked(sampler), severity=Severity.DIVERGES),
+        "good until the end": lambda sampler, **options: _by_the_last_error(audit(sampler, **options)),
+        "labels are believed": lambda sampler, **options: audit(_without_a_table(sampler), **options),
+        "everything is a fault": lambda sampler, **options: replace(
+            audit(sampler, **options), severity=Severity.DIVERGES
+        ),
     }
 
 
-def _by_the_last_error(sampler: Drawn) -> Row:
+def _by_the_last_error(row: Row) -> Row:
     """The verdict of one error at one step count."""
-    row = _asked(sampler)
     small = max(abs((row.mean_error or (1.0,))[-1]), abs((row.std_error or (1.0,))[-1])) < 0.02
     return replace(row, severity=Severity.CONVERGES if small else Severity.DIVERGES)
 

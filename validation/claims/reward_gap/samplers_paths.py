@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -19,8 +18,7 @@ from driftproof.numerics.samplers import (
     window,
 )
 from driftproof.theory.processes import VE, VP, Flow
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate, rows
 from driftproof.validation.mutants import wrong
 
 from .samplers_propagation import DATA, OneHot, terminal_errors
@@ -129,14 +127,6 @@ class PathDensity:
     }
 
 
-def _shifted(n_steps: int, start: int, length: int, eta: float) -> tuple[float, ...]:
-    return (0.0, *window(n_steps, start, length, eta)[:-1])
-
-
-def _inverted(n_steps: int, start: int, length: int, eta: float) -> tuple[float, ...]:
-    return tuple(eta - value for value in window(n_steps, start, length, eta))
-
-
 def _uncorrected(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, *_: Any) -> Any:
     eps = f(x, t)
     (a, b), (c, e) = p.alpha_sigma(xp, t), p.alpha_sigma(xp, s)
@@ -146,61 +136,46 @@ def _uncorrected(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, *_: 
 
 @claim(
     "REWARD-GAP-WINDOW-2",
-    paper="reward_gap",
-    title="A window of stochasticity keeps the law, and has all the density",
-    statement=r"""\eta_k = \eta\,1[i \le k < i + w]: \qquad E Y_N = E X_s, \quad
+    "A window of stochasticity keeps the law, and has all the density",
+    r"""\eta_k = \eta\,1[i \le k < i + w]: \qquad E Y_N = E X_s, \quad
         Var\,Y_N - Var\,X_s = O(N^{-1}), \qquad \varsigma_k > 0 \iff i \le k < i + w""",
+    covers=[window],
     hypotheses=[r"\text{Gaussian data, the exact score}", r"Y_T \sim p_T"],
-    vouches=[window],
 )
 class Windows:
-    thing = staticmethod(window)
-
-    @exact(tolerance=0.0)
-    def only_its_steps_have_noise(thing: Thing) -> Iterator[Labelled]:
-        process = Flow()
-        for start, length in ((0, 1), (1, 2), (2, 9)):
-            etas = thing(4, start, length, 0.7)
-            inside = [0.7 if start <= k < start + length else 0.0 for k in range(4)]
-            yield f"start {start}, length {length}, eta", list(etas), inside
-            path = sample_trajectory(
-                process,
-                score_of(process),
-                TIMES[process],
-                etas,
-                0,
-                "gddim",
-                start=np.ones((2, 1)),
-                disable=True,
-            )
-            want = np.zeros(4)
-            want[start : start + length] = 1.0
-            got = np.asarray([float(i in path.noisy) for i in range(4)])
-            yield f"start {start}, length {length}", got, want
+    @exact(0.0, over=rows("start, length", ((0, 1), (1, 2), (2, 9))))
+    def only_its_steps_have_noise(window, start, length):
+        etas, inside = window(4, start, length, 0.7), [float(start <= k < start + length) for k in range(4)]
+        yield "eta", list(etas), [0.7 * noisy for noisy in inside]
+        process, one = Flow(), np.ones((2, 1))
+        path = sample_trajectory(
+            process, score_of(process), TIMES[process], etas, 0, "gddim", start=one, disable=True
+        )
+        yield "steps with noise", [float(i in path.noisy) for i in range(4)], inside
 
     @rate()
-    def the_law_at_the_end_converges(thing: Thing) -> Iterator[Rate]:
+    def the_law_at_the_end_converges(window):
         for process in (VP(0.1, 8.0), VE(0.3, 4.0)):
             for start in (0, 1, 3):  # eighths of the run
                 errors = np.concatenate(
                     [
-                        terminal_errors("gddim", process, thing(n, start * n // 8, n // 4, 1.5), (n,))
+                        terminal_errors(
+                            sample, "gddim", process, window(n, start * n // 8, n // 4, 1.5), (n,)
+                        )
                         for n in (32, 64, 128)
                     ]
                 )
                 yield Rate([float(np.log2(errors[-2, 1] / errors[-1, 1]))], 1.0, 0.05)
                 yield Rate([float(np.abs(errors[:, 0]).max() < 1e-12)], 1.0, 0.0)
 
-    @boundary(tolerance=0.05)
-    def noise_without_its_drift_does_not(thing: Thing) -> Iterator[Labelled]:
+    @boundary(0.05, over=grid(n=(32, 128)))
+    def noise_without_its_drift_does_not(window, n):
         row = Method("epsilon", _uncorrected, reaches_zero=True)
-        process = VP(0.1, 8.0)
-        for n in (32, 128):
-            error = terminal_errors(row, process, thing(n, n // 8, n // 4, 1.5), (n,))[0, 1]
-            yield f"{n} steps, error of the variance", float(error), 0.0
+        errors = terminal_errors(sample, row, VP(0.1, 8.0), window(n, n // 8, n // 4, 1.5), (n,))
+        return float(errors[0, 1]), 0.0
 
     mutants = {
-        "a step late": _shifted,
-        "its complement": _inverted,
-        "a step too long": lambda n, start, length, eta: window(n, start, length + 1, eta),
+        "a step late": wrong(window, lambda value: (0.0, *value[:-1])),
+        "its complement": wrong(window, lambda value, eta: tuple(eta - noisy for noisy in value)),
+        "a step too long": wrong(window, length=lambda length: length + 1),
     }

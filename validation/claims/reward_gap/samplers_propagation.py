@@ -11,7 +11,7 @@ so that loop, conversion, history and step are under test together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -19,10 +19,10 @@ import numpy as np
 
 from driftproof._namespace import Array, Namespace
 from driftproof._random import Source
-from driftproof.numerics.samplers import sample, time_of_ratio
+from driftproof.numerics.samplers import Method, time_of_ratio
 from driftproof.theory.laws import Normal
 
-__all__ = ["DATA", "OneHot", "clock_grid", "run", "terminal_errors"]
+__all__ = ["DATA", "OneHot", "clock_grid", "instead", "run", "terminal_errors"]
 
 DATA = Normal(0.8, 0.5)
 FIRST, LAST = 2.0, 0.1  # sigma / alpha at the ends of a run
@@ -59,10 +59,15 @@ def clock_grid(process: Any, steps: int, first: float = FIRST, last: float = LAS
     return [float(t) for t in time_of_ratio(process, np.geomspace(first, last, steps + 1))]
 
 
+def instead(**rows: Method) -> Callable[[Any], Any]:
+    """The ``method`` of a wrong ``sample``: others for those of these names."""
+    return lambda method: rows.get(method, method) if isinstance(method, str) else method
+
+
 def run(
-    method: Any, process: Any, times: Sequence[float], eta: Any, data: Normal = DATA
+    sample: Any, method: Any, process: Any, times: Sequence[float], eta: Any, data: Normal = DATA
 ) -> tuple[float, float]:
-    """Mean and variance of a run that starts at the exact law."""
+    """Mean and variance of a run of ``sample`` that starts at the exact law."""
 
     def score(x: Array, t: Array) -> Array:
         alpha, sigma = process.alpha_sigma(xp, t)
@@ -77,12 +82,14 @@ def run(
     return float(mean), float(slope**2 * float(law.variance) + np.sum(noises**2))
 
 
-def terminal_errors(method: Any, process: Any, eta: Any, counts: Sequence[int]) -> np.ndarray[Any, Any]:
+def terminal_errors(
+    sample: Any, method: Any, process: Any, eta: Any, counts: Sequence[int]
+) -> np.ndarray[Any, Any]:
     """Errors of mean and variance at the end, one row a number of steps."""
     rows = []
     for steps in counts:
         times = clock_grid(process, steps)
         truth = process.marginal(DATA, times[-1])
-        mean, variance = run(method, process, times, eta)
+        mean, variance = run(sample, method, process, times, eta)
         rows.append([mean - float(truth.mean), variance - float(truth.variance)])
     return np.asarray(rows)

@@ -12,10 +12,8 @@ for data on atoms :math:`a_k`: no Bessel function, and no chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -34,8 +32,8 @@ from driftproof.theory.laws import Discrete, Gamma, LogNormal
 from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.processes import BESQ, CIR, GBM, VP
 from driftproof.theory.tweedie import conjugate_posterior, poisson_count
-from driftproof.validation import Thing, claim, exact, property
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Thing, claim, exact, grid, property
+from driftproof.validation.mutants import wrong
 
 from .gauss import Floats, panels, power_panels
 
@@ -54,26 +52,15 @@ def latent_posterior(process: Any, x: float, t: float, counts: Floats) -> Floats
     return joint / np.sum(joint)
 
 
-@final
-@dataclass(frozen=True)
-class Losses:
-    """The parts of the three losses, each of which a mutant replaces."""
-
-    square: Thing = square_loss
-    poisson: Thing = poisson_loss
-    target: Thing = target
-
-
 @claim(
     "TWEEDIE-DSM-2",
-    paper="tweedie",
-    title="The minimiser of the three count losses",
-    statement=r"""
+    "The minimiser of the three count losses",
+    r"""
     E[\ell(m, Y) \mid x] - E[\ell(n, Y) \mid x] =
     \begin{cases} (m-n)^2 & \ell = (m - Y)^2 \\ m - n - n \log(m/n) & \ell = m - Y \log m \end{cases}
     \qquad n = E[N \mid X_t = x],\quad Y \in \{N,\ \bar n(x_0, x) = E[N \mid x_0, x]\}
     """,
-    vouches=[square_loss, poisson_loss, target],
+    covers=[square_loss, poisson_loss, target],
     hypotheses=[r"\delta > 0", r"t > 0", r"x > 0"],
 )
 class CountMinimisers:
@@ -81,96 +68,79 @@ class CountMinimisers:
     deviance) have the one minimiser n = E[N | x].  Expectations are exact sums over the posterior of data
     point and count; n comes from the score of the marginal."""
 
-    thing = Losses()
-
-    @exact(tolerance=1e-12)
-    def excess_risk_is_a_divergence_from_the_posterior_count(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12)
+    def excess_risk_is_a_divergence_from_the_posterior_count(square_loss, poisson_loss, target):
         counts = np.arange(0.0, 200.0)
         for process in NOISES:
             for t, x in ((0.3, 0.05), (0.3, 1.7), (2.0, 0.8), (2.0, 6.0)):
                 weights = latent_posterior(process, x, t, counts)
-                means = thing.target(process, ATOMS.atoms, np.full(4, x), t, "count")
+                means = target(process, ATOMS.atoms, np.full(4, x), t, "count")
                 n = float(poisson_count(process, x, t, process.marginal(ATOMS, t).score(x)))
                 for m in (0.2 * n, 0.9 * n, 1.3 * n, 5.0 * n):
                     risks = {
-                        "L1": (weights.sum(1), thing.square, means, (m - n) ** 2),
-                        "L2": (weights.sum(0), thing.square, counts, (m - n) ** 2),
-                        "L3, mean": (weights.sum(1), thing.poisson, means, m - n - n * math.log(m / n)),
-                        "L3, count": (weights.sum(0), thing.poisson, counts, m - n - n * math.log(m / n)),
+                        "L1": (weights.sum(1), square_loss, means, (m - n) ** 2),
+                        "L2": (weights.sum(0), square_loss, counts, (m - n) ** 2),
+                        "L3, mean": (weights.sum(1), poisson_loss, means, m - n - n * math.log(m / n)),
+                        "L3, count": (weights.sum(0), poisson_loss, counts, m - n - n * math.log(m / n)),
                     }
                     for name, (weight, loss, y, want) in risks.items():
                         excess = weight @ (loss(np.full_like(y, m), y) - loss(np.full_like(y, n), y))
                         yield f"{name}, {process}, t = {t}, x = {x}", float(excess), want
 
     mutants = {
-        "absolute loss": replace(thing, square=lambda m, y: np.abs(m - y)),
-        "deviance of the logarithm": replace(thing, poisson=lambda m, y: (m - y) * np.log(m)),
-        "deviance without the mean": replace(thing, poisson=lambda m, y: 0.5 * m**2 - y * np.log(m)),
-        "count without the half": replace(thing, target=lambda *a: 2.0 * target(*a)),
+        "absolute loss": {square_loss: lambda m, y: np.abs(m - y)},
+        "deviance of the logarithm": {poisson_loss: lambda m, y: (m - y) * np.log(m)},
+        "deviance without the mean": {poisson_loss: lambda m, y: 0.5 * m**2 - y * np.log(m)},
+        "count without the half": wrong(target, lambda value: 2.0 * value),
     }
-
-
-def count_variance(nu: float, z: Any) -> Any:
-    return BesselCount(nu, z).variance
 
 
 @claim(
     "TWEEDIE-DSM-3",
-    paper="tweedie",
-    title="What sampling the count costs",
-    statement=r"""
+    "What sampling the count costs",
+    r"""
     E[(m - N)^2 \mid x_0, x] - (m - \bar n)^2 = \mathrm{Var}(N \mid x_0, x)
     = \tfrac{z^2}{4} - \bar n^2 - \nu \bar n, \qquad
     \tfrac{4}{z} \mathrm{Var}(N \mid x_0, x) \to 1 \quad (z \to \infty)
     """,
-    vouches=[BesselCount, square_loss],
+    covers=[BesselCount.variance, square_loss],
     hypotheses=[r"\nu > -1", r"z \geq 0"],
 )
 class CountVariance:
     """The loss L2 (sampled count) exceeds L1 (its conditional mean) by the conditional variance of the
     count, whatever the network m puts out; the same number is the extra variance of half its gradient."""
 
-    thing = staticmethod(count_variance)
+    @exact(1e-12, over=grid(nu=(-0.9, -0.5, 0.5, 3.5), z=(0.01, 0.7, 6.0, 60.0), m=(0.0, 2.5)))
+    def sampled_loss_exceeds_the_averaged_one(variance, square_loss, nu, z, m):
+        law, counts = BesselCount(nu, z), np.arange(0.0, 400.0)
+        mass, mean = np.exp(law.log_prob(counts)), law.mean
+        sampled = mass @ square_loss(np.full_like(counts, m), counts)
+        # Relative to the two losses, whose rounding the difference inherits.
+        scale = 1.0 + (m - mean) ** 2
+        return (sampled - square_loss(m, mean)) / scale, variance(law) / scale
 
-    @exact(tolerance=1e-12)
-    def sampled_loss_exceeds_the_averaged_one(thing: Thing) -> Iterator[Labelled]:
-        counts = np.arange(0.0, 400.0)
-        for nu in (-0.9, -0.5, 0.5, 3.5):
-            for z in (0.01, 0.7, 6.0, 60.0):
-                law = BesselCount(nu, z)
-                mass, mean = np.exp(law.log_prob(counts)), law.mean
-                for m in (0.0, 2.5):
-                    sampled = mass @ square_loss(np.full_like(counts, m), counts)
-                    # Relative to the two losses, whose rounding the difference inherits.
-                    scale = 1.0 + (m - mean) ** 2
-                    got = (sampled - square_loss(m, mean)) / scale
-                    yield f"nu = {nu}, z = {z}, m = {m}", got, thing(nu, z) / scale
-
-    @exact(tolerance=1e-11)
-    def total_variance_over_the_noise(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11, over=grid(process=NOISES))
+    def total_variance_over_the_noise(variance, process):
         # E Var(N | X, x0) + Var E[N | X, x0] is the Poisson variance.
-        for process in NOISES:
-            t, x0 = 0.5, 1.3
-            x, w = power_panels(60.0, process.nu, order=20)
-            w = w * np.exp(process.transition(x0, t).log_prob(x))
-            rho = process.rho(t)
-            z = np.sqrt(process.decay(t) * x * x0) / rho
-            mean = target(process, np.full_like(x, x0), x, t, "count")
-            rate = 0.5 * process.decay(t) * x0 / rho
-            yield f"{process}", float(w @ (thing(process.nu, z) + (mean - rate) ** 2)), float(rate)
+        t, x0 = 0.5, 1.3
+        x, w = power_panels(60.0, process.nu, order=20)
+        w = w * np.exp(process.transition(x0, t).log_prob(x))
+        rho = process.rho(t)
+        z = np.sqrt(process.decay(t) * x * x0) / rho
+        mean = target(process, np.full_like(x, x0), x, t, "count")
+        rate = 0.5 * process.decay(t) * x0 / rho
+        return float(w @ (variance(BesselCount(process.nu, z)) + (mean - rate) ** 2)), float(rate)
 
-    @exact(tolerance=1e-6, scale=0.0)
-    def approaches_a_quarter_of_the_argument(thing: Thing) -> Iterator[Labelled]:
-        for nu in (-0.9, 0.0, 3.5):
-            # Var = (z/4)(1 - r/z^2 + O(z^-3)) with r = (4 nu^2 - 1)/8, from Hankel's expansion of R_nu.
-            for z in (300.0, 1e5):
-                r = (4 * nu**2 - 1) / 8
-                yield f"nu = {nu}, z = {z}", thing(nu, z), 0.25 * z * (1 - r / z**2)
+    @exact(1e-6, scale=0.0, over=grid(nu=(-0.9, 0.0, 3.5), z=(300.0, 1e5)))
+    def approaches_a_quarter_of_the_argument(variance, nu, z):
+        """Var = (z/4)(1 - r/z^2 + O(z^-3)) with r = (4 nu^2 - 1)/8, from Hankel's expansion of R_nu."""
+        return variance(BesselCount(nu, z)), 0.25 * z * (1 - (4 * nu**2 - 1) / 8 / z**2)
 
     mutants = {
-        "Poisson variance": lambda nu, z: BesselCount(nu, z).mean,
-        "without the order": lambda nu, z: count_variance(nu, z) + nu * BesselCount(nu, z).mean,
-        "half the argument": lambda nu, z: 2.0 * count_variance(nu, z),
+        "Poisson variance": {BesselCount.variance: lambda law: law.mean},
+        "without the order": {BesselCount.variance: lambda law: law.variance + law.nu * law.mean},
+        "half the argument": {BesselCount.variance: lambda law: 2.0 * law.variance},
+        "half of the loss": wrong(square_loss, lambda value: value / 2.0),
     }
 
 

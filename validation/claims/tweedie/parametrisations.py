@@ -7,7 +7,6 @@ density, the noise that was added, the mean of the latent count.  No table of co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -17,9 +16,8 @@ from mpmath import mpf
 from driftproof.numerics.tweedie import Parametrization, affine, convert, from_score, to_score
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
-from driftproof.validation import Thing, boundary, claim, exact, raises
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered
+from driftproof.validation import claim, exact
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import ROUNDING
@@ -81,36 +79,10 @@ def cases() -> Iterator[tuple[str, AbstractProcess, float, float, Mapping[Parame
             yield f"{process}, {x0} to {x}, t = {t}", process, x, t, known, size
 
 
-THING = SimpleNamespace(affine=affine, to_score=to_score, from_score=from_score, convert=convert)
-
-
-def changed(**parts: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(THING), **parts})
-
-
-def _without_index(kernel: Any, xp: Any, process: Any, x: Any, t: Any, kind: Any) -> Any:
-    """A count from which delta / 2 in place of nu was taken."""
-    unit, shift, scale = kernel(xp, process, x, t, kind)
-    return unit, shift + (1.0 if kind in ("count", "ratio") else 0.0), scale
-
-
-def _scale_for_its_half(kernel: Any, xp: Any, process: Any, x: Any, t: Any, output: Any, kind: Any) -> Any:
-    return kernel(xp, process, x, t, 2.0 * output if kind == "ratio" else output, kind)
-
-
-def _sign_of_the_noise(kernel: Any, xp: Any, process: Any, x: Any, t: Any, output: Any, kind: Any) -> Any:
-    return kernel(xp, process, x, t, -output if kind == "epsilon" else output, kind)
-
-
-def _slightly(kernel: Any, xp: Any, *given: Any) -> Any:
-    return (1.0 + 1e-9) * kernel(xp, *given)
-
-
 @claim(
     "TWEEDIE-DSM-6",
-    paper="tweedie",
-    title="One score in every parametrisation",
-    statement=r"""
+    "One score in every parametrisation",
+    r"""
     u\,s = A + B\,\text{output}, \qquad
     \text{output} = \begin{cases}
       z = (x - \alpha x_0) / \sigma & \epsilon, \text{ Gaussian} \\
@@ -120,64 +92,67 @@ def _slightly(kernel: Any, xp: Any, *given: Any) -> Any:
       E[N \mid x_0, x] & n \\ 2 \rho\,n / x & g
     \end{cases} \qquad \text{given } X_0 = x_0
     """,
-    vouches=[affine, to_score, from_score, convert],
+    covers=[affine, to_score, from_score, convert],
     hypotheses=[r"x > 0 \text{ on the half-line}", r"t > 0"],
 )
 class Parametrisations:
     """A conversion is affine with coefficients that no data enter: what holds for one data point holds for
     the posterior mean of any law."""
 
-    thing = THING
-
-    @exact(tolerance=ROUNDING)
-    def coefficients_join_score_and_output(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def coefficients_join_score_and_output(affine):
         for label, process, x, t, known, size in cases():
             for kind, output in known.items():
-                unit, shift, scale = (mpf(float(part)) for part in thing.affine(process, x, t, kind))
+                unit, shift, scale = (mpf(float(part)) for part in affine(process, x, t, kind))
                 yield f"{label}, {kind}", (shift + scale * output) / size, unit * known["score"] / size
 
-    @exact(tolerance=ROUNDING)
-    def units(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def units(affine):
         """A score of additive noise is one; on the half-line, where it is singular, x s is what is regular."""
         for label, process, x, t, known, _ in cases():
             unit = 1.0 if isinstance(process, AbstractGaussianProcess) else x
             for kind in known:
-                yield f"{label}, {kind}", thing.affine(process, x, t, kind)[0], unit
+                yield f"{label}, {kind}", affine(process, x, t, kind)[0], unit
 
-    @exact(tolerance=ROUNDING)
-    def outputs_become_scores_and_back(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def outputs_become_scores_and_back(to_score, from_score):
         for label, process, x, t, known, size in cases():
             for kind, output in known.items():
-                score = thing.to_score(process, x, t, float(output), kind)
+                score = to_score(process, x, t, float(output), kind)
                 yield f"{label}, {kind} to score", score / size, known["score"] / size
-                back = thing.from_score(process, x, t, float(known["score"]), kind)
+                back = from_score(process, x, t, float(known["score"]), kind)
                 yield f"{label}, score to {kind}", back / size, output / size
 
-    @exact(tolerance=ROUNDING)
-    def outputs_become_each_other(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def outputs_become_each_other(convert):
         for label, process, x, t, known, size in cases():
             for kind, output in known.items():
                 for wanted, want in known.items():
-                    got = thing.convert(process, x, t, float(output), kind, wanted)
+                    got = convert(process, x, t, float(output), kind, wanted)
                     yield f"{label}, {kind} to {wanted}", got / size, want / size
 
-    @boundary()
-    def kinds_that_a_process_does_not_have(thing: Thing) -> Iterator[Any]:
-        for process, kind in ((VP(), "count"), (GBM(0.3, 0.8), "ratio"), (BESQ(1.0), "epsilon")):
-            yield raises(ValueError, affine, process, np.ones(2), 0.5, kind)
-            yield raises(ValueError, convert, process, np.ones(2), 0.5, np.ones(2), "score", kind)
+    refuses = [
+        call
+        for process, kind in ((VP(), "count"), (GBM(0.3, 0.8), "ratio"), (BESQ(1.0), "epsilon"))
+        for call in (
+            (affine, process, np.ones(2), 0.5, kind),
+            (convert, process, np.ones(2), 0.5, np.ones(2), "score", kind),
+        )
+    ]
 
     mutants = {
-        "delta / 2 for nu": changed(affine=altered(affine, _without_index)),
-        "coefficients of the score for every kind": changed(
-            affine=lambda process, x, t, kind: affine(process, x, t, "score")
+        "delta / 2 for nu": wrong(
+            affine, lambda value, kind: (value[0], value[1] + float(kind in ("count", "ratio")), value[2])
         ),
-        "rho for 2 rho": changed(to_score=altered(to_score, _scale_for_its_half)),
-        "sign of the noise": changed(to_score=altered(to_score, _sign_of_the_noise)),
-        "one part in 10^9 of the score": changed(to_score=altered(to_score, _slightly)),
-        "one part in 10^9 of the output": changed(from_score=altered(from_score, _slightly)),
-        "wanted and given exchanged": changed(
-            convert=lambda p, x, t, output, kind, wanted: convert(p, x, t, output, wanted, kind)
+        "coefficients of the score for every kind": wrong(affine, kind=lambda: "score"),
+        "rho for 2 rho": wrong(
+            to_score, output=lambda output, kind: 2.0 * output if kind == "ratio" else output
         ),
-        "one part in 10^9 of a conversion": changed(convert=altered(convert, _slightly)),
+        "sign of the noise": wrong(
+            to_score, output=lambda output, kind: -output if kind == "epsilon" else output
+        ),
+        "one part in 10^9 of the score": wrong(to_score, lambda value: (1.0 + 1e-9) * value),
+        "one part in 10^9 of the output": wrong(from_score, lambda value: (1.0 + 1e-9) * value),
+        "wanted and given exchanged": wrong(convert, kind=lambda wanted: wanted, wanted=lambda kind: kind),
+        "one part in 10^9 of a conversion": wrong(convert, lambda value: (1.0 + 1e-9) * value),
     }

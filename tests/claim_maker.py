@@ -38,9 +38,10 @@ def made(
     """A claim with this evidence; its mutants are wrong everywhere unless given."""
     mutants = {"sign": negated, "shift": lambda x: x * x + 1.0} if mutants is None else mutants
     parts = {item.name: item for item in evidence}
-    cls = type("Toy", (), {"thing": staticmethod(thing), "mutants": mutants, **parts})
-    cls.thing = thing
-    return Registry().claim("TOY-1", paper="toy", statement="f(x) = x^2", **options)(cls)
+    cls = type("Toy", (), {"mutants": mutants, **parts})
+    return Registry().claim("TOY-1", "Toy", "f(x) = x^2", paper="toy", covers={"thing": thing}, **options)(
+        cls
+    )
 
 
 def outcome(*evidence: Any, plan: Plan | None = None, **options: Any) -> ClaimOutcome:

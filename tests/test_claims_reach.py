@@ -1,4 +1,4 @@
-"""What a claim vouches for is called by its evidence: a name in a list proves nothing."""
+"""What a claim covers is called by its evidence: a name in a list proves nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def codes(thing: Any) -> Iterator[CodeType]:
 
 
 def uncalled(id: str) -> list[str]:
-    """The vouched names of a claim of which no code runs while its evidence is tried on the thing."""
+    """The covered names of a claim of which no code runs while its evidence is tried on the thing."""
     claim = REGISTRY.load().claims[id]
     wanted = {name: set(codes(resolved(name))) for name in claim.covers}
     of_interest, seen = set().union(*wanted.values()), set()
@@ -69,13 +69,13 @@ def known() -> dict[str, Any]:
     return {f"driftproof.{name}": function for name, function in kernels().items()}
 
 
-def test_every_public_function_is_vouched_for() -> None:
-    vouched = {name for claim in REGISTRY.load().claims.values() for name in claim.covers}
+def test_every_public_function_is_covered() -> None:
+    covered = {name for claim in REGISTRY.load().claims.values() for name in claim.covers}
     assert len(known()) > 100
-    assert not sorted(known().keys() - vouched), "no claim whose evidence calls them and checks their values"
+    assert not sorted(known().keys() - covered), "no claim whose evidence calls them and checks their values"
 
 
-def test_every_public_function_cites_a_claim_that_vouches_for_it() -> None:
+def test_every_public_function_cites_a_claim_that_covers_it() -> None:
     claims = REGISTRY.load().claims
     uncited = []
     for name, function in known().items():
@@ -95,7 +95,7 @@ def papers() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 @pytest.mark.parametrize("paper", papers())
-def test_evidence_calls_what_its_claim_vouches_for(paper: str) -> None:
+def test_evidence_calls_what_its_claim_covers(paper: str) -> None:
     # A process for each claim: what others have cached would not be called again.
     claims: list[Claim] = REGISTRY.select([paper])
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:

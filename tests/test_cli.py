@@ -30,19 +30,18 @@ REGISTRY.loaded = True  # the toys alone: to import all claims takes seconds
 def table(thing):
     return thing(3.0), 9.0
 
-@claim("TOY-WEAK-1", paper="toyweak", statement="", vouches=[square])
+@claim("TOY-WEAK-1", paper="toyweak", statement="", covers={"thing": square})
 class Weak:
     table = exact(tolerance=0.0)(table)
     mutants = {"sign": negated, "elsewhere": lambda x: x * x + (x < 0)}
 
-@claim("TOY-FALSE-1", paper="toyfalse", statement="", vouches=[negated])
+@claim("TOY-FALSE-1", paper="toyfalse", statement="", covers={"thing": negated})
 class False_:
     table = exact(tolerance=0.0)(table)
     mutants = {"one": abs, "two": round}
 
-@claim("TOY-CRASH-1", paper="toycrash", statement="", vouches=[square])
+@claim("TOY-CRASH-1", paper="toycrash", statement="", covers={"thing": lambda x: 1 / 0})
 class Crash:
-    thing = lambda x: 1 / 0
     table = exact(tolerance=0.0)(table)
     mutants = {"one": abs, "two": round}
 """

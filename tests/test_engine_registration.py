@@ -29,9 +29,9 @@ class TestRegistration:
         with pytest.raises(TypeError, match="no evidence"):
             made()
 
-    def test_a_thing_at_least(self) -> None:
-        with pytest.raises(TypeError, match="nothing is under test"):
-            made(table, thing=None)
+    def test_something_under_test_at_least(self) -> None:
+        with pytest.raises(TypeError, match="covers nothing"):
+            Registry().claim("TOY-1", paper="toy")(type("Toy", (), {"table": table}))
 
     @pytest.mark.parametrize("id", ["toy-1", "TOY", "TOY 1", "TOY-", ""])
     def test_ids(self, id: str) -> None:
@@ -46,22 +46,15 @@ class TestRegistration:
         registry = Registry()
 
         class One:
-            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
-
-        class Two(One):
-            thing, evidence, mutants = square, table, {"a": negated, "b": crashing}
-
-        registry.claim("TOY-1", paper="toy", statement="")(One)
-        registry.claim("TOY-1", paper="toy", statement="")(One)  # a module that is imported again
-        with pytest.raises(ValueError, match=r"takes the id of .*One"):
-            registry.claim("TOY-1", paper="toy", statement="")(Two)
-
-    def test_the_first_vouched_function_is_under_test(self) -> None:
-        class Toy:
             evidence, mutants = table, {"a": negated, "b": crashing}
 
-        claim = Registry().claim("TOY-1", paper="toy", statement="", vouches=[square])(Toy)
-        assert claim.things == {"thing": square} and claim.covers == (f"{square.__module__}.square",)
+        class Two(One):
+            evidence, mutants = table, {"a": negated, "b": crashing}
+
+        registry.claim("TOY-1", paper="toy", covers={"thing": square})(One)
+        registry.claim("TOY-1", paper="toy", covers={"thing": square})(One)  # a module that is imported again
+        with pytest.raises(ValueError, match=r"takes the id of .*One"):
+            registry.claim("TOY-1", paper="toy", covers={"thing": square})(Two)
 
     @pytest.mark.parametrize(
         ("function", "complaint"),

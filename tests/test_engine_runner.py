@@ -81,8 +81,7 @@ class TestRun:
         registry = Registry()
         toys._register(registry, "TOY-SQUARE-1", toys._Square, "SquareA")
         weak = type("Weak", (), {**vars(toys._Slow), "mutants": {"a": lambda x: 9.0, "b": toys.negated}})
-        weak.thing = toys.square
-        registry.claim("TOY-WEAK-1", paper="toy", statement="")(weak)
+        registry.claim("TOY-WEAK-1", paper="toy", covers={"thing": toys.square})(weak)
         done = run(registry=registry)
         assert not done.ok and [claim.ok for claim in done.claims] == [True, False]
 
@@ -137,8 +136,8 @@ class TestRun:
 class TestWorkers:
     def test_one_that_dies_takes_nothing_along(self, toys: Any) -> None:
         registry = Registry(dict(toys.TOYS.claims))
-        doomed = type("Doomed", (), {**vars(toys._Slow), "thing": toys.deadly})
-        registry.claim("TOY-DEADLY-1", paper="toy", statement="f")(doomed)
+        doomed = type("Doomed", (), dict(vars(toys._Slow)))
+        registry.claim("TOY-DEADLY-1", paper="toy", covers={"thing": toys.deadly})(doomed)
         done = run(registry=registry, jobs=2)
         assert [claim.status for claim in done.claims] == ["verified", "verified", "error"]
         assert done.claims[2].evidence[0].detail == "its process exited with status 3" and done.status == 3
@@ -180,8 +179,8 @@ class TestWorkers:
                 time.sleep(60.0)
 
         for name, thing in (("LOCK-1", locked), ("LOCK-2", asleep)):
-            body = {**vars(toys._Slow), "thing": thing}
-            registry.claim(name, paper="toy", statement="")(type(name, (), body))
+            made = type(name, (), dict(vars(toys._Slow)))
+            registry.claim(name, paper="toy", covers={"thing": thing})(made)
         with pytest.warns(UserWarning, match="LOCK-[12] is settled in the process of the run"):
             done = run(registry=registry, timeout=1.0)
         assert [claim.status for claim in done.claims] == ["verified", "error"]

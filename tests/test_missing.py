@@ -125,7 +125,7 @@ class TestRunners:
         claims = [{**found.to_json(), "killed": 0} for found in settled]
         budget = {"false_alarms": 1e-6, "spent": 0.0}
         run = {"interrupted": False, "budget": budget, "seed": 0, "effort": "quick", "seconds": 1.0}
-        told = _banner({**run, "unvouched": []}, claims)["headline"]
+        told = _banner({**run, "uncovered": []}, claims)["headline"]
         assert told == "2 claims hold, 1 of them on part of their evidence; 1 could not be tried here"
 
     def test_a_benchmark_is_skipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

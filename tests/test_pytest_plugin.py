@@ -19,7 +19,7 @@ from driftproof.validation.registry import REGISTRY
 REGISTRY.claims.update(TOYS.claims)
 REGISTRY.loaded = True  # the toys alone: to import all claims takes seconds
 
-@claim("TOY-WEAK-1", paper="toy", statement="", vouches=[square])
+@claim("TOY-WEAK-1", paper="toy", statement="", covers={"thing": square})
 class Weak:
     @exact(tolerance=0.0)
     def blind(thing):
@@ -31,7 +31,7 @@ class Weak:
 
     mutants = {"sign": negated, "crash": lambda x: 1 / 0}
 
-@claim("TOY-FALSE-1", paper="toy", statement="", vouches=[negated], expect="refuted")
+@claim("TOY-FALSE-1", paper="toy", statement="", covers={"thing": negated}, expect="refuted")
 class False_:
     @exact(tolerance=0.0)
     def is_even(thing):
@@ -43,7 +43,7 @@ class False_:
 
     mutants = {"one": square, "shift": lambda x: 9.5}
 
-@claim("TOY-FALSE-2", paper="toy", statement="", vouches=[negated])
+@claim("TOY-FALSE-2", paper="toy", statement="", covers={"thing": negated})
 class Unexpected:
     @exact(tolerance=0.0)
     def table(thing):
@@ -58,7 +58,7 @@ import weak_claims
 from toy_claims import square
 from driftproof.validation import claim, exact
 
-@claim("TOY-ENDS-1", paper="toyends", statement="", vouches=[square])
+@claim("TOY-ENDS-1", paper="toyends", statement="", covers={"thing": square})
 class Ends:
     @exact(tolerance=0.0)
     def exits(thing):

@@ -48,8 +48,6 @@ def run_of(statement: str = r"f(x) = x^2", wrong: bool = False, **options: Any) 
     class Toy:
         """Why it matters: <b>bold</b> claims & such."""
 
-        thing = negated if wrong else square
-
         @exact(tolerance=1e-12)
         def equals_table(thing: Any) -> Any:
             return thing(3.0), 9.0
@@ -72,7 +70,11 @@ def run_of(statement: str = r"f(x) = x^2", wrong: bool = False, **options: Any) 
 
     registry = Registry()
     claim = registry.claim(
-        "TOY-1", paper="tweedie", statement=statement, vouches=[square], hypotheses=[r"x \ge 0"]
+        "TOY-1",
+        paper="tweedie",
+        statement=statement,
+        covers={"thing": negated if wrong else square},
+        hypotheses=[r"x \ge 0"],
     )
     settled = evaluate_claim(claim(Toy), Plan(figures=True))
     return Run("0.1.0", 7, "quick", (settled,), 1e-6, 1, ("driftproof.theory.f",), {"numpy": "2"}, **options)

@@ -71,7 +71,7 @@ class _Square:
 
 def _register(registry: Registry, id: str, base: type, name: str, module: str = __name__) -> Any:
     cls = type(name, (), {**vars(base), "__module__": module, "__qualname__": name})
-    return registry.claim(id, paper="toy", statement=r"f(x) = x^2", vouches=[square])(cls)
+    return registry.claim(id, paper="toy", statement=r"f(x) = x^2", covers={"thing": square})(cls)
 
 
 SquareA = _register(TOYS, "TOY-SQUARE-1", _Square, "SquareA")

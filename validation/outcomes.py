@@ -89,7 +89,7 @@ class ClaimOutcome:
     title: str
     statement: str
     hypotheses: tuple[str, ...]
-    vouches: tuple[str, ...]
+    covers: tuple[str, ...]
     status: str
     expect: str
     evidence: tuple[EvidenceOutcome, ...]
@@ -113,7 +113,7 @@ class ClaimOutcome:
         blank: dict[str, Any] = {
             "statement": "",
             "hypotheses": (),
-            "vouches": (),
+            "covers": (),
             "mutants": (),
             "expect": "verified",
         }
@@ -168,7 +168,7 @@ class Run:
     claims: tuple[ClaimOutcome, ...]
     budget: float
     registered: int
-    unvouched: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     interrupted: bool = False
     identity: str | None = field(default=None, compare=False)
@@ -202,7 +202,7 @@ class Run:
             "interrupted": self.interrupted,
             "budget": {"false_alarms": self.budget, "spent": self.spent},
             "registered": self.registered,
-            "unvouched": list(self.unvouched),
+            "uncovered": list(self.uncovered),
             "versions": dict(self.versions),
             "identity": self.identity,
             "seconds": round(self.seconds, 3),

@@ -334,7 +334,7 @@ def _require_settleable(made: Claim) -> None:
 def _as_thing(id: str, body: Mapping[str, Any], vouches: Sequence[Any]) -> Things:
     thing = body["thing"] if "thing" in body else vouches[0] if vouches else None
     if thing is None:
-        raise TypeError(f"claim {id}: nothing is under test; give covers=[...]")
+        raise TypeError(f"claim {id}: covers nothing; give covers=[...]")
     return {"thing": thing}
 
 

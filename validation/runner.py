@@ -27,7 +27,7 @@ from .registry import REGISTRY, Claim, LoadFailure, Registry, walk
 from .telling import said
 from .workers import require_cluster, settled_by_workers
 
-__all__ = ["run", "unvouched"]
+__all__ = ["run", "uncovered"]
 
 
 def run(
@@ -106,7 +106,7 @@ def run(
         claims=(*failed, *(settled[made.id] for made in claims if made.id in settled)),
         budget=FALSE_ALARMS,
         registered=len(registry.claims),
-        unvouched=unvouched(registry),
+        uncovered=uncovered(registry),
         versions=versions(),
         identity=identity_of(claims, plan),
         interrupted=interrupted,
@@ -131,13 +131,13 @@ def _not_loaded(failure: LoadFailure) -> ClaimOutcome:
     return ClaimOutcome.crashed(id, failure.paper, "This module of claims does not import", failure.reason)
 
 
-def unvouched(registry: Registry = REGISTRY) -> tuple[str, ...]:
-    """The public functions of ``theory`` and ``numerics`` that no claim vouches for."""
+def uncovered(registry: Registry = REGISTRY) -> tuple[str, ...]:
+    """The public functions of ``theory`` and ``numerics`` that no claim covers."""
     layers = ("driftproof.theory", "driftproof.numerics")
     broken = [module for layer in layers for module in walk(layer) if not _imports(module)]
-    vouched = {name for made in registry.claims.values() for name in made.covers}
+    covered = {name for made in registry.claims.values() for name in made.covers}
     ours = {name for name in public_functions() if name.startswith(layers)}
-    return (*sorted(ours - vouched), *(f"{module} (does not import)" for module in broken))
+    return (*sorted(ours - covered), *(f"{module} (does not import)" for module in broken))
 
 
 def _imports(module: str) -> bool:

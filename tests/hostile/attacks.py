@@ -48,7 +48,9 @@ def register(id: str, status: str, told: str, hypotheses: Any = (), **body: Any)
     name = id.replace("-", "_")
     body = {"mutants": {"sign": negated, "factor two": doubled}, **body}
     cls = type(name, (), {**body, "__module__": __name__, "__qualname__": name})
-    made = ATTACKS.claim(id, paper="attack", statement="", vouches=[square], hypotheses=hypotheses)(cls)
+    made = ATTACKS.claim(id, paper="attack", statement="", covers={"thing": square}, hypotheses=hypotheses)(
+        cls
+    )
     globals()[name] = made
     EXPECTED[id] = (status, told)
 
@@ -215,7 +217,7 @@ ON_CLUSTERS = ["ATTACK-EXIT", "ATTACK-CWD", "ATTACK-OSEXIT", "ATTACK-SLEEP", "AT
 WORKER = Registry({name: ATTACKS.claims[name] for name in ON_CLUSTERS})
 
 
-@WORKER.claim("ATTACK-WORKER", paper="attack", statement="", vouches=[square])
+@WORKER.claim("ATTACK-WORKER", paper="attack", statement="", covers={"thing": square})
 class Worker:
     table = evidence(lambda: os.kill(os.getppid(), signal.SIGKILL))
     mutants: ClassVar = {"sign": negated, "factor two": doubled}

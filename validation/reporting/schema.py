@@ -128,14 +128,14 @@ _FIGURE = _object({"name": _text, "caption": _text, "detail": _text})
 _CLAIM = _object(
     {
         "id": _text, "paper": _text, "title": _text, "statement": _text, "hypotheses": _list(_text),
-        "vouches": _list(_text), "status": _text, "expect": _text, "ok": _flag, "notes": _text,
+        "covers": _list(_text), "status": _text, "expect": _text, "ok": _flag, "notes": _text,
         "seconds": _measured, "evidence": _list(_EVIDENCE), "mutants": _list(_MUTANT), "figures": _list(_FIGURE),
     }
 )  # fmt: skip
 _RUN = _object(
     {
         "version": _text, "seed": _whole, "effort": _text, "interrupted": _flag, "registered": _count,
-        "unvouched": _list(_text), "versions": _table_of(_text), "seconds": _measured, "claims": _list(_CLAIM),
+        "uncovered": _list(_text), "versions": _table_of(_text), "seconds": _measured, "claims": _list(_CLAIM),
         "budget": _object({"false_alarms": _number, "spent": _number}),
     }
 )  # fmt: skip

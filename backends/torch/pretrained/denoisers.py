@@ -9,13 +9,15 @@ unit and direction of time, and classifier-free guidance (:func:`.guidance.guide
 class of diffusers                  adapter             its own time                  its output
 ==================================  ==================  ============================  ==========
 ``UNet2DConditionModel``            ``UNetDenoiser``    the timestep                  any
+the same of SDXL                    ``SDXLDenoiser``    the timestep                  any
+``UNet2DModel``                     ``PixelDenoiser``   the timestep                  any
 ``SD3Transformer2DModel``           ``SD3Denoiser``     the timestep                  dx/dt
 ``FluxTransformer2DModel``          ``FluxDenoiser``    t / 1000, on packed patches   dx/dt
 ``Flux2Transformer2DModel``         ``Flux2Denoiser``   t / 1000, a pixel a token     dx/dt
 ``DiTTransformer2DModel`` as SiT    ``SiTDenoiser``     1 - t / 1000                  -dx/dt
 ==================================  ==================  ============================  ==========
 
-A flow in continuous noise time is the same model behind :class:`Velocity`.
+UNets are in :mod:`.unets`.  A flow in continuous noise time is the same model behind :class:`Velocity`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,6 @@ __all__ = [
     "FluxDenoiser",
     "SD3Denoiser",
     "SiTDenoiser",
-    "UNetDenoiser",
     "Velocity",
     "reference_of",
     "require_prediction",
@@ -61,34 +62,6 @@ class Denoiser(Protocol):
     prediction: Parametrization  # what it returns
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
-
-
-@final
-class UNetDenoiser(nn.Module):
-    """A ``UNet2DConditionModel`` (Stable Diffusion 1.x, 2.x).
-
-    Arguments:
-        unet: The network; its adapters, if any, are what is trained.
-        prediction: What it was trained to predict.
-        guidance: The weight w of classifier-free guidance; 1 runs the conditional model alone.
-
-    Conditions: ``prompt`` and, where guidance is not 1, ``negative``, with shape (B, L, d).
-    """
-
-    def __init__(
-        self, unet: nn.Module, prediction: Parametrization = "epsilon", guidance: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.network, self.prediction, self.guidance = unet, prediction, guidance
-
-    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
-            hidden = rows["prompt"]
-            return _first(
-                self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False)
-            )
-
-        return guided(conditional, x, t, condition, self.guidance, {"prompt": "negative"})
 
 
 @final

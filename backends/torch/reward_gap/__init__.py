@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
-from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser, UNetDenoiser
+from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser
+from driftproof.backends.torch.pretrained.unets import UNetDenoiser
 from driftproof.backends.torch.rl.rewards import AestheticReward, CLIPReward, JPEGReward, Reward
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.pretrained.config import DIFFUSIONS
 from driftproof.backends.torch.pretrained.denoisers import Velocity
 from driftproof.backends.torch.pretrained.loader import denoiser_of, noise_times

@@ -16,7 +16,7 @@ def require_each(subject: str, table: DataclassInstance, *hypotheses: tuple[str,
     """Raise at the first hypothesis that is not met; its first word is the field that it is about.
 
     Example:
-        >>> from driftproof.backends.torch.kit.loop import Plan
+        >>> from driftproof.backends.torch.kit.plan import Plan
         >>> plan = Plan(max_steps=1, train_batch_size=1, learning_rate=1.0, max_grad_norm=2.0)
         >>> require_each("Budget", plan, ("steps > 0", True), ("clip in (0, 1)", False))
         Traceback (most recent call last):

@@ -88,7 +88,7 @@ def build(kind: type[T], tables: Mapping[str, Any], where: str = "recipe") -> T:
         RecipeError: Keys that are missing or unknown, and values of another type or outside of their range.
 
     Example:
-        >>> from driftproof.backends.torch.kit.loop import Plan
+        >>> from driftproof.backends.torch.kit.plan import Plan
         >>> build(Plan, {"max_steps": 8, "train_batch_size": 2, "learning_rate": 1}).learning_rate
         1.0
         >>> build(Plan, {"max_steps": 8, "train_batch_size": 0, "lerning_rate": 1})

@@ -106,8 +106,7 @@ class FluxDenoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told = guidance if cast("Any", transformer).config.guidance_embeds else None
-        self.guidance = 1.0 if self.told is not None else guidance
+        self.told, self.guidance = _told(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         if x.shape[-1] % 2 or x.shape[-2] % 2:
@@ -116,12 +115,11 @@ class FluxDenoiser(nn.Module):
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
             hidden = rows["prompt"]
             height, width = x.shape[-2] // 2, x.shape[-1] // 2
-            told = None if self.told is None else torch.full_like(t, self.told, dtype=torch.float32)
             packed = _first(
                 self.network(
                     hidden_states=_packed(x.to(hidden.dtype)),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=told,
+                    guidance=_number(self.told, t),
                     pooled_projections=rows["pooled"],
                     encoder_hidden_states=hidden,
                     txt_ids=torch.zeros(hidden.shape[1], 3, dtype=hidden.dtype, device=x.device),
@@ -148,8 +146,7 @@ class Flux2Denoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told = guidance if cast("Any", transformer).config.guidance_embeds else None
-        self.guidance = 1.0 if self.told is not None else guidance
+        self.told, self.guidance = _told(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
@@ -159,9 +156,7 @@ class Flux2Denoiser(nn.Module):
                 self.network(
                     hidden_states=x.flatten(2).transpose(1, 2).to(hidden.dtype),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=None
-                    if self.told is None
-                    else torch.full_like(t, self.told, dtype=torch.float32),
+                    guidance=_number(self.told, t),
                     encoder_hidden_states=hidden,
                     txt_ids=_ids(x, 1, 1, 1, hidden.shape[1]).expand(len(x), -1, -1),
                     img_ids=_ids(x, 1, height, width, 1).expand(len(x), -1, -1),
@@ -267,6 +262,16 @@ def reference_of(
 
 def _adapters_are_zero(network: nn.Module) -> bool:
     return not any(bool(weight.any()) for name, weight in network.named_parameters() if "lora_B" in name)
+
+
+def _told(transformer: nn.Module, guidance: float) -> tuple[float | None, float]:
+    """The guidance that a distilled model is told, and the weight of classifier-free guidance."""
+    distilled = cast("Any", transformer).config.guidance_embeds
+    return (guidance, 1.0) if distilled else (None, guidance)
+
+
+def _number(told: float | None, like: Tensor) -> Tensor | None:
+    return None if told is None else torch.full_like(like, told, dtype=torch.float32)
 
 
 def _first(output: Any) -> Tensor:

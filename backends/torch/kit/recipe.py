@@ -94,7 +94,7 @@ def build(kind: type[T], tables: Mapping[str, Any], where: str = "recipe") -> T:
         >>> build(Plan, {"max_steps": 8, "train_batch_size": 0, "lerning_rate": 1})
         Traceback (most recent call last):
         ...
-        driftproof.backends.torch.recipes.tables.RecipeError: recipe: unknown key 'lerning_rate' (did you mean 'learning_rate'?); batch: expected > 0, got 0; 1 more
+        driftproof.backends.torch.recipes.tables.RecipeError: recipe: unknown key 'lerning_rate' (did you mean 'learning_rate'?); train_batch_size: expected > 0, got 0; 1 more
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(tables))

@@ -9,7 +9,6 @@ unit and direction of time, and classifier-free guidance (:func:`.guidance.guide
 class of diffusers                  adapter             its own time                  its output
 ==================================  ==================  ============================  ==========
 ``UNet2DConditionModel``            ``UNetDenoiser``    the timestep                  any
-the same of SDXL                    ``SDXLDenoiser``    the timestep                  any
 ``UNet2DModel``                     ``PixelDenoiser``   the timestep                  any
 ``SD3Transformer2DModel``           ``SD3Denoiser``     the timestep                  dx/dt
 ``FluxTransformer2DModel``          ``FluxDenoiser``    t / 1000, on packed patches   dx/dt

@@ -20,7 +20,7 @@ from .pipelines import CLASSES, encoded_prompts, latent_shape, network_of
 from .prompts import prompts_in
 from .sit import SIT_XL_2, converted, read_weights
 from .small import Parts, small_parts
-from .unets import PixelDenoiser, SDXLDenoiser, UNetDenoiser
+from .unets import PixelDenoiser, UNetDenoiser
 
 __all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
 
@@ -82,7 +82,7 @@ def denoiser_of(
         case "stable_diffusion":
             return UNetDenoiser(network, prediction, guidance)
         case "stable_diffusion_xl":
-            return SDXLDenoiser(network, prediction, guidance)
+            return UNetDenoiser(network, prediction, guidance, sized=True)
         case "unconditional":
             return PixelDenoiser(network, prediction)
         case "stable_diffusion_3":

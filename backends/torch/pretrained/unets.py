@@ -11,70 +11,48 @@ from driftproof.numerics.samplers.parametrization import Parametrization
 
 from .guidance import Condition, guided
 
-__all__ = ["PixelDenoiser", "SDXLDenoiser", "UNetDenoiser"]
+__all__ = ["PixelDenoiser", "UNetDenoiser"]
 
 # What SDXL takes, and the names of the negatives: sizes and crops are the same in both halves.
-MICRO = {"prompt": "negative", "pooled": "negative_pooled", "time_ids": "time_ids"}
+SIZED = {"prompt": "negative", "pooled": "negative_pooled", "time_ids": "time_ids"}
 
 
 @final
 class UNetDenoiser(nn.Module):
-    """A ``UNet2DConditionModel`` (Stable Diffusion 1.x, 2.x).
+    """A ``UNet2DConditionModel``: Stable Diffusion 1.x and 2.x, and XL, which is also told the size of the image.
 
     Arguments:
         unet: The network; its adapters, if any, are what is trained.
         prediction: What it was trained to predict.
         guidance: The weight w of classifier-free guidance; 1 runs the conditional model alone.
+        sized: Whether it is told sizes.
 
-    Conditions: ``prompt`` and, where guidance is not 1, ``negative``, with shape (B, L, d).
+    Conditions: ``prompt`` (B, L, d) and, where guidance is not 1, ``negative``.  With sizes also ``pooled`` (B, p) and
+    ``negative_pooled`` of the second text encoder, and ``time_ids`` (B, 6): the original height and width, top and left
+    of the crop, the height and width wanted.
     """
 
     def __init__(
-        self, unet: nn.Module, prediction: Parametrization = "epsilon", guidance: float = 1.0
+        self,
+        unet: nn.Module,
+        prediction: Parametrization = "epsilon",
+        guidance: float = 1.0,
+        *,
+        sized: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.prediction, self.guidance = unet, prediction, guidance
+        self.negatives = SIZED if sized else {"prompt": "negative"}
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
             hidden = rows["prompt"]
-            output = self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False)
-            return cast("Tensor", output[0])
+            options: dict[str, Any] = {"encoder_hidden_states": hidden, "return_dict": False}
+            if "time_ids" in rows:
+                options["added_cond_kwargs"] = {"text_embeds": rows["pooled"], "time_ids": rows["time_ids"]}
+            return cast("Tensor", self.network(x.to(hidden.dtype), t, **options)[0])
 
-        return guided(conditional, x, t, condition, self.guidance, {"prompt": "negative"})
-
-
-@final
-class SDXLDenoiser(nn.Module):
-    """A ``UNet2DConditionModel`` of Stable Diffusion XL, which is also told the size of the image.
-
-    Arguments:
-        unet, prediction, guidance: As for :class:`UNetDenoiser`.
-
-    Conditions: ``prompt`` (B, L, d) of both text encoders side by side, ``pooled`` (B, p) of the second, ``time_ids``
-    (B, 6): the original height and width, the top and left of the crop, the height and width wanted; and where
-    guidance is not 1, ``negative`` and ``negative_pooled``.
-    """
-
-    def __init__(
-        self, unet: nn.Module, prediction: Parametrization = "epsilon", guidance: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.network, self.prediction, self.guidance = unet, prediction, guidance
-
-    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
-            hidden = rows["prompt"]
-            output = self.network(
-                x.to(hidden.dtype),
-                t,
-                encoder_hidden_states=hidden,
-                added_cond_kwargs={"text_embeds": rows["pooled"], "time_ids": rows["time_ids"]},
-                return_dict=False,
-            )
-            return cast("Tensor", output[0])
-
-        return guided(conditional, x, t, condition, self.guidance, MICRO)
+        return guided(conditional, x, t, condition, self.guidance, self.negatives)
 
 
 @final

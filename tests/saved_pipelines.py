@@ -70,6 +70,9 @@ def small_pipeline(kind: str) -> Any:
         parts = small_parts(model, ("a",), torch.device("cpu"))
         if kind in ("stable_diffusion_3", "flux"):
             parts.vae.register_to_config(scaling_factor=1.5305, shift_factor=0.0609)
+        if kind == "unconditional":
+            scheduler = diffusers.DDPMScheduler.from_config(parts.scheduler_config)
+            return diffusers.DDPMPipeline(parts.network, scheduler)
         common = {"vae": parts.vae}
         if kind == "stable_diffusion":
             scheduler = diffusers.PNDMScheduler.from_config(parts.scheduler_config)
@@ -77,6 +80,14 @@ def small_pipeline(kind: str) -> Any:
             text = {"tokenizer": clip_tokenizer(), "text_encoder": clip_text(WIDTH)}
             return diffusers.StableDiffusionPipeline(
                 unet=parts.network, scheduler=scheduler, **text, **nothing, **common
+            )
+        if kind == "stable_diffusion_xl":
+            scheduler = diffusers.EulerDiscreteScheduler.from_config(parts.scheduler_config)
+            text = {name: clip_tokenizer() for name in ("tokenizer", "tokenizer_2")}
+            half = WIDTH // 2  # of the prompt, from each encoder
+            text |= {"text_encoder": clip_text(half), "text_encoder_2": clip_text(half, POOLED)}
+            return diffusers.StableDiffusionXLPipeline(
+                unet=parts.network, scheduler=scheduler, add_watermarker=False, **text, **common
             )
         flow = diffusers.FlowMatchEulerDiscreteScheduler.from_config(parts.scheduler_config or {})
         common |= {"transformer": parts.network, "scheduler": flow}

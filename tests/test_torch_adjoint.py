@@ -21,7 +21,8 @@ from driftproof.backends.torch.adjoint import (
 from driftproof.backends.torch.adjoint.config import RECIPES as SHIPPED
 from driftproof.backends.torch.adjoint.config import Recipe
 from driftproof.backends.torch.adjoint.experiment import gaussian_problem, tune_gaussian
-from driftproof.backends.torch.kit.loop import Plan, generator_of
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.theory.adjoint import DiscreteFlow
 from driftproof.theory.rewards import Linear
@@ -71,7 +72,7 @@ def test_the_exact_control_has_no_loss_and_the_optimal_cost():
 
 
 def test_killed_and_resumed_is_the_same_bit_for_bit(tmp_path):
-    whole = trainer(plan(save_every=7))
+    whole = trainer(plan(save_steps=7))
     log = whole.train().log
 
     path = tmp_path / "run.safetensors"
@@ -85,8 +86,8 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(tmp_path):
 
     task = Task((2,), dying, dtype=torch.float64)
     with pytest.raises(KeyboardInterrupt):
-        trainer(plan(save_every=7), path, task).train()
-    resumed = trainer(plan(save_every=7), path)
+        trainer(plan(save_steps=7), path, task).train()
+    resumed = trainer(plan(save_steps=7), path)
     assert torch.equal(resumed.train().log, log)
     assert torch.equal(resumed.flow.gains, whole.flow.gains)
     assert torch.equal(resumed.flow.offsets, whole.flow.offsets)

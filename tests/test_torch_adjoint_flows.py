@@ -10,7 +10,7 @@ from driftproof.backends.torch.adjoint import (
     NetworkFlow,
 )
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SiTDenoiser, Velocity
 from driftproof.backends.torch.pretrained.small import small_network
 from driftproof.numerics.adjoint import adjoints

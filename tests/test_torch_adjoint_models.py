@@ -19,7 +19,7 @@ from driftproof.backends.torch.adjoint import (
 )
 from driftproof.backends.torch.adjoint.config import RECIPES as SHIPPED
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
 from driftproof.backends.torch.pretrained.loader import noise_times
 from driftproof.backends.torch.pretrained.sit import converted

@@ -23,7 +23,7 @@ from driftproof.backends.torch.rl.gaussian import GaussianModel
 from tests.small_pipelines import flow_model
 from driftproof.backends.torch.adjoint.experiment import gaussian_problem
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 
 accelerator, found = Accelerator(cpu=True), {{}}
 model = GaussianModel((1.3, -0.2), ((0.49, 0.2), (0.2, 1.1)), (0.8, 0.1), ((1.7, -0.3), (-0.3, 0.4)))

@@ -24,7 +24,7 @@ from driftproof.backends.torch.kit import lock as locks
 from driftproof.backends.torch.kit.entry import ending, interruptible
 from driftproof.backends.torch.kit.identity import HOW, LENGTH, OtherRun, identity_of
 from driftproof.backends.torch.kit.lock import InUse, RunWarning, locked
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.run import Run
 from driftproof.backends.torch.kit.stop import Interruption, TrainingInterrupted, session, this_session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,40 @@ def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     made("ddpo", tmp_path, max_steps=1, report_to="tensorboard", run_name="first").train()
     assert list((tmp_path / "first").glob("events*"))
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run, of all steps and with the arguments for a configuration, and closed: its file is whole."""
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    made("ddpo", tmp_path / "out", max_steps=2, report_to="wandb", run_name="first").train()
+    assert wandb.run is None  # finished
+    (place,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    store = DataStore()
+    store.open_for_scan(str(place))
+    records = []
+    while (data := store.scan_data()) is not None:
+        records.append(Record.FromString(data))
+    (run,) = [record.run for record in records if record.HasField("run")]
+    assert run.project == "first"
+    steps = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.HasField("history")
+    ]
+    assert [row["_step"] for row in steps] == [1, 2]
+    assert all({"reward", "loss"} <= row.keys() for row in steps)
+    config = {
+        item.key or item.nested_key[0]: json.loads(item.value_json)
+        for record in records
+        for item in (*record.config.update, *record.run.config.update)
+    }
+    assert (config["learning_rate"], config["max_steps"]) == (3e-4, 2)
 
 
 def test_the_logger_speaks_when_it_is_asked(

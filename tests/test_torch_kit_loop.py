@@ -21,8 +21,10 @@ from accelerate.state import GradientState
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.kit import checkpoint as checkpoints
 from driftproof.backends.torch.kit.ema import EMA
-from driftproof.backends.torch.kit.loop import Plan, Trained, generator_of, train
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
+from driftproof.backends.torch.kit.supervised import Trained, train
 
 PLAN = Plan(max_steps=40, train_batch_size=16, learning_rate=0.01, warmup_steps=5, save_steps=10, seed=3)
 

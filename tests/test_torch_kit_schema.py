@@ -13,7 +13,7 @@ pytest.importorskip("accelerate")
 from pydantic import PositiveFloat, PositiveInt
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import RecipeError, build
 from driftproof.backends.torch.kit.schema import ProperShare, validated
 

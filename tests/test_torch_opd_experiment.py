@@ -236,7 +236,7 @@ from test_torch_opd_experiment import *
 from driftproof.backends.torch import checkpoint as checkpoints
 from driftproof.backends.torch.opd.config import Contender
 from driftproof.backends.torch.opd.experiment import _distil
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 
 accelerator = Accelerator(cpu=True)
 size, task = ModelSize(width=16, layers=1), Arithmetic(digits=1)

@@ -211,10 +211,10 @@ def test_other_pipelines_are_refused_by_name() -> None:
     unet = diffusers.UNet2DModel(
         sample_size=8, block_out_channels=(4,) * 4, norm_num_groups=4, layers_per_block=1
     )
-    pipe = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler())
+    pipe = diffusers.DDIMPipeline(unet, diffusers.DDIMScheduler())
     with pytest.raises(UnmetHypothesis) as caught:
         Task.from_pipeline(pipe, PROMPTS, brightness)
-    for name in (*KINDS, "FluxPipeline", "DDPMPipeline"):
+    for name in (*KINDS, "FluxPipeline", "StableDiffusionXLPipeline", "DDPMPipeline", "DDIMPipeline"):
         assert name in str(caught.value)
 
 

@@ -18,10 +18,10 @@ from accelerate.state import AcceleratorState, GradientState
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.pretrained.denoisers import reference_of
 from driftproof.backends.torch.pretrained.small import small_parts
+from driftproof.backends.torch.pretrained.unets import UNetDenoiser
 from driftproof.backends.torch.reward_gap import (
     FluxDenoiser,
     SD3Denoiser,
-    UNetDenoiser,
 )
 from driftproof.backends.torch.reward_gap.config import (
     Budget,

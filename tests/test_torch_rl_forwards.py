@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from driftproof.backends.torch.adjoint import FlowTrainer, Matching
 from driftproof.backends.torch.adjoint.models import prepared
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.reward_gap import config as policy_gradients
 from driftproof.backends.torch.reward_gap.methods import DDPO, MixGRPO
 from driftproof.backends.torch.rl.trainer import RolloutTrainer

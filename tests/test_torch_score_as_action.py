@@ -1,4 +1,4 @@
-"""Score as action on torch: gradients of the actors against exact ones, critics, resuming, bad input."""
+"""Score as action on torch: gradients of the actors against exact ones, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -18,12 +18,8 @@ from driftproof import UnmetHypothesis
 from driftproof.backends.torch import score_as_action as package
 from driftproof.backends.torch.kit import progress
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
-from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
 from driftproof.backends.torch.rl.gaussian import GaussianModel
-from driftproof.backends.torch.rl.policies import load_policy
-from driftproof.backends.torch.rl.rewards import JPEGReward
 from driftproof.backends.torch.rl.sampler import Sampling
-from driftproof.backends.torch.rl.statistics import PromptStatistics
 from driftproof.backends.torch.rl.times import RecordedSteps
 from driftproof.backends.torch.score_as_action.config import (
     RECIPES,
@@ -31,49 +27,12 @@ from driftproof.backends.torch.score_as_action.config import (
     CriticChoice,
     Recipe,
 )
-from driftproof.backends.torch.score_as_action.critics import NetworkCritic, QuadraticCritic
 from driftproof.backends.torch.score_as_action.gaussian import Exact, gaussian_parts
-from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
 from driftproof.theory.processes import VP
 from driftproof.theory.score_as_action import terminal_law
+from tests.actor_critics import BETA, BUDGET, MODEL, give_exact_values, one_thread, trainer_of
 
-MODEL, BETA = GaussianModel(), 0.5
-BUDGET = Budget(
-    epochs=4,
-    prompts=64,
-    per_device_train_batch_size=4096,
-    per_device_rollout_batch_size=4096,
-    learning_rate=3e-2,
-    beta=BETA,
-    max_grad_norm=1e9,
-)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def trainer_of(actor, budget=BUDGET, steps=4, eta=1.0, reward=None, **options):
-    denoiser, sampler, task = gaussian_parts(MODEL, Sampling(steps, eta))
-    task = replace(task, reward=reward or task.reward)
-    critic = QuadraticCritic(2, steps, 0.9)
-    return ActorCriticTrainer(denoiser, critic, sampler, task, budget, actor, **options), denoiser, sampler
-
-
-def small_policy(**changes):
-    given = {"lora": Lora(2, 2, ("to_q", "to_v")), "side": 16, "prompts": ("cat", "dog"), **changes}
-    model = PipelineModel(kind="stable_diffusion", **given)
-    return load_policy(model, Sampling(4), JPEGReward(), torch.device("cpu"))
-
-
-def network_of(policy, **choice):
-    times = policy.sampler.timesteps.double() / 1000.0
-    given = {"width": 4, "steps": 3, "batch": 16, **choice}
-    return NetworkCritic(CriticChoice(**given), policy.task.shape[0], 8, times)
+__all__ = ["one_thread"]
 
 
 def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
@@ -121,7 +80,7 @@ def test_the_actor_ascends_the_exact_gradient(actor):
     with torch.no_grad():
         denoiser.shift += 0.1
         denoiser.slope += 0.03 * torch.eye(2)
-    _give_exact_values(trainer.method.critic, denoiser, sampler)
+    give_exact_values(trainer.method.critic, denoiser, sampler)
     names = list(trainer.weights)
     draws = []
     for epoch in range(budget.epochs):
@@ -149,50 +108,6 @@ def test_the_actor_ascends_the_exact_gradient(actor):
                 want.append((values[0] - values[1]) / 2e-4)
     assert np.max(np.abs(mean - np.asarray(want)) / np.maximum(error, 1e-9)) < 6.0
     assert np.max(error) < 0.05 * np.max(np.abs(want))
-
-
-def _give_exact_values(critic, denoiser, sampler):
-    """Backward recursion of V_k = w . phi for the affine policy, by regression on a few exact points."""
-    exact = Exact(MODEL, sampler, BETA)
-    steps, base = exact._steps(denoiser), exact._steps(gaussian_parts(MODEL, Sampling(sampler.n_steps))[0])
-    reward = MODEL.reward
-    points = torch.as_tensor(np.random.default_rng(0).normal(size=(40, 2)))
-
-    def after(x):
-        return np.asarray(reward.value(x))
-
-    tail = np.asarray(reward.Q) * -1.0
-    for k in reversed(range(sampler.n_steps)):
-        (slope, shift, std), (slope0, shift0, _) = steps[k], base[k]
-        mean, mean0 = (points.numpy() @ a.T + b for a, b in ((slope, shift), (slope0, shift0)))
-        # E V(m + std z) = V(m) + std^2 tr V'' / 2 for a quadratic V.
-        cost = BETA * np.sum((mean - mean0) ** 2, axis=1) / (2 * std**2)
-        values = after(mean) + 0.5 * std**2 * np.trace(tail) - cost
-        phi = critic._features(points)
-        w = torch.linalg.lstsq(phi, torch.as_tensor(values)[:, None]).solution[:, 0]
-        critic.weights[k] = w
-        tail = np.array([[2 * w[3], w[4]], [w[4], 2 * w[5]]])
-
-        def after(x, w=w):
-            return (critic._features(torch.as_tensor(x)) @ w).numpy()
-
-
-def test_the_quadratic_critic_finds_the_value_function():
-    trainer, denoiser, sampler = trainer_of(
-        "advantage",
-        replace(
-            BUDGET, prompts=8192, per_device_train_batch_size=1 << 20, per_device_rollout_batch_size=1 << 20
-        ),
-    )
-    exact = QuadraticCritic(2, sampler.n_steps, 0.9)
-    _give_exact_values(exact, denoiser, sampler)
-    generator = torch.Generator().manual_seed(5)
-    samples = trainer.samples(0, generator, torch.zeros(8192, dtype=torch.long))
-    batch, rewards = trainer.method.signal(samples).batch, samples.rewards
-    critic = trainer.method.critic
-    critic.update(batch, torch.Generator(), trainer.accelerator)
-    gap = (critic.values_on_path(batch) - exact.values_on_path(batch)).abs().mean()
-    assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 
 @pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
@@ -223,79 +138,6 @@ def test_killed_and_resumed_is_the_same_run(actor, tmp_path, monkeypatch):
     other, _, _ = trainer_of(actor, replace(budget, beta=0.1))
     with pytest.raises(ValueError, match="another configuration"):
         other.train(path)
-
-
-@pytest.mark.parametrize("skip", ["none", "constant", "learnable", "cos"])
-@pytest.mark.parametrize("loss", ["martingale", "ctd"])
-def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
-    budget = Budget(
-        epochs=2,
-        prompts=4,
-        per_device_train_batch_size=8,
-        per_device_rollout_batch_size=8,
-        learning_rate=1e-3,
-        beta=1e-3,
-        normalise="prompt",
-        standardise=True,
-        least=2,
-    )
-
-    def made():
-        policy = small_policy()
-        torch.manual_seed(3)
-        critic = network_of(policy, skip=skip, loss=loss)
-        return ActorCriticTrainer(policy.denoiser, critic, policy.sampler, policy.task, budget, "ppo"), critic
-
-    whole, critic = made()
-    log = whole.train(tmp_path / "a.safetensors")
-    assert all(np.isfinite(list(row.values())).all() for row in log.rows)
-    assert any(bool((value != 0).any()) for name, value in whole.weights.items() if "lora_B" in name)
-    resumed, learnt = made()
-    (tmp_path / "b.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
-    assert resumed.train(tmp_path / "b.safetensors").rows == log.rows
-    for name, value in critic.state_dict().items():
-        assert torch.equal(value, learnt.state_dict()[name]), name
-    assert critic.skip.requires_grad is (skip == "learnable")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("actor", "skip"), [("pathwise", "none"), ("ppo", "constant")])
-def test_a_small_unet_learns(actor, skip):
-    """The objective on 64 fresh trajectories, the same before and after, rises by 5.5 standard errors: Student's
-    false alarm is 4e-7, and a rise of 8 standard errors is seen with probability 0.99."""
-    policy = small_policy(lora=Lora(4, 4, ("to_q", "to_k", "to_v", "to_out.0")))
-    task = replace(policy.task, decode=lambda x: x, reward=lambda x, _: x.flatten(1).mean(dim=1))
-    torch.manual_seed(0)
-    critic = network_of(policy, skip=skip, width=8, steps=10, batch=128, learning_rate=1e-2)
-    budget = Budget(
-        epochs=10,
-        prompts=32,
-        per_device_train_batch_size=256,
-        per_device_rollout_batch_size=256,
-        learning_rate=2e-2,
-        beta=1e-3,
-        critic_warmup=1,
-        max_grad_norm=1e9,
-    )
-    if actor == "ppo":
-        budget = replace(budget, epochs=20, prompts=64, standardise=True)
-    trainer = ActorCriticTrainer(policy.denoiser, critic, policy.sampler, task, budget, actor)
-    before = trainer.method.evaluate(trainer, 64)
-    trainer.train()
-    rise = (trainer.method.evaluate(trainer, 64) - before).double()
-    assert float(rise.mean()) > 5.5 * float(rise.std()) / 8.0
-
-
-def test_the_skip_is_the_value_at_the_start():
-    policy = small_policy()
-    x, plug_in = torch.randn(3, 4, 8, 8), torch.tensor([1.0, 2.0, 3.0])
-    steps, condition = torch.tensor([0, 1, 3]), {"prompt": torch.zeros(3, 4, 8)}
-    for skip in ("constant", "learnable"):
-        assert torch.equal(network_of(policy, skip=skip)(x, steps, plug_in, condition), plug_in)
-    turned = network_of(policy, skip="cos")(x, steps, plug_in, condition)
-    want = torch.cos(0.5 * torch.pi * policy.sampler.timesteps[steps] / 1000.0) * plug_in
-    torch.testing.assert_close(turned, want.float())
-    assert not bool(network_of(policy, skip="none")(x, steps, plug_in, condition).any())
 
 
 def test_a_signal_saves_and_says_so(tmp_path):
@@ -360,13 +202,6 @@ def test_bad_input_names_the_hypothesis(call, hypothesis):
     assert hypothesis in str(caught.value)
 
 
-def test_a_pathwise_actor_takes_no_skip():
-    policy = small_policy()
-    given = (policy.denoiser, network_of(policy), policy.sampler, policy.task, BUDGET, "pathwise")
-    with pytest.raises(UnmetHypothesis, match="a critic without skip"):
-        ActorCriticTrainer(*given)
-
-
 def test_packaged_recipes_are_whole():
     for path in RECIPES.packaged():
         for smoke in (False, True):
@@ -385,12 +220,3 @@ def test_main_writes_a_report(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["paper"] == "score_as_action" and len(report["tables"][0]["rows"]) == 6
     assert report["figures"][0]["svg"].startswith("<svg")
-
-
-def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
-    """Their deviation is 1e-17 by rounding: as a divisor it would turn nothing into one."""
-    statistics = PromptStatistics(1, history=0.9, least=2)
-    rewards, prompts = torch.full((7,), 0.1, dtype=torch.float64), torch.zeros(7, dtype=torch.long)
-    for _ in range(3):
-        centre, scale = statistics.of_rows(rewards, prompts, slice(None))
-        assert float(((rewards - centre) / scale).abs().max()) < 1e-15

@@ -23,7 +23,7 @@ pytest.importorskip("accelerate")
 
 
 from driftproof.backends.torch.kit.identity import OtherRun
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import RecipeError, build, read
 from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
 from tests.hostile.trainers import ACTOR, PLAN, POLICY, TRAINERS

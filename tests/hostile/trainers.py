@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from driftproof.backends.torch.kit.loop import Plan, train
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.supervised import train
 
 Changes = Mapping[str, Any]
 PLAN = {"train_batch_size": 8, "learning_rate": 0.05, "warmup_steps": 2, "seed": 3, "save_steps": 1}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
@@ -19,9 +18,6 @@ from .flows import AffineFlow, FlowModel, NetworkFlow
 from .rewards import closed_form
 from .trainer import Evaluation, FlowTrainer, Tuned
 from .trainers import AdjointMatchingConfig, AdjointMatchingTrainer
-
-if TYPE_CHECKING:
-    from .config import Recipe
 
 __all__ = [
     "AdjointMatchingConfig",
@@ -54,11 +50,4 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
         lambda *run: gaussian_section(tune_gaussian(*run)), lambda *run: model_section(tune_model(*run))
     )
     packages = ("torch", "diffusers", "peft", "accelerate")
-    run_recipes(
-        Paper(RECIPES, as_it_is, run, "Adjoint matching", packages, seeds), config, smoke, out, changes
-    )
-
-
-def seeds(recipe: Recipe) -> object:
-    """Those of a recipe, for the record."""
-    return recipe.budget.seed
+    run_recipes(Paper(RECIPES, as_it_is, run, "Adjoint matching", packages), config, smoke, out, changes)

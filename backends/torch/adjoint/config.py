@@ -8,7 +8,7 @@ from typing import Literal, final
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import Decay, Share, TwoOrMore, validated
 from driftproof.backends.torch.pretrained.config import PipelineModel

@@ -13,7 +13,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.pretrained.lora import save_adapter
 from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.rewards import make_reward

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.distributed import local_rows
 from driftproof.backends.torch.kit.ema import EMA
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.run import everywhere
 from driftproof.backends.torch.pretrained.guidance import Condition
 from driftproof.backends.torch.rl.budget import RolloutBudget

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor
 
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.rl.task import Task
 from driftproof.backends.torch.rl.trainer import RolloutTrainer
 from driftproof.numerics.adjoint import (

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.pretrained.config import DIFFUSIONS
 from driftproof.backends.torch.pretrained.denoisers import Velocity
 from driftproof.backends.torch.pretrained.loader import denoiser_of, noise_times
 from driftproof.backends.torch.rl.arguments import PipelineConfig
@@ -71,7 +72,7 @@ class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
 
     def make(self, adapted: Adapted) -> RolloutTrainer[Any]:
         kind, args, guidance = adapted.kind, self.args, adapted.guidance
-        if kind == "stable_diffusion":
+        if kind in DIFFUSIONS:
             raise UnmetHypothesis("AdjointMatchingTrainer", "the pipeline is a flow", f"kind = {kind!r}")
 
         def velocity(guidance: float) -> Velocity:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, final
 from pydantic import NonNegativeFloat, NonPositiveFloat, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan, SeededPlan
+from driftproof.backends.torch.kit.plan import Plan, SeededPlan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import DISTINCT, NOT_EMPTY, ProperShare, Seeds, TwoOrMore, validated
 from driftproof.backends.torch.score_models.diffusions import NoiseRange

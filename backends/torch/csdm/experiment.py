@@ -23,7 +23,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.score_models.data import Data
 from driftproof.backends.torch.score_models.fit import fit_network
 from driftproof.backends.torch.score_models.metrics import Estimate, HeldOut, average, compare

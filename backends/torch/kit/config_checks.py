@@ -16,12 +16,12 @@ def require_each(subject: str, table: DataclassInstance, *hypotheses: tuple[str,
     """Raise at the first hypothesis that is not met; its first word is the field that it is about.
 
     Example:
-        >>> from driftproof.backends.torch.kit.loop import Plan
+        >>> from driftproof.backends.torch.kit.plan import Plan
         >>> plan = Plan(max_steps=1, train_batch_size=1, learning_rate=1.0, max_grad_norm=2.0)
-        >>> require_each("Budget", plan, ("steps > 0", True), ("clip in (0, 1)", False))
+        >>> require_each("Budget", plan, ("max_steps > 0", True), ("max_grad_norm in (0, 1)", False))
         Traceback (most recent call last):
         ...
-        driftproof.UnmetHypothesis: Budget: unmet hypothesis: clip in (0, 1) (clip = 2.0)
+        driftproof.UnmetHypothesis: Budget: unmet hypothesis: max_grad_norm in (0, 1) (max_grad_norm = 2.0)
     """
     for hypothesis, met in hypotheses:
         if not met:

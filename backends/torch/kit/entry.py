@@ -42,7 +42,6 @@ class Paper(Generic[RecipeT, WorkT]):
             ``out / "checkpoints"``, from which an interrupted run goes on.
         title: Title of the report on several recipes; a recipe alone has its own.
         packages: Installed packages whose versions are told.
-        seeds: Those of a recipe, for the record.
     """
 
     recipes: Recipes[RecipeT]
@@ -50,7 +49,6 @@ class Paper(Generic[RecipeT, WorkT]):
     run: Callable[[WorkT, Path, Accelerator], Sequence[Section]]
     title: str = ""
     packages: tuple[str, ...] = ("torch", "accelerate")
-    seeds: Callable[[Any], object] = lambda recipe: list(recipe.seeds)
 
 
 def run_recipes(
@@ -85,7 +83,7 @@ def run_recipes(
         if not accelerator.is_main_process:
             return
         meta = {
-            "seed": [paper.seeds(recipe) for recipe, _ in recipes],
+            "seed": [_seeds(recipe) for recipe, _ in recipes],
             "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
             "smoke": smoke,
             "device": str(accelerator.device),
@@ -114,6 +112,12 @@ def either(
 def as_it_is(recipe: RecipeT) -> RecipeT:
     """For papers whose recipes need no preparation."""
     return recipe
+
+
+def _seeds(recipe: Any) -> object:
+    """Those of a recipe, for the record: a pipeline has one run, of its budget."""
+    one = getattr(recipe, "pipeline", None) is not None or not hasattr(recipe, "seeds")
+    return recipe.budget.seed if one else list(recipe.seeds)
 
 
 def _write_numbers(out: Path, sections: Sequence[Section], meta: Mapping[str, object]) -> None:

@@ -88,13 +88,13 @@ def build(kind: type[T], tables: Mapping[str, Any], where: str = "recipe") -> T:
         RecipeError: Keys that are missing or unknown, and values of another type or outside of their range.
 
     Example:
-        >>> from driftproof.backends.torch.kit.loop import Plan
+        >>> from driftproof.backends.torch.kit.plan import Plan
         >>> build(Plan, {"max_steps": 8, "train_batch_size": 2, "learning_rate": 1}).learning_rate
         1.0
         >>> build(Plan, {"max_steps": 8, "train_batch_size": 0, "lerning_rate": 1})
         Traceback (most recent call last):
         ...
-        driftproof.backends.torch.recipes.tables.RecipeError: recipe: unknown key 'lerning_rate' (did you mean 'learning_rate'?); batch: expected > 0, got 0; 1 more
+        driftproof.backends.torch.recipes.tables.RecipeError: recipe: unknown key 'lerning_rate' (did you mean 'learning_rate'?); train_batch_size: expected > 0, got 0; 1 more
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(tables))

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 from pydantic import PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import Plan, SeededPlan
+from driftproof.backends.torch.kit.plan import Plan, SeededPlan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import Seeds, validated
 from driftproof.theory.divergences import get

@@ -20,7 +20,9 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.loop import Plan, generator_of, train
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.seeding import generator_of
+from driftproof.backends.torch.kit.supervised import train
 from driftproof.theory.divergences import get
 
 from .arithmetic import Arithmetic, tokenizer

@@ -11,9 +11,14 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.identity import HOW
 from driftproof.backends.torch.kit.schema import NOT_EMPTY, validated
 
-__all__ = ["Kind", "Lora", "PipelineModel"]
+__all__ = ["DIFFUSIONS", "Kind", "Lora", "PipelineModel"]
 
-Kind: TypeAlias = Literal["stable_diffusion", "stable_diffusion_3", "flux", "flux2", "sit"]
+Kind: TypeAlias = Literal[
+    "stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3", "flux", "flux2", "sit", "unconditional"
+]
+DIFFUSIONS: frozenset[Kind] = frozenset(
+    {"stable_diffusion", "stable_diffusion_xl", "unconditional"}
+)  # the others are flows
 
 
 @final

@@ -20,8 +20,10 @@ def decoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
 
     Arguments:
         kind: The family of the pipeline.
-        vae: Its autoencoder.
+        vae: Its autoencoder; None for pixels in [-1, 1].
     """
+    if vae is None:
+        return lambda x: 0.5 * x.to(torch.float32) + 0.5
 
     def decode(x: Tensor) -> Tensor:
         if kind == "flux2":
@@ -30,6 +32,10 @@ def decoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
             b, c, h, w = x.shape
             x = x.reshape(b, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(b, c // 4, 2 * h, 2 * w)
         else:
+            mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
+            if kind == "stable_diffusion_xl" and mean is not None and std is not None:
+                x = x * x.new_tensor(std).reshape(1, -1, 1, 1)
+                x = x + float(vae.config.scaling_factor) * x.new_tensor(mean).reshape(1, -1, 1, 1)
             x = x / float(vae.config.scaling_factor) + float(getattr(vae.config, "shift_factor", None) or 0.0)
         images = vae.decode(x.to(vae.dtype), return_dict=False)[0]
         return 0.5 * images.to(torch.float32) + 0.5
@@ -55,8 +61,10 @@ def images_or_gradients(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
 
     @cache
     def exact() -> Callable[[Tensor], Tensor]:
-        single = vae if vae.dtype in (torch.float32, torch.float64) else copy.deepcopy(vae).float()
-        return decoder(kind, single)
+        single = vae is None or vae.dtype in (torch.float32, torch.float64)
+        return decoder(kind, vae if single else copy.deepcopy(vae).float())
 
-    images = images_of(decoder(kind, vae))
+    # The autoencoder of SDXL overflows in float16; its pipeline, too, decodes in float32.
+    overflows = kind == "stable_diffusion_xl" and vae.dtype == torch.float16 and vae.config.force_upcast
+    images = images_of(exact() if overflows else decoder(kind, vae))
     return lambda latents: exact()(latents) if torch.is_grad_enabled() else images(latents)

@@ -9,13 +9,14 @@ unit and direction of time, and classifier-free guidance (:func:`.guidance.guide
 class of diffusers                  adapter             its own time                  its output
 ==================================  ==================  ============================  ==========
 ``UNet2DConditionModel``            ``UNetDenoiser``    the timestep                  any
+``UNet2DModel``                     ``PixelDenoiser``   the timestep                  any
 ``SD3Transformer2DModel``           ``SD3Denoiser``     the timestep                  dx/dt
 ``FluxTransformer2DModel``          ``FluxDenoiser``    t / 1000, on packed patches   dx/dt
 ``Flux2Transformer2DModel``         ``Flux2Denoiser``   t / 1000, a pixel a token     dx/dt
 ``DiTTransformer2DModel`` as SiT    ``SiTDenoiser``     1 - t / 1000                  -dx/dt
 ==================================  ==================  ============================  ==========
 
-A flow in continuous noise time is the same model behind :class:`Velocity`.
+UNets are in :mod:`.unets`.  A flow in continuous noise time is the same model behind :class:`Velocity`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ __all__ = [
     "FluxDenoiser",
     "SD3Denoiser",
     "SiTDenoiser",
-    "UNetDenoiser",
     "Velocity",
     "reference_of",
     "require_prediction",
@@ -61,34 +61,6 @@ class Denoiser(Protocol):
     prediction: Parametrization  # what it returns
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
-
-
-@final
-class UNetDenoiser(nn.Module):
-    """A ``UNet2DConditionModel`` (Stable Diffusion 1.x, 2.x).
-
-    Arguments:
-        unet: The network; its adapters, if any, are what is trained.
-        prediction: What it was trained to predict.
-        guidance: The weight w of classifier-free guidance; 1 runs the conditional model alone.
-
-    Conditions: ``prompt`` and, where guidance is not 1, ``negative``, with shape (B, L, d).
-    """
-
-    def __init__(
-        self, unet: nn.Module, prediction: Parametrization = "epsilon", guidance: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.network, self.prediction, self.guidance = unet, prediction, guidance
-
-    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
-            hidden = rows["prompt"]
-            return _first(
-                self.network(x.to(hidden.dtype), t, encoder_hidden_states=hidden, return_dict=False)
-            )
-
-        return guided(conditional, x, t, condition, self.guidance, {"prompt": "negative"})
 
 
 @final
@@ -133,8 +105,7 @@ class FluxDenoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told = guidance if cast("Any", transformer).config.guidance_embeds else None
-        self.guidance = 1.0 if self.told is not None else guidance
+        self.told, self.guidance = _told(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         if x.shape[-1] % 2 or x.shape[-2] % 2:
@@ -143,12 +114,11 @@ class FluxDenoiser(nn.Module):
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
             hidden = rows["prompt"]
             height, width = x.shape[-2] // 2, x.shape[-1] // 2
-            told = None if self.told is None else torch.full_like(t, self.told, dtype=torch.float32)
             packed = _first(
                 self.network(
                     hidden_states=_packed(x.to(hidden.dtype)),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=told,
+                    guidance=_number(self.told, t),
                     pooled_projections=rows["pooled"],
                     encoder_hidden_states=hidden,
                     txt_ids=torch.zeros(hidden.shape[1], 3, dtype=hidden.dtype, device=x.device),
@@ -175,8 +145,7 @@ class Flux2Denoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told = guidance if cast("Any", transformer).config.guidance_embeds else None
-        self.guidance = 1.0 if self.told is not None else guidance
+        self.told, self.guidance = _told(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
@@ -186,9 +155,7 @@ class Flux2Denoiser(nn.Module):
                 self.network(
                     hidden_states=x.flatten(2).transpose(1, 2).to(hidden.dtype),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=None
-                    if self.told is None
-                    else torch.full_like(t, self.told, dtype=torch.float32),
+                    guidance=_number(self.told, t),
                     encoder_hidden_states=hidden,
                     txt_ids=_ids(x, 1, 1, 1, hidden.shape[1]).expand(len(x), -1, -1),
                     img_ids=_ids(x, 1, height, width, 1).expand(len(x), -1, -1),
@@ -294,6 +261,16 @@ def reference_of(
 
 def _adapters_are_zero(network: nn.Module) -> bool:
     return not any(bool(weight.any()) for name, weight in network.named_parameters() if "lora_B" in name)
+
+
+def _told(transformer: nn.Module, guidance: float) -> tuple[float | None, float]:
+    """The guidance that a distilled model is told, and the weight of classifier-free guidance."""
+    distilled = cast("Any", transformer).config.guidance_embeds
+    return (guidance, 1.0) if distilled else (None, guidance)
+
+
+def _number(told: float | None, like: Tensor) -> Tensor | None:
+    return None if told is None else torch.full_like(like, told, dtype=torch.float32)
 
 
 def _first(output: Any) -> Tensor:

@@ -14,12 +14,13 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.numerics.samplers.parametrization import Parametrization
 
 from .config import PipelineModel
-from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser, UNetDenoiser
+from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser
 from .lora import add_lora
 from .pipelines import CLASSES, encoded_prompts, latent_shape, network_of
 from .prompts import prompts_in
 from .sit import SIT_XL_2, converted, read_weights
 from .small import Parts, small_parts
+from .unets import PixelDenoiser, UNetDenoiser
 
 __all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
 
@@ -51,7 +52,8 @@ def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Par
     parts.network.to(device).eval()
     if model.checkpointing:
         parts.network.enable_gradient_checkpointing()  # type: ignore[operator]  # of diffusers
-    parts.vae.to(device).eval().requires_grad_(False)
+    if parts.vae is not None:
+        parts.vae.to(device).eval().requires_grad_(False)
     dtype = DTYPES[model.dtype]
     conditions = {
         name: rows.to(device, dtype if rows.is_floating_point() else None)
@@ -79,6 +81,10 @@ def denoiser_of(
     match kind:
         case "stable_diffusion":
             return UNetDenoiser(network, prediction, guidance)
+        case "stable_diffusion_xl":
+            return UNetDenoiser(network, prediction, guidance, sized=True)
+        case "unconditional":
+            return PixelDenoiser(network, prediction)
         case "stable_diffusion_3":
             return SD3Denoiser(network, guidance)
         case "flux":
@@ -153,9 +159,11 @@ def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.devi
             encoders += [module.to(device)] if name.startswith("text_encoder") else []
     told = model.kind == "flux" and pipeline.transformer.config.guidance_embeds
     negatives = model.guidance != 1.0 and not told
-    conditions = encoded_prompts(model.kind, pipeline, prompts, device, negatives=negatives)
+    shape = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
+    conditions = encoded_prompts(model.kind, pipeline, prompts, device, shape, negatives=negatives)
     for encoder in encoders:
         encoder.to("cpu")
-    shape = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
     network = network_of(model.kind, pipeline)
-    return Parts(network, pipeline.vae, pipeline.scheduler.config, conditions, prompts, shape)
+    return Parts(
+        network, getattr(pipeline, "vae", None), pipeline.scheduler.config, conditions, prompts, shape
+    )

@@ -9,7 +9,10 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["adapters_alone", "add_lora", "save_adapter", "without_adapters"]
+__all__ = ["adapters_alone", "add_lora", "load_adapter", "remove_lora", "save_adapter", "without_adapters"]
+
+
+FILE = "pytorch_lora_weights.safetensors"
 
 
 def add_lora(network: nn.Module, rank: int, alpha: int, targets: Sequence[str]) -> None:
@@ -33,6 +36,52 @@ def add_lora(network: nn.Module, rank: int, alpha: int, targets: Sequence[str]) 
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # Adam in half precision loses small updates
+
+
+def remove_lora(network: nn.Module) -> None:
+    """Take the adapter off again, as if it had never been put on."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model: Any = network
+    if hasattr(model, "unload_lora"):
+        model.unload_lora()
+        return
+    for name, layer in [named for named in network.named_modules() if isinstance(named[1], BaseTunerLayer)]:
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, layer.get_base_layer())
+    del model.peft_config
+
+
+def load_adapter(network: nn.Module, folder: str | Path) -> None:
+    """Put on a network what :func:`save_adapter` wrote, where its pipeline has no ``load_lora_weights``.
+
+    Arguments:
+        network: Of diffusers, without an adapter, changed in place.
+        folder: Where the adapter is.
+
+    Raises:
+        FileNotFoundError: There is no adapter.
+        ValueError: It is one of another network.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    found = load_file(Path(folder) / FILE)
+    named = {name.partition(".")[2]: value for name, value in found.items()}
+    # The names of PEFT, which the file of diffusers keeps but for the halves of an adapter.
+    named = {
+        name.replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B."): w
+        for name, w in named.items()
+    }
+    halves = {
+        name.removesuffix(".lora_A.weight"): w for name, w in named.items() if name.endswith(".lora_A.weight")
+    }
+    missing = sorted(halves.keys() - dict(network.named_modules()).keys())
+    if missing or not halves:
+        raise ValueError(f"adapter: expected one of {type(network).__name__} in {folder}, got {missing[:3]}")
+    rank = next(iter(halves.values())).shape[0]
+    add_lora(network, rank, rank, sorted(halves))
+    set_peft_model_state_dict(network, named)
 
 
 @contextlib.contextmanager
@@ -71,7 +120,7 @@ def save_adapter(network: nn.Module, folder: Path) -> None:
 
     A file has no alpha, and who reads it takes the rank for it: alpha / rank goes into the weights.
     """
-    from diffusers import UNet2DConditionModel
+    from diffusers import UNet2DConditionModel, UNet2DModel
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -80,8 +129,8 @@ def save_adapter(network: nn.Module, folder: Path) -> None:
     scale = options.lora_alpha / options.r
     found = get_peft_model_state_dict(network).items()
     scaled = {name: scale * value if "lora_B" in name else value for name, value in found}
-    place = "unet" if isinstance(network, UNet2DConditionModel) else "transformer"
+    place = "unet" if isinstance(network, UNet2DConditionModel | UNet2DModel) else "transformer"
     weights = {f"{place}.{name}": w for name, w in convert_state_dict_to_diffusers(scaled).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "pytorch_lora_weights.safetensors"
+    file = folder / FILE
     save_file({n: w.contiguous().cpu() for n, w in weights.items()}, file, {"format": "pt"})

@@ -48,9 +48,11 @@ def small_parts(model: PipelineModel, prompts: tuple[str, ...], device: torch.de
     kind, side = model.kind, SIDES.get(model.kind, SIDE)
     # The order of the draws decides the weights that recorded runs began with.
     network = small_network(kind) if kind in SIDES else None
-    vae = _vae(kind)
+    vae = None if kind == "unconditional" else _vae(kind)
     conditions = _conditions(model, len(prompts), device)
     shape = (4 * LATENTS if kind == "flux2" else LATENTS, side, side)
+    if kind == "unconditional":
+        shape = (3, 2 * SIDE, 2 * SIDE)
     return Parts(network or small_network(kind), vae, _scheduler_config(kind), conditions, prompts, shape)
 
 
@@ -58,11 +60,17 @@ def _conditions(model: PipelineModel, count: int, device: torch.device) -> dict[
     if model.kind == "sit":
         return {"label": torch.tensor(model.labels)}
     names: dict[str, tuple[int, ...]] = {"prompt": (LENGTH, WIDTHS.get(model.kind, WIDTH))}
-    if model.kind in ("stable_diffusion_3", "flux"):
+    if model.kind == "unconditional":
+        return {}
+    if model.kind in ("stable_diffusion_xl", "stable_diffusion_3", "flux"):
         names["pooled"] = (POOLED,)
     conditions = {name: torch.randn(count, *shape, device=device) for name, shape in names.items()}
     if model.guidance != 1.0:
         conditions |= {NEGATIVES[name]: torch.zeros_like(value) for name, value in conditions.items()}
+    if model.kind == "stable_diffusion_xl":
+        pixels = 2.0 * SIDE
+        sizes = torch.tensor([pixels, pixels, 0.0, 0.0, pixels, pixels], device=device)
+        conditions["time_ids"] = sizes.expand(count, -1)
     return conditions
 
 
@@ -87,16 +95,34 @@ def small_network(kind: str, layers: int = 1) -> nn.Module:
     import diffusers
 
     network: nn.Module
-    if kind == "stable_diffusion":
+    blocks = {
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+    }
+    if kind in ("stable_diffusion", "stable_diffusion_xl"):
+        sizes = {}
+        if kind == "stable_diffusion_xl":
+            sizes = {
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 8,
+                "projection_class_embeddings_input_dim": POOLED + 6 * 8,
+            }
         network = diffusers.UNet2DConditionModel(
             sample_size=SIDE,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-            norm_num_groups=4,
+            **blocks,
+            **sizes,
+        )
+    elif kind == "unconditional":
+        network = diffusers.UNet2DModel(
+            sample_size=2 * SIDE,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            **blocks,
         )
     elif kind == "stable_diffusion_3":
         network = diffusers.SD3Transformer2DModel(
@@ -148,7 +174,12 @@ def small_network(kind: str, layers: int = 1) -> nn.Module:
 
 def _scheduler_config(kind: str) -> Mapping[str, Any] | None:
     """As the published pipelines of this kind have it; None for equal steps."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, PNDMScheduler
+    from diffusers import (
+        DDPMScheduler,
+        EulerDiscreteScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        PNDMScheduler,
+    )
 
     scheduler: Any
     if kind in SIDES:
@@ -162,6 +193,16 @@ def _scheduler_config(kind: str) -> Mapping[str, Any] | None:
             skip_prk_steps=True,
             steps_offset=1,
         )
+    elif kind == "stable_diffusion_xl":
+        scheduler = EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
+        )
+    elif kind == "unconditional":
+        scheduler = DDPMScheduler()
     elif kind == "stable_diffusion_3":
         scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     else:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
-from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser, UNetDenoiser
+from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser
+from driftproof.backends.torch.pretrained.unets import UNetDenoiser
 from driftproof.backends.torch.rl.rewards import AestheticReward, CLIPReward, JPEGReward, Reward
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task
@@ -27,9 +27,6 @@ from driftproof.backends.torch.rl.task import Task
 from .config import RECIPES, Budget
 from .methods import DDPO, MixGRPO
 from .trainers import DDPOConfig, DDPOTrainer, MixGRPOConfig, MixGRPOTrainer
-
-if TYPE_CHECKING:
-    from .config import Recipe
 
 __all__ = [
     "DDPO",
@@ -63,14 +60,9 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
     )
     packages = ("torch", "accelerate", "diffusers")
     run_recipes(
-        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages, seeds),
+        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages),
         config,
         smoke,
         out,
         changes,
     )
-
-
-def seeds(recipe: Recipe) -> object:
-    """Those of a recipe, for the record."""
-    return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.distributed import local_rows
-from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.pretrained.guidance import Condition
 from driftproof.backends.torch.rl.method import AbstractMethod, Losses
 from driftproof.backends.torch.rl.sampler import Kind, log_prob

@@ -29,8 +29,14 @@ from driftproof.backends.torch.kit.checkpoint import previous_of
 from driftproof.backends.torch.kit.stop import extending
 from driftproof.backends.torch.pretrained.config import Kind, Lora
 from driftproof.backends.torch.pretrained.loader import denoiser_of, set_steps
-from driftproof.backends.torch.pretrained.lora import add_lora, save_adapter
-from driftproof.backends.torch.pretrained.pipelines import guidance_of, kind_of, network_of, weights_digest
+from driftproof.backends.torch.pretrained.lora import add_lora, remove_lora, save_adapter
+from driftproof.backends.torch.pretrained.pipelines import (
+    guidance_of,
+    kind_of,
+    network_of,
+    unclipped,
+    weights_digest,
+)
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 
 from .arguments import PipelineConfig, RolloutConfig
@@ -67,7 +73,7 @@ class Adapted:
 
     def sampler(self, args: RolloutConfig) -> Sampler:
         """The steps, on the noise schedule of the pipeline."""
-        scheduler = GDDIMScheduler.from_config(self.scheduler_config)
+        scheduler = GDDIMScheduler.from_config(unclipped(self.kind, self.scheduler_config))
         set_steps(scheduler, self.kind, args.num_inference_steps, self.task.shape)
         return Sampler(scheduler, args.eta, args.sampler)
 
@@ -114,7 +120,8 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
             torch.manual_seed(args.seed)
             add_lora(network, lora.rank, lora.alpha, lora.targets)
         network.to(device).eval()
-        pipe.vae.to(device).eval().requires_grad_(False)
+        if kind != "unconditional":  # whose states are pixels
+            pipe.vae.to(device).eval().requires_grad_(False)
         if args.gradient_checkpointing:
             network.enable_gradient_checkpointing()
         config = pipe.scheduler.config
@@ -122,7 +129,7 @@ class PipelineTrainer(ABC, Generic[ConfigT]):
         try:
             self.rollouts = self.make(Adapted(kind, network, config, guidance, self.task, self.accelerator))
         except Exception:  # the pipeline is as it was, for another try
-            network.unload_lora()
+            remove_lora(network)
             raise
         self._callbacks = Callbacks(
             callbacks,

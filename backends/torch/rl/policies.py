@@ -10,8 +10,9 @@ from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.pretrained.config import PipelineModel
-from driftproof.backends.torch.pretrained.decoding import decoder, images_of
+from driftproof.backends.torch.pretrained.decoding import images_or_gradients
 from driftproof.backends.torch.pretrained.loader import denoiser_of, load_parts, set_steps
+from driftproof.backends.torch.pretrained.pipelines import unclipped
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 
 from .rewards import Reward
@@ -52,14 +53,14 @@ def load_policy(
     if parts.scheduler_config is None:
         got = f"kind = {model.kind!r}"
         raise UnmetHypothesis("policy", "the pipeline has a noise schedule", got)
-    scheduler = GDDIMScheduler.from_config(parts.scheduler_config)
+    scheduler = GDDIMScheduler.from_config(unclipped(model.kind, parts.scheduler_config))
     set_steps(scheduler, model.kind, sampling.steps, parts.shape)
     sampler = Sampler(scheduler, sampling.eta, sampling.kind)
     task = Task(
         prompts=parts.prompts,
         conditions=parts.conditions,
         shape=parts.shape,
-        decode=images_of(decoder(model.kind, parts.vae)),
+        decode=images_or_gradients(model.kind, parts.vae),
         reward=reward,
     )
     return Policy(

@@ -96,7 +96,7 @@ class Task:
 
         Arguments:
             pipe: One of those in :data:`driftproof.backends.torch.pretrained.pipelines.CLASSES`.
-            prompts: At least one.
+            prompts: At least one; ``""`` for an unconditional pipeline.
             reward: ``reward(images)`` or ``reward(images, prompts)``, see :mod:`.rewards`: images in [0, 1] with
                 shape (B, 3, H, W), and B numbers back.
             height, width: Of the images, in pixels; by default those of the pipeline.
@@ -120,9 +120,9 @@ class Task:
             if isinstance(module, nn.Module) and name not in ("unet", "transformer"):
                 module.requires_grad_(False).eval()
         # A trainer may guide by any weight, where the pipeline guides at all.
-        negatives = kind != "flux" and guidance_of(kind, pipe, 2.0) > 1.0
-        conditions = encoded_prompts(kind, pipe, texts, pipe._execution_device, negatives=negatives)
-        decode = images_or_gradients(kind, pipe.vae)
+        negatives = kind not in ("flux", "unconditional") and guidance_of(kind, pipe, 2.0) > 1.0
+        conditions = encoded_prompts(kind, pipe, texts, pipe._execution_device, shape, negatives=negatives)
+        decode = images_or_gradients(kind, getattr(pipe, "vae", None))
         return cls(
             shape, called, decode, texts, conditions, reward_identity=reward_identity(reward), **options
         )

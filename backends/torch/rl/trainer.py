@@ -32,9 +32,10 @@ from driftproof.backends.torch.kit.distributed import (
     sync_on_last,
 )
 from driftproof.backends.torch.kit.identity import Identity, identity_of
-from driftproof.backends.torch.kit.loop import generator_of, run_steps
+from driftproof.backends.torch.kit.loop import run_steps
 from driftproof.backends.torch.kit.moved import Moved
 from driftproof.backends.torch.kit.run import Resumed, Run, everywhere
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.pretrained.denoisers import require_prediction
 from driftproof.backends.torch.pretrained.guidance import Condition, Predict
 

@@ -9,7 +9,7 @@ from typing import Any
 from driftproof._namespace import UnmetHypothesis
 from driftproof.numerics.samplers.parametrization import DIFFUSERS
 
-__all__ = ["resolved", "translated"]
+__all__ = ["require", "resolved", "translated"]
 
 UNSUPPORTED = ("thresholding", "invert_sigmas", "shift_terminal")
 RESPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -31,12 +31,12 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ELSEWHERE:
         value = found.get(name)
         got = f"{name} = {value!r}, whose noise levels are not known here"
-        _require(value in (None, False), f"{name} is not set", got)
+        require(value in (None, False), f"{name} is not set", got)
     times = found.get("timestep_type", "discrete")
     got = f"timestep_type = {times!r}: a model knows its timesteps"
-    _require(times == "discrete", "timestep_type is discrete", got)
+    require(times == "discrete", "timestep_type is discrete", got)
     scale = found.get("snr_shift_scale")
-    _require(scale in (None, 1.0), "snr_shift_scale is 1", f"{scale!r}, whose table is another")
+    require(scale in (None, 1.0), "snr_shift_scale is 1", f"{scale!r}, whose table is another")
     if found.get("use_flow_sigmas"):
         given = found.get("shift")
         shift = found.get("flow_shift", 1.0) if given is None else given
@@ -48,7 +48,7 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     known = found.get("prediction_type") == "flow_prediction" or any(
         found.get(name) is not None for name in levels
     )
-    _require(
+    require(
         known, f"a configuration names its noise levels by one of {', '.join(levels)}", f"{sorted(found)}"
     )
     return found
@@ -69,35 +69,36 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config.get("prediction_type")
     if kind is None:
         kind = "flow_prediction" if shift is not None and not has_betas else "epsilon"
-    _require(kind in DIFFUSERS, f"prediction_type is one of {', '.join(DIFFUSERS)}", repr(kind))
+    require(kind in DIFFUSERS, f"prediction_type is one of {', '.join(DIFFUSERS)}", repr(kind))
     for name in UNSUPPORTED:
-        _require(
+        require(
             not config.get(name),
             f"{name} is not set",
             f"{name} = {config.get(name)!r}, which is not supported",
         )
     asked_for = [name for name in RESPACINGS if config.get(name)]
-    _require(len(asked_for) < 2, f"at most one of {', '.join(RESPACINGS)}", " and ".join(asked_for))
-    _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")
+    require(len(asked_for) < 2, f"at most one of {', '.join(RESPACINGS)}", " and ".join(asked_for))
+    require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}")
     steps, most = config.get("num_train_timesteps", 1000), config.get("clip_sample_range", 1.0)
-    _require(steps >= 1, "num_train_timesteps >= 1", f"num_train_timesteps = {steps!r}")
-    _require(0.0 < most < math.inf, "clip_sample_range > 0", f"clip_sample_range = {most!r}")
+    require(steps >= 1, "num_train_timesteps >= 1", f"num_train_timesteps = {steps!r}")
+    require(0.0 < most < math.inf, "clip_sample_range > 0", f"clip_sample_range = {most!r}")
     if kind != "flow_prediction":
         asked = f"prediction_type = {kind!r}, shift = {shift!r}"
         dynamic = config.get("use_dynamic_shifting")
-        _require(shift is None and not dynamic, "only flow_prediction has a shift", asked)
+        require(shift is None and not dynamic, "only flow_prediction has a shift", asked)
         schedule = "linear" if betas["beta_schedule"] is None else betas["beta_schedule"]
         return {"prediction_type": kind, "beta_schedule": schedule}
     asked = f"beta_schedule = {betas['beta_schedule']!r}, prediction_type = 'flow_prediction'"
     plain = not has_betas and not config.get("rescale_betas_zero_snr")
-    _require(plain, "flow_prediction goes without betas", asked)
-    _require(shift is None or shift > 0, "shift > 0", f"shift = {shift!r}")
+    require(plain, "flow_prediction goes without betas", asked)
+    require(shift is None or shift > 0, "shift > 0", f"shift = {shift!r}")
     time_shift = config.get("time_shift_type", "exponential")
     known = "time_shift_type is exponential or linear"
-    _require(time_shift in ("exponential", "linear"), known, repr(time_shift))
+    require(time_shift in ("exponential", "linear"), known, repr(time_shift))
     return {"prediction_type": kind, "beta_schedule": None}
 
 
-def _require(holds: bool, hypothesis: str, got: str) -> None:
+def require(holds: bool, hypothesis: str, got: Any, subject: str = "GDDIMScheduler") -> None:
+    """Raise unless a hypothesis of the scheduler holds."""
     if not holds:
-        raise UnmetHypothesis("GDDIMScheduler", hypothesis, got)
+        raise UnmetHypothesis(subject, hypothesis, str(got))

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat.torch as xp
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +41,8 @@ except ImportError as error:
 from driftproof._namespace import UnmetHypothesis
 from driftproof.numerics.samplers import step_log_prob
 
-from .config import resolved, translated
+from .config import require, resolved, translated
+from .forward import ForwardProcess
 from .grids import run_grid
 from .levels import FlowLevels, Levels, VPLevels, betas_of, rescaled_to_zero_snr
 from .table import Row, coefficients
@@ -65,7 +65,7 @@ class GDDIMOutput(BaseOutput):  # type: ignore[misc]  # diffusers carries no typ
     log_prob: Tensor | None = None
 
 
-class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+class GDDIMScheduler(ForwardProcess, SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     r"""gDDIM for models that predict noise, data, v or the velocity of a flow.
 
     Arguments:
@@ -201,9 +201,9 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         grid = run_grid(self.levels, self.config, num_inference_steps, timesteps, sigmas, mu)
         positions = {float(t): i for i, t in enumerate(grid.timesteps.tolist())}
         count = len(grid.timesteps)
-        _require(len(positions) == count, "timesteps differ in float32", f"{grid.timesteps.tolist()}")
+        require(len(positions) == count, "timesteps differ in float32", f"{grid.timesteps.tolist()}")
         if self.config.prediction_type == "epsilon" and not (grid.alpha[:-1] > 0).all():
-            _require(False, "alpha > 0 with prediction_type epsilon", "alpha = 0; use v_prediction")
+            require(False, "alpha > 0 with prediction_type epsilon", "alpha = 0; use v_prediction")
         self.timesteps, self.sigmas = grid.timesteps.to(device), grid.sigmas
         self.num_inference_steps, self.begin_index = count, None
         self._grid, self._positions, self._tables = grid, positions, {}
@@ -250,7 +250,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         mean, data = self._mean(model_output, sample, row)
         if prev_sample is not None and prev_sample.shape != sample.shape:
             came = f"{tuple(prev_sample.shape)}, expected {tuple(sample.shape)}"
-            _require(False, "prev_sample has the shape of sample", came, "GDDIMScheduler.step")
+            require(False, "prev_sample has the shape of sample", came, "GDDIMScheduler.step")
         given = prev_sample
         if prev_sample is None:
             moved = mean if _is_deterministic(row) else self._noised(mean, sample, row.std, generator, noise)
@@ -292,7 +292,7 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             if isinstance(timestep, Tensor) and timestep.ndim > 0:
                 if timestep.shape not in ((1,), sample.shape[:1]):
                     came = f"{tuple(timestep.shape)} for {tuple(sample.shape)}"
-                    _require(False, "timestep is one, or one a row", came, "GDDIMScheduler.step")
+                    require(False, "timestep is one, or one a row", came, "GDDIMScheduler.step")
                 rows = [table[self._positions[float(t)]] for t in timestep.tolist()]
                 shape = (-1, *(1,) * (sample.ndim - 1))
                 dtype = torch.promote_types(sample.dtype, torch.float32)
@@ -304,9 +304,9 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             raise UnmetHypothesis("GDDIMScheduler.step", "timestep is one of timesteps", came) from None
 
     def _table(self, eta: float) -> list[Row]:
-        _require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}", "GDDIMScheduler.step")
+        require(0.0 <= eta < math.inf, "eta >= 0", f"eta = {eta!r}", "GDDIMScheduler.step")
         came = "num_inference_steps = None"
-        _require(bool(self._positions), "set_timesteps was called", came, "GDDIMScheduler.step")
+        require(bool(self._positions), "set_timesteps was called", came, "GDDIMScheduler.step")
         return coefficients(self._grid.alpha, self._grid.sigma, self.config.prediction_type, eta)
 
     def _mean(self, output: Tensor, sample: Tensor, row: Row) -> tuple[Tensor, Tensor]:
@@ -327,44 +327,11 @@ class GDDIMScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if noise is None:
             noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
         elif generator is not None:
-            _require(False, "one of generator and noise", "both", "GDDIMScheduler.step")
+            require(False, "one of generator and noise", "both", "GDDIMScheduler.step")
         elif noise.shape != sample.shape:
             came = f"{tuple(noise.shape)}, expected {tuple(sample.shape)}"
-            _require(False, "noise has the shape of sample", came, "GDDIMScheduler.step")
+            require(False, "noise has the shape of sample", came, "GDDIMScheduler.step")
         return _affine(mean, None, noise.to(mean.dtype), std)
-
-    # -- the forward process ------------------------------------------------------------------------------
-
-    def scale_model_input(self, sample: Tensor, timestep: float | Tensor | None = None) -> Tensor:
-        """The sample itself: the state is what the network was trained on."""
-        return sample
-
-    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        r"""The noised state :math:`\alpha x_0 + \sigma z` at a timestep for each element of the batch."""
-        alpha, sigma = self._columns(original_samples, timesteps)
-        return (alpha * original_samples + sigma * noise).to(original_samples.dtype)
-
-    def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        """:meth:`add_noise`, as pipelines of flows call it."""
-        return self.add_noise(sample, noise, timestep)
-
-    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        r"""The target of ``v_prediction``, :math:`\alpha z - \sigma x_0`; of a flow, :math:`z - x_0`."""
-        if isinstance(self.levels, FlowLevels):
-            return noise - sample
-        alpha, sigma = self._columns(sample, timesteps)
-        return (alpha * noise - sigma * sample).to(sample.dtype)
-
-    def _columns(self, like: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        times = np.atleast_1d(timesteps.detach().double().cpu().numpy())
-        most = float(self.config.num_train_timesteps) - (0.0 if isinstance(self.levels, FlowLevels) else 1.0)
-        if not ((times >= 0.0) & (times <= most)).all():
-            came = f"from {times.min()!r} to {times.max()!r}"
-            _require(False, f"0 <= timesteps <= {most:g}", came, "GDDIMScheduler")
-        shape = (-1, *(1,) * (like.ndim - 1))
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        alpha, sigma = (torch.as_tensor(v, dtype=dtype, device=like.device) for v in self.levels.at(times))
-        return alpha.reshape(shape), sigma.reshape(shape)
 
 
 def _affine(x: Tensor, a: Any, y: Tensor, b: Any) -> Tensor:
@@ -379,15 +346,6 @@ def _is_deterministic(row: Row) -> bool:
 
 def _log_prob(x: Tensor, mean: Tensor, std: Any) -> Tensor:
     spread = torch.as_tensor(std, dtype=mean.dtype, device=mean.device)
-    if not bool((spread > 0).all()):
-        raise UnmetHypothesis(
-            "GDDIMScheduler.step",
-            "a step has noise, for its log-density",
-            "std = 0.0: eta = 0, or the last step",
-        )
+    came = "std = 0.0: eta = 0, or the last step"
+    require(bool((spread > 0).all()), "a step has noise, for its log-density", came, "GDDIMScheduler.step")
     return step_log_prob.kernel(xp, x, mean, spread)
-
-
-def _require(holds: bool, hypothesis: str, got: Any, subject: str = "GDDIMScheduler") -> None:
-    if not holds:
-        raise UnmetHypothesis(subject, hypothesis, str(got))

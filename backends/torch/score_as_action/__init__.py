@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
 
@@ -16,9 +15,6 @@ from .config import RECIPES, Budget, CriticChoice
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
 from .trainers import ScoreAsActionConfig, ScoreAsActionTrainer
-
-if TYPE_CHECKING:
-    from .config import Recipe
 
 __all__ = [
     "AbstractCritic",
@@ -42,11 +38,4 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
         lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
     )
     packages = ("torch", "accelerate", "diffusers", "peft")
-    run_recipes(
-        Paper(RECIPES, as_it_is, run, "Score as action", packages, seeds), config, smoke, out, changes
-    )
-
-
-def seeds(recipe: Recipe) -> object:
-    """Those of a recipe, for the record."""
-    return list(recipe.seeds) if recipe.gaussian else recipe.budget.seed
+    run_recipes(Paper(RECIPES, as_it_is, run, "Score as action", packages), config, smoke, out, changes)

@@ -10,7 +10,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from driftproof._random import source
-from driftproof.backends.torch.kit.loop import Plan, Trained, train
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.supervised import Trained, train
 
 from .diffusions import AbstractDiffusion
 from .metrics import Rows

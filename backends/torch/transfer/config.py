@@ -7,7 +7,7 @@ from typing import Annotated, final
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from driftproof._namespace import UnmetHypothesis
-from driftproof.backends.torch.kit.loop import SeededPlan
+from driftproof.backends.torch.kit.plan import SeededPlan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import DISTINCT, NOT_EMPTY, ProperShare, validated
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from driftproof.backends.torch.kit.loop import train
+from driftproof.backends.torch.kit.supervised import train
 from driftproof.numerics.transport import fit_gaussian
 
 from .backbones import Classifier, PretrainedFeatures, extract, small_backbone

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from driftproof._random import source
 from driftproof.backends.torch.kit.identity import digest_of
-from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.score_models.data import Data, load
 from driftproof.backends.torch.score_models.diffusions import AbstractDiffusion, ProcessRecipe
 from driftproof.backends.torch.score_models.fit import fit_network

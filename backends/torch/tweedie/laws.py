@@ -22,7 +22,7 @@ from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import Source, source
-from driftproof.backends.torch.kit.loop import generator_of
+from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.score_models.diffusions import CIRRecipe, Objective, SquaredBesselDiffusion
 from driftproof.backends.torch.score_models.fit import fit_network
 from driftproof.backends.torch.score_models.sampling import grid, trajectory

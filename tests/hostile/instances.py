@@ -171,7 +171,7 @@ VALID: Mapping[type, Mapping[str, Any]] = {
         "high": math.inf,
         "refit": False,
         "tolerance": 1e-6,
-        "most": 100,
+        "max_iterations": 100,
     },
     ErrorBudget: {"total": 1e-6},
     Window: {"size": 2, "stride": 1, "every": 10},

@@ -128,5 +128,5 @@ def _full(gain: Floats, integral: Floats, q: float) -> Floats:
 
 def _integral(x: Floats, fit: Floats, horizon: float) -> Floats:
     """The matrix that integrates from 0 on the Chebyshev nodes, exact for polynomials."""
-    primitives = [chebyshev.chebval(x, chebyshev.chebint(column, lbnd=-1.0)) for column in fit.T]
-    return np.asarray(0.5 * horizon * np.stack(primitives, axis=-1), dtype=np.float64)
+    primitives = chebyshev.chebint(fit, lbnd=-1.0, axis=0)
+    return np.asarray(0.5 * horizon * (chebyshev.chebvander(x, len(x)) @ primitives), dtype=np.float64)

@@ -78,6 +78,10 @@ def _square(xp: Any, delta: Any) -> Any:
     return delta * delta
 
 
+def _step(xp: Any, process: Any, x: Any, *_: Any) -> Any:
+    return x
+
+
 def _double(x: Any) -> Any:
     return 2.0 * x
 
@@ -177,8 +181,7 @@ VALID: Mapping[type, Mapping[str, Any]] = {
     Window: {"size": 2, "stride": 1, "every": 10},
     Method: {
         "wants": "epsilon",
-        "step": None,
-        "moments": None,
+        "step": _step,
         "eta": 1.0,
         "reaches_zero": False,
         "memory": 0,

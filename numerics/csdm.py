@@ -125,7 +125,7 @@ class SparseDecoder:
         basis: Orthogonal matrix with shape (d, d) in which the data are sparse; None: they are so themselves.
         low, high: Bounds of the data, low <= 0 <= high; only without a basis.
         refit: Whether to refit by least squares on the support that was found.
-        tolerance, most: The relative duality gap to reach, and in how many steps.
+        tolerance, max_iterations: The relative duality gap to reach, and in how many steps.
 
     Raises:
         UnmetHypothesis: lam <= 0, a basis that is not orthogonal, or bounds beside a basis.
@@ -143,7 +143,7 @@ class SparseDecoder:
     high: float = math.inf
     refit: bool = False
     tolerance: float = 1e-6
-    most: int = 5000
+    max_iterations: int = 5000
 
     def __post_init__(self) -> None:
         xp, _, (sketch,) = boundary("SparseDecoder", sketch=self.sketch)
@@ -181,7 +181,13 @@ class SparseDecoder:
             _, _, (_, basis) = boundary("SparseDecoder", y=y, basis=self.basis)
             turned = sketch @ xp.matrix_transpose(basis)
         found = solve(
-            turned, y, self.lam, low=self.low, high=self.high, tolerance=self.tolerance, most=self.most
+            turned,
+            y,
+            self.lam,
+            low=self.low,
+            high=self.high,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
         ).x
         if self.refit:
             found = debias(turned, y, found)

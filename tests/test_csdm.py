@@ -159,7 +159,9 @@ def test_decoder_in_a_basis_and_with_bounds() -> None:
     coefficients = np.zeros((3, 32))
     coefficients[:, [1, 5]] = rng.uniform(1.0, 2.0, (3, 2))
     x = coefficients @ basis
-    got = SparseDecoder(sketch, 1e-3, basis=basis, refit=True, tolerance=1e-10, most=50_000)(x @ sketch.T)
+    got = SparseDecoder(sketch, 1e-3, basis=basis, refit=True, tolerance=1e-10, max_iterations=50_000)(
+        x @ sketch.T
+    )
     np.testing.assert_allclose(got, x, atol=1e-8)
     inside = np.clip(np.round(rng.uniform(-1.0, 1.5, (4, 32))), 0.0, 1.0)
     found = SparseDecoder(sketch, 1e-3, low=0.0, high=1.0)(inside @ sketch.T)
@@ -239,7 +241,7 @@ def test_the_l1_risk_over_sketches(m: int, count: int, low: float, high: float) 
     for _ in range(count):
         sketch = gaussian_sketch(m, d, rng)
         y = sketch @ x + sigma * rng.standard_normal(m)
-        errors.append(np.sum((solve(sketch, y, penalty, tolerance=1e-9, most=50_000).x - x) ** 2))
+        errors.append(np.sum((solve(sketch, y, penalty, tolerance=1e-9, max_iterations=50_000).x - x) ** 2))
     ratio = np.array(errors) / l1_risk(sigma, m, s, d)
     half = 3.3 * ratio.std(ddof=1) / math.sqrt(ratio.size)
     assert low < ratio.mean() - half and ratio.mean() + half < high

@@ -37,7 +37,7 @@ LAM = 0.15
 def test_lasso_of_scikit_learn() -> None:
     from sklearn.linear_model import Lasso
 
-    found = solve(A, Y, LAM, tolerance=1e-14, most=50_000).x
+    found = solve(A, Y, LAM, tolerance=1e-14, max_iterations=50_000).x
     for y, ours in zip(Y, found, strict=True):
         theirs = Lasso(alpha=LAM / 20, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(A, y).coef_
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
@@ -46,7 +46,7 @@ def test_lasso_of_scikit_learn() -> None:
 def test_positive_lasso_of_scikit_learn() -> None:
     from sklearn.linear_model import Lasso
 
-    found = solve(A, Y, LAM, low=0.0, tolerance=1e-14, most=50_000).x
+    found = solve(A, Y, LAM, low=0.0, tolerance=1e-14, max_iterations=50_000).x
     for y, ours in zip(Y, found, strict=True):
         model = Lasso(alpha=LAM / 20, fit_intercept=False, tol=1e-14, max_iter=100_000, positive=True)
         np.testing.assert_allclose(ours, model.fit(A, y).coef_, atol=1e-7)
@@ -81,7 +81,7 @@ def test_box_by_scipy() -> None:
     y = square @ RNG.uniform(-0.5, 1.5, 30)
     shift = LAM * np.linalg.lstsq(square.T, np.ones(30), rcond=None)[0]
     theirs = lsq_linear(square, y - shift, (0.0, 1.0), method="bvls", tol=1e-14).x
-    ours = solve(square, y, LAM, low=0.0, high=1.0, tolerance=1e-14, most=50_000).x
+    ours = solve(square, y, LAM, low=0.0, high=1.0, tolerance=1e-14, max_iterations=50_000).x
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
@@ -217,7 +217,7 @@ REFUSED = {
     "shapes": (lambda: solve(A, Y[:, :5], LAM), "(20, 40), (6, 5)"),
     "bounds without 0": (lambda: solve(A, Y, LAM, low=0.5), "low = 0.5"),
     "tolerance 0": (lambda: solve(A, Y, LAM, tolerance=0.0), "tolerance = 0.0"),
-    "no steps": (lambda: solve(A, Y, LAM, most=0), "most = 0"),
+    "no steps": (lambda: solve(A, Y, LAM, max_iterations=0), "max_iterations = 0"),
     "no problems": (lambda: solve(A, Y[:0], LAM), "(0, 20)"),
     "NaN": (lambda: solve(A, Y * math.nan, LAM), "120 NaN"),
     "infinite": (lambda: solve(A, np.full(20, math.inf), LAM), "infinite"),
@@ -245,7 +245,7 @@ def test_wrong_input_is_refused_with_the_number(name: str) -> None:
 
 def test_not_converged_says_how_far_it_got() -> None:
     with pytest.raises(NotConverged) as stopped:
-        solve(A, Y, 1e-3, tolerance=1e-12, most=30)
+        solve(A, Y, 1e-3, tolerance=1e-12, max_iterations=30)
     error = stopped.value
     assert error.problems == 6 and error.steps == 30 and error.gap > 1e-12
     assert f"relative duality gap {error.gap:.3g} > 1e-12" in str(error)
@@ -256,7 +256,7 @@ def test_not_converged_says_how_far_it_got() -> None:
 
 def test_errors_pickle() -> None:
     with pytest.raises(NotConverged) as stopped:
-        solve(A, Y[0], 1e-3, tolerance=1e-12, most=2)
+        solve(A, Y[0], 1e-3, tolerance=1e-12, max_iterations=2)
     again = pickle.loads(pickle.dumps(stopped.value))
     assert str(again) == str(stopped.value) and again.gap == stopped.value.gap
 
@@ -313,9 +313,9 @@ def test_tiny_penalties_are_solved_to_the_value_not_to_the_data(share: float) ->
     A = rng.standard_normal((30, 20))
     y = A @ (rng.standard_normal(20) * (rng.random(20) < 0.3)) + 1e-7 * rng.standard_normal(30)
     lam = share * float(np.max(np.abs(A.T @ y)))
-    found = solve(A, y, lam, most=50_000)
+    found = solve(A, y, lam, max_iterations=50_000)
     value = float(objective(found.x, A, y, lam))
-    exact = solve(A, y, lam, tolerance=1e-9, most=200_000)
+    exact = solve(A, y, lam, tolerance=1e-9, max_iterations=200_000)
     least = float(objective(exact.x, A, y, lam)) - float(exact.gap)
     assert value <= least * (1.0 + 2e-8)
     assert float(found.gap) <= 1e-8 * value

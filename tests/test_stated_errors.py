@@ -201,3 +201,18 @@ def test_feedback_spends_what_a_nested_integral_says() -> None:
 def test_gains_that_no_panel_resolves_are_refused() -> None:
     with pytest.raises(UnmetHypothesis, match=r"resolved by the quadrature|finite"):
         LinearFeedback(vp(30.0), Gaussian([0.0], [[1.0]]), Linear([1.0]), 0.5, -1e3)
+
+
+def test_surrogates_under_vmap_are_nan_where_they_would_raise() -> None:
+    """No value can be read inside of a map: what is outside of the range, or not resolved, says so by NaN."""
+    torch = pytest.importorskip("torch")
+    import array_api_compat.torch as xp
+
+    made, delta = surrogate(get("forward_kl")), torch.tensor([-3.0, 0.0, 5.0, 800.0], dtype=torch.float64)
+    mapped = torch.func.vmap(lambda d: made.value(xp, d))(delta)
+    assert bool(mapped[3].isnan())
+    assert mapped[:3].numpy() == pytest.approx(made.value(np, delta[:3].numpy()), rel=1e-13)
+    # 180 panels resolve a kink that eight refuse: by scipy's quad, told of the kink.
+    clipped = surrogate(get("reverse_kl").clip(0.3, 4.0))
+    (kinked,) = torch.func.vmap(lambda d: clipped.value(xp, d))(delta[2:3] - 2.9588)
+    assert float(kinked) == pytest.approx(4.724295100212477, rel=STATED)

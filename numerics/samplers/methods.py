@@ -27,7 +27,13 @@ from .reverse import (
     noncentral_step,
     truncated_euler_step,
 )
-from .transitions import ddim_moments, flow_sde_moments, gddim_moments, predicted_moments
+from .transitions import (
+    ddim_moments,
+    flow_sde_moments,
+    gddim_moments,
+    predicted_moments,
+    require_real_root,
+)
 
 __all__ = ["METHODS", "Method", "Network", "Past", "Returned", "Step"]
 
@@ -84,8 +90,10 @@ def _gddim(
 def _song_ddim(
     xp: Namespace, p: Any, x: Array, t: Array, s: Array, f: Network, eta: float, *_: Any
 ) -> tuple[Array, Array]:
-    """By the public function: it refuses an eta that leaves no real variance at these levels."""
-    return ddim_moments(x, f(x, t), *_levels(xp, p, t, s), eta)
+    """It refuses an eta that leaves no real variance at these levels."""
+    names, levels = ("alpha_t", "sigma_t", "alpha_s", "sigma_s"), _levels(xp, p, t, s)
+    require_real_root(xp, eta=eta, **dict(zip(names, levels, strict=True)))
+    return ddim_moments.kernel(xp, x, f(x, t), *levels, eta)
 
 
 def _flow_sde(

@@ -72,7 +72,7 @@ def _levels(subject: str) -> Callable[..., None]:
     return check
 
 
-def _real_root(xp: Namespace, **given: Any) -> None:
+def require_real_root(xp: Namespace, **given: Any) -> None:
     """The check of DDIM: what is left of the predicted noise is no root of a negative number."""
     _levels("ddim_moments")(xp, **given)
     q = given["sigma_s"] * given["alpha_t"] / (given["sigma_t"] * given["alpha_s"])
@@ -190,7 +190,7 @@ def predicted_moments(
 
 
 @public(
-    check=_real_root,
+    check=require_real_root,
     x="finite",
     eps="finite",
     alpha_t="> 0",

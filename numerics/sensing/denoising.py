@@ -44,7 +44,9 @@ class Denoised:
 
 
 @arrays()
-def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: int = 50_000) -> Denoised:
+def bpdn(
+    A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, max_iterations: int = 50_000
+) -> Denoised:
     r"""Basis pursuit denoising, as about a dozen LASSO problems.
 
     .. math:: \min_x |x|_1 \;\;\text{subject to}\;\; |Ax - y| \le \epsilon; \qquad
@@ -56,7 +58,7 @@ def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: i
         radius: The radius :math:`\epsilon` of the ball, > 0: the length of the noise, not its square.
         tolerance: Duality gap of each LASSO, relative to :math:`|y|^2`; it settles residuals up to
             :math:`\sqrt{2\,\mathrm{tolerance}}\,|y|`, the least radius.
-        most: Steps allowed for each LASSO.
+        max_iterations: Steps allowed for each LASSO.
 
     Returns:
         The solution with its certificate: the second term above is a value of the dual problem.
@@ -91,7 +93,13 @@ def bpdn(A: Array, y: Array, radius: float, *, tolerance: float = 1e-13, most: i
             found = zero
         else:
             found = solve(
-                A, y, math.exp(log_lam), tolerance=tolerance, relative_to="data", most=most, start=found
+                A,
+                y,
+                math.exp(log_lam),
+                tolerance=tolerance,
+                relative_to="data",
+                max_iterations=max_iterations,
+                start=found,
             ).x
         return _length(xp, y - A @ found) - radius
 

@@ -77,7 +77,7 @@ def solve(
     high: float = math.inf,
     tolerance: float | None = None,
     relative_to: RelativeTo = "value",
-    most: int = 5000,
+    max_iterations: int = 5000,
     every: int = 20,
     start: Array | None = None,
     advance: Advance = advance,
@@ -101,7 +101,7 @@ def solve(
         tolerance: The goal epsilon, at least 16 roundings of the dtype; by default 1e-8, or 64 roundings if they
             are more.
         relative_to: ``"value"``, or ``"data"`` for a gap of epsilon |y|^2.
-        most: Steps allowed.
+        max_iterations: Steps allowed.
         every: Steps between two looks at the gap.
         start: Where to start, with shape (..., d); 0 by default.
         advance, certificate: The kernels that take several steps and give the gap; compiled ones, for instance.
@@ -112,7 +112,7 @@ def solve(
     Raises:
         UnmetHypothesis: lambda <= 0, a zero column of A, a tolerance that the dtype cannot reach, measurements
             whose squares leave the range of the dtype.
-        NotConverged: After ``most`` steps a gap is above the goal; the error holds the gap and what was reached.
+        NotConverged: After ``max_iterations`` steps a gap is above the goal; the error holds the gap and what was reached.
 
     Claims: CSDM-GAP-1
 
@@ -131,7 +131,7 @@ def solve(
         tolerance = max(1e-8, 64.0 * float(xp.finfo(y.dtype).eps))
     if relative_to not in ("value", "data"):
         raise UnmetHypothesis("fista", "relative_to is 'value' or 'data'", f"relative_to = {relative_to!r}")
-    _require_budget(xp, y, tolerance, most, every)
+    _require_budget(xp, y, tolerance, max_iterations, every)
     rows = xp.reshape(y, (-1, y.shape[-1]))
     x = xp.zeros((rows.shape[0], A.shape[1]), dtype=y.dtype, device=device(y))
     if start is not None:
@@ -152,7 +152,7 @@ def solve(
         high,
         tolerance=tolerance,
         relative_to=relative_to,
-        most=most,
+        max_iterations=max_iterations,
         every=every,
         advance=advance,
         certificate=certificate,
@@ -180,7 +180,7 @@ def _descend(
     *,
     tolerance: float,
     relative_to: RelativeTo,
-    most: int,
+    max_iterations: int,
     every: int,
     advance: Advance,
     certificate: Callable[..., Array],
@@ -195,7 +195,7 @@ def _descend(
         size = xp.sum(y * y, axis=-1) if relative_to == "data" else objective.kernel(xp, x, A, y, lam)
         done = gap <= tolerance * size
         left = xp.sum(xp.astype(~done, xp.int64))
-        if int(left) == 0 or steps >= most:
+        if int(left) == 0 or steps >= max_iterations:
             finished.append((rows, x, gap, size))
             break
         # Leaving pays where a good part of the batch is done: a gather costs a few steps.
@@ -205,7 +205,7 @@ def _descend(
             rows, x, z, t, y = (xp.take(part, stay, axis=0) for part in (rows, x, z, t, y))
             if not isinstance(lam, float):
                 lam = xp.take(lam, stay, axis=0)
-        count = min(every, most - steps)
+        count = min(every, max_iterations - steps)
         x, z, t = advance(xp, x, z, t, A, y, lam, step, low, high, True, count)
         steps += count
     order, *found = (xp.concat(list(parts), axis=0) for parts in zip(*finished, strict=True))
@@ -224,13 +224,17 @@ def _penalties(xp: Namespace, lam: Any, y: Array) -> float | Array:
     return xp.reshape(xp.broadcast_to(lam, y.shape[:-1]), (-1, 1))
 
 
-def _require_budget(xp: Namespace, y: Array, tolerance: float, most: int, every: int) -> None:
+def _require_budget(xp: Namespace, y: Array, tolerance: float, max_iterations: int, every: int) -> None:
     least = 16.0 * float(xp.finfo(y.dtype).eps)
     if not least <= tolerance < math.inf:
         hypothesis = f"tolerance >= {least:.3g}, what {y.dtype} can certify, and finite"
         raise UnmetHypothesis("fista", hypothesis, f"tolerance = {tolerance!r}")
-    if most < 1 or every < 1:
-        raise UnmetHypothesis("fista", "most >= 1 and every >= 1", f"most = {most}, every = {every}")
+    if max_iterations < 1 or every < 1:
+        raise UnmetHypothesis(
+            "fista",
+            "max_iterations >= 1 and every >= 1",
+            f"max_iterations = {max_iterations}, every = {every}",
+        )
     if 0 in tuple(y.shape):
         raise UnmetHypothesis("fista", "there are problems to solve", f"y of shape {tuple(y.shape)}")
     # The goal is a share of |y|^2: where that is lost, nothing is certified.

@@ -60,7 +60,7 @@ class Faults:
     refused: int = 0
 
     def ask(self, label: str, function: Callable[[], Any]) -> np.ndarray | None:
-        """The answer as numbers: a NaN, or an error that is not an unmet hypothesis, is a fault."""
+        """The answer as numbers: a NaN, or an error that is neither an unmet hypothesis nor a run's own, is a fault."""
         self.tries += 1
         try:
             with np.errstate(all="ignore"):
@@ -68,6 +68,11 @@ class Faults:
         except UnmetHypothesis as error:
             if error.hypothesis.startswith("the result has no NaN"):
                 self.found.append(f"{label}: refuses its own NaN")
+            self.refused += 1
+            return None
+        except FloatingPointError as error:
+            if "values are not finite after" not in str(error):  # what a sampler's docstring says
+                self.found.append(f"{label}: {error}")
             self.refused += 1
             return None
         except Exception as error:  # noqa: BLE001  # any other one is what is looked for

@@ -78,6 +78,10 @@ def _square(xp: Any, delta: Any) -> Any:
     return delta * delta
 
 
+def _step(xp: Any, process: Any, x: Any, *_: Any) -> Any:
+    return x
+
+
 def _double(x: Any) -> Any:
     return 2.0 * x
 
@@ -171,14 +175,13 @@ VALID: Mapping[type, Mapping[str, Any]] = {
         "high": math.inf,
         "refit": False,
         "tolerance": 1e-6,
-        "most": 100,
+        "max_iterations": 100,
     },
     ErrorBudget: {"total": 1e-6},
     Window: {"size": 2, "stride": 1, "every": 10},
     Method: {
         "wants": "epsilon",
-        "step": None,
-        "moments": None,
+        "step": _step,
         "eta": 1.0,
         "reaches_zero": False,
         "memory": 0,

@@ -110,7 +110,7 @@ def _attacks(
                 yield label, _with(call, valid, key, stranger), stranger, _with(call, valid)
 
 
-KINDS = {"Generator": "Callable", "Step": "Callable", "Moments": "Callable"}
+KINDS = {"Generator": "Callable", "Step": "Callable"}
 
 
 def _kinds(annotation: str) -> str:

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from driftproof.numerics.samplers import forward, reverse
+from driftproof.numerics.samplers import METHODS, forward, reverse, sample
 from driftproof.numerics.tweedie.losses import kl_weight
 from driftproof.theory.laws import (
     Discrete,
@@ -188,6 +188,60 @@ def test_laws_at_length(family: type[Any], attack: Attack) -> None:
 def test_processes_at_length(process: Any, attack: Attack) -> None:
     faults = attack_process(process, 1000)
     attack(f"extremes of {process!r}, at length", faults.tries, faults.found)
+
+
+GAUSSIAN = (VP, VE, Flow)
+ADMITS = {  # the processes on which a method runs; the others take Gaussian ones
+    "euler_maruyama": tuple(PROCESSES),
+    "heun": tuple(PROCESSES),
+    "gddim": (*GAUSSIAN, GBM),
+    "ddim": (*GAUSSIAN, GBM),
+    "flow_sde": (Flow,),
+    "log_euler": (GBM,),
+    "truncated_euler": (BESQ, CIR),
+    "noncentral": (BESQ, CIR),
+    "matched_bridge": (BESQ, CIR),
+    "bridge": tuple(PROCESSES),
+}
+
+
+def attack_sampler(name: str, thin: int) -> Faults:
+    """Whole runs of three steps from extreme states, by networks that return 0 and the state."""
+    faults, row = Faults(), METHODS[name]
+    eta = 1.0 if row.eta is None else row.eta
+    for process in (p for kind in ADMITS.get(name, GAUSSIAN) for p in PROCESSES[kind]):
+        start = np.asarray(STATES[process.support][::thin])
+        last = 0.9 * min(process.last_time, 1.0)
+        for share in (0.0, 1.0):
+            label = f"{name}, {process!r}, network {share:g} min(|x|, 1000)"
+            run = functools.partial(
+                sample,
+                process,
+                lambda x, t, share=share: share * np.minimum(np.abs(x), 1e3),
+                [last, 0.5 * last, 0.1 * last],
+                eta,
+                0,
+                name,
+                start=start,
+                kind=row.wants,
+            )
+            ends = faults.ask(label, run)
+            if ends is not None:
+                faults.check(f"{label}: {ends} outside", inside(ends, process.support))
+    return faults
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_samplers(name: str, attack: Attack) -> None:
+    faults = attack_sampler(name, 4)
+    attack(f"extremes of whole runs, {name}", faults.tries, faults.found)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", METHODS)
+def test_samplers_at_length(name: str, attack: Attack) -> None:
+    faults = attack_sampler(name, 1)
+    attack(f"extremes of whole runs, {name}, at length", faults.tries, faults.found)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -22,7 +22,7 @@ import numpy as np
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 from driftproof.theory.divergences import FDivergence, alpha, get
-from driftproof.theory.special.quadrature import integrate, require_resolved, still
+from driftproof.theory.special.quadrature import integrate, known, require_resolved, resolution, still
 
 __all__ = ["k_estimator", "surrogate"]
 
@@ -47,7 +47,8 @@ def surrogate(f: FDivergence) -> FDivergence:
 
     Raises:
         UnmetHypothesis: The integral up to infinity is not found to 12 digits; in value and slope: f breaks
-            elsewhere than at u = 1, as clipped divergences do, or :math:`|\delta| > 720`.
+            elsewhere than at u = 1, as clipped divergences do, or :math:`|\delta| > 720`.  Under ``torch.func.vmap``,
+            where no value can raise, they are NaN there, and take as many panels as 720 does.
 
     Claims: OPD-SURROGATE-1
 
@@ -61,7 +62,10 @@ def surrogate(f: FDivergence) -> FDivergence:
 
     def integral(xp: Namespace, delta: Array, top: Array) -> Array:
         """The integral of f(e^s) e^(top - s) over s in [0, delta]."""
-        widest = float(xp.max(xp.abs(still(delta)))) if math.prod(delta.shape) else 0.0
+        readable = known(delta)
+        widest = _WIDTH * _MOST
+        if readable:
+            widest = float(xp.max(xp.abs(still(delta)))) if math.prod(delta.shape) else 0.0
         if not widest <= _WIDTH * _MOST:
             raise UnmetHypothesis(
                 f"surrogate of {f.name}", f"|delta| <= {_WIDTH * _MOST:g}", f"|delta| = {widest!r}"
@@ -78,8 +82,11 @@ def surrogate(f: FDivergence) -> FDivergence:
                     total, size = total + part, size + xp.abs(part)
             sums.append((delta * total, xp.abs(delta) * size))
         (fine, size), (coarse, _) = sums
-        require_resolved(xp, f"surrogate of {f.name}", fine, coarse, size)
-        return fine
+        if readable:
+            require_resolved(xp, f"surrogate of {f.name}", fine, coarse, size)
+            return fine
+        good = (xp.abs(delta) <= widest) & (xp.abs(fine - coarse) <= resolution(xp, fine.dtype) * size)
+        return xp.where(good, fine, xp.full_like(fine, math.nan))
 
     grid = np.linspace(-20.0, 20.0, 801)
     return FDivergence(

@@ -16,7 +16,7 @@ import numpy as np
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 
-__all__ = ["Integral", "composite", "integrate", "require_resolved", "resolution", "still"]
+__all__ = ["Integral", "composite", "integrate", "known", "require_resolved", "resolution", "still"]
 
 _LOW, _HIGH = (np.polynomial.legendre.leggauss(order) for order in (10, 21))
 _ROUNDS, _MOST = 60, 100_000
@@ -55,6 +55,19 @@ def resolution(xp: Namespace, dtype: Any) -> float:
 def still(value: Array) -> Array:
     """The array without its gradient: where panels lie, and how large an error is, changes no value."""
     return value.detach() if hasattr(value, "detach") else value
+
+
+def known(value: Array) -> bool:
+    """Whether numbers can be read off: not while a function is mapped or traced, as by ``torch.func.vmap``.
+
+    Example:
+        >>> known(np.ones(2))
+        True
+    """
+    try:
+        return bool((still(value) == 0.0).reshape((-1,))[:1].any()) or True
+    except RuntimeError:
+        return False
 
 
 def require_resolved(xp: Namespace, subject: str, fine: Array, coarse: Array, size: Array) -> None:

@@ -55,7 +55,54 @@ def _carries_data(subject: str) -> Callable[..., None]:
     return check
 
 
-@public(check=_carries_data("posterior_mean"), x="state", t="> 0")
+def _parts(
+    xp: Namespace, process: AbstractProcess, x: Array, t: Array, score: Array, score_prime: Array | None
+) -> tuple[tuple[Array, ...], Array] | None:
+    """The terms of the posterior mean and what divides their sum; None where it is no such sum."""
+    match process:
+        case AbstractGaussianProcess():
+            alpha, sigma = process.alpha_sigma(xp, t)
+            return (x, sigma**2 * score), alpha
+        case AbstractSquaredBessel() if score_prime is not None:
+            decay, rho = process.decay_rho(xp, t)
+            gap = 4.0 - process.delta
+            slope = (4.0 * rho * x + 2.0 * rho**2 * gap) * score
+            curvature = 4.0 * rho**2 * x * (score**2 + score_prime)
+            return (x, gap * rho, slope, curvature), decay
+    return None
+
+
+def _above_rounding(
+    xp: Namespace, subject: str, parts: tuple[tuple[Array, ...], Array] | None, **given: Array
+) -> None:
+    """Raise where a sum is divided by less than a rounding, and is nothing but roundings itself."""
+    if parts is None:
+        return
+    terms, kept = parts
+    eps = float(xp.finfo(kept.dtype).eps)
+    size = sum((xp.abs(term) for term in terms[1:]), xp.abs(terms[0]))
+    lost = (kept < eps) & (xp.abs(sum(terms[1:], terms[0])) <= 4.0 * len(terms) * eps * size)
+    if bool(xp.any(lost)):
+        got = f"t = {float(xp.max(given['t']))!r}, where {float(xp.min(kept)):.2g} of the data is left"
+        raise UnmetHypothesis(subject, "the score tells of the data beyond its rounding", got)
+
+
+def _mean_is_told(xp: Namespace, **given: Any) -> None:
+    _carries_data("posterior_mean")(xp, **given)
+    _above_rounding(xp, "posterior_mean", _parts(xp, **given), t=given["t"])
+
+
+def _variance_is_told(
+    xp: Namespace, *, process: AbstractProcess, t: Array, score_prime: Array, **_: Any
+) -> None:
+    _carries_data("posterior_variance")(xp, process=process, t=t)
+    if isinstance(process, AbstractGaussianProcess):
+        alpha, sigma = process.alpha_sigma(xp, t)
+        parts = (sigma**2 + 0.0 * score_prime, sigma**4 * score_prime), alpha**2 + 0.0 * score_prime
+        _above_rounding(xp, "posterior_variance", parts, t=t)
+
+
+@public(check=_mean_is_told, x="state", t="> 0")
 def posterior_mean(
     xp: Namespace,
     process: AbstractProcess,
@@ -78,11 +125,12 @@ def posterior_mean(
         score_prime: Values of ds/dx, needed for BESQ and CIR.
 
     Returns:
-        Array of the broadcast shape.
+        Array of the broadcast shape.  The roundings of x and of the score are divided by alpha or q as well.
 
     Raises:
         UnmetHypothesis: GBM, whose posterior mean is no function of the score at x; a squared Bessel
-            process without ``score_prime``; a time at which nothing of the data is left.
+            process without ``score_prime``; a time at which nothing of the data is left, or less than a
+            rounding where the sum in braces is nothing but roundings.
 
     References:
         | Tweedie's formula and selection bias (Efron, 2011), eq. (1.4)
@@ -96,19 +144,13 @@ def posterior_mean(
         >>> float(posterior_mean(BESQ(4.0), 2.0, 0.5, 0.0, 0.0))
         2.0
     """
-    match process:
-        case AbstractGaussianProcess():
-            alpha, sigma = process.alpha_sigma(xp, t)
-            return (x + sigma**2 * score) / alpha
-        case AbstractSquaredBessel() if score_prime is not None:
-            decay, rho = process.decay_rho(xp, t)
-            gap = 4.0 - process.delta
-            slope = (4.0 * rho * x + 2.0 * rho**2 * gap) * score
-            curvature = 4.0 * rho**2 * x * (score**2 + score_prime)
-            return (x + gap * rho + slope + curvature) / decay
-        case AbstractSquaredBessel():
-            hypothesis = "score_prime is given (the formula is of second order)"
-            raise UnmetHypothesis("posterior_mean", hypothesis, "score_prime = None")
+    parts = _parts(xp, process, x, t, score, score_prime)
+    if parts is not None:
+        terms, kept = parts
+        return sum(terms[1:], terms[0]) / kept
+    if isinstance(process, AbstractSquaredBessel):
+        hypothesis = "score_prime is given (the formula is of second order)"
+        raise UnmetHypothesis("posterior_mean", hypothesis, "score_prime = None")
     hypothesis = "the posterior mean is a function of the score at x"
     got = f"{type(process).__name__}: use posterior_moment(k=1) or log_posterior_mean"
     raise UnmetHypothesis("posterior_mean", hypothesis, got)
@@ -149,7 +191,7 @@ def posterior_mean_from_counts(
     return 4.0 * rho**2 / (decay * x) * (pairs + (process.nu + 1.0) * n)
 
 
-@public(wide=True, check=_carries_data("posterior_variance"), t="> 0")
+@public(wide=True, check=_variance_is_told, t="> 0")
 def posterior_variance(
     xp: Namespace, process: AbstractGaussianProcess, x: Array, t: Array, score_prime: Array
 ) -> Array:

@@ -35,14 +35,14 @@ def batched_fista(
     low: float = -math.inf,
     high: float = math.inf,
     tolerance: float = 1e-5,
-    most: int = 5000,
+    max_iterations: int = 5000,
     every: int = 20,
     compile: bool = False,
 ) -> Solution:
     r"""The LASSO with bounds for every row of ``y``, to a duality gap of ``tolerance`` times :math:`|y|^2`.
 
     Arguments:
-        A, y, lam, low, high, tolerance, most, every: As for :func:`driftproof.numerics.sensing.solve`.
+        A, y, lam, low, high, tolerance, max_iterations, every: As for :func:`driftproof.numerics.sensing.solve`.
         compile: Whether to compile the step (once a process: seconds to a minute, for many batches).
 
     Returns:
@@ -50,7 +50,7 @@ def batched_fista(
 
     Raises:
         UnmetHypothesis: lambda <= 0, a zero column, a tolerance that the dtype cannot certify.
-        NotConverged: A gap is above the goal after ``most`` steps.
+        NotConverged: A gap is above the goal after ``max_iterations`` steps.
 
     Example:
         >>> batched_fista(torch.eye(2), torch.tensor([[3.0, 0.5]]), 1.0).x.tolist()
@@ -59,7 +59,17 @@ def batched_fista(
     options: dict[str, Any] = {"advance": _eager}
     if compile:
         options = {"advance": _compiled, "certificate": _certificate}
-    return solve(A, y, lam, low=low, high=high, tolerance=tolerance, most=most, every=every, **options)
+    return solve(
+        A,
+        y,
+        lam,
+        low=low,
+        high=high,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        every=every,
+        **options,
+    )
 
 
 def _eager(

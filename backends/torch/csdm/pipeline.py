@@ -258,7 +258,7 @@ class CSDMPipeline:
             low=-math.inf if decoder.low is None else decoder.low,
             high=math.inf if decoder.high is None else decoder.high,
             tolerance=decoder.tolerance,
-            most=decoder.most,
+            max_iterations=decoder.most,
         ).x
         if decoder.refit:
             found = debias(turned, y, found)

@@ -31,8 +31,15 @@ Q, G = 5.0, 0.55 * np.pi * 0.7 / 1.1
 
 
 def _largest(gain: Any, q: float, horizon: float) -> float:
-    tau = horizon * GRID
-    return float(np.max(np.abs(gain(tau) - q / (1.0 + q * tau))))
+    """The largest error, sought again around the largest on a grid: between its points it may be larger."""
+    low, high, found = 0.0, horizon, 0.0
+    for _ in range(3):
+        tau = low + (high - low) * GRID
+        errors = np.abs(gain(tau) - q / (1.0 + q * tau))
+        top = int(np.argmax(errors))
+        found = max(found, float(errors[top]))
+        low, high = float(tau[max(top - 1, 0)]), float(tau[min(top + 1, len(tau) - 1)])
+    return found
 
 
 @claim(

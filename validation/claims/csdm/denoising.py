@@ -30,7 +30,7 @@ def _as_penalty(A: Any, y: Any, lam: float, radius: float = 1.0) -> Denoised:
     """A LASSO with this penalty, as if it were the answer."""
     if not 0.0 < radius < float(np.linalg.norm(y)):
         return bpdn(A, y, radius)
-    x = solve(A, y, lam, tolerance=1e-13, most=50_000).x
+    x = solve(A, y, lam, tolerance=1e-13, max_iterations=50_000).x
     return Denoised(x, lam, _of_radius(A, y, x), 0.0)
 
 

@@ -131,7 +131,7 @@ class Pipeline:
         data[[3, 11]] = (2.0, -1.5)
         sketch = gaussian_sketch(14, 24, 1)
         latents = Latents(sketch, np.full(14, 0.2), 0.8)
-        decoder = SparseDecoder(sketch, 1e-3, refit=True, tolerance=1e-10, most=50_000)
+        decoder = SparseDecoder(sketch, 1e-3, refit=True, tolerance=1e-10, max_iterations=50_000)
         grid = tuple(np.geomspace(1.0, 1e-9, 40))
         score = _point_score(process, latents.encode(data))
         got = generate(process, score, latents, decoder, grid, 3, 0, eta=0.0, method="ddim")

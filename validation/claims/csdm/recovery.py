@@ -52,7 +52,7 @@ class IsometryBound:
                 x = np.zeros(d)
                 x[rng.choice(d, s, replace=False)] = rng.uniform(1.0, 3.0, s) * rng.choice([-1.0, 1.0], s)
                 e = 0.02 * rng.standard_normal(d - 1)
-                found = solve(A, A @ x + e, 0.2, tolerance=1e-12, most=20000).x
+                found = solve(A, A @ x + e, 0.2, tolerance=1e-12, max_iterations=20000).x
                 radius = float(np.linalg.norm(A @ found - A @ x - e))
                 assert radius >= np.linalg.norm(e)
                 yield f"d = {d}, s = {s}", float(np.linalg.norm(found - x)), constant * radius
@@ -155,7 +155,7 @@ class Debiased:
         x = np.zeros(40)
         x[:4] = (3.0, -2.0, 4.0, 2.5)
         for lam in (0.05, 0.3):
-            shrunk = solve(A, A @ x, lam, tolerance=1e-13, most=50000).x
+            shrunk = solve(A, A @ x, lam, tolerance=1e-13, max_iterations=50000).x
             S = shrunk != 0.0
             bias = lam * np.linalg.solve(A[:, S].T @ A[:, S], np.sign(shrunk[S]))
             yield f"lambda = {lam}", debias(A, A @ x, shrunk)[S], shrunk[S] + bias

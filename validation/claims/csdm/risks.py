@@ -100,7 +100,9 @@ class L1Risk:
             lam = tau * effective * max(1.0 - active / k, 0.05)
             for _ in range(24):
                 A = gaussian_sketch(k, d, rng)
-                found = solve(A, A @ x + sigma * rng.standard_normal(k), lam, tolerance=1e-9, most=20000).x
+                found = solve(
+                    A, A @ x + sigma * rng.standard_normal(k), lam, tolerance=1e-9, max_iterations=20000
+                ).x
                 errors.append(float(np.sum((found - x) ** 2)) / sigma**2)
             bar = 2.0 * np.std(errors) / math.sqrt(len(errors))
             axes.errorbar(k, np.mean(errors), bar, fmt="o", color="k", markersize=3)

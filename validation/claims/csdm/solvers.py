@@ -130,7 +130,7 @@ class DualityGap:
     @exact(tolerance=1e-8)
     def the_solver_finds_it(thing: Thing) -> Iterator[Any]:
         for label, A, y, lam, low, high in _problems():
-            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-13, most=100_000).x
+            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-13, max_iterations=100_000).x
             yield label, found, textbook.lasso(A, y, lam, low, high)
 
     @exact(tolerance=1.1e-7)
@@ -141,7 +141,9 @@ class DualityGap:
         y = A @ np.asarray([1.0, -2.0, 0.0]) + 1e-9 * rng.standard_normal(6)
         for share in (1e-7, 1e-8, 1e-9):
             lam = share * float(np.max(np.abs(A.T @ y)))
-            found = thing[1](A, y, lam, low=-math.inf, high=math.inf, tolerance=1e-7, most=100_000).x
+            found = thing[1](
+                A, y, lam, low=-math.inf, high=math.inf, tolerance=1e-7, max_iterations=100_000
+            ).x
             best = textbook.lasso(A, y, lam, -math.inf, math.inf)
             value, least = (textbook.objective(x, A, y, lam) for x in (found, best))
             yield f"lambda = {share:g} |A^T y|", value / least, 1.0
@@ -150,9 +152,9 @@ class DualityGap:
     def the_scale_of_the_sketch_is_a_scale_of_lambda(thing: Thing) -> Iterator[Any]:
         """A sketch with entries c times as large needs a penalty c^2 times as large for the same decoder."""
         for label, A, y, lam, low, high in _problems():
-            plain = thing[1](A, y, lam, low=low, high=high, tolerance=1e-12, most=100_000).x
+            plain = thing[1](A, y, lam, low=low, high=high, tolerance=1e-12, max_iterations=100_000).x
             scaled = thing[1](
-                2.0 * A, 2.0 * y, 4.0 * lam, low=low, high=high, tolerance=1e-12, most=100_000
+                2.0 * A, 2.0 * y, 4.0 * lam, low=low, high=high, tolerance=1e-12, max_iterations=100_000
             ).x
             yield label, scaled, plain
 
@@ -161,7 +163,7 @@ class DualityGap:
         A, y = np.eye(2), np.ones(2)
         yield raises(ValueError, thing[0], y, A, y, 0.0)
         yield raises(ValueError, thing[1], A, y, -1.0)
-        yield raises(ArithmeticError, thing[1], gaussian_sketch(4, 9, 0), np.ones(4), 1e-3, most=3)
+        yield raises(ArithmeticError, thing[1], gaussian_sketch(4, 9, 0), np.ones(4), 1e-3, max_iterations=3)
 
     mutants: ClassVar[dict[str, Thing]] = {
         "residual as it is": (
@@ -188,7 +190,7 @@ def _ratios(steps: Any, accelerated: bool) -> Iterator[Any]:
     for m, d, lam in ((8, 12, 0.05), (20, 12, 0.01)):
         A = rng.standard_normal((m, d)) * np.logspace(0.0, -1.0, d)
         y = rng.standard_normal(m)
-        best = solve(A, y, lam, tolerance=1e-13, most=50_000).x
+        best = solve(A, y, lam, tolerance=1e-13, max_iterations=50_000).x
         L, least = lipschitz(A), float(objective(best, A, y, lam))
         start = float(best @ best)
         for k, x in zip(range(1, 301), steps(A, y, lam, 1.0 / L), strict=False):

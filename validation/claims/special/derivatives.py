@@ -9,6 +9,13 @@ taken from inside.  How far they may be from the derivative is computed at every
   1/8 where halving the step gains a factor of 9 instead of 64;
 * rounding :math:`\delta f` of the function, and :math:`\delta f'` of its derivative by autograd: twice the distance of
   values at seven neighbours, so near that the function is a line, from the line that fits them best.
+
+Autograd in float32 is compared with autograd in float64, whose roundings are none beside its own: these, computed
+likewise at seven neighbours of float32, and what the rounding of the coordinates leaves open,
+
+.. math:: \delta_{32} f' \;+\; |f'(x (1 \pm 2^{-23})) - f'(x)|.
+
+Both hold beside them 16 roundings of the larger of the slope and the value over the coordinate.
 """
 
 from __future__ import annotations
@@ -24,16 +31,14 @@ import numpy as np
 
 from driftproof.validation.evidence.base import Labelled
 
-__all__ = ["SINGLE", "Point", "by_differences", "in_single_precision"]
+__all__ = ["Point", "by_differences", "in_single_precision"]
 
 STEP, STEP_AT_ZERO = 0.004, 3e-4
 NEIGHBOURS = range(7)
 NEAR = 2.0**-40, 2.0**-24  # of the coordinate, and of a step: a line, but thousands of roundings apart
 EPS = 2.0**-52
-LEAST = 16.0 * EPS  # of the size: roundings that are the same at all neighbours
-SINGLE = (
-    64 * 2.0**-23
-)  # of autograd in float32: its roundings, beside what those of the coordinates leave open
+EPS_SINGLE = 2.0**-23
+LEAST = 16.0  # roundings of the size that are the same at all neighbours
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Function = Callable[[Any], Any]
@@ -67,28 +72,25 @@ def by_differences(point: Point) -> Iterator[Labelled]:
         values = _Values(point, k)
         want, coarse = values.difference(1), values.difference(2)
         size = max(abs(want), abs(value) / (abs(place) or 1.0))
-        bound = abs(coarse - want) / 8.0 + values.rounding() + spread[k] + LEAST * size
+        bound = abs(coarse - want) / 8.0 + values.rounding() + spread[k] + LEAST * EPS * size
         # A constant that no coordinate moves has neither, and its derivative is 0.
         yield f"{point.label}, coordinate {k}", (found[k] - want) / (bound or EPS), 0.0
 
 
 def in_single_precision(point: Point) -> Iterator[Labelled]:
-    """Autograd in float32 against float64 at the same coordinates.
-
-    Relative to the slope, the value over the coordinate, and the change of the slope, over 2^-23, where the
-    coordinates move by that part of themselves, all up or every other one down.
-    """
+    """Autograd in float32 less autograd in float64 at the same coordinates, over the bound on it: at most 1."""
     at = np.asarray(point.at, dtype=np.float32).astype(np.float64)
     value, want = _autograd(point.function, at)
-    _, found = _autograd(point.function, at, single=True)
+    rounding = EPS_SINGLE * np.where(at, np.abs(at), 1.0)
+    beside = [(at + k * rounding).astype(np.float32).astype(np.float64) for k in NEIGHBOURS]
+    singles = [_autograd(point.function, place, single=True)[1] for place in beside]
     changes = np.zeros_like(want)
     for signs in (np.ones(at.size), (-1.0) ** np.arange(at.size)):
-        moved = _autograd(point.function, at * (1.0 + signs * 2.0**-23))[1]
-        changes = np.maximum(changes, np.abs(moved - want))
-    size = np.maximum(
-        np.abs(want) + 2.0**23 * changes, np.maximum(abs(value) / np.where(at, np.abs(at), 1.0), 1.0)
-    )
-    yield f"{point.label}, float32", found / size, want / size
+        moved = at + np.where(at, signs, 1.0) * rounding  # from 0 into the domain
+        changes = np.maximum(changes, np.abs(_autograd(point.function, moved)[1] - want))
+    size = np.maximum(np.abs(want), abs(value) / np.where(at, np.abs(at), 1.0))
+    bound = _off_a_line(singles) + changes + LEAST * EPS_SINGLE * size
+    yield f"{point.label}, float32", (singles[0] - want) / np.where(bound, bound, EPS), 0.0 * want
 
 
 def _autograd(function: Function, at: Floats, single: bool = False) -> tuple[float, Floats]:

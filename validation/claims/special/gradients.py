@@ -19,7 +19,7 @@ from driftproof.validation import Thing, claim, exact
 from driftproof.validation.evidence.base import Labelled
 from driftproof.validation.inventory import of_kind
 
-from .derivatives import SINGLE, Point, by_differences, in_single_precision
+from .derivatives import Point, by_differences, in_single_precision
 from .gradient_cases import LAWS, PROCESSES, assembled, coordinates, ends
 
 __all__ = ["LawGradients", "ProcessGradients", "listed"]
@@ -125,7 +125,7 @@ class LawGradients:
                     thing(kind, "score", parameters).detach() / size,
                 )
 
-    @exact(tolerance=SINGLE, requires="torch", effort="normal")
+    @exact(tolerance=1.0, requires="torch", effort="normal")
     def float32_is_float64_rounded(thing: Thing) -> Labels:
         for point in law_points(thing, ("log_prob", "mean", "variance")):
             yield from in_single_precision(point)
@@ -240,7 +240,7 @@ class ProcessGradients:
                     score = thing(case["process"], "score", data, x.detach(), t)
                     yield f"{case['process']}, x = {at}", slope, score
 
-    @exact(tolerance=SINGLE, requires="torch", effort="normal")
+    @exact(tolerance=1.0, requires="torch", effort="normal")
     def float32_is_float64_rounded(thing: Thing) -> Labels:
         for point in process_points(thing):
             yield from in_single_precision(point)

@@ -17,7 +17,7 @@ from driftproof.theory.laws.matrices import constant, polar_factor, sqrt_psd
 from driftproof.validation import Thing, claim, exact
 from driftproof.validation.inventory import inventory, of_kind
 
-from .derivatives import SINGLE, Point, by_differences, in_single_precision
+from .derivatives import Point, by_differences, in_single_precision
 from .gradient_cases import DISTANCES, LAWS, MATRICES, TURNED, assembled, coordinates
 from .gradients import Labels, listed
 
@@ -161,7 +161,7 @@ class DistanceGradients:
                 [0.0] * (1 + theta.shape[0]),
             )
 
-    @exact(tolerance=SINGLE, requires="torch", effort="normal")
+    @exact(tolerance=1.0, requires="torch", effort="normal")
     def float32_is_float64_rounded(thing: Thing) -> Labels:
         for point in distance_points(thing):
             yield from in_single_precision(point)
@@ -274,7 +274,7 @@ class MatrixGradients:
         for function in (partial(polar_factor, xp), constant):
             yield "no gradient", float(function(matrix).requires_grad), 0.0
 
-    @exact(tolerance=SINGLE, requires="torch", effort="normal")
+    @exact(tolerance=1.0, requires="torch", effort="normal")
     def float32_is_float64_rounded(thing: Thing) -> Labels:
         for point in matrix_points(thing):
             yield from in_single_precision(point)

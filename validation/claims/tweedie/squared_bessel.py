@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import sympy as sp
 from hypothesis import strategies as st
 
@@ -244,7 +245,7 @@ class CirMean:
     @exact(ROUNDING)
     def three_atoms_at_fifty_digits(posterior_mean):
         for process in CIRS:
-            for t in (1e-6, 1.0, 10.0):
+            for t in (1e-6, 1.0, 5.0):
                 for x in (1e-12, 1.0, 1e8):
                     yield _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
 
@@ -259,6 +260,14 @@ class CirMean:
         t=st.floats(1e-2, 2.0),
     ):
         return _mean_gap(posterior_mean, Posterior(CIR(kappa, theta, sigma), (1.0, atom), (0.5, 0.5), x, t))
+
+    @boundary()
+    def where_nothing_but_roundings_is_left(thing: Thing) -> Iterator[Any]:
+        """The stationary law, whose posterior mean is that of the data: exp(-kappa t) divides a rounding."""
+        for t in (40.0, 700.0):
+            x, shape = np.asarray([0.3, 1.0, 2.7]), 2.0
+            score, slope = (shape - 1.0) / x - 2.0, -(shape - 1.0) / x**2
+            yield raises(ValueError, thing, CIR(1.0, 1.0, 1.0), x, t, score, slope)
 
     mutants = {
         "without growth": wrong(

@@ -261,13 +261,12 @@ class CirMean:
     ):
         return _mean_gap(posterior_mean, Posterior(CIR(kappa, theta, sigma), (1.0, atom), (0.5, 0.5), x, t))
 
-    @boundary()
-    def where_nothing_but_roundings_is_left(thing: Thing) -> Iterator[Any]:
+    @boundary(over=grid(t=(40.0, 700.0)))
+    def where_nothing_but_roundings_is_left(posterior_mean, t):
         """The stationary law, whose posterior mean is that of the data: exp(-kappa t) divides a rounding."""
-        for t in (40.0, 700.0):
-            x, shape = np.asarray([0.3, 1.0, 2.7]), 2.0
-            score, slope = (shape - 1.0) / x - 2.0, -(shape - 1.0) / x**2
-            yield raises(ValueError, thing, CIR(1.0, 1.0, 1.0), x, t, score, slope)
+        x, shape = np.asarray([0.3, 1.0, 2.7]), 2.0
+        score, slope = (shape - 1.0) / x - 2.0, -(shape - 1.0) / x**2
+        return raises(ValueError, posterior_mean, CIR(1.0, 1.0, 1.0), x, t, score, slope)
 
     mutants = {
         "without growth": wrong(

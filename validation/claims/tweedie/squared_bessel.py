@@ -12,7 +12,7 @@ from driftproof.theory.processes import BESQ, CIR, AbstractProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import conditional_score, posterior_mean
 from driftproof.theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
-from driftproof.validation import Thing, boundary, claim, exact, property, raises, rows, symbolic
+from driftproof.validation import boundary, claim, exact, grid, property, raises, rows, symbolic
 from driftproof.validation.mutants import altered, wrong
 from driftproof.validation.symbols import on_symbols, unchecked
 

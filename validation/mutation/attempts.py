@@ -7,13 +7,13 @@ verdict that is on record; otherwise the harness is wrong, and says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from driftproof.validation.telling import brief, said
 
 from .equivalence import equal_everywhere
-from .forks import Fork, Tell, allow, forked
+from .forks import Fork, Tell, allow, forked, spent
 from .loaded import HERE, Piece, Setting, run
 from .sites import Site
 from .swap import forget, import_wrong, swapped
@@ -56,14 +56,20 @@ def attempt(
     """
     HERE.bare(libraries) if at_import else HERE.load(setting)
     HERE.require([piece.requires for piece in pieces])
+    before = spent()
+    found = _attempt(site, pieces, setting, at_import)
+    return replace(found, seconds=round(spent() - before, 3))
+
+
+def _attempt(site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool) -> Attempt:
     done = forked(lambda tell: _plant_and_try(site, pieces, setting, at_import, tell))
     found = _judged(done, pieces)
     if found.status in ("killed", "timeout") and not _confirmed(found, pieces, setting, at_import):
-        return Attempt("error", found.by, f"{found.by} does so without the error", found.tried, found.seconds)
-    if found.status == "survived" and not at_import and pieces:
-        equal, seconds = equal_everywhere(site, pieces, setting)
-        status: Status = "equivalent" if equal else "survived"
-        return Attempt(status, "", equal, found.tried, found.seconds + seconds)
+        return Attempt(
+            "error", found.by, f"{found.by} does so without the error: {found.detail}", found.tried
+        )
+    if found.status == "survived" and not at_import and (equal := equal_everywhere(site, pieces, setting)):
+        return Attempt("equivalent", "", equal, found.tried)
     return found
 
 
@@ -92,14 +98,14 @@ def _judged(done: Fork, pieces: Sequence[Piece]) -> Attempt:
     begun = [message[1] for message in done.told if message[0] == "begin"]
     ended = [message for message in done.told if message[0] == "end"]
     if done.ours or (done.why and not begun):
-        return Attempt("error", "", done.why, len(ended), done.seconds)
+        return Attempt("error", "", done.why, len(ended))
     if len(begun) > len(ended):
         status: Status = "timeout" if done.slow else "killed"
-        return Attempt(status, str(pieces[begun[-1]]), done.why, len(begun), done.seconds)
+        return Attempt(status, str(pieces[begun[-1]]), done.why, len(begun))
     if ended and ended[-1][2] != pieces[ended[-1][1]].state:
         _, number, state, detail = ended[-1]
-        return Attempt("killed", str(pieces[number]), f"{state}: {detail}", len(ended), done.seconds)
-    return Attempt("survived" if pieces else "not covered", "", "", len(ended), done.seconds)
+        return Attempt("killed", str(pieces[number]), f"{state}: {detail}", len(ended))
+    return Attempt("survived" if pieces else "not covered", "", "", len(ended))
 
 
 def _confirmed(found: Attempt, pieces: Sequence[Piece], setting: Setting, at_import: bool) -> bool:

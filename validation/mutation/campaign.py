@@ -75,7 +75,11 @@ def mutate(
     registry.load() if registry is REGISTRY else None
     claims = list(registry.claims.values())
     plan = Plan(0, Effort(effort), registry.weight or 1.0)
-    modules = list(dict.fromkeys(map(module_of, replay))) if replay else named([names] if isinstance(names, str) else names)
+    modules = (
+        list(dict.fromkeys(map(module_of, replay)))
+        if replay
+        else named([names] if isinstance(names, str) else names)
+    )
     candidates = sites_of(modules)
     chosen = replayed(candidates, replay) if replay else drawn(candidates, count, seed)
     if not chosen:
@@ -126,9 +130,7 @@ class _Work:
     setting: Setting
     shelf: Shelf
 
-    def results(
-        self, jobs: int, timeout: float | None, resume: bool
-    ) -> Iterator[tuple[Site, Attempt | str]]:
+    def results(self, jobs: int, timeout: float | None, resume: bool) -> Iterator[tuple[Site, Attempt | str]]:
         """The errors as they have been tried; a line for one that has come to no end."""
         todo = []
         for site in self.chosen:

@@ -97,7 +97,9 @@ def replayed(candidates: Sequence[Site], keys: Sequence[str]) -> list[Site]:
         if key not in known:
             near = [k for k in known if k.startswith(key.rpartition(":")[0].rpartition("-")[0])][:5]
             hint = f"; there: {', '.join(near)}" if near else ""
-            raise LookupError(f"mutate: no error {key!r} can be planted: expected FILE:LINE:COLUMN-END:OPERATOR{hint}")
+            raise LookupError(
+                f"mutate: no error {key!r} can be planted: expected FILE:LINE:COLUMN-END:OPERATOR{hint}"
+            )
     return [known[key] for key in keys]
 
 

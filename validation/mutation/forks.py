@@ -13,12 +13,13 @@ import resource
 import signal
 import struct
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
-__all__ = ["Fork", "allow", "forked"]
+__all__ = ["Fork", "allow", "forked", "spent"]
 
 MEMORY = 8 * 2**30  # bytes that a fork may take beyond what it starts with
 _LENGTH = struct.Struct("!Q")
@@ -50,7 +51,7 @@ def forked(work: Callable[[Tell], object]) -> Fork:
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = spent()
     pid = os.fork()
     if pid == 0:
         os.close(read)
@@ -61,8 +62,7 @@ def forked(work: Callable[[Tell], object]) -> Fork:
             told = _messages(pipe.read())
     finally:
         _, status = os.waitpid(pid, 0)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = spent() - before
     by, done = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, [m for kind, m in told if kind == "told"]
     raised = next((m for kind, m in told if kind == "raised"), "")
     if raised:
@@ -77,10 +77,15 @@ def forked(work: Callable[[Tell], object]) -> Fork:
 
 def allow(seconds: float) -> None:
     """Let this process take so much more processor time before the kernel ends it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = int(used.ru_utime + used.ru_stime + seconds) + 1
+    soft = int(time.process_time() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+
+
+def spent() -> float:
+    """The processor time of this process and of its forks that have ended."""
+    forks = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + forks.ru_utime + forks.ru_stime
 
 
 def _work(work: Callable[[Tell], object], channel: int) -> None:

@@ -166,6 +166,9 @@ class Campaign:
             if (found := self.of_status(status))
         )
         yield f"noticed {self.whole} (Wilson, 95 %); {fates or 'nothing tried'}"
+        if equivalent := len(self.of_status("equivalent")):
+            every = Rate(self.whole.noticed, self.whole.of + equivalent)
+            yield f"noticed {every} if what is called equivalent were not"
         yield (
             f"{len(self.tried)} of {self.count} errors, drawn from {self.places} places with {self.possible} errors"
             f"{each}; {self.seconds:.1f} s, {self.recording:.1f} s of them to record coverage"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +27,16 @@ def copied(value: Any) -> Any:
 
 
 def jittered(value: Any, rng: np.random.Generator) -> Any:
-    """A copy in which some numbers, and the elements of some arrays, have been moved."""
+    """A copy in which some numbers, and the elements of some arrays, have been moved, many of them to edges.
+
+    Now and then every array becomes a stack of three.
+    """
+    stacked, share = rng.random() < 0.1, rng.choice([0.3, 1.0])
 
     def move(leaf: Any) -> Any:
-        return leaf if rng.random() < 0.3 else _moved(leaf, rng)
+        if stacked and isinstance(leaf, np.ndarray) and leaf.ndim:
+            return np.stack([_moved(leaf, rng) for _ in range(3)])
+        return _moved(leaf, rng) if rng.random() < share else leaf
 
     return _mapped(value, move)
 
@@ -53,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
         a, b = np.asarray(_plain(one)), np.asarray(_plain(other))
         return one.dtype == other.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(one, float):
-        return one == other or (one != one and other != other)
+        return one == other or (math.isnan(one) and math.isnan(other))
     if dataclasses.is_dataclass(one) and not isinstance(one, type):
         return all(same(getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(one))
     if isinstance(one, np.random.Generator):
@@ -92,6 +99,8 @@ def _moved(leaf: Any, rng: np.random.Generator) -> Any:
     if isinstance(leaf, float):
         return float(_numbers(np.asarray(leaf), rng))
     if isinstance(leaf, np.ndarray):
+        if leaf.dtype.kind == "b":
+            return leaf ^ (rng.random(leaf.shape) < rng.choice([0.0, 0.3]))
         return _numbers(leaf, rng).astype(leaf.dtype) if leaf.dtype.kind == "f" else leaf
     if array_api_compat.is_array_api_obj(leaf) and not isinstance(leaf, np.generic):
         xp = array_api_compat.array_namespace(leaf)
@@ -101,15 +110,27 @@ def _moved(leaf: Any, rng: np.random.Generator) -> Any:
     return leaf
 
 
+_EDGES = (0.0, 1.0, -1.0, 0.5, 2.0, np.inf, -np.inf, 1e-300, 1e300, -30.0, 800.0)
+
+
 def _numbers(numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    kind, shape = rng.random(), numbers.shape
-    if kind < 0.6:
-        return np.asarray(numbers * np.exp(0.5 * rng.standard_normal(shape)))
-    if kind < 0.8:
-        return np.asarray(numbers + rng.standard_normal(shape))
-    if kind < 0.9:
-        return np.asarray(-numbers)
-    return np.asarray(numbers * rng.integers(0, 2, shape))
+    """Numbers moved in one of the ways in which inputs of a function differ."""
+    shape = numbers.shape
+    some = rng.random(shape) < rng.choice([0.3, 1.0])
+    match int(rng.integers(8)):
+        case 0 | 1:
+            moved = numbers * np.exp(0.5 * rng.standard_normal(shape))
+        case 2:
+            moved = numbers + rng.standard_normal(shape)
+        case 3:
+            moved = -numbers
+        case 4:  # over many decades
+            moved = rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-12.0, 12.0, shape)
+        case 5 | 6:
+            moved = rng.choice(_EDGES, shape)
+        case _:
+            moved = rng.permuted(numbers, axis=-1) if shape else np.round(numbers)
+    return np.where(some, moved, numbers)
 
 
 def _plain(array: Any) -> Any:

@@ -43,7 +43,9 @@ class Setting:
     @property
     def roots(self) -> frozenset[str]:
         """The packages that are forgotten where modules are imported anew."""
-        return frozenset({"driftproof"} | {name.partition(".")[0] for name in (*self.files.values(), *self.claims)})
+        return frozenset(
+            {"driftproof"} | {name.partition(".")[0] for name in (*self.files.values(), *self.claims)}
+        )
 
 
 @final

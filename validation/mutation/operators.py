@@ -27,7 +27,12 @@ SHAPERS = {
     "range", "reshape", "swapaxes", "transpose", "unsqueeze", "view", "zeros",
 }  # fmt: skip
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.MatMult)
-STRICTNESS: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Lt: ast.LtE, ast.LtE: ast.Lt}
+STRICTNESS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+}
 
 
 @final
@@ -210,17 +215,18 @@ def detach(node: ast.expr, where: Where) -> Mutations:
 
 
 def mean(node: ast.expr, where: Where) -> Mutations:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if other := {"sum": "mean", "mean": "sum"}.get(node.func.attr):
-            func = ast.Attribute(node.func.value, other, ast.Load())
-            yield "", ast.Call(func, node.args, node.keywords)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _AVERAGES:
+        func = ast.Attribute(node.func.value, _AVERAGES[node.func.attr], ast.Load())
+        yield "", ast.Call(func, node.args, node.keywords)
 
 
 def float32(node: ast.expr, where: Where) -> Mutations:
-    if where.role == "value" and where.scope is not None and not isinstance(node, ast.Constant):
-        if not where.shaping and _is_number(node, where):
-            yield "", ast.Call(_HELPER, [node], [])
+    written = isinstance(node, ast.Constant) or where.scope is None or where.shaping
+    if where.role == "value" and not written and _is_number(node, where):
+        yield "", ast.Call(_HELPER, [node], [])
 
+
+_AVERAGES = {"sum": "mean", "mean": "sum"}
 
 # By name in the text of an error; `mean` covers sums for means as well.
 OPERATORS: dict[str, Operator] = {
@@ -241,7 +247,9 @@ OPERATORS: dict[str, Operator] = {
     "float32": float32,
 }
 
-_IMPORT = ast.parse("__import__('driftproof.validation.mutation.rounding', fromlist=['float32']).float32", mode="eval")
+_IMPORT = ast.parse(
+    "__import__('driftproof.validation.mutation.rounding', fromlist=['float32']).float32", mode="eval"
+)
 _HELPER = _IMPORT.body
 
 

@@ -84,7 +84,9 @@ def records(
     """
     found = dict[str, Any]()
     usable = {made.id: where for made in claims if (where := reference(made))}
-    unusable = [f"{made.id}: only the process that made it finds it" for made in claims if made.id not in usable]
+    unusable = [
+        f"{made.id}: only the process that made it finds it" for made in claims if made.id not in usable
+    ]
     shelves = {made.id: shelf([made]) for made in claims}
     whole = shelf(claims)
     found = {id: kept for id in usable if (kept := shelves[id].read("record"))}

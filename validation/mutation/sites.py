@@ -58,7 +58,9 @@ class Site:
         return self.key.partition("=")[0]
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}-{self.end} {self.operator}: {self.before} -> {self.after}"
+        return (
+            f"{self.file}:{self.line}:{self.column}-{self.end} {self.operator}: {self.before} -> {self.after}"
+        )
 
 
 def sites(source: str, module: str, file: str) -> list[Site]:

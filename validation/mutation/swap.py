@@ -67,7 +67,9 @@ def swapped(site: Site, functions: Iterable[FunctionType]) -> list[FunctionType]
         if new is None:
             continue
         if new.co_freevars != function.__code__.co_freevars:
-            raise RuntimeError(f"{site.key}: the closure of {function.__qualname__} would hold other variables")
+            raise RuntimeError(
+                f"{site.key}: the closure of {function.__qualname__} would hold other variables"
+            )
         function.__code__ = new
         done.append(function)
     if not done:
@@ -135,5 +137,3 @@ def _inner(code: CodeType) -> list[CodeType]:
 def _key(code: CodeType) -> _Key:
     # Lambdas of one line differ in their columns, which this table holds.
     return code.co_qualname, code.co_firstlineno, code.co_linetable
-
-

@@ -17,6 +17,7 @@ from .forks import Fork, Tell, allow, forked, spent
 from .loaded import HERE, Piece, Setting, run
 from .sites import Site
 from .swap import forget, import_wrong, swapped
+from .testing import Test, run_tests
 
 __all__ = ["Attempt", "Status", "attempt"]
 
@@ -45,43 +46,77 @@ class Attempt:
 
 
 def attempt(
-    site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool, libraries: Sequence[str]
+    site: Site,
+    pieces: Sequence[Piece],
+    tests: Sequence[Test],
+    setting: Setting,
+    at_import: bool,
+    libraries: Sequence[str],
 ) -> Attempt:
-    """Plant one error, and run the evidence that touches it.
+    """Plant one error, and run the evidence that touches it, then the tests.
 
     Arguments:
-        pieces: The evidence, in the order in which it is tried.
+        pieces, tests: In the order in which they are tried.
         at_import: Whether imports run the line: see :mod:`~driftproof.validation.mutation.swap`.
         libraries: What a process imports before it forks, besides the modules.
     """
     HERE.bare(libraries) if at_import else HERE.load(setting)
     HERE.require([piece.requires for piece in pieces])
     before = spent()
-    found = _attempt(site, pieces, setting, at_import)
+    found = _by_claims(site, pieces, setting, at_import)
+    if found.status in ("survived", "not covered") and tests:
+        found = _by_tests(site, tests, setting, at_import, found.tried)
+    if found.status == "survived" and not at_import and (equal := equal_everywhere(site, pieces, setting)):
+        found = Attempt("equivalent", "", equal, found.tried)
     return replace(found, seconds=round(spent() - before, 3))
 
 
-def _attempt(site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool) -> Attempt:
+def _by_claims(site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool) -> Attempt:
     done = forked(lambda tell: _plant_and_try(site, pieces, setting, at_import, tell))
     found = _judged(done, pieces)
     if found.status in ("killed", "timeout") and not _confirmed(found, pieces, setting, at_import):
         return Attempt(
             "error", found.by, f"{found.by} does so without the error: {found.detail}", found.tried
         )
-    if found.status == "survived" and not at_import and (equal := equal_everywhere(site, pieces, setting)):
-        return Attempt("equivalent", "", equal, found.tried)
     return found
 
 
-def _plant_and_try(
-    site: Site | None, pieces: Sequence[Piece], setting: Setting, at_import: bool, tell: Tell
+def _by_tests(site: Site, tests: Sequence[Test], setting: Setting, at_import: bool, tried: int) -> Attempt:
+    done = forked(lambda tell: _plant_and_test(site, tests, setting, at_import, tell))
+    told = next((message for message in done.told if message[0] == "tests"), None)
+    if done.ours or (told is None and ("begin", -1) not in done.told):
+        return Attempt("error", "", done.why, tried)
+    if told is not None and told[1] == 0:
+        return Attempt("survived", "", "", tried + told[4])
+    name, detail, ran = (told[2], told[3], told[4] + 1) if told else (f"{len(tests)} tests", done.why, 0)
+    alone = [test for test in tests if test.name == name] or tests
+    control = forked(lambda tell: _plant_and_test(None, alone, setting, at_import, tell))
+    passed = next((message[1] == 0 for message in control.told if message[0] == "tests"), False)
+    if not passed:
+        return Attempt("error", name, f"{name} fails without the error: {detail}", tried + ran)
+    return Attempt("timeout" if told is None and done.slow else "killed", name, detail, tried + ran)
+
+
+def _plant_and_test(
+    site: Site | None, tests: Sequence[Test], setting: Setting, at_import: bool, tell: Tell
 ) -> None:
+    _plant(site, setting, at_import)
+    run_tests(tests, PATIENCE * sum(test.seconds for test in tests) + GRACE, tell)
+
+
+def _plant(site: Site | None, setting: Setting, at_import: bool) -> None:
     if at_import:
         forget(setting.roots)
         if site is not None:
             import_wrong(site)
     elif site is not None:
         swapped(site, HERE.functions[_file(site, setting)])
+
+
+def _plant_and_try(
+    site: Site | None, pieces: Sequence[Piece], setting: Setting, at_import: bool, tell: Tell
+) -> None:
+    _plant(site, setting, at_import)
     for number, piece in enumerate(pieces):
         tell(("begin", number))
         allow(PATIENCE * piece.seconds + GRACE)

@@ -27,6 +27,7 @@ from .loaded import Setting
 from .records import Records, records
 from .sites import Site
 from .swap import text
+from .testing import Tests, tests_of
 
 __all__ = ["mutate"]
 
@@ -39,6 +40,8 @@ def mutate(
     count: int = 60,
     seed: int = 0,
     replay: Sequence[str] = (),
+    tests: Sequence[str] = (),
+    test_seconds: float = 60.0,
     effort: str = "quick",
     at_least: float = 1.0,
     jobs: int = 1,
@@ -55,6 +58,8 @@ def mutate(
         count: How many errors, >= 1; a larger count continues the same draw.
         seed: Of the draw. The claims keep their own seed, 0.
         replay: Keys of errors to try instead, as the report prints them.
+        tests: Files and folders of tests, for pytest: those that touch a line run where no claim notices.
+        test_seconds: The processor time that tests may take for one error.
         at_least: The share that must be noticed for the exit status 0.
         timeout: Seconds of the clock for an error; what evidence may take is limited by processor time besides.
         resume: Take what an earlier campaign on the same code has tried.
@@ -73,7 +78,6 @@ def mutate(
         raise ValueError("mutate: expected jobs >= 1, or -1 for every core, got 0")
     began = time.perf_counter()
     registry.load() if registry is REGISTRY else None
-    claims = list(registry.claims.values())
     plan = Plan(0, Effort(effort), registry.weight or 1.0)
     modules = (
         list(dict.fromkeys(map(module_of, replay)))
@@ -85,6 +89,8 @@ def mutate(
     if not chosen:
         raise ValueError(f"mutate: no error can be planted in {', '.join(modules)}")
     universe = _universe(modules)
+    ours = any(_is_ours(module) for module in modules)
+    claims = [made for made in registry.claims.values() if ours or not _is_ours(made.module)]
     made = tuple(dict.fromkeys(claim.module for claim in claims))
     setting = Setting(plan.seed, plan.effort.value, plan.weight, {text(m)[0]: m for m in universe}, made)
 
@@ -92,12 +98,17 @@ def mutate(
         return Shelf.of(plan, about, *universe)
 
     errors, done, interrupted = list[str](), dict[str, Attempt](), False
-    known: Records | None = None
+    known, mapped = None, Tests()
     ready = began
     try:
         known = records(claims, setting, shelf, jobs=jobs, timeout=timeout, announce=recording)
+        whole = shelf(claims)
+        if tests:
+            mapped = tests_of(
+                tests, setting, whole, limit=test_seconds, jobs=jobs, timeout=None, announce=recording
+            )
         ready = time.perf_counter()
-        work = _Work(chosen, known, setting, shelf(claims))
+        work = _Work(chosen, known, mapped, setting, whole)
         for site, result in work.results(jobs, timeout, resume):
             if isinstance(result, str):
                 errors.append(result)
@@ -113,7 +124,8 @@ def mutate(
         places=len({site.place for site in candidates}),
         tried=tuple(Tried(site, done[site.key]) for site in chosen if site.key in done),
         effort=plan.effort.value,
-        unusable=known.unusable if known else (),
+        tests=tuple(tests),
+        unusable=(*known.unusable, *mapped.unusable) if known else (),
         errors=tuple(errors),
         at_least=at_least,
         interrupted=interrupted,
@@ -127,6 +139,7 @@ def mutate(
 class _Work:
     chosen: Sequence[Site]
     known: Records
+    tests: Tests
     setting: Setting
     shelf: Shelf
 
@@ -134,7 +147,7 @@ class _Work:
         """The errors as they have been tried; a line for one that has come to no end."""
         todo = []
         for site in self.chosen:
-            if resume and (kept := self.shelf.read(site.key)):
+            if resume and (kept := self.shelf.read(self._name(site))):
                 yield site, Attempt(**kept)
             else:
                 todo.append(site)
@@ -152,15 +165,19 @@ class _Work:
                     yield sites[key], f"{key}: {account.why}"
                     continue
                 if result.status != "error":
-                    self.shelf.write(key, asdict(result))
+                    self.shelf.write(self._name(sites[key]), asdict(result))
                 yield sites[key], result
+
+    def _name(self, site: Site) -> str:
+        return f"{site.key} {[test.name for test in self.tests.touching(site, self.known.at_import(site))]}"
 
     def _parcel(self, site: Site) -> bytes:
         at_import = self.known.at_import(site)
         users = _users(site, self.setting.files) if at_import and site.name else ()
         pieces = self.known.touching(site, users)
         libraries = self.known.libraries if at_import else ()
-        return parcel(attempt, site, pieces, self.setting, at_import, libraries)
+        tests = self.tests.touching(site, at_import)
+        return parcel(attempt, site, pieces, tests, self.setting, at_import, libraries)
 
 
 def _closed(accounts: Iterator[tuple[str, Account]]) -> Generator[tuple[str, Account]]:
@@ -168,11 +185,15 @@ def _closed(accounts: Iterator[tuple[str, Account]]) -> Generator[tuple[str, Acc
 
 
 def _universe(modules: Sequence[str]) -> tuple[str, ...]:
-    """Whose lines are recorded: theory and numerics, the torch shell where it is asked for, and what is yours."""
+    """Whose lines are recorded: of ours theory and numerics, and the torch shell where it is asked for; of yours what is."""
     shell = any(module.startswith("driftproof.backends") for module in modules)
     sides = ("theory", "numerics", *(("backends",) if shell else ()))
-    ours = [module for module in named(sides) if _has_functions(module)]
-    return tuple(dict.fromkeys([*ours, *(module for module in modules if _has_functions(module))]))
+    ours = named(sides) if any(map(_is_ours, modules)) else []
+    return tuple(dict.fromkeys(module for module in (*ours, *modules) if _has_functions(module)))
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "driftproof"
 
 
 def _has_functions(module: str) -> bool:

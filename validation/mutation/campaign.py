@@ -24,6 +24,7 @@ from .drawing import drawn, module_of, named, replayed, sites_of
 from .found import Campaign, Tried
 from .kept import Shelf
 from .loaded import Setting
+from .reach import reached
 from .records import Records, records
 from .sites import Site
 from .swap import text
@@ -89,8 +90,8 @@ def mutate(
     if not chosen:
         raise ValueError(f"mutate: no error can be planted in {', '.join(modules)}")
     universe = _universe(modules)
-    ours = any(_is_ours(module) for module in modules)
-    claims = [made for made in registry.claims.values() if ours or not _is_ours(made.module)]
+    planted = {site.module for site in chosen}
+    claims = [made for made in registry.claims.values() if planted & reached(made.module)]
     made = tuple(dict.fromkeys(claim.module for claim in claims))
     setting = Setting(plan.seed, plan.effort.value, plan.weight, {text(m)[0]: m for m in universe}, made)
 

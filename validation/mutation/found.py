@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
@@ -16,6 +16,13 @@ from .drawing import folder_of
 from .sites import Site
 
 __all__ = ["Campaign", "Rate", "Tried"]
+
+# What rates are given by.
+_PARTS: dict[str, Callable[[Site], str]] = {
+    "folder": lambda site: folder_of(site.module),
+    "module": lambda site: site.file,
+    "operator": lambda site: site.operator.partition("=")[0],
+}
 
 
 @final
@@ -103,14 +110,9 @@ class Campaign:
 
     def by(self, what: str) -> dict[str, Rate]:
         """The rates by ``folder``, ``module`` or ``operator``."""
-        key = {
-            "folder": lambda one: folder_of(one.site.module),
-            "module": lambda one: one.site.file,
-            "operator": lambda one: one.site.operator.partition("=")[0],
-        }[what]
         parts: Mapping[str, list[Tried]] = defaultdict(list)
         for one in self.tried:
-            parts[key(one)].append(one)
+            parts[_PARTS[what](one.site)].append(one)
         return {name: _rate(parts[name]) for name in sorted(parts)}
 
     @property
@@ -130,7 +132,7 @@ class Campaign:
         """The document that ``driftproof mutate --json`` writes."""
         rates = {
             what: {name: [r.noticed, r.of, *r.interval] for name, r in self.by(what).items()}
-            for what in ("folder", "module", "operator")
+            for what in _PARTS
         }
         content = {
             "version": __version__,

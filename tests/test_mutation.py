@@ -219,14 +219,14 @@ class Claim:
             mutated("x = 1\n", site)
 
     def test_all_errors_of_the_library_compile(self) -> None:
-        for site in drawn(sites_of(named(["theory.opd", "numerics.rates"])), 40, 0):
+        for site in drawn(sites_of(named(["numerics.rates"])), 20, 0):
             source = Path(importlib.import_module(site.module).__file__ or "").read_text()
             compile(mutated(source, site), site.file, "exec")
 
 
 class TestDraw:
     def test_a_larger_draw_continues_a_smaller_one(self) -> None:
-        made = sites_of(named(["theory.opd"]))
+        made = sites_of(named(["numerics.csdm"]))
         assert drawn(made, 30, 3)[:10] == drawn(made, 10, 3)
         assert drawn(made, 10, 3) != drawn(made, 10, 4)
 
@@ -424,7 +424,7 @@ class TestCampaign:
         )
 
     def test_tests_come_behind_the_claims(self, toy: str, toys: Registry, campaign: Campaign) -> None:
-        keys = [one.site.key for one in campaign.of_status("not covered", "survived")]
+        keys = [one.site.key for one in campaign.of_status("not covered")]
         keys.append(site_of(toy, "constant", "1.0", nth=1).key)
         found = mutate(replay=keys, tests=["test_clips.py"], registry=toys, timeout=300.0)
         by = {one.site.before: one.attempt for one in found.tried}
@@ -434,14 +434,14 @@ class TestCampaign:
 
     def test_a_campaign_goes_on_where_it_was(self, toy: str, toys: Registry) -> None:
         def stop(tried: Tried, done: int) -> None:
-            if done == 2:
+            if done == 1:
                 raise KeyboardInterrupt
 
-        options: dict[str, Any] = {"count": 5, "seed": 1, "registry": toys, "timeout": 300.0}
+        options: dict[str, Any] = {"count": 3, "seed": 1, "registry": toys, "timeout": 300.0}
         part = mutate([f"{toy}.kernels"], announce=stop, **options)
-        assert part.interrupted and part.status == 130 and len(part.tried) == 2
+        assert part.interrupted and part.status == 130 and len(part.tried) == 1
         whole = mutate([f"{toy}.kernels"], resume=True, **options)
-        assert len(whole.tried) == 5
+        assert len(whole.tried) == 3
         assert set(map(repr, part.tried)) < set(map(repr, whole.tried))  # with the same processor times
 
     def test_wrong_input(self, toy: str, toys: Registry) -> None:

@@ -81,7 +81,7 @@ def mutated(source: str, site: Site) -> ast.Module:
         LookupError: The text has no such site.
     """
     tree = ast.parse(source)
-    for found, slot, node in _all(tree, site.module, site.file):
+    for found, slot, node in _all(tree, site.module, site.file, (site.line, site.column, site.end)):
         if found.key == site.key and found.after == site.after:
             ast.copy_location(node, slot.node)
             slot.put(node)
@@ -116,9 +116,14 @@ class _Context:
     name: str = ""
 
 
-def _all(tree: ast.Module, module: str, file: str) -> Iterator[tuple[Site, _Slot, ast.expr]]:
+def _all(
+    tree: ast.Module, module: str, file: str, span: tuple[int, int, int] | None = None
+) -> Iterator[tuple[Site, _Slot, ast.expr]]:
+    """All errors, or those of one span: its line, and its columns."""
     for slot, role, context in _below(tree, _Context()):
         old, where = slot.node, Where(role, context.shaping, context.scope)
+        if span is not None and span != (old.lineno, old.col_offset, old.end_col_offset):
+            continue
         before = _line(old)
         for name, operator in OPERATORS.items():
             for which, new in operator(old, where):

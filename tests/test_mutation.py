@@ -19,14 +19,16 @@ import numpy as np
 import pytest
 
 from driftproof.validation.mutation import Campaign, Rate, Site, mutate
-from driftproof.validation.mutation.attempts import Attempt
+from driftproof.validation.mutation.attempts import Attempt, _judged
 from driftproof.validation.mutation.drawing import drawn, module_of, named, sites_of
-from driftproof.validation.mutation.forks import allow, forked
+from driftproof.validation.mutation.forks import Fork, allow, forked
 from driftproof.validation.mutation.found import Tried
 from driftproof.validation.mutation.inputs import copied, jittered, same
 from driftproof.validation.mutation.lines import recorded
+from driftproof.validation.mutation.loaded import Piece
 from driftproof.validation.mutation.operators import OPERATORS
 from driftproof.validation.mutation.reach import reached
+from driftproof.validation.mutation.records import Records, Touched
 from driftproof.validation.mutation.rounding import float32
 from driftproof.validation.mutation.sites import mutated, sites
 from driftproof.validation.mutation.swap import functions_of, swapped
@@ -309,6 +311,51 @@ def test_lines_are_recorded_and_only_of_the_files(toy: str) -> None:
     assert lines == {"mine": {start + 2, start + 4}}
 
 
+class TestRecords:
+    """Which evidence runs for which error, and in which order."""
+
+    SITE = Site("m", "m.py", 5, 0, 1, 6, "sign", "-x", "x", "f")
+
+    def records(self, imports: set[int]) -> Records:
+        touched = [
+            Touched(Piece("A", ("a", "A"), "slow", seconds=2.0), {"m": frozenset({6})}),
+            Touched(Piece("A", ("a", "A"), "fast", seconds=1.0), {"m": frozenset({4, 5})}),
+            Touched(Piece("A", ("a", "A"), "elsewhere", seconds=0.5), {"m": frozenset({9})}),
+            Touched(Piece("A", ("a", "A"), "user", seconds=0.1), {"user": frozenset({1})}),
+        ]
+        return Records(tuple(touched), {"m": frozenset(imports)}, ())
+
+    def test_evidence_that_runs_the_lines_the_cheapest_first(self) -> None:
+        known = self.records(imports={1, 9})
+        assert [piece.name for piece in known.touching(self.SITE)] == ["fast", "slow"]
+
+    def test_what_imports_run_may_be_held_by_the_module_and_by_who_reads_it(self) -> None:
+        known = self.records(imports={5})
+        assert known.at_import(self.SITE)
+        names = [piece.name for piece in known.touching(self.SITE, users=["user"])]
+        assert names == ["fast", "slow", "user", "elsewhere"]
+
+
+class TestJudgement:
+    """What becomes of an error, from what its fork told."""
+
+    PIECE = Piece("A-1", ("a", "A"), "exact", state="holds")
+
+    def fate(self, *told: Any, why: str = "", slow: bool = False, ours: bool = False) -> str:
+        return _judged(Fork(told, why, slow, ours, 0.0), [self.PIECE]).status
+
+    def test_fates(self) -> None:
+        begin = ("begin", 0)
+        assert self.fate(begin, ("end", 0, "holds", "")) == "survived"
+        assert self.fate(begin, ("end", 0, "breaks", "")) == "killed"
+        assert self.fate(begin, ("end", 0, "crashed", "")) == "killed"
+        assert self.fate(begin, why="ended by SIGSEGV") == "killed"
+        assert self.fate(begin, why="ended by SIGXCPU", slow=True) == "timeout"
+        assert self.fate(begin, why="ended by SIGKILL", ours=True) == "error"  # perhaps for want of memory
+        assert self.fate(why="RuntimeError: no live function", ours=True) == "error"
+        assert self.fate(why="exited with status 1") == "error"  # before any evidence ran
+
+
 def test_claims_reach_what_they_import(toy: str) -> None:
     claims = "driftproof.validation.claims.opd.gradients"
     assert {"driftproof.theory.opd.exact", "driftproof.theory.opd"} <= reached(claims)
@@ -469,6 +516,9 @@ def test_the_command(toy: str) -> None:
     document = json.loads(done.stdout)
     assert document["format"] == 1 and document["count"] == 3
     assert "noticed" in done.stderr
+    wrong = subprocess.run([*command[:4], "nowhere"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "no module and no paper is called 'nowhere'" in wrong.stderr
 
 
 @pytest.mark.slow

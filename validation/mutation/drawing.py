@@ -18,7 +18,6 @@ from .swap import text
 __all__ = ["drawn", "folder_of", "module_of", "named", "replayed", "sites_of"]
 
 LIBRARY = "driftproof"
-SIDES = ("theory", "numerics", "backends")
 
 
 def named(names: Sequence[str]) -> list[str]:
@@ -105,7 +104,6 @@ def replayed(candidates: Sequence[Site], keys: Sequence[str]) -> list[Site]:
 
 def module_of(key: str) -> str:
     """The module of the key of an error."""
-    path = Path(key.partition(":")[0])
-    parts = list(path.with_suffix("").parts)
+    parts = Path(key.partition(":")[0]).with_suffix("").parts
     name = ".".join(parts[:-1] if parts and parts[-1] == "__init__" else parts)
-    return f"{LIBRARY}.{name}" if parts and parts[0] in SIDES else name
+    return f"{LIBRARY}.{name}" if name and specification(f"{LIBRARY}.{name}") is not None else name

@@ -523,9 +523,11 @@ def test_the_command(toy: str) -> None:
 
 @pytest.mark.slow
 def test_a_fixed_sample_of_the_library() -> None:
-    """Twelve errors in one paper: evidence of its claims notices most, and the harness never fails."""
-    found = mutate(["opd"], count=12, seed=15, jobs=2, timeout=600.0)
-    assert not found.errors
+    """The harness never fails on the library, and a replay has the same fate."""
+    found = mutate("numerics.transfer.curves", count=6, seed=15, jobs=2, timeout=600.0)
+    assert not found.errors and not found.unusable
     assert not found.of_status("error")
-    assert found.whole.of >= 8
-    assert found.whole.interval[1] >= 0.9, str(found)  # what is aimed at is not excluded
+    killed = found.of_status("killed")
+    assert killed, str(found)  # by claims alone; the rate itself is a measurement, and no test
+    again = mutate(replay=[killed[0].site.key], timeout=600.0)
+    assert [one.attempt.by for one in again.tried] == [killed[0].attempt.by]

@@ -2,7 +2,7 @@
 
 Nobody has to say what the inputs of a function are: its evidence calls it, and those calls, each with its
 numbers moved at random and to edges, are inputs of the right kinds.  An input counts if the right function
-returns on it and runs the line in question.  Results are equal only to the last bit; where calls cannot be
+returns on it and the wrong one evaluates the error.  Results are equal only to the last bit; where calls cannot be
 recorded, copied or compared, nothing is known, and the error has survived.  An error that only another kind
 of input would show is called equivalent wrongly: so the list is printed, and rates are given with it, too.
 """
@@ -21,8 +21,8 @@ import numpy as np
 
 from .forks import allow, forked
 from .inputs import copied, jittered, same
-from .lines import recorded
 from .loaded import HERE, Piece, Setting, run
+from .rounding import COUNT
 from .sites import Site
 from .swap import swapped
 
@@ -51,20 +51,21 @@ def _compare(site: Site, pieces: Sequence[Piece], setting: Setting) -> bool:
         return False
     allow(SECONDS)
     right = [(f, f.__code__) for f in HERE.functions[file]]
-    wrong = [(f, f.__code__) for f in swapped(site, HERE.functions[file])]
+    wrong = [(f, f.__code__) for f in swapped(site, HERE.functions[file], counted=True)]
     right = [(f, code) for f, code in right if any(f is other for other, _ in wrong)]
-    caches, span = _caches(), set(range(site.line, site.last + 1))
+    caches = _caches()
     rng, good, first, varied = np.random.default_rng(0), 0, None, False
     for draw in range(DRAWS):
         call = calls[draw] if draw < len(calls) else jittered(calls[int(rng.integers(len(calls)))], rng)
         _take(right, caches)
-        with recorded({file: site.module}) as lines:
-            want = _returned(call, function)
-        if want is _RAISED or not lines.get(site.module, set()) & span:
-            continue  # no input of this function, or one that the error does not concern
+        want, before = _returned(call, function), COUNT[0]
+        if want is _RAISED:
+            continue  # no input of this function
         _take(wrong, caches)
         if not same(_returned(call, function), want):
             return False
+        if COUNT[0] == before:
+            continue  # the error does not concern it
         first, varied = (want, False) if good == 0 else (first, varied or not same(want, first))
         good += 1
         if good == INPUTS:

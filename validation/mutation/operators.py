@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
-__all__ = ["OPERATORS", "Scope", "Where", "scope"]
+__all__ = ["COUNTED", "OPERATORS", "Scope", "Where", "scope"]
 
 NAMESPACES = {"xp", "np", "numpy", "math", "torch", "F", "special", "sp", "scipy", "mp", "mpmath", "linalg"}
 NUMERIC_BUILTINS = {"abs", "float", "max", "min", "sum"}
@@ -251,6 +251,7 @@ _IMPORT = ast.parse(
     "__import__('driftproof.validation.mutation.rounding', fromlist=['float32']).float32", mode="eval"
 )
 _HELPER = _IMPORT.body
+COUNTED = ast.parse(ast.unparse(_IMPORT).replace("float32", "counted"), mode="eval").body
 
 
 def _arithmetic(node: ast.BinOp) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from .operators import OPERATORS, SHAPERS, SHAPING, Scope, Where, scope
+from .operators import COUNTED, OPERATORS, SHAPERS, SHAPING, Scope, Where, scope
 
 __all__ = ["Site", "mutated", "sites"]
 
@@ -74,8 +74,11 @@ def sites(source: str, module: str, file: str) -> list[Site]:
     return list({site.key: site for site, _, _ in _all(ast.parse(source), module, file)}.values())
 
 
-def mutated(source: str, site: Site) -> ast.Module:
+def mutated(source: str, site: Site, *, counted: bool = False) -> ast.Module:
     """The tree of the module with the error; every other node keeps its line and column.
+
+    Arguments:
+        counted: Whether :func:`~.rounding.counted` counts how often the error is evaluated.
 
     Raises:
         LookupError: The text has no such site.
@@ -83,6 +86,8 @@ def mutated(source: str, site: Site) -> ast.Module:
     tree = ast.parse(source)
     for found, slot, node in _all(tree, site.module, site.file, (site.line, site.column, site.end)):
         if found.key == site.key and found.after == site.after:
+            if counted:
+                node = ast.Call(COUNTED, [node], [])
             ast.copy_location(node, slot.node)
             slot.put(node)
             return ast.fix_missing_locations(tree)

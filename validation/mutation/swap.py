@@ -49,7 +49,7 @@ def functions_of(files: Collection[str]) -> dict[str, list[FunctionType]]:
     return found
 
 
-def swapped(site: Site, functions: Iterable[FunctionType]) -> list[FunctionType]:
+def swapped(site: Site, functions: Iterable[FunctionType], *, counted: bool = False) -> list[FunctionType]:
     """Give all live functions of the site's module that the error changes their wrong code.
 
     Returns:
@@ -59,7 +59,7 @@ def swapped(site: Site, functions: Iterable[FunctionType]) -> list[FunctionType]
         RuntimeError: None is alive, or one closes over other variables than it would: it cannot be swapped.
     """
     file, source = text(site.module)
-    right, wrong = _code(ast.parse(source), file), _code(mutated(source, site), file)
+    right, wrong = _code(ast.parse(source), file), _code(mutated(source, site, counted=counted), file)
     changed = dict(_changed(right, wrong))
     done = []
     for function in functions:

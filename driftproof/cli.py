@@ -1,4 +1,6 @@
-"""The command line: ``driftproof claims | verify | soak | audit | bench | train | recipes | report | inventory``.
+"""The command line.
+
+``driftproof claims | verify | soak | mutate | audit | bench | train | recipes | report | inventory``
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
@@ -31,6 +33,7 @@ from ._commands import (
     write_json,
     written,
 )
+from ._mutating import mutate
 from ._training import recipes, train
 
 __all__ = ["main"]
@@ -289,6 +292,7 @@ def bench(
     console(is_stdout(json_file)).print(table(rows))
 
 
+app.command()(mutate)
 app.command()(train)
 app.command()(recipes)
 

@@ -12,9 +12,20 @@ from typing import IO, TYPE_CHECKING, Any, Self, final
 from .outcomes import ClaimOutcome, Run
 
 if TYPE_CHECKING:
+    from .mutation import Tried
     from .soaked import Soaked
 
-__all__ = ["Bar", "Lines", "Progress", "Silent", "fitting", "seeds_told", "summary", "verdict"]
+__all__ = [
+    "Bar",
+    "Lines",
+    "Progress",
+    "Silent",
+    "fitting",
+    "mutants_told",
+    "seeds_told",
+    "summary",
+    "verdict",
+]
 
 
 class Progress(ABC):
@@ -110,11 +121,33 @@ def fitting(stream: IO[str] | None = None) -> Progress:
 @contextmanager
 def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[Soaked, int], None]]:
     """What tells of each seed of a soak: a bar where standard error is a terminal, lines elsewhere."""
+    with _counted("seeds", _seed, lambda done: bool(done.flips), stream) as tell:
+        yield lambda done, count: tell(done, count, total)
+
+
+@contextmanager
+def mutants_told(
+    total: int, stream: IO[str] | None = None
+) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Tried, int], None]]]:
+    """What tells of each claim whose coverage is recorded, and of each error that has been tried."""
+    with (
+        _counted("coverage", lambda id: f"lines of {id}", lambda id: False, stream) as recorded,
+        _counted("errors", _mutant, lambda tried: tried.counts and not tried.noticed, stream) as tried,
+    ):
+        yield recorded, lambda one, count: tried(one, count, total)
+
+
+@contextmanager
+def _counted(
+    unit: str, told: Callable[[Any], str], news: Callable[[Any], bool], stream: IO[str] | None
+) -> Iterator[Callable[[Any, int, int], None]]:
+    """What tells of one thing after another, and how many of how many are done."""
     stream = stream or sys.stderr
     if not stream.isatty():
 
-        def tell(done: Soaked, count: int) -> None:
-            print(f"[{count}/{total}] {_seed(done)}", file=stream, flush=True)
+        def tell(done: Any, count: int, total: int) -> None:
+            with suppress(OSError):  # nobody reads it any more: the work goes on
+                print(f"[{count}/{total}] {told(done)}", file=stream, flush=True)
 
         yield tell
         return
@@ -122,15 +155,17 @@ def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = RichProgress(*columns, console=Console(file=stream))
-    task = bar.add_task("seeds", total=total, visible=False)  # until the first seed is settled
+    task = bar.add_task(unit, visible=False)  # until the first one is done
 
-    def advance(done: Soaked, count: int) -> None:
+    def advance(done: Any, count: int, total: int) -> None:
         bar.start()
-        if done.flips:
-            bar.console.print(f"[red]✗[/] {_seed(done)}", highlight=False)
-        bar.update(task, completed=count, visible=True)
+        if news(done):
+            bar.console.print(f"[red]✗[/] {told(done)}", highlight=False)
+        bar.update(task, completed=count, total=total, visible=True)
+        if count == total:
+            bar.stop()  # what is counted next has a bar of its own
 
     try:
         yield advance
@@ -141,6 +176,12 @@ def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[
 def _seed(done: Soaked) -> str:
     told = "; ".join(f"{flip.claim} {flip.what} {flip.state}" for flip in done.flips) or "no flip"
     return f"seed {done.seed}: {told}  {done.seconds:.1f} s"
+
+
+def _mutant(tried: Tried) -> str:
+    found = tried.attempt
+    by = f" by {found.by}" if found.by else ""
+    return f"{found.status}{by}: {tried.site}  {found.seconds:.1f} s"
 
 
 def summary(outcome: ClaimOutcome) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .affine import DATA, Law, Path, Vector
-from .labels import Clock
 from .thresholds import HELD
 
 __all__ = [
@@ -116,12 +115,13 @@ def parted(paths: Mapping[int, Path]) -> dict[int, float]:
     return {} if exact is None else {n: size for n, size in gaps.items() if size > HELD.alone and exact < n}
 
 
-def rounded_times(path: Path, steps: int, clock: Clock | None) -> bool:
+def rounded_times(path: Path, steps: int) -> bool:
     """Whether timesteps that are rounded to integers explain where a point mass is.
 
     The number of steps does not divide that of the training, and each call, judged by itself, leads at most one training
     step away from the label of the next, on the curve of the forward process.
     """
+    clock = path.clock
     if clock is None or clock.trained % steps == 0 or not path.finite or len(path.alpha) < 2:
         return False
     if np.any(path.labels != np.round(path.labels)):

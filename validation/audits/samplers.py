@@ -16,7 +16,7 @@ import numpy as np
 
 from driftproof._namespace import UnmetHypothesis
 
-from .affine import DATA, Path, Sampler, propagate
+from .affine import DATA, Path, Sampler, beside, propagate
 from .diagnosis import Diagnosis, Note, diagnose
 from .findings import Finding
 from .measure import SMALL, STEPS, Measurement, extended, measure, walked
@@ -186,7 +186,10 @@ def _another(
         return None, ""
     most = _TRIAL if documented else 2 * _TRIAL  # with nothing stated the choice is final
     trial = max(count for count in first.steps if count <= max(most, first.steps[0]))
-    errors = {model: _error(propagate(sampler, trial, model)) for model in models(unit)}
+    room = math.ceil(made.drawn * trial)
+    errors = {
+        model: _error(path) for model, path in beside(sampler, trial, tuple(models(unit)), room).items()
+    }
     best = min(errors, key=errors.__getitem__)
     if documented is None and best.function == "consistency" and errors[best] < math.inf:
         network = Model("network", function="trajectory")

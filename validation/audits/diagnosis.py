@@ -36,7 +36,7 @@ class Note:
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found, worst observation first.
+    """What was found, worst observation first; what holds in long runs only comes last.
 
     Arguments:
         notes: The observations.
@@ -76,7 +76,8 @@ def diagnose(made: Measurement, stated_order: int = 1) -> Diagnosis:
     if all(path.finite for path in made.paths.values()):
         order, floor, trend = _trend(made, stated_order)
         notes += [trend, *_contradictions(made, trend)]
-    notes.sort(key=lambda note: note.severity.rank)
+    # What holds at usual step counts comes first.
+    notes.sort(key=lambda note: (note.severity is Severity.LONG, note.severity.rank))
     errors = [path.errors[0] for path in paths.values()]
     return Diagnosis(
         tuple(notes), tuple(paths), tuple(float(e[0]) for e in errors), tuple(float(e[1]) for e in errors),
@@ -102,9 +103,7 @@ def _not_numbers(made: Measurement) -> list[Note]:
         found.append(Note("nan where alpha = 0" if blind else "nan", Severity.NAN, values))
     for count, after in made.long.items():
         if after is not None:
-            found.append(
-                Note("nan", Severity.NAN, {"call": after, "steps": count, "counts": "", "some": True})
-            )
+            found.append(Note("nan in a long run", Severity.LONG, {"call": after, "steps": count}))
     return found
 
 
@@ -245,7 +244,8 @@ def _labels(made: Measurement) -> list[Note]:
     wrong = abs(worst.steps) > HELD.label and abs(worst.level) > HELD.label_level
     if wrong or adds:
         return [Note("labels", Severity.MISLABELLED, values)]
-    return [Note("labels rounded", values=values)] if abs(worst.level) > HELD.label_level else []
+    largest = max(each.largest for each in made.labels.values())
+    return [Note("labels rounded", values={**values, "level": largest})] if largest > HELD.label_level else []
 
 
 def _uneven(made: Measurement) -> list[Note]:

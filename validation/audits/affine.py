@@ -274,7 +274,7 @@ def _run(
                 break
             states.append(x)
             called.append((alpha, sigma, label, blur))
-            if not any(np.all(np.isfinite(x[part])) for part in parts):
+            if not np.isfinite(x).all() and not any(np.isfinite(x[part]).all() for part in parts):
                 break
     if not called:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")

@@ -71,7 +71,6 @@ class Diagnosis:
 def diagnose(made: Measurement, stated_order: int = 1) -> Diagnosis:
     """The diagnosis of a measurement, for a sampler that states this order."""
     paths = made.paths
-    affine = not made.last.finite or all(path.defect <= HELD.affine for path in paths.values())
     order, floor, notes = None, None, _not_numbers(made)
     if all(path.finite for path in made.paths.values()):
         order, floor, trend = _trend(made, stated_order)
@@ -81,7 +80,7 @@ def diagnose(made: Measurement, stated_order: int = 1) -> Diagnosis:
     errors = [path.errors[0] for path in paths.values()]
     return Diagnosis(
         tuple(notes), tuple(paths), tuple(float(e[0]) for e in errors), tuple(float(e[1]) for e in errors),
-        order, floor, affine, made,
+        order, floor, made.affine, made,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from .affine import EndOfGrid, Path, Sampler, propagate
 from .causes import alone, gap, largest_gaps, parted, rounded_times
 from .labels import Mislabelling, mislabelling
 from .models import Model
+from .thresholds import HELD
 
 __all__ = ["LONG", "SMALL", "STEPS", "Measurement", "extended", "measure", "walked"]
 
@@ -75,6 +76,11 @@ class Measurement:
         return self.paths[max(self.paths)]
 
     @property
+    def affine(self) -> bool:
+        """Whether superposition holds; what is not a number does not tell."""
+        return not self.last.finite or all(path.defect <= HELD.affine for path in self.paths.values())
+
+    @property
     def everything(self) -> dict[int, Path]:
         """All runs that have a law, by their counts."""
         return dict(sorted({**self.small, **self.paths}.items()))
@@ -106,14 +112,16 @@ def measure(
     made = Measurement(model, sampler.rounding, sampler.stepwise, paths, refused=told)
     if made.tree:
         small = [count for count in small if count <= min(paths)]
-    if small:
+    if small and made.affine:
         probes, refused = _runs(
             sampler, model, [n for n in small if n not in paths], every=True, drawn=made.drawn
         )
         told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
-        at = {n for n in probes if n in largest_gaps(probes) and rounded_times(probes[n], n)}
+        at = {n for n in largest_gaps(probes) if rounded_times(probes[n], n)}
         kept = {n: path for n, path in probes.items() if n not in at}
         made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=told)
+    if not made.affine:  # no law is read off these runs
+        return made
     made = replace(made, wide=_widened(sampler, model, paths))
     made = replace(made, wide={**made.wide, **_widened_parts(sampler, made)})
     return _labelled(sampler, made) if labels else made

@@ -20,8 +20,9 @@ torch: Any = pytest.importorskip("torch")
 library: Any = pytest.importorskip("diffusers")
 
 from tests.planted_schedulers import too_far_at_odd_counts
+from tests.short_audits import ends_of_long_runs  # noqa: F401  # a fixture
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("ends_of_long_runs")]
 
 
 def at(row: Any, steps: int) -> tuple[float, float]:

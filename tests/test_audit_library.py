@@ -106,8 +106,19 @@ def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     ("arguments", "status", "told"),
     [
         (("tests.planted_schedulers:FixedStep", "--fast"), 1, ""),
-        (("tests.planted_schedulers:FixedStep", "--fast", "--fail-on", "nan"), 0, ""),
-        (("tests.toy_schedulers:Toy", "--documented", "reverse_kl"), 2, "are for losses"),
+        # Each starts a process, as the one above does.
+        pytest.param(
+            ("tests.planted_schedulers:FixedStep", "--fast", "--fail-on", "nan"),
+            0,
+            "",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("tests.toy_schedulers:Toy", "--documented", "reverse_kl"),
+            2,
+            "are for losses",
+            marks=pytest.mark.slow,
+        ),
         (("diffusers", "--documented", "reverse_kl"), 2, "are for losses"),
         (("diffusers", "--only", "NoScheduler"), 2, "no scheduler NoScheduler"),
         (("tests.toy_schedulers:Toy", "--only", "DDIMScheduler"), 2, "--only chooses among"),

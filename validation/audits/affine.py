@@ -19,10 +19,9 @@ level that is not the one at which the model is evaluated next.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
@@ -32,6 +31,7 @@ from driftproof._namespace import UnmetHypothesis
 
 from .labels import Clock
 from .models import Model
+from .twins import led, network
 
 __all__ = ["DATA", "LAWS", "POINT", "Draw", "EndOfGrid", "Law", "Path", "Sampler", "beside", "propagate"]
 
@@ -162,6 +162,11 @@ class Path:
         return np.stack([self.mean[-1], self.std[-1]], axis=1) - wanted
 
     @property
+    def error(self) -> float:
+        """The error of the terminal law of ``DATA``, of mean and deviation."""
+        return float(np.hypot(*self.errors[0]))
+
+    @property
     def point(self) -> Vector:
         """The level (alpha, sigma) at which the point mass is, before each call and at the end, (calls + 1, 2)."""
         return np.stack([self.mean[:, POINT] / LAWS[POINT].mean, self.std[:, POINT]], axis=1)
@@ -261,10 +266,10 @@ def _run(
             aim, asked = (1.0, 0.0), several
             try:
                 if model.prediction == "network":
-                    network, target = _network(sampler, call, calls, model, target)
-                    aim, asked = target, (network,)
+                    inner, target = network(sampler, call, calls, model, target)
+                    aim, asked = target, (inner,)
                 elif aims or model.function == "trajectory":
-                    aim = _aim(sampler, call, model, *where)
+                    aim = led(sampler, call, model, *where)
                     leads.append(aim)
                 output = np.empty_like(x)
                 for each, part in zip(asked, parts, strict=True):
@@ -325,40 +330,6 @@ def _path(
             draws=draws,
             aims=leads,
         )
-
-
-def _network(
-    sampler: Sampler, call: int, calls: int, model: Model, before: tuple[float, float]
-) -> tuple[Model, tuple[float, float]]:
-    """The network with the c_skip and c_out of this step, and the level below that its noise leads up from.
-
-    Found in a copy of the sampler, in coordinates for state, output, neither and noise; the last step, after
-    which there is no level, leads where the one before did.  NaN where the step remembers earlier ones.
-    """
-    state, output, noise = np.eye(4)[[0, 1, 3]]
-    try:
-        twin = copy.deepcopy(sampler)
-        skip, out, rest, rise = map(float, twin.step(call, output, state, lambda key: noise))
-        after = twin.levels(call + 1) if call + 1 < calls else None
-    except (RuntimeError, ValueError):
-        return model, (math.nan, math.nan)
-    made = replace(model, scalings=(skip, out) if rest == 0.0 else (math.nan, math.nan))
-    if after is None:
-        return made, before
-    return made, (after[0], math.sqrt(max(after[1] ** 2 - rise**2, 0.0)))
-
-
-def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) -> tuple[float, float]:
-    """Where the step without its noise leads data 1 and noise 1, in a copy of the sampler; NaN where it remembers."""
-    x0, z = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    try:
-        twin = copy.deepcopy(sampler)
-        after = twin.step(
-            call, model.of(x0, z, alpha, sigma), alpha * x0 + sigma * z, lambda key: np.zeros(2)
-        )
-    except (RuntimeError, ValueError):  # earlier states, which have another shape: a multistep method
-        return math.nan, math.nan
-    return float(after[0]), float(after[1])
 
 
 def _ratio(call: int, alpha: float, sigma: float, before: float) -> float:

@@ -86,6 +86,22 @@ class Measurement:
         return dict(sorted({**self.small, **self.paths}.items()))
 
     @property
+    def finite(self) -> dict[int, Path]:
+        """Those of them that are numbers."""
+        return {n: path for n, path in self.everything.items() if path.finite}
+
+    @property
+    def by_steps(self) -> dict[int, Path]:
+        """Those whose calls are steps; a call of several in a step leads from no level to the next by itself."""
+        every = self.finite | dict(self.wide)
+        return {n: path for n, path in every.items() if self.stepwise or 0 <= len(path.alpha) - n <= 1}
+
+    @property
+    def causes(self) -> dict[int, Path]:
+        """The runs asked for, in double precision where that alone explains a gap."""
+        return {n: self.wide.get(n, path) for n, path in self.paths.items()}
+
+    @property
     def drawn(self) -> float:
         """How many normals a step draws."""
         return self.last.draws / max(self.paths)
@@ -243,7 +259,7 @@ def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[
 def _widened_parts(sampler: Sampler, made: Measurement) -> dict[int, Path]:
     """Runs at small counts that state and level part at, in double precision, where this leaves no gap."""
     wide = sampler.in_double_precision()
-    every = {n: path for n, path in made.everything.items() if path.finite} | dict(made.wide)
+    every = made.finite | dict(made.wide)
     apart = parted(every)
     at = [n for n in made.small if n in every and (n in apart or alone(every[n]))]
     if wide is None or not at:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final, final
 
 import torch
@@ -76,7 +76,7 @@ class _Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         return drawn.copy_(torch.from_numpy(self._draw(key)).reshape(drawn.shape))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _draws(func: Any) -> bool:
     """Whether torch says of an operation that it draws."""
     return torch.Tag.nondeterministic_seeded in func.tags

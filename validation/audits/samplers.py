@@ -141,7 +141,7 @@ def _confirmed(
 
 def _levels_off(made: Measurement) -> bool:
     """Whether the error at the largest count is that at the one before."""
-    before, last = (float(np.hypot(*path.errors[0])) for path in list(made.paths.values())[-2:])
+    before, last = (path.error for path in list(made.paths.values())[-2:])
     return last > made.rounding and last > before / 2.0
 
 
@@ -211,7 +211,7 @@ def _another(
 
 def _error(path: Path) -> float:
     fits = path.finite and path.defect <= HELD.affine
-    return float(np.hypot(*path.errors[0])) if fits else math.inf
+    return path.error if fits else math.inf
 
 
 def _depends(

@@ -259,7 +259,12 @@ def test_scalings_that_are_not_ours_are_no_error() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("lower_order_final", False, "; solver_order=1 overrides it"),
+        pytest.param(
+            "lower_order_final",
+            False,
+            "; not so with final_sigmas_type='sigma_min', which sets other noise levels",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "prediction_type",
             "flow_prediction",
@@ -268,11 +273,24 @@ def test_scalings_that_are_not_ours_are_no_error() -> None:
         ),
     ],
 )
-def test_a_remedy_that_undoes_or_moves_says_so(option: str, value: object, told: str) -> None:
+def test_a_remedy_that_moves_says_so(option: str, value: object, told: str) -> None:
     cls, choice = library.UniPCMultistepScheduler, diffusers.Choice(init={option: value})
     settings = diffusers._Settings(cls, "diffusers.UniPCMultistepScheduler", STEPS)
     row = settings._mended(settings._row(choice), choice, tuple(diffusers.choices(cls)))[-1]
     assert row.verdict.endswith(told)
+
+
+def test_a_remedy_that_undoes_says_so() -> None:
+    settings = diffusers._Settings(
+        library.UniPCMultistepScheduler, "diffusers.UniPCMultistepScheduler", STEPS
+    )
+    choice, option = (
+        diffusers.Choice(init={name: value})
+        for name, value in (("lower_order_final", False), ("solver_order", 1))
+    )
+    assert settings._remedy(choice, option, settings._row(choice | option)) == (
+        2, "solver_order=1 overrides it",
+    )  # fmt: skip
 
 
 def test_an_order_that_is_asked_for_is_no_order_lost() -> None:

@@ -25,6 +25,7 @@ MEANT: Mapping[str, str] = {
     Severity.CONDITIONAL: "right with another model than the denoiser of its prediction",
     Severity.LIMIT: "right in the limit only: the mean is off at every step count",
     Severity.SLOW: "of a lower order than it states",
+    Severity.LONG: "right at usual step counts, and not a number at 999 or 1000",
     Severity.CONVERGES: "it converges",
     Severity.UNSUPPORTED: "no verdict: why is said",
     "not as documented": "the gradient is that of another objective than the documentation names",

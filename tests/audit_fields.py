@@ -1,5 +1,9 @@
-"""What every row of a document of an audit has had since its first version."""
+"""What every document of an audit, and every row of it, has had since its first version."""
 
+DOCUMENT = frozenset({"target", "versions", "rows"})
 FIELDS = frozenset(
-    {"object", "options", "verdict", "mean_error", "std_error", "order", "floor", "reason", "reproduction"}
-)
+    {
+        "object", "options", "verdict", "reason", "reproduction", "mean_error", "std_error", "order", "floor", "steps",
+        "severity", "affine", "matches", "error", "value", "agrees",
+    }
+)  # fmt: skip

@@ -14,9 +14,12 @@ from driftproof import UnmetHypothesis, cli
 from driftproof.validation import audit
 from driftproof.validation.audits import forms, losses
 from driftproof.validation.audits.arithmetic import beside
-from driftproof.validation.audits.planted_losses import drawn, tally
+from driftproof.validation.audits.planted_losses import Planted, drawn, tally
 
 torch = pytest.importorskip("torch")
+
+from tests import planted_losses as written
+
 F = torch.nn.functional
 
 
@@ -263,3 +266,37 @@ def test_planted_errors_of_two_seeds() -> None:
         found = tally(drawn(seed))
         assert found.planted >= 100 and found.right >= 30
         assert found.missed == () and found.refused == ()
+
+
+def by_hand(every: int = 1) -> list[Planted]:
+    """The written losses; their form is told by the names of their parameters."""
+    both = ((written.RIGHT, True), (written.PLANTED, False))
+    return [
+        Planted(name, forms.form_of(loss), loss, said, right)
+        for losses, right in both
+        for name, loss, said in losses[::every]
+    ]
+
+
+def test_some_written_losses() -> None:
+    """A few of those below."""
+    found = tally(by_hand(22))
+    assert (found.right, found.planted) == (2, 2)
+    assert found.missed == () and found.refused == ()
+
+
+@pytest.mark.slow
+def test_sensitivity_and_specificity_on_written_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    """At least thirty of each, beside those that are drawn."""
+    found = tally(by_hand())
+    with capsys.disabled():
+        print(
+            f"\nwritten, planted: {found.planted - len(found.missed)} of {found.planted}",
+            *found.missed,
+            sep="\n  ",
+        )
+        print(
+            f"written, right: {found.right - len(found.refused)} of {found.right}", *found.refused, sep="\n  "
+        )
+    assert found.planted >= 30 and found.right >= 30
+    assert found.sensitivity == found.specificity == 1.0

@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from tests import planted_schedulers as written
+from tests import toy_schedulers as toys
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -64,6 +65,21 @@ def test_an_early_end_is_a_floor_for_all_data() -> None:
     recipe = Recipe("flow", "flow_prediction", 1.18, 0.0, 2, "the run ends early", size=0.031)
     row = audit(Drawn(recipe), steps=(5, 10, 20), fast=True)
     assert row.severity == Severity.FLOOR, row.verdict
+
+
+class InTheMiddle(toys.Toy):
+    """No number after a step in the middle of a run of 1000."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any) -> Any:
+        after = super().step(model_output, timestep, sample)[0]
+        return (after * float("nan") if len(self.timesteps) == 1000 and timestep == 500 else after,)
+
+
+def test_what_is_no_number_in_the_middle_of_a_long_run_is_found() -> None:
+    row = audit(InTheMiddle(), steps=(5, 10, 20))
+    assert row.severity == Severity.LONG
+    assert row.verdict.startswith("converges, order 1.0")
+    assert row.verdict.endswith("NaN after call 501 of 1000 steps")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from driftproof.validation.audits.adapters import SchedulerSampler
 from driftproof.validation.audits.affine import DATA, LAWS, POINT, propagate
 from driftproof.validation.audits.models import PREDICTIONS, Model, models
 from driftproof.validation.audits.steps import StepSampler
+from tests.short_audits import ends_of_long_runs  # noqa: F401  # a fixture
 from tests.toy_schedulers import (
     Ancestral,
     Asking,
@@ -47,6 +48,8 @@ from tests.toy_schedulers import (
 )
 
 torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.usefixtures("ends_of_long_runs")
 
 
 def test_the_probe_is_the_recursion_of_ddim() -> None:

@@ -93,6 +93,7 @@ class SchedulerSampler:
         self._named = takes_named(takes) or bool(parameters(takes))
         self._drawn: int | None = None  # in the last run; None before the first
         self._ran, self._guarded = 0, True
+        self._shown = -1  # the last call whose model input was scaled
         self.unit = float(option(scheduler, "sigma_data", 1.0))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SchedulerSampler:
@@ -106,7 +107,7 @@ class SchedulerSampler:
 
         if self._drawn == 0 and self._ran >= _SILENT:
             self._guarded = False
-        self._steps, self._drawn, self._ran = steps, 0, 0
+        self._steps, self._drawn, self._ran, self._shown = steps, 0, 0, -1
         if steps not in self._prepared:
             made = copy.deepcopy(self._original)
             set_count(made, steps)  # a count that it refuses is refused again the next time
@@ -134,8 +135,6 @@ class SchedulerSampler:
         return x
 
     def levels(self, call: int) -> tuple[float, float]:
-        import torch
-
         if self._read is not None:
             return self._read(float(self._prepared[self._steps].sigmas[call]))
         if self._table is not None:
@@ -146,8 +145,7 @@ class SchedulerSampler:
             return alpha, sigma
         # What the model sees is scaled to one size, c^2 (u^2 + sigma^2) = 1.  Where that is another noise
         # level than add_noise has, as between the stages of a step, the model is told the former.
-        one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-        scale = float(self._scheduler.scale_model_input(one, self._times[call]))
+        scale = self._input_scale(call)
         if call == 0:  # single precision leaves little of u below a large sigma: the nearer of two
             self._square = min((1.0, self.unit**2), key=lambda square: abs(scale**-2 - sigma**2 - square))
             self._scaled = abs(scale**-2 - sigma**2 - self._square) <= 1e-2 + 1e-6 * sigma**2
@@ -163,6 +161,8 @@ class SchedulerSampler:
         import torch
 
         self._ran = call + 1
+        if self._shown != call and hasattr(self._scheduler, "scale_model_input"):
+            self._input_scale(call)  # before each step, as it wants
         state = torch.from_numpy(np.array(x)).reshape(1, 1, 1, -1)
         made = torch.from_numpy(np.array(output)).reshape(1, 1, 1, -1)
         with self._answered(draw, state.numel()), torch.no_grad():
@@ -178,6 +178,14 @@ class SchedulerSampler:
             raise UnmetHypothesis("audit", "step keeps the shape of the state", got)
         values: NDArray[np.float64] = after.double().reshape(-1).numpy()
         return values
+
+    def _input_scale(self, call: int) -> float:
+        """What the scheduler makes of an input of 1 for the model at this call."""
+        import torch
+
+        one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        self._shown = call
+        return float(self._scheduler.scale_model_input(one, self._times[call]))
 
     def _answered(self, draw: Draw, size: int) -> Any:
         """Its draws are the probe's; a whole run without any draws nothing, and needs no guard in the next ones."""
@@ -253,10 +261,12 @@ class SchedulerSampler:
         """What the forward process makes of data 1 and of noise 1."""
         import torch
 
-        clean, noise = torch.tensor([[[[[1.0, 0.0]]]], [[[[0.0, 1.0]]]]], dtype=torch.float64).unbind()
+        clean = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 2)
+        noise = clean.flip(-1)
         method, names = self._process
         noisy = method(**dict(zip(names, (clean, noise, self._times[call : call + 1]), strict=True)))
-        return float(noisy[0, 0, 0, 0]), float(noisy[0, 0, 0, 1])
+        alpha, sigma = noisy[0, 0, 0].tolist()
+        return float(alpha), float(sigma)
 
     def _after(self, call: int) -> Any:
         return self._times[call + 1] if call + 1 < len(self._times) else None

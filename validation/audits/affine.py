@@ -19,10 +19,9 @@ level that is not the one at which the model is evaluated next.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
@@ -32,8 +31,9 @@ from driftproof._namespace import UnmetHypothesis
 
 from .labels import Clock
 from .models import Model
+from .twins import led, network
 
-__all__ = ["DATA", "LAWS", "POINT", "Draw", "EndOfGrid", "Law", "Path", "Sampler", "propagate"]
+__all__ = ["DATA", "LAWS", "POINT", "Draw", "EndOfGrid", "Law", "Path", "Sampler", "beside", "propagate"]
 
 Vector: TypeAlias = NDArray[np.float64]
 Draw: TypeAlias = Callable[[object], Vector]  # the standard normal that belongs to a key; None is a new one
@@ -129,6 +129,7 @@ class Path:
         alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
         labels: The timesteps that a network would be given, shape (calls,).
         blur: How far, relatively, the levels may be from those of the states, shape (calls,).
+        clock: What these levels should be labelled; None where there is no table of the training.
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.
@@ -143,6 +144,7 @@ class Path:
     sigma: Vector
     labels: Vector
     blur: Vector
+    clock: Clock | None
     defect: float
     last_move: float
     draws: int
@@ -158,6 +160,11 @@ class Path:
         """Errors of the terminal mean and standard deviation, shape (laws, 2)."""
         wanted = np.array([(law.mean, law.std) for law in LAWS])
         return np.stack([self.mean[-1], self.std[-1]], axis=1) - wanted
+
+    @property
+    def error(self) -> float:
+        """The error of the terminal law of ``DATA``, of mean and deviation."""
+        return float(np.hypot(*self.errors[0]))
 
     @property
     def point(self) -> Vector:
@@ -181,7 +188,7 @@ def propagate(
         sampler: The sampler; each run begins it anew.
         steps: The number of steps that it is asked for.
         model: The exact model, in the parametrisation that the sampler expects.
-        draws: How many normals are expected; a run that draws more is repeated.
+        draws: How many normals are expected, 0 for none; a run that draws more is repeated.
         own: Tell the model the noise level that the state of a point mass has, not the sampler's.
         aims: Find where each step without its noise leads.
         told: The model believes the label of each call, read by this clock.
@@ -189,69 +196,100 @@ def propagate(
     Raises:
         UnmetHypothesis: The noise level rises along the grid, or a level is not a number.
     """
-    capacity = draws or 2 * steps + 2
+    return _runs(sampler, steps, (model,), draws, own, aims, told)[0]
+
+
+def beside(
+    sampler: Sampler, steps: int, several: Sequence[Model], draws: int | None = None
+) -> dict[Model, Path]:
+    """One run for several models of a noise level, with a state for each; what is no number may cut it short."""
+    return dict(zip(several, _runs(sampler, steps, several, draws), strict=True))
+
+
+def _runs(
+    sampler: Sampler,
+    steps: int,
+    several: Sequence[Model],
+    draws: int | None,
+    own: bool = False,
+    aims: bool = False,
+    told: Clock | None = None,
+) -> list[Path]:
+    capacity = 2 * steps + 2 if draws is None else draws
     while True:
-        path = _run(sampler, steps, capacity, model, own, aims, told)
-        if path.draws <= capacity:
-            return path
-        capacity = path.draws
+        paths = _run(sampler, steps, capacity, several, own, aims, told)
+        if paths[0].draws <= capacity:
+            return paths
+        capacity = paths[0].draws
 
 
 def _run(
-    sampler: Sampler, steps: int, capacity: int, model: Model, own: bool, aims: bool, told: Clock | None
-) -> Path:
+    sampler: Sampler,
+    steps: int,
+    capacity: int,
+    several: Sequence[Model],
+    own: bool,
+    aims: bool,
+    told: Clock | None,
+) -> list[Path]:
     calls, width = sampler.begin(steps), 2 + capacity + _DENSE
     mean = np.repeat([law.mean for law in LAWS], width)
     variance = np.repeat([law.variance for law in LAWS], width)
     keys: dict[object, int] = {}
+    blocks = len(LAWS) * len(several)
 
     def draw(key: object) -> Vector:
         index = keys.setdefault(object() if key is None else key, len(keys))
-        return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), len(LAWS))
+        return np.tile(_column(1 + index, width) if index < capacity else np.zeros(width), blocks)
 
-    states, levels, labels, blurs, leads = [], [], [], [], []
-    ratios, target, start = [math.inf], (1.0, 0.0), sampler.first()
+    states, called, leads = [], [], []
+    ratios, target, start, model = [math.inf], (1.0, 0.0), sampler.first(), several[0]
     random = np.tile(_column(0, width), len(LAWS))
-    x = sampler.opened(start[0] * mean + np.sqrt(start[0] ** 2 * variance + start[1] ** 2) * random, draw)
+    x = start[0] * mean + np.sqrt(start[0] ** 2 * variance + start[1] ** 2) * random
+    x = sampler.opened(np.tile(x, len(several)), draw)
     states.append(x)
-    for call in range(calls):
-        try:
-            alpha, sigma = sampler.levels(call)
-        except EndOfGrid:
-            break
-        # A stage may lie below the next level, where noise leads back up to it.
-        ratios.append(_ratio(call, alpha, sigma, max(ratios[-2:]) if sampler.stepwise else math.inf))
-        blur, where, scale = sampler.blur(call), (alpha, sigma), 1.0
-        if own and call:
-            point = x[POINT * width : (POINT + 1) * width]
-            where = point[0] / LAWS[POINT].mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
-        elif told is not None:
-            where, scale = told.seen(sampler.label(call), alpha, sigma)
-        aim, asked = (1.0, 0.0), model
-        with np.errstate(all="ignore"):
+    parts = [slice(i * len(mean), (i + 1) * len(mean)) for i in range(len(several))]
+    with np.errstate(all="ignore"):
+        for call in range(calls):
+            try:
+                alpha, sigma = sampler.levels(call)
+            except EndOfGrid:
+                break
+            # A stage may lie below the next level, where noise leads back up to it.
+            ratios.append(_ratio(call, alpha, sigma, max(ratios[-2:]) if sampler.stepwise else math.inf))
+            label, blur, where, scale = sampler.label(call), sampler.blur(call), (alpha, sigma), 1.0
+            if own and call:
+                point = x[POINT * width : (POINT + 1) * width]
+                where = point[0] / LAWS[POINT].mean, float(np.linalg.norm(point[1:-_DENSE] - point[0]))
+            elif told is not None:
+                where, scale = told.seen(label, alpha, sigma)
+            aim, asked = (1.0, 0.0), several
             try:
                 if model.prediction == "network":
-                    asked, target = _network(sampler, call, calls, model, target)
-                    aim = target
+                    inner, target = network(sampler, call, calls, model, target)
+                    aim, asked = target, (inner,)
                 elif aims or model.function == "trajectory":
-                    aim = _aim(sampler, call, model, *where)
+                    aim = led(sampler, call, model, *where)
                     leads.append(aim)
-                output = asked.output(scale * x, *where, mean, variance, aim)
+                output = np.empty_like(x)
+                for each, part in zip(asked, parts, strict=True):
+                    output[part] = each.output(scale * x[part], *where, mean, variance, aim)
                 x = sampler.step(call, output, x, draw)
             except EndOfGrid:
                 break
-        states.append(x)
-        levels.append((alpha, sigma))
-        labels.append(sampler.label(call))
-        blurs.append(blur)
-        if not np.all(np.isfinite(x)):
-            break
-    if not levels:
+            states.append(x)
+            called.append((alpha, sigma, label, blur))
+            if not np.isfinite(x).all() and not any(np.isfinite(x[part]).all() for part in parts):
+                break
+    if not called:
         raise UnmetHypothesis("audit", "the scheduler has timesteps to call", f"{calls}")
     dense = np.stack([_column(index, width)[-_DENSE:] for index in range(1 + capacity)], axis=1)
-    blocks = np.stack(states).reshape(len(states), len(LAWS), width)
-    called = np.column_stack([levels, labels, blurs])
-    return _path(start, blocks, called, dense, len(keys), np.array(leads))
+    made = np.stack(states).reshape(len(states), len(several), len(LAWS), width)
+    table = np.array(called)
+    clock = sampler.clock(table[:, 0], table[:, 1])
+    return [
+        _path(start, made[:, i], table, clock, dense, len(keys), np.array(leads)) for i in range(len(several))
+    ]
 
 
 def _column(index: int, width: int) -> Vector:
@@ -265,7 +303,13 @@ def _column(index: int, width: int) -> Vector:
 
 
 def _path(
-    start: tuple[float, float], states: Vector, called: Vector, dense: Vector, draws: int, leads: Vector
+    start: tuple[float, float],
+    states: Vector,
+    called: Vector,
+    clock: Clock | None,
+    dense: Vector,
+    draws: int,
+    leads: Vector,
 ) -> Path:
     with np.errstate(all="ignore"):
         response = states[..., 1:-_DENSE] - states[..., :1]
@@ -280,45 +324,12 @@ def _path(
             sigma=called[:, 1],
             labels=called[:, 2],
             blur=called[:, 3],
+            clock=clock,
             defect=float(np.max(np.abs(states[-1, 0, -_DENSE:] - predicted))),
             last_move=float(np.max(np.abs(states[-1, :2] - states[-2, :2]))),
             draws=draws,
             aims=leads,
         )
-
-
-def _network(
-    sampler: Sampler, call: int, calls: int, model: Model, before: tuple[float, float]
-) -> tuple[Model, tuple[float, float]]:
-    """The network with the c_skip and c_out of this step, and the level below that its noise leads up from.
-
-    Found in a copy of the sampler, in coordinates for state, output, neither and noise; the last step, after
-    which there is no level, leads where the one before did.  NaN where the step remembers earlier ones.
-    """
-    state, output, noise = np.eye(4)[[0, 1, 3]]
-    try:
-        twin = copy.deepcopy(sampler)
-        skip, out, rest, rise = map(float, twin.step(call, output, state, lambda key: noise))
-        after = twin.levels(call + 1) if call + 1 < calls else None
-    except (RuntimeError, ValueError):
-        return model, (math.nan, math.nan)
-    made = replace(model, scalings=(skip, out) if rest == 0.0 else (math.nan, math.nan))
-    if after is None:
-        return made, before
-    return made, (after[0], math.sqrt(max(after[1] ** 2 - rise**2, 0.0)))
-
-
-def _aim(sampler: Sampler, call: int, model: Model, alpha: float, sigma: float) -> tuple[float, float]:
-    """Where the step without its noise leads data 1 and noise 1, in a copy of the sampler; NaN where it remembers."""
-    x0, z = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    try:
-        twin = copy.deepcopy(sampler)
-        after = twin.step(
-            call, model.of(x0, z, alpha, sigma), alpha * x0 + sigma * z, lambda key: np.zeros(2)
-        )
-    except (RuntimeError, ValueError):  # earlier states, which have another shape: a multistep method
-        return math.nan, math.nan
-    return float(after[0]), float(after[1])
 
 
 def _ratio(call: int, alpha: float, sigma: float, before: float) -> float:

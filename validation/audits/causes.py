@@ -15,15 +15,17 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import DATA, Law, Path, Vector
-from .labels import Clock
+from .affine import DATA, LAWS, POINT, Law, Path, Vector
 from .thresholds import HELD
 
 __all__ = [
+    "above",
     "alone",
     "end_law",
     "falling",
+    "floor_of",
     "gap",
+    "jumps_to_data",
     "largest_gaps",
     "last_jump",
     "other_grid",
@@ -39,6 +41,12 @@ def end_law(path: Path, law: Law) -> tuple[float, float]:
     return alpha * law.mean, math.hypot(alpha * law.std, sigma)
 
 
+def floor_of(path: Path) -> float:
+    """The error that the terminal noise level alone explains."""
+    mean, std = end_law(path, DATA)
+    return math.hypot(mean - DATA.mean, std - DATA.std)
+
+
 def last_jump(path: Path, law: Law = DATA) -> float:
     """What the denoiser loses in one step from the last level to the data: sqrt(v) - v / sqrt(v + (sigma/alpha)^2).
 
@@ -46,6 +54,31 @@ def last_jump(path: Path, law: Law = DATA) -> float:
     """
     alpha, sigma = float(path.alpha[-1]), float(path.sigma[-1])
     return law.std - alpha * law.variance / math.hypot(alpha * law.std, sigma)
+
+
+def jumps_to_data(paths: Mapping[int, Path]) -> bool:
+    """Whether every run jumps to the denoised state from one and the same level, which more steps do not bring down.
+
+    Then the errors of all counts have what :func:`last_jump` says in common.
+    """
+    ratios = [float(path.sigma[-1] / path.alpha[-1]) for path in paths.values() if path.alpha[-1] > 0.0]
+    same = len(ratios) == len(paths) and max(ratios) - min(ratios) <= HELD.gap * max(ratios)
+    return same and all(max(map(abs, path.point[-1] - (1.0, 0.0))) <= HELD.gap for path in paths.values())
+
+
+def above(path: Path, steady: bool, jumps: bool) -> Vector:
+    """The errors without their limit, mean and deviation of each law with a spread, in units of the law.
+
+    The limit is the law that the end level explains where that is steady, without what the last step loses.
+    """
+    found = []
+    for i, law in enumerate(LAWS):
+        if i == POINT:
+            continue
+        mean, std = end_law(path, law) if steady else (law.mean, law.std)
+        std -= last_jump(path, law) if jumps else 0.0
+        found += [(path.mean[-1, i] - mean) / law.std, (path.std[-1, i] - std) / law.std]
+    return np.array(found) * DATA.std
 
 
 def wrong_calls(path: Path) -> NDArray[np.intp]:
@@ -116,12 +149,13 @@ def parted(paths: Mapping[int, Path]) -> dict[int, float]:
     return {} if exact is None else {n: size for n, size in gaps.items() if size > HELD.alone and exact < n}
 
 
-def rounded_times(path: Path, steps: int, clock: Clock | None) -> bool:
+def rounded_times(path: Path, steps: int) -> bool:
     """Whether timesteps that are rounded to integers explain where a point mass is.
 
     The number of steps does not divide that of the training, and each call, judged by itself, leads at most one training
     step away from the label of the next, on the curve of the forward process.
     """
+    clock = path.clock
     if clock is None or clock.trained % steps == 0 or not path.finite or len(path.alpha) < 2:
         return False
     if np.any(path.labels != np.round(path.labels)):

@@ -14,7 +14,19 @@ from typing import final
 import numpy as np
 
 from .affine import DATA, LAWS, POINT, Path
-from .causes import alone, end_law, falling, gap, largest_gaps, last_jump, other_grid, parted
+from .causes import (
+    above,
+    alone,
+    end_law,
+    falling,
+    floor_of,
+    gap,
+    jumps_to_data,
+    largest_gaps,
+    last_jump,
+    other_grid,
+    parted,
+)
 from .measure import Measurement
 from .orders import Order, order_of, slopes_of, stopped
 from .severity import Severity
@@ -36,7 +48,7 @@ class Note:
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found, worst observation first.
+    """What was found, worst observation first; what holds in long runs only comes last.
 
     Arguments:
         notes: The observations.
@@ -71,16 +83,16 @@ class Diagnosis:
 def diagnose(made: Measurement, stated_order: int = 1) -> Diagnosis:
     """The diagnosis of a measurement, for a sampler that states this order."""
     paths = made.paths
-    affine = not made.last.finite or all(path.defect <= HELD.affine for path in paths.values())
     order, floor, notes = None, None, _not_numbers(made)
     if all(path.finite for path in made.paths.values()):
         order, floor, trend = _trend(made, stated_order)
         notes += [trend, *_contradictions(made, trend)]
-    notes.sort(key=lambda note: note.severity.rank)
+    # What holds at usual step counts comes first.
+    notes.sort(key=lambda note: (note.severity is Severity.LONG, note.severity.rank))
     errors = [path.errors[0] for path in paths.values()]
     return Diagnosis(
         tuple(notes), tuple(paths), tuple(float(e[0]) for e in errors), tuple(float(e[1]) for e in errors),
-        order, floor, affine, made,
+        order, floor, made.affine, made,
     )  # fmt: skip
 
 
@@ -102,9 +114,7 @@ def _not_numbers(made: Measurement) -> list[Note]:
         found.append(Note("nan where alpha = 0" if blind else "nan", Severity.NAN, values))
     for count, after in made.long.items():
         if after is not None:
-            found.append(
-                Note("nan", Severity.NAN, {"call": after, "steps": count, "counts": "", "some": True})
-            )
+            found.append(Note("nan in a long run", Severity.LONG, {"call": after, "steps": count}))
     return found
 
 
@@ -112,36 +122,36 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
     """Whether the error falls, and what is left of it."""
     paths, last = made.paths, made.last
     counts = tuple(paths)
-    errors = {n: _distance(path) for n, path in paths.items()}
-    floors = {n: _floor(path) for n, path in paths.items()}
+    errors = {n: path.error for n, path in paths.items()}
+    floors = {n: floor_of(path) for n, path in paths.items()}
     end = errors[counts[-1]]
     seen = max(made.rounding, 1e-9)
     steady = floors[counts[-1]] > seen and stopped(floors) and floors[counts[-1]] < HELD.believed
     level = floors[counts[-1]] if steady else None
     values: dict[str, float | int | str] = {"error": end, "steps": counts[-1]}
-    if max(_distance(path) for path in _finite(made).values()) <= seen:
+    if max(path.error for path in made.finite.values()) <= seen:
         return None, None, Note("exact", values={"error": max(errors.values())})
-    jumps = _jumps(paths)
-    above = {n: _above(path, steady, jumps) for n, path in paths.items()}
-    order = order_of(above, 3.0 * seen)
+    jumps = jumps_to_data(paths)
+    left = {n: above(path, steady, jumps) for n, path in paths.items()}
+    order = order_of(left, 3.0 * seen)
     if jumps and (order is None or order.value is None):
         # What the last step loses is known to first order: errors below all of it may show none.
-        order = order_of(above, max(3.0 * seen, last_jump(last)))
-    slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in above.items()}, seen)
+        order = order_of(left, max(3.0 * seen, last_jump(last)))
+    slopes = slopes_of({n: float(np.linalg.norm(e)) for n, e in left.items()}, seen)
     lost = max(seen, HELD.jump * last_jump(last))
     level_off = len(errors) > 2 and stopped(errors)  # though it fell before
     falls = bool(slopes) and slopes[0] > HELD.falls and not level_off
     stays = steady and end < 1.5 * floors[counts[-1]]
     if not falls and end > lost and not stays:
-        if other_grid(_causes(made)):
+        if other_grid(made.causes):
             return None, end, Note("mismatch, does not fall", Severity.MISMATCH, values)
         kind, severity = ("diverges", Severity.DIVERGES) if end > HELD.diverges else ("stays", Severity.FLOOR)
         return None, end, Note(kind, severity, values)
-    parted = any(gap(path) for path in _causes(made).values()) and _disagrees(_causes(made))
+    parted = any(gap(path) for path in made.causes.values()) and _disagrees(made.causes)
     said = end < HELD.explains * (level or 0.0) or not parted
     if level is not None and said and (level > made.rounding and max(1e-5, made.rounding) < level):
         return order, level, Note("floor", Severity.FLOOR, {**values, "floor": level})
-    if order is not None and _is_slow(order, above, stated_order, lost, end):
+    if order is not None and _is_slow(order, left, stated_order, lost, end):
         found = Note("slow", Severity.SLOW, {**values, "order": order.high, "stated": stated_order})
         return order, level, found
     if end <= lost and order is not None and order.high < stated_order - HELD.lost:
@@ -150,10 +160,10 @@ def _trend(made: Measurement, stated_order: int) -> tuple[Order | None, float | 
 
 
 def _is_slow(
-    order: Order, above: Mapping[int, np.ndarray], stated_order: int, lost: float, end: float
+    order: Order, left: Mapping[int, np.ndarray], stated_order: int, lost: float, end: float
 ) -> bool:
     """Whether an order is lost: over enough counts that show it, settled, and not what the last step loses."""
-    shown = [n for n, e in above.items() if np.linalg.norm(e) > lost]
+    shown = [n for n, e in left.items() if np.linalg.norm(e) > lost]
     settled = order.value is not None and order.high < stated_order - HELD.lost
     return settled and len(shown) >= HELD.shown and end < HELD.believed
 
@@ -161,17 +171,17 @@ def _is_slow(
 def _contradictions(made: Measurement, trend: Note) -> list[Note]:
     """What speaks against a good verdict, or explains a bad one."""
     found = []
-    causes = _causes(made)
+    causes = made.causes
     last = causes[max(causes)]
     seen = next((values for path in causes.values() if (values := gap(path))), {})
     if trend.kind in ("converges", "slow") and _disagrees(causes):
-        values = {"error": _distance(made.last), "steps": max(made.paths)}
+        values = {"error": made.last.error, "steps": max(made.paths)}
         found.append(Note("mismatch", Severity.MISMATCH, values))
     if seen:  # a discretisation leaves little of it at the largest count
         far = largest_gaps(causes).get(max(causes), 0.0) > HELD.far
         bad = Severity.MISMATCH if far else Severity.CONVERGES
         found.append(Note("grids differ" if other_grid(causes) else "gap", bad, seen))
-    every = _by_steps(made)
+    every = made.by_steps
     at = next(((n, calls) for n, path in every.items() if (calls := alone(path))), None)
     if at is not None:
         values = {"steps": at[0], "count": len(at[1]), "call": at[1][0]}
@@ -209,19 +219,17 @@ def _parted(every: Mapping[int, Path]) -> list[Note]:
 def _end(made: Measurement, last: Path) -> list[Note]:
     """A run that ends before the data, and does so with more steps too."""
     alpha, sigma = (float(each) for each in last.point[-1])
-    off = {
-        n: max(abs(float(path.point[-1][0]) - 1.0), float(path.point[-1][1]))
-        for n, path in made.paths.items()
-    }
+    ends = {n: path.point[-1] for n, path in made.paths.items()}
+    off = {n: float(max(abs(level[0] - 1.0), level[1])) for n, level in ends.items()}
     values = {"alpha": alpha, "sigma": sigma}
     if off[max(off)] <= HELD.ends:
-        explained = _floor(last) > max(made.rounding, 1e-5)
+        explained = floor_of(last) > max(made.rounding, 1e-5)
         return [Note("ends", values=values)] if explained else []
     kept = {n: size for n, size in off.items() if size > HELD.ends}
     if not (len(kept) > 1 and falling(kept)):
         return [Note("ends", Severity.FLOOR, values)]
     # Methods of high order are of a low one on a point mass, and data with a spread do not end at that level.
-    reached = _distance(made.last) > 0.5 * _floor(last)
+    reached = made.last.error > 0.5 * floor_of(last)
     return [Note("ends", Severity.LIMIT if reached else Severity.CONVERGES, values)]
 
 
@@ -237,7 +245,7 @@ def _labels(made: Measurement) -> list[Note]:
     before = after = 0.0
     if made.believed is not None:
         at, path = made.believed
-        before, after = _distance(made.paths[at]), _distance(path)
+        before, after = made.paths[at].error, path.error
         values |= {"believed": after, "at": at}
     adds = made.believed is not None and (
         not math.isfinite(after) or (after > HELD.label_times * before and after - before > HELD.label_error)
@@ -245,7 +253,8 @@ def _labels(made: Measurement) -> list[Note]:
     wrong = abs(worst.steps) > HELD.label and abs(worst.level) > HELD.label_level
     if wrong or adds:
         return [Note("labels", Severity.MISLABELLED, values)]
-    return [Note("labels rounded", values=values)] if abs(worst.level) > HELD.label_level else []
+    largest = max(each.largest for each in made.labels.values())
+    return [Note("labels rounded", values={**values, "level": largest})] if largest > HELD.label_level else []
 
 
 def _uneven(made: Measurement) -> list[Note]:
@@ -254,7 +263,7 @@ def _uneven(made: Measurement) -> list[Note]:
     An error that passes through zero is small beside one that is not: so it must be away from both neighbours by more
     than the error changes there, from each to the next but one on its other side (every other count may be wrong).
     """
-    found = [(n, path.errors[0]) for n, path in _finite(made).items()]
+    found = [(n, path.errors[0]) for n, path in made.finite.items()]
     for i in range(1, len(found) - 1):
         (m, before), (n, error), (k, after) = found[i - 1 : i + 2]
         beside = max(float(np.linalg.norm(e)) for e in (before, after))
@@ -277,7 +286,7 @@ def _other_laws(made: Measurement, trend: Note) -> list[Note]:
     What a steady end level explains is a floor of these data too, and told as such.
     """
     found: list[Note] = []
-    if trend.severity.at_least(Severity.MISMATCH) or _distance(made.last) > HELD.believed:
+    if trend.severity.at_least(Severity.MISMATCH) or made.last.error > HELD.believed:
         return found
     for i, law in enumerate(LAWS):
         if i in (0, POINT):
@@ -302,29 +311,13 @@ def _other_laws(made: Measurement, trend: Note) -> list[Note]:
 
 def _limit(made: Measurement, trend: Note) -> list[Note]:
     """A mean that is right in the limit only."""
-    errors = {
-        n: abs(float(path.errors[POINT, 0])) for n, path in _finite(made).items() if n >= HELD.limit_from
-    }
+    errors = {n: abs(float(path.errors[POINT, 0])) for n, path in made.finite.items() if n >= HELD.limit_from}
     if not errors or trend.severity.at_least(Severity.LIMIT):
         return []
     count = max(errors, key=errors.__getitem__)
     if errors[count] <= HELD.limit * max(1.0, abs(DATA.mean)) or errors[count] <= 10.0 * made.rounding:
         return []
     return [Note("limit", Severity.LIMIT, {"mean": errors[count], "steps": count})]
-
-
-def _finite(made: Measurement) -> dict[int, Path]:
-    return {n: path for n, path in made.everything.items() if path.finite}
-
-
-def _by_steps(made: Measurement) -> dict[int, Path]:
-    """The runs whose calls are steps; a call of several in a step leads from no level to the next by itself."""
-    every = _finite(made) | dict(made.wide)
-    return {n: path for n, path in every.items() if made.stepwise or 0 <= len(path.alpha) - n <= 1}
-
-
-def _causes(made: Measurement) -> Mapping[int, Path]:
-    return {n: made.wide.get(n, path) for n, path in made.paths.items()}
 
 
 def _disagrees(paths: Mapping[int, Path]) -> bool:
@@ -335,45 +328,9 @@ def _disagrees(paths: Mapping[int, Path]) -> bool:
     if other_grid(paths):
         return True
     gaps = largest_gaps(paths)
-    ends = {count: found for count, path in paths.items() if (found := _floor(path)) > 1e-5}
+    ends = {count: found for count, path in paths.items() if (found := floor_of(path)) > 1e-5}
     last = max(paths)
     return any(last in sizes and not falling(sizes) for sizes in (gaps, ends))
-
-
-def _distance(path: Path) -> float:
-    """The error of the terminal law of ``DATA``."""
-    return float(np.hypot(*path.errors[0]))
-
-
-def _floor(path: Path) -> float:
-    """The error that the terminal noise level alone explains."""
-    mean, std = end_law(path, DATA)
-    return math.hypot(mean - DATA.mean, std - DATA.std)
-
-
-def _jumps(paths: Mapping[int, Path]) -> bool:
-    """Whether every run jumps to the denoised state from one and the same level, which more steps do not bring down.
-
-    Then the errors of all counts have what :func:`last_jump` says in common.
-    """
-    ratios = [float(path.sigma[-1] / path.alpha[-1]) for path in paths.values() if path.alpha[-1] > 0.0]
-    same = len(ratios) == len(paths) and max(ratios) - min(ratios) <= HELD.gap * max(ratios)
-    return same and all(max(map(abs, path.point[-1] - (1.0, 0.0))) <= HELD.gap for path in paths.values())
-
-
-def _above(path: Path, steady: bool, jumps: bool) -> np.ndarray:
-    """The errors without their limit, mean and deviation of each law with a spread, in units of the law.
-
-    The limit is the law that the end level explains where that is steady, without what the last step loses.
-    """
-    found = []
-    for i, law in enumerate(LAWS):
-        if i == POINT:
-            continue
-        mean, std = end_law(path, law) if steady else (law.mean, law.std)
-        std -= last_jump(path, law) if jumps else 0.0
-        found += [(path.mean[-1, i] - mean) / law.std, (path.std[-1, i] - std) / law.std]
-    return np.array(found) * DATA.std
 
 
 def _listed(counts: list[int]) -> str:

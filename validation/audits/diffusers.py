@@ -39,7 +39,7 @@ _FIXED = ("model_output", "timestep", "sample", "generator", "return_dict")
 # A second option is looked for at these step counts only.
 _TRIAL = (5, 20)
 _BAD = (Severity.DIVERGES, Severity.UNSUPPORTED)
-_MENDED = (Severity.CONVERGES, Severity.LIMIT, Severity.FLOOR)
+_MENDED = (Severity.CONVERGES, Severity.LONG, Severity.LIMIT, Severity.FLOOR)
 # A disagreement of state and model of this size is worth looking for a second option, too.
 _FAR = 0.1
 

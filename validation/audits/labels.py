@@ -72,6 +72,7 @@ class Mislabelling:
         steps: How far, in training steps; negative where the label says less noise.
         level: The same of sigma / alpha, relatively.
         call, label, ratio: The call, its label, and the level that its step uses.
+        largest: The largest such ``level`` of any call: near the data a part of a training step is a large one.
     """
 
     steps: float
@@ -79,6 +80,7 @@ class Mislabelling:
     call: int
     label: float
     ratio: float
+    largest: float = 0.0
 
 
 def clock(scheduler: Any, trained: Any, alpha: Vector, sigma: Vector, labels: Vector) -> Clock | None:
@@ -114,6 +116,9 @@ def mislabelling(found: Clock, labels: Vector, alpha: Vector, sigma: Vector) -> 
         off = found.off(labels, np.minimum(ratios, 1e12))
         off = np.where(np.isfinite(off) & (ratios < 1e6), off, 0.0)  # pure noise needs no label
         i = int(np.argmax(np.abs(off)))
-        (a, b), _ = found.seen(float(labels[i]), float(alpha[i]), float(sigma[i]))
-        relative = b / (a * ratios[i]) - 1.0 if a > 0.0 and ratios[i] > 0.0 else 0.0
-    return Mislabelling(float(off[i]), float(relative), i, float(labels[i]), float(ratios[i]))
+        seen = [found.seen(*map(float, each))[0] for each in zip(labels, alpha, sigma, strict=True)]
+        told, noise = np.array(seen).T
+        known = (told > 0.0) & (ratios > 0.0) & (ratios < 1e6)
+        relative = np.where(known, noise / (told * ratios) - 1.0, 0.0)
+    largest = float(np.max(np.abs(relative)))
+    return Mislabelling(float(off[i]), float(relative[i]), i, float(labels[i]), float(ratios[i]), largest)

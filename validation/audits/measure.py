@@ -19,8 +19,9 @@ from driftproof._namespace import UnmetHypothesis
 
 from .affine import EndOfGrid, Path, Sampler, propagate
 from .causes import alone, gap, largest_gaps, parted, rounded_times
-from .labels import Clock, Mislabelling, mislabelling
+from .labels import Mislabelling, mislabelling
 from .models import Model
+from .thresholds import HELD
 
 __all__ = ["LONG", "SMALL", "STEPS", "Measurement", "extended", "measure", "walked"]
 
@@ -30,6 +31,8 @@ LONG: Final = (999, 1000)
 
 # Where a call draws more normals than this, a path of the noise is being refined: few steps suffice.
 _TREE, _TREE_STEPS = 8, 20
+# Normals for which there is room, as a part of those that a run of fewer steps lets expect.
+_SPARE: Final = 1.3
 # Calls at either end of a long run, where all of them take too long.
 _WINDOW: Final = 8
 # A label this far from its level is worth a run with what the network believes, in training steps.
@@ -73,14 +76,40 @@ class Measurement:
         return self.paths[max(self.paths)]
 
     @property
+    def affine(self) -> bool:
+        """Whether superposition holds; what is not a number does not tell."""
+        return not self.last.finite or all(path.defect <= HELD.affine for path in self.paths.values())
+
+    @property
     def everything(self) -> dict[int, Path]:
         """All runs that have a law, by their counts."""
         return dict(sorted({**self.small, **self.paths}.items()))
 
     @property
+    def finite(self) -> dict[int, Path]:
+        """Those of them that are numbers."""
+        return {n: path for n, path in self.everything.items() if path.finite}
+
+    @property
+    def by_steps(self) -> dict[int, Path]:
+        """Those whose calls are steps; a call of several in a step leads from no level to the next by itself."""
+        every = self.finite | dict(self.wide)
+        return {n: path for n, path in every.items() if self.stepwise or 0 <= len(path.alpha) - n <= 1}
+
+    @property
+    def causes(self) -> dict[int, Path]:
+        """The runs asked for, in double precision where that alone explains a gap."""
+        return {n: self.wide.get(n, path) for n, path in self.paths.items()}
+
+    @property
+    def drawn(self) -> float:
+        """How many normals a step draws."""
+        return self.last.draws / max(self.paths)
+
+    @property
     def tree(self) -> bool:
         """Whether a path of the noise is refined."""
-        return self.last.draws > _TREE * max(self.paths)
+        return self.drawn > _TREE
 
 
 def measure(
@@ -99,16 +128,16 @@ def measure(
     made = Measurement(model, sampler.rounding, sampler.stepwise, paths, refused=told)
     if made.tree:
         small = [count for count in small if count <= min(paths)]
-    if small:
-        probes, refused = _runs(sampler, model, [n for n in small if n not in paths], every=True)
+    if small and made.affine:
+        probes, refused = _runs(
+            sampler, model, [n for n in small if n not in paths], every=True, drawn=made.drawn
+        )
         told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
-        at = {
-            n
-            for n in probes
-            if n in largest_gaps(probes) and rounded_times(probes[n], n, _clock(sampler, n, probes[n]))
-        }
+        at = {n for n in largest_gaps(probes) if rounded_times(probes[n], n)}
         kept = {n: path for n, path in probes.items() if n not in at}
         made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=told)
+    if not made.affine:  # no law is read off these runs
+        return made
     made = replace(made, wide=_widened(sampler, model, paths))
     made = replace(made, wide={**made.wide, **_widened_parts(sampler, made)})
     return _labelled(sampler, made) if labels else made
@@ -119,15 +148,15 @@ def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Meas
     wanted = [n for n in counts if n not in made.paths]
     if made.tree:
         return made
-    paths, refused = _runs(sampler, made.model, sorted(wanted))
+    paths, refused = _runs(sampler, made.model, sorted(wanted), drawn=made.drawn)
     rounded = dict(made.rounded)
     for n in list(paths):
-        clock = _clock(sampler, n, paths[n])
-        if gap(paths[n]) and clock is not None and rounded_times(paths[n], n, clock):
+        clock = paths[n].clock
+        if gap(paths[n]) and clock is not None and rounded_times(paths[n], n):
             rounded[n] = paths.pop(n)
             divisor = max(d for d in range(1, n) if clock.trained % d == 0)
             if divisor > max(made.paths):
-                more, why_not = _runs(sampler, made.model, [divisor])
+                more, why_not = _runs(sampler, made.model, [divisor], drawn=made.drawn)
                 paths, refused = paths | more, refused | why_not
     made = replace(made, rounded=rounded)
     if not paths:
@@ -190,18 +219,19 @@ def _windows(labels: Sequence[float]) -> list[range]:
 
 
 def _runs(
-    sampler: Sampler, model: Model, counts: Sequence[int], every: bool = False
+    sampler: Sampler, model: Model, counts: Sequence[int], every: bool = False, drawn: float | None = None
 ) -> tuple[dict[int, Path], dict[int, Exception]]:
     """The runs at the counts that the sampler accepts, and what it raised at the others.
 
-    A probe of ``every`` count keeps whatever is raised; else only a refusal is.
+    A probe of ``every`` count keeps whatever is raised; else only a refusal is.  ``drawn`` normals a step are expected.
     """
     found: dict[int, Path] = {}
     refused: dict[int, Exception] = {}
-    ratio = 0.0
+    ratio = drawn
     for count in counts:
         try:
-            path = propagate(sampler, count, model, draws=math.ceil(1.3 * ratio * count) or None)
+            expected = None if ratio is None else math.ceil(_SPARE * ratio * count)
+            path = propagate(sampler, count, model, draws=expected)
         except Exception as error:
             refusal = isinstance(error, ValueError | AssertionError) and not isinstance(
                 error, UnmetHypothesis
@@ -221,38 +251,32 @@ def _widened(sampler: Sampler, model: Model, paths: Mapping[int, Path]) -> dict[
     """The same runs with tables in double precision, where these do not part from the model's levels."""
     seen = next((count for count, path in paths.items() if path.finite and gap(path)), None)
     wide = sampler.in_double_precision()
-    if seen is None or wide is None or gap(propagate(wide, seen, model)):
+    if seen is None or wide is None or gap(propagate(wide, seen, model, draws=paths[seen].draws)):
         return {}
-    return {count: propagate(wide, count, model) for count in paths}
+    return {count: propagate(wide, count, model, draws=path.draws) for count, path in paths.items()}
 
 
 def _widened_parts(sampler: Sampler, made: Measurement) -> dict[int, Path]:
     """Runs at small counts that state and level part at, in double precision, where this leaves no gap."""
     wide = sampler.in_double_precision()
-    every = {n: path for n, path in made.everything.items() if path.finite} | dict(made.wide)
-    at = [n for n in made.small if n in every and (n in parted(every) or alone(every[n]))]
+    every = made.finite | dict(made.wide)
+    apart = parted(every)
+    at = [n for n in made.small if n in every and (n in apart or alone(every[n]))]
     if wide is None or not at:
         return {}
     return {n: path for n, path in _runs(wide, made.model, at, every=True)[0].items() if not gap(path)}
 
 
-def _clock(sampler: Sampler, count: int, path: Path) -> Clock | None:
-    sampler.begin(count)
-    return sampler.clock(path.alpha, path.sigma)
-
-
 def _labelled(sampler: Sampler, made: Measurement, believed: tuple[int, Path] | None = None) -> Measurement:
     """The same with the labels of its runs, and a run that believes them."""
     found: dict[int, Mislabelling] = {}
-    clock = None
     for count, path in made.everything.items():
-        sampler.begin(count)
-        clock = sampler.clock(path.alpha, path.sigma)
-        if clock is not None and path.finite:
-            found[count] = mislabelling(clock, path.labels, path.alpha, path.sigma)
+        if path.clock is not None and path.finite:
+            found[count] = mislabelling(path.clock, path.labels, path.alpha, path.sigma)
     count = max(made.paths)
+    clock = made.last.clock
     if believed is None and clock is not None and count in found and abs(found[count].steps) > _ROUNDING:
-        believed = count, propagate(sampler, count, made.model, told=clock)
+        believed = count, propagate(sampler, count, made.model, draws=made.paths[count].draws, told=clock)
     return replace(made, labels=found, believed=believed)
 
 

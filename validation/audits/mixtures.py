@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 
 from driftproof.numerics.montecarlo import mean_test, variance_test
 
@@ -29,11 +29,13 @@ _WEIGHTS = np.array([0.3, 0.7])
 _MEANS = np.array([-0.6, 0.5])
 _SD: Final = 0.05
 
+_ODDS: Final = math.log(_WEIGHTS[1] / _WEIGHTS[0])
 _MEAN = float(_WEIGHTS @ _MEANS)
 _VARIANCE = float(_WEIGHTS @ (_MEANS - _MEAN) ** 2) + _SD**2
 _FOURTH = float(_WEIGHTS @ ((_MEANS - _MEAN) ** 4 + 6.0 * (_MEANS - _MEAN) ** 2 * _SD**2 + 3.0 * _SD**4))
 
 _GRID = np.linspace(-1.0, 1.0, 2001)
+_QUANTILES = ndtr((_GRID[:, None] - _MEANS) / _SD) @ _WEIGHTS
 
 PATHS: Final = 80_000
 _SEARCH: Final = 20_000  # for the choice of a model
@@ -215,20 +217,18 @@ def _run(sampler: Sampler, steps: int, model: Model, seed: int, paths: int = PAT
 def _flow(x: Vector, alpha: float, sigma: float) -> Vector:
     """Where the exact flow leads x at the data: in one dimension it keeps quantiles."""
     level = ndtr((x[:, None] - alpha * _MEANS) / math.hypot(alpha * _SD, sigma)) @ _WEIGHTS
-    found: Vector = np.interp(level, ndtr((_GRID[:, None] - _MEANS) / _SD) @ _WEIGHTS, _GRID)
+    found: Vector = np.interp(level, _QUANTILES, _GRID)
     return found
 
 
 def _output(model: Model, x: Vector, alpha: float, sigma: float) -> Vector:
     """What the exact model of the mixture returns at x."""
-    total = alpha**2 * _SD**2 + sigma**2
-    away = x[:, None] - alpha * _MEANS
     if model.function == "consistency":
         x0 = _flow(x, alpha, sigma)
         return model.of(x0, (x - alpha * x0) / sigma if sigma else np.zeros_like(x), alpha, sigma)
-    log_weight = np.log(_WEIGHTS) - 0.5 * away**2 / total
-    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-    weight /= weight.sum(axis=1, keepdims=True)
-    x0 = np.sum(weight * (_MEANS + alpha * _SD**2 / total * away), axis=1)
-    z = np.sum(weight * (sigma / total * away), axis=1)
-    return model.of(x0, z, alpha, sigma)
+    total = alpha**2 * _SD**2 + sigma**2
+    apart, middle = _MEANS[1] - _MEANS[0], _MEANS.mean()
+    upper = expit(_ODDS + alpha * apart / total * (x - alpha * middle))  # the law of the mode, given x
+    mode = _MEANS[0] + apart * upper
+    x0 = mode + alpha * _SD**2 / total * (x - alpha * mode)
+    return model.of(x0, sigma / total * (x - alpha * mode), alpha, sigma)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final, final
 
 import torch
@@ -49,9 +50,14 @@ class _Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         super().__init__()  # type: ignore[no-untyped-call]
         self._draw, self._size, self._seeds = draw, size, seeds
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while this is open, and keeping it from being costs more than most operations."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        if not _draws(func):
             return func(*args, **options)
         name, own = func.overloadpacket.__name__, options.get("generator")
         if name == "randint":
@@ -68,6 +74,12 @@ class _Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
             got = f"noise of shape {tuple(drawn.shape)} and type {drawn.dtype} for {self._size} coordinates"
             raise UnmetHypothesis("audit", "one real draw for each coordinate of the state", got)
         return drawn.copy_(torch.from_numpy(self._draw(key)).reshape(drawn.shape))
+
+
+@cache
+def _draws(func: Any) -> bool:
+    """Whether torch says of an operation that it draws."""
+    return torch.Tag.nondeterministic_seeded in func.tags
 
 
 def _place(name: str, first: Any, *rest: Any, generator: None = None, **options: Any) -> Any:

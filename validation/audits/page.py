@@ -22,7 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top;
 padding: .35rem .6rem; border-bottom: 1px solid #8884 } pre { overflow-x: auto; font-size: 12px }
 .true, .converges { color: #18794e } .false, .nan, .diverges, .mismatch { color: #b42318 }
-.uneven, .floor, .mislabelled, .conditional, .limit, .slow { color: #975a16 } .unsupported { opacity: .6 }
+.uneven, .floor, .mislabelled, .conditional, .limit, .slow, .long { color: #975a16 } .unsupported { opacity: .6 }
 </style></head><body>
 <h1>Audit of {{ report.target }}</h1>
 <p>{% for name, version in report.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.

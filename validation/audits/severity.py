@@ -21,7 +21,7 @@ class Severity(StrEnum):
         (True, False)
     """
 
-    NAN = "nan"  # not a number, at whatever step count
+    NAN = "nan"  # not a number, at a step count that is asked for or a small one
     DIVERGES = "diverges"  # the error does not fall
     MISMATCH = "mismatch"  # state and model are at different noise levels
     UNEVEN = "uneven"  # wrong at some step counts, right at their neighbours
@@ -30,6 +30,7 @@ class Severity(StrEnum):
     CONDITIONAL = "conditional"  # right with another model than the ordinary denoiser of its prediction
     LIMIT = "limit"  # consistent in the limit only: the mean is wrong at every step count
     SLOW = "slow"  # a lower order than it states
+    LONG = "long"  # not a number at 999 or 1000 steps, and right at usual counts
     CONVERGES = "converges"
     UNSUPPORTED = "unsupported"  # there is no verdict
 

@@ -16,6 +16,7 @@ __all__ = ["finding", "numbers", "sentence"]
 _ERROR: Final = "error {error:.2g} at {steps} steps"
 _WORDS: Final[Mapping[str, str]] = {
     "nan": "NaN after call {call} of {steps} steps",
+    "nan in a long run": "NaN after call {call} of {steps} steps",
     "nan where alpha = 0": "NaN after call {call} of {steps} steps, where alpha = 0",
     "exact": "exact: {error:.0e} at every step count",
     "diverges": f"does not converge: {_ERROR}",
@@ -121,11 +122,11 @@ def _order(order: Order | None) -> str:
 
 def _more(note: Note) -> str:
     values = note.values
-    if note.kind.startswith("nan") and values.get("some") and values.get("counts"):
+    if values.get("some"):
         return f" (NaN at {values['counts']} steps, and not at others)"
     if note.kind == "converges" and "jump" in values:
         return f"; the last step alone loses {values['jump']:.2g}"
-    if note.kind == "labels" and "believed" in values:
+    if note.kind.startswith("labels") and "believed" in values:
         return f"; believing its labels it leaves {values['believed']:.2g} at {values['at']} steps"
     return ""
 

@@ -31,7 +31,7 @@ MORE: Final = {"an order is lost": (5, 10, 20, 40)}  # counts that show it
 NAMED: Final = {
     "wrong where the number of steps is odd": {Severity.UNEVEN},
     "labels are shifted": {Severity.MISLABELLED},
-    "no number at one step count": {Severity.NAN},
+    "no number at one step count": {Severity.NAN, Severity.LONG},  # the latter at 999 and 1000
     "the last level is repeated": {Severity.FLOOR, Severity.MISMATCH},
     "the run ends early": {Severity.FLOOR, Severity.MISMATCH},
     "the mean is right in the limit only": {Severity.LIMIT},

@@ -138,7 +138,11 @@ class FirstOrderFamily:
         "variance as standard deviation": wrong(gddim_moments, lambda value: (value[0], value[1] ** 2)),
         "DDIM's variance for gDDIM's": wrong(
             sample,
-            method=instead(gddim=of_levels(lambda *given: ddim_moments(*given[:-1], min(given[-1], 1.0)))),
+            method=instead(
+                gddim=of_levels(
+                    lambda x, eps, a, b, c, e, eta: ddim_moments(x, eps, a, b, c, e, min(eta, 1.0))
+                )
+            ),
         ),
         "a stochastic step for DDIM's": {
             ddim_step: lambda p, x, t, s, eps: gddim_step(p, x, t, s, eps, 1.0, x)
@@ -294,7 +298,7 @@ class StochasticMultistep:
 
     @exact(1e-11, over=grid(process=PROCESSES, eta=(0.0, *ETAS)))
     def variances_are_those_of_the_covariance(sde_dpm_solver_pp_2m_moments, sample, process, eta):
-        def users(xp: Any, p: Any, x: Any, t: Any, s: Any, f: Any, eta: Any, past: Any, z: Any) -> Any:
+        def users(xp, p, x, t, s, f, eta, past, z):
             (_, x0), *before = past
             if before:
                 return sde_dpm_solver_pp_2m_moments(p, x, t, s, x0, *before[0], eta)

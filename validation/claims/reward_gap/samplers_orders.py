@@ -72,7 +72,7 @@ def one_step(name: str, t: float, s: float, *calls: Any) -> Iterator[tuple[str, 
     x = np.asarray([0.3, -2.0, 0.9])
     for process in PROCESSES:
         network = lambda x, t, gain=0.3: gain * x - t
-        start = {"start": x, "kind": METHODS[name].wants, "disable": True}
+        start: dict[str, Any] = {"start": x, "kind": METHODS[name].wants, "disable": True}
         loop = sample(process, network, (t, s), 0.0, 0, name, **start)
         for call in calls:
             yield f"{name}, {process}", call(process, x, np.asarray(t), np.asarray(s), network), loop

@@ -94,7 +94,9 @@ class Convergence:
     mutants = {
         "lean for all": wrong(gain_errors, method=lambda: "lean"),
         "half the curvature": wrong(gain_errors, q=lambda q: 0.5 * q),
-        "one round late": lambda q, g, n, m: gain_errors(q, g, n + 1, m)[1:],
+        "one round late": wrong(
+            gain_errors, lambda q, horizon, count, method: gain_errors(q, horizon, count + 1, method)[1:]
+        ),
     }
 
 

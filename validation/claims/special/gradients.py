@@ -53,11 +53,11 @@ def same(value: Any) -> Any:
     return value
 
 
-def taking(functions: Iterable[Any]) -> Callable[[Callable[[Things], Any]], Callable[..., Any]]:
+def taking(functions: Iterable[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Lets evidence take all of these by their names, as one mapping from each to what is tried in its place."""
     named = {function.__name__: function for function in functions}
 
-    def decorate(evidence: Callable[[Things], Any]) -> Callable[..., Any]:
+    def decorate(evidence: Callable[..., Any]) -> Callable[..., Any]:
         def taken(**given: Any) -> Any:
             return evidence({named[name]: thing for name, thing in given.items()})
 

@@ -2,7 +2,6 @@ r"""Running costs beyond the quadratic one: duality, powers, and why Huber's is 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,29 +78,30 @@ def _shift(endpoint: Any, cost: RunningCost, sigma: float, c: float, lam: float)
     return float(endpoint(flow, [0.0], 1.0, Linear([c]), lam)[0])
 
 
-def _with_p_for_q(flow: RegularizedFlow) -> RegularizedFlow:
-    cost = flow.cost
-    return replace(flow, cost=PowerCost(cost.p / (cost.p - 1.0)) if isinstance(cost, PowerCost) else cost)
-
-
 @claim(
     "ADJOINT-POWER-1",
     "Power costs answer a linear reward with a power",
     r"""z - \hat y = M_q\,|c/\lambda|^{q-1}\,\mathrm{sgn}\,c, \quad M_q = \int_0^1 \Phi^q, \qquad
         M_2 = \frac{\pi\sigma}2, \quad M_4 = \frac{\pi\sigma^3}4 + \sigma^2 + \frac{\pi\sigma}4""",
-    covers=[RegularizedFlow.endpoint, RegularizedFlow.control, RegularizedFlow.value],
+    covers=[
+        RegularizedFlow.endpoint,
+        RegularizedFlow.control,
+        RegularizedFlow.value,
+        QuadraticCost,
+        PowerCost,
+    ],
     hypotheses=[r"d = 1, \; \mathrm{linear\;path}", r"1/p + 1/q = 1"],
 )
 class Powers:
     @exact(1e-11, over=rows("sigma", (0.5, 1.7)))
-    def closed_forms(endpoint, sigma):
+    def closed_forms(endpoint, QuadraticCost, PowerCost, sigma):
         fourth = 0.25 * np.pi * sigma**3 + sigma**2 + 0.25 * np.pi * sigma
         second = _shift(endpoint, QuadraticCost(), sigma, -1.2, 0.9)
         yield "p = 2", second, -0.5 * np.pi * sigma * 1.2 / 0.9
         yield "p = 4/3", _shift(endpoint, PowerCost(4.0 / 3.0), sigma, -1.2, 0.9), -fourth * (1.2 / 0.9) ** 3
 
     @exact(1e-11, over=rows("sigma", (0.5, 1.7)))
-    def quadrature_for_another_power(endpoint, sigma):
+    def quadrature_for_another_power(endpoint, PowerCost, sigma):
         moment = path_integral(lambda t: path_factor(sigma, t, "linear") ** 3, 0.0, 1.0, sigma)
         return _shift(endpoint, PowerCost(1.5), sigma, 1.2, 0.9), moment * (1.2 / 0.9) ** 2
 
@@ -117,11 +117,9 @@ class Powers:
         yield "control", control(flow, x, 0.6, reward, lam), cost.control(slope / lam)
 
     mutants = {
-        "quadratic for all": wrong(
-            RegularizedFlow.endpoint, self=lambda self: replace(self, cost=QuadraticCost())
-        ),
+        "quadratic for all": {PowerCost: lambda p: QuadraticCost()},
         "weight forgotten": wrong(RegularizedFlow.endpoint, lam=lambda: 1.0),
-        "p for q": wrong(RegularizedFlow.endpoint, self=lambda self: _with_p_for_q(self)),
+        "p for q": wrong(PowerCost, p=lambda p: p / (p - 1.0)),
     }
 
 

@@ -70,6 +70,7 @@ class Duality:
         "identity": wrong(RunningCost.control, lambda a: a),
         "conjugate of the quadratic": wrong(RunningCost.conjugate, lambda a: 0.5 * np.sum(a * a, axis=-1)),
         "twice the control": wrong(RunningCost.control, lambda value: 2.0 * value),
+        "twice the cost": wrong(RunningCost.cost, lambda value: 2.0 * value),
     }
 
 
@@ -120,6 +121,8 @@ class Powers:
         "quadratic for all": {PowerCost: lambda p: QuadraticCost()},
         "weight forgotten": wrong(RegularizedFlow.endpoint, lam=lambda: 1.0),
         "p for q": wrong(PowerCost, p=lambda p: p / (p - 1.0)),
+        "sign of the control": wrong(RegularizedFlow.control, lambda value: -value),
+        "value at another weight": wrong(RegularizedFlow.value, lam=lambda lam: 2.0 * lam),
     }
 
 
@@ -164,4 +167,5 @@ class Huber:
         "quadratic": {HuberCost: lambda delta: QuadraticCost()},
         "elastic": {HuberCost: ElasticCost},
         "a larger delta": wrong(HuberCost, delta=lambda delta: 4.0 * delta),
+        "weight forgotten": wrong(RegularizedFlow.endpoint, lam=lambda: 1.0),
     }

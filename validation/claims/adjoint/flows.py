@@ -94,6 +94,7 @@ class Gramians:
         "covariance, not its root": wrong(
             GaussianFlow.gramian, lambda value, self: self.cov * value[0, 0] / self.cov[0, 0]
         ),
+        "stretch in flow time": wrong(GaussianFlow.transition, t=lambda t: 1.0 - t),
     }
 
 
@@ -146,6 +147,7 @@ class Values:
             GaussianFlow.control,
             lambda self, x, t, reward, lam: -reward.gradient(self.endpoint(x, t)) @ self.transition(t) / lam,
         ),
+        "endpoint at half the push": wrong(GaussianFlow.optimal_endpoint, lam=lambda lam: 2.0 * lam),
     }
 
 
@@ -192,6 +194,8 @@ class OptimalLaw:
             lambda value, self, reward, lam: Gaussian(value.mean, _contracted(self, reward, lam)),
         ),
         "half the Gramian": wrong(GaussianFlow.terminal_law, lam=lambda lam: 2.0 * lam),
+        "sign of the Riccati matrix": wrong(GaussianFlow.riccati, lambda value: -value),
+        "cost at another weight": wrong(GaussianFlow.optimal_cost, lam=lambda lam: 2.0 * lam),
     }
 
 

@@ -62,6 +62,8 @@ class QuantileMaps:
         "levels for quantiles": wrong(
             MixtureFlow.flow_map, lambda x, t, s: x * (1.0 - s) / max(1.0 - t, 0.1)
         ),
+        "velocity in flow time": wrong(MixtureFlow.velocity, t=lambda t: 1.0 - t),
+        "tilt at another weight": wrong(MixtureFlow.tilted, lam=lambda lam: 2.0 * lam),
     }
 
 
@@ -207,4 +209,8 @@ class Modes:
         "weights of the tilt swapped": wrong(
             MixtureFlow.tilted, lambda value: Mixture(value.weights[::-1], value.components)
         ),
+        "a jump a little too far": wrong(
+            MixtureFlow.jump, lambda value: (value[0], value[1], value[2] + 1e-3)
+        ),
+        "trajectories of half the weight": wrong(MixtureFlow.extremals, lam=lambda lam: 0.5 * lam),
     }

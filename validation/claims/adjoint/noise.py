@@ -135,6 +135,9 @@ class RemembersItsStart:
         "without noise": wrong(NoisyFlow.terminal_law, self=lambda self: NoisyFlow(self.flow, 0.0)),
         "half of the noise": wrong(NoisyFlow.value, self=lambda self: NoisyFlow(self.flow, 0.5 * self.noise)),
         "sign of the control": wrong(NoisyFlow.control, lambda value: -value),
+        "twice the spread": wrong(NoisyFlow.spread, lambda value: 2.0 * value),
+        "what is remembered": wrong(NoisyFlow.forgotten, lambda value: np.eye(2) - value),
+        "Gramian without weight": wrong(NoisyFlow.gramian, lam=lambda: 1.0),
     }
 
 

@@ -179,4 +179,5 @@ class LeanIsFullAtTheOptimum:
             full_adjoints, lambda trajectory, gradient, vjp: adjoints(trajectory, gradient, vjp)
         ),
         "sign": wrong(full_adjoints, lambda value: [-a for a in value]),
+        "sign of the lean one": wrong(adjoints, lambda value: [-a for a in value]),
     }

@@ -103,6 +103,8 @@ class DiscreteOracle:
             DiscreteFlow.control,
             lambda self, x, k, reward, lam: self.flow.control(x, self.times[k], reward, lam),
         ),
+        "rounds at another weight": wrong(matching_round, lam=lambda lam: 2.0 * lam),
+        "rolled out from other noise": wrong(policy_rollout, noise=lambda noise: -noise),
     }
 
 
@@ -163,6 +165,7 @@ class IndexOfTheAdjoint:
             DiscreteFlow.terminal_law, self=lambda self: DiscreteFlow(self.flow, self.times, 1 - self.index)
         ),
         "twice": wrong(DiscreteFlow.terminal_law, lam=lambda lam: 0.5 * lam),
+        "costs at another weight": wrong(DiscreteFlow.objective, lam=lambda lam: 2.0 * lam),
     }
 
 

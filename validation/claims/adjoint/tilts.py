@@ -81,6 +81,7 @@ class NotTheTilt:
             GaussianFlow.terminal_law,
             self=lambda self: GaussianFlow(self.mean, self.cov, path="trigonometric"),
         ),
+        "tilt at another temperature": wrong(tilted, beta=lambda beta: 2.0 * beta),
     }
 
 
@@ -155,4 +156,5 @@ class Thresholds:
             tilted: lambda law, reward, beta: GaussianFlow(law.mean, law.cov).terminal_law(reward, beta),
         },
         "no threshold": {GaussianFlow.terminal_law: lambda flow, reward, lam: flow.law},
+        "sign of the Jacobian": wrong(GaussianFlow.vjp, lambda value: -value),
     }

@@ -76,6 +76,7 @@ class Gains:
         "always train": wrong(GaussianFlow.truncated_gain, mode=lambda: "train"),
         "flow time": wrong(GaussianFlow.truncated_gain, tau=lambda tau: 1.0 - tau),
         "no weight": wrong(GaussianFlow.truncated_gain, lam=lambda: 1.0),
+        "nothing is truncated": wrong(adjoints, last=lambda: None),
     }
 
 

@@ -68,6 +68,9 @@ class SamplesTheTilt:
         ),
         "weight forgotten": wrong(MemorylessFlow.value, lam=lambda: 1.0),
         "sign": wrong(MemorylessFlow.control, lambda value: -value),
+        "law of the deterministic optimum": wrong(
+            MemorylessFlow.terminal_law, lambda self, reward, lam: self.flow.terminal_law(reward, lam)
+        ),
     }
 
 

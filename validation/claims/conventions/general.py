@@ -154,6 +154,8 @@ class LinearFlow:
         "noise at t = 0": wrong(AbstractProcess.reverse_drift, t=lambda t: 1.0 - t),
         "towards the data": wrong(AbstractProcess.reverse_drift, lambda value: -value),
         "drift of Anderson": wrong(AbstractProcess.reverse_drift, eta=lambda: 1.0),
+        "level of the signal at the data": wrong(AbstractGaussianProcess.alpha, t=lambda t: 0.5 * t),
+        "variance for the level": wrong(AbstractGaussianProcess.sigma, lambda value: value**2),
     }
 
 
@@ -200,6 +202,7 @@ class Parametrisations:
         "variance for scale": wrong(Normal, scale=lambda scale: scale**0.5),
         "rate for scale": wrong(Gamma, scale=lambda scale: 1.0 / scale),
         "root of the noncentrality": wrong(NoncentralChi2, nc=lambda nc: nc**2),
+        "median for its logarithm": wrong(LogNormal, loc=lambda loc: np.exp(loc)),
     }
 
 
@@ -243,6 +246,7 @@ class SeedsReproduce:
         "seed shifted by what was drawn": wrong(
             ElementwiseLaw.sample, rng=lambda rng: 8 if rng == 7 else rng
         ),
+        "another source": wrong(source, rng=lambda rng: rng + 1),
     }
 
 
@@ -282,4 +286,5 @@ class ErrorsNameTheHypothesis:
         "parameters unchecked": {CIR: lambda **values: unchecked(CIR, **values)},
         "zero dimension accepted": {BESQ: lambda delta: unchecked(BESQ, delta=delta)},
         "NaN passed on": wrong(posterior_mean, lambda value: value),
+        "Feller condition unchecked": {CIR.require_feller: lambda process, subject: None},
     }

@@ -97,6 +97,7 @@ class DivergencesOfNormalLaws:
             lambda value: Integral(value.value * (1.0 + 1e-10), 0.3e-10 * value.value),
         ),
         "variance for the scale": wrong(gaussian_divergence_integral, q=lambda q: Normal(q.loc, q.scale**2)),
+        "value of the swapped arguments": wrong(gaussian_divergence, p=lambda q: q, q=lambda p: p),
     }
 
 

@@ -53,6 +53,8 @@ class BesselLogarithm:
         "next order": wrong(log_iv, nu=lambda nu: nu + 1.0),
         "scaled by e^{-z}": wrong(log_iv, lambda value, z: value - z),
         "one part in 10^10": wrong(log_iv, lambda value: value * (1 + 1e-10)),
+        "not scaled": wrong(log_ive, lambda value, z: value + z),
+        "parts of the next order": wrong(log_ive_parts, nu=lambda nu: nu + 1.0),
     }
 
 
@@ -78,6 +80,7 @@ class BesselRatio:
         "inverse": wrong(bessel_ratio, lambda value: 1.0 / value),
         "next order": wrong(bessel_ratio, nu=lambda nu: nu + 1.0),
         "at most one": wrong(bessel_ratio, lambda value: np.minimum(value, 1.0)),
+        "quotient of the next order": wrong(bessel_quotient, nu=lambda nu: nu + 1.0),
     }
 
 
@@ -113,6 +116,7 @@ class Kummer:
         "leading asymptotic term": wrong(
             log_hyp1f1, lambda xp, a, b, x: x + (a - b) * xp.log(xp.where(x > 0, x, 1.0 + x))
         ),
+        "ratio upside down": wrong(hyp1f1_ratio, lambda value: 1.0 / value),
     }
 
 
@@ -131,6 +135,7 @@ class NormalTail:
     mutants = {
         "other tail": wrong(log_ndtr, z=lambda z: -z),
         "leading asymptotic term": wrong(log_ndtr, lambda z: -z * z / 2),
+        "ratio of the other tail": wrong(mills, z=lambda z: -z),
     }
 
 
@@ -149,4 +154,5 @@ class GammaLogarithm:
     mutants = {
         "factorial": wrong(gammaln, x=lambda x: x + 1.0),
         "Stirling's leading terms": wrong(gammaln, lambda xp, x: (x - 0.5) * xp.log(x) - x + 0.9189385),
+        "digamma of the factorial": wrong(digamma, x=lambda x: x + 1.0),
     }

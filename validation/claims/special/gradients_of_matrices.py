@@ -279,4 +279,6 @@ class MatrixGradients:
             sqrt_psd: lambda xp, cov: sqrt_psd(xp, constant(cov)) + 0.5 * (cov - constant(cov))
         },
         "without a gradient": {sqrt_psd: lambda xp, cov: sqrt_psd(xp, constant(cov)) + 0.0 * cov},
+        "a constant with a gradient": {constant: lambda value: value},
+        "a factor with a gradient": {polar_factor: lambda xp, matrix: matrix},
     }

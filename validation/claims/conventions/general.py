@@ -281,6 +281,8 @@ class ErrorsNameTheHypothesis:
         }
         for message, call in wanted.items():
             yield message, float(message in refused(UnmetHypothesis, call)), 1.0
+        fine = refused(UnmetHypothesis, lambda: posterior_mean(Flow(), 1.0, 0.5, -2.0))
+        yield "nothing is refused where they hold", float(fine == ""), 1.0
 
     mutants = {
         "parameters unchecked": {CIR: lambda **values: unchecked(CIR, **values)},

@@ -10,8 +10,6 @@ import numpy as np
 from driftproof.numerics.adjoint import AffinePolicy, matching_round, uncontrolled
 from driftproof.theory.adjoint import uniform_times
 
-from .textbook import CASES
-
 __all__ = ["NOISE", "TIMES", "coefficients", "matched"]
 
 TIMES = uniform_times(12)
@@ -19,11 +17,10 @@ NOISE = np.random.default_rng(7).normal(size=(6, 2))
 
 
 @cache
-def matched(name: str, rounds: int = 24) -> AffinePolicy:
-    """The policy after rounds of matching: by then at its fixed point, to rounding."""
-    flow, reward, lam = {case[0]: case[1:] for case in CASES}[name]
+def matched(flow: Any, reward: Any, lam: float, matching_round: Any = matching_round) -> AffinePolicy:
+    """The policy after 24 rounds of matching: by then at its fixed point, to rounding."""
     policy = uncontrolled(flow, len(TIMES) - 1)
-    for _ in range(rounds):
+    for _ in range(24):
         policy = matching_round(flow, policy, reward, lam, NOISE, TIMES)
     return policy
 

@@ -2,10 +2,9 @@ r"""The matching loss: where it vanishes, what it certifies, and how to take it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +17,19 @@ from driftproof.numerics.adjoint import (
     policy_rollout,
     step_probabilities,
     trajectory_costs,
-    uncontrolled,
 )
 from driftproof.theory.adjoint import DiscreteFlow
 from driftproof.theory.rewards import Quadratic
-from driftproof.validation import Thing, bound, boundary, claim, exact
+from driftproof.validation import bound, boundary, claim, exact, rows
+from driftproof.validation.mutants import wrong
 
 from .grids import NOISE, TIMES, coefficients, matched
-from .textbook import CASES, FLOWS
+from .textbook import CASES, EACH, FLOWS
 
 __all__ = ["Certificates", "LossReachesZero", "Subsampling"]
 
 
-def _losses(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+def _losses(matching_loss: Any, flow: Any, policy: Any, reward: Any, lam: float) -> Any:
     path, controls = policy_rollout(flow, policy, NOISE, TIMES)
     after = adjoints(path, reward.gradient(path.end), flow.vjp)
     return matching_loss(path, controls, after, lam)
@@ -38,57 +37,40 @@ def _losses(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
 
 @claim(
     "ADJOINT-LOSS-1",
-    paper="adjoint",
-    title="The loss is exactly zero at the optimum, and nowhere else",
-    statement=r"""\mathcal L(u) = 0 \iff u \; \mathrm{satisfies\;Pontryagin's\;conditions\;on\;every\;trajectory}""",
+    "The loss is exactly zero at the optimum, and nowhere else",
+    r"""\mathcal L(u) = 0 \iff u \; \mathrm{satisfies\;Pontryagin's\;conditions\;on\;every\;trajectory}""",
+    covers=[matching_loss],
     hypotheses=[r"\mathrm{deterministic\;dynamics}", r"\mathrm{index\;} k + 1"],
-    vouches=[matching_loss],
 )
 class LossReachesZero:
     """A flow sends each noise to one endpoint: its adjoint is a function of the state, and no variance is left."""
 
-    thing = staticmethod(_losses)
+    @exact(1e-27, over=EACH)
+    def zero_at_the_fixed_point(matching_loss, flow, reward, lam):
+        return _losses(matching_loss, flow, matched(flow, reward, lam), reward, lam), np.zeros(len(NOISE))
 
-    @exact(tolerance=1e-27)
-    def zero_at_the_fixed_point(thing: Thing) -> Iterator[Any]:
-        for name, flow, reward, lam in CASES:
-            yield name, thing(flow, matched(name), reward, lam), np.zeros(len(NOISE))
-
-    @exact(tolerance=1e-12)
-    def the_gradient_of_the_objective_elsewhere(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=EACH)
+    def the_gradient_of_the_objective_elsewhere(matching_loss, flow, reward, lam):
         """lam^2 |u - target|^2 is the squared gradient of J in the controls, here by exact differences."""
-        for name, flow, reward, lam in CASES:
-            policy = _disturbed(name)
-            yield (
-                name,
-                thing(flow, policy, reward, lam)[0],
-                _squared_slope(flow, policy, reward, lam) / lam**2 / 2.0,
-            )
+        policy = _disturbed(matched(flow, reward, lam))
+        got = _losses(matching_loss, flow, policy, reward, lam)[0]
+        return got, _squared_slope(flow, policy, reward, lam) / lam**2 / 2.0
 
-    @boundary(tolerance=1e-4)
-    def not_with_the_wrong_index(thing: Thing) -> Iterator[Any]:
+    @boundary(1e-4)
+    def not_with_the_wrong_index(matching_loss):
         _, flow, reward, lam = CASES[1]
-        grid = DiscreteFlow(flow, TIMES, index=0)
-        policy = AffinePolicy(*coefficients(grid, reward, lam))
-        yield "fixed point of index k", float(np.max(thing(flow, policy, reward, lam))), 0.0
+        policy = AffinePolicy(*coefficients(DiscreteFlow(flow, TIMES, index=0), reward, lam))
+        return float(np.max(_losses(matching_loss, flow, policy, reward, lam))), 0.0
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "index k": lambda f, p, r, lam: _shifted_losses(f, p, r, lam),
-        "no half": lambda f, p, r, lam: 2.0 * _losses(f, p, r, lam),
-        "a floor": lambda f, p, r, lam: _losses(f, p, r, lam) + 1e-12,
+    mutants = {
+        "index k": wrong(matching_loss, after=lambda after: [after[0], *after[:-1]]),
+        "no half": wrong(matching_loss, lambda value: 2.0 * value),
+        "a floor": wrong(matching_loss, lambda value: value + 1e-12),
     }
 
 
-def _shifted_losses(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
-    path, controls = policy_rollout(flow, policy, NOISE, TIMES)
-    after = adjoints(path, reward.gradient(path.end), flow.vjp)
-    first = after[0] - path.steps[0] * flow.vjp(path.states[0], path.times[0], after[0])
-    return matching_loss(path, controls, [first, *after[:-1]], lam)
-
-
-def _disturbed(name: str) -> AffinePolicy:
+def _disturbed(best: AffinePolicy) -> AffinePolicy:
     rng = np.random.default_rng(3)
-    best = matched(name)
     return AffinePolicy(
         best.gains + 0.3 * rng.normal(size=best.gains.shape),
         best.offsets + rng.normal(size=best.offsets.shape),
@@ -116,78 +98,11 @@ def _squared_slope(flow: Any, policy: Any, reward: Any, lam: float) -> float:
     return total
 
 
-def _gap_over_loss(flow: Any, policy: Any, best: Any, reward: Any, lam: float) -> Any:
-    """Excess cost over certified bound, sample by sample, and the curvature."""
-    path, controls = policy_rollout(flow, policy, NOISE, TIMES)
-    costs = trajectory_costs(path, controls, reward.value(path.end), lam)
-    reference, there = policy_rollout(flow, best, NOISE, TIMES)
-    least = trajectory_costs(reference, there, reward.value(reference.end), lam)
-    interval = optimum_interval(0.0, 1.0, lam)
-    return costs - least, -interval.low * _losses(flow, policy, reward, lam)
-
-
-@claim(
-    "ADJOINT-CERTIFICATE-1",
-    paper="adjoint",
-    title="The matching loss bounds the distance to the optimum, from both sides",
-    statement=r"""\frac{\lambda\,\mathcal L(u)}{1 + \kappa} \le J(u) - J^* \le \lambda\,\mathcal L(u), \qquad
-        \kappa = \lambda_{max}(G^{1/2} Q G^{1/2})""",
-    hypotheses=[r"\mathrm{affine\;flow}", r"r \; \mathrm{concave}", r"L = \tfrac12|u|^2"],
-    vouches=[optimum_interval, trajectory_costs, matching_loss],
-)
-class Certificates:
-    """A stopping rule with a unit: what is left to gain is at most lambda times the loss that is printed."""
-
-    thing = staticmethod(_gap_over_loss)
-
-    @bound(tight=0.3)
-    def never_more_is_left(thing: Thing) -> Iterator[Any]:
-        flow, reward, lam = FLOWS["linear"], _CONCAVE, 0.9
-        for policy in _policies(flow):
-            yield "gap", *thing(flow, policy, _best(flow, reward, lam), reward, lam)
-
-    @bound(tight=0.3)
-    def never_less_than_the_curvature_allows(thing: Thing) -> Iterator[Any]:
-        flow, reward, lam = FLOWS["linear"], _CONCAVE, 0.9
-        values, axes = np.linalg.eigh(DiscreteFlow(flow, TIMES).gramian(lam))
-        root = axes * np.sqrt(values)
-        curvature = float(np.max(np.linalg.eigvalsh(root.T @ reward.Q @ root)))
-        for policy in _policies(flow):
-            gap, most = thing(flow, policy, _best(flow, reward, lam), reward, lam)
-            yield "gap", most / (1.0 + curvature), gap
-
-    @exact(tolerance=1e-11)
-    def an_equality_for_linear_rewards(thing: Thing) -> Iterator[Any]:
-        name, flow, reward, lam = CASES[0]
-        gap, most = thing(flow, _disturbed(name), matched(name), reward, lam)
-        yield "gap", gap, most
-
-    @boundary(tolerance=0.05)
-    def convex_rewards_are_not_covered(thing: Thing) -> Iterator[Any]:
-        flow, reward, lam = FLOWS["linear"], Quadratic([0.5, 0.0], [[-0.4, 0.0], [0.0, -0.2]]), 0.9
-        gap, most = thing(flow, _policies(flow)[0], _best(flow, reward, lam), reward, lam)
-        yield "largest ratio", float(np.max(gap / most)), 1.0
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "half of it": lambda f, p, b, r, lam: (
-            _gap_over_loss(f, p, b, r, lam)[0],
-            _gap_over_loss(f, p, b, r, lam)[1] / 2,
-        ),
-        "weight forgotten": lambda f, p, b, r, lam: (
-            _gap_over_loss(f, p, b, r, lam)[0],
-            _losses(f, p, r, lam) * 0.3,
-        ),
-        "gap to no control": lambda f, p, b, r, lam: _gap_over_loss(
-            f, p, uncontrolled(f, len(TIMES) - 1), r, lam
-        ),
-    }
-
-
-_CONCAVE = Quadratic([0.8, 0.1], [[1.7, -0.3], [-0.3, 0.4]])
+_FLOW, _CONCAVE = FLOWS["linear"], Quadratic([0.8, 0.1], [[1.7, -0.3], [-0.3, 0.4]])
 
 
 @cache
-def _policies(flow: Any) -> tuple[AffinePolicy, ...]:
+def _policies() -> tuple[AffinePolicy, ...]:
     rng = np.random.default_rng(11)
     shapes = ((len(TIMES) - 1, 2, 2), (len(TIMES) - 1, 2))
     return tuple(AffinePolicy(*(0.5 * rng.normal(size=shape) for shape in shapes)) for _ in range(3))
@@ -197,7 +112,69 @@ def _best(flow: Any, reward: Any, lam: float) -> AffinePolicy:
     return AffinePolicy(*coefficients(DiscreteFlow(flow, TIMES), reward, lam))
 
 
-def _expected_weights(probabilities: Any, n: int) -> Any:
+def _gap(trajectory_costs: Any, flow: Any, policy: Any, best: Any, reward: Any, lam: float) -> Any:
+    """Excess cost, sample by sample."""
+    costs = []
+    for followed in (policy, best):
+        path, controls = policy_rollout(flow, followed, NOISE, TIMES)
+        costs.append(trajectory_costs(path, controls, reward.value(path.end), lam))
+    return costs[0] - costs[1]
+
+
+def _most(optimum_interval: Any, matching_loss: Any, flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+    """The certified bound on it."""
+    return -optimum_interval(0.0, 1.0, lam).low * _losses(matching_loss, flow, policy, reward, lam)
+
+
+@claim(
+    "ADJOINT-CERTIFICATE-1",
+    "The matching loss bounds the distance to the optimum, from both sides",
+    r"""\frac{\lambda\,\mathcal L(u)}{1 + \kappa} \le J(u) - J^* \le \lambda\,\mathcal L(u), \qquad
+        \kappa = \lambda_{max}(G^{1/2} Q G^{1/2})""",
+    covers=[optimum_interval, trajectory_costs, matching_loss],
+    hypotheses=[r"\mathrm{affine\;flow}", r"r \; \mathrm{concave}", r"L = \tfrac12|u|^2"],
+)
+class Certificates:
+    """A stopping rule with a unit: what is left to gain is at most lambda times the loss that is printed."""
+
+    @bound(tight=0.3, over=rows("policy", _policies))
+    def never_more_is_left(optimum_interval, trajectory_costs, matching_loss, policy):
+        gap = _gap(trajectory_costs, _FLOW, policy, _best(_FLOW, _CONCAVE, 0.9), _CONCAVE, 0.9)
+        return gap, _most(optimum_interval, matching_loss, _FLOW, policy, _CONCAVE, 0.9)
+
+    @bound(tight=0.3, over=rows("policy", _policies))
+    def never_less_than_the_curvature_allows(optimum_interval, trajectory_costs, matching_loss, policy):
+        values, axes = np.linalg.eigh(DiscreteFlow(_FLOW, TIMES).gramian(0.9))
+        root = axes * np.sqrt(values)
+        curvature = float(np.max(np.linalg.eigvalsh(root.T @ _CONCAVE.Q @ root)))
+        most = _most(optimum_interval, matching_loss, _FLOW, policy, _CONCAVE, 0.9)
+        gap = _gap(trajectory_costs, _FLOW, policy, _best(_FLOW, _CONCAVE, 0.9), _CONCAVE, 0.9)
+        return most / (1.0 + curvature), gap
+
+    @exact(1e-11)
+    def an_equality_for_linear_rewards(optimum_interval, trajectory_costs, matching_loss):
+        _, flow, reward, lam = CASES[0]
+        best = matched(flow, reward, lam)
+        policy = _disturbed(best)
+        most = _most(optimum_interval, matching_loss, flow, policy, reward, lam)
+        return _gap(trajectory_costs, flow, policy, best, reward, lam), most
+
+    @boundary(0.05)
+    def convex_rewards_are_not_covered(optimum_interval, trajectory_costs, matching_loss):
+        reward, lam = Quadratic([0.5, 0.0], [[-0.4, 0.0], [0.0, -0.2]]), 0.9
+        policy = _policies()[0]
+        gap = _gap(trajectory_costs, _FLOW, policy, _best(_FLOW, reward, lam), reward, lam)
+        most = _most(optimum_interval, matching_loss, _FLOW, policy, reward, lam)
+        yield "largest ratio", float(np.max(gap / most)), 1.0
+
+    mutants = {
+        "half of it": wrong(matching_loss, lambda value: 0.5 * value),
+        "weight forgotten": wrong(optimum_interval, lam=lambda: 1.0),
+        "without the energy": wrong(trajectory_costs, lambda rewards: -rewards),
+    }
+
+
+def _expected_weights(chosen_steps: Any, probabilities: Any, n: int) -> Any:
     """E of the weight that each step receives: exactly, between the breakpoints of the inversion."""
     ends = np.concatenate([[0.0], np.cumsum(probabilities)])
     total = np.zeros(len(probabilities))
@@ -211,32 +188,29 @@ def _expected_weights(probabilities: Any, n: int) -> Any:
     return total
 
 
-def _unweighted(probabilities: Any, n: int) -> Any:
-    return _expected_weights(probabilities, n) * np.asarray(probabilities) * len(probabilities)
-
-
 @claim(
     "ADJOINT-SUBSAMPLING-1",
-    paper="adjoint",
-    title="A loss over some of the steps, weighted, is unbiased",
-    statement=r"""E\Big[\sum_{i=1}^n \frac{f(k_i)}{n\,p_{k_i}}\Big] = \sum_k f(k) \quad \mathrm{for\;stratified\;} k_i""",
+    "A loss over some of the steps, weighted, is unbiased",
+    r"""E\Big[\sum_{i=1}^n \frac{f(k_i)}{n\,p_{k_i}}\Big] = \sum_k f(k) \quad \mathrm{for\;stratified\;} k_i""",
+    covers=[chosen_steps, step_probabilities],
     hypotheses=[r"p_k > 0 \; \mathrm{where} \; f(k) \neq 0"],
-    vouches=[chosen_steps, step_probabilities],
 )
 class Subsampling:
-    thing = staticmethod(_expected_weights)
+    @exact(1e-12, over=rows("count, n", ((10, 1), (10, 4), (7, 3), (1, 2))))
+    def every_step_counts_once(chosen_steps, step_probabilities, count, n):
+        return _expected_weights(chosen_steps, step_probabilities(count), n), np.ones(count)
 
-    @exact(tolerance=1e-12)
-    def every_step_counts_once(thing: Thing) -> Iterator[Any]:
-        for count, n in ((10, 1), (10, 4), (7, 3), (1, 2)):
-            yield f"{n} of {count}", thing(step_probabilities(count), n), np.ones(count)
+    @exact(1e-12)
+    def steps_of_no_probability(chosen_steps):
+        return _expected_weights(chosen_steps, np.asarray([0.0, 0.25, 0.75, 0.0]), 2), [0.0, 1.0, 1.0, 0.0]
 
-    @exact(tolerance=1e-12)
-    def steps_of_no_probability(thing: Thing) -> Iterator[Any]:
-        yield "zeros", thing(np.asarray([0.0, 0.25, 0.75, 0.0]), 2), np.asarray([0.0, 1.0, 1.0, 0.0])
-
-    mutants: ClassVar[dict[str, Thing]] = {
-        "no importance weights": _unweighted,
-        "weights not divided by n": lambda p, n: n * _expected_weights(p, n) + (n == 1),
-        "the last stratum forgotten": lambda p, n: _expected_weights(p, n) * (1.0 - 1.0 / (n + 1)),
+    mutants = {
+        "no importance weights": wrong(
+            chosen_steps,
+            lambda value, probabilities: [(k, w * probabilities[k] * len(probabilities)) for k, w in value],
+        ),
+        "weights not divided by n": wrong(
+            chosen_steps, lambda value, uniforms: [(k, w * len(uniforms)) for k, w in value]
+        ),
+        "the last stratum forgotten": wrong(chosen_steps, lambda value: [*value[:-1], (value[-1][0], 0.0)]),
     }

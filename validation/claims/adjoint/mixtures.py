@@ -2,10 +2,9 @@ r"""Mixtures on the line: quantile maps, tilted weights, and what control does t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -14,9 +13,10 @@ from scipy.special import ndtr, ndtri
 from driftproof.theory.adjoint import MixtureFlow
 from driftproof.theory.laws import Mixture, Normal
 from driftproof.theory.rewards import Linear, Quadratic
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import boundary, claim, exact, rows
+from driftproof.validation.mutants import wrong
 
-from .textbook import closed_loop
+from .textbook import closed_loop, derivative
 
 __all__ = ["Modes", "QuantileMaps"]
 
@@ -24,58 +24,46 @@ LAW = Mixture([0.3, 0.7], Normal([-1.5, 1.0], [0.4, 0.8]))
 FLOW = MixtureFlow(LAW)
 SYMMETRIC = MixtureFlow(Mixture([0.5, 0.5], Normal([-2.0, 2.0], [0.5, 0.5])))
 POINTS = np.asarray([-2.5, -0.7, 0.1, 1.9])
-
-
-def _map_and_slope(flow: Any, x: Any, t: float, s: float) -> Any:
-    return flow.flow_map(x, t, s), flow.slope(x, t, s)
+TILTS = ((Linear([0.8]), 0.9), (Quadratic([0.8], [[1.3]]), 0.6), (Quadratic([0.1], [[-0.5]]), 0.9))
 
 
 @claim(
     "ADJOINT-MIXTURE-1",
-    paper="adjoint",
-    title="On the line the flow is the quantile map, and tilts stay mixtures",
-    statement=r"""\varphi_{t \to s} = F_s^{-1} \circ F_t, \quad \varphi' = \frac{p_t(x)}{p_s(\varphi(x))}, \qquad
+    "On the line the flow is the quantile map, and tilts stay mixtures",
+    r"""\varphi_{t \to s} = F_s^{-1} \circ F_t, \quad \varphi' = \frac{p_t(x)}{p_s(\varphi(x))}, \qquad
         \mathrm{tilt} = \sum_i w_i' N(m_i', \sigma_i'^2)""",
+    covers=[MixtureFlow.flow_map, MixtureFlow.slope, MixtureFlow.velocity, MixtureFlow.tilted],
     hypotheses=[r"d = 1", r"1 + q\sigma_i^2/\lambda > 0"],
-    vouches=[MixtureFlow.flow_map, MixtureFlow.slope, MixtureFlow.velocity, MixtureFlow.tilted],
 )
 class QuantileMaps:
-    thing = staticmethod(_map_and_slope)
+    @exact(3e-9)
+    def the_velocity_integrated(flow_map, velocity):
+        end, _ = closed_loop(lambda x, t: velocity(FLOW, x, t)[0], POINTS, 0.9, 300)
+        return flow_map(FLOW, POINTS, 0.9, 0.0), end
 
-    @exact(tolerance=3e-9)
-    def the_velocity_integrated(thing: Thing) -> Iterator[Any]:
-        end, _ = closed_loop(lambda x, t: FLOW.velocity(x, t)[0], POINTS, 0.9, 300)
-        yield "map", thing(FLOW, POINTS, 0.9, 0.0)[0], end
+    @exact(1e-10)
+    def its_slope(flow_map, slope):
+        return slope(FLOW, POINTS, 1.0, 0.2), derivative(lambda h: flow_map(FLOW, POINTS + h, 1.0, 0.2), 0.0)
 
-    @exact(tolerance=1e-10)
-    def its_slope(thing: Thing) -> Iterator[Any]:
-        h = 1e-3
-        ring = [w * (thing(FLOW, POINTS + j * h, 1.0, 0.2)[0] - thing(FLOW, POINTS - j * h, 1.0, 0.2)[0])
-                for j, w in ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))]  # fmt: skip
-        yield "slope", thing(FLOW, POINTS, 1.0, 0.2)[1], np.sum(ring, axis=0) / h
-
-    @exact(tolerance=1e-12)
-    def tilt_by_quadrature(thing: Thing) -> Iterator[Any]:
-        assert thing(FLOW, POINTS, 0.5, 0.5)[0] is not None
+    @exact(1e-12, over=rows("reward, lam", TILTS))
+    def tilt_by_quadrature(tilted, reward, lam):
         x, weights = _gauss()
-        for reward, lam in (
-            (Linear([0.8]), 0.9),
-            (Quadratic([0.8], [[1.3]]), 0.6),
-            (Quadratic([0.1], [[-0.5]]), 0.9),
-        ):
-            tilt = FLOW.tilted(reward, lam)
-            density = FLOW.density(x, 0.0) * np.exp(reward.value(x[:, None]) / lam)
-            yield repr(type(reward)), np.exp(tilt.log_prob(x)), density / np.sum(weights * density)
+        density = FLOW.density(x, 0.0) * np.exp(reward.value(x[:, None]) / lam)
+        return np.exp(tilted(FLOW, reward, lam).log_prob(x)), density / np.sum(weights * density)
 
-    @boundary()
-    def tilts_that_cannot_be_normalised(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, FLOW.tilted, Quadratic([0.0], [[-2.0]]), 1.0)
-        yield raises(ValueError, FLOW.tilted, Linear([1.0]), 0.0)
+    refuses = [
+        (MixtureFlow.tilted, FLOW, Quadratic([0.0], [[-2.0]]), 1.0),
+        (MixtureFlow.tilted, FLOW, Linear([1.0]), 0.0),
+    ]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "reversed": lambda f, x, t, s: _map_and_slope(f, x, s, t),
-        "inverse slope": lambda f, x, t, s: (f.flow_map(x, t, s), 1.0 / f.slope(x, t, s)),
-        "levels for quantiles": lambda f, x, t, s: (x * (1.0 - s) / max(1.0 - t, 0.1), f.slope(x, t, s)),
+    mutants = {
+        "reversed": wrong(MixtureFlow.flow_map, t=lambda s: s, s=lambda t: t),
+        "inverse slope": wrong(MixtureFlow.slope, lambda value: 1.0 / value),
+        "levels for quantiles": wrong(
+            MixtureFlow.flow_map, lambda x, t, s: x * (1.0 - s) / max(1.0 - t, 0.1)
+        ),
+        "velocity in flow time": wrong(MixtureFlow.velocity, t=lambda t: 1.0 - t),
+        "tilt at another weight": wrong(MixtureFlow.tilted, lam=lambda lam: 2.0 * lam),
     }
 
 
@@ -86,12 +74,13 @@ def _gauss() -> Any:
     return (edges[:-1, None] + half[:, None] * (1.0 + nodes)).ravel(), (half[:, None] * weights).ravel()
 
 
+SLOPES = rows("c", (0.5, 1.0))
+
+
 @cache
-def _masses(flow: Any, c: float) -> tuple[float, float, float]:
-    """Mass of the right mode: under the tilt, the optimum, and the nearest stationary policy."""
-    reward = Linear([c])
-    tilt = float(np.asarray(flow.tilted(reward, 1.0).weights)[1])
-    return tilt, flow.upper_mass(0.0, reward, 1.0), flow.upper_mass(0.0, reward, 1.0, local=True)
+def _mass(upper_mass: Any, c: float, local: bool = False) -> float:
+    """Mass of the right mode under the optimum, or under the nearest stationary policy."""
+    return float(upper_mass(SYMMETRIC, 0.0, Linear([c]), 1.0, local=local))
 
 
 @cache
@@ -116,15 +105,6 @@ def _dynamic_programming(c: float) -> float:
     there = np.interp(noise, SYMMETRIC.flow_map(y, 0.0, 1.0), value)
     kink = noise[int(np.argmin(np.gradient(np.gradient(there))))]  # where two trajectories cost the same
     return float(ndtr(-kink))
-
-
-@cache
-def _at_the_jump(c: float) -> tuple[Any, Any]:
-    """Noises and costs of the two trajectories from the jump."""
-    torn = SYMMETRIC.jump(Linear([c]), 1.0)
-    assert torn is not None
-    noise, cost, _ = SYMMETRIC.extremals(torn[1:], Linear([c]), 1.0)
-    return noise, cost
 
 
 @cache
@@ -161,82 +141,76 @@ def _matched(c: float, steps: int = 32, count: int = 400, rounds: int = 20) -> f
 
 @claim(
     "ADJOINT-MODES-1",
-    paper="adjoint",
-    title="Mode weights: the optimum tears the data apart; matching stops short of it",
-    statement=r"""\mathrm{modes} \pm 2, \; sd = 0.5, \; r = c\,x: \quad
+    "Mode weights: the optimum tears the data apart; matching stops short of it",
+    r"""\mathrm{modes} \pm 2, \; sd = 0.5, \; r = c\,x: \quad
         P(X_0 > 0) = 0.881,\; 0.884,\; 0.711 \;(c = \tfrac12; \;\mathrm{tilt,\;optimum,\;local\;optimum})""",
+    covers=[MixtureFlow.tilted, MixtureFlow.upper_mass, MixtureFlow.jump, MixtureFlow.extremals],
     hypotheses=[r"\lambda = 1", r"\mathrm{linear\;path}"],
-    vouches=[MixtureFlow.upper_mass, MixtureFlow.jump, MixtureFlow.extremals],
 )
 class Modes:
     """Two trajectories from one noise can both satisfy Pontryagin's conditions.  The optimum takes the cheaper
     and jumps between the modes; rounds of matching that start from the flow keep to their mode for as
     long as it is stationary.  That modes are preserved is a property of the second, not of the problem."""
 
-    thing = staticmethod(_masses)
-
-    @exact(tolerance=1e-12)
-    def tilt_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=SLOPES)
+    def tilt_by_quadrature(tilted, c):
         x, weights = _gauss()
-        for c in (0.5, 1.0):
-            parts = [np.exp(Normal(m, 0.5).log_prob(x) + c * x) * weights for m in (-2.0, 2.0)]
-            yield f"c = {c}", thing(SYMMETRIC, c)[0], np.sum(parts[1]) / np.sum(parts)
+        parts = [np.exp(Normal(m, 0.5).log_prob(x) + c * x) * weights for m in (-2.0, 2.0)]
+        return tilted(SYMMETRIC, Linear([c]), 1.0).weights[1], np.sum(parts[1]) / np.sum(parts)
 
-    @exact(tolerance=2e-2)
-    def the_optimum_by_dynamic_programming(thing: Thing) -> Iterator[Any]:
-        for c in (0.5, 1.0):
-            yield f"c = {c}", thing(SYMMETRIC, c)[1], _dynamic_programming(c)
+    @exact(2e-2, over=SLOPES)
+    def the_optimum_by_dynamic_programming(upper_mass, c):
+        return _mass(upper_mass, c), _dynamic_programming(c)
 
-    @exact(tolerance=1e-11)
-    def both_trajectories_cost_the_same_at_the_jump(thing: Thing) -> Iterator[Any]:
-        for c in (0.5, 1.0):
-            mass = thing(SYMMETRIC, c)[1]
-            noise, cost = _at_the_jump(c)
-            yield f"c = {c}, noise", noise, np.full(2, -ndtri(mass))
-            yield f"c = {c}, cost", cost[0], cost[1]
+    @exact(1e-11, over=SLOPES)
+    def both_trajectories_cost_the_same_at_the_jump(upper_mass, jump, extremals, c):
+        _, *ends = jump(SYMMETRIC, Linear([c]), 1.0)
+        noise, cost, _ = extremals(SYMMETRIC, ends, Linear([c]), 1.0)
+        yield "noise", noise, np.full(2, -ndtri(_mass(upper_mass, c)))
+        yield "cost", cost[0], cost[1]
 
-    @exact(tolerance=1e-7)
-    def trajectories_by_implicit_steps(thing: Thing) -> Iterator[Any]:
+    @exact(1e-7)
+    def trajectories_by_implicit_steps(extremals):
         """State, adjoint and cost from three endpoints, by an implicit method."""
-        assert thing(SYMMETRIC, 1.0)[1] > 0.5
         reward, ends = Linear([0.5]), np.asarray([-2.2, 0.3, 1.9])
 
-        def rates(t: float, state: Any) -> Any:
+        def rates(t, state):
             v, slope = SYMMETRIC.velocity(state[:3], t)
             adjoint = state[3:6]
             return np.concatenate([v + adjoint, -slope * adjoint, 0.5 * adjoint**2])
 
         begin = np.concatenate([ends, np.full(3, -0.5), np.zeros(3)])
         last = solve_ivp(rates, (0.0, 1.0), begin, "Radau", rtol=1e-9, atol=1e-10).y[:, -1]
-        noise, cost, adjoint = SYMMETRIC.extremals(ends, reward, 1.0)
+        noise, cost, adjoint = extremals(SYMMETRIC, ends, reward, 1.0)
         yield "noise", noise, last[:3]
         yield "adjoint", adjoint, last[3:6]
         yield "cost", cost, last[6:] - 0.5 * ends
 
-    @boundary(tolerance=0.1)
-    def the_stationary_policy_is_not_the_optimum(thing: Thing) -> Iterator[Any]:
-        for c in (0.5, 1.0):
-            _, best, local = thing(SYMMETRIC, c)
-            yield f"c = {c}", local, best
+    @boundary(0.1, over=SLOPES)
+    def the_stationary_policy_is_not_the_optimum(upper_mass, c):
+        return _mass(upper_mass, c, local=True), _mass(upper_mass, c)
 
-    @exact(tolerance=3e-2)
-    def rounds_of_matching_stay_there(thing: Thing) -> Iterator[Any]:
+    @exact(3e-2, over=SLOPES)
+    def rounds_of_matching_stay_there(upper_mass, c):
         """Lean rounds from the flow itself, regressed on the states of 400 noises.  At the edge of a branch they
         chatter, by some hundredths a round; the optimum is 0.16 away."""
-        for c in (0.5, 1.0):
-            yield f"c = {c}", thing(SYMMETRIC, c)[2], _matched(c)
+        return _mass(upper_mass, c, local=True), _matched(c)
 
-    @exact(tolerance=1e-10)
-    def the_fold_by_the_costs_of_the_lower_branch(thing: Thing) -> Iterator[Any]:
+    @exact(1e-10)
+    def the_fold_by_the_costs_of_the_lower_branch(upper_mass):
         """The lower branch ends where its noise is largest: found here by bisection on the derivative."""
-        yield "c = 0.5", thing(SYMMETRIC, 0.5)[2], ndtr(-_fold())
+        return _mass(upper_mass, 0.5, local=True), ndtr(-_fold())
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "the tilt for all": lambda f, c: (_masses(f, c)[0],) * 3,
-        "the local optimum for the optimum": lambda f, c: (
-            _masses(f, c)[0],
-            _masses(f, c)[2],
-            _masses(f, c)[2],
+    mutants = {
+        "the tilt for all": wrong(
+            MixtureFlow.upper_mass, lambda self, reward, lam: float(self.tilted(reward, lam).weights[1])
         ),
-        "tilt and optimum swapped": lambda f, c: (*_masses(f, c)[1::-1], _masses(f, c)[2]),
+        "the local optimum for the optimum": wrong(MixtureFlow.upper_mass, local=lambda: True),
+        "weights of the tilt swapped": wrong(
+            MixtureFlow.tilted, lambda value: Mixture(value.weights[::-1], value.components)
+        ),
+        "a jump a little too far": wrong(
+            MixtureFlow.jump, lambda value: (value[0], value[1], value[2] + 1e-3)
+        ),
+        "trajectories of half the weight": wrong(MixtureFlow.extremals, lam=lambda lam: 0.5 * lam),
     }

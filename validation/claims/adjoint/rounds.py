@@ -2,9 +2,8 @@ r"""Rounds of matching: which iteration converges, how fast, and where lean and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,11 @@ from driftproof.numerics.adjoint import (
 )
 from driftproof.theory.adjoint import DiscreteFlow, GaussianFlow, gain_errors, uniform_times
 from driftproof.theory.rewards import Quadratic
-from driftproof.validation import Thing, bound, boundary, claim, exact, figure, raises
+from driftproof.validation import bound, boundary, claim, exact, figure
+from driftproof.validation.mutants import wrong
 
 from .grids import NOISE, TIMES, matched
-from .textbook import CASES, FLOWS
+from .textbook import CASES, EACH
 
 __all__ = ["Convergence", "LeanIsFullAtTheOptimum"]
 
@@ -81,10 +81,7 @@ class Convergence:
         coarse, fine = (np.asarray(_errors_on_a_grid(n)) for n in (24, 48))
         yield "errors", (2.0 * fine - coarse) / 1.5, gain_errors(1.5, horizon, 4, "lean") / 1.5
 
-    @boundary()
-    def beyond_the_conjugate_point(gain_errors):
-        yield raises(ValueError, gain_errors, -1.0, 1.5, 3, "lean")
-        yield raises(ValueError, gain_errors, 1.0, 1.0, 3, "newton")
+    refuses = [(gain_errors, -1.0, 1.5, 3, "lean"), (gain_errors, 1.0, 1.0, 3, "newton")]
 
     @figure
     def errors_by_round(gain_errors):
@@ -102,9 +99,11 @@ class Convergence:
         return drawn
 
     mutants = {
-        "lean for all": lambda q, g, n, m: gain_errors(q, g, n, "lean"),
-        "half the curvature": lambda q, g, n, m: gain_errors(0.5 * q, g, n, m),
-        "one round late": lambda q, g, n, m: gain_errors(q, g, n + 1, m)[1:],
+        "lean for all": wrong(gain_errors, method=lambda: "lean"),
+        "half the curvature": wrong(gain_errors, q=lambda q: 0.5 * q),
+        "one round late": wrong(
+            gain_errors, lambda q, horizon, count, method: gain_errors(q, horizon, count + 1, method)[1:]
+        ),
     }
 
 
@@ -125,7 +124,7 @@ def _errors_on_a_grid(n: int) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _full(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
+def _full(full_adjoints: Any, flow: Any, policy: Any, reward: Any, lam: float) -> Any:
     path, controls = policy_rollout(flow, policy, NOISE, TIMES)
     index = {t: k for k, t in enumerate(TIMES)}
     return path, full_adjoints(
@@ -148,64 +147,44 @@ def _policy_value(flow: Any, policy: Any, reward: Any, lam: float, x: Any, start
 
 @claim(
     "ADJOINT-ITERATION-2",
-    paper="adjoint",
-    title="The full adjoint is the gradient of the policy's value; at the optimum it is the lean one",
-    statement=r"""a^{full}_k = \nabla V^u_k(x_k), \qquad
+    "The full adjoint is the gradient of the policy's value; at the optimum it is the lean one",
+    r"""a^{full}_k = \nabla V^u_k(x_k), \qquad
         a^{full} = a^{lean} \;\mathrm{where}\; \lambda u_k = a_{k+1}""",
+    covers=[full_adjoints, adjoints],
     hypotheses=[r"\mathrm{Euler\;steps}", r"L = \tfrac12|u|^2"],
-    vouches=[full_adjoints, adjoints],
 )
 class LeanIsFullAtTheOptimum:
-    thing = staticmethod(_full)
-
-    @exact(tolerance=1e-12)
-    def gradient_of_the_value(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=EACH)
+    def gradient_of_the_value(full_adjoints, flow, reward, lam):
+        """The value is quadratic: central differences are exact."""
         rng = np.random.default_rng(5)
         policy = AffinePolicy(0.4 * rng.normal(size=(12, 2, 2)), rng.normal(size=(12, 2)))
-        for name, flow, reward, lam in CASES:
-            path, after = thing(flow, policy, reward, lam)
-            for k in (1, 6, 12):
-                step = np.eye(2)
-                want = [
-                    0.5
-                    * (
-                        _policy_value(flow, policy, reward, lam, path.states[k] + e, k)
-                        - _policy_value(flow, policy, reward, lam, path.states[k] - e, k)
-                    )
-                    for e in step
-                ]  # quadratic: central differences are exact
-                yield f"{name}, k = {k}", after[k - 1], np.stack(want, axis=-1)
+        path, after = _full(full_adjoints, flow, policy, reward, lam)
+        for k in (1, 6, 12):
+            ahead, behind = (
+                [_policy_value(flow, policy, reward, lam, path.states[k] + e, k) for e in step]
+                for step in (np.eye(2), -np.eye(2))
+            )
+            want = [0.5 * (a - b) for a, b in zip(ahead, behind, strict=True)]
+            yield f"k = {k}", after[k - 1], np.stack(want, axis=-1)
 
-    @exact(tolerance=1e-11)
-    def lean_at_the_fixed_point(thing: Thing) -> Iterator[Any]:
-        for name, flow, reward, lam in CASES:
-            path, after = thing(flow, matched(name), reward, lam)
-            lean = adjoints(path, reward.gradient(path.end), flow.vjp)
-            yield name, np.asarray(after), np.asarray(lean)
+    @exact(1e-11, over=EACH)
+    def lean_at_the_fixed_point(full_adjoints, adjoints, flow, reward, lam):
+        path, after = _full(full_adjoints, flow, matched(flow, reward, lam), reward, lam)
+        return np.asarray(after), np.asarray(adjoints(path, reward.gradient(path.end), flow.vjp))
 
-    @boundary(tolerance=0.05)
-    def not_elsewhere(thing: Thing) -> Iterator[Any]:
+    @boundary(0.05)
+    def not_elsewhere(full_adjoints, adjoints):
         _, flow, reward, lam = CASES[1]
         policy = AffinePolicy(np.full((12, 2, 2), 0.3), np.ones((12, 2)))
-        path, after = thing(FLOWS["linear"], policy, reward, lam)
-        yield "first step", after[0], adjoints(path, reward.gradient(path.end), flow.vjp)[0]
+        path, after = _full(full_adjoints, flow, policy, reward, lam)
+        return after[0], adjoints(path, reward.gradient(path.end), flow.vjp)[0]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "no running cost": lambda f, p, r, lam: _without_cost(f, p, r, lam),
-        "the lean one": lambda f, p, r, lam: _lean(f, p, r, lam),
-        "sign": lambda f, p, r, lam: (_full(f, p, r, lam)[0], [-a for a in _full(f, p, r, lam)[1]]),
+    mutants = {
+        "no running cost": wrong(full_adjoints, excess=lambda: lambda k, a: a),
+        "the lean one": wrong(
+            full_adjoints, lambda trajectory, gradient, vjp: adjoints(trajectory, gradient, vjp)
+        ),
+        "sign": wrong(full_adjoints, lambda value: [-a for a in value]),
+        "sign of the lean one": wrong(adjoints, lambda value: [-a for a in value]),
     }
-
-
-def _without_cost(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
-    path, _ = policy_rollout(flow, policy, NOISE, TIMES)
-    index = {t: k for k, t in enumerate(TIMES)}
-    slope = reward.gradient(path.end)
-    return path, full_adjoints(
-        path, slope, flow.vjp, lambda x, t, a: a @ policy.gains[index[t]], lambda k, a: a
-    )
-
-
-def _lean(flow: Any, policy: Any, reward: Any, lam: float) -> Any:
-    path, _ = policy_rollout(flow, policy, NOISE, TIMES)
-    return path, adjoints(path, reward.gradient(path.end), flow.vjp)

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from driftproof.theory.adjoint import GaussianFlow
 from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.validation import rows
 
 __all__ = [
     "CASES",
+    "EACH",
     "FLOWS",
     "Wavy",
     "closed_loop",
+    "curvature",
+    "derivative",
     "laplacian",
     "line",
     "moved",
@@ -41,6 +45,7 @@ CASES: list[tuple[str, GaussianFlow, Any, float]] = [
     for path, flow in FLOWS.items()
     for kind, reward, lam in (("linear", PULL, 0.6), ("quadratic", BENT, 0.9))
 ]
+EACH = rows("label, flow, reward, lam", CASES)
 
 
 class Wavy:
@@ -77,14 +82,21 @@ def path_integral(f: Callable[[Any], Any], low: float, high: float, sigma: float
         return mp.quad(f, [mp.mpf(low), *inner, mp.mpf(high)])
 
 
+def curvature(reward: Any) -> Floats:
+    """Q of a reward on the plane."""
+    return reward.Q if isinstance(reward, Quadratic) else np.zeros((2, 2))
+
+
+def derivative(f: Callable[[Any], Any], t: Any, step: float = 1e-3) -> Any:
+    """The derivative of f by differences of order 6."""
+    parts = [w * (f(t + j * step) - f(t - j * step)) for j, w in ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))]
+    return np.sum(parts, axis=0) / step
+
+
 def slopes(f: Callable[[Floats], Floats], x: Floats, step: float = 1e-3) -> Floats:
     """Gradients (B, d) of f: (B, d) -> (B,), by differences of order 6."""
-    columns = []
-    for i in range(x.shape[-1]):
-        e = step * np.eye(x.shape[-1])[i]
-        parts = [w * (f(x + j * e) - f(x - j * e)) for j, w in ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))]
-        columns.append(np.sum(parts, axis=0) / step)
-    return np.stack(columns, axis=-1)
+    along = [lambda h, e=e: f(x + h * e) for e in np.eye(x.shape[-1])]
+    return np.stack([derivative(g, 0.0, step) for g in along], axis=-1)
 
 
 def laplacian(f: Any, x: Any, step: float = 2e-3) -> Any:

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from driftproof.numerics.adjoint import quantile_mask, running_threshold
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import claim, exact, grid
+from driftproof.validation.mutants import wrong
 
 __all__ = ["Memory"]
 
 
-def _after(thing: Thing, batches: Any, share: float, decay: float) -> Any:
+def _after(running_threshold: Any, batches: Any, share: float, decay: float) -> Any:
     threshold = None
     for losses in batches:
-        threshold = thing(np.asarray(losses, dtype=float), share, threshold, decay)
+        threshold = running_threshold(np.asarray(losses, dtype=float), share, threshold, decay)
     return threshold
+
+
+OUTSIDE = ((0.0, 0.9), (1.5, 0.9), (0.5, 1.0), (0.5, -0.1), (0.5, float("nan")))
 
 
 @claim(
@@ -31,47 +35,38 @@ def _after(thing: Thing, batches: Any, share: float, decay: float) -> Any:
     hypotheses=[r"d \in [0, 1)", r"s \in (0, 1]", r"\mathrm{independent\;batches\;of\;}n"],
 )
 class Memory:
-    @exact(1e-13)
-    def weights_of_the_batches(running_threshold):
+    @exact(1e-13, over=grid(d=(0.0, 0.5, 0.9), k=(0, 1, 7)))
+    def weights_of_the_batches(running_threshold, d, k):
         """One batch of ones among zeros reads off its weight."""
-        for d in (0.0, 0.5, 0.9):
-            for k in (0, 1, 7):
-                w = np.asarray(
-                    [_after(running_threshold, np.eye(k + 1)[:, [j, j]], 0.5, d) for j in range(k + 1)]
-                )
-                yield f"d = {d}, k = {k}, sum", np.sum(w), 1.0
-                want = (1.0 - d) / (1.0 + d) + 2.0 * d / (1.0 + d) * d ** (2 * k)
-                yield f"d = {d}, k = {k}, squares", np.sum(w**2), want
+        batches = [np.eye(k + 1)[:, [j, j]] for j in range(k + 1)]
+        w = np.asarray([_after(running_threshold, batch, 0.5, d) for batch in batches])
+        yield "sum", np.sum(w), 1.0
+        want = (1.0 - d) / (1.0 + d) + 2.0 * d / (1.0 + d) * d ** (2 * k)
+        yield "squares", np.sum(w**2), want
 
-    @exact(1e-13)
-    def mean_by_enumeration(running_threshold):
+    @exact(1e-13, over=grid(share=(0.2, 0.5, 0.9)))
+    def mean_by_enumeration(running_threshold, share):
         """All batches of n losses 1..m, against a sum of binomial tails."""
         n, m = 3, 7
-        for share in (0.2, 0.5, 0.9):
-            rank = math.ceil(share * n)
-            mean = np.mean(
-                [
-                    running_threshold(np.asarray(batch, dtype=float), share)
-                    for batch in product(range(1, m + 1), repeat=n)
-                ]
-            )
-            want = 0.0
-            for j in range(m):  # P(the rank-th smallest > j): fewer than rank losses are <= j
-                want += sum(math.comb(n, i) * (j / m) ** i * (1.0 - j / m) ** (n - i) for i in range(rank))
-            yield f"share = {share}", mean, want
+        rank = math.ceil(share * n)
+        batches = product(range(1, m + 1), repeat=n)
+        mean = np.mean([running_threshold(np.asarray(batch, dtype=float), share) for batch in batches])
+        want = 0.0
+        for j in range(m):  # P(the rank-th smallest > j): fewer than rank losses are <= j
+            want += sum(math.comb(n, i) * (j / m) ** i * (1.0 - j / m) ** (n - i) for i in range(rank))
+        return mean, want
 
-    @exact(2e-13)
-    def mean_of_uniform_losses(running_threshold):
+    @exact(2e-13, over=grid(share=(0.3, 0.6, 1.0)))
+    def mean_of_uniform_losses(running_threshold, share):
         """Gauss rules on the ordered cube: losses u^(1/3), u^(1/3) v^(1/2), ... of independent uniform u, v, w."""
         x, w = np.polynomial.legendre.leggauss(8)
         x, w = 0.5 * (x + 1.0), 0.5 * w
-        for share in (0.3, 0.6, 1.0):
-            total = 0.0
-            for (a, p), (b, q), (c, r) in product(zip(x, w, strict=True), repeat=3):
-                # With a = u^(1/3) the density is 3 a^2, and so on: polynomials, which the rule sums exactly.
-                losses = np.asarray([a * b * c, a, a * b])
-                total += p * q * r * 6.0 * a * a * b * float(running_threshold(losses, share))
-            yield f"share = {share}", total, math.ceil(share * 3) / 4.0
+        total = 0.0
+        for (a, p), (b, q), (c, r) in product(zip(x, w, strict=True), repeat=3):
+            # With a = u^(1/3) the density is 3 a^2, and so on: polynomials, which the rule sums exactly.
+            losses = np.asarray([a * b * c, a, a * b])
+            total += p * q * r * 6.0 * a * a * b * float(running_threshold(losses, share))
+        return total, math.ceil(share * 3) / 4.0
 
     @exact(0.0)
     def one_small_batch_leaves_out_nothing(running_threshold):
@@ -81,22 +76,19 @@ class Memory:
         yield "first batch", np.sum(wild <= running_threshold(wild, 0.9)), 5
         yield "after calm ones", np.sum(wild <= _after(running_threshold, [calm] * 3 + [wild], 0.9, 0.9)), 4
 
-    @boundary()
-    def shares_and_decays_have_ranges(running_threshold):
-        for share, decay in ((0.0, 0.9), (1.5, 0.9), (0.5, 1.0), (0.5, -0.1), (0.5, float("nan"))):
-            yield raises(ValueError, running_threshold, np.ones(3), share, None, decay)
-        yield raises(ValueError, running_threshold, np.ones(0), 0.5)
-        yield raises(ValueError, running_threshold, np.ones(3), 0.5, np.ones(3))
+    refuses = [
+        *((running_threshold, np.ones(3), share, None, decay) for share, decay in OUTSIDE),
+        (running_threshold, np.ones(0), 0.5),
+        (running_threshold, np.ones(3), 0.5, np.ones(3)),
+    ]
 
     mutants = {
-        "decay of the new": lambda losses, share, previous=None, decay=0.9: running_threshold(
-            losses, share, previous, 1.0 - decay if 0.0 < decay < 1.0 else decay
+        "decay of the new": wrong(running_threshold, decay=lambda decay: 1.0 - decay),
+        "from zero": wrong(
+            running_threshold, previous=lambda previous: 0.0 if previous is None else previous
         ),
-        "from zero": lambda losses, share, previous=None, decay=0.9: running_threshold(
-            losses, share, 0.0 if previous is None else previous, decay
-        ),
-        "without memory": lambda losses, share, previous=None, decay=0.9: running_threshold(losses, share),
-        "rank rounded down": lambda losses, share, previous=None, decay=0.9: running_threshold(
-            losses, max(int(share * len(losses)), 1) / len(losses), previous, decay
+        "without memory": wrong(running_threshold, previous=lambda: None),
+        "rank rounded down": wrong(
+            running_threshold, share=lambda losses, share: max(int(share * len(losses)), 1) / len(losses)
         ),
     }

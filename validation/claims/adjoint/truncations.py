@@ -2,16 +2,17 @@ r"""Truncated adjoints in three readings: how far they push, and what they lose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from driftproof.numerics.adjoint import adjoints, rollout
 from driftproof.theory.adjoint import GaussianFlow, uniform_times
 from driftproof.theory.rewards import Linear, Quadratic
-from driftproof.validation import Rate, Thing, boundary, claim, exact, figure, grid, raises, rate, rows
+from driftproof.validation import Rate, claim, exact, figure, grid, rate, rows
+from driftproof.validation.mutants import wrong
 
 from .textbook import path_factor, path_integral
 
@@ -43,50 +44,43 @@ def _integral(path: str, sigma: float, tau: float, mode: str, f: Callable[[Any, 
 
 @claim(
     "ADJOINT-TRUNCATION-1",
-    paper="adjoint",
-    title="Three readings of a truncated adjoint, and how far each pushes",
-    statement=r"""G_\tau, \qquad G_\tau + \frac{\Phi_\tau}\lambda\int_\tau^1 \Phi, \qquad \frac1\lambda\int_0^\tau \Phi
+    "Three readings of a truncated adjoint, and how far each pushes",
+    r"""G_\tau, \qquad G_\tau + \frac{\Phi_\tau}\lambda\int_\tau^1 \Phi, \qquad \frac1\lambda\int_0^\tau \Phi
         \qquad (\mathrm{train,\;frozen,\;identity})""",
+    covers=[GaussianFlow.truncated_gain, adjoints],
     hypotheses=[r"\mathrm{linear\;reward}"],
-    vouches=[GaussianFlow.truncated_gain, adjoints],
 )
 class Gains:
-    thing = GaussianFlow.truncated_gain
+    @exact(1e-12, over=grid(rows("path, sigma, tau", SETTINGS), mode=MODES))
+    def quadrature(truncated_gain, path, sigma, tau, mode):
+        want = _integral(path, sigma, tau, mode, lambda psi, phi: psi * phi)
+        return truncated_gain(_line(sigma, path), tau, 0.8, mode)[0, 0], want / 0.8
 
-    @exact(tolerance=1e-12)
-    def quadrature(thing: Thing) -> Iterator[Any]:
-        for path, sigma, tau in SETTINGS:
-            for mode in MODES:
-                want = _integral(path, sigma, tau, mode, lambda psi, phi: psi * phi)
-                yield f"{path}, {mode}", thing(_line(sigma, path), tau, 0.8, mode)[0, 0], want / 0.8
-
-    @rate()
-    def the_trainers_adjoints_converge_to_them(thing: Thing) -> Iterator[Rate]:
+    @rate(over=rows("mode", MODES))
+    def the_trainers_adjoints_converge_to_them(truncated_gain, adjoints, mode):
         """Controls of the numerics on N Euler steps, the last 0.4 N of them exact: first order in 1/N."""
-        for mode in MODES:
-            errors = [
-                _pushed(n, mode) - float(thing(_line(0.7), 0.4, 1.0, mode)[0, 0]) for n in (80, 160, 320)
-            ]
-            yield Rate([float(np.log2(abs(a / b))) for a, b in pairwise(errors)], 1.0, 0.1)
+        gain = float(truncated_gain(_line(0.7), 0.4, 1.0, mode)[0, 0])
+        errors = [_pushed(adjoints, n, mode) - gain for n in (80, 160, 320)]
+        return Rate([float(np.log2(abs(a / b))) for a, b in pairwise(errors)], 1.0, 0.1)
 
-    @exact(tolerance=1e-13)
-    def nothing_is_lost_at_tau_one(thing: Thing) -> Iterator[Any]:
-        for mode in MODES[:2]:
-            yield mode, thing(_line(0.7), 1.0, 0.8, mode), _line(0.7).gramian(1.0, 0.8)
+    @exact(1e-13, over=rows("mode", MODES[:2]))
+    def nothing_is_lost_at_tau_one(truncated_gain, mode):
+        return truncated_gain(_line(0.7), 1.0, 0.8, mode), _line(0.7).gramian(1.0, 0.8)
 
-    @boundary()
-    def bad_input(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, thing, _line(0.7), 1.5, 1.0, "train")
-        yield raises(ValueError, thing, _line(0.7), 0.5, 1.0, "drop")
+    refuses = [
+        (GaussianFlow.truncated_gain, _line(0.7), 1.5, 1.0, "train"),
+        (GaussianFlow.truncated_gain, _line(0.7), 0.5, 1.0, "drop"),
+    ]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "always train": lambda f, tau, lam, m: f.truncated_gain(tau, lam, "train"),
-        "flow time": lambda f, tau, lam, m: f.truncated_gain(1.0 - tau, lam, m),
-        "no weight": lambda f, tau, lam, m: f.truncated_gain(tau, 1.0, m),
+    mutants = {
+        "always train": wrong(GaussianFlow.truncated_gain, mode=lambda: "train"),
+        "flow time": wrong(GaussianFlow.truncated_gain, tau=lambda tau: 1.0 - tau),
+        "no weight": wrong(GaussianFlow.truncated_gain, lam=lambda: 1.0),
+        "nothing is truncated": wrong(adjoints, last=lambda: None),
     }
 
 
-def _pushed(steps: int, mode: Any) -> float:
+def _pushed(adjoints: Any, steps: int, mode: Any) -> float:
     """Where the controls of the numerics take the state 0, for a unit gradient."""
     flow, times = _line(0.7), uniform_times(steps)
     path = rollout(flow.velocity, np.zeros((1, 1)), times)
@@ -110,29 +104,23 @@ class Gaps:
         want = _integral(path, sigma, tau, mode, lambda psi, phi: (psi - phi) ** 2)
         return truncation_gap(_line(sigma, path), Linear([1.3]), tau, 0.8, mode), want * 1.69 / 1.6
 
-    @exact(1e-12)
-    def objective_of_the_truncated_control(truncation_gap):
+    @exact(1e-12, over=rows("sigma, tau", ((0.7, 0.4), (2.0, 0.75))))
+    def objective_of_the_truncated_control(truncation_gap, sigma, tau):
         """Energy of psi less its push, from the gains alone (train: both are G_tau)."""
-        for _, sigma, tau in SETTINGS[:2]:
-            flow = _line(sigma)
-            kept, whole = (float(flow.gramian(t, 1.0)[0, 0]) for t in (tau, 1.0))
-            yield (
-                "train",
-                truncation_gap(flow, Linear([1.0]), tau, 1.0, "train"),
-                (0.5 * kept - kept) - (0.5 * whole - whole),
-            )
+        flow = _line(sigma)
+        kept, whole = (float(flow.gramian(t, 1.0)[0, 0]) for t in (tau, 1.0))
+        lost = (0.5 * kept - kept) - (0.5 * whole - whole)
+        return truncation_gap(flow, Linear([1.0]), tau, 1.0, "train"), lost
 
-    @exact(2e-3)
-    def relative_losses_of_the_example(truncation_gap):
+    @exact(2e-3, over=rows("mode, want", (("train", 0.516), ("frozen", 0.047))))
+    def relative_losses_of_the_example(truncation_gap, mode, want):
         """sigma = 0.7, the last 0.4 of the path: dropping loses half of the gain, freezing a twentieth."""
-        flow = _line(0.7)
-        whole = 0.5 * float(flow.gramian(1.0, 1.0)[0, 0])
-        for mode, want in (("train", 0.516), ("frozen", 0.047)):
-            yield mode, truncation_gap(flow, Linear([1.0]), 0.4, 1.0, mode) / whole, want
+        whole = 0.5 * float(_line(0.7).gramian(1.0, 1.0)[0, 0])
+        return truncation_gap(_line(0.7), Linear([1.0]), 0.4, 1.0, mode) / whole, want
 
-    @boundary()
-    def linear_rewards_only(truncation_gap):
-        return raises(ValueError, truncation_gap, _line(0.7), Quadratic([1.0], [[1.0]]), 0.5, 1.0, "train")
+    refuses = [
+        (GaussianFlow.truncation_gap, _line(0.7), Quadratic([1.0], [[1.0]]), 0.5, 1.0, "train"),
+    ]
 
     @figure
     def losses(truncation_gap):
@@ -155,7 +143,10 @@ class Gaps:
         return drawn
 
     mutants = {
-        "always train": lambda f, r, tau, lam, m: f.truncation_gap(r, tau, lam, "train"),
-        "no half": lambda f, r, tau, lam, m: 2.0 * f.truncation_gap(r, tau, lam, m),
-        "what is kept": lambda f, r, tau, lam, m: 0.5 * f.gramian(tau, lam)[0, 0] * r.c[0] ** 2,
+        "always train": wrong(GaussianFlow.truncation_gap, mode=lambda: "train"),
+        "no half": wrong(GaussianFlow.truncation_gap, lambda value: 2.0 * value),
+        "what is kept": wrong(
+            GaussianFlow.truncation_gap,
+            lambda self, reward, tau, lam: 0.5 * self.gramian(tau, lam)[0, 0] * reward.c[0] ** 2,
+        ),
     }

@@ -2,7 +2,9 @@ r"""What holds at extreme scales: divergences of laws a million times wider, tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -14,6 +16,7 @@ from driftproof.theory.laws import NoncentralChi2, Normal
 from driftproof.theory.opd import gaussian_divergence, gaussian_divergence_integral
 from driftproof.theory.special.quadrature import Integral
 from driftproof.validation import bound, claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["DivergencesOfNormalLaws", "NoncentralAtSmallVolatility"]
 
@@ -87,20 +90,14 @@ class DivergencesOfNormalLaws:
         return value, gaussian_divergence_integral(*pair, divergences.get(name)).value
 
     mutants = {
-        "a fixed grid": {gaussian_divergence_integral: lambda p, q, f: _on_a_grid(p, q, f)},
-        "arguments swapped": {
-            gaussian_divergence_integral: lambda p, q, f: gaussian_divergence_integral(q, p, f)
-        },
-        "a third of the error stated": {
-            gaussian_divergence_integral: lambda p, q, f: Integral(
-                gaussian_divergence(p, q, f) * (1.0 + 1e-10), 0.3e-10 * gaussian_divergence(p, q, f)
-            )
-        },
-        "variance for the scale": {
-            gaussian_divergence_integral: lambda p, q, f: gaussian_divergence_integral(
-                p, Normal(q.loc, q.scale**2), f
-            )
-        },
+        "a fixed grid": {gaussian_divergence_integral: lambda *given: _on_a_grid(*given)},
+        "arguments swapped": wrong(gaussian_divergence_integral, p=lambda q: q, q=lambda p: p),
+        "a third of the error stated": wrong(
+            gaussian_divergence_integral,
+            lambda value: Integral(value.value * (1.0 + 1e-10), 0.3e-10 * value.value),
+        ),
+        "variance for the scale": wrong(gaussian_divergence_integral, q=lambda q: Normal(q.loc, q.scale**2)),
+        "value of the swapped arguments": wrong(gaussian_divergence, p=lambda q: q, q=lambda p: p),
     }
 
 
@@ -119,14 +116,15 @@ SIZES = tuple(10.0**k for k in range(2, 13))
 DEVIATIONS = (-3.0, -1.0, 0.0, 0.5, 2.0)
 
 
-def _standardised(delta: float, dtype: Any) -> Iterator[tuple[str, Any, Any, Any]]:
+def _standardised(sizes: Iterable[float], dtype: Any) -> Iterator[tuple[str, float, Any, Any, Any]]:
     """Noncentral laws with mean about 1.7, whose deviation falls like delta^(-1/2), at points around the mean."""
-    for share in (0.0, 0.7, 30.0):
+    for delta, share in product(sizes, (0.0, 0.7, 30.0)):
         nc, scale = dtype(share * delta), dtype(1.0 / delta)
         mean = float(scale) * (delta + float(nc))
         sd = float(scale) * np.sqrt(2.0 * (delta + 2.0 * float(nc)))
         for k in DEVIATIONS:
-            yield f"delta = {delta:g}, nc = {share:g} delta, {k:+g} sd", dtype(mean + k * sd), nc, scale
+            label = f"delta = {delta:g}, nc = {share:g} delta, {k:+g} sd"
+            yield label, delta, dtype(mean + k * sd), nc, scale
 
 
 def _log_density(x: Any, delta: Any, nc: Any, scale: Any) -> Any:
@@ -152,45 +150,40 @@ def _score(x: Any, delta: Any, nc: Any, scale: Any) -> float:
 class NoncentralAtSmallVolatility:
     r"""Errors over eps times what the rounding of x, :math:`\lambda` and c leaves open, :math:`1 + |\log p| + |x s(x)|`."""
 
-    @exact(8.0)
-    def float32_is_float64_rounded(NoncentralChi2):
-        for delta in SIZES:
-            for label, x, nc, scale in _standardised(delta, np.float32):
-                want = float(NoncentralChi2(delta, float(nc), float(scale)).log_prob(float(x)))
-                got = float(NoncentralChi2(delta, np.asarray(nc), np.asarray(scale)).log_prob(np.asarray(x)))
-                allowed = 2.0**-23 * (1.0 + abs(want) + abs(float(x) * _score(x, delta, nc, scale)))
-                yield label, (got - want) / allowed, 0.0
+    @exact(8.0, over=rows("label, delta, x, nc, scale", partial(_standardised, SIZES, np.float32)))
+    def float32_is_float64_rounded(NoncentralChi2, delta, x, nc, scale):
+        want = float(NoncentralChi2(delta, float(nc), float(scale)).log_prob(float(x)))
+        got = float(NoncentralChi2(delta, np.asarray(nc), np.asarray(scale)).log_prob(np.asarray(x)))
+        allowed = 2.0**-23 * (1.0 + abs(want) + abs(float(x) * _score(x, delta, nc, scale)))
+        return (got - want) / allowed, 0.0
 
-    @exact(8.0)
-    def float64_is_fifty_digits(NoncentralChi2):
-        for delta in (100.0, 300.0, 1e3):
-            for label, x, nc, scale in _standardised(delta, np.float64):
-                want = _log_density(x, delta, nc, scale)
-                got = mpf(float(NoncentralChi2(delta, nc, scale).log_prob(x)))
-                allowed = 2.0**-52 * (1.0 + abs(float(want)) + abs(float(x) * _score(x, delta, nc, scale)))
-                yield label, float(got - want) / allowed, 0.0
+    @exact(
+        8.0, over=rows("label, delta, x, nc, scale", partial(_standardised, (100.0, 300.0, 1e3), np.float64))
+    )
+    def float64_is_fifty_digits(NoncentralChi2, delta, x, nc, scale):
+        want = _log_density(x, delta, nc, scale)
+        got = mpf(float(NoncentralChi2(delta, nc, scale).log_prob(x)))
+        allowed = 2.0**-52 * (1.0 + abs(float(want)) + abs(float(x) * _score(x, delta, nc, scale)))
+        return float(got - want) / allowed, 0.0
 
-    @exact(1.0)
-    def its_limit_is_normal(NoncentralChi2):
+    @exact(1.0, over=grid(delta=(1e8, 1e10, 1e12), share=(0.0, 0.7)))
+    def its_limit_is_normal(NoncentralChi2, delta, share):
         """Edgeworth: the difference is that of the third cumulant, g (z^3 - 3z) / 6, up to 4 / (delta / 2)."""
-        for delta in (1e8, 1e10, 1e12):
-            for share in (0.0, 0.7):
-                nc, scale = share * delta, 1.0 / delta
-                law = NoncentralChi2(delta, nc, scale)
-                mean, sd = scale * (delta + nc), scale * np.sqrt(2.0 * (delta + 2.0 * nc))
-                skewness = np.sqrt(8.0) * (delta + 3.0 * nc) / (delta + 2.0 * nc) ** 1.5
-                for z in (-1.0, 0.0, 1.5):
-                    x = mean + z * sd
-                    z = (x - mean) / sd
-                    normal = float(Normal(mean, sd).log_prob(x)) + skewness * (z**3 - 3.0 * z) / 6.0
-                    rounding = 2.0**-50 * (1.0 + abs(x / sd) * (1.0 + abs(z)))
-                    allowed = 16.0 / delta + rounding
-                    yield f"delta = {delta:g}, z = {z:g}", (float(law.log_prob(x)) - normal) / allowed, 0.0
+        nc, scale = share * delta, 1.0 / delta
+        law = NoncentralChi2(delta, nc, scale)
+        mean, sd = scale * (delta + nc), scale * np.sqrt(2.0 * (delta + 2.0 * nc))
+        skewness = np.sqrt(8.0) * (delta + 3.0 * nc) / (delta + 2.0 * nc) ** 1.5
+        for z in (-1.0, 0.0, 1.5):
+            x = mean + z * sd
+            z = (x - mean) / sd
+            normal = float(Normal(mean, sd).log_prob(x)) + skewness * (z**3 - 3.0 * z) / 6.0
+            allowed = 16.0 / delta + 2.0**-50 * (1.0 + abs(x / sd) * (1.0 + abs(z)))
+            yield f"z = {z:g}", (float(law.log_prob(x)) - normal) / allowed, 0.0
 
     mutants = {
-        "term by term": lambda df, nc, scale: _TermByTerm(df, nc, scale),
-        "order df/2": lambda df, nc, scale: NoncentralChi2(df + 2.0, nc, scale),
-        "half the noncentrality": lambda df, nc, scale: NoncentralChi2(df, 0.5 * nc, scale),
+        "term by term": lambda *given: _TermByTerm(*given),
+        "order df/2": wrong(NoncentralChi2, df=lambda df: df + 2.0),
+        "half the noncentrality": wrong(NoncentralChi2, nc=lambda nc: 0.5 * nc),
     }
 
 

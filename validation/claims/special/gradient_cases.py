@@ -104,15 +104,15 @@ DATA = Normal(0.3, 0.8)
 
 PROCESSES: Mapping[type, Sequence[Mapping[str, Any]]] = {
     VP: [
-        {"process": VP(0.1, 20.0, 1.0), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.1, 0.4)}
+        {"parameters": (0.1, 20.0, 1.0), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.1, 0.4)}
     ],
     VE: [
-        {"process": VE(0.2, 2.0, 1.0), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.3, 0.6)}
+        {"parameters": (0.2, 2.0, 1.0), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.3, 0.6)}
     ],
-    Flow: [{"process": Flow(), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.2, 0.5)}],
+    Flow: [{"parameters": (), "data": DATA, "x": (0.0, 1.2), "x0": (0.0, 0.7), "times": (0.2, 0.5)}],
     GBM: [
         {
-            "process": GBM(0.3, 0.7),
+            "parameters": (0.3, 0.7),
             "data": LogNormal(0.2, 0.5),
             "x": (0.5, 1.2),
             "x0": (0.7, 1.3),
@@ -120,7 +120,7 @@ PROCESSES: Mapping[type, Sequence[Mapping[str, Any]]] = {
         }
     ],
     BESQ: [
-        {"process": BESQ(delta), "data": data, "x": x, "x0": (0.0, 0.7), "times": (0.5, 1.2)}
+        {"parameters": (delta,), "data": data, "x": x, "x0": (0.0, 0.7), "times": (0.5, 1.2)}
         for delta, data, x in (
             (0.5, Gamma(0.25, 0.8), (0.5, 2.0)),
             (2.0, Discrete([0.0, 1.0], [0.4, 0.6]), (0.0, 2.0)),
@@ -128,7 +128,7 @@ PROCESSES: Mapping[type, Sequence[Mapping[str, Any]]] = {
     ],
     CIR: [
         {
-            "process": CIR(1.0, 1.0, 1.0),
+            "parameters": (1.0, 1.0, 1.0),
             "data": Gamma(1.3, 0.8),
             "x": (0.5, 1.2),
             "x0": (0.0, 0.7),

@@ -14,12 +14,13 @@ import numpy as np
 from driftproof._namespace import Array, UnmetHypothesis
 from driftproof.theory.laws import AbstractLaw, Gaussian, Normal, kl, matrices, wasserstein2
 from driftproof.theory.laws.matrices import constant, polar_factor, sqrt_psd
-from driftproof.validation import Thing, claim, exact
+from driftproof.validation import claim, exact, raises, rows
 from driftproof.validation.inventory import inventory, of_kind
+from driftproof.validation.mutants import wrong
 
 from .derivatives import Point, by_differences, in_single_precision
 from .gradient_cases import DISTANCES, LAWS, MATRICES, TURNED, assembled, coordinates
-from .gradients import Labels, listed
+from .gradients import Labels, Things, listed, taking
 
 __all__ = ["DistanceGradients", "MatrixGradients"]
 
@@ -27,22 +28,22 @@ __all__ = ["DistanceGradients", "MatrixGradients"]
 # -- distances ----------------------------------------------------------------------------------------
 
 
-def between(distance: Any, p: AbstractLaw, q: AbstractLaw) -> Any:
-    """The distance of two laws."""
-    return distance(p, q)
-
-
-def distance_points(thing: Thing) -> Iterator[Point]:
+def distance_points(tried: Things) -> Iterator[Point]:
     for distance, families in DISTANCES.items():
         for kind, pairs in families.items():
             for p, q in pairs:
                 cut = len(coordinates(p))
 
                 def function(
-                    theta: Any, d: Any = distance, kind: Any = kind, p: Any = p, q: Any = q, cut: int = cut
+                    theta: Any,
+                    d: Any = tried[distance],
+                    kind: Any = kind,
+                    p: Any = p,
+                    q: Any = q,
+                    cut: int = cut,
                 ) -> Any:
                     pair = (kind(**assembled(p, theta[:cut])), kind(**assembled(q, theta[cut:])))
-                    return array_api_compat.array_namespace(theta).sum(thing(d, *pair))
+                    return array_api_compat.array_namespace(theta).sum(d(*pair))
 
                 yield Point(
                     f"{distance.__name__} of {kind.__name__} {p}, {q}",
@@ -51,12 +52,12 @@ def distance_points(thing: Thing) -> Iterator[Point]:
                 )
 
 
-def _plates(thing: Thing, wide: float, theta: Any) -> Any:
+def _plates(wasserstein2: Any, wide: float, theta: Any) -> Any:
     """A plate in the plane, scaled and turned, against an ellipse or, with wide = 0, another plate."""
     xp = array_api_compat.array_namespace(theta)
     other = xp.asarray([[1.0, 0.0], [0.0, wide]], dtype=theta.dtype)
     zero = xp.zeros(2, dtype=theta.dtype)
-    return thing(wasserstein2, Gaussian(zero, _turned(theta, (1.0, 0.0))), Gaussian(zero, other))
+    return wasserstein2(Gaussian(zero, _turned(theta, (1.0, 0.0))), Gaussian(zero, other))
 
 
 def _plates_by_hand(wide: float, theta: Any) -> Any:
@@ -105,78 +106,73 @@ def _small(kind: type) -> AbstractLaw:
     return law
 
 
+EQUAL = (
+    (Normal, {"loc": [0.5], "scale": [2.0]}),
+    (Gaussian, {"mean": [0.0, 1.0], "cov": [[2.0, 0.0], [0.0, 2.0]]}),
+)
+
+
 @claim(
     "GRADIENT-DISTANCE-1",
-    paper="special",
-    title="Gradients of every distance of laws",
-    statement=r"""\texttt{autograd} = \text{differences}: \; W_2(p, q), \; KL(p \| q), \text{ in all parameters of both laws, at
+    "Gradients of every distance of laws",
+    r"""\texttt{autograd} = \text{differences}: \; W_2(p, q), \; KL(p \| q), \text{ in all parameters of both laws, at
         the identity, at repeated and zero eigenvalues, at } p = q \text{ for } KL""",
-    vouches=[wasserstein2, kl],
+    covers=[wasserstein2, kl],
     hypotheses=[r"W_2(p, q) > 0", "singular covariances: along what keeps their null space null"],
 )
 class DistanceGradients:
-    thing = between
-
-    @exact(tolerance=0.0)
-    def every_distance_of_every_family_is_listed_or_refused(thing: Thing) -> Labels:
-        yield from listed(distances(), list(DISTANCES))
+    @exact(0.0)
+    @taking(DISTANCES)
+    def every_distance_of_every_family_is_listed_or_refused(tried):
+        yield from listed(distances(), list(tried))
         for distance, families in DISTANCES.items():
             for entry in of_kind("law"):
                 if entry.value not in families:
                     law = _small(entry.value)
-                    try:
-                        distance(law, law)
-                        refused = False
-                    except UnmetHypothesis:
-                        refused = True
+                    refused = raises(UnmetHypothesis, tried[distance], law, law).ok
                     yield f"{distance.__name__} of {entry.name}", float(refused), 1.0
 
-    @exact(tolerance=1.0, requires="torch")
-    def autograd_is_differences(thing: Thing) -> Labels:
-        for point in distance_points(thing):
+    @exact(1.0, requires="torch")
+    @taking(DISTANCES)
+    def autograd_is_differences(tried):
+        for point in distance_points(tried):
             yield from by_differences(point)
 
-    @exact(tolerance=1.0, requires="torch")
-    def singular_laws_turned_and_scaled(thing: Thing) -> Labels:
+    @exact(1.0, requires="torch", over=rows("wide, angle", ((0.0, 0.3), (0.5, 0.3), (2.0, 1.0))))
+    def singular_laws_turned_and_scaled(wasserstein2, wide, angle):
         """Relative to 64 roots of eps: a null eigenvalue is known to eps, and its root to the root of that."""
-        for wide, angle in ((0.0, 0.3), (0.5, 0.3), (2.0, 1.0)):
-            functions = partial(_plates, thing, wide), partial(_plates_by_hand, wide)
-            yield from as_by_hand(f"{wide}, {angle}", *functions, (2.0, angle), np.inf)
+        functions = partial(_plates, wasserstein2, wide), partial(_plates_by_hand, wide)
+        yield from as_by_hand("slope", *functions, (2.0, angle), np.inf)
 
-    @exact(tolerance=0.0, requires="torch")
-    def equal_laws_are_at_distance_0_with_derivative_0(thing: Thing) -> Labels:
+    @exact(0.0, requires="torch", over=rows("kind, given", EQUAL))
+    def equal_laws_are_at_distance_0_with_derivative_0(wasserstein2, kind, given):
         import torch
 
-        for kind, given in (
-            (Normal, {"loc": [0.5], "scale": [2.0]}),
-            (Gaussian, {"mean": [0.0, 1.0], "cov": [[2.0, 0.0], [0.0, 2.0]]}),
-        ):
-            theta = torch.tensor(coordinates(given), dtype=torch.float64, requires_grad=True)
-            value = thing(
-                wasserstein2, kind(**assembled(given, theta)), kind(**assembled(given, theta.detach()))
-            ).sum()
-            yield (
-                kind.__name__,
-                [value.detach(), *torch.autograd.grad(value, theta)[0]],
-                [0.0] * (1 + theta.shape[0]),
-            )
+        theta = torch.tensor(coordinates(given), dtype=torch.float64, requires_grad=True)
+        pair = kind(**assembled(given, theta)), kind(**assembled(given, theta.detach()))
+        value = wasserstein2(*pair).sum()
+        slope = torch.autograd.grad(value, theta)[0]
+        yield kind.__name__, [value.detach(), *slope], [0.0] * (1 + theta.shape[0])
 
-    @exact(tolerance=1.0, requires="torch", effort="normal")
-    def float32_is_float64_rounded(thing: Thing) -> Labels:
-        for point in distance_points(thing):
+    @exact(1.0, requires="torch", effort="normal")
+    @taking(DISTANCES)
+    def float32_is_float64_rounded(tried):
+        for point in distance_points(tried):
             yield from in_single_precision(point)
 
     mutants = {
-        "derivatives of eigenvectors": lambda distance, p, q: (
-            _by_eigenvectors(p, q) if distance is wasserstein2 and isinstance(p, Gaussian) else distance(p, q)
+        "derivatives of eigenvectors": wrong(
+            wasserstein2, lambda value, p, q: _by_eigenvectors(p, q) if isinstance(p, Gaussian) else value
         ),
-        "second law without a gradient": lambda distance, p, q: distance(
-            p, type(q)(**{name: constant(value) for name, value in q.parameters.items()})
-        ),
-        "square root of the divergence": lambda distance, p, q: (
-            distance(p, q) ** (0.5 if distance is kl else 1.0)
-        ),
+        "second law without a gradient": {
+            distance: wrong(distance, q=lambda q: _without_gradient(q)) for distance in DISTANCES
+        },
+        "square root of the divergence": wrong(kl, lambda value: value**0.5),
     }
+
+
+def _without_gradient(law: AbstractLaw) -> AbstractLaw:
+    return type(law)(**{name: constant(value) for name, value in law.parameters.items()})
 
 
 def _by_eigenvectors(p: Gaussian, q: Gaussian) -> Any:
@@ -196,17 +192,18 @@ def _eigen_root(xp: Any, matrix: Any) -> Any:
 # -- matrices -----------------------------------------------------------------------------------------
 
 
-def matrix_points(thing: Thing) -> Iterator[Point]:
+def matrix_points(sqrt_psd: Any) -> Iterator[Point]:
     for cases in MATRICES.values():
         for given in cases:
-            yield Point(f"{given}", partial(_weighted, thing), tuple(np.asarray(given).reshape(-1).tolist()))
+            at = tuple(np.asarray(given).reshape(-1).tolist())
+            yield Point(f"{given}", partial(_weighted, sqrt_psd), at)
 
 
-def _weighted(thing: Thing, theta: Any) -> Any:
+def _weighted(sqrt_psd: Any, theta: Any) -> Any:
     """A sum of the elements, each with its own weight, of the root of a symmetric matrix."""
     xp = array_api_compat.array_namespace(theta)
     matrix = xp.reshape(theta, (2, 2))
-    return xp.sum(thing(xp, 0.5 * (matrix + xp.matrix_transpose(matrix))) * _weights(theta))
+    return xp.sum(sqrt_psd(xp, 0.5 * (matrix + xp.matrix_transpose(matrix))) * _weights(theta))
 
 
 def _weights(theta: Any) -> Any:
@@ -215,42 +212,35 @@ def _weights(theta: Any) -> Any:
 
 @claim(
     "GRADIENT-MATRIX-1",
-    paper="special",
-    title="Gradients of matrix functions",
-    statement=r"""S = C^{1/2}, \quad S\,dS + dS\,S = dC: \qquad
+    "Gradients of matrix functions",
+    r"""S = C^{1/2}, \quad S\,dS + dS\,S = dC: \qquad
         \texttt{autograd} = \text{differences, twice, at repeated eigenvalues; at zero ones where the null space stays null}""",
-    vouches=[sqrt_psd],
+    covers=[sqrt_psd, polar_factor, constant],
 )
 class MatrixGradients:
-    @exact(tolerance=0.0)
-    def every_matrix_function_is_listed_or_constant(thing: Thing) -> Labels:
-        known = [getattr(matrices, name) for name in matrices.__all__]
-        yield from listed(known, [*MATRICES, polar_factor, constant])
-
-    @exact(tolerance=1.0, requires="torch")
-    def autograd_is_differences(thing: Thing) -> Labels:
-        for point in matrix_points(thing):
+    @exact(1.0, requires="torch")
+    def autograd_is_differences(sqrt_psd):
+        for point in matrix_points(sqrt_psd):
             yield from by_differences(point)
 
-    @exact(tolerance=1.0, requires="torch")
-    def turned_matrices_have_turned_roots(thing: Thing) -> Labels:
+    @exact(1.0, requires="torch", over=rows("values", TURNED))
+    def turned_matrices_have_turned_roots(sqrt_psd, values):
         """The root of scale R D R^T is sqrt(scale) R sqrt(D) R^T: singular D too, whose null space stays null."""
-        for values in TURNED:
-            roots = tuple(np.sqrt(values))
+        roots = tuple(np.sqrt(values))
 
-            def function(theta: Any, values: Any = values) -> Any:
-                xp = array_api_compat.array_namespace(theta)
-                return xp.sum(thing(xp, _turned(theta, values)) * _weights(theta))
+        def function(theta):
+            xp = array_api_compat.array_namespace(theta)
+            return xp.sum(sqrt_psd(xp, _turned(theta, values)) * _weights(theta))
 
-            def by_hand(theta: Any, roots: Any = roots) -> Any:
-                root = _turned(theta, roots) / theta[0] ** 0.5
-                return array_api_compat.array_namespace(theta).sum(root * _weights(theta))
+        def by_hand(theta):
+            root = _turned(theta, roots) / theta[0] ** 0.5
+            return array_api_compat.array_namespace(theta).sum(root * _weights(theta))
 
-            condition = roots[0] / roots[1] if roots[1] else np.inf
-            yield from as_by_hand(f"{values}", function, by_hand, (1.3, 0.4), condition)
+        condition = roots[0] / roots[1] if roots[1] else np.inf
+        yield from as_by_hand("slope", function, by_hand, (1.3, 0.4), condition)
 
-    @exact(tolerance=1e-13, requires="torch")
-    def second_derivatives_at_the_identity(thing: Thing) -> Labels:
+    @exact(1e-13, requires="torch")
+    def second_derivatives_at_the_identity(sqrt_psd):
         """S = I + D/2 - D^2/8 + ..., so that tr(W S) has the derivatives tr(W D)/2 and -tr(W D D)/4 along D."""
         import array_api_compat.torch as xp
         import torch
@@ -259,30 +249,36 @@ class MatrixGradients:
         for direction in ([[1.0, 0.0], [0.0, 0.0]], [[0.3, 1.0], [1.0, -0.5]]):
             d = torch.tensor(direction, dtype=torch.float64)
             step = torch.zeros((), dtype=torch.float64, requires_grad=True)
-            value = (weight * thing(xp, torch.eye(2, dtype=torch.float64) + step * d)).sum()
+            value = (weight * sqrt_psd(xp, torch.eye(2, dtype=torch.float64) + step * d)).sum()
             (first,) = torch.autograd.grad(value, step, create_graph=True)
             (second,) = torch.autograd.grad(first, step)
             yield f"{direction}, first", first, torch.trace(weight @ d) / 2.0
             yield f"{direction}, second", second, -torch.trace(weight @ d @ d) / 4.0
 
-    @exact(tolerance=0.0, requires="torch")
-    def constants_have_no_gradient(thing: Thing) -> Labels:
+    @exact(0.0, requires="torch")
+    def all_others_are_constants(polar_factor, constant):
+        """What a program differentiates is in the table; the rest has no gradient."""
         import array_api_compat.torch as xp
         import torch
 
+        yield from listed(
+            [getattr(matrices, name) for name in matrices.__all__], [*MATRICES, polar_factor, constant]
+        )
         matrix = torch.tensor([[2.0, 0.5], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
         for function in (partial(polar_factor, xp), constant):
             yield "no gradient", float(function(matrix).requires_grad), 0.0
 
-    @exact(tolerance=1.0, requires="torch", effort="normal")
-    def float32_is_float64_rounded(thing: Thing) -> Labels:
-        for point in matrix_points(thing):
+    @exact(1.0, requires="torch", effort="normal")
+    def float32_is_float64_rounded(sqrt_psd):
+        for point in matrix_points(sqrt_psd):
             yield from in_single_precision(point)
 
     mutants = {
-        "derivatives of eigenvectors": _eigen_root,
-        "one step of Newton's, from its own square": lambda xp, cov: (
-            sqrt_psd(xp, constant(cov)) + 0.5 * (cov - constant(cov))
-        ),
-        "without a gradient": lambda xp, cov: sqrt_psd(xp, constant(cov)) + 0.0 * cov,
+        "derivatives of eigenvectors": {sqrt_psd: _eigen_root},
+        "one step of Newton's, from its own square": {
+            sqrt_psd: lambda xp, cov: sqrt_psd(xp, constant(cov)) + 0.5 * (cov - constant(cov))
+        },
+        "without a gradient": {sqrt_psd: lambda xp, cov: sqrt_psd(xp, constant(cov)) + 0.0 * cov},
+        "a constant with a gradient": {constant: lambda value: value},
+        "a factor with a gradient": {polar_factor: lambda xp, matrix: matrix},
     }

@@ -3,7 +3,6 @@ r"""Estimated maps and fitted curves, against enumeration and truths that are kn
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from driftproof.numerics.transport import (
     fit_quantile,
     half_step,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, grid, raises, statistical
+from driftproof.validation import Statistic, boundary, claim, exact, grid, raises, rows, statistical
 from driftproof.validation.mutants import wrong
 
 __all__ = ["AssignmentMap", "Coverage", "EntropicTransport", "LearningCurve"]
@@ -200,41 +199,42 @@ def _twice(x: Any, y: Any, epsilon: float, **options: Any) -> Any:
 
 @claim(
     "TRANSFER-CURVE-1",
-    paper="transfer",
-    title="Exponent, floor and burn-in of a learning curve",
-    statement=r"""r(m) = r_\infty + C m^{-\beta} \;\;(m \geq m_0) \;\Longrightarrow\; (\hat\beta, \hat C, \hat r_\infty) = (\beta, C, r_\infty)""",
+    "Exponent, floor and burn-in of a learning curve",
+    r"""r(m) = r_\infty + C m^{-\beta} \;\;(m \geq m_0) \;\Longrightarrow\; (\hat\beta, \hat C, \hat r_\infty) = (\beta, C, r_\infty)""",
+    covers=[fit_curve],
     hypotheses=[r"0.01 \leq \beta \leq 3"],
-    vouches=[fit_curve],
 )
 class LearningCurve:
-    thing = fit_curve
-
-    @exact(tolerance=1e-8)
-    def exact_curves(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8, over=rows("beta, c, low", ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2))))
+    def exact_curves(fit_curve, beta, c, low):
         m = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
-        for beta, c, low in ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2)):
-            fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
-            yield f"beta = {beta}", (fit.exponent, fit.constant, fit.floor), (beta, c, low)
+        fit = fit_curve(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
+        return (fit.exponent, fit.constant, fit.floor), (beta, c, low)
 
-    @exact(tolerance=1e-8)
-    def a_beginning_that_is_no_power_is_left_out(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8)
+    def a_beginning_that_is_no_power_is_left_out(fit_curve):
         m = 10.0 * 2.0 ** np.arange(8)
         risk = 3.0 * m**-0.75
         risk[:2] *= 0.4  # capped by the range of the labels, say
-        fit = thing(m, np.repeat(risk[:, None], 3, axis=1))
-        yield "exponent and burn-in", (fit.exponent, fit.burn_in), (0.75, 2)
+        fit = fit_curve(m, np.repeat(risk[:, None], 3, axis=1))
+        return (fit.exponent, fit.burn_in), (0.75, 2)
 
-    @boundary(tolerance=0.1)
-    def a_straight_line_is_biased_by_a_floor(thing: Thing) -> Any:
+    @boundary(0.1)
+    def a_straight_line_is_biased_by_a_floor(fit_curve):
         m = 10.0 * 2.0 ** np.arange(6)
-        risk = 0.05 + 3.0 / m
-        return np.polyfit(np.log(m), np.log(risk), 1)[0], -1.0
+        risk = np.repeat((0.05 + 3.0 / m)[:, None], 3, axis=1)
+        return fit_curve(m, risk, floor=False, burn_in=0).exponent, 1.0
 
     mutants = {
-        "without a floor": lambda m, risk, **options: fit_curve(m, risk, floor=False, **options),
-        "exponent of the root": lambda m, risk, **options: _halved(fit_curve(m, risk, **options)),
-        "straight line": lambda m, risk, **options: _line(m, risk, **options),
+        "without a floor": wrong(fit_curve, floor=lambda: False),
+        "exponent of the root": wrong(fit_curve, lambda value: replace(value, exponent=0.5 * value.exponent)),
+        "straight line": wrong(fit_curve, lambda value, m, risk: _line(value, m, risk)),
     }
+
+
+def _line(fit: Any, m: Any, risk: Any) -> Any:
+    slope, level = np.polyfit(np.log(m), np.log(np.mean(risk, axis=1)), 1)
+    return replace(fit, exponent=-float(slope), constant=float(np.exp(level)), floor=0.0, burn_in=0)
 
 
 @claim(
@@ -285,33 +285,13 @@ class Coverage:
             yield Statistic(p, seen, held / n - level, n, f"floor {low}")
 
     mutants = {
-        "half as wide": lambda m, risk, **options: _narrowed(fit_curve(m, risk, **options)),
-        "upper half alone": lambda m, risk, **options: _above(fit_curve(m, risk, **options)),
-        "no floor in the fit": lambda m, risk, floor, **options: fit_curve(m, risk, floor=False, **options),
+        "half as wide": wrong(fit_curve, lambda value: _narrowed(value, 0.5, 0.5)),
+        "upper half alone": wrong(fit_curve, lambda value: _narrowed(value, 0.0, 1.0)),
+        "no floor in the fit": wrong(fit_curve, floor=lambda: False),
     }
 
 
-def _narrowed(fit: Any) -> Any:
-    """Intervals whose ends are nearer to the estimate."""
-    ends = tuple(0.5 * (fit.exponent + end) for end in fit.exponent_interval)
-    return replace(fit, exponent_interval=ends)
-
-
-def _above(fit: Any) -> Any:
-    """The interval from the estimate upwards."""
-    return replace(fit, exponent_interval=(fit.exponent, fit.exponent_interval[1]))
-
-
-def _halved(fit: Any) -> Any:
-    return replace(fit, exponent=0.5 * fit.exponent)
-
-
-def _line(m: Any, risk: Any, **options: Any) -> Any:
-    slope, level = np.polyfit(np.log(m), np.log(np.mean(risk, axis=1)), 1)
-    return replace(
-        fit_curve(m, risk, **options),
-        exponent=-float(slope),
-        constant=float(np.exp(level)),
-        floor=0.0,
-        burn_in=0,
-    )
+def _narrowed(fit: Any, below: float, above: float) -> Any:
+    """The interval with these parts of its two sides."""
+    low, high = (end - fit.exponent for end in fit.exponent_interval)
+    return replace(fit, exponent_interval=(fit.exponent + below * low, fit.exponent + above * high))

@@ -13,7 +13,7 @@ from driftproof.theory.score_as_action import exploration_inflation, optimal_exp
 from driftproof.validation import Rate, boundary, claim, exact, raises, rate
 from driftproof.validation.mutants import wrong
 
-from .textbook import PROCESS, Scalar, grid
+from .textbook import PROCESS, Scalar, noise_times
 
 LAW = Scalar(0.5, 0.8)
 
@@ -83,7 +83,7 @@ class Inflation:
         for power in (1.0, 1.7):
             gaps = []
             for n in (100, 200, 400):
-                times = np.asarray(grid(n, power))
+                times = np.asarray(noise_times(n, power))
                 noise = 0.5 + times[:-1]  # the variance of the action may depend on time
                 claimed = float(exploration_inflation(PROCESS, LAW.s, noise, times))
                 gaps.append(abs(_held(times, noise) / claimed - 1.0))
@@ -91,8 +91,8 @@ class Inflation:
 
     @rate()
     def first_order_in_the_step(exploration_inflation):
-        found = [_held(np.asarray(grid(n)), np.full(n, 0.5)) for n in (100, 200, 400)]
-        fine = np.asarray(grid(400))
+        found = [_held(np.asarray(noise_times(n)), np.full(n, 0.5)) for n in (100, 200, 400)]
+        fine = np.asarray(noise_times(400))
         lead = float(exploration_inflation(PROCESS, LAW.s, np.full(400, 0.5), fine)) * 400
         return Rate(
             [math.log2(found[i] / found[i + 1]) for i in range(2)], 1.0, 0.05, found[2] * 400, lead, 0.05

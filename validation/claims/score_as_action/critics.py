@@ -246,6 +246,6 @@ class SquaredErrors:
     mutants = {
         "sign": wrong(mean_square_td_limit, lambda value: -value),
         "the truth": wrong(mean_square_td_limit, lambda value: 0.0 * value),
-        "without g": {mean_square_td_limit: lambda p, v, c, t: -c * 1.5 / np.asarray(t, dtype=float)},
+        "without g": wrong(mean_square_td_limit, lambda slope, t: -1.5 * slope / t),
         "variance halved": wrong(mean_square_td_limit, variance=lambda variance: 0.5 * variance),
     }

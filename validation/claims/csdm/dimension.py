@@ -197,11 +197,9 @@ class BestDimension:
         ),
     )
     def the_risk_of_a_budget_is_least_there(optimal_latent_dimension, s, d, p, q, decoder):
-        def spent(m: float) -> float:
+        def spent(m):
             noise = (1e5 / m**q) ** (-0.5 * p)
-            return math.log(
-                l1_risk(noise, m, s, d) if decoder == "l1" else known_support_risk(noise, m, s)  # type: ignore[arg-type]
-            )
+            return math.log(l1_risk(noise, m, s, d) if decoder == "l1" else known_support_risk(noise, m, s))
 
         delta = statistical_dimension(s, d) if decoder == "l1" else s + 1.0
         best = _stationary(spent, delta * (1.0 + 1e-6), delta * (2.0 + 1.0 / (p * q)))

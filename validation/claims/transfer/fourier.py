@@ -238,6 +238,6 @@ class Crossover:
         "large-d everywhere": wrong(crossover, d=lambda d: max(d, 4), convention=lambda: "large-d"),
         "d for d - 2": wrong(crossover, lambda value, d: value * (d - 2.0) / d),
         "alpha for alpha + 1": wrong(
-            crossover, lambda value, alpha, d: value * alpha / (alpha + 1.0) if d > 2 else value
+            crossover, lambda value, alpha, d: value * alpha / (alpha + 1.0) if alpha and d > 2 else value
         ),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -19,12 +18,9 @@ from driftproof.theory.transfer import (
 from driftproof.validation import Rate, bound, claim, exact, figure, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-__all__ = ["DirectWins", "ErrorBound", "RoughModels", "norm"]
+from .textbook import norm
 
-
-def norm(values: Any, weights: Any) -> float:
-    """In the space of square-integrable functions of a discrete law."""
-    return float(np.sqrt(np.sum(weights * np.asarray(values) ** 2)))
+__all__ = ["DirectWins", "ErrorBound", "RoughModels"]
 
 
 @claim(

@@ -10,7 +10,6 @@ import mpmath
 import numpy as np
 
 from driftproof.theory.transfer import (
-    TruncationRisk,
     crossover,
     direct_exponent,
     projection_risk,
@@ -20,14 +19,9 @@ from driftproof.theory.transfer import (
 from driftproof.validation import Rate, boundary, claim, exact, figure, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-__all__ = ["Crossover", "LowDimensions", "RegressionRate", "TransportRate", "scaled", "sphere"]
+from .textbook import SMOOTHNESS, scaled, sphere
 
-SMOOTHNESS = (0.0, 0.5, 1.0, 2.5)
-
-
-def sphere(d: int) -> float:
-    """Area of the unit sphere of R^d."""
-    return 2.0 * math.pi ** (d / 2.0) / math.gamma(d / 2.0)
+__all__ = ["Crossover", "LowDimensions", "RegressionRate", "TransportRate"]
 
 
 def _sizes(smoothness: float, d: int) -> list[float]:
@@ -105,11 +99,6 @@ class TransportRate:
         ),
         "2 pi for 4 pi^2": wrong(sobolev_transport_risk, lambda value: scaled(value, 2.0 * math.pi)),
     }
-
-
-def scaled(risk: TruncationRisk, by: float) -> TruncationRisk:
-    """A wrong constant in both parts."""
-    return TruncationRisk(by * risk.variance, by * risk.bias, risk.cutoff)
 
 
 @claim(

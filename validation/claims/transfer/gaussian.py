@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import mpmath as mp
 import numpy as np
 
 from driftproof.numerics.transport import fit_gaussian
@@ -22,6 +20,8 @@ from driftproof.theory.transfer import (
 )
 from driftproof.validation import Rate, claim, exact, grid, rate, rows
 from driftproof.validation.mutants import wrong
+
+from .textbook import chi_moment
 
 __all__ = ["EmpiricalCost", "MapConstant", "MapRisk", "MongeMap"]
 
@@ -50,19 +50,6 @@ class EmpiricalCost:
         "m + 1": wrong(empirical_transport_risk, m=lambda m: m + 1),
         "distance, not its square": wrong(empirical_transport_risk, lambda value: math.sqrt(value)),
     }
-
-
-@cache
-def chi_moment(k: int, power: int) -> Any:
-    """E (chi^2_k / k)^(power / 2), by quadrature in the logarithm."""
-    k = mp.mpf(k)
-    log_norm = k / 2 * mp.log(2) + mp.loggamma(k / 2)
-    exponent = (k + power) / 2
-    cuts = [mp.log(k) + c for c in (-120, -60, -20, -5, -2, -1, -0.3, 0, 0.3, 1, 2, 5)]
-    with mp.workdps(20):
-        return mp.quad(
-            lambda s: mp.exp(exponent * s - mp.exp(s) / 2 - power * mp.log(k) / 2 - log_norm), cuts
-        )
 
 
 @claim(

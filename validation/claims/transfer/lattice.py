@@ -19,7 +19,7 @@ from driftproof.theory.transfer import (
 from driftproof.validation import claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
-from .fourier import scaled, sphere
+from .textbook import scaled, sphere
 
 __all__ = ["Lattice", "SobolevRisk"]
 

@@ -12,7 +12,7 @@ from driftproof.theory.transfer import empirical_transport_risk, gaussian_map_ri
 from driftproof.validation import Rate, claim, exact, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-from .gaussian import chi_moment
+from .textbook import chi_moment
 
 __all__ = ["TwoGaussianSamples", "TwoUniformSamples"]
 

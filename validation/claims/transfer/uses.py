@@ -21,8 +21,7 @@ from driftproof.theory.transfer import (
 from driftproof.validation import Rate, bound, claim, exact, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-from .composition import norm
-from .fourier import SMOOTHNESS, sphere
+from .textbook import SMOOTHNESS, norm, sphere
 
 __all__ = ["OutputMap", "PlugIn", "SampleSize"]
 

@@ -92,14 +92,13 @@ class LatentError:
 class NullDirections:
     """Near t = 0 the factors are 1 - 1/k: the variance before the last step is 2h times the sum of 1/k^2."""
 
-    @rate()
-    def orders_and_constants(euler_variance):
-        for last, order, constant in ((True, 1.0, 2.0), (False, 5.0, math.pi**2 / 27.0)):
-            levels = (200, 400, 800, 1600)
-            values = [float(euler_variance(0.0, 4.0, steps, last)) for steps in levels]
-            orders = [math.log2(a / b) for a, b in pairwise(values)]
-            h = 4.0 / levels[-1]
-            yield Rate(orders, order, 0.02, values[-1] / h**order, constant, 0.01)
+    @rate(over=rows("last, order, constant", ((True, 1.0, 2.0), (False, 5.0, math.pi**2 / 27.0))))
+    def orders_and_constants(euler_variance, last, order, constant):
+        levels = (200, 400, 800, 1600)
+        values = [float(euler_variance(0.0, 4.0, steps, last)) for steps in levels]
+        orders = [math.log2(a / b) for a, b in pairwise(values)]
+        h = 4.0 / levels[-1]
+        return Rate(orders, order, 0.02, values[-1] / h**order, constant, 0.01)
 
     @exact(1e-12, over=grid(steps=(10, 37)))
     def the_last_noise_is_all_of_the_difference(euler_variance, steps):

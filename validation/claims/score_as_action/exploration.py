@@ -74,16 +74,15 @@ class Exploration:
     hypotheses=[r"\mathrm{actions\;held\;over\;a\;step}", r"\Delta \to 0"],
 )
 class Inflation:
-    @rate()
-    def exact_variances_of_euler_steps(exploration_inflation):
-        for power in (1.0, 1.7):
-            gaps = []
-            for n in (100, 200, 400):
-                times = np.asarray(noise_times(n, power))
-                noise = 0.5 + times[:-1]  # the variance of the action may depend on time
-                claimed = float(exploration_inflation(PROCESS, LAW.s, noise, times))
-                gaps.append(abs(_held(times, noise) / claimed - 1.0))
-            yield Rate([math.log2(gaps[i] / gaps[i + 1]) for i in range(2)], 1.0, 0.1)
+    @rate(over=grid(power=(1.0, 1.7)))
+    def exact_variances_of_euler_steps(exploration_inflation, power):
+        gaps = []
+        for n in (100, 200, 400):
+            times = np.asarray(noise_times(n, power))
+            noise = 0.5 + times[:-1]  # the variance of the action may depend on time
+            claimed = float(exploration_inflation(PROCESS, LAW.s, noise, times))
+            gaps.append(abs(_held(times, noise) / claimed - 1.0))
+        return Rate([math.log2(gaps[i] / gaps[i + 1]) for i in range(2)], 1.0, 0.1)
 
     @rate()
     def first_order_in_the_step(exploration_inflation):

@@ -134,17 +134,16 @@ class RoughModels:
     hypotheses=[r"d = 1", r"|c_k|^2 = |k|^{-2h-1}", r"0 < h < 1"],
 )
 class DirectWins:
-    @rate()
-    def transfer_of_a_rough_model(shift_composition_risk, composition_exponent):
+    @rate(over=grid(h=(0.2, 0.35, 0.5, 0.7)))
+    def transfer_of_a_rough_model(shift_composition_risk, composition_exponent, h):
         """The sum is an integral in the limit: of x^(-2h-1) (1 - exp(-x^2)), which is Gamma(1 - h)/(2h)."""
         sizes = (1e8, 1e9, 1e10)
-        for h in (0.2, 0.35, 0.5, 0.7):
-            risks = [shift_composition_risk(m, h) for m in sizes]
-            orders = [math.log10(a / b) for a, b in pairwise(risks)]
-            a = 2.0 * (math.pi * 0.25) ** 2
-            want = 2.0 * math.gamma(1.0 - h) * a**h / h
-            expected = 2.0 * composition_exponent(h, 1.0, 1)
-            yield Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
+        risks = [shift_composition_risk(m, h) for m in sizes]
+        orders = [math.log10(a / b) for a, b in pairwise(risks)]
+        a = 2.0 * (math.pi * 0.25) ** 2
+        want = 2.0 * math.gamma(1.0 - h) * a**h / h
+        expected = 2.0 * composition_exponent(h, 1.0, 1)
+        return Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
 
     @exact(1e-9, scale=0.0, over=rows("h, m, spread", ((0.6, 4000.0, 0.25), (0.9, 1e4, 0.1))))
     def averaged_over_the_shift(shift_composition_risk, h, m, spread):

@@ -239,22 +239,21 @@ def _line(fit: Any, m: Any, risk: Any) -> Any:
 class Coverage:
     """Smoothed errors stand for known ones here, and each size of a seed is one step of a walk from the last."""
 
-    @exact(0.01)
-    def students_intervals_of_the_exponents_of_single_seeds(fit_curve):
+    @exact(0.01, over=rows("low, tails", ((0.0, (0.05, 0.05)), (0.1, (0.025, 0.05)))))
+    def students_intervals_of_the_exponents_of_single_seeds(fit_curve, low, tails):
         """For small noise a seed has an exponent of its own, by one step of least squares from the truth; and
         the test that a floor is not negative takes half of the lower tail."""
         m, beta, level = 10.0 * 2.0 ** np.arange(6), 0.6, 0.9
         signs = np.asarray(
             [[1, 1, -1, -1], [1, -1, 1, -1], [-1, 1, 1, -1]] * 2
         )  # of equal spread at every size
-        for low, tails in ((0.0, (0.05, 0.05)), (0.1, (0.025, 0.05))):
-            curve = low + m**-beta
-            tangents = np.stack([-np.log(m) * m**-beta, m**-beta, np.ones(6)][: 3 if low else 2], axis=1)
-            own = np.linalg.lstsq(tangents / curve[:, None], 1e-3 * signs, rcond=None)[0][0]
-            error = own.std(ddof=1) / 2.0
-            fit = fit_curve(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
-            ends = np.asarray(fit.exponent_interval)
-            yield f"floor {low}", (ends - beta) / error, student.ppf((tails[0], 1.0 - tails[1]), 3)
+        curve = low + m**-beta
+        tangents = np.stack([-np.log(m) * m**-beta, m**-beta, np.ones(6)][: 3 if low else 2], axis=1)
+        own = np.linalg.lstsq(tangents / curve[:, None], 1e-3 * signs, rcond=None)[0][0]
+        error = own.std(ddof=1) / 2.0
+        fit = fit_curve(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
+        ends = np.asarray(fit.exponent_interval)
+        return (ends - beta) / error, student.ppf((tails[0], 1.0 - tails[1]), 3)
 
     @statistical(miss=0.0)
     def seeds_whose_sizes_depend_on_each_other(fit_curve, rng, alpha):

@@ -2,7 +2,6 @@ r"""Rates with their constants, from risks that are finite sums over the lattice
 
 from __future__ import annotations
 
-import itertools
 import math
 from itertools import pairwise
 
@@ -45,15 +44,14 @@ def _orders(sizes: list[float], risks: list[float]) -> list[float]:
     hypotheses=[r"d \geq 3", r"\alpha \geq 0", r"|c_k|^2 = |k|^{-2\alpha-d}"],
 )
 class TransportRate:
-    @rate()
-    def exact_risks_at_the_best_cut_off(transfer_exponent, sobolev_transport_risk):
-        for d, alpha in itertools.product((3, 4, 5), SMOOTHNESS):
-            # Corrections are of relative size 1/K: the next term of d = 3 is -0.71/K, and shells are uneven.
-            sizes = _sizes(alpha, d)
-            risks = [sobolev_transport_risk(m, alpha, d).total for m in sizes]
-            order = 2.0 * transfer_exponent(alpha, d)
-            constant = sphere(d) / (4.0 * math.pi**2) * (1.0 / (d - 2.0) + 1.0 / (2.0 * alpha + 2.0))
-            yield Rate(_orders(sizes, risks), order, 8e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
+    @rate(over=grid(d=(3, 4, 5), alpha=SMOOTHNESS))
+    def exact_risks_at_the_best_cut_off(transfer_exponent, sobolev_transport_risk, d, alpha):
+        # Corrections are of relative size 1/K: the next term of d = 3 is -0.71/K, and shells are uneven.
+        sizes = _sizes(alpha, d)
+        risks = [sobolev_transport_risk(m, alpha, d).total for m in sizes]
+        order = 2.0 * transfer_exponent(alpha, d)
+        constant = sphere(d) / (4.0 * math.pi**2) * (1.0 / (d - 2.0) + 1.0 / (2.0 * alpha + 2.0))
+        return Rate(_orders(sizes, risks), order, 8e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
 
     @boundary(0.02, over=grid(alpha=(0.5, 1.0, 2.5)))
     def the_large_d_form_is_another_number(transfer_exponent, alpha):
@@ -110,13 +108,12 @@ class TransportRate:
     hypotheses=[r"\alpha \geq 0"],
 )
 class LowDimensions:
-    @rate()
-    def on_the_line_the_rate_is_parametric(transfer_exponent, sobolev_transport_risk):
-        for alpha in (0.5, 1.0, 2.5):
-            sizes = [k ** (2.0 * alpha + 1.0) for k in (1e4, 1e5, 1e6)]
-            risks = [sobolev_transport_risk(m, alpha, 1).total for m in sizes]
-            order, constant = 2.0 * transfer_exponent(alpha, 1), risks[-1] * sizes[-1]
-            yield Rate(_orders(sizes, risks), order, 1e-3, constant, 1.0 / 12.0, 1e-5)
+    @rate(over=grid(alpha=(0.5, 1.0, 2.5)))
+    def on_the_line_the_rate_is_parametric(transfer_exponent, sobolev_transport_risk, alpha):
+        sizes = [k ** (2.0 * alpha + 1.0) for k in (1e4, 1e5, 1e6)]
+        risks = [sobolev_transport_risk(m, alpha, 1).total for m in sizes]
+        order, constant = 2.0 * transfer_exponent(alpha, 1), risks[-1] * sizes[-1]
+        return Rate(_orders(sizes, risks), order, 1e-3, constant, 1.0 / 12.0, 1e-5)
 
     @exact(2e-3, over=grid(alpha=(0.0, 1.0, 2.5)))
     def in_the_plane_a_logarithm(transfer_exponent, sobolev_transport_risk, alpha):
@@ -152,14 +149,13 @@ class LowDimensions:
     hypotheses=[r"p > 0", r"|c_k|^2 = |k|^{-2p-d}", r"\sigma = 1"],
 )
 class RegressionRate:
-    @rate()
-    def exact_risks_at_the_best_cut_off(direct_exponent, projection_risk):
-        for d, p in itertools.product((1, 2, 3, 5), (0.5, 1.0, 2.0)):
-            sizes = _sizes(p, d)
-            risks = [projection_risk(m, p, d).total for m in sizes]
-            order = 2.0 * direct_exponent(p, d)
-            constant = sphere(d) * (1.0 / d + 0.5 / p)
-            yield Rate(_orders(sizes, risks), order, 5e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
+    @rate(over=grid(d=(1, 2, 3, 5), p=(0.5, 1.0, 2.0)))
+    def exact_risks_at_the_best_cut_off(direct_exponent, projection_risk, d, p):
+        sizes = _sizes(p, d)
+        risks = [projection_risk(m, p, d).total for m in sizes]
+        order = 2.0 * direct_exponent(p, d)
+        constant = sphere(d) * (1.0 / d + 0.5 / p)
+        return Rate(_orders(sizes, risks), order, 5e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
 
     @exact(
         1e-12,

@@ -49,14 +49,13 @@ class TwoUniformSamples:
     def the_law_is_a_sample_without_end(empirical_transport_risk, m):
         return empirical_transport_risk(m, 10**12), empirical_transport_risk(m)
 
-    @rate()
-    def slopes(empirical_transport_risk):
+    @rate(over=rows("second, constant", ((False, 1 / 6), (True, 1 / 3))))
+    def slopes(empirical_transport_risk, second, constant):
         """One over the sample size in both cases, with twice the constant for two samples."""
         sizes = (1000, 2000, 4000)
-        for second, constant in ((False, 1 / 6), (True, 1 / 3)):
-            costs = [empirical_transport_risk(m, m) if second else empirical_transport_risk(m) for m in sizes]
-            orders = [math.log2(a / b) for a, b in pairwise(costs)]
-            yield Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
+        costs = [empirical_transport_risk(m, m) if second else empirical_transport_risk(m) for m in sizes]
+        orders = [math.log2(a / b) for a, b in pairwise(costs)]
+        return Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
 
     refuses = [(empirical_transport_risk, 4, n) for n in (0, -3, 2.5)]
 
@@ -99,13 +98,12 @@ class TwoGaussianSamples:
     def a_source_with_samples_without_end_is_known(gaussian_map_risk, m):
         return gaussian_map_risk(m, 10**13), gaussian_map_risk(m)
 
-    @rate()
-    def three_halves_over_each(gaussian_map_risk):
+    @rate(over=grid(ratio=(0.25, 1.0, 3.0)))
+    def three_halves_over_each(gaussian_map_risk, ratio):
         sizes = (10_000, 20_000, 40_000)
-        for ratio in (0.25, 1.0, 3.0):
-            risks = [gaussian_map_risk(m, int(ratio * m)) for m in sizes]
-            orders = [math.log2(a / b) for a, b in pairwise(risks)]
-            yield Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
+        risks = [gaussian_map_risk(m, int(ratio * m)) for m in sizes]
+        orders = [math.log2(a / b) for a, b in pairwise(risks)]
+        return Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
 
     # One sample of the source, or three of the target, have no variance.
     refuses = [(gaussian_map_risk, m, n) for m, n in ((4, 1), (4, 0), (3, 50))]

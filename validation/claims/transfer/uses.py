@@ -172,24 +172,21 @@ class PlugIn:
     hypotheses=[r"c\,m^{-b} = \epsilon", r"d \geq 3"],
 )
 class SampleSize:
-    @rate()
-    def found_again_from_exact_risks(sample_size):
+    @rate(over=grid(d=(3, 5), smooth=SMOOTHNESS))
+    def found_again_from_exact_risks(sample_size, d, smooth):
         """Exact risks at sizes whose best cut-off is K = 20, 40, 80; constants are right up to 1/K."""
-        for d, smooth in itertools.product((3, 5), SMOOTHNESS):
-            ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
-            transport = sphere(d) / (4.0 * math.pi**2) * ball, transfer_exponent(smooth, d)
-            laws: list[Any] = [(*transport, sobolev_transport_risk)]
-            if smooth > 0.0:
-                labels = sphere(d) * (1.0 / d + 0.5 / smooth), direct_exponent(smooth, d)
-                laws.append((*labels, projection_risk))
-            for constant, exponent, risk in laws:
-                sizes = [(k * k + 0.5) ** (smooth + d / 2.0) for k in (20, 40, 80)]
-                errors = [math.sqrt(risk(m, smooth, d).total) for m in sizes]
-                found = [sample_size(error, exponent, math.sqrt(constant)) for error in errors]
-                orders = [
-                    math.log(found[i + 1] / found[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)
-                ]
-                yield Rate(orders, 1.0, 0.02, found[-1] / sizes[-1], 1.0, 0.05)
+        ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
+        transport = sphere(d) / (4.0 * math.pi**2) * ball, transfer_exponent(smooth, d)
+        laws: list[Any] = [(*transport, sobolev_transport_risk)]
+        if smooth > 0.0:
+            labels = sphere(d) * (1.0 / d + 0.5 / smooth), direct_exponent(smooth, d)
+            laws.append((*labels, projection_risk))
+        for constant, exponent, risk in laws:
+            sizes = [(k * k + 0.5) ** (smooth + d / 2.0) for k in (20, 40, 80)]
+            errors = [math.sqrt(risk(m, smooth, d).total) for m in sizes]
+            found = [sample_size(error, exponent, math.sqrt(constant)) for error in errors]
+            orders = [math.log(found[i + 1] / found[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)]
+            yield Rate(orders, 1.0, 0.02, found[-1] / sizes[-1], 1.0, 0.05)
 
     @exact(
         1e-12,

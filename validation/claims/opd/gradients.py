@@ -2,7 +2,7 @@ r"""The exact gradient, the stop-gradient bias, and the divergence that the stop
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import mpmath as mp
@@ -51,7 +51,7 @@ class ExactGradient:
         logp, logq = log_softmax(student), log_softmax(teacher)
         with mp.workdps(60):
             want = textbook.pair_divergence(printed, student, teacher)
-            slopes = textbook.gradient(partial(_printed, printed, teacher), student)
+            slopes = textbook.gradient(lambda z: textbook.pair_divergence(printed, z, teacher), student)
         yield "value", divergence(logp, logq, f), want
         yield "gradient", logit_gradient(logp, logq, f), slopes
 
@@ -65,7 +65,7 @@ class ExactGradient:
             q = [mp.exp(mp.mpf(z)) for z in teacher]
             ratios = [(b / mp.fsum(q)) / (a / mp.fsum(p)) for a, b in zip(p, q, strict=True)]
             rewards = [printed(u) for u in ratios]
-            slopes = textbook.gradient(partial(_expected, rewards), student)
+            slopes = textbook.gradient(lambda z: _expected(rewards, z), student)
         yield "stop-gradient", stop_gradient_logit_gradient(logp, logq, f), slopes
         want = [s - g for s, g in zip(slopes, logit_gradient(logp, logq, f), strict=True)]
         yield "bias", bias(logp, logq, f), want
@@ -82,10 +82,6 @@ class ExactGradient:
         "laws swapped": wrong(divergence, logp=lambda logq: logq, logq=lambda logp: logp),
         "half of the bias": wrong(bias, lambda value: value / 2),
     }
-
-
-def _printed(f: textbook.Function, teacher: Any, logits: Any) -> Any:
-    return textbook.pair_divergence(f, logits, teacher)
 
 
 def _expected(rewards: Any, logits: Any) -> Any:

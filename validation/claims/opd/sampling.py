@@ -13,9 +13,7 @@ from driftproof.theory.opd import logit_gradient
 from driftproof.validation import boundary, claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
-from .textbook import NAMES, PAIRS, Floats, log_softmax
-from .textbook import expected as _expected
-from .textbook import pairs as _pairs
+from .textbook import NAMES, PAIRS, Floats, expected, log_softmax, pairs
 
 __all__ = ["Baselines", "OffPolicy"]
 
@@ -88,10 +86,10 @@ def _group(rule: Any, logp: Floats, advantages: Floats, size: int) -> Floats:
     hypotheses=[r"G \; \mathrm{independent\;samples\;of\;one\;state}"],
 )
 class Baselines:
-    @exact(1e-12, over=grid(rows("logp, logq", list(_pairs())[:2]), size=(2, 3, 4)))
+    @exact(1e-12, over=grid(rows("logp, logq", list(pairs())[:2]), size=(2, 3, 4)))
     def expectations_over_all_groups(leave_one_out, group_mean, advantage, logp, logq, size):
         advantages = advantage(logq - logp, get("reverse_kl"))
-        want = _expected(logp, advantages)
+        want = expected(logp, advantages)
         yield "leave one out", _group(leave_one_out, logp, advantages, size), want
         yield "group mean", _group(group_mean, logp, advantages, size), (1.0 - 1.0 / size) * want
 
@@ -102,7 +100,7 @@ class Baselines:
         yield "leave one out", leave_one_out(a), [np.mean(np.delete(a, i)) for i in range(4)]
         yield "group mean", group_mean(a), np.full(4, 1.375)
 
-    @exact(1e-12, over=grid(rows("logp, logq", list(_pairs())[:3]), name=NAMES))
+    @exact(1e-12, over=grid(rows("logp, logq", list(pairs())[:3]), name=NAMES))
     def the_optimal_constant_is_stationary(optimal_baseline, advantage, logp, logq, name):
         """The trace of the covariance is quadratic in b: three values give its minimum exactly."""
         advantages = advantage(logq - logp, get(name), clip=None)
@@ -114,7 +112,7 @@ class Baselines:
     @exact(0.0)
     def the_constant_of_reverse_kl_adds_variance_near_the_solution(advantage):
         """log u - 1 against log u where the student is close: a baseline of 1 in the wrong place."""
-        logp, logq = list(_pairs())[3]
+        logp, logq = list(pairs())[3]
         plus, centred = (advantage(logq - logp, get("reverse_kl"), mode) for mode in ("plus", "centered"))
         return _variance(logp, plus) > 100.0 * _variance(logp, centred), True
 
@@ -135,4 +133,4 @@ def _variance(logp: Floats, weights: Floats) -> float:
     """Trace of the covariance of the single-sample estimator."""
     p = np.exp(logp)
     length = 1.0 - 2.0 * p + np.sum(p * p)
-    return float(np.sum(p * weights**2 * length) - np.sum(_expected(logp, weights) ** 2))
+    return float(np.sum(p * weights**2 * length) - np.sum(expected(logp, weights) ** 2))

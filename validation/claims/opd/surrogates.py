@@ -2,7 +2,6 @@ r"""What the stop-gradient descends instead: surrogates, the estimators k1, k2, 
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -104,8 +103,8 @@ class ThreeEstimators:
     def the_table(k_estimator, stop_gradient_logit_gradient, pathwise_logit_gradient, student, teacher):
         logp, logq = log_softmax(student), log_softmax(teacher)
         with mp.workdps(60):
-            reverse = textbook.gradient(partial(_kl_to, teacher), student)
-            forward = textbook.gradient(partial(_kl, teacher), student)
+            reverse = textbook.gradient(lambda z: _kl(z, teacher), student)
+            forward = textbook.gradient(lambda z: _kl(teacher, z), student)
         minus = [a - b for a, b in zip(reverse, forward, strict=True)]
         k1, k2, k3 = (k_estimator(k) for k in ("k1", "k2", "k3"))
         yield "k1 as a reward", stop_gradient_logit_gradient(logp, logq, k1), reverse
@@ -140,10 +139,6 @@ class ThreeEstimators:
         },
         "sign in the loss": wrong(pathwise_logit_gradient, lambda value: -value),
     }
-
-
-def _kl_to(other: Any, one: Any) -> Any:
-    return _kl(one, other)
 
 
 def _kl(one: Any, other: Any) -> Any:
@@ -185,7 +180,7 @@ class Collapse:
         z = [mp.mpf(float(a)) for a in student]
         with mp.workdps(60):
             for _ in range(3):
-                g = textbook.gradient(partial(_kl, teacher), z)
+                g = textbook.gradient(lambda z: _kl(teacher, z), z)
                 length = mp.sqrt(mp.fsum(a * a for a in g))
                 z = [a - mp.mpf(0.7) * b / max(1, length / mp.mpf(clip)) for a, b in zip(z, g, strict=True)]
             total = mp.log(mp.fsum(mp.exp(a) for a in z))

@@ -3,7 +3,6 @@ r"""Advantages of single tokens, by enumeration of the vocabulary: modes, clippi
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from typing import Any
 
 import mpmath as mp
@@ -16,9 +15,7 @@ from driftproof.validation import bound, boundary, claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
 from . import textbook
-from .textbook import NAMES, PAIRS, log_softmax
-from .textbook import expected as _expected
-from .textbook import pairs as _pairs
+from .textbook import NAMES, PAIRS, expected, log_softmax, pairs
 
 __all__ = ["Advantages", "Clipping", "TopK"]
 
@@ -32,13 +29,13 @@ __all__ = ["Advantages", "Clipping", "TopK"]
     hypotheses=[r"\mathrm{tokens\;sampled\;from\;} p", r"\mathrm{no\;clipping}"],
 )
 class Advantages:
-    @exact(1e-12, over=grid(rows("logp, logq", _pairs), name=NAMES))
+    @exact(1e-12, over=grid(rows("logp, logq", pairs), name=NAMES))
     def expected_directions(advantage, logp, logq, name):
         f, delta = get(name), logq - logp
         full, stopped = (rule(logp, logq, f) for rule in (logit_gradient, stop_gradient_logit_gradient))
         wants = {"centered": -full, "plus": -full, "sg": -stopped, "pathwise": stopped - full}
         for mode, want in wants.items():
-            yield mode, _expected(logp, advantage(delta, f, mode, None)), want
+            yield mode, expected(logp, advantage(delta, f, mode, None)), want
 
     @exact(1e-13, over=grid(name=NAMES))
     def signs(advantage, name):
@@ -74,8 +71,8 @@ class Clipping:
         logp, logq = log_softmax(student), log_softmax(teacher)
         with mp.workdps(60):
             continued = _continued(printed, mp.mpf(1))
-            want = textbook.gradient(partial(_printed, continued, teacher), student)
-        return -_expected(logp, advantage(logq - logp, f, "centered", 1.0)), want
+            want = textbook.gradient(lambda z: textbook.pair_divergence(continued, z, teacher), student)
+        return -expected(logp, advantage(logq - logp, f, "centered", 1.0)), want
 
     @exact(1e-9, over=rows("f, printed", textbook.divergences))
     def the_clipped_divergence_itself(advantage, clip, f, printed):
@@ -97,7 +94,7 @@ class Clipping:
         """-f(clip u) is the gradient of no clipped version of f: it differs from that of f_c."""
         logp, logq = (log_softmax(z) for z in PAIRS[1])
         f = get("forward_kl")
-        sg = -_expected(logp, advantage(logq - logp, f, "sg", 1.0))
+        sg = -expected(logp, advantage(logq - logp, f, "sg", 1.0))
         return sg, logit_gradient(logp, logq, clip(f, np.exp(-1.0), np.exp(1.0)))
 
     mutants = {
@@ -120,10 +117,6 @@ def _continued(f: textbook.Function, half: Any) -> textbook.Function:
     return made
 
 
-def _printed(f: textbook.Function, teacher: Any, logits: Any) -> Any:
-    return textbook.pair_divergence(f, logits, teacher)
-
-
 @claim(
     "OPD-TOPK-1",
     "Top-k needs a bucket for the rest",
@@ -144,7 +137,7 @@ class TopK:
                 whole = divergence(np.log(p), np.log(q), f)
                 yield name, bucketed_divergence(np.log(p[top]), np.log(q[top]), f), whole * (1 + 1e-12)
 
-    @exact(1e-12, over=grid(rows("logp, logq", _pairs), name=NAMES))
+    @exact(1e-12, over=grid(rows("logp, logq", pairs), name=NAMES))
     def it_is_the_divergence_of_the_merged_laws(bucketed_divergence, truncated_sum, logp, logq, name):
         f = get(name)
         p, q = (np.append(np.exp(x[:2]), np.sum(np.exp(x[2:]))) for x in (logp, logq))

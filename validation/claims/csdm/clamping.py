@@ -60,21 +60,22 @@ class Clamping:
     mutants = {
         "one side": wrong(clamping_loss, lambda value: tuple(0.5 * part for part in value)),
         "energy before less energy after": wrong(
-            clamping_loss, lambda value, limit, sd: _lost(*value, min(limit / sd, 40.0))
+            clamping_loss, lambda value, limit, sd: _lost(value, min(limit / sd, 40.0))
         ),
         "variance for deviation": wrong(clamping_loss, sd=lambda sd: sd * sd),
         "all that is beyond": wrong(
-            clamping_loss, lambda value, limit, sd: _beyond(*value, min(limit / sd, 40.0))
+            clamping_loss, lambda value, limit, sd: _beyond(value[0], min(limit / sd, 40.0))
         ),
     }
 
 
-def _lost(share: float, energy: float, tau: float) -> tuple[float, float]:
+def _lost(value: tuple[float, float], tau: float) -> tuple[float, float]:
     """1 - E clip^2/E Y^2: another quantity, as the parts are correlated."""
+    share, energy = value
     crossed = 2.0 * tau * (math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi) - 0.5 * tau * share)
     return share, energy + 2.0 * crossed
 
 
-def _beyond(share: float, energy: float, tau: float) -> tuple[float, float]:
+def _beyond(share: float, tau: float) -> tuple[float, float]:
     """E[Y^2; |Y| > c]: measurements set to 0 instead."""
     return share, share + 2.0 * tau * math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi)

@@ -9,7 +9,8 @@ from scipy.integrate import quad
 from scipy.special import ndtri
 
 from driftproof.theory.csdm import clamping_loss
-from driftproof.validation import boundary, claim, exact, grid, raises, rows
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["Clamping"]
 
@@ -34,7 +35,7 @@ class Clamping:
             tau = mp.mpf(limit) / mp.mpf(sd)
             cuts = [tau, tau + 1, tau + 4, tau + 12]
             share = 2 * mp.quad(mp.npdf, cuts)
-            energy = 2 * mp.quad(lambda z, tau=tau: (z - tau) ** 2 * mp.npdf(z), cuts)
+            energy = 2 * mp.quad(lambda z: (z - tau) ** 2 * mp.npdf(z), cuts)
         return clamping_loss(limit, sd), [float(share), float(energy)]
 
     @exact(1e-8, scale=0.0, over=grid(tau=(0.0, 0.5, 1.0 / 0.54, 4.0)))
@@ -51,28 +52,30 @@ class Clamping:
             yield f"times {scale:g}", clamping_loss(1.0 * scale, 0.54 * scale), clamping_loss(1.0, 0.54)
         yield "a clamp out of reach", clamping_loss(1e300, 1e-300), [0.0, 0.0]
 
-    @boundary(over=grid(arguments=((-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf))))
-    def limits_and_deviations(clamping_loss, arguments):
-        return raises(ValueError, clamping_loss, *arguments)
+    refuses = [
+        (clamping_loss, *arguments)
+        for arguments in ((-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf))
+    ]
 
     mutants = {
-        "one side": lambda limit, sd=1.0: tuple(0.5 * part for part in clamping_loss(limit, sd)),
-        "energy before less energy after": lambda limit, sd=1.0: _lost(limit, sd),
-        "variance for deviation": lambda limit, sd=1.0: clamping_loss(limit, sd * sd),
-        "all that is beyond": lambda limit, sd=1.0: _beyond(limit, sd),
+        "one side": wrong(clamping_loss, lambda value: tuple(0.5 * part for part in value)),
+        "energy before less energy after": wrong(
+            clamping_loss, lambda value, limit, sd: _lost(value, min(limit / sd, 40.0))
+        ),
+        "variance for deviation": wrong(clamping_loss, sd=lambda sd: sd * sd),
+        "all that is beyond": wrong(
+            clamping_loss, lambda value, limit, sd: _beyond(value[0], min(limit / sd, 40.0))
+        ),
     }
 
 
-def _lost(limit: float, sd: float) -> tuple[float, float]:
+def _lost(value: tuple[float, float], tau: float) -> tuple[float, float]:
     """1 - E clip^2/E Y^2: another quantity, as the parts are correlated."""
-    share, energy = clamping_loss(limit, sd)
-    tau = min(limit / sd, 40.0)
+    share, energy = value
     crossed = 2.0 * tau * (math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi) - 0.5 * tau * share)
     return share, energy + 2.0 * crossed
 
 
-def _beyond(limit: float, sd: float) -> tuple[float, float]:
+def _beyond(share: float, tau: float) -> tuple[float, float]:
     """E[Y^2; |Y| > c]: measurements set to 0 instead."""
-    share, _ = clamping_loss(limit, sd)
-    tau = min(limit / sd, 40.0)
     return share, share + 2.0 * tau * math.exp(-0.5 * tau * tau) / math.sqrt(2.0 * math.pi)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -23,18 +22,9 @@ from driftproof.theory.csdm import (
     soft_threshold_risk,
     statistical_dimension,
 )
-from driftproof.validation import (
-    Statistic,
-    boundary,
-    claim,
-    exact,
-    figure,
-    grid,
-    raises,
-    rows,
-    statistical,
-)
+from driftproof.validation import Statistic, claim, exact, figure, grid, rows, statistical
 from driftproof.validation import bound as bounded
+from driftproof.validation.mutants import wrong
 
 from .textbook import density, soft
 
@@ -89,9 +79,15 @@ class SoftThreshold:
         return soft_threshold_risk(theta, tau), want
 
     mutants = {
-        "hard threshold's bias": lambda theta, tau: soft_threshold_risk(theta, tau) - tau**2 * (theta != 0.0),
-        "theta and tau swapped": lambda theta, tau: soft_threshold_risk(tau, abs(theta)),
-        "one tail at theta = 0": lambda theta, tau: soft_threshold_risk(theta, tau) * (1.0 if theta else 0.5),
+        "hard threshold's bias": wrong(
+            soft_threshold_risk, lambda value, theta, tau: value - tau**2 * (theta != 0.0)
+        ),
+        "theta and tau swapped": wrong(
+            soft_threshold_risk, theta=lambda tau: tau, tau=lambda theta: abs(theta)
+        ),
+        "one tail at theta = 0": wrong(
+            soft_threshold_risk, lambda value, theta: value * (1.0 if theta else 0.5)
+        ),
     }
 
 
@@ -129,15 +125,13 @@ class StatisticalDimension:
         for d in (2, 5, 20):
             yield f"half-space, d = {d}", d - 0.5, statistical_dimension(d, d)
 
-    @boundary()
-    def more_non_zeros_than_coordinates(statistical_dimension):
-        return raises(ValueError, statistical_dimension, 6, 5)
+    refuses = [(statistical_dimension, 6, 5)]
 
     mutants = {
-        "one tail": {statistical_dimension: lambda s, d: 0.5 * (s + statistical_dimension(s, d))},
-        "s log(d/s)": {statistical_dimension: lambda s, d: s * math.log(max(d / s, math.e))},
-        "universal threshold": {optimal_threshold: lambda s, d: math.sqrt(2.0 * math.log(d))},
-        "threshold of s + 1": {optimal_threshold: lambda s, d: optimal_threshold(min(s + 1, d), d)},
+        "one tail": wrong(statistical_dimension, lambda value, s: 0.5 * (s + value)),
+        "s log(d/s)": wrong(statistical_dimension, lambda s, d: s * math.log(max(d / s, math.e))),
+        "universal threshold": wrong(optimal_threshold, lambda d: math.sqrt(2.0 * math.log(d))),
+        "threshold of s + 1": wrong(optimal_threshold, s=lambda s, d: min(s + 1, d)),
     }
 
 
@@ -169,9 +163,9 @@ class PhaseTransition:
             yield Statistic(float(tail), seen, wins / n - 0.5, n, f"m = {m}")
 
     mutants = {
-        "twice": lambda s, d: 2.0 * statistical_dimension(s, d),
-        "the sparsity": lambda s, d: float(s),
-        "its upper bound": lambda s, d: 2.0 * s * math.log(d / s) + 1.25 * s,
+        "twice": wrong(statistical_dimension, lambda value: 2.0 * value),
+        "the sparsity": wrong(statistical_dimension, lambda s: float(s)),
+        "its upper bound": wrong(statistical_dimension, lambda s, d: 2.0 * s * math.log(d / s) + 1.25 * s),
     }
 
 
@@ -193,44 +187,36 @@ def _recovers(rng: np.random.Generator, m: int, s: int, d: int) -> bool:
     hypotheses=[r"\mathrm{budget} \; K m^q", r"\sigma^2 \propto K^{-p}", r"m > \delta"],
 )
 class BestDimension:
-    @exact(1e-6)
-    def the_risk_of_a_budget_is_least_there(optimal_latent_dimension):
-        budget = 1e5
-        for s, d, p, q in ((5, 50, 1.0, 1.0), (10, 200, 5.0, 1.0), (6, 100, 2.0, 2.0), (8, 64, 1.0, 0.5)):
-            for decoder, risk in (
-                ("l1", l1_risk),
-                ("support", lambda e, m, s, d: known_support_risk(e, m, s)),
-            ):
-                delta = statistical_dimension(s, d) if decoder == "l1" else s + 1.0
+    @exact(
+        1e-6,
+        over=grid(
+            rows(
+                "s, d, p, q", ((5, 50, 1.0, 1.0), (10, 200, 5.0, 1.0), (6, 100, 2.0, 2.0), (8, 64, 1.0, 0.5))
+            ),
+            decoder=("l1", "support"),
+        ),
+    )
+    def the_risk_of_a_budget_is_least_there(optimal_latent_dimension, s, d, p, q, decoder):
+        def spent(m):
+            noise = (1e5 / m**q) ** (-0.5 * p)
+            return math.log(l1_risk(noise, m, s, d) if decoder == "l1" else known_support_risk(noise, m, s))
 
-                def spent(
-                    m: float, risk: Any = risk, s: int = s, d: int = d, p: float = p, q: float = q
-                ) -> float:
-                    steps = budget / m**q
-                    return math.log(risk(steps ** (-0.5 * p), m, s, d))
+        delta = statistical_dimension(s, d) if decoder == "l1" else s + 1.0
+        best = _stationary(spent, delta * (1.0 + 1e-6), delta * (2.0 + 1.0 / (p * q)))
+        return optimal_latent_dimension(s, d, p, decoder, q) / best, 1.0
 
-                best = _stationary(spent, delta * (1.0 + 1e-6), delta * (2.0 + 1.0 / (p * q)))
-                yield (
-                    f"{decoder}, p = {p}, q = {q}",
-                    optimal_latent_dimension(s, d, p, decoder, q) / best,
-                    1.0,
-                )
-
-    @exact(0.0)
-    def integer_optimum_with_the_exact_sampler(optimal_latent_dimension):
+    @exact(0.0, over=rows("p, last", ((1.0, True), (5.0, False))))
+    def integer_optimum_with_the_exact_sampler(optimal_latent_dimension, p, last):
         """Not the power law but the recursion of the sampler itself, noise in its last step or not."""
         s, d, budget, horizon = 6, 100, 60_000, 4.0
-        for p, last in ((1.0, True), (5.0, False)):
-            risks = {}
-            for m in range(s + 2, 31):
-                left = float(euler_variance(0.0, horizon, budget // m, last))
-                risks[m] = known_support_risk(math.sqrt(left), m, s)
-            best = min(risks, key=risks.__getitem__)
-            yield f"p = {p}", abs(best - optimal_latent_dimension(s, d, p, "support")) < 1.0, True
+        risks = {}
+        for m in range(s + 2, 31):
+            left = float(euler_variance(0.0, horizon, budget // m, last))
+            risks[m] = known_support_risk(math.sqrt(left), m, s)
+        best = min(risks, key=risks.__getitem__)
+        return abs(best - optimal_latent_dimension(s, d, p, "support")) < 1.0, True
 
-    @boundary()
-    def orders_must_be_positive(optimal_latent_dimension):
-        return raises(ValueError, optimal_latent_dimension, 5, 50, 0.0)
+    refuses = [(optimal_latent_dimension, 5, 50, 0.0)]
 
     @figure
     def budgets(optimal_latent_dimension):
@@ -259,15 +245,12 @@ class BestDimension:
         return picture
 
     mutants = {
-        "1 + p": lambda s, d, p, decoder="l1", q=1.0: (
-            (1.0 + p) / (1.0 + 1.0 / (p * q)) * optimal_latent_dimension(s, d, p, decoder, q)
-            if p > 0 and p * q != 1.0
-            else optimal_latent_dimension(s, d, p, decoder, q)
+        "1 + p": wrong(
+            optimal_latent_dimension,
+            lambda value, p, q: value if p * q == 1.0 else value * (1.0 + p) / (1.0 + 1.0 / (p * q)),
         ),
-        "cost forgotten": lambda s, d, p, decoder="l1", q=1.0: optimal_latent_dimension(s, d, p, decoder),
-        "s for s + 1": lambda s, d, p, decoder="l1", q=1.0: optimal_latent_dimension(
-            s - (decoder == "support"), d, p, decoder, q
-        ),
+        "cost forgotten": wrong(optimal_latent_dimension, q=lambda: 1.0),
+        "s for s + 1": wrong(optimal_latent_dimension, s=lambda s, decoder: s - (decoder == "support")),
     }
 
 

@@ -21,7 +21,8 @@ from driftproof.theory.csdm import (
 )
 from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.processes import VP
-from driftproof.validation import boundary, claim, exact, raises, rows
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 __all__ = ["Pipeline", "SparseMixtures", "StressTests"]
 
@@ -46,45 +47,37 @@ class SparseMixtures:
         want = POINTS + noise**2 * noisy.score(POINTS)
         return oracle_decoder(A, POINTS, s, variance, noise) @ A.T, want
 
-    @exact(1e-11)
-    def supports_one_by_one(support_posterior):
+    @exact(1e-11, over=grid(s=(1, 2)))
+    def supports_one_by_one(support_posterior, s):
         variance, noise = 2.0, 0.4
-        for s in (1, 2):
-            joint = []
-            for support in combinations(range(5), s):
-                columns = A[:, list(support)]
-                cov = variance * columns @ columns.T + noise**2 * np.eye(3)
-                form = np.einsum("ni,ij,nj->n", POINTS, np.linalg.inv(cov), POINTS)
-                joint.append(np.exp(-0.5 * form) / math.sqrt(np.linalg.det(cov)))
-            want = np.array(joint).T
-            want /= want.sum(axis=1, keepdims=True)
-            yield f"s = {s}", support_posterior(A, POINTS, s, variance, noise), want
+        joint = []
+        for support in combinations(range(5), s):
+            columns = A[:, list(support)]
+            cov = variance * columns @ columns.T + noise**2 * np.eye(3)
+            form = np.einsum("ni,ij,nj->n", POINTS, np.linalg.inv(cov), POINTS)
+            joint.append(np.exp(-0.5 * form) / math.sqrt(np.linalg.det(cov)))
+        want = np.array(joint).T
+        want /= want.sum(axis=1, keepdims=True)
+        return support_posterior(A, POINTS, s, variance, noise), want
 
-    @exact(1e-12)
-    def decoder_by_quadrature(oracle_decoder):
+    @exact(1e-12, over=grid(y=(-1.0, 0.2, 2.0)))
+    def decoder_by_quadrature(oracle_decoder, y):
         """One measurement of two coordinates, one of them zero: integrals over the amplitude."""
         row, variance, noise = np.array([[0.8, -0.5]]), 1.5, 0.6
         z = np.linspace(-14.0, 14.0, 20001)
         prior = np.exp(-0.5 * z**2 / variance)
-        for y in (-1.0, 0.2, 2.0):
-            likelihood = [np.exp(-0.5 * (y - a * z) ** 2 / noise**2) * prior for a in row[0]]
-            total = sum(np.sum(part) for part in likelihood)
-            want = [np.sum(z * part) / total for part in likelihood]
-            yield f"y = {y}", oracle_decoder(row, np.array([y]), 1, variance, noise), want
+        likelihood = [np.exp(-0.5 * (y - a * z) ** 2 / noise**2) * prior for a in row[0]]
+        total = sum(np.sum(part) for part in likelihood)
+        want = [np.sum(z * part) / total for part in likelihood]
+        return oracle_decoder(row, np.array([y]), 1, variance, noise), want
 
-    @boundary()
-    def more_non_zeros_than_measurements(sparse_mixture, oracle_decoder):
-        yield raises(ValueError, sparse_mixture, A, 4, 1.0)
-        yield raises(ValueError, oracle_decoder, A, POINTS, 4, 1.0, 0.5)
+    # More non-zeros than measurements.
+    refuses = [(sparse_mixture, A, 4, 1.0), (oracle_decoder, A, POINTS, 4, 1.0, 0.5)]
 
     mutants = {
-        "variance for deviation": {
-            oracle_decoder: lambda a, y, s, v, noise: oracle_decoder(a, y, s, v, math.sqrt(noise))
-        },
-        "amplitudes of variance v^2": {sparse_mixture: lambda a, s, v: sparse_mixture(a, s, v * v)},
-        "supports equally likely": {
-            support_posterior: lambda *args: np.full_like(support_posterior(*args), 0.2)
-        },
+        "variance for deviation": wrong(oracle_decoder, noise=lambda noise: math.sqrt(noise)),
+        "amplitudes of variance v^2": wrong(sparse_mixture, variance=lambda variance: variance**2),
+        "supports equally likely": wrong(support_posterior, lambda xp, value: xp.full_like(value, 0.2)),
     }
 
 
@@ -137,36 +130,26 @@ class Pipeline:
         got = generate(process, score, latents, decoder, grid, 3, 0, eta=0.0, method="ddim")
         yield "data", got, np.broadcast_to(data, (3, 24))
 
-    @boundary()
-    def data_without_variance(Latents, SparseDecoder):
-        """Constant data, and a coordinate that no measurement sees."""
-        yield raises(ValueError, Latents.fit, A, np.ones((4, 5)))
-        blind = A * np.array([1.0, 1.0, 0.0, 1.0, 1.0])
-        yield raises(ValueError, SparseDecoder(blind, 0.1), np.ones(3))
-        yield raises(ValueError, SparseDecoder, A, 0.0)
+    # Constant data; a coordinate that no measurement sees; no penalty.
+    refuses = [
+        (Latents.fit, A, np.ones((4, 5))),
+        (SparseDecoder(A * np.array([1.0, 1.0, 0.0, 1.0, 1.0]), 0.1), np.ones(3)),
+        (SparseDecoder, A, 0.0),
+    ]
 
     mutants = {
-        "not rescaled": {
-            generate: lambda process, score, latents, decoder, grid, *rest, **options: generate(
-                process,
-                score,
-                latents,
-                lambda y: decoder(_shrunk(process, latents, y, grid)),
-                grid,
-                *rest,
-                **options,
-            )
-        },
-        "centre forgotten": {
-            generate: lambda process, score, latents, decoder, *rest, **options: generate(
-                process, score, latents, lambda y: decoder(y - latents.centre), *rest, **options
-            )
-        },
-        "clamped to [-1, 1]": {
-            generate: lambda process, score, latents, decoder, *rest, **options: generate(
-                process, score, latents, lambda y: decoder(np.clip(y, -1.0, 1.0)), *rest, **options
-            )
-        },
+        "not rescaled": wrong(
+            generate,
+            decoder=lambda process, latents, decoder, grid: (
+                lambda y: decoder(_shrunk(process, latents, y, grid))
+            ),
+        ),
+        "centre forgotten": wrong(
+            generate, decoder=lambda latents, decoder: lambda y: decoder(y - latents.centre)
+        ),
+        "clamped to [-1, 1]": wrong(
+            generate, decoder=lambda decoder: lambda y: decoder(np.clip(y, -1.0, 1.0))
+        ),
     }
 
 
@@ -194,31 +177,32 @@ WEIGHTS = np.array([0.4, 0.3, 0.2, 0.1])
     hypotheses=[r"f, e \;\mathrm{Gaussian}", r"\Sigma_{gg} \;\mathrm{regular}"],
 )
 class StressTests:
-    @exact(1e-11)
-    def conditioning_by_precision(stressed):
+    @exact(
+        1e-11,
+        over=rows("index, g", (([0], [-2.0]), ([2, 0], [1.0, -3.0]), ([0, 1, 2], [0.5, 0.5, -1.0]))),
+    )
+    def conditioning_by_precision(stressed, index, g):
         """Blocks of the inverse of the joint covariance of returns and stressed factors."""
-        for index, g in (([0], [-2.0]), ([2, 0], [1.0, -3.0]), ([0, 1, 2], [0.5, 0.5, -1.0])):
-            law = stressed(MODEL, index, g)
-            cross = LOADINGS @ FACTORS[:, index]
-            joint = np.block([[MODEL.returns().cov, cross], [cross.T, FACTORS[np.ix_(index, index)]]])
-            precision = np.linalg.inv(joint)
-            cov = np.linalg.inv(precision[:4, :4])
-            yield f"mean given {index}", law.mean, -cov @ precision[:4, 4:] @ np.array(g)
-            yield f"covariance given {index}", law.cov, cov
+        law = stressed(MODEL, index, g)
+        cross = LOADINGS @ FACTORS[:, index]
+        joint = np.block([[MODEL.returns().cov, cross], [cross.T, FACTORS[np.ix_(index, index)]]])
+        precision = np.linalg.inv(joint)
+        cov = np.linalg.inv(precision[:4, :4])
+        yield "mean", law.mean, -cov @ precision[:4, 4:] @ np.array(g)
+        yield "covariance", law.cov, cov
 
-    @exact(1e-9)
-    def tails(value_at_risk, expected_shortfall):
+    @exact(1e-9, over=grid(level=(0.9, 0.99)))
+    def tails(value_at_risk, expected_shortfall, level):
         law = MODEL.stressed([0], [-2.0])
         nodes, weights = np.polynomial.legendre.leggauss(400)
-        for level in (0.9, 0.99):
-            at = value_at_risk(law, WEIGHTS, level)
-            mean, deviation = WEIGHTS @ law.mean, math.sqrt(WEIGHTS @ law.cov @ WEIGHTS)
-            yield f"exceeded, {level}", 1.0 - ndtr((at + mean) / deviation), 1.0 - level
-            # The mean loss beyond: over 30 deviations, by quadrature.
-            loss = at + 15.0 * deviation * (1.0 + nodes)
-            dens = np.exp(-0.5 * ((loss + mean) / deviation) ** 2) / math.sqrt(2 * math.pi) / deviation
-            beyond = float(np.sum(15.0 * deviation * weights * dens * loss)) / (1.0 - level)
-            yield f"shortfall, {level}", expected_shortfall(law, WEIGHTS, level), beyond
+        at = value_at_risk(law, WEIGHTS, level)
+        mean, deviation = WEIGHTS @ law.mean, math.sqrt(WEIGHTS @ law.cov @ WEIGHTS)
+        yield "exceeded", 1.0 - ndtr((at + mean) / deviation), 1.0 - level
+        # The mean loss beyond: over 30 deviations, by quadrature.
+        loss = at + 15.0 * deviation * (1.0 + nodes)
+        dens = np.exp(-0.5 * ((loss + mean) / deviation) ** 2) / math.sqrt(2 * math.pi) / deviation
+        beyond = float(np.sum(15.0 * deviation * weights * dens * loss)) / (1.0 - level)
+        yield "shortfall", expected_shortfall(law, WEIGHTS, level), beyond
 
     @exact(1e-13)
     def decoding_noise_widens_the_tails(value_at_risk, expected_shortfall):
@@ -227,31 +211,24 @@ class StressTests:
         yield "VaR", value_at_risk(law, WEIGHTS, 0.95, noise), value_at_risk(wide, WEIGHTS, 0.95)
         yield "ES", expected_shortfall(law, WEIGHTS, 0.95, noise), expected_shortfall(wide, WEIGHTS, 0.95)
 
-    @boundary()
-    def factors_without_variance(stressed):
-        flat = FactorModel(np.eye(2), np.diag([1.0, 0.0]), np.eye(2))
-        yield raises(ValueError, stressed, flat, [1], [1.0])
-        twins = FactorModel(np.eye(2), np.ones((2, 2)), np.eye(2))
-        yield raises(ValueError, stressed, twins, [0, 1], [1.0, 1.0])
+    # A factor without variance, and twins.
+    refuses = [
+        (FactorModel.stressed, FactorModel(np.eye(2), np.diag([1.0, 0.0]), np.eye(2)), [1], [1.0]),
+        (FactorModel.stressed, FactorModel(np.eye(2), np.ones((2, 2)), np.eye(2)), [0, 1], [1.0, 1.0]),
+    ]
 
     mutants = {
-        "covariance without the stress": {
-            FactorModel.stressed: lambda model, index, g: Gaussian(
-                model.stressed(index, g).mean, model.returns().cov
-            )
-        },
-        "other factors at zero": {
-            FactorModel.stressed: lambda model, index, g: Gaussian(
-                model.loadings[:, index] @ np.array(g), model.stressed(index, g).cov
-            )
-        },
-        "level for 1 - level": {
-            value_at_risk: lambda law, w, level, noise=0.0: value_at_risk(law, w, 1.0 - level, noise)
-        },
-        "noise not squared": {
-            value_at_risk: lambda law, w, level, noise=0.0: value_at_risk(law, w, level, math.sqrt(noise)),
-            expected_shortfall: lambda law, w, level, noise=0.0: expected_shortfall(
-                law, w, level, math.sqrt(noise)
+        "covariance without the stress": wrong(
+            FactorModel.stressed, lambda value, self: Gaussian(value.mean, self.returns().cov)
+        ),
+        "other factors at zero": wrong(
+            FactorModel.stressed,
+            lambda value, self, index, values: Gaussian(
+                self.loadings[:, index] @ np.array(values), value.cov
             ),
+        ),
+        "level for 1 - level": wrong(value_at_risk, level=lambda level: 1.0 - level),
+        "noise not squared": {
+            f: wrong(f, noise=lambda noise: math.sqrt(noise)) for f in (value_at_risk, expected_shortfall)
         },
     }

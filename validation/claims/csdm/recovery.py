@@ -12,7 +12,8 @@ from driftproof.numerics.sensing import debias, omp, solve
 from driftproof.theory.csdm import bpdn_constant, coherence, omp_sparsity, restricted_isometry, simplex_etf
 from driftproof.theory.laws import Gaussian, wasserstein2
 from driftproof.validation import bound as bounded
-from driftproof.validation import boundary, claim, exact, grid, raises
+from driftproof.validation import boundary, claim, exact, grid
+from driftproof.validation.mutants import wrong
 
 __all__ = ["Debiased", "IsometryBound", "MatchingPursuit", "TransferOfErrors"]
 
@@ -57,16 +58,16 @@ class IsometryBound:
                 assert radius >= np.linalg.norm(e)
                 yield f"d = {d}, s = {s}", float(np.linalg.norm(found - x)), constant * radius
 
-    @boundary()
-    def beyond_the_threshold(restricted_isometry, bpdn_constant):
-        yield raises(ValueError, bpdn_constant, math.sqrt(2.0) - 1.0)
-        yield raises(ValueError, restricted_isometry, np.eye(3), 4)
+    # Beyond the threshold of the theorem, and of more columns than there are.
+    refuses = [(bpdn_constant, math.sqrt(2.0) - 1.0), (restricted_isometry, np.eye(3), 4)]
 
     mutants = {
-        "columns of norm sqrt(d/(d-1))": {simplex_etf: lambda d: simplex_etf(d) * math.sqrt(d / (d - 1.0))},
-        "k over d - 1": {restricted_isometry: lambda A, k: restricted_isometry(A, k) + 1.0 / A.shape[0]},
-        "without the root": {bpdn_constant: lambda d: bpdn_constant(d) / math.sqrt(1.0 + d)},
-        "1 - 2 delta": {bpdn_constant: lambda d: 4.0 * math.sqrt(1.0 + d) / (1.0 - 2.0 * d)},
+        "columns of norm sqrt(d/(d-1))": wrong(
+            simplex_etf, lambda value, d: value * math.sqrt(d / (d - 1.0))
+        ),
+        "k over d - 1": wrong(restricted_isometry, lambda value, sketch: value + 1.0 / sketch.shape[0]),
+        "without the root": wrong(bpdn_constant, lambda value, delta: value / math.sqrt(1.0 + delta)),
+        "1 - 2 delta": wrong(bpdn_constant, lambda delta: 4.0 * math.sqrt(1.0 + delta) / (1.0 - 2.0 * delta)),
     }
 
 
@@ -112,18 +113,25 @@ class MatchingPursuit:
         yield "by pairs", coherence(A), max(cosines)
 
     @boundary()
-    def one_coordinate_more_fails(omp, coherence):
+    def one_coordinate_more_fails(omp):
         A, x = simplex_etf(9), np.zeros(9)
         x[:5] = 1.0  # inside correlates by 1 - 4/8, outside by -5/8
-        yield "s = 5", omp(A, A @ x, 5), x
-        yield raises(ValueError, omp, A, A @ x, 9)
-        yield raises(ValueError, coherence, np.array([[1.0, 0.0], [1.0, 0.0]]))
+        return omp(A, A @ x, 5), x
+
+    # More columns than rows, and one without length.
+    refuses = [
+        (omp, simplex_etf(9), np.ones(8), 9),
+        (coherence, np.array([[1.0, 0.0], [1.0, 0.0]])),
+    ]
 
     mutants = {
         "no projection": {omp: _matching_pursuit},
-        "columns not normalised": {coherence: lambda A: np.max(np.abs(A.T @ A - np.diag(np.sum(A**2, 0))))},
-        "s < 1 + 1/mu": {omp_sparsity: lambda mu: math.ceil(1.0 + 1.0 / mu) - 1},
-        "s columns less one": {omp: lambda A, y, s: omp(A, y, s - 1)},
+        "columns not normalised": wrong(
+            coherence,
+            lambda xp, sketch: xp.max(xp.abs(sketch.T @ sketch - xp.diag(xp.sum(sketch**2, axis=0)))),
+        ),
+        "s < 1 + 1/mu": wrong(omp_sparsity, lambda mu: math.ceil(1.0 + 1.0 / mu) - 1),
+        "s columns less one": wrong(omp, s=lambda s: s - 1),
     }
 
 
@@ -148,26 +156,25 @@ class Debiased:
                 want[i, row != 0.0] = np.linalg.pinv(A[:, row != 0.0]) @ y[i]
             yield f"m = {m}, s = {s}", debias(A, y, x), want
 
-    @exact(1e-9)
-    def what_the_penalty_took_away(debias):
-        rng = np.random.default_rng(5)
-        A = rng.standard_normal((20, 40)) / math.sqrt(20.0)
+    @exact(1e-9, over=grid(lam=(0.05, 0.3)))
+    def what_the_penalty_took_away(debias, lam):
+        A = np.random.default_rng(5).standard_normal((20, 40)) / math.sqrt(20.0)
         x = np.zeros(40)
         x[:4] = (3.0, -2.0, 4.0, 2.5)
-        for lam in (0.05, 0.3):
-            shrunk = solve(A, A @ x, lam, tolerance=1e-13, max_iterations=50000).x
-            S = shrunk != 0.0
-            bias = lam * np.linalg.solve(A[:, S].T @ A[:, S], np.sign(shrunk[S]))
-            yield f"lambda = {lam}", debias(A, A @ x, shrunk)[S], shrunk[S] + bias
+        shrunk = solve(A, A @ x, lam, tolerance=1e-13, max_iterations=50000).x
+        S = shrunk != 0.0
+        bias = lam * np.linalg.solve(A[:, S].T @ A[:, S], np.sign(shrunk[S]))
+        return debias(A, A @ x, shrunk)[S], shrunk[S] + bias
 
-    @boundary()
-    def more_coordinates_than_measurements(debias):
-        return raises(ValueError, debias, np.ones((2, 3)), np.ones(2), np.ones(3))
+    # More coordinates than measurements.
+    refuses = [(debias, np.ones((2, 3)), np.ones(2), np.ones(3))]
 
     mutants = {
-        "ridge": lambda A, y, x: debias(np.vstack([A, 0.1 * np.eye(A.shape[1])]), _padded(y, A), x),
-        "no refit": lambda A, y, x: x,
-        "transpose": lambda A, y, x: (y @ A) * (x != 0.0),
+        "ridge": wrong(
+            debias, A=lambda A: np.vstack([A, 0.1 * np.eye(A.shape[1])]), y=lambda A, y: _padded(y, A)
+        ),
+        "no refit": wrong(debias, lambda x: x),
+        "transpose": wrong(debias, lambda A, y, x: (y @ A) * (x != 0.0)),
     }
 
 
@@ -204,9 +211,9 @@ class TransferOfErrors:
             )
 
     mutants = {
-        "transpose": lambda A, y, x: (y @ A) * (x != 0.0),
-        "one and a half times": lambda A, y, x: 1.5 * debias(A, y, x),
-        "half": lambda A, y, x: 0.5 * debias(A, y, x),
+        "transpose": wrong(debias, lambda A, y, x: (y @ A) * (x != 0.0)),
+        "one and a half times": wrong(debias, lambda value: 1.5 * value),
+        "half": wrong(debias, lambda value: 0.5 * value),
     }
 
 

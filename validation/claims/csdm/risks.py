@@ -16,7 +16,8 @@ from driftproof.theory.csdm import (
     soft_threshold_risk,
     statistical_dimension,
 )
-from driftproof.validation import Statistic, boundary, claim, exact, figure, raises, rows, statistical
+from driftproof.validation import Statistic, claim, exact, figure, rows, statistical
+from driftproof.validation.mutants import wrong
 
 __all__ = ["KnownSupport", "L1Risk"]
 
@@ -47,14 +48,12 @@ class KnownSupport:
         verdict = mean_test(traces, known_support_risk(1.0, m, s), alpha, sd)
         return Statistic(verdict.p_value, verdict.detectable, verdict.effect, n)
 
-    @boundary()
-    def infinite_below(known_support_risk):
-        return raises(ValueError, known_support_risk, 1.0, 5, 4)
+    refuses = [(known_support_risk, 1.0, 5, 4)]
 
     mutants = {
-        "m - s": lambda sigma, m, s: sigma**2 * s * m / (m - s),
-        "sigma not squared": lambda sigma, m, s: known_support_risk(math.sqrt(sigma), m, s),
-        "columns of norm sqrt(m)": lambda sigma, m, s: known_support_risk(sigma, m, s) / m,
+        "m - s": wrong(known_support_risk, lambda sigma, m, s: sigma**2 * s * m / (m - s)),
+        "sigma not squared": wrong(known_support_risk, sigma=lambda sigma: math.sqrt(sigma)),
+        "columns of norm sqrt(m)": wrong(known_support_risk, lambda value, m: value / m),
     }
 
 
@@ -71,9 +70,7 @@ class L1Risk:
         """The fixed point tau^2 = sigma^2 + risk/m with every coordinate's risk in closed form."""
         return l1_risk(sigma, m, s, d), _state_evolution(sigma, m, s, d)
 
-    @boundary()
-    def no_recovery_below_the_statistical_dimension(l1_risk):
-        return raises(ValueError, l1_risk, 1.0, 16, 5, 50)
+    refuses = [(l1_risk, 1.0, 16, 5, 50)]
 
     @figure
     def risks(l1_risk):
@@ -111,9 +108,9 @@ class L1Risk:
         return picture
 
     mutants = {
-        "no amplification": lambda sigma, m, s, d: sigma**2 * statistical_dimension(s, d),
-        "sparsity for dimension": lambda sigma, m, s, d: sigma**2 * m * s / (m - s),
-        "threshold of s + 1": lambda sigma, m, s, d: l1_risk(sigma, m, s + 1, d),
+        "no amplification": wrong(l1_risk, lambda sigma, s, d: sigma**2 * statistical_dimension(s, d)),
+        "sparsity for dimension": wrong(l1_risk, lambda sigma, m, s: sigma**2 * m * s / (m - s)),
+        "threshold of s + 1": wrong(l1_risk, s=lambda s: s + 1),
     }
 
 

@@ -18,15 +18,10 @@ from driftproof.numerics.sensing import (
     product_basis,
     rademacher_sketch,
 )
-from driftproof.validation import Statistic, boundary, claim, exact, raises, statistical
+from driftproof.validation import Statistic, claim, exact, grid, statistical
+from driftproof.validation.mutants import wrong
 
 __all__ = ["Bases", "Sketches"]
-
-
-def _lowest_frequencies(m: int, d: int, rng: Any) -> Any:
-    """Orthogonal rows of the right norm, of which none is drawn."""
-    orthogonal_sketch(m, d, rng)  # refuses what it must
-    return math.sqrt(d / m) * dct(np.eye(d), norm="ortho", axis=0)[:m]
 
 
 @claim(
@@ -37,12 +32,11 @@ def _lowest_frequencies(m: int, d: int, rng: Any) -> Any:
     hypotheses=[r"m \leq d \; \mathrm{(orthogonal)}"],
 )
 class Sketches:
-    @exact(1e-13)
-    def exact_norms(rademacher_sketch, orthogonal_sketch):
-        for seed in range(5):
-            yield "Rademacher columns", np.sum(rademacher_sketch(6, 10, seed) ** 2, axis=0), np.ones(10)
-            A = orthogonal_sketch(6, 16, seed)
-            yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
+    @exact(1e-13, over=grid(seed=range(5)))
+    def exact_norms(rademacher_sketch, orthogonal_sketch, seed):
+        yield "Rademacher columns", np.sum(rademacher_sketch(6, 10, seed) ** 2, axis=0), np.ones(10)
+        A = orthogonal_sketch(6, 16, seed)
+        yield "orthogonal rows", A @ A.T, 16.0 / 6.0 * np.eye(6)
 
     @statistical(n=200, miss=1e-12)
     def squares_and_signs(gaussian_sketch, rademacher_sketch, orthogonal_sketch, rng, n, alpha):
@@ -60,20 +54,19 @@ class Sketches:
         yield _statistic("orthogonal rows", goodness_of_fit_test(*uniform, alpha / 4.0))
         yield _coins(drawn / basis[taken], alpha / 4.0, "orthogonal signs")
 
-    @boundary()
-    def more_rows_than_there_are(orthogonal_sketch):
-        return raises(ValueError, orthogonal_sketch, 9, 8, 0)
+    refuses = [(orthogonal_sketch, 9, 8, 0)]
 
     mutants = {
-        "entries N(0, 4/m)": {gaussian_sketch: lambda m, d, rng: 2.0 * gaussian_sketch(m, d, rng)},
-        "entries over sqrt(d)": {
-            rademacher_sketch: lambda m, d, rng: math.sqrt(m / d) * rademacher_sketch(m, d, rng)
-        },
-        "rows drawn with replacement": {
-            orthogonal_sketch: lambda m, d, rng: orthogonal_sketch(m, d, rng)[[0, 0, *range(2, m)]]
-        },
-        "the lowest frequencies": {orthogonal_sketch: _lowest_frequencies},
+        "entries N(0, 4/m)": wrong(gaussian_sketch, lambda value: 2.0 * value),
+        "entries over sqrt(d)": wrong(rademacher_sketch, lambda value, m, d: math.sqrt(m / d) * value),
+        "rows drawn with replacement": wrong(orthogonal_sketch, lambda value, m: value[[0, 0, *range(2, m)]]),
+        "the lowest frequencies": wrong(orthogonal_sketch, lambda m, d: _lowest_frequencies(m, d)),
     }
+
+
+def _lowest_frequencies(m: int, d: int) -> Any:
+    """Orthogonal rows of the right norm, of which none is drawn."""
+    return math.sqrt(d / m) * dct(np.eye(d), norm="ortho", axis=0)[:m]
 
 
 def _two_sided(law: Any, value: float, n: int, alpha: float, label: str) -> Statistic:
@@ -102,12 +95,11 @@ def _statistic(label: str, verdict: Verdict) -> Statistic:
     covers=[cosine_basis, haar_basis, product_basis],
 )
 class Bases:
-    @exact(1e-13)
-    def orthonormal(cosine_basis, haar_basis):
-        for d in (1, 2, 8, 64):
-            for name, basis in (("cosine", cosine_basis(d)), ("Haar", haar_basis(d))):
-                yield f"{name}, d = {d}", basis @ basis.T, np.eye(d)
-                yield f"{name}, d = {d}, constant", basis[0], np.full(d, d**-0.5)
+    @exact(1e-13, over=grid(d=(1, 2, 8, 64)))
+    def orthonormal(cosine_basis, haar_basis, d):
+        for name, basis in (("cosine", cosine_basis(d)), ("Haar", haar_basis(d))):
+            yield name, basis @ basis.T, np.eye(d)
+            yield f"{name}, constant", basis[0], np.full(d, d**-0.5)
 
     @exact(1e-13)
     def fast_transform(cosine_basis, product_basis):
@@ -124,9 +116,9 @@ class Bases:
         return np.sort(np.abs(haar_basis(16) @ step))[:-2], np.zeros(14)
 
     mutants = {
-        "constant row not halved": {cosine_basis: lambda d: _first_row(cosine_basis(d))},
-        "Haar not scaled": {haar_basis: lambda d: math.sqrt(2.0) * haar_basis(d)},
-        "one side only": {product_basis: lambda b: np.kron(np.eye(len(b)), b)},
+        "constant row not halved": wrong(cosine_basis, lambda value: _first_row(value)),
+        "Haar not scaled": wrong(haar_basis, lambda value: math.sqrt(2.0) * value),
+        "one side only": wrong(product_basis, lambda basis: np.kron(np.eye(len(basis)), basis)),
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from driftproof.numerics.sensing import (
     soft_threshold,
     solve,
 )
-from driftproof.validation import Thing, boundary, claim, exact, raises
 from driftproof.validation import bound as bounded
-from driftproof.validation.mutants import altered, wrong
+from driftproof.validation import boundary, claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 
@@ -32,50 +33,43 @@ BOUNDS = ((-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0), (-0.5, 2.0))
 
 @claim(
     "CSDM-PROX-1",
-    paper="csdm",
-    title="The prox of l1 with bounds: shrink first, clip then",
-    statement=r"""\arg\min_{l \leq x \leq h} \tfrac12 (x-v)^2 + \tau|x| = \mathrm{clip}(\eta(v; \tau), l, h)""",
+    "The prox of l1 with bounds: shrink first, clip then",
+    r"""\arg\min_{l \leq x \leq h} \tfrac12 (x-v)^2 + \tau|x| = \mathrm{clip}(\eta(v; \tau), l, h)""",
+    covers=[prox, soft_threshold],
     hypotheses=[r"l \leq 0 \leq h", r"\tau \geq 0"],
-    vouches=[prox, soft_threshold],
 )
 class Prox:
-    thing = prox
-
-    @exact(tolerance=1e-14)
-    def least_of_all_candidates(thing: Thing) -> Iterator[Any]:
+    @exact(1e-14, over=grid(rows("low, high", BOUNDS), tau=(0.0, 0.3, 1.5)))
+    def least_of_all_candidates(prox, low, high, tau):
         """Kinks, bounds and stationary points on each side: the best feasible one."""
         v = np.linspace(-4.0, 4.0, 33)
-        for low, high in BOUNDS:
-            for tau in (0.0, 0.3, 1.5):
-                ends = [b for b in (low, high) if math.isfinite(b)]
-                want = []
-                for value in v:
-                    candidates = [0.0, *ends]
-                    candidates += [x for x in (value - tau,) if x > 0.0] + [
-                        x for x in (value + tau,) if x < 0.0
-                    ]
-                    feasible = [x for x in candidates if low <= x <= high]
-                    want.append(min(feasible, key=lambda x: 0.5 * (x - value) ** 2 + tau * abs(x)))
-                yield f"[{low}, {high}], tau = {tau}", thing(v, tau, low, high), want
+        want = []
+        for value in v:
+            candidates = [0.0, *(b for b in (low, high) if math.isfinite(b))]
+            candidates += [x for x in (value - tau,) if x > 0.0] + [x for x in (value + tau,) if x < 0.0]
+            feasible = [x for x in candidates if low <= x <= high]
+            want.append(min(feasible, key=lambda x: 0.5 * (x - value) ** 2 + tau * abs(x)))
+        return prox(v, tau, low, high), want
 
-    @exact(tolerance=1e-14)
-    def moreau(thing: Thing) -> Any:
+    @exact(1e-14)
+    def moreau(prox, soft_threshold):
         """What shrinking takes away is the projection on [-tau, tau]."""
         v = np.linspace(-4.0, 4.0, 33)
-        return v - thing(v, 0.7, -math.inf, math.inf), np.minimum(np.maximum(v, -0.7), 0.7)
+        projected = np.minimum(np.maximum(v, -0.7), 0.7)
+        yield "without bounds", v - prox(v, 0.7, -math.inf, math.inf), projected
+        yield "soft threshold", v - soft_threshold(v, 0.7), projected
 
-    @boundary()
-    def bounds_must_hold_zero(thing: Thing) -> Any:
-        return raises(ValueError, thing, np.ones(2), 0.1, 0.5, 1.0)
+    refuses = [(prox, np.ones(2), 0.1, 0.5, 1.0)]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "clip first": altered(
-            prox, lambda kernel, xp, v, tau, low, high: kernel(xp, xp.minimum(xp.maximum(v, low), high), tau)
+    mutants = {
+        "clip first": wrong(
+            prox,
+            v=lambda xp, v, low, high: xp.minimum(xp.maximum(v, low), high),
+            low=lambda: -math.inf,
+            high=lambda: math.inf,
         ),
-        "hard threshold": altered(
-            prox, lambda kernel, xp, v, tau, low, high: kernel(xp, v * (abs(v) > tau), 0.0, low, high)
-        ),
-        "bounds forgotten": altered(prox, lambda kernel, xp, v, tau, low, high: kernel(xp, v, tau)),
+        "hard threshold": wrong(prox, v=lambda v, tau: v * (abs(v) > tau), tau=lambda tau: 0.0 * tau),
+        "bounds forgotten": wrong(prox, low=lambda: -math.inf, high=lambda: math.inf),
     }
 
 
@@ -87,19 +81,19 @@ def _problems() -> Iterator[tuple[str, Any, Any, float, float, float]]:
             yield f"{m} x {d}, [{low}, {high}]", A, y, 0.4, low, high
 
 
+PROBLEMS = rows("label, A, y, lam, low, high", _problems)
+
+
 @claim(
     "CSDM-GAP-1",
-    paper="csdm",
-    title="The duality gap bounds the distance to the optimum, and closes there",
-    statement=r"""F(x) - F^* \leq F(x) - D(\theta), \qquad \theta = c\,(y - Ax)""",
+    "The duality gap bounds the distance to the optimum, and closes there",
+    r"""F(x) - F^* \leq F(x) - D(\theta), \qquad \theta = c\,(y - Ax)""",
+    covers=[duality_gap, objective, solve],
     hypotheses=[r"\lambda > 0", r"l \leq 0 \leq h"],
-    vouches=[duality_gap, objective, solve],
 )
 class DualityGap:
-    thing = (duality_gap, solve)
-
     @bounded(tight=0.2, slack=1e-12)
-    def above_the_true_distance(thing: Thing) -> Iterator[Any]:
+    def above_the_true_distance(duality_gap):
         """The optimum by enumeration of signs and active bounds."""
         rng = np.random.default_rng(9)
         for label, A, y, lam, low, high in _problems():
@@ -108,10 +102,10 @@ class DualityGap:
             for spread in (0.0, 0.05, 0.5, 3.0):
                 x = np.clip(best + spread * rng.standard_normal(A.shape[1]), low, high)
                 distance = textbook.objective(x, A, y, lam) - least
-                yield label, max(distance, 0.0), float(thing[0](x, A, y, lam, low, high)) + 1e-13
+                yield label, max(distance, 0.0), float(duality_gap(x, A, y, lam, low, high)) + 1e-13
 
-    @exact(tolerance=1e-12)
-    def by_hand_without_bounds(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def by_hand_without_bounds(duality_gap, objective):
         """The dual of the lasso, at the residual scaled until no column is steeper than lambda."""
         rng = np.random.default_rng(11)
         for label, A, y, lam, low, high in _problems():
@@ -119,68 +113,53 @@ class DualityGap:
                 x = rng.standard_normal(A.shape[1])
                 residual = y - A @ x
                 theta = min(1.0, lam / max(abs(a @ residual) for a in A.T)) * residual
-                dual = 0.5 * (sum(y**2) - sum((y - theta) ** 2))
-                yield label, thing[0](x, A, y, lam, low, high), textbook.objective(x, A, y, lam) - dual
+                value, dual = textbook.objective(x, A, y, lam), 0.5 * (sum(y**2) - sum((y - theta) ** 2))
+                yield label, duality_gap(x, A, y, lam, low, high), value - dual
+                yield f"{label}, objective", objective(x, A, y, lam), value
 
-    @exact(tolerance=1e-12)
-    def zero_at_the_optimum(thing: Thing) -> Iterator[Any]:
-        for label, A, y, lam, low, high in _problems():
-            yield label, thing[0](textbook.lasso(A, y, lam, low, high), A, y, lam, low, high), 0.0
+    @exact(1e-12, over=PROBLEMS)
+    def zero_at_the_optimum(duality_gap, A, y, lam, low, high):
+        return duality_gap(textbook.lasso(A, y, lam, low, high), A, y, lam, low, high), 0.0
 
-    @exact(tolerance=1e-8)
-    def the_solver_finds_it(thing: Thing) -> Iterator[Any]:
-        for label, A, y, lam, low, high in _problems():
-            found = thing[1](A, y, lam, low=low, high=high, tolerance=1e-13, max_iterations=100_000).x
-            yield label, found, textbook.lasso(A, y, lam, low, high)
+    @exact(1e-8, over=PROBLEMS)
+    def the_solver_finds_it(solve, A, y, lam, low, high):
+        found = solve(A, y, lam, low=low, high=high, tolerance=1e-13, max_iterations=100_000)
+        return found.x, textbook.lasso(A, y, lam, low, high)
 
-    @exact(tolerance=1.1e-7)
-    def tiny_penalties_are_solved_to_their_value(thing: Thing) -> Iterator[Any]:
+    @exact(1.1e-7, over=grid(share=(1e-7, 1e-8, 1e-9)))
+    def tiny_penalties_are_solved_to_their_value(solve, share):
         """At gaps of 1e-7 F.  A gap of 1e-7 |y|^2 is up to fifty times the optimal value here, and says nothing."""
         rng = np.random.default_rng(12)
         A = rng.standard_normal((6, 3))
         y = A @ np.asarray([1.0, -2.0, 0.0]) + 1e-9 * rng.standard_normal(6)
-        for share in (1e-7, 1e-8, 1e-9):
-            lam = share * float(np.max(np.abs(A.T @ y)))
-            found = thing[1](
-                A, y, lam, low=-math.inf, high=math.inf, tolerance=1e-7, max_iterations=100_000
-            ).x
-            best = textbook.lasso(A, y, lam, -math.inf, math.inf)
-            value, least = (textbook.objective(x, A, y, lam) for x in (found, best))
-            yield f"lambda = {share:g} |A^T y|", value / least, 1.0
+        lam = share * float(np.max(np.abs(A.T @ y)))
+        found = solve(A, y, lam, low=-math.inf, high=math.inf, tolerance=1e-7, max_iterations=100_000).x
+        best = textbook.lasso(A, y, lam, -math.inf, math.inf)
+        return textbook.objective(found, A, y, lam) / textbook.objective(best, A, y, lam), 1.0
 
-    @exact(tolerance=1e-10)
-    def the_scale_of_the_sketch_is_a_scale_of_lambda(thing: Thing) -> Iterator[Any]:
+    @exact(1e-10, over=PROBLEMS)
+    def the_scale_of_the_sketch_is_a_scale_of_lambda(solve, A, y, lam, low, high):
         """A sketch with entries c times as large needs a penalty c^2 times as large for the same decoder."""
-        for label, A, y, lam, low, high in _problems():
-            plain = thing[1](A, y, lam, low=low, high=high, tolerance=1e-12, max_iterations=100_000).x
-            scaled = thing[1](
-                2.0 * A, 2.0 * y, 4.0 * lam, low=low, high=high, tolerance=1e-12, max_iterations=100_000
-            ).x
-            yield label, scaled, plain
+        options = {"low": low, "high": high, "tolerance": 1e-12, "max_iterations": 100_000}
+        return solve(2.0 * A, 2.0 * y, 4.0 * lam, **options).x, solve(A, y, lam, **options).x
 
-    @boundary()
-    def no_penalty_no_certificate(thing: Thing) -> Iterator[Any]:
-        A, y = np.eye(2), np.ones(2)
-        yield raises(ValueError, thing[0], y, A, y, 0.0)
-        yield raises(ValueError, thing[1], A, y, -1.0)
-        yield raises(ArithmeticError, thing[1], gaussian_sketch(4, 9, 0), np.ones(4), 1e-3, max_iterations=3)
+    refuses = [
+        (duality_gap, np.ones(2), np.eye(2), np.ones(2), 0.0),
+        (solve, np.eye(2), np.ones(2), -1.0),
+        (ArithmeticError, partial(solve, max_iterations=3), gaussian_sketch(4, 9, 0), np.ones(4), 1e-3),
+    ]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "residual as it is": (
-            lambda x, A, y, lam, low, high: (
-                float(objective(x, A, y, lam))
-                - float((y - A @ x) @ y)
-                + 0.5 * float(np.sum((y - A @ x) ** 2))
-            ),
-            solve,
-        ),
-        "half": (lambda *args: 0.5 * duality_gap(*args), solve),
-        "lambda of sklearn's alpha": (duality_gap, lambda A, y, lam, **k: solve(A, y, lam / A.shape[0], **k)),
-        "a gap relative to the data": (
+    mutants = {
+        "residual as it is": wrong(
             duality_gap,
-            lambda A, y, lam, **k: solve(A, y, lam, relative_to="data", **k),
+            lambda xp, x, A, y, lam: (
+                objective.kernel(xp, x, A, y, lam) - (y - A @ x) @ y + 0.5 * xp.sum((y - A @ x) ** 2)
+            ),
         ),
-        "bounds forgotten": (duality_gap, lambda A, y, lam, low, high, **k: solve(A, y, lam, **k)),
+        "half": wrong(duality_gap, lambda value: 0.5 * value),
+        "lambda of sklearn's alpha": wrong(solve, lam=lambda A, lam: lam / A.shape[0]),
+        "a gap relative to the data": wrong(solve, relative_to=lambda: "data"),
+        "bounds forgotten": wrong(solve, low=lambda: -math.inf, high=lambda: math.inf),
     }
 
 
@@ -269,16 +248,6 @@ class Rates:
     mutants = {
         "sign of the gradient": wrong(ista_step, step=lambda step: -step),
         "threshold without the step": wrong(ista_step, lam=lambda lam, step: lam / step),
-        "no momentum": {
-            fista_step: altered(
-                fista_step,
-                lambda kernel, xp, x, z, t, A, y, lam, h: _deterministic(kernel, xp, x, t, A, y, lam, h),
-            )
-        },
+        "no momentum": wrong(fista_step, lambda value: (value[0], value[0], value[2]), z=lambda x: x),
         "momentum too large": wrong(fista_step, z=lambda x, z: x + 1.3 * (z - x)),
     }
-
-
-def _deterministic(kernel: Any, xp: Any, x: Any, t: Any, A: Any, y: Any, lam: Any, h: float) -> Any:
-    ahead, _, following = kernel(xp, x, x, t, A, y, lam, h)
-    return ahead, ahead, following

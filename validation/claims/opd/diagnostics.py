@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import mpmath as mp
 import numpy as np
 
 from driftproof.numerics.opd import diagnostics
 from driftproof.theory.divergences import get
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 
@@ -46,59 +46,47 @@ def _by_hand(printed: textbook.Function, clip: float | None, stale: bool) -> dic
     }
 
 
-def _changed(change: Any) -> Any:
-    def mutant(*given: Any, **options: Any) -> Any:
-        return change(diagnostics(*given, **options))
-
-    return mutant
-
-
 @claim(
     "OPD-DIAGNOSTICS-1",
-    paper="opd",
-    title="What is logged beside a loss",
-    statement=r"""\frac{\#\{|\delta| > c\}}n, \quad \frac{\#\{-f(u)\,A_c(u) \geq 0\}}n, \quad
+    "What is logged beside a loss",
+    r"""\frac{\#\{|\delta| > c\}}n, \quad \frac{\#\{-f(u)\,A_c(u) \geq 0\}}n, \quad
         \frac{(\sum \rho)^2}{n \sum \rho^2}, \quad -\frac1n \sum \delta_c, \qquad u = e^{\delta_c},
         \quad \mathrm{over\;the\;tokens\;of\;the\;mask}""",
+    covers=[diagnostics],
     hypotheses=[r"\mathrm{a\;token\;is\;left\;by\;the\;mask}"],
-    vouches=[diagnostics],
 )
 class Diagnostics:
-    thing = staticmethod(diagnostics)
+    @exact(
+        1e-13,
+        over=grid(rows("f, printed", textbook.divergences), clip=(None, 2.0, 20.0), stale=(False, True)),
+    )
+    def token_by_token(diagnostics, f, printed, clip, stale):
+        got = diagnostics(LOGP, LOGQ, MASK, f, clip=clip, behaviour=BEHAVIOUR if stale else None)
+        for name, want in _by_hand(printed, clip, stale).items():
+            yield name, got[name], want
 
-    @exact(tolerance=1e-13)
-    def token_by_token(thing: Thing) -> Iterator[Any]:
-        for f, printed in textbook.divergences():
-            for clip in (None, 2.0, 20.0):
-                for stale in (False, True):
-                    behaviour = BEHAVIOUR if stale else None
-                    got = thing(LOGP, LOGQ, MASK, f, clip=clip, behaviour=behaviour)
-                    for name, want in _by_hand(printed, clip, stale).items():
-                        yield f"{f.name}, clip = {clip}, stale = {stale}, {name}", got[name], want
-
-    @exact(tolerance=1e-13)
-    def of_k_tokens_that_count_k_are_left(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13, over=grid(k=range(1, 9)))
+    def of_k_tokens_that_count_k_are_left(diagnostics, k):
         """Ratios that are 1 at k tokens and e^-40 at the others."""
         zero, ones = np.zeros((1, 8)), np.ones((1, 8))
-        for k in range(1, 9):
-            behaviour = np.where(np.arange(8) < k, 0.0, 40.0)[None]
-            got = thing(zero, zero, ones, get("jsd"), behaviour=behaviour)
-            yield f"k = {k}", got["effective_sample_size"], k / 8.0
+        behaviour = np.where(np.arange(8) < k, 0.0, 40.0)[None]
+        got = diagnostics(zero, zero, ones, get("jsd"), behaviour=behaviour)
+        return got["effective_sample_size"], k / 8.0
 
-    @boundary()
-    def an_empty_batch_is_an_error(thing: Thing) -> Any:
-        zero = np.zeros((1, 2))
-        return raises(ValueError, thing, zero, zero, zero, get("jsd"))
+    refuses = [(diagnostics, *np.zeros((3, 1, 2)), get("jsd"))]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "masked tokens count": lambda logp, logq, mask, f, **options: diagnostics(
-            logp, logq, np.ones_like(mask), f, **options
+    mutants = {
+        "masked tokens count": wrong(diagnostics, mask=lambda xp, mask: xp.ones_like(mask)),
+        "sign of the divergence": wrong(diagnostics, lambda value: {**value, "kl": -value["kl"]}),
+        "never clipped": wrong(diagnostics, clip=lambda: None),
+        "ratio of the wrong way": wrong(
+            diagnostics,
+            behaviour=lambda logp, behaviour: None if behaviour is None else 2.0 * logp - behaviour,
         ),
-        "sign of the divergence": _changed(lambda rows: {**rows, "kl": -rows["kl"]}),
-        "never clipped": lambda *given, **options: diagnostics(*given, **{**options, "clip": None}),
-        "ratio of the wrong way": lambda logp, logq, mask, f, behaviour=None, **options: diagnostics(
-            logp, logq, mask, f, behaviour=None if behaviour is None else 2.0 * logp - behaviour, **options
+        "disagreement": wrong(
+            diagnostics, lambda value: {**value, "sign_agreement": 1.0 - value["sign_agreement"]}
         ),
-        "disagreement": _changed(lambda rows: {**rows, "sign_agreement": 1.0 - rows["sign_agreement"]}),
-        "one part in 10^9": _changed(lambda rows: {k: v * (1.0 + 1e-9) for k, v in rows.items()}),
+        "one part in 10^9": wrong(
+            diagnostics, lambda value: {k: part * (1.0 + 1e-9) for k, part in value.items()}
+        ),
     }

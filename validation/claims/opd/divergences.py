@@ -2,9 +2,6 @@ r"""f-divergences: the table of generators, the centred advantage, and the limit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
-
 import mpmath as mp
 import numpy as np
 from hypothesis import strategies as st
@@ -19,7 +16,8 @@ from driftproof.theory.divergences import (
     skew_kl,
     skew_rkl,
 )
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises
+from driftproof.validation import boundary, claim, exact, figure, grid, property, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 
@@ -30,42 +28,34 @@ DELTAS = (-6.0, -1.3, -1e-6, 0.0, 1e-6, 0.4, 2.0, 6.0)
 
 @claim(
     "OPD-DIV-1",
-    paper="opd",
-    title="Generators, derivatives and advantages in the log-ratio",
-    statement=r"f, \; f', \; f'', \; A_c(u) = u f'(u) - f(u) - f'(1) \quad \mathrm{at} \; u = e^\delta",
+    "Generators, derivatives and advantages in the log-ratio",
+    r"f, \; f', \; f'', \; A_c(u) = u f'(u) - f(u) - f'(1) \quad \mathrm{at} \; u = e^\delta",
+    covers=[get, FDivergence.f, FDivergence.df, FDivergence.d2f, FDivergence.advantage],
     hypotheses=[r"u > 0", r"f \; \mathrm{convex}, \; f(1) = 0"],
-    vouches=[get],
 )
 class Generators:
-    thing = staticmethod(lambda f: (f.f, f.df, f.d2f, f.advantage))
-
-    @exact(tolerance=1e-12, scale=1e-3)
-    def derivatives_at_sixty_digits(thing: Thing) -> Iterator[Any]:
-        # Near u = 1 the functions are of order delta^2 = 1e-12: below 1e-3 the error is absolute.
+    # Near u = 1 the functions are of order delta^2 = 1e-12: below 1e-3 the error is absolute.
+    @exact(1e-12, scale=1e-3, over=rows("name, printed", textbook.GENERATORS.items()))
+    def derivatives_at_sixty_digits(get, f, df, d2f, advantage, name, printed):
+        found = get(name)
         with mp.workdps(60):
-            for divergence, f in textbook.divergences():
-                value, slope, bend, advantage = thing(divergence)
-                lean = mp.diff(f, mp.mpf(1), h=mp.mpf(10) ** -20)
-                for delta in DELTAS:
-                    u = float(np.exp(delta))
-                    exact_u = mp.mpf(u)
-                    step = exact_u * mp.mpf(10) ** -15
-                    first, second = mp.diff(f, exact_u, h=step), mp.diff(f, exact_u, 2, h=step)
-                    label = f"{divergence.name}, delta = {delta:g}"
-                    yield f"f, {label}", value(u), f(exact_u)
-                    yield f"f', {label}", slope(u), first
-                    yield f"f'', {label}", bend(u), second
-                    log_u = float(mp.log(exact_u))
-                    want = exact_u * first - f(exact_u) - lean
-                    yield f"A_c, {label}", advantage(log_u), want
+            lean = mp.diff(printed, mp.mpf(1), h=mp.mpf(10) ** -20)
+            for delta in DELTAS:
+                u = float(np.exp(delta))
+                exact_u = mp.mpf(u)
+                step = exact_u * mp.mpf(10) ** -15
+                first, second = mp.diff(printed, exact_u, h=step), mp.diff(printed, exact_u, 2, h=step)
+                yield f"f, delta = {delta:g}", f(found, u), printed(exact_u)
+                yield f"f', delta = {delta:g}", df(found, u), first
+                yield f"f'', delta = {delta:g}", d2f(found, u), second
+                log_u = float(mp.log(exact_u))
+                want = exact_u * first - printed(exact_u) - lean
+                yield f"A_c, delta = {delta:g}", advantage(found, log_u), want
 
-    @boundary()
-    def names_and_parameters_are_checked(thing: Thing) -> Iterator[Any]:
-        for name in ("kl", "gjsd(0)", "gjsd(1)", "alpha(inf)", "skew_kl(2)"):
-            yield raises(ValueError, get, name)
+    refuses = [(ValueError, get, name) for name in ("kl", "gjsd(0)", "gjsd(1)", "alpha(inf)", "skew_kl(2)")]
 
     @figure
-    def advantages(thing: Thing) -> Any:
+    def advantages(get, advantage):
         "The centred advantage of the divergences: all are 0 at u = 1 and rise with the ratio."
         from matplotlib.figure import Figure
 
@@ -73,17 +63,17 @@ class Generators:
         axes = picture.add_subplot()
         delta = np.linspace(-3.0, 2.0, 400)
         for name in ("reverse_kl", "forward_kl", "jsd", "hellinger", "tv", "skew_kl(0.2)", "le_cam"):
-            axes.plot(delta, get(name).advantage(delta), label=name)
+            axes.plot(delta, advantage(get(name), delta), label=name)
         axes.axhline(0.0, color="0.6", linewidth=0.8)
         axes.set(xlabel="log q/p", ylabel="advantage", ylim=(-2.2, 3.0))
         axes.legend(fontsize=8)
         return picture
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "no f'(1)": lambda f: (f.f, f.df, f.d2f, f.plus_advantage),
-        "f' of the swapped divergence": lambda f: (f.f, f.swap().df, f.d2f, f.advantage),
-        "stop-gradient advantage": lambda f: (f.f, f.df, f.d2f, f.stop_gradient_advantage),
-        "f'' of the swapped divergence": lambda f: (f.f, f.df, f.swap().d2f, f.advantage),
+    mutants = {
+        "no f'(1)": {FDivergence.advantage: FDivergence.plus_advantage},
+        "f' of the swapped divergence": wrong(FDivergence.df, self=lambda self: self.swap()),
+        "stop-gradient advantage": {FDivergence.advantage: FDivergence.stop_gradient_advantage},
+        "f'' of the swapped divergence": wrong(FDivergence.d2f, self=lambda self: self.swap()),
     }
 
 
@@ -94,97 +84,80 @@ def _families() -> st.SearchStrategy[FDivergence]:
     return st.one_of(fixed, *families, unit.map(skew_kl), unit.map(skew_rkl))
 
 
-ANY: FDivergence = drawn(_families())
-WIDE, NEAR = drawn(st.floats(-20.0, 20.0)), drawn(st.floats(-5.0, 5.0))
-STEP, TILT = drawn(st.floats(0.0, 5.0)), drawn(st.floats(-3.0, 3.0))
+ANY, WIDE, NEAR = _families(), st.floats(-20.0, 20.0), st.floats(-5.0, 5.0)
 
 
 @claim(
     "OPD-DIV-2",
-    paper="opd",
-    title="The centred advantage is monotone and free of the representation",
-    statement=r"""A_c(1) = 0, \qquad A_c'(u) = u f''(u) \geq 0, \qquad A_{f + b(u-1)} = A_f, \qquad
+    "The centred advantage is monotone and free of the representation",
+    r"""A_c(1) = 0, \qquad A_c'(u) = u f''(u) \geq 0, \qquad A_{f + b(u-1)} = A_f, \qquad
         A_c(u) = \int_1^u v f''(v)\,dv""",
+    covers=[FDivergence.advantage],
     hypotheses=[r"f \; \mathrm{convex}"],
-    vouches=[FDivergence.advantage],
 )
 class Advantage:
-    thing = staticmethod(lambda f, delta: f.advantage(delta))
-
-    @property(tolerance=0.0, examples=200, false_alarm=0.0)
-    def zero_at_one_sign_and_order(
-        thing: Thing,
-        f: FDivergence = ANY,
-        delta: float = WIDE,
-        more: float = STEP,
-    ) -> Iterator[Any]:
-        here, there = float(thing(f, delta)), float(thing(f, delta + more))
+    @property(0.0, examples=200, false_alarm=0.0)
+    def zero_at_one_sign_and_order(advantage, f=ANY, delta=WIDE, more=st.floats(0.0, 5.0)):
+        here, there = float(advantage(f, delta)), float(advantage(f, delta + more))
         slack = 8 * np.finfo(float).eps * (abs(here) + abs(there))
-        yield "A_c(1)", float(thing(f, 0.0)), 0.0
+        yield "A_c(1)", float(advantage(f, 0.0)), 0.0
         yield "sign", here * delta >= 0.0, True
         yield "order", there >= here - slack, True
 
-    @property(tolerance=1e-13, examples=50, false_alarm=0.0)
-    def a_linear_term_changes_nothing(
-        thing: Thing,
-        f: FDivergence = ANY,
-        b: float = TILT,
-        delta: float = NEAR,
-    ) -> tuple[Any, Any]:
-        return thing(f.tilt(b), delta), thing(f, delta)
+    @property(1e-13, examples=50, false_alarm=0.0)
+    def a_linear_term_changes_nothing(advantage, f=ANY, b=st.floats(-3.0, 3.0), delta=NEAR):
+        return advantage(f.tilt(b), delta), advantage(f, delta)
 
-    @exact(tolerance=1e-11)
-    def integral_of_the_curvature(thing: Thing) -> Iterator[Any]:
-        for divergence, f in textbook.divergences():
-            for delta in (-2.0, 1.5):
-                with mp.workdps(30):
-                    end = mp.exp(delta)
-                    want = mp.quad(lambda v, f=f: v * mp.diff(f, v, 2, h=v * mp.mpf(10) ** -8), [1, end])
-                yield divergence.name, thing(divergence, delta), want
+    @exact(1e-11, over=grid(rows("f, printed", textbook.divergences), delta=(-2.0, 1.5)))
+    def integral_of_the_curvature(advantage, f, printed, delta):
+        with mp.workdps(30):
+            curvature = lambda v: mp.diff(printed, v, 2, h=v * mp.mpf(10) ** -8)
+            want = mp.quad(lambda v: v * curvature(v), [1, mp.exp(delta)])
+        return advantage(f, delta), want
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "u f' - f": lambda f, delta: f.plus_advantage(delta),
-        "-f": lambda f, delta: f.stop_gradient_advantage(delta),
-        "of the swapped divergence": lambda f, delta: f.swap().advantage(delta),
+    mutants = {
+        "u f' - f": FDivergence.plus_advantage,
+        "-f": FDivergence.stop_gradient_advantage,
+        "of the swapped divergence": wrong(FDivergence.advantage, self=lambda self: self.swap()),
     }
 
 
 @claim(
     "OPD-DIV-3",
-    paper="opd",
-    title="Swapping the laws",
-    statement=r"D_f(q \Vert p) = D_{f^\star}(p \Vert q), \qquad f^\star(u) = u\,f(1/u)",
+    "Swapping the laws",
+    r"D_f(q \Vert p) = D_{f^\star}(p \Vert q), \qquad f^\star(u) = u\,f(1/u)",
+    covers=[FDivergence.swap],
     hypotheses=[r"p, q > 0"],
-    vouches=[FDivergence.swap],
 )
 class Swap:
-    thing = staticmethod(lambda f: f.swap())
+    @exact(
+        1e-12, over=grid(rows("f, printed", textbook.divergences), rows("student, teacher", textbook.PAIRS))
+    )
+    def exchanged_laws(swap, f, printed, student, teacher):
+        p, q = (np.exp(textbook.log_softmax(z)) for z in (student, teacher))
+        with mp.workdps(40):
+            want = textbook.pair_divergence(printed, student, teacher)
+        return np.sum(q * swap(f).f(p / q)), want
 
-    @exact(tolerance=1e-12)
-    def exchanged_laws(thing: Thing) -> Iterator[Any]:
-        for f, printed in textbook.divergences():
-            for student, teacher in textbook.PAIRS:
-                p, q = (np.exp(textbook.log_softmax(z)) for z in (student, teacher))
-                with mp.workdps(40):
-                    want = textbook.pair_divergence(printed, student, teacher)
-                yield f.name, np.sum(q * thing(f).f(p / q)), want
+    @exact(1e-9, over=rows("name", textbook.GENERATORS))
+    def its_parts_are_of_one_function(swap, name):
+        return textbook.of_one_function(swap(get(name)), np.asarray([-1.1, -0.4, 0.3, 0.9]))
 
-    @exact(tolerance=1e-9)
-    def its_parts_are_of_one_function(thing: Thing) -> Iterator[Any]:
-        for f, _ in textbook.divergences():
-            yield from textbook.of_one_function(thing(f), np.asarray([-1.1, -0.4, 0.3, 0.9]))
-
-    @exact(tolerance=1e-12)
-    def the_two_kullback_leibler_divergences(thing: Thing) -> Iterator[Any]:
+    @exact(
+        1e-12,
+        over=rows(
+            "one, other",
+            [("reverse_kl", "forward_kl"), ("forward_kl", "reverse_kl"), ("jsd", "jsd"), ("tv", "tv")],
+        ),
+    )
+    def the_two_kullback_leibler_divergences(swap, one, other):
         delta = np.linspace(-3.0, 3.0, 7)
-        pairs = [("reverse_kl", "forward_kl"), ("forward_kl", "reverse_kl"), ("jsd", "jsd"), ("tv", "tv")]
-        for one, other in pairs:
-            yield f"{one} swapped", thing(get(one)).advantage(delta), get(other).advantage(delta)
+        return swap(get(one)).advantage(delta), get(other).advantage(delta)
 
-    mutants: ClassVar[dict[str, Thing]] = {
+    mutants = {
         "not swapped": lambda f: f,
         "with a linear term and a constant": lambda f: f.tilt(0.3),
-        "clipped": lambda f: f.swap().clip(0.7, 1.4),
+        "clipped": wrong(FDivergence.swap, lambda value: value.clip(0.7, 1.4)),
     }
 
 
@@ -220,12 +193,10 @@ class NormalizedJensenShannon:
         w = np.expm1(-delta)
         yield "beta = 1 - 1e-8", normalized_gjsd(1 - b).advantage(delta), delta + b * w + b * delta
 
-    @exact(1e-13)
-    def it_is_the_raw_form_over_its_factor(normalized_gjsd, gjsd):
+    @exact(1e-13, over=grid(beta=(1e-6, 0.1, 0.5, 0.9, 1 - 1e-6)))
+    def it_is_the_raw_form_over_its_factor(normalized_gjsd, gjsd, beta):
         delta = np.linspace(-4.0, 4.0, 9)
-        for beta in (1e-6, 0.1, 0.5, 0.9, 1 - 1e-6):
-            raw = gjsd(beta).advantage(delta) / (beta * (1 - beta))
-            yield f"beta = {beta}", normalized_gjsd(beta).advantage(delta), raw
+        return normalized_gjsd(beta).advantage(delta), gjsd(beta).advantage(delta) / (beta * (1 - beta))
 
     @boundary(0.5)
     def the_raw_form_vanishes_instead(gjsd):
@@ -233,7 +204,7 @@ class NormalizedJensenShannon:
         return gjsd(1e-6).advantage(2.0), get("forward_kl").advantage(2.0)
 
     mutants = {
-        "beta and 1 - beta swapped": {normalized_gjsd: lambda beta: normalized_gjsd(1.0 - beta)},
+        "beta and 1 - beta swapped": wrong(normalized_gjsd, beta=lambda beta: 1.0 - beta),
         "divided by beta alone": {normalized_gjsd: lambda beta: gjsd(min(max(beta, 1e-9), 1 - 1e-9))},
-        "clamped to 1e-3": {normalized_gjsd: lambda beta: normalized_gjsd(min(max(beta, 1e-3), 1 - 1e-3))},
+        "clamped to 1e-3": wrong(normalized_gjsd, beta=lambda beta: min(max(beta, 1e-3), 1 - 1e-3)),
     }

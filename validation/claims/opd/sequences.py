@@ -3,15 +3,15 @@ r"""Whole sequences, by enumeration of every rollout: token weights and the disc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from driftproof.numerics.opd import discounted_future, normalizer, token_weights
 from driftproof.theory.divergences import FDivergence, get
 from driftproof.theory.opd import AutoregressivePair, divergence, logit_gradient
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import boundary, claim, exact, grid
+from driftproof.validation.mutants import wrong
 
 from .textbook import Floats, log_softmax
 
@@ -74,125 +74,107 @@ def _objective_gradient(
     return result
 
 
+def _weights(token_weights: Any, f: FDivergence, gamma: float) -> Any:
+    """Token weights of whole, unclipped sequences, as a function of the log-probabilities."""
+    return lambda p, q: token_weights(p, q, np.ones_like(p), f, clip=None, gamma=gamma, reduction="sum")
+
+
+SEQUENCES = grid(name=("reverse_kl", "forward_kl", "jsd"))
+
+
 @claim(
     "OPD-TOKEN-1",
-    paper="opd",
-    title="Token weights average to the gradient of the sequence objective",
-    statement=r"""E_y \Big[\sum_n w_n \nabla \log p(y_n)\Big] = \nabla E_y \sum_n f(u_n) \quad (\gamma = 1)""",
+    "Token weights average to the gradient of the sequence objective",
+    r"""E_y \Big[\sum_n w_n \nabla \log p(y_n)\Big] = \nabla E_y \sum_n f(u_n) \quad (\gamma = 1)""",
+    covers=[token_weights, normalizer, AutoregressivePair.gradient],
     hypotheses=[r"\gamma = 1", r"\mathrm{on\text{-}policy}", r"\mathrm{reduction:\;sum}"],
-    vouches=[token_weights, normalizer, discounted_future, AutoregressivePair.gradient],
 )
 class Tokens:
-    thing = token_weights
+    @exact(1e-11, over=SEQUENCES)
+    def every_rollout_of_three_tokens(token_weights, gradient, name):
+        student, teacher, f = _tree(0), _tree(1), get(name)
+        got = _enumerated(_weights(token_weights, f, 1.0), student, teacher)
+        recursion = gradient(AutoregressivePair(student, teacher), f)
+        for level, want in enumerate(_objective_gradient(student, teacher, f)):
+            yield f"level {level}", got[level], want
+            yield f"level {level}, recursion", recursion[level], want
 
-    @exact(tolerance=1e-11)
-    def every_rollout_of_three_tokens(thing: Thing) -> Iterator[Any]:
-        student, teacher = _tree(0), _tree(1)
-        pair = AutoregressivePair(student, teacher)
-        for name in ("reverse_kl", "forward_kl", "jsd"):
-            f = get(name)
-            got = _enumerated(
-                lambda p, q, g=f: thing(p, q, np.ones_like(p), g, clip=None, gamma=1.0, reduction="sum"),
-                student,
-                teacher,
-            )
-            for level, (ours, want) in enumerate(
-                zip(got, _objective_gradient(student, teacher, f), strict=True)
-            ):
-                yield f"{name}, level {level}", ours, want
-                yield f"{name}, level {level}, recursion", pair.gradient(f)[level], want
-
-    @exact(tolerance=1e-13)
-    def masks_and_reductions(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13)
+    def masks_and_reductions(token_weights, normalizer):
         f, one = get("reverse_kl"), np.ones((2, 3))
         logp = np.asarray([[-1.0, -2.0, -0.5], [-1.0, -0.2, -3.0]])
         logq = np.asarray([[-0.5, -2.5, -0.7], [-2.0, -0.1, -1.0]])
         mask = np.asarray([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
         plain = -(logq - logp) * mask
-        yield "sum", thing(logp, logq, mask, f, reduction="sum"), plain
-        yield "token", thing(logp, logq, mask, f, reduction="token"), plain / 3.0
-        yield "sequence", thing(logp, logq, mask, f, reduction="sequence"), plain / np.asarray([[4.0], [2.0]])
-        yield "full mask", thing(logp, logq, one, f, reduction="token"), -(logq - logp) / 6.0
+        for reduction, share in (
+            ("sum", 1.0),
+            ("token", 1 / 3),
+            ("sequence", np.asarray([[1 / 4], [1 / 2]])),
+        ):
+            yield reduction, token_weights(logp, logq, mask, f, reduction=reduction), plain * share
+            yield f"{reduction}, its normalizer", normalizer(mask, reduction) * one, share * one
+        yield "full mask", token_weights(logp, logq, one, f, reduction="token"), -(logq - logp) / 6.0
 
-    @boundary()
-    def an_empty_batch_is_an_error(thing: Thing) -> Any:
-        zero = np.zeros((1, 2))
-        return raises(ValueError, thing, zero, zero, zero, get("jsd"))
+    refuses = [(token_weights, *np.zeros((3, 1, 2)), get("jsd"))]
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "stop-gradient": lambda *args, **options: token_weights(*args, **{**options, "mode": "sg"}),
-        "gamma forgotten": lambda *args, **options: token_weights(*args, **{**options, "gamma": 0.0}),
-        "sign": lambda *args, **options: -token_weights(*args, **options),
-        "token mean": lambda *args, **options: token_weights(*args, **{**options, "reduction": "token"}),
+    mutants = {
+        "stop-gradient": wrong(token_weights, mode=lambda: "sg"),
+        "gamma forgotten": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma),
+        "sign": wrong(token_weights, lambda value: -value),
+        "token mean": wrong(token_weights, reduction=lambda: "token"),
     }
 
 
 @claim(
     "OPD-GAMMA-1",
-    paper="opd",
-    title="gamma = 0 freezes the states: it is not the gradient of the sequence objective",
-    statement=r"""\gamma = 0: \; \sum_n E_{s_n}[\nabla D_f(s_n)], \quad \mathrm{states\;frozen} \;\neq\; \nabla J;
+    "gamma = 0 freezes the states: it is not the gradient of the sequence objective",
+    r"""\gamma = 0: \; \sum_n E_{s_n}[\nabla D_f(s_n)], \quad \mathrm{states\;frozen} \;\neq\; \nabla J;
         \qquad D_f(Q \Vert P) = J \;\; \mathrm{for\;reverse\;KL\;only}""",
+    covers=[token_weights, discounted_future, AutoregressivePair.gradient, AutoregressivePair.objective],
     hypotheses=[r"\mathrm{more\;than\;one\;token}"],
-    vouches=[discounted_future, token_weights],
 )
 class Discount:
-    thing = staticmethod(
-        lambda gamma: (
-            lambda p, q, f: token_weights(p, q, np.ones_like(p), f, clip=None, gamma=gamma, reduction="sum")
-        )
-    )
-
-    @exact(tolerance=1e-12)
-    def frozen_states(thing: Thing) -> Iterator[Any]:
-        student, teacher = _tree(0), _tree(1)
-        pair = AutoregressivePair(student, teacher)
+    @exact(1e-12, over=SEQUENCES)
+    def frozen_states(token_weights, gradient, name):
+        student, teacher, f = _tree(0), _tree(1), get(name)
         reach = [np.ones(1), np.exp(student[0]).reshape(-1)]
         reach.append((reach[1][:, None] * np.exp(student[1])).reshape(-1))
-        for name in ("reverse_kl", "forward_kl", "jsd"):
-            f = get(name)
-            got = _enumerated(lambda p, q, g=f: thing(0.0)(p, q, g), student, teacher)
-            for n, ours in enumerate(got):
-                want = reach[n][:, None] * logit_gradient(student[n], teacher[n], f)
-                yield f"{name}, level {n}", ours, want
-                yield f"{name}, level {n}, tree", pair.gradient(f, gamma=0.0)[n], want
+        got = _enumerated(_weights(token_weights, f, 0.0), student, teacher)
+        tree = gradient(AutoregressivePair(student, teacher), f, gamma=0.0)
+        for n, ours in enumerate(got):
+            want = reach[n][:, None] * logit_gradient(student[n], teacher[n], f)
+            yield f"level {n}", ours, want
+            yield f"level {n}, tree", tree[n], want
 
-    @exact(tolerance=1e-13)
-    def the_future_is_discounted(thing: Thing) -> Iterator[Any]:
+    @exact(1e-13, over=grid(gamma=(0.0, 0.5, 1.0)))
+    def the_future_is_discounted(discounted_future, gamma):
         cost = np.asarray([[1.0, 2.0, 4.0, 8.0]])
-        for gamma in (0.0, 0.5, 1.0):
-            want = [sum(gamma ** (m - n) * cost[0, m] for m in range(n + 1, 4)) for n in range(4)]
-            yield f"gamma = {gamma}", discounted_future(cost, gamma)[0], want
+        want = [sum(gamma ** (m - n) * cost[0, m] for m in range(n + 1, 4)) for n in range(4)]
+        return discounted_future(cost, gamma)[0], want
 
-    @boundary(tolerance=1e-2)
-    def it_is_not_the_gradient_of_the_objective(thing: Thing) -> Iterator[Any]:
-        student, teacher = _tree(0), _tree(1)
-        for name in ("reverse_kl", "forward_kl", "jsd"):
-            f = get(name)
-            got = _enumerated(lambda p, q, g=f: thing(0.0)(p, q, g), student, teacher)
-            yield name, got[0], _objective_gradient(student, teacher, f)[0]
+    @boundary(1e-2, over=SEQUENCES)
+    def it_is_not_the_gradient_of_the_objective(token_weights, name):
+        student, teacher, f = _tree(0), _tree(1), get(name)
+        got = _enumerated(_weights(token_weights, f, 0.0), student, teacher)
+        return got[0], _objective_gradient(student, teacher, f)[0]
 
-    @exact(tolerance=1e-12)
-    def chain_rule_of_reverse_kl(thing: Thing) -> Iterator[Any]:
-        student, teacher = _tree(2), _tree(3)
-        logp, logq, _ = _rollouts(student, teacher)
-        whole = divergence(logp.sum(-1), logq.sum(-1), get("reverse_kl"))
-        yield "sequence KL = J", AutoregressivePair(student, teacher).objective(get("reverse_kl")), whole
+    @exact(1e-12)
+    def chain_rule_of_reverse_kl(objective):
+        """The KL divergence of the sequences is J."""
+        return _objective_and_whole(objective, get("reverse_kl"))
 
-    @boundary(tolerance=1e-2)
-    def no_chain_rule_for_others(thing: Thing) -> Iterator[Any]:
-        student, teacher = _tree(2), _tree(3)
-        logp, logq, _ = _rollouts(student, teacher)
-        for name in ("forward_kl", "jsd", "hellinger"):
-            f = get(name)
-            whole = divergence(logp.sum(-1), logq.sum(-1), f)
-            yield name, AutoregressivePair(student, teacher).objective(f), whole
+    @boundary(1e-2, over=grid(name=("forward_kl", "jsd", "hellinger")))
+    def no_chain_rule_for_others(objective, name):
+        return _objective_and_whole(objective, get(name))
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "gamma = 1": lambda gamma: Discount.things["thing"](1.0),
-        "stop-gradient": lambda gamma: (
-            lambda p, q, f: token_weights(
-                p, q, np.ones_like(p), f, mode="sg", clip=None, gamma=gamma, reduction="sum"
-            )
-        ),
+    mutants = {
+        "gamma = 1": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma + 1.0),
+        "stop-gradient": wrong(token_weights, mode=lambda: "sg"),
     }
+
+
+def _objective_and_whole(objective: Any, f: FDivergence) -> tuple[Any, Any]:
+    """J, and the divergence of the laws of whole sequences."""
+    student, teacher = _tree(2), _tree(3)
+    logp, logq, _ = _rollouts(student, teacher)
+    return objective(AutoregressivePair(student, teacher), f), divergence(logp.sum(-1), logq.sum(-1), f)

@@ -2,10 +2,8 @@ r"""What the stop-gradient descends instead: surrogates, the estimators k1, k2, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -20,8 +18,8 @@ from driftproof.theory.opd import (
     stop_gradient_logit_gradient,
     surrogate,
 )
-from driftproof.validation import Thing, boundary, claim, exact, figure, grid
-from driftproof.validation.mutants import outcome, wrong
+from driftproof.validation import boundary, claim, exact, figure, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .textbook import PAIRS, log_softmax
@@ -29,9 +27,7 @@ from .textbook import PAIRS, log_softmax
 __all__ = ["Collapse", "Surrogate", "ThreeEstimators"]
 
 
-def _pairs() -> Iterator[tuple[Any, Any, Any, Any]]:
-    for student, teacher in PAIRS:
-        yield student, teacher, log_softmax(student), log_softmax(teacher)
+LAWS = rows("student, teacher", PAIRS)
 
 
 @claim(
@@ -71,16 +67,13 @@ class Surrogate:
         yield "forward KL", surrogate(get("forward_kl")).f(np.exp(delta)), -0.5 * np.exp(delta) * delta**2
         yield "reverse KL", surrogate(get("reverse_kl")).f(np.exp(delta)), np.expm1(delta) - delta
 
-    @exact(1e-9)
-    def its_parts_are_of_one_function(surrogate):
-        for name in ("forward_kl", "jsd", "skew_kl(0.2)"):
-            yield from textbook.of_one_function(surrogate(get(name)), np.asarray([-0.9, 0.4]))
+    @exact(1e-9, over=grid(name=("forward_kl", "jsd", "skew_kl(0.2)")))
+    def its_parts_are_of_one_function(surrogate, name):
+        return textbook.of_one_function(surrogate(get(name)), np.asarray([-0.9, 0.4]))
 
-    @exact(0.0)
-    def which_surrogates_are_divergences(surrogate):
-        falling = {"reverse_kl", "skew_rkl(0.2)"}
-        for f, _ in textbook.divergences():
-            yield f.name, surrogate(f).convex, f.name in falling
+    @exact(0.0, over=rows("name", textbook.GENERATORS))
+    def which_surrogates_are_divergences(surrogate, name):
+        return surrogate(get(name)).convex, name in {"reverse_kl", "skew_rkl(0.2)"}
 
     @exact(1e-12)
     def curvature_at_the_solution(surrogate):
@@ -92,75 +85,60 @@ class Surrogate:
 
     mutants = {
         "f itself": lambda f: f,
-        "swapped": lambda f: surrogate(f.swap()),
-        "lean added": lambda f: surrogate(f.tilt(0.2)),
+        "swapped": wrong(surrogate, f=lambda f: f.swap()),
+        "lean added": wrong(surrogate, f=lambda f: f.tilt(0.2)),
     }
 
 
 @claim(
     "OPD-K-1",
-    paper="opd",
-    title="k1, k2 and k3, as rewards and inside of the loss",
-    statement=r"""\mathrm{in\;reward:}\; k_1 \to \nabla KL(p\Vert q), \; k_3 \to \nabla KL(p\Vert q) - \nabla KL(q\Vert p);
+    "k1, k2 and k3, as rewards and inside of the loss",
+    r"""\mathrm{in\;reward:}\; k_1 \to \nabla KL(p\Vert q), \; k_3 \to \nabla KL(p\Vert q) - \nabla KL(q\Vert p);
         \quad \mathrm{in\;loss:}\; k_1 \to 0, \; k_2 \to \nabla KL(p\Vert q), \; k_3 \to \nabla KL(q\Vert p)""",
+    covers=[k_estimator, stop_gradient_logit_gradient, pathwise_logit_gradient],
     hypotheses=[r"\mathrm{on\text{-}policy\;samples}"],
-    vouches=[k_estimator, pathwise_logit_gradient],
 )
 class ThreeEstimators:
-    thing = (k_estimator, stop_gradient_logit_gradient, pathwise_logit_gradient)
+    @exact(1e-12, over=LAWS)
+    def the_table(k_estimator, stop_gradient_logit_gradient, pathwise_logit_gradient, student, teacher):
+        logp, logq = log_softmax(student), log_softmax(teacher)
+        with mp.workdps(60):
+            reverse = textbook.gradient(lambda z: _kl(z, teacher), student)
+            forward = textbook.gradient(lambda z: _kl(teacher, z), student)
+        minus = [a - b for a, b in zip(reverse, forward, strict=True)]
+        k1, k2, k3 = (k_estimator(k) for k in ("k1", "k2", "k3"))
+        yield "k1 as a reward", stop_gradient_logit_gradient(logp, logq, k1), reverse
+        yield "k3 as a reward", stop_gradient_logit_gradient(logp, logq, k3), minus
+        yield "k1 in the loss", pathwise_logit_gradient(logp, logq, k1), np.zeros(4)
+        yield "k2 in the loss", pathwise_logit_gradient(logp, logq, k2), reverse
+        yield "k3 in the loss", pathwise_logit_gradient(logp, logq, k3), forward
 
-    @exact(tolerance=1e-12)
-    def the_table(thing: Thing) -> Iterator[Any]:
-        named, reward, inside = thing
-        for student, teacher, logp, logq in _pairs():
-            with mp.workdps(60):
-                reverse = textbook.gradient(partial(_kl_to, teacher), student)
-                forward = textbook.gradient(partial(_kl, teacher), student)
-            minus = [a - b for a, b in zip(reverse, forward, strict=True)]
-            k1, k2, k3 = (named(k) for k in ("k1", "k2", "k3"))
-            yield "k1 as a reward", reward(logp, logq, k1), reverse
-            yield "k3 as a reward", reward(logp, logq, k3), minus
-            yield "k1 in the loss", inside(logp, logq, k1), np.zeros(4)
-            yield "k2 in the loss", inside(logp, logq, k2), reverse
-            yield "k3 in the loss", inside(logp, logq, k3), forward
+    @exact(1e-9)
+    def parts_of_k2(k_estimator):
+        return textbook.of_one_function(k_estimator("k2"), np.asarray([-1.1, -0.4, 0.3, 0.9]))
 
-    @exact(tolerance=1e-9)
-    def parts_of_k2(thing: Thing) -> Iterator[Any]:
-        yield from textbook.of_one_function(thing[0]("k2"), np.asarray([-1.1, -0.4, 0.3, 0.9]))
+    @exact(1e-12, over=grid(LAWS, k=("k1", "k3")))
+    def values(k_estimator, student, teacher, k):
+        with mp.workdps(40):
+            want = _kl(student, teacher)
+        return divergence(log_softmax(student), log_softmax(teacher), k_estimator(k)), want
 
-    @exact(tolerance=1e-12)
-    def values(thing: Thing) -> Iterator[Any]:
-        for student, teacher, logp, logq in _pairs():
-            with mp.workdps(40):
-                want = _kl(student, teacher)
-            for k in ("k1", "k3"):
-                yield k, divergence(logp, logq, thing[0](k)), want
-
-    @boundary(tolerance=1e-2)
-    def k2_is_no_estimator_of_the_value_and_no_reward(thing: Thing) -> Iterator[Any]:
+    @boundary(1e-2)
+    def k2_is_no_estimator_of_the_value_and_no_reward(k_estimator, stop_gradient_logit_gradient):
         """On the second pair KL is 2.1; the mean of k2 is another number, and its reward gradient too."""
-        _, _, logp, logq = list(_pairs())[1]
-        k2, kl = thing[0]("k2"), get("reverse_kl")
+        logp, logq = (log_softmax(z) for z in PAIRS[1])
+        k2, kl = k_estimator("k2"), get("reverse_kl")
         yield "value", divergence(logp, logq, k2), divergence(logp, logq, kl)
-        yield "reward", thing[1](logp, logq, k2), logit_gradient(logp, logq, kl)
+        yield "reward", stop_gradient_logit_gradient(logp, logq, k2), logit_gradient(logp, logq, kl)
 
-    mutants: ClassVar[dict[str, Thing]] = {
-        "k1 and k3 exchanged": (
-            lambda k: k_estimator({"k1": "k3", "k2": "k2", "k3": "k1"}[k]),
-            stop_gradient_logit_gradient,
-            pathwise_logit_gradient,
-        ),
-        "reward and loss exchanged": (k_estimator, pathwise_logit_gradient, stop_gradient_logit_gradient),
-        "sign in the loss": (
-            k_estimator,
-            stop_gradient_logit_gradient,
-            outcome(pathwise_logit_gradient, lambda g: -g),
-        ),
+    mutants = {
+        "k1 and k3 exchanged": wrong(k_estimator, name=lambda name: {"k1": "k3", "k3": "k1"}.get(name, name)),
+        "reward and loss exchanged": {
+            stop_gradient_logit_gradient: pathwise_logit_gradient,
+            pathwise_logit_gradient: stop_gradient_logit_gradient,
+        },
+        "sign in the loss": wrong(pathwise_logit_gradient, lambda value: -value),
     }
-
-
-def _kl_to(other: Any, one: Any) -> Any:
-    return _kl(one, other)
 
 
 def _kl(one: Any, other: Any) -> Any:
@@ -191,25 +169,22 @@ class Collapse:
         path = _flow(logit_gradient, get(name))
         return all(b < a for a, b in pairwise(path)), True
 
-    @exact(1e-12)
-    def three_steps_at_forty_digits(logit_gradient, gradient_flow):
+    @exact(1e-12, over=grid(clip=(0.05, 10.0)))
+    def three_steps_at_forty_digits(logit_gradient, gradient_flow, clip):
         """Both kinds of step, clipped and not, with the gradient by differences of KL(q | p)."""
         student, teacher = PAIRS[1]  # so far apart that their gradient is longer than 0.05
         logq = log_softmax(teacher)
-        for clip in (0.05, 10.0):
-            path = gradient_flow(
-                student, logq, get("forward_kl"), logit_gradient, steps=3, rate=0.7, clip_norm=clip
-            )
-            z = [mp.mpf(float(a)) for a in student]
-            with mp.workdps(60):
-                for _ in range(3):
-                    g = textbook.gradient(partial(_kl, teacher), z)
-                    length = mp.sqrt(mp.fsum(a * a for a in g))
-                    z = [
-                        a - mp.mpf(0.7) * b / max(1, length / mp.mpf(clip)) for a, b in zip(z, g, strict=True)
-                    ]
-                total = mp.log(mp.fsum(mp.exp(a) for a in z))
-                yield f"clipped to {clip}", path[-1], [float(a - total) for a in z]
+        path = gradient_flow(
+            student, logq, get("forward_kl"), logit_gradient, steps=3, rate=0.7, clip_norm=clip
+        )
+        z = [mp.mpf(float(a)) for a in student]
+        with mp.workdps(60):
+            for _ in range(3):
+                g = textbook.gradient(lambda z: _kl(teacher, z), z)
+                length = mp.sqrt(mp.fsum(a * a for a in g))
+                z = [a - mp.mpf(0.7) * b / max(1, length / mp.mpf(clip)) for a, b in zip(z, g, strict=True)]
+            total = mp.log(mp.fsum(mp.exp(a) for a in z))
+            return path[-1], [float(a - total) for a in z]
 
     @exact(0.0, over=grid(name=("forward_kl", "jsd", "pearson")))
     def the_stop_gradient_of_forward_kl_climbs(stop_gradient_logit_gradient, name):

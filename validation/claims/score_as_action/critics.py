@@ -2,10 +2,8 @@ r"""Critics: what the martingale methods find, and what squared TD errors find i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 
@@ -22,29 +20,13 @@ from driftproof.numerics.score_as_action import (
 )
 from driftproof.theory.processes import VE, Flow
 from driftproof.theory.score_as_action import mean_square_td_limit
-from driftproof.validation import Thing, boundary, claim, exact, figure, grid, raises, rows
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments, outcome, wrong
+from driftproof.validation import boundary, claim, exact, figure, grid, rows
+from driftproof.validation.mutants import wrong
 
 from .gradients import BETA, LAW, SLOPE
 from .textbook import PROCESS, extrapolate, integral, third_degree_paths
 
 SHIFT = 0.4
-
-
-@final
-@dataclass(frozen=True)
-class Critics:
-    """The pieces of the methods."""
-
-    regression: Thing = martingale_regression
-    solve: Thing = lstd
-    traces: Thing = eligibility
-    direction: Thing = ctd_direction
-    loss: Thing = martingale_loss
-    returns: Thing = returns_to_go
-    errors: Thing = td_errors
-    square: Thing = mean_square_td
 
 
 def _problem(n: int, shift: float, power: float = 1.0) -> dict[str, Any]:
@@ -62,16 +44,18 @@ def _problem(n: int, shift: float, power: float = 1.0) -> dict[str, Any]:
     }
 
 
+# A feature that vanishes at the data, the last time.
+PHI = np.asarray([[[1.0], [2.0], [0.0]]])
+
+
 @claim(
     "SCORE-ACTION-CRITIC-1",
-    paper="score_as_action",
-    title="Martingale loss, CTD and LSTD find the value function, on any grid",
-    statement=r"""
+    "Martingale loss, CTD and LSTD find the value function, on any grid",
+    r"""
     V_w = V^\theta + w\,t\,M: \quad \arg\min_w \tfrac12 E\sum_k (G_k - V_k)^2 \Delta_k \to 0, \qquad
     E\sum_k e_k\,\delta_k = 0 \;\mathrm{at}\; w \to 0 \quad (\lambda \in [0, 1])
     """,
-    hypotheses=[r"\mathrm{on\;policy}", r"\phi\;\mathrm{vanishes\;at\;the\;data}"],
-    vouches=[
+    covers=[
         martingale_regression,
         lstd,
         ctd_direction,
@@ -80,118 +64,96 @@ def _problem(n: int, shift: float, power: float = 1.0) -> dict[str, Any]:
         returns_to_go,
         td_errors,
     ],
+    hypotheses=[r"\mathrm{on\;policy}", r"\phi\;\mathrm{vanishes\;at\;the\;data}"],
 )
 class MartingaleMethods:
-    thing = Critics()
+    @exact(2e-4, over=grid(power=(1.0, 2.0)))
+    def weights_vanish_with_the_step(
+        martingale_regression, lstd, ctd_direction, eligibility, returns_to_go, td_errors, power
+    ):
+        def fit(n: int) -> Any:
+            case = _problem(n, SHIFT, power)
+            errors = td_errors(case["values"], case["cost"])
+            targets = returns_to_go(case["reward"], case["cost"])[:, :-1] - case["values"][:, :-1]
+            start = case["features"][:, :-1]
+            found = [martingale_regression(start, targets, case["dt"])[0]]
+            for lam in (0.0, 0.3, 1.0):
+                traces = eligibility(start, case["dt"], lam)
+                found.append(lstd(traces, case["features"], errors)[0])
+                found.append(ctd_direction(traces, errors)[0])
+            return found
 
-    @exact(tolerance=2e-4)
-    def weights_vanish_with_the_step(thing: Thing) -> Iterator[Labelled]:
-        for power in (1.0, 2.0):
+        names = ["martingale", *(f"{k}({lam})" for lam in (0, 0.3, 1) for k in ("LSTD", "CTD"))]
+        for name, got in zip(names, extrapolate(fit, 40), strict=True):
+            yield name, got, 0.0
 
-            def fit(n: int, power: float = power) -> Any:
-                case = _problem(n, SHIFT, power)
-                errors = thing.errors(case["values"], case["cost"])
-                targets = thing.returns(case["reward"], case["cost"])[:, :-1] - case["values"][:, :-1]
-                start = case["features"][:, :-1]
-                found = [thing.regression(start, targets, case["dt"])[0]]
-                for lam in (0.0, 0.3, 1.0):
-                    traces = thing.traces(start, case["dt"], lam)
-                    found.append(thing.solve(traces, case["features"], errors)[0])
-                    found.append(thing.direction(traces, errors)[0])
-                return found
-
-            names = ["martingale", *(f"{k}({lam})" for lam in (0, 0.3, 1) for k in ("LSTD", "CTD"))]
-            for name, got in zip(names, extrapolate(fit, 40), strict=True):
-                yield f"{name}, t = u^{power}", got, 0.0
-
-    @exact(tolerance=1e-12)
-    def what_the_regression_minimises(thing: Thing) -> tuple[Any, Any]:
+    @exact(1e-12)
+    def what_the_regression_minimises(martingale_regression, martingale_loss, returns_to_go):
         """The minimum of the loss by a parabola through three weights."""
         case = _problem(30, SHIFT)
         start, base = case["features"][:, :-1], case["values"][:, :-1] + 0.3
-        targets = thing.returns(case["reward"], case["cost"])[:, :-1]
-        losses = [float(thing.loss(base + w * start[..., 0], targets, case["dt"])) for w in (-1.0, 0.0, 1.0)]
+        targets = returns_to_go(case["reward"], case["cost"])[:, :-1]
+        losses = [
+            float(martingale_loss(base + w * start[..., 0], targets, case["dt"])) for w in (-1.0, 0.0, 1.0)
+        ]
         best = 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
-        return thing.regression(start, targets - base, case["dt"])[0], best
+        return martingale_regression(start, targets - base, case["dt"])[0], best
 
-    @exact(tolerance=1e-13)
-    def sums_by_hand(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-13)
+    def sums_by_hand(lstd, ctd_direction, eligibility, martingale_loss, returns_to_go, td_errors):
         """At w = 0 a factor, a sign or a lost term of these sums would not show."""
         rng = np.random.default_rng(3)
         values, cost, dt = rng.normal(size=(3, 5)), rng.normal(size=(3, 4)), rng.uniform(0.1, 0.4, 4)
         phi = np.concatenate([rng.normal(size=(3, 4, 2)), np.zeros((3, 1, 2))], axis=1)
         paths, steps = range(3), range(4)
         delta = np.asarray([[values[i, k + 1] - values[i, k] - cost[i, k] for k in steps] for i in paths])
-        errors = thing.errors(values, cost)
+        errors = td_errors(values, cost)
         yield "TD errors", errors, delta
         ahead = [[values[i, -1] - sum(cost[i, k:]) for k in range(5)] for i in paths]
-        returns = thing.returns(values[:, -1], cost)
+        returns = returns_to_go(values[:, -1], cost)
         yield "returns", returns, ahead
         loss = sum((ahead[i][k] - values[i, k]) ** 2 * dt[k] for i in paths for k in steps) / 6.0
-        yield "loss", thing.loss(values[:, :-1], returns[:, :-1], dt), loss
+        yield "loss", martingale_loss(values[:, :-1], returns[:, :-1], dt), loss
         for lam in (0.3, 1.0):
             decay = [[lam ** sum(dt[j:k]) * dt[j] for j in range(k + 1)] for k in steps]
             e = np.asarray(
                 [[sum(w * phi[i, j] for j, w in enumerate(decay[k])) for k in steps] for i in paths]
             )
-            traces = thing.traces(phi[:, :-1], dt, lam)
+            traces = eligibility(phi[:, :-1], dt, lam)
             yield f"traces({lam})", traces, e
             moment = sum(e[i, k] * delta[i, k] for i in paths for k in steps) / 3.0
-            yield f"CTD({lam})", thing.direction(traces, errors), moment
-            w = thing.solve(traces, phi, errors)
+            yield f"CTD({lam})", ctd_direction(traces, errors), moment
+            w = lstd(traces, phi, errors)
             for a in range(2):
                 terms = [e[i, k, a] * (phi[i, k + 1] - phi[i, k]) for i in paths for k in steps]
                 yield f"LSTD({lam})", sum(term @ w for term in terms) / 3.0, -moment[a]
 
-    @exact(tolerance=1e-12)
-    def traces_do_not_depend_on_the_grid(thing: Thing) -> Iterator[Labelled]:
-        # A constant feature: the trace is the integral of lambda^(t - s).
+    @exact(1e-12, over=grid(lam=(0.3, 1.0)))
+    def traces_do_not_depend_on_the_grid(eligibility, lam):
+        """Of a constant feature the trace is the integral of lambda^(t - s)."""
         n = 4000
-        for lam in (0.3, 1.0):
-            trace = thing.traces(np.ones((1, n, 1)), np.full(n, 1.0 / n), lam)[0, -1, 0]
-            want = sum(lam ** (k / n) for k in range(n)) / n
-            yield f"lambda = {lam}", trace, want
+        trace = eligibility(np.ones((1, n, 1)), np.full(n, 1.0 / n), lam)[0, -1, 0]
+        return trace, sum(lam ** (k / n) for k in range(n)) / n
 
-    @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
-        case = _problem(6, 0.0)
-        errors = td_errors(case["values"], case["cost"])
-        start = case["features"][:, :-1]
-        yield raises(ValueError, eligibility, start, case["dt"], 1.5)
-        yield raises(ValueError, eligibility, start, case["dt"], -0.5)
-        yield raises(ValueError, lstd, start, case["features"] + 1.0, errors)
-        yield raises(
-            ValueError,
-            lstd,
-            np.concatenate([start, start], axis=2),
-            np.concatenate([case["features"]] * 2, axis=2),
-            errors,
-        )
+    # Discounts outside of [0, 1]; a feature that does not vanish at the data; one feature twice.
+    refuses = [
+        (eligibility, PHI[:, :-1], np.ones(2), 1.5),
+        (eligibility, PHI[:, :-1], np.ones(2), -0.5),
+        (lstd, PHI[:, :-1], PHI + 1.0, np.ones((1, 2))),
+        (lstd, np.repeat(PHI[:, :-1], 2, axis=2), np.repeat(PHI, 2, axis=2), np.ones((1, 2))),
+    ]
 
     mutants = {
-        "cost of the wrong sign": replace(
-            thing,
-            returns=arguments(returns_to_go, lambda r, c: (r, -c)),
-            errors=arguments(td_errors, lambda v, c: (v, -c)),
+        "cost of the wrong sign": {f: wrong(f, cost=lambda cost: -cost) for f in (returns_to_go, td_errors)},
+        "terminal reward for return": wrong(returns_to_go, cost=lambda cost: 0.0 * cost),
+        "residual gradient": wrong(
+            eligibility,
+            lambda features: np.diff(np.concatenate([features, 0 * features[:, :1]], axis=1), axis=1),
         ),
-        "terminal reward for return": replace(
-            thing, returns=arguments(returns_to_go, lambda r, c: (r, 0.0 * c))
-        ),
-        "residual gradient": replace(
-            thing,
-            traces=lambda phi, dt, lam: np.diff(np.concatenate([phi, 0 * phi[:, :1]], axis=1), axis=1),
-        ),
-        "loss without time": replace(
-            thing,
-            loss=altered(
-                martingale_loss, lambda f, xp, v, g, dt: f(xp, v, g, 0 * dt + 1 + xp.arange(len(dt)))
-            ),
-        ),
-        "LSTD of the wrong sign": replace(thing, solve=outcome(lstd, lambda w: -w)),
-        "half of the direction": replace(thing, direction=outcome(ctd_direction, lambda g: 0.5 * g)),
-        "discount a step": replace(
-            thing, traces=altered(eligibility, lambda f, xp, phi, dt, lam: f(xp, phi, 0 * dt + 1.0, lam))
-        ),
+        "loss without time": wrong(martingale_loss, dt=lambda xp, dt: 0 * dt + 1 + xp.arange(len(dt))),
+        "LSTD of the wrong sign": wrong(lstd, lambda value: -value),
+        "half of the direction": wrong(ctd_direction, lambda value: 0.5 * value),
+        "discount a step": wrong(eligibility, dt=lambda dt: 0 * dt + 1.0),
     }
 
 
@@ -284,6 +246,6 @@ class SquaredErrors:
     mutants = {
         "sign": wrong(mean_square_td_limit, lambda value: -value),
         "the truth": wrong(mean_square_td_limit, lambda value: 0.0 * value),
-        "without g": {mean_square_td_limit: lambda p, v, c, t: -c * 1.5 / np.asarray(t, dtype=float)},
+        "without g": wrong(mean_square_td_limit, lambda slope, t: -1.5 * slope / t),
         "variance halved": wrong(mean_square_td_limit, variance=lambda variance: 0.5 * variance),
     }

@@ -12,7 +12,8 @@ from driftproof.theory.laws import Gaussian, kl
 from driftproof.theory.processes import VE
 from driftproof.theory.rewards import Quadratic
 from driftproof.theory.score_as_action import LinearFeedback
-from driftproof.validation import Thing, bound, boundary, claim, exact, grid, raises
+from driftproof.validation import bound, claim, exact, grid
+from driftproof.validation.mutants import wrong
 
 from .optimum import BETA, DATA, POINTS, REWARD, START
 from .textbook import PROCESS, derivative, directional
@@ -26,8 +27,8 @@ def _score(x: Any, t: float) -> Any:
     return PROCESS.marginal(DATA, t).score(x)
 
 
-def _objective(thing: Thing, gain: float) -> float:
-    return float(thing(PROCESS, DATA, REWARD, BETA, gain, START).objective())
+def _objective(policy: Any, gain: float) -> float:
+    return float(policy(PROCESS, DATA, REWARD, BETA, gain, START).objective())
 
 
 @claim(
@@ -42,21 +43,19 @@ def _objective(thing: Thing, gain: float) -> float:
     hypotheses=[r"\mathrm{VP}", r"S \succ 0", r"\beta > 0"],
 )
 class Feedback:
-    @exact(1e-8)
-    def backward_equation(LinearFeedback):
-        for gain in GAINS:
-            made = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain)
-            for t in (0.3, 0.8):
-                f, g2 = PROCESS.rates(np, np.asarray(t))
-                v = partial(made.value, t=t)
-                slope = np.stack(directional(v, POINTS, 1e-2), axis=-1)
-                bend = sum(directional(v, POINTS, 2e-2, order=2))
-                moved = np.sum((g2 * (_score(POINTS, t) + gain * POINTS) - f * POINTS) * slope, axis=-1)
-                right = moved + 0.5 * g2 * bend - 0.5 * BETA * g2 * gain**2 * np.sum(POINTS**2, axis=-1)
-                at = f"gain = {gain}, t = {t}"
-                yield at, derivative(partial(_value_at, made), t), right
-                yield f"{at}, gradient", made.value_gradient(POINTS, t), slope
-            yield f"gain = {gain}, at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
+    @exact(1e-8, over=grid(gain=GAINS))
+    def backward_equation(LinearFeedback, gain):
+        made = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain)
+        for t in (0.3, 0.8):
+            f, g2 = PROCESS.rates(np, np.asarray(t))
+            v = partial(made.value, t=t)
+            slope = np.stack(directional(v, POINTS, 1e-2), axis=-1)
+            bend = sum(directional(v, POINTS, 2e-2, order=2))
+            moved = np.sum((g2 * (_score(POINTS, t) + gain * POINTS) - f * POINTS) * slope, axis=-1)
+            right = moved + 0.5 * g2 * bend - 0.5 * BETA * g2 * gain**2 * np.sum(POINTS**2, axis=-1)
+            yield f"t = {t}", derivative(partial(made.value, POINTS), t), right
+            yield f"t = {t}, gradient", made.value_gradient(POINTS, t), slope
+        yield "at the data", made.value(POINTS, 0.0), REWARD.value(POINTS)
 
     @exact(1e-9, over=grid(gain=GAINS))
     def riccati_equation(LinearFeedback, gain):
@@ -65,57 +64,43 @@ class Feedback:
         want = 0.5 * np.sum(POINTS * (POINTS @ p), axis=-1) + POINTS @ g + k
         return LinearFeedback(PROCESS, DATA, REWARD, BETA, gain).value(POINTS, 1.0), want
 
-    @exact(1e-9)
-    def moments_of_the_equation(LinearFeedback):
-        for gain in GAINS:
-            made, (mean, cov, energy, _) = (
-                LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START),
-                _moments(gain),
-            )
-            law = made.terminal_law()
-            yield f"gain = {gain}, mean", law.mean, mean
-            yield f"gain = {gain}, covariance", law.cov, cov
-            yield f"gain = {gain}, divergence of paths", made.path_kl(), 0.5 * gain**2 * energy
+    @exact(1e-9, over=grid(gain=GAINS))
+    def moments_of_the_equation(LinearFeedback, gain):
+        made = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START)
+        mean, cov, energy, _ = _moments(gain)
+        law = made.terminal_law()
+        yield "mean", law.mean, mean
+        yield "covariance", law.cov, cov
+        yield "divergence of paths", made.path_kl(), 0.5 * gain**2 * energy
 
-    @exact(1e-8)
-    def policy_gradient_theorem(LinearFeedback):
+    @exact(1e-8, over=grid(gain=GAINS))
+    def policy_gradient_theorem(LinearFeedback, gain):
         """The derivative of the objective by the theorem, along the law of the path, and by differences."""
-        for gain in GAINS:
-            got = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START).policy_gradient()
-            yield f"gain = {gain}, theorem", got, _moments(gain)[3]
-            yield (
-                f"gain = {gain}, differences",
-                got,
-                derivative(partial(_objective, LinearFeedback), gain, 1e-2),
-            )
+        got = LinearFeedback(PROCESS, DATA, REWARD, BETA, gain, START).policy_gradient()
+        yield "theorem", got, _moments(gain)[3]
+        yield "differences", got, derivative(partial(_objective, LinearFeedback), gain, 1e-2)
 
     @bound(tight=0.3, over=grid(gain=GAINS))
     def samples_diverge_less_than_paths(LinearFeedback, gain):
         made, base = (LinearFeedback(PROCESS, DATA, REWARD, BETA, g, START) for g in (gain, 0.0))
         return float(kl(made.terminal_law(), base.terminal_law())), made.path_kl()
 
-    @boundary()
-    def hypotheses_are_checked(LinearFeedback):
-        yield raises(ValueError, LinearFeedback, VE(0.1, 3.0, 1.0), DATA, REWARD, BETA, 0.1)
-        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, 0.0, 0.1)
-        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, float("nan"))
-        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, 1e4)
-        yield raises(ValueError, LinearFeedback, PROCESS, DATA, REWARD, BETA, 0.1, Gaussian([0.0], [[1.0]]))
+    refuses = [
+        (LinearFeedback, VE(0.1, 3.0, 1.0), DATA, REWARD, BETA, 0.1),
+        (LinearFeedback, PROCESS, DATA, REWARD, 0.0, 0.1),
+        (LinearFeedback, PROCESS, DATA, REWARD, BETA, float("nan")),
+        (LinearFeedback, PROCESS, DATA, REWARD, BETA, 1e4),
+        (LinearFeedback, PROCESS, DATA, REWARD, BETA, 0.1, Gaussian([0.0], [[1.0]])),
+    ]
 
     mutants = {
-        "sign of the gain": lambda p, d, r, b, gain, start=None: LinearFeedback(p, d, r, b, -gain, start),
-        "penalty without the half": lambda p, d, r, b, gain, start=None: LinearFeedback(
-            p, d, r, 2.0 * b, gain, start
-        ),
-        "start forgotten": lambda p, d, r, b, gain, start=None: LinearFeedback(p, d, r, b, gain),
-        "curvature forgotten": lambda p, d, r, b, gain, start=None: LinearFeedback(
-            p, d, Quadratic(r.c, 0.0 * r.Q), b, gain, start
+        "sign of the gain": wrong(LinearFeedback, gain=lambda gain: -gain),
+        "penalty without the half": wrong(LinearFeedback, beta=lambda beta: 2.0 * beta),
+        "start forgotten": wrong(LinearFeedback, start=lambda: None),
+        "curvature forgotten": wrong(
+            LinearFeedback, reward=lambda reward: Quadratic(reward.c, 0.0 * reward.Q)
         ),
     }
-
-
-def _value_at(made: LinearFeedback, t: float) -> Any:
-    return made.value(POINTS, t)
 
 
 def _drift(gain: float, t: float) -> tuple[Any, Any, float]:

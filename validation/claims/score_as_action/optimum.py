@@ -3,7 +3,6 @@ r"""The optimum: Bellman's equation, Riccati's, the posterior by quadrature, the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -23,8 +22,8 @@ from driftproof.theory.score_as_action import (
     value,
     value_function_bias,
 )
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Rate, boundary, claim, exact, grid, rate, rows
+from driftproof.validation.mutants import wrong
 
 from .textbook import NODES, PROCESS, WEIGHTS, Scalar, derivative, directional
 
@@ -36,6 +35,7 @@ START = Gaussian([0.4, -1.0], [[0.5, 0.2], [0.2, 2.0]])
 LINE, SLOPE, BEND = Scalar(0.7, 0.6), 1.1, 0.8
 ON_LINE = Gaussian([LINE.m], [[LINE.s]])
 PARTS = ((0.3, Scalar(-1.0, 0.5)), (0.7, Scalar(1.2, 0.2)))
+ON_LINE_REWARD = Quadratic([SLOPE], [[BEND]])
 MIXED = GaussianMixture([w for w, _ in PARTS], [[p.m] for _, p in PARTS], [[[p.s]] for _, p in PARTS])
 
 
@@ -45,35 +45,30 @@ def reward_on_line(x: Any) -> Any:
 
 @claim(
     "SCORE-ACTION-OPT-1",
-    paper="score_as_action",
-    title="The optimal value and action on Gaussian data",
-    statement=r"""
+    "The optimal value and action on Gaussian data",
+    r"""
     V^* = r(M) + \tfrac1{2\beta} w^\top G C w - \tfrac\beta2 \log\det(I + CQ/\beta), \quad w = c - QM, \;
     G = (I + CQ/\beta)^{-1}; \qquad a^* = s_{pre} + \nabla V^*/\beta
     """,
+    covers=[value, optimal_action],
     hypotheses=[r"\beta > 0", r"I + CQ/\beta \succ 0", r"S \succ 0"],
-    vouches=[value, optimal_action],
 )
 class Optimum:
-    thing = (value, optimal_action)
+    @exact(1e-9, over=rows("process, t", ((PROCESS, 0.5), (VE(0.1, 3.0, 1.0), 0.4), (Flow(), 0.6))))
+    def bellman_residual(value, optimal_action, process, t):
+        """Noise time: dV/dt = b.V' + g^2 lap V / 2 + g^2 |V'|^2 / (2 beta), b the drift of the sampler."""
+        v = partial(_value_of, value, process)
+        f, g2 = process.rates(np, np.asarray(t))
+        score = process.marginal(DATA, t).score(POINTS)
+        slope = np.stack(directional(partial(v, t), POINTS, 1e-2), axis=-1)
+        bend = sum(directional(partial(v, t), POINTS, 2e-2, order=2))
+        drift = np.sum((g2 * score - f * POINTS) * slope, axis=-1)
+        right = drift + 0.5 * g2 * bend + 0.5 * g2 / BETA * np.sum(slope**2, axis=-1)
+        yield "value", derivative(partial(v, x=POINTS), t), right
+        yield "action", optimal_action(process, DATA, REWARD, BETA, POINTS, t), score + slope / BETA
 
-    @exact(tolerance=1e-9)
-    def bellman_residual(thing: Thing) -> Iterator[Labelled]:
-        # Noise time: dV/dt = b.V' + g^2 lap V / 2 + g^2 |V'|^2 / (2 beta), b the drift of the sampler.
-        for process, t in ((PROCESS, 0.5), (VE(0.1, 3.0, 1.0), 0.4), (Flow(), 0.6)):
-            v = partial(_value_of, thing, process)
-            f, g2 = process.rates(np, np.asarray(t))
-            score = process.marginal(DATA, t).score(POINTS)
-            slope = np.stack(directional(partial(v, t), POINTS, 1e-2), axis=-1)
-            bend = sum(directional(partial(v, t), POINTS, 2e-2, order=2))
-            drift = np.sum((g2 * score - f * POINTS) * slope, axis=-1)
-            right = drift + 0.5 * g2 * bend + 0.5 * g2 / BETA * np.sum(slope**2, axis=-1)
-            yield f"{process}", derivative(partial(v, x=POINTS), t), right
-            action = thing[1](process, DATA, REWARD, BETA, POINTS, t)
-            yield f"action, {process}", action, score + slope / BETA
-
-    @exact(tolerance=1e-11)
-    def riccati_equation(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-11, over=grid(t=(0.3, 1.0)))
+    def riccati_equation(value, optimal_action, t):
         def field(t: float, y: Any) -> list[float]:
             p, g, _ = y
             b = LINE.rate(t)
@@ -84,103 +79,82 @@ class Optimum:
                 d * g + 0.5 * b * p + 0.5 * b * g * g / BETA,
             ]
 
-        for t in (0.3, 1.0):
-            p, g, k = solve_ivp(field, (0.0, t), [-BEND, SLOPE, 0.0], "DOP853", rtol=1e-12, atol=1e-13).y[
-                :, -1
-            ]
-            for x in (-1.0, 2.0):
-                reward = Quadratic([SLOPE], [[BEND]])
-                v, action = (f(PROCESS, ON_LINE, reward, BETA, np.asarray([x]), t) for f in thing)
-                yield f"value, t = {t}", v, 0.5 * p * x * x + g * x + k
-                yield f"action, t = {t}", action[0], LINE.score(x, t) + (p * x + g) / BETA
+        solved = solve_ivp(field, (0.0, t), [-BEND, SLOPE, 0.0], "DOP853", rtol=1e-12, atol=1e-13)
+        p, g, k = solved.y[:, -1]
+        for x in (-1.0, 2.0):
+            at = (PROCESS, ON_LINE, ON_LINE_REWARD, BETA, np.asarray([x]), t)
+            yield f"value, x = {x}", value(*at), 0.5 * p * x * x + g * x + k
+            yield f"action, x = {x}", optimal_action(*at)[0], LINE.score(x, t) + (p * x + g) / BETA
 
-    @exact(tolerance=1e-11)
-    def exponential_moment_of_the_posterior(thing: Thing) -> Iterator[Labelled]:
-        for t in (0.1, 0.5, 1.0):
-            x0 = LINE.mean(0.4, t) + math.sqrt(LINE.spread(t)) * NODES
-            want = BETA * math.log(float(np.sum(WEIGHTS * np.exp(reward_on_line(x0) / BETA))))
-            got = thing[0](PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA, np.asarray([0.4]), t)
-            yield f"t = {t}", got, want
+    @exact(1e-11, over=grid(t=(0.1, 0.5, 1.0)))
+    def exponential_moment_of_the_posterior(value, t):
+        x0 = LINE.mean(0.4, t) + math.sqrt(LINE.spread(t)) * NODES
+        want = BETA * math.log(float(np.sum(WEIGHTS * np.exp(reward_on_line(x0) / BETA))))
+        return value(PROCESS, ON_LINE, ON_LINE_REWARD, BETA, np.asarray([0.4]), t), want
 
-    @boundary()
-    def hypotheses_are_checked(thing: Thing) -> Iterator[Any]:
-        x, flat = POINTS[0], Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]])
-        for beta in (0.0, -1.0):
-            yield raises(ValueError, value, PROCESS, DATA, REWARD, beta, x, 0.5)
-        yield raises(ValueError, value, PROCESS, flat, REWARD, 1.0, x, 0.0)
-        yield raises(ValueError, value, PROCESS, DATA, Quadratic([0.0, 0.0], -9.0 * np.eye(2)), 1.0, x, 1.0)
+    refuses = [
+        (value, PROCESS, DATA, REWARD, 0.0, POINTS[0], 0.5),
+        (value, PROCESS, DATA, REWARD, -1.0, POINTS[0], 0.5),
+        (value, PROCESS, Gaussian([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]]), REWARD, 1.0, POINTS[0], 0.0),
+        (value, PROCESS, DATA, Quadratic([0.0, 0.0], -9.0 * np.eye(2)), 1.0, POINTS[0], 1.0),
+    ]
 
     mutants = {
-        "without the variance of the posterior": (
-            lambda p, d, r, b, x, t: plug_in_value(p, d, r, x, t),
+        "without the variance of the posterior": wrong(
+            value, lambda process, data, reward, x, t: plug_in_value(process, data, reward, x, t)
+        ),
+        "beta squared": {f: wrong(f, beta=lambda beta: beta * beta) for f in (value, optimal_action)},
+        "action without 1 / beta": wrong(
             optimal_action,
-        ),
-        "beta squared": tuple(
-            lambda p, d, r, b, x, t, f=f: f(p, d, r, b * b, x, t) for f in (value, optimal_action)
-        ),
-        "action without 1 / beta": (
-            value,
-            lambda p, d, r, b, x, t: (
-                (1 - b) * p.marginal(d, t).score(x) + b * optimal_action(p, d, r, b, x, t)
+            lambda value, process, data, beta, x, t: (
+                (1 - beta) * process.marginal(data, t).score(x) + beta * value
             ),
         ),
-        "risk-neutral value": (
-            lambda p, d, r, b, x, t: plug_in_value(p, d, r, x, t) + jensen_gap(p, d, r, t),
-            optimal_action,
+        "risk-neutral value": wrong(
+            value,
+            lambda process, data, reward, x, t: (
+                plug_in_value(process, data, reward, x, t) + jensen_gap(process, data, reward, t)
+            ),
         ),
     }
 
 
-def _value_of(thing: Thing, process: Any, t: float, x: Any) -> Any:
-    return thing[0](process, DATA, REWARD, BETA, x, t)
+def _value_of(value: Any, process: Any, t: float, x: Any) -> Any:
+    return value(process, DATA, REWARD, BETA, x, t)
 
 
 @claim(
     "SCORE-ACTION-MIX-1",
-    paper="score_as_action",
-    title="The optimum on Gaussian mixtures",
-    statement=r"""
+    "The optimum on Gaussian mixtures",
+    r"""
     V^* = \beta \log \sum_k \gamma_k e^{V_k/\beta}, \qquad
     P^*(dx_0 | x) = \sum_k \pi_k N(G_k(M_k + C_k c/\beta), G_k C_k), \quad \pi_k \propto \gamma_k e^{V_k/\beta}
     """,
+    covers=[conditional_law, value, optimal_action],
     hypotheses=[r"\beta > 0", r"I + C_k Q/\beta \succ 0"],
-    vouches=[conditional_law, value, optimal_action],
 )
 class Mixtures:
-    thing = staticmethod(lambda *args: (value(*args), optimal_action(*args), conditional_law(*args)))
-
-    @exact(tolerance=1e-12)
-    def posterior_by_quadrature(thing: Thing) -> Iterator[Labelled]:
-        reward = Quadratic([SLOPE], [[BEND]])
-        x0 = np.linspace(-9.0, 9.0, 6001)
-        prior = sum(w * _normal(x0, p.m, p.s) for w, p in PARTS)
-        for t in (0.2, 0.6, 1.0):
-            alpha = float(LINE.alpha(t))
-
-            def tilt(x: float, a: float = alpha) -> Any:
-                return prior * _normal(x, a * x0, 1.0 - a * a) * np.exp(reward_on_line(x0) / BETA)
-
-            def log_mass(x: float, a: float = alpha) -> float:
-                plain = prior * _normal(x, a * x0, 1.0 - a * a)
-                return math.log(float(np.sum(tilt(x)) / np.sum(plain)))
-
-            for x in (-0.6, 0.9):
-                v, action, law = thing(PROCESS, MIXED, reward, BETA, np.asarray([x]), t)
-                yield f"value, t = {t}", v, BETA * log_mass(x)
-                density = tilt(x) / np.sum(tilt(x))
-                mean = float(np.sum(density * x0))
-                yield f"mean, t = {t}", law.mean[0], mean
-                yield f"variance, t = {t}", law.cov[0, 0], np.sum(density * (x0 - mean) ** 2)
-                # Tweedie's formula for the tilted law: its score is the optimal action.
-                yield f"action, t = {t}", action[0], (alpha * mean - x) / (1.0 - alpha**2)
+    @exact(1e-12, over=grid(t=(0.2, 0.6, 1.0), x=(-0.6, 0.9)))
+    def posterior_by_quadrature(conditional_law, value, optimal_action, t, x):
+        x0, alpha = np.linspace(-9.0, 9.0, 6001), float(LINE.alpha(t))
+        plain = sum(w * _normal(x0, p.m, p.s) for w, p in PARTS) * _normal(x, alpha * x0, 1.0 - alpha * alpha)
+        tilt = plain * np.exp(reward_on_line(x0) / BETA)
+        density = tilt / np.sum(tilt)
+        mean = float(np.sum(density * x0))
+        at = (PROCESS, MIXED, ON_LINE_REWARD, BETA, np.asarray([x]), t)
+        law = conditional_law(*at)
+        yield "value", value(*at), BETA * math.log(float(np.sum(tilt) / np.sum(plain)))
+        yield "mean", law.mean[0], mean
+        yield "variance", law.cov[0, 0], np.sum(density * (x0 - mean) ** 2)
+        # Tweedie's formula for the tilted law: its score is the optimal action.
+        yield "action", optimal_action(*at)[0], (alpha * mean - x) / (1.0 - alpha**2)
 
     mutants = {
-        "weights not tilted": lambda *args: (value(*args), optimal_action(*args), _untilted(*args)),
-        "the Gaussian of the same moments": lambda p, d, r, b, x, t: (
-            value(p, Gaussian(d.mean, d.cov), r, b, x, t),
-            optimal_action(p, Gaussian(d.mean, d.cov), r, b, x, t),
-            conditional_law(p, Gaussian(d.mean, d.cov), r, b, x, t),
-        ),
+        "weights not tilted": {conditional_law: lambda *at: _untilted(*at)},
+        "the Gaussian of the same moments": {
+            f: wrong(f, data=lambda data: Gaussian(data.mean, data.cov))
+            for f in (value, optimal_action, conditional_law)
+        },
     }
 
 
@@ -221,9 +195,9 @@ class Terminal:
         yield "covariance", law.cov, best.cov
 
     mutants = {
-        "tilt of the data": lambda p, d, r, b, start: tilted(d, r, b),
-        "start forgotten": lambda p, d, r, b, start: terminal_law(p, d, r, b),
-        "beta halved": lambda p, d, r, b, start: terminal_law(p, d, r, 0.5 * b, start),
+        "tilt of the data": wrong(terminal_law, lambda data, reward, beta: tilted(data, reward, beta)),
+        "start forgotten": wrong(terminal_law, start=lambda: None),
+        "beta halved": wrong(terminal_law, beta=lambda beta: 0.5 * beta),
     }
 
 
@@ -278,13 +252,14 @@ class Bias:
     @boundary(1e-3)
     def a_real_schedule_is_biased(value_function_bias):
         """With alpha_T = 0.132 the optimum misses the mean of the tilt by some parts in a thousand."""
-        return value_function_bias(PROCESS, ON_LINE, Quadratic([SLOPE], [[BEND]]), BETA)[0], np.zeros(1)
+        return value_function_bias(PROCESS, ON_LINE, ON_LINE_REWARD, BETA)[0], np.zeros(1)
 
     mutants = {
-        "half": lambda *args: tuple(0.5 * part for part in value_function_bias(*args)),
-        "from the noised data": lambda p, d, r, b: (
-            value_function_bias(p, d, r, b, p.marginal(d, p.T))
-            if not isinstance(p, Flow)
-            else value_function_bias(p, d, r, b)
+        "half": wrong(value_function_bias, lambda value: tuple(0.5 * part for part in value)),
+        "from the noised data": wrong(
+            value_function_bias,
+            start=lambda process, data, start: (
+                start if isinstance(process, Flow) else process.marginal(data, process.T)
+            ),
         ),
     }

@@ -3,7 +3,6 @@ r"""Shifted scores: their value, how far they reach under the SDE and the ODE, d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -19,18 +18,15 @@ from driftproof.theory.rewards import Quadratic
 from driftproof.theory.score_as_action import ShiftedScore, optimal_action, q_function, response
 from driftproof.validation import (
     Rate,
-    Thing,
     bound,
-    boundary,
     claim,
     exact,
     figure,
     grid,
     property,
-    raises,
     rate,
+    rows,
 )
-from driftproof.validation.evidence.base import Labelled
 from driftproof.validation.mutants import wrong
 
 from .optimum import BETA, DATA, POINTS, REWARD
@@ -57,8 +53,8 @@ def reach(law: Scalar, t: float, eta: float) -> float:
     return float(solve_ivp(field, (0.0, t), [0.0, 0.0], "DOP853", rtol=1e-12, atol=1e-13).y[1, -1])
 
 
-def _objective(thing: Thing, start: Gaussian | None, shift: Any) -> float:
-    return float(thing(PROCESS, DATA, REWARD, BETA, shift, start).objective())
+def _objective(policy: Any, start: Gaussian | None, shift: Any) -> float:
+    return float(policy(PROCESS, DATA, REWARD, BETA, shift, start).objective())
 
 
 @claim(
@@ -105,11 +101,9 @@ class Shifted:
         yield "best", best.policy_gradient(), np.zeros(2)
 
     mutants = {
-        "penalty without the half": lambda p, d, r, b, s, start=None: ShiftedScore(p, d, r, 2 * b, s, start),
-        "sign of the shift": lambda p, d, r, b, s, start=None: ShiftedScore(p, d, r, b, -s, start),
-        "curvature forgotten": lambda p, d, r, b, s, start=None: ShiftedScore(
-            p, d, Quadratic(r.c, 0.0 * r.Q), b, s, start
-        ),
+        "penalty without the half": wrong(ShiftedScore, beta=lambda beta: 2 * beta),
+        "sign of the shift": wrong(ShiftedScore, shift=lambda shift: -shift),
+        "curvature forgotten": wrong(ShiftedScore, reward=lambda reward: Quadratic(reward.c, 0.0 * reward.Q)),
     }
 
 
@@ -157,10 +151,7 @@ class Deployed:
             x = 2.0 * (1.0 - math.exp(-x))
         return brentq(gap, 1.0, 2.0, xtol=1e-13) if gap(1.0) * gap(2.0) < 0 else 0.0, x
 
-    @boundary()
-    def hypotheses_are_checked(response):
-        yield raises(ValueError, response, PROCESS, 1.0, 0.5, -0.5)
-        yield raises(ValueError, response, PROCESS, 0.0, 0.5)
+    refuses = [(response, PROCESS, 1.0, 0.5, -0.5), (response, PROCESS, 0.0, 0.5)]
 
     @figure
     def over_and_under_shooting(response):
@@ -184,41 +175,41 @@ class Deployed:
         return drawing
 
     mutants = {
-        "same drift for both": lambda p, v, t, eta=1.0: response(p, v, t, eta) * 2 / (1 + eta**2),
-        "SDE for all": lambda p, v, t, eta=1.0: response(p, v, t),
-        "eta not squared": lambda p, v, t, eta=1.0: response(p, v, t, math.sqrt(eta)),
+        "same drift for both": wrong(response, lambda value, eta: value * 2 / (1 + eta**2)),
+        "SDE for all": wrong(response, eta=lambda: 1.0),
+        "eta not squared": wrong(response, eta=lambda eta: math.sqrt(eta)),
     }
 
 
 @claim(
     "SCORE-ACTION-KL-1",
-    paper="score_as_action",
-    title="The KL penalty is a running reward, and bounds that of the samples",
-    statement=r"""
+    "The KL penalty is a running reward, and bounds that of the samples",
+    r"""
     \mathrm{KL}(P^\theta \Vert P^{pre}) = \tfrac12 E \int g^2 |s_\theta - s_{pre}|^2 dt = \tfrac12 B_T |\theta|^2
     \;\geq\; \mathrm{KL}(p_0^\theta \Vert p_0^{pre}) = \tfrac12 (R\theta)^\top \mathrm{Cov}^{-1} R\theta
     """,
+    covers={
+        "path_kl": path_kl,
+        "running_cost": running_cost,
+        "of_the_policy": ShiftedScore.path_kl,
+        "terminal_kl": ShiftedScore.terminal_kl,
+    },
     hypotheses=[r"\mathrm{same\;start}", r"\eta = 1"],
-    vouches=[path_kl, running_cost, ShiftedScore.path_kl, ShiftedScore.terminal_kl],
 )
 class Penalty:
-    thing = staticmethod(lambda change, g2dt: (path_kl(change, g2dt), running_cost(change, g2dt, 1.0)))
-
-    @exact(tolerance=1e-12)
-    def samples_by_the_divergence_of_their_laws(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, over=rows("shift", (SHIFT, OTHER)))
+    def samples_by_the_divergence_of_their_laws(terminal_kl, shift):
         """The terminal laws with and without the shift, and the general formula for two Gaussian laws."""
-        assert thing(np.ones((1, 1, 1)), np.ones(1)) is not None
-        for shift in (SHIFT, OTHER):
-            moved, base = (policy(s).terminal_law() for s in (shift, 0.0 * shift))
-            yield f"{shift}", policy(shift).terminal_kl(), kl(moved, base)
+        moved, base = (policy(s).terminal_law() for s in (shift, 0.0 * shift))
+        return terminal_kl(policy(shift)), kl(moved, base)
 
     @rate()
-    def sums_of_steps(thing: Thing) -> Iterator[Rate]:
-        exact_kl, errors = policy().path_kl(), []
+    def sums_of_steps(path_kl, running_cost, of_the_policy):
+        exact_kl, errors = of_the_policy(policy()), []
         for n in (40, 80, 160):
-            times = np.linspace(1.0, 0.0, n + 1)
+            change, times = np.broadcast_to(SHIFT, (1, n, 2)).copy(), np.linspace(1.0, 0.0, n + 1)
             g2dt = PROCESS.rates(np, times[:-1])[1] / n
-            total, costs = thing(np.broadcast_to(SHIFT, (1, n, 2)).copy(), g2dt)
+            total, costs = path_kl(change, g2dt), running_cost(change, g2dt, 1.0)
             errors.append((float(total[0]) - exact_kl, float(np.sum(costs)) - exact_kl))
         # The left-point rule: error h (g^2(T) - g^2(0)) |theta|^2 / 4.
         lead = 0.25 * float(SHIFT @ SHIFT) * (PROCESS.beta_max - PROCESS.beta_min)
@@ -226,35 +217,29 @@ class Penalty:
             orders = [math.log2(abs(errors[i][k] / errors[i + 1][k])) for i in range(2)]
             yield Rate(orders, 1.0, 0.01, errors[-1][k] * 160, lead, 1e-3)
 
-    @exact(tolerance=1e-13)
-    def chain_rule_of_gaussian_steps(thing: Thing) -> tuple[Any, Any]:
-        # KL of two normal laws with one variance, step by step.
+    @exact(1e-13)
+    def chain_rule_of_gaussian_steps(path_kl):
+        """The divergences of normal laws of one variance, step by step."""
         change = np.asarray([[[0.3, -1.0], [0.2, 0.4]]])
         g2dt = np.asarray([0.5, 0.25])
         want = sum(float(np.sum((g * c) ** 2)) / (2 * g) for c, g in zip(change[0], g2dt, strict=True))
-        return thing(change, g2dt)[0], np.asarray([want])
+        return path_kl(change, g2dt), np.asarray([want])
 
     @bound(tight=0.7)
-    def samples_diverge_less_than_paths(thing: Thing) -> Iterator[Labelled]:
-        del thing
-        for shift in (SHIFT, OTHER, np.asarray([1.0, 0.0])):
-            made = policy(shift)
-            yield f"{shift}", made.terminal_kl(), made.path_kl()
-        short = VP(1.0, 1.0, 1.0)
-        for v in (0.5, 1.0, 3.0):
-            made = ShiftedScore(short, Gaussian([0.0], [[v]]), Quadratic([1.0], [[0.0]]), 1.0, [1.0])
-            yield f"v = {v}", made.terminal_kl(), made.path_kl()
+    def samples_diverge_less_than_paths(of_the_policy, terminal_kl):
+        short, reward = VP(1.0, 1.0, 1.0), Quadratic([1.0], [[0.0]])
+        policies = [policy(shift) for shift in (SHIFT, OTHER, np.asarray([1.0, 0.0]))]
+        policies += [ShiftedScore(short, Gaussian([0.0], [[v]]), reward, 1.0, [1.0]) for v in (0.5, 1.0, 3.0)]
+        for made in policies:
+            yield f"shift {made.shift}", terminal_kl(made), of_the_policy(made)
 
     mutants = {
-        "without the half": lambda change, g2dt: (
-            2 * path_kl(change, g2dt),
-            2 * running_cost(change, g2dt, 1.0),
-        ),
-        "g for g^2": lambda change, g2dt: (path_kl(change, g2dt**0.5), running_cost(change, g2dt**0.5, 1.0)),
-        "mean over coordinates": lambda change, g2dt: (
-            path_kl(change, g2dt) / change.shape[-1],
-            running_cost(change, g2dt, 1.0) / change.shape[-1],
-        ),
+        "without the half": {f: wrong(f, lambda value: 2 * value) for f in (path_kl, running_cost)},
+        "g for g^2": {f: wrong(f, g2dt=lambda g2dt: g2dt**0.5) for f in (path_kl, running_cost)},
+        "mean over coordinates": {
+            path_kl: wrong(path_kl, lambda value, change: value / change.shape[-1]),
+            running_cost: wrong(running_cost, lambda value, excess: value / excess.shape[-1]),
+        },
     }
 
 
@@ -316,9 +301,16 @@ class AdvantageRate:
         yield "quadratic loss", q, np.full(3, loss)
 
     mutants = {
-        "without the penalty": lambda p, t, b, a, s, pre, g: p.rates(np, t)[1] * np.sum((a - s) * g, axis=-1),
-        "penalty of the change": lambda p, t, b, a, s, pre, g: q_function(p, t, b, a, s, s, g),
-        "g for g^2": lambda p, t, *rest: q_function(p, t, *rest) / np.sqrt(p.rates(np, t)[1]),
+        "without the penalty": wrong(
+            q_function,
+            lambda xp, process, t, action, policy, gradient: (
+                process.rates(xp, t)[1] * xp.sum((action - policy) * gradient, axis=-1)
+            ),
+        ),
+        "penalty of the change": wrong(q_function, pretrained=lambda policy: policy),
+        "g for g^2": wrong(
+            q_function, lambda value, xp, process, t: value / xp.sqrt(process.rates(xp, t)[1])
+        ),
         "sign of the gradient": wrong(q_function, gradient=lambda gradient: -gradient),
         "half": wrong(q_function, lambda value: 0.5 * value),
     }

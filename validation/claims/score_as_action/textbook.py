@@ -32,8 +32,8 @@ __all__ = [
     "directional",
     "extrapolate",
     "fifth_degree",
-    "grid",
     "integral",
+    "noise_times",
     "paths",
     "third_degree",
     "third_degree_paths",
@@ -139,7 +139,7 @@ def fifth_degree(n: int) -> tuple[Floats, Floats]:
     return rows, weights
 
 
-def grid(n: int, power: float = 1.0) -> list[float]:
+def noise_times(n: int, power: float = 1.0) -> list[float]:
     """n steps from 1 to 0, uniform or denser near the data."""
     return [float(((n - k) / n) ** power) for k in range(n + 1)]
 
@@ -147,7 +147,7 @@ def grid(n: int, power: float = 1.0) -> list[float]:
 @cache
 def third_degree_paths(law: Scalar, shift: float, n: int, power: float = 1.0) -> Rollout:
     """Paths whose plain mean is an expectation, for estimators of degree 3 in the noise."""
-    return paths(law, shift, grid(n, power), third_degree(n + 1))
+    return paths(law, shift, noise_times(n, power), third_degree(n + 1))
 
 
 def paths(law: Scalar, shift: float, times: Sequence[float], rows: Floats) -> Rollout:

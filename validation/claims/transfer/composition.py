@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -16,15 +15,12 @@ from driftproof.theory.transfer import (
     shift_composition_risk,
     transfer_exponent,
 )
-from driftproof.validation import Rate, bound, boundary, claim, exact, figure, raises, rate, rows
+from driftproof.validation import Rate, bound, claim, exact, figure, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-__all__ = ["DirectWins", "ErrorBound", "RoughModels", "norm"]
+from .textbook import norm
 
-
-def norm(values: Any, weights: Any) -> float:
-    """In the space of square-integrable functions of a discrete law."""
-    return float(np.sqrt(np.sum(weights * np.asarray(values) ** 2)))
+__all__ = ["DirectWins", "ErrorBound", "RoughModels"]
 
 
 @claim(
@@ -117,18 +113,14 @@ class RoughModels:
             composition_exponent(1.0, 1.0, 4),
         )
 
-    @boundary()
-    def smoother_than_lipschitz_is_no_holder_exponent(error_bound):
-        yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=1.5)
-        yield raises(ValueError, error_bound, 0.1, 0.0, 0.0, 1.0, holder=0.0)
+    # Smoother than Lipschitz, or not at all, is no Hölder exponent.
+    refuses = [(error_bound, 0.1, 0.0, 0.0, 1.0, holder) for holder in (1.5, 0.0)]
 
     mutants = {
         "Lipschitz for all": wrong(error_bound, holder=lambda: 1.0),
         "power of the constant too": wrong(error_bound, constant=lambda constant, holder: constant**holder),
-        "roughness ignored": {composition_exponent: lambda h, alpha, d: composition_exponent(1.0, alpha, d)},
-        "gain from smoothness": {
-            composition_exponent: lambda h, alpha, d: max(h, 1.0) * composition_exponent(h, alpha, d)
-        },
+        "roughness ignored": wrong(composition_exponent, h=lambda: 1.0),
+        "gain from smoothness": wrong(composition_exponent, lambda value, h: max(h, 1.0) * value),
     }
 
 
@@ -142,43 +134,40 @@ class RoughModels:
     hypotheses=[r"d = 1", r"|c_k|^2 = |k|^{-2h-1}", r"0 < h < 1"],
 )
 class DirectWins:
-    @rate()
-    def transfer_of_a_rough_model(shift_composition_risk, composition_exponent):
+    @rate(over=grid(h=(0.2, 0.35, 0.5, 0.7)))
+    def transfer_of_a_rough_model(shift_composition_risk, composition_exponent, h):
         """The sum is an integral in the limit: of x^(-2h-1) (1 - exp(-x^2)), which is Gamma(1 - h)/(2h)."""
         sizes = (1e8, 1e9, 1e10)
-        for h in (0.2, 0.35, 0.5, 0.7):
-            risks = [shift_composition_risk(m, h) for m in sizes]
-            orders = [math.log10(a / b) for a, b in pairwise(risks)]
-            a = 2.0 * (math.pi * 0.25) ** 2
-            want = 2.0 * math.gamma(1.0 - h) * a**h / h
-            expected = 2.0 * composition_exponent(h, 1.0, 1)
-            yield Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
+        risks = [shift_composition_risk(m, h) for m in sizes]
+        orders = [math.log10(a / b) for a, b in pairwise(risks)]
+        a = 2.0 * (math.pi * 0.25) ** 2
+        want = 2.0 * math.gamma(1.0 - h) * a**h / h
+        expected = 2.0 * composition_exponent(h, 1.0, 1)
+        return Rate(orders, expected, 2e-3, risks[-1] * sizes[-1] ** h, want, 5e-3)
 
-    @exact(1e-9, scale=0.0)
-    def averaged_over_the_shift(shift_composition_risk):
+    @exact(1e-9, scale=0.0, over=rows("h, m, spread", ((0.6, 4000.0, 0.25), (0.9, 1e4, 0.1))))
+    def averaged_over_the_shift(shift_composition_risk, h, m, spread):
         """Mode by mode, the mean of |exp(2 pi i k theta) - 1|^2 over the normal error by Gauss-Hermite."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(180)
         weights = weights / weights.sum()
-        for h, m, spread in ((0.6, 4000.0, 0.25), (0.9, 1e4, 0.1)):
-            k = np.arange(1, 400)
-            phases = 2.0 * np.pi * np.outer(k, nodes) * spread / math.sqrt(m)
-            gap = (2.0 - 2.0 * np.cos(phases)) @ weights
-            head = 2.0 * float(np.sum(k ** (-2.0 * h - 1.0) * gap))
-            beyond = np.arange(400, 400_000)
-            rest = 2.0 * math.pi**2 * spread**2 / m
-            tail = 4.0 * float(np.sum(beyond ** (-2.0 * h - 1.0) * -np.expm1(-rest * beyond**2.0)))
-            tail += 4.0 * 400_000.0 ** (-2.0 * h) / (2.0 * h) * (1.0 + h / 400_000.0)
-            yield f"h = {h}", shift_composition_risk(m, h, spread), head + tail
+        k = np.arange(1, 400)
+        phases = 2.0 * np.pi * np.outer(k, nodes) * spread / math.sqrt(m)
+        gap = (2.0 - 2.0 * np.cos(phases)) @ weights
+        head = 2.0 * float(np.sum(k ** (-2.0 * h - 1.0) * gap))
+        beyond = np.arange(400, 400_000)
+        rest = 2.0 * math.pi**2 * spread**2 / m
+        tail = 4.0 * float(np.sum(beyond ** (-2.0 * h - 1.0) * -np.expm1(-rest * beyond**2.0)))
+        tail += 4.0 * 400_000.0 ** (-2.0 * h) / (2.0 * h) * (1.0 + h / 400_000.0)
+        return shift_composition_risk(m, h, spread), head + tail
 
-    @exact(0.0)
-    def who_wins_in_the_end(shift_composition_risk, composition_exponent, direct_exponent):
+    @exact(0.0, over=grid(h=(0.2, 0.4, 0.6, 0.8)))
+    def who_wins_in_the_end(shift_composition_risk, composition_exponent, direct_exponent, h):
         """The ratio of the exact risks, transfer over direct, from 10^5 samples to 10^9."""
-        for h in (0.2, 0.4, 0.6, 0.8):
-            ratio = [
-                shift_composition_risk(m, h) / projection_risk(m, h, 1, noise=0.3).total for m in (1e5, 1e9)
-            ]
-            yield f"h = {h}, by risk", ratio[1] > ratio[0], h < 0.5
-            yield f"h = {h}, by exponent", composition_exponent(h, 1.0, 1) < direct_exponent(h, 1), h < 0.5
+        few, many = (
+            shift_composition_risk(m, h) / projection_risk(m, h, 1, noise=0.3).total for m in (1e5, 1e9)
+        )
+        yield "by risk", many > few, h < 0.5
+        yield "by exponent", composition_exponent(h, 1.0, 1) < direct_exponent(h, 1), h < 0.5
 
     @figure
     def on_the_line(shift_composition_risk):
@@ -200,12 +189,8 @@ class DirectWins:
         return drawn
 
     mutants = {
-        "one sign of the frequency": {
-            shift_composition_risk: lambda m, h, spread=0.25: 0.5 * shift_composition_risk(m, h, spread)
-        },
-        "deviation for variance": {
-            shift_composition_risk: lambda m, h, spread=0.25: shift_composition_risk(m, h, math.sqrt(spread))
-        },
-        "Lipschitz for all": {composition_exponent: lambda h, alpha, d: composition_exponent(1.0, alpha, d)},
-        "large-d exponent of direct learning": {direct_exponent: lambda p, d: p / d},
+        "one sign of the frequency": wrong(shift_composition_risk, lambda value: 0.5 * value),
+        "deviation for variance": wrong(shift_composition_risk, spread=lambda spread: math.sqrt(spread)),
+        "Lipschitz for all": wrong(composition_exponent, h=lambda: 1.0),
+        "large-d exponent of direct learning": wrong(direct_exponent, lambda p, d: p / d),
     }

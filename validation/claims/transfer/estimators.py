@@ -3,8 +3,8 @@ r"""Estimated maps and fitted curves, against enumeration and truths that are kn
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import mpmath as mp
@@ -22,7 +22,7 @@ from driftproof.numerics.transport import (
     fit_quantile,
     half_step,
 )
-from driftproof.validation import Statistic, Thing, boundary, claim, exact, grid, raises, statistical
+from driftproof.validation import Statistic, boundary, claim, exact, grid, rows, statistical
 from driftproof.validation.mutants import wrong
 
 __all__ = ["AssignmentMap", "Coverage", "EntropicTransport", "LearningCurve"]
@@ -76,24 +76,19 @@ class AssignmentMap:
         yield "images", fit_quantile(x, y, x_weights=a)(x), fit_quantile(many, y)(x)
         yield "one weight", fit_quantile(x, y, y_weights=np.full(9, 3.0))(x), fit_quantile(x, y)(x)
 
-    @boundary()
-    def an_unfinished_simplex_is_an_error(fit_assignment, fit_quantile):
-        rng = np.random.default_rng(0)
-        x, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
-        yield raises(ValueError, fit_assignment, x, y, max_iterations=3)
-        yield raises(ValueError, fit_quantile, [[1.0], [1.0]], [[0.0], [2.0]])
-        yield raises(ValueError, fit_quantile, [[1.0], [2.0]], [[0.0], [2.0]], x_weights=[1.0, 0.0])
+    # An unfinished simplex; samples and weights that make no plan.
+    refuses = [
+        (partial(fit_assignment, max_iterations=3), *np.random.default_rng(0).normal(size=(2, 60, 2))),
+        (fit_quantile, [[1.0], [1.0]], [[0.0], [2.0]]),
+        (partial(fit_quantile, x_weights=[1.0, 0.0]), [[1.0], [2.0]], [[0.0], [2.0]]),
+    ]
 
     mutants = {
-        "in the order of the rows": {fit_assignment: lambda x, y, **options: _in_order(x, y)},
-        "greedy": {fit_assignment: lambda x, y, **options: _greedy(x, y)},
-        "reversed on the line": {
-            fit_quantile: lambda x, y, **options: fit_quantile(-np.asarray(x), y, **options)
-        },
-        "weights forgotten": {fit_quantile: lambda x, y, **options: fit_quantile(x, y)},
-        "mass for barycentre": {
-            fit_assignment: lambda x, y, **options: _scaled(fit_assignment(x, y, **options), 1.0 / len(x))
-        },
+        "in the order of the rows": wrong(fit_assignment, lambda x, y: _in_order(x, y)),
+        "greedy": wrong(fit_assignment, lambda x, y: _greedy(x, y)),
+        "reversed on the line": wrong(fit_quantile, x=lambda x: -np.asarray(x)),
+        "weights forgotten": wrong(fit_quantile, x_weights=lambda: None, y_weights=lambda: None),
+        "mass for barycentre": wrong(fit_assignment, lambda value, x: _scaled(value, 1.0 / len(x))),
     }
 
 
@@ -139,6 +134,12 @@ def _textbook(epsilon: float, at: Any) -> list[list[Any]]:
     return images
 
 
+def _self_map_added(x: Any, y: Any, epsilon: float, **options: Any) -> Any:
+    fitted = fit_entropic(x, y, epsilon, **options)
+    plain = fit_entropic(x, y, epsilon, **{**options, "debias": False})
+    return lambda points: 2.0 * plain(points) - fitted(points)
+
+
 @claim(
     "TRANSFER-ENTROPIC-1",
     "The entropic map and its debiasing",
@@ -148,27 +149,18 @@ def _textbook(epsilon: float, at: Any) -> list[list[Any]]:
     hypotheses=[r"\varepsilon > 0", r"\mathrm{the\;marginals\;have\;converged}"],
 )
 class EntropicTransport:
-    @exact(1e-9)
-    def scaling_vectors_at_fifty_digits(fit_entropic, entropic_image, half_step):
-        new = [[0.3, 0.3], [-1.0, 2.0]]
-        for epsilon in (0.5, 4.0):
-            want = _textbook(epsilon, [*X.tolist(), *new])
-            fitted = fit_entropic(X, Y, epsilon, debias=False, tolerance=1e-13)
-            yield f"epsilon = {epsilon}", fitted(np.vstack([X, new])), want
-            potential = fitted.potential
-            yield (
-                f"epsilon = {epsilon}, formula",
-                entropic_image(np.vstack([X, new]), Y, potential, epsilon),
-                want,
-            )
-            cost = np.sum((X[:, None] - Y[None]) ** 2, axis=-1)
-            u = half_step(cost, potential, np.log(np.full(3, 1 / 3)), epsilon)
-            plan = np.exp(u[:, None] + potential - cost / epsilon)
-            yield (
-                f"epsilon = {epsilon}, marginals",
-                np.concatenate([plan.sum(1), plan.sum(0)]),
-                [1 / 3] * 3 + [1 / 4] * 4,
-            )
+    @exact(1e-9, over=grid(epsilon=(0.5, 4.0)))
+    def scaling_vectors_at_fifty_digits(fit_entropic, entropic_image, half_step, epsilon):
+        at = np.vstack([X, [[0.3, 0.3], [-1.0, 2.0]]])
+        want = _textbook(epsilon, at.tolist())
+        fitted = fit_entropic(X, Y, epsilon, debias=False, tolerance=1e-13)
+        yield "map", fitted(at), want
+        potential = fitted.potential
+        yield "formula", entropic_image(at, Y, potential, epsilon), want
+        cost = np.sum((X[:, None] - Y[None]) ** 2, axis=-1)
+        u = half_step(cost, potential, np.log(np.full(3, 1 / 3)), epsilon)
+        plan = np.exp(u[:, None] + potential - cost / epsilon)
+        yield "marginals", np.concatenate([plan.sum(1), plan.sum(0)]), [1 / 3] * 3 + [1 / 4] * 4
 
     @exact(1e-5, over=grid(epsilon=(0.5, 5.0, 50.0), shift=(0.0, 3.0)))
     def a_shift_is_found_at_every_epsilon(fit_entropic, epsilon, shift):
@@ -176,65 +168,60 @@ class EntropicTransport:
 
     @boundary(0.1)
     def without_debiasing_the_identity_is_shrunk(fit_entropic):
-        yield "the same sample", fit_entropic(Y, Y, 5.0, debias=False)(Y), Y
-        yield raises(ValueError, fit_entropic, X, Y, 0.0)
-        yield raises(ValueError, fit_entropic, X, Y, -1.0)
-        yield raises(ValueError, fit_entropic, X, Y, 1e-3, max_iterations=11)
+        return fit_entropic(Y, Y, 5.0, debias=False)(Y), Y
+
+    refuses = [
+        (fit_entropic, X, Y, 0.0),
+        (fit_entropic, X, Y, -1.0),
+        (partial(fit_entropic, max_iterations=11), X, Y, 1e-3),
+    ]
 
     mutants = {
-        "half of the squared distance": {
-            fit_entropic: lambda x, y, epsilon, **options: fit_entropic(x, y, 2.0 * epsilon, **options)
-        },
-        "self-map added": {fit_entropic: lambda x, y, epsilon, **options: _twice(x, y, epsilon, **options)},
+        "half of the squared distance": wrong(fit_entropic, epsilon=lambda epsilon: 2.0 * epsilon),
+        "self-map added": {fit_entropic: _self_map_added},
         "weight forgotten": wrong(half_step, log_weight=lambda log_weight: 0.0 * log_weight),
         "potential forgotten": wrong(entropic_image, potential=lambda potential: 0.0 * potential),
     }
 
 
-def _twice(x: Any, y: Any, epsilon: float, **options: Any) -> Any:
-    fitted = fit_entropic(x, y, epsilon, **options)
-    return lambda points: (
-        2.0 * fit_entropic(x, y, epsilon, **{**options, "debias": False})(points) - fitted(points)
-    )
-
-
 @claim(
     "TRANSFER-CURVE-1",
-    paper="transfer",
-    title="Exponent, floor and burn-in of a learning curve",
-    statement=r"""r(m) = r_\infty + C m^{-\beta} \;\;(m \geq m_0) \;\Longrightarrow\; (\hat\beta, \hat C, \hat r_\infty) = (\beta, C, r_\infty)""",
+    "Exponent, floor and burn-in of a learning curve",
+    r"""r(m) = r_\infty + C m^{-\beta} \;\;(m \geq m_0) \;\Longrightarrow\; (\hat\beta, \hat C, \hat r_\infty) = (\beta, C, r_\infty)""",
+    covers=[fit_curve],
     hypotheses=[r"0.01 \leq \beta \leq 3"],
-    vouches=[fit_curve],
 )
 class LearningCurve:
-    thing = fit_curve
-
-    @exact(tolerance=1e-8)
-    def exact_curves(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8, over=rows("beta, c, low", ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2))))
+    def exact_curves(fit_curve, beta, c, low):
         m = np.asarray([10.0, 20.0, 40.0, 80.0, 160.0, 320.0])
-        for beta, c, low in ((0.4, 2.0, 0.0), (1.0, 3.0, 0.05), (0.25, 1.0, 0.2)):
-            fit = thing(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
-            yield f"beta = {beta}", (fit.exponent, fit.constant, fit.floor), (beta, c, low)
+        fit = fit_curve(m, np.repeat((low + c * m**-beta)[:, None], 3, axis=1))
+        return (fit.exponent, fit.constant, fit.floor), (beta, c, low)
 
-    @exact(tolerance=1e-8)
-    def a_beginning_that_is_no_power_is_left_out(thing: Thing) -> Iterator[Any]:
+    @exact(1e-8)
+    def a_beginning_that_is_no_power_is_left_out(fit_curve):
         m = 10.0 * 2.0 ** np.arange(8)
         risk = 3.0 * m**-0.75
         risk[:2] *= 0.4  # capped by the range of the labels, say
-        fit = thing(m, np.repeat(risk[:, None], 3, axis=1))
-        yield "exponent and burn-in", (fit.exponent, fit.burn_in), (0.75, 2)
+        fit = fit_curve(m, np.repeat(risk[:, None], 3, axis=1))
+        return (fit.exponent, fit.burn_in), (0.75, 2)
 
-    @boundary(tolerance=0.1)
-    def a_straight_line_is_biased_by_a_floor(thing: Thing) -> Any:
+    @boundary(0.1)
+    def a_straight_line_is_biased_by_a_floor(fit_curve):
         m = 10.0 * 2.0 ** np.arange(6)
-        risk = 0.05 + 3.0 / m
-        return np.polyfit(np.log(m), np.log(risk), 1)[0], -1.0
+        risk = np.repeat((0.05 + 3.0 / m)[:, None], 3, axis=1)
+        return fit_curve(m, risk, floor=False, burn_in=0).exponent, 1.0
 
     mutants = {
-        "without a floor": lambda m, risk, **options: fit_curve(m, risk, floor=False, **options),
-        "exponent of the root": lambda m, risk, **options: _halved(fit_curve(m, risk, **options)),
-        "straight line": lambda m, risk, **options: _line(m, risk, **options),
+        "without a floor": wrong(fit_curve, floor=lambda: False),
+        "exponent of the root": wrong(fit_curve, lambda value: replace(value, exponent=0.5 * value.exponent)),
+        "straight line": wrong(fit_curve, lambda value, m, risk: _line(value, m, risk)),
     }
+
+
+def _line(fit: Any, m: Any, risk: Any) -> Any:
+    slope, level = np.polyfit(np.log(m), np.log(np.mean(risk, axis=1)), 1)
+    return replace(fit, exponent=-float(slope), constant=float(np.exp(level)), floor=0.0, burn_in=0)
 
 
 @claim(
@@ -252,22 +239,21 @@ class LearningCurve:
 class Coverage:
     """Smoothed errors stand for known ones here, and each size of a seed is one step of a walk from the last."""
 
-    @exact(0.01)
-    def students_intervals_of_the_exponents_of_single_seeds(fit_curve):
+    @exact(0.01, over=rows("low, tails", ((0.0, (0.05, 0.05)), (0.1, (0.025, 0.05)))))
+    def students_intervals_of_the_exponents_of_single_seeds(fit_curve, low, tails):
         """For small noise a seed has an exponent of its own, by one step of least squares from the truth; and
         the test that a floor is not negative takes half of the lower tail."""
         m, beta, level = 10.0 * 2.0 ** np.arange(6), 0.6, 0.9
         signs = np.asarray(
             [[1, 1, -1, -1], [1, -1, 1, -1], [-1, 1, 1, -1]] * 2
         )  # of equal spread at every size
-        for low, tails in ((0.0, (0.05, 0.05)), (0.1, (0.025, 0.05))):
-            curve = low + m**-beta
-            tangents = np.stack([-np.log(m) * m**-beta, m**-beta, np.ones(6)][: 3 if low else 2], axis=1)
-            own = np.linalg.lstsq(tangents / curve[:, None], 1e-3 * signs, rcond=None)[0][0]
-            error = own.std(ddof=1) / 2.0
-            fit = fit_curve(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
-            ends = np.asarray(fit.exponent_interval)
-            yield f"floor {low}", (ends - beta) / error, student.ppf((tails[0], 1.0 - tails[1]), 3)
+        curve = low + m**-beta
+        tangents = np.stack([-np.log(m) * m**-beta, m**-beta, np.ones(6)][: 3 if low else 2], axis=1)
+        own = np.linalg.lstsq(tangents / curve[:, None], 1e-3 * signs, rcond=None)[0][0]
+        error = own.std(ddof=1) / 2.0
+        fit = fit_curve(m, curve[:, None] * (1.0 + 1e-3 * signs), floor=low > 0.0, burn_in=0, level=level)
+        ends = np.asarray(fit.exponent_interval)
+        return (ends - beta) / error, student.ppf((tails[0], 1.0 - tails[1]), 3)
 
     @statistical(miss=0.0)
     def seeds_whose_sizes_depend_on_each_other(fit_curve, rng, alpha):
@@ -285,33 +271,13 @@ class Coverage:
             yield Statistic(p, seen, held / n - level, n, f"floor {low}")
 
     mutants = {
-        "half as wide": lambda m, risk, **options: _narrowed(fit_curve(m, risk, **options)),
-        "upper half alone": lambda m, risk, **options: _above(fit_curve(m, risk, **options)),
-        "no floor in the fit": lambda m, risk, floor, **options: fit_curve(m, risk, floor=False, **options),
+        "half as wide": wrong(fit_curve, lambda value: _narrowed(value, 0.5, 0.5)),
+        "upper half alone": wrong(fit_curve, lambda value: _narrowed(value, 0.0, 1.0)),
+        "no floor in the fit": wrong(fit_curve, floor=lambda: False),
     }
 
 
-def _narrowed(fit: Any) -> Any:
-    """Intervals whose ends are nearer to the estimate."""
-    ends = tuple(0.5 * (fit.exponent + end) for end in fit.exponent_interval)
-    return replace(fit, exponent_interval=ends)
-
-
-def _above(fit: Any) -> Any:
-    """The interval from the estimate upwards."""
-    return replace(fit, exponent_interval=(fit.exponent, fit.exponent_interval[1]))
-
-
-def _halved(fit: Any) -> Any:
-    return replace(fit, exponent=0.5 * fit.exponent)
-
-
-def _line(m: Any, risk: Any, **options: Any) -> Any:
-    slope, level = np.polyfit(np.log(m), np.log(np.mean(risk, axis=1)), 1)
-    return replace(
-        fit_curve(m, risk, **options),
-        exponent=-float(slope),
-        constant=float(np.exp(level)),
-        floor=0.0,
-        burn_in=0,
-    )
+def _narrowed(fit: Any, below: float, above: float) -> Any:
+    """The interval with these parts of its two sides."""
+    low, high = (end - fit.exponent for end in fit.exponent_interval)
+    return replace(fit, exponent_interval=(fit.exponent + below * low, fit.exponent + above * high))

@@ -2,7 +2,6 @@ r"""Rates with their constants, from risks that are finite sums over the lattice
 
 from __future__ import annotations
 
-import itertools
 import math
 from itertools import pairwise
 
@@ -10,23 +9,18 @@ import mpmath
 import numpy as np
 
 from driftproof.theory.transfer import (
-    TruncationRisk,
     crossover,
     direct_exponent,
     projection_risk,
     sobolev_transport_risk,
     transfer_exponent,
 )
-from driftproof.validation import Rate, boundary, claim, exact, figure, raises, rate, rows
+from driftproof.validation import Rate, boundary, claim, exact, figure, grid, rate, rows
+from driftproof.validation.mutants import wrong
 
-__all__ = ["Crossover", "LowDimensions", "RegressionRate", "TransportRate", "scaled", "sphere"]
+from .textbook import SMOOTHNESS, scaled, sphere
 
-SMOOTHNESS = (0.0, 0.5, 1.0, 2.5)
-
-
-def sphere(d: int) -> float:
-    """Area of the unit sphere of R^d."""
-    return 2.0 * math.pi ** (d / 2.0) / math.gamma(d / 2.0)
+__all__ = ["Crossover", "LowDimensions", "RegressionRate", "TransportRate"]
 
 
 def _sizes(smoothness: float, d: int) -> list[float]:
@@ -50,31 +44,24 @@ def _orders(sizes: list[float], risks: list[float]) -> list[float]:
     hypotheses=[r"d \geq 3", r"\alpha \geq 0", r"|c_k|^2 = |k|^{-2\alpha-d}"],
 )
 class TransportRate:
-    @rate()
-    def exact_risks_at_the_best_cut_off(transfer_exponent, sobolev_transport_risk):
-        for d, alpha in itertools.product((3, 4, 5), SMOOTHNESS):
-            # Corrections are of relative size 1/K: the next term of d = 3 is -0.71/K, and shells are uneven.
-            sizes = _sizes(alpha, d)
-            risks = [sobolev_transport_risk(m, alpha, d).total for m in sizes]
-            order = 2.0 * transfer_exponent(alpha, d)
-            constant = sphere(d) / (4.0 * math.pi**2) * (1.0 / (d - 2.0) + 1.0 / (2.0 * alpha + 2.0))
-            yield Rate(_orders(sizes, risks), order, 8e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
+    @rate(over=grid(d=(3, 4, 5), alpha=SMOOTHNESS))
+    def exact_risks_at_the_best_cut_off(transfer_exponent, sobolev_transport_risk, d, alpha):
+        # Corrections are of relative size 1/K: the next term of d = 3 is -0.71/K, and shells are uneven.
+        sizes = _sizes(alpha, d)
+        risks = [sobolev_transport_risk(m, alpha, d).total for m in sizes]
+        order = 2.0 * transfer_exponent(alpha, d)
+        constant = sphere(d) / (4.0 * math.pi**2) * (1.0 / (d - 2.0) + 1.0 / (2.0 * alpha + 2.0))
+        return Rate(_orders(sizes, risks), order, 8e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
 
-    @boundary(0.02)
-    def the_large_d_form_is_another_number(transfer_exponent):
+    @boundary(0.02, over=grid(alpha=(0.5, 1.0, 2.5)))
+    def the_large_d_form_is_another_number(transfer_exponent, alpha):
         """The form of the abstract is the limit for large d: at d = 4 it promises far more."""
-        for alpha in (0.5, 1.0, 2.5):
-            yield f"alpha = {alpha}", transfer_exponent(alpha, 4, "large-d"), transfer_exponent(alpha, 4)
+        return transfer_exponent(alpha, 4, "large-d"), transfer_exponent(alpha, 4)
 
-    @exact(4e-3)
-    def in_high_dimension_the_two_conventions_agree(transfer_exponent):
-        for alpha in SMOOTHNESS:
-            d = 4000
-            yield (
-                f"alpha = {alpha}",
-                d * transfer_exponent(alpha, d),
-                d * transfer_exponent(alpha, d, "large-d"),
-            )
+    @exact(4e-3, over=grid(alpha=SMOOTHNESS))
+    def in_high_dimension_the_two_conventions_agree(transfer_exponent, alpha):
+        d = 4000
+        return d * transfer_exponent(alpha, d), d * transfer_exponent(alpha, d, "large-d")
 
     @figure
     def exact_risks(transfer_exponent, sobolev_transport_risk):
@@ -100,26 +87,16 @@ class TransportRate:
         return drawn
 
     mutants = {
-        "alpha for alpha + 1": {
-            transfer_exponent: lambda alpha, d, convention="minimax": (
-                alpha / (2.0 * alpha + d) if convention == "minimax" else alpha / d
-            )
-        },
-        "large-d for minimax": {transfer_exponent: lambda alpha, d, convention="minimax": (alpha + 1.0) / d},
-        "norm of the densities, not of transport": {
-            sobolev_transport_risk: lambda m, alpha, d: projection_risk(m, alpha + 1e-9, d)
-        },
-        "2 pi for 4 pi^2": {
-            sobolev_transport_risk: lambda m, alpha, d: scaled(
-                sobolev_transport_risk(m, alpha, d), 2.0 * math.pi
-            )
-        },
+        "alpha for alpha + 1": wrong(
+            transfer_exponent,
+            lambda alpha, d, convention: alpha / (2.0 * alpha + d if convention == "minimax" else d),
+        ),
+        "large-d for minimax": wrong(transfer_exponent, lambda alpha, d: (alpha + 1.0) / d),
+        "norm of the densities, not of transport": wrong(
+            sobolev_transport_risk, lambda m, alpha, d: projection_risk(m, alpha + 1e-9, d)
+        ),
+        "2 pi for 4 pi^2": wrong(sobolev_transport_risk, lambda value: scaled(value, 2.0 * math.pi)),
     }
-
-
-def scaled(risk: TruncationRisk, by: float) -> TruncationRisk:
-    """A wrong constant in both parts."""
-    return TruncationRisk(by * risk.variance, by * risk.bias, risk.cutoff)
 
 
 @claim(
@@ -131,41 +108,36 @@ def scaled(risk: TruncationRisk, by: float) -> TruncationRisk:
     hypotheses=[r"\alpha \geq 0"],
 )
 class LowDimensions:
-    @rate()
-    def on_the_line_the_rate_is_parametric(transfer_exponent, sobolev_transport_risk):
-        for alpha in (0.5, 1.0, 2.5):
-            sizes = [k ** (2.0 * alpha + 1.0) for k in (1e4, 1e5, 1e6)]
-            risks = [sobolev_transport_risk(m, alpha, 1).total for m in sizes]
-            order, constant = 2.0 * transfer_exponent(alpha, 1), risks[-1] * sizes[-1]
-            yield Rate(_orders(sizes, risks), order, 1e-3, constant, 1.0 / 12.0, 1e-5)
+    @rate(over=grid(alpha=(0.5, 1.0, 2.5)))
+    def on_the_line_the_rate_is_parametric(transfer_exponent, sobolev_transport_risk, alpha):
+        sizes = [k ** (2.0 * alpha + 1.0) for k in (1e4, 1e5, 1e6)]
+        risks = [sobolev_transport_risk(m, alpha, 1).total for m in sizes]
+        order, constant = 2.0 * transfer_exponent(alpha, 1), risks[-1] * sizes[-1]
+        return Rate(_orders(sizes, risks), order, 1e-3, constant, 1.0 / 12.0, 1e-5)
 
-    @exact(2e-3)
-    def in_the_plane_a_logarithm(transfer_exponent, sobolev_transport_risk):
-        for alpha in (0.0, 1.0, 2.5):
-            sizes = _sizes(alpha, 2)
-            grown = (
-                sizes[2] * sobolev_transport_risk(sizes[2], alpha, 2).total
-                - sizes[0] * sobolev_transport_risk(sizes[0], alpha, 2).total
-            )
-            slope = grown / math.log(sizes[2] / sizes[0])
-            yield f"alpha = {alpha}", slope * 4.0 * math.pi * (alpha + 1.0), 1.0
-            yield f"alpha = {alpha}, exponent", 2.0 * transfer_exponent(alpha, 2), 1.0
+    @exact(2e-3, over=grid(alpha=(0.0, 1.0, 2.5)))
+    def in_the_plane_a_logarithm(transfer_exponent, sobolev_transport_risk, alpha):
+        few, _, many = _sizes(alpha, 2)
+        grown = (
+            many * sobolev_transport_risk(many, alpha, 2).total
+            - few * sobolev_transport_risk(few, alpha, 2).total
+        )
+        yield "slope", grown / math.log(many / few) * 4.0 * math.pi * (alpha + 1.0), 1.0
+        yield "exponent", 2.0 * transfer_exponent(alpha, 2), 1.0
 
-    @exact(0.0)
-    def from_three_dimensions_on_slower_than_parametric(transfer_exponent):
-        for alpha, d in itertools.product(SMOOTHNESS, (3, 4, 10)):
-            yield f"alpha = {alpha}, d = {d}", transfer_exponent(alpha, d) < 0.5, True
-        for alpha, d in itertools.product(SMOOTHNESS, (1, 2)):
-            yield f"alpha = {alpha}, d = {d}", transfer_exponent(alpha, d) == 0.5, True
+    @exact(0.0, over=grid(alpha=SMOOTHNESS, d=(1, 2, 3, 4, 10)))
+    def from_three_dimensions_on_slower_than_parametric(transfer_exponent, alpha, d):
+        found = transfer_exponent(alpha, d)
+        return (found < 0.5, found == 0.5), (d >= 3, d < 3)
 
     mutants = {
-        "no cap in low dimension": {transfer_exponent: lambda alpha, d: (alpha + 1.0) / (2.0 * alpha + d)},
-        "threshold one dimension late": {
-            transfer_exponent: lambda alpha, d: 0.5 if d <= 3 else transfer_exponent(alpha, d)
-        },
-        "variance of a regression": {
-            sobolev_transport_risk: lambda m, alpha, d: projection_risk(m, alpha + 1.0, d)
-        },
+        "no cap in low dimension": wrong(
+            transfer_exponent, lambda alpha, d: (alpha + 1.0) / (2.0 * alpha + d)
+        ),
+        "threshold one dimension late": wrong(transfer_exponent, lambda value, d: 0.5 if d <= 3 else value),
+        "variance of a regression": wrong(
+            sobolev_transport_risk, lambda m, alpha, d: projection_risk(m, alpha + 1.0, d)
+        ),
     }
 
 
@@ -177,28 +149,28 @@ class LowDimensions:
     hypotheses=[r"p > 0", r"|c_k|^2 = |k|^{-2p-d}", r"\sigma = 1"],
 )
 class RegressionRate:
-    @rate()
-    def exact_risks_at_the_best_cut_off(direct_exponent, projection_risk):
-        for d, p in itertools.product((1, 2, 3, 5), (0.5, 1.0, 2.0)):
-            sizes = _sizes(p, d)
-            risks = [projection_risk(m, p, d).total for m in sizes]
-            order = 2.0 * direct_exponent(p, d)
-            constant = sphere(d) * (1.0 / d + 0.5 / p)
-            yield Rate(_orders(sizes, risks), order, 5e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
+    @rate(over=grid(d=(1, 2, 3, 5), p=(0.5, 1.0, 2.0)))
+    def exact_risks_at_the_best_cut_off(direct_exponent, projection_risk, d, p):
+        sizes = _sizes(p, d)
+        risks = [projection_risk(m, p, d).total for m in sizes]
+        order = 2.0 * direct_exponent(p, d)
+        constant = sphere(d) * (1.0 / d + 0.5 / p)
+        return Rate(_orders(sizes, risks), order, 5e-3, risks[-1] * sizes[-1] ** order, constant, 0.02)
 
-    @exact(1e-12)
-    def on_the_line_by_hurwitz(direct_exponent, projection_risk):
-        """The best of all cut-offs, with the tail as a zeta function; and the exponents as fractions."""
-        for m, p, noise in ((30.0, 0.5, 1.0), (1e4, 1.0, 0.4), (1e6, 2.0, 3.0)):
-            risks = [
-                noise**2 * (1 + 2 * k) / m + 2 * mpmath.zeta(2 * mpmath.mpf(p) + 1, k + 1) for k in range(200)
-            ]
-            yield f"m = {m:g}, p = {p}", projection_risk(m, p, 1, noise=noise).total, min(risks)
-        yield (
-            "exponents",
-            [direct_exponent(0.5, 1), direct_exponent(2.0, 4), direct_exponent(1.0, 3)],
-            [0.25, 0.25, 0.2],
-        )
+    @exact(
+        1e-12,
+        over=rows("m, p, noise", ((30.0, 0.5, 1.0), (1e4, 1.0, 0.4), (1e6, 2.0, 3.0))),
+    )
+    def on_the_line_by_hurwitz(projection_risk, m, p, noise):
+        """The best of all cut-offs, with the tail as a zeta function."""
+        risks = [
+            noise**2 * (1 + 2 * k) / m + 2 * mpmath.zeta(2 * mpmath.mpf(p) + 1, k + 1) for k in range(200)
+        ]
+        return projection_risk(m, p, 1, noise=noise).total, min(risks)
+
+    @exact(1e-12, over=rows("p, d, exponent", ((0.5, 1, 0.25), (2.0, 4, 0.25), (1.0, 3, 0.2))))
+    def exponents_as_fractions(direct_exponent, p, d, exponent):
+        return direct_exponent(p, d), exponent
 
     @exact(1e-12, over=rows("d, p", ((1, 0.5), (3, 1.0))))
     def noise_is_fewer_samples(projection_risk, d, p):
@@ -206,14 +178,10 @@ class RegressionRate:
         return (noisy.variance, noisy.bias), (clear.variance, clear.bias)
 
     mutants = {
-        "p + d for 2p + d": {direct_exponent: lambda p, d: p / (p + d)},
-        "without noise": {direct_exponent: lambda p, d: p / d},
-        "variance of transport": {
-            projection_risk: lambda m, p, d, noise=1.0: sobolev_transport_risk(m, p, d)
-        },
-        "noise, not its square": {
-            projection_risk: lambda m, p, d, noise=1.0: projection_risk(m, p, d, noise=math.sqrt(noise))
-        },
+        "p + d for 2p + d": wrong(direct_exponent, lambda p, d: p / (p + d)),
+        "without noise": wrong(direct_exponent, lambda p, d: p / d),
+        "variance of transport": wrong(projection_risk, lambda m, p, d: sobolev_transport_risk(m, p, d)),
+        "noise, not its square": wrong(projection_risk, noise=lambda noise: math.sqrt(noise)),
     }
 
 
@@ -226,52 +194,35 @@ class RegressionRate:
     hypotheses=[r"d \geq 3", r"f_S \;\mathrm{Lipschitz}"],
 )
 class Crossover:
-    @exact(1e-12)
-    def both_rates_are_equal_there_and_nowhere_else(crossover):
-        for alpha, d in itertools.product(SMOOTHNESS, (3, 4, 7, 50)):
-            at = crossover(alpha, d)
-            yield f"alpha = {alpha}, d = {d}", direct_exponent(at, d), transfer_exponent(alpha, d)
-            wins = [direct_exponent(p, d) > transfer_exponent(alpha, d) for p in (0.99 * at, 1.01 * at)]
-            yield f"alpha = {alpha}, d = {d}, order", wins, [False, True]
-            yield (
-                f"alpha = {alpha}, large d",
-                crossover(alpha, 10**9),
-                crossover(alpha, 10**9, "large-d") * (1 + 2e-9),
-            )
+    @exact(1e-12, over=grid(alpha=SMOOTHNESS, d=(3, 4, 7, 50)))
+    def both_rates_are_equal_there_and_nowhere_else(crossover, alpha, d):
+        at = crossover(alpha, d)
+        yield "rates", direct_exponent(at, d), transfer_exponent(alpha, d)
+        wins = [direct_exponent(p, d) > transfer_exponent(alpha, d) for p in (0.99 * at, 1.01 * at)]
+        yield "order", wins, [False, True]
+        yield "large d", crossover(alpha, 10**9), crossover(alpha, 10**9, "large-d") * (1 + 2e-9)
 
-    @exact(0.0)
-    def exact_risks_change_places_there(crossover):
+    @exact(0.0, over=grid(rows("alpha, d", ((0.5, 4), (1.0, 5))), factor=(0.6, 1.6)))
+    def exact_risks_change_places_there(crossover, alpha, d, factor):
         """The ratio of the exact risks of both falls or grows with m, on either side of the crossover."""
-        for alpha, d in ((0.5, 4), (1.0, 5)):
-            for factor in (0.6, 1.6):
-                p = factor * crossover(alpha, d)
-                ratio = [
-                    sobolev_transport_risk(m, alpha, d).total / projection_risk(m, p, d).total
-                    for m in (1e5, 1e9)
-                ]
-                yield f"alpha = {alpha}, d = {d}, p = {p:.3g}", ratio[1] < ratio[0], factor < 1.0
+        p = factor * crossover(alpha, d)
+        few, many = (
+            sobolev_transport_risk(m, alpha, d).total / projection_risk(m, p, d).total for m in (1e5, 1e9)
+        )
+        return many < few, factor < 1.0
 
-    @exact(0.0)
-    def in_the_plane_no_regression_is_faster(crossover):
-        for alpha, d in itertools.product(SMOOTHNESS, (1, 2)):
-            yield f"alpha = {alpha}, d = {d}", math.isinf(crossover(alpha, d)), True
-            yield (
-                f"alpha = {alpha}, d = {d}, p = 1e6",
-                direct_exponent(1e6, d) < transfer_exponent(alpha, d),
-                True,
-            )
+    @exact(0.0, over=grid(alpha=SMOOTHNESS, d=(1, 2)))
+    def in_the_plane_no_regression_is_faster(crossover, alpha, d):
+        yield "crossover", math.isinf(crossover(alpha, d)), True
+        yield "p = 1e6", direct_exponent(1e6, d) < transfer_exponent(alpha, d), True
 
-    @boundary()
-    def the_large_d_form_needs_more_than_three_dimensions(crossover):
-        yield raises(ValueError, crossover, 1.0, 3, "large-d")
-        yield raises(ValueError, crossover, -0.5, 4)
+    # The large-d form needs more than three dimensions.
+    refuses = [(crossover, 1.0, 3, "large-d"), (crossover, -0.5, 4)]
 
     mutants = {
-        "large-d everywhere": lambda alpha, d, convention="minimax": crossover(alpha, max(d, 4), "large-d"),
-        "d for d - 2": lambda alpha, d, convention="minimax": crossover(alpha, d, convention) * (d - 2.0) / d,
-        "alpha for alpha + 1": lambda alpha, d, convention="minimax": (
-            crossover(alpha, d, convention) * alpha / (alpha + 1.0)
-            if alpha and d > 2
-            else crossover(alpha, d, convention)
+        "large-d everywhere": wrong(crossover, d=lambda d: max(d, 4), convention=lambda: "large-d"),
+        "d for d - 2": wrong(crossover, lambda value, d: value * (d - 2.0) / d),
+        "alpha for alpha + 1": wrong(
+            crossover, lambda value, alpha, d: value * alpha / (alpha + 1.0) if alpha and d > 2 else value
         ),
     }

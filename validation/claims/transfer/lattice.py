@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import mpmath as mp
 import numpy as np
 
 from driftproof.theory.transfer import (
-    TruncationRisk,
     lattice_counts,
     lattice_tail,
     projection_risk,
     sobolev_transport_risk,
 )
-from driftproof.validation import boundary, claim, exact, grid, raises
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
-from .fourier import scaled, sphere
+from .textbook import scaled, sphere
 
 __all__ = ["Lattice", "SobolevRisk"]
 
@@ -40,33 +41,40 @@ class Lattice:
         divisors = [8 * sum(k for k in range(1, n + 1) if n % k == 0 and k % 4) for n in range(1, 200)]
         yield "Jacobi's four squares", lattice_counts(200, 4)[1:], divisors
 
-    @exact(1e-12, scale=0.0)
-    def theta_functions_at_fifty_digits(lattice_tail):
+    @exact(
+        1e-12,
+        scale=0.0,
+        over=rows(
+            "d, s, most", ((1, 1.5, 700), (2, 2.0, 700), (3, 2.5, 700), (5, 3.25, 700), (20, 11.5, 39))
+        ),
+    )
+    def theta_functions_at_fifty_digits(lattice_tail, d, s, most):
         """The Epstein zeta function by Riemann's theta integral, less the inner sum."""
-        for d, s, most in ((1, 1.5, 700), (2, 2.0, 700), (3, 2.5, 700), (5, 3.25, 700), (20, 11.5, 39)):
-            counts = lattice_counts(most + 1, d)
-            whole = _epstein(d, mp.mpf(s))
-            for last in [n for n in (0, 1, 39, 41, 700) if n <= most]:
-                inner = mp.fsum(int(counts[n]) * mp.mpf(n) ** -mp.mpf(s) for n in range(1, last + 1))
-                yield f"d = {d}, s = {s}, N = {last}", lattice_tail(last, s, d), whole - inner
+        counts = lattice_counts(most + 1, d)
+        whole = _epstein(d, mp.mpf(s))
+        for last in [n for n in (0, 1, 39, 41, 700) if n <= most]:
+            inner = mp.fsum(int(counts[n]) * mp.mpf(n) ** -mp.mpf(s) for n in range(1, last + 1))
+            yield f"N = {last}", lattice_tail(last, s, d), whole - inner
 
-    @boundary()
-    def divergent_sums_are_errors(lattice_tail):
-        yield raises(ValueError, lattice_tail, 10, 1.5, 3)
-        yield raises(ValueError, lattice_tail, 10, 1.0, 4)
+    # Sums that diverge.
+    refuses = [(lattice_tail, 10, 1.5, 3), (lattice_tail, 10, 1.0, 4)]
 
     mutants = {
-        "origin counted as a shell": {lattice_counts: lambda size, d: lattice_counts(size + 1, d)[1:]},
-        "boundary shell counted": {
-            lattice_tail: lambda n, s, d: (
-                lattice_tail(n, s, d) + (lattice_counts(n + 1, d)[n] * float(n) ** -s if n else 0.0)
-            )
-        },
-        "an integral for the tail": {
-            lattice_tail: lambda n, s, d: (
-                sphere(d) * n ** (d / 2.0 - s) / (2.0 * s - d) if n and s > d / 2.0 else lattice_tail(n, s, d)
-            )
-        },
+        "origin counted as a shell": wrong(lattice_counts, lambda size, d: lattice_counts(size + 1, d)[1:]),
+        "boundary shell counted": wrong(
+            lattice_tail,
+            lambda value, radius_squared, s, d: (
+                value + lattice_counts(radius_squared + 1, d)[-1] * float(radius_squared) ** -s
+                if radius_squared
+                else value
+            ),
+        ),
+        "an integral for the tail": wrong(
+            lattice_tail,
+            lambda value, radius_squared, s, d: (
+                sphere(d) * radius_squared ** (d / 2.0 - s) / (2.0 * s - d) if radius_squared else value
+            ),
+        ),
     }
 
 
@@ -99,34 +107,30 @@ class SobolevRisk:
             x = x - (x + a * np.sin(2 * np.pi * x) / (2 * np.pi) - u) / (1.0 + a * np.cos(2 * np.pi * x))
         return whole.bias, float(np.mean((x - u) ** 2)) * (1.0 + 2.0**-26)
 
-    @exact(1e-12, scale=0.0)
-    def frequency_by_frequency(sobolev_transport_risk):
+    @exact(
+        1e-12,
+        scale=0.0,
+        over=grid(rows("d, alpha, side", ((1, 0.5, 400), (2, 1.0, 60), (3, 0.5, 20))), m=(1.0, 30.0, 2000.0)),
+    )
+    def frequency_by_frequency(sobolev_transport_risk, d, alpha, side, m):
         """Every frequency takes the smaller of its variance and its squared bias; enumerated in a box."""
-        for d, alpha, side in ((1, 0.5, 400), (2, 1.0, 60), (3, 0.5, 20)):
-            axes = np.meshgrid(*[np.arange(-side, side + 1.0)] * d, indexing="ij")
-            n = np.sum(np.square(axes), axis=0).reshape(-1)
-            n = n[(n > 0) & (n <= side**2)]
-            for m in (1.0, 30.0, 2000.0):
-                cost = np.minimum(1.0 / m, n ** (-alpha - d / 2.0)) / (4.0 * math.pi**2 * n)
-                beyond = lattice_tail(side**2, alpha + d / 2.0 + 1.0, d) / (4.0 * math.pi**2)
-                yield (
-                    f"d = {d}, m = {m:g}",
-                    sobolev_transport_risk(m, alpha, d).total,
-                    math.fsum(cost) + beyond,
-                )
+        axes = np.meshgrid(*[np.arange(-side, side + 1.0)] * d, indexing="ij")
+        n = np.sum(np.square(axes), axis=0).reshape(-1)
+        n = n[(n > 0) & (n <= side**2)]
+        cost = np.minimum(1.0 / m, n ** (-alpha - d / 2.0)) / (4.0 * math.pi**2 * n)
+        beyond = lattice_tail(side**2, alpha + d / 2.0 + 1.0, d) / (4.0 * math.pi**2)
+        return sobolev_transport_risk(m, alpha, d).total, math.fsum(cost) + beyond
 
     mutants = {
-        "2 pi for 4 pi^2": lambda m, alpha, d, amplitude=1.0: scaled(
-            sobolev_transport_risk(m, alpha, d, amplitude), 2.0 * math.pi
+        "2 pi for 4 pi^2": wrong(sobolev_transport_risk, lambda value: scaled(value, 2.0 * math.pi)),
+        # With the variance of m: near the optimum, but not it.
+        "cut-off of half the samples": wrong(
+            sobolev_transport_risk,
+            lambda value: replace(value, variance=0.5 * value.variance),
+            m=lambda m: 0.5 * m,
         ),
-        "cut-off of half the samples": lambda m, alpha, d, amplitude=1.0: _halved(m, alpha, d, amplitude),
-        "norm of the densities": lambda m, alpha, d, amplitude=1.0: projection_risk(
-            m, alpha + 1.0, d, amplitude=amplitude
+        "norm of the densities": wrong(
+            sobolev_transport_risk,
+            lambda m, alpha, d, amplitude: projection_risk(m, alpha + 1.0, d, amplitude=amplitude),
         ),
     }
-
-
-def _halved(m: float, alpha: float, d: int, amplitude: float) -> TruncationRisk:
-    """The cut-off for m/2 samples with the variance of m: near the optimum, but not it."""
-    risk = sobolev_transport_risk(0.5 * m, alpha, d, amplitude)
-    return TruncationRisk(0.5 * risk.variance, risk.bias, risk.cutoff)

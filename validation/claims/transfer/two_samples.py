@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import mpmath as mp
 
 from driftproof.theory.transfer import empirical_transport_risk, gaussian_map_risk
-from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate
+from driftproof.validation import Rate, claim, exact, grid, rate, rows
+from driftproof.validation.mutants import wrong
+
+from .textbook import chi_moment
 
 __all__ = ["TwoGaussianSamples", "TwoUniformSamples"]
 
@@ -38,54 +39,39 @@ def _by_order_statistics(m: int, n: int) -> Fraction:
     hypotheses=[r"\mathrm{independent\;samples}"],
 )
 class TwoUniformSamples:
-    @exact(1e-15, scale=0.0)
-    def moments_of_order_statistics_as_fractions(empirical_transport_risk):
-        for m, n in SIZES:
-            yield f"m = {m}, n = {n}", empirical_transport_risk(m, n), float(_by_order_statistics(m, n))
-            yield f"m = {n}, n = {m}", empirical_transport_risk(n, m), float(_by_order_statistics(m, n))
+    @exact(1e-15, scale=0.0, over=rows("m, n", SIZES))
+    def moments_of_order_statistics_as_fractions(empirical_transport_risk, m, n):
+        want = float(_by_order_statistics(m, n))
+        yield "m and n", empirical_transport_risk(m, n), want
+        yield "n and m", empirical_transport_risk(n, m), want
 
     @exact(1e-9, scale=0.0, over=grid(m=(1, 3, 40)))
     def the_law_is_a_sample_without_end(empirical_transport_risk, m):
         return empirical_transport_risk(m, 10**12), empirical_transport_risk(m)
 
-    @rate()
-    def slopes(empirical_transport_risk):
+    @rate(over=rows("second, constant", ((False, 1 / 6), (True, 1 / 3))))
+    def slopes(empirical_transport_risk, second, constant):
         """One over the sample size in both cases, with twice the constant for two samples."""
         sizes = (1000, 2000, 4000)
-        for second, constant in ((False, 1 / 6), (True, 1 / 3)):
-            costs = [empirical_transport_risk(m, m) if second else empirical_transport_risk(m) for m in sizes]
-            orders = [math.log2(a / b) for a, b in pairwise(costs)]
-            yield Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
+        costs = [empirical_transport_risk(m, m) if second else empirical_transport_risk(m) for m in sizes]
+        orders = [math.log2(a / b) for a, b in pairwise(costs)]
+        return Rate(orders, 1.0, 1e-3, costs[-1] * sizes[-1], constant, 1e-3)
 
-    @boundary()
-    def both_samples_have_a_size(empirical_transport_risk):
-        for n in (0, -3, 2.5):
-            yield raises(ValueError, empirical_transport_risk, 4, n)
+    refuses = [(empirical_transport_risk, 4, n) for n in (0, -3, 2.5)]
 
     mutants = {
-        "whatever the divisor": lambda m, n=None: (
-            empirical_transport_risk(m, n)
-            if n is None or n < 1 or n % 1
-            else (m + n + 1 + (m * m + n * n - 1) / (m * n)) / (6 * (m + 1) * (n + 1))
+        "whatever the divisor": wrong(
+            empirical_transport_risk,
+            lambda value, m, n: (
+                value if n is None else (m + n + 1 + (m * m + n * n - 1) / (m * n)) / (6 * (m + 1) * (n + 1))
+            ),
         ),
-        "the sum of both costs": lambda m, n=None: (
-            empirical_transport_risk(m) + (0.0 if n is None else empirical_transport_risk(n))
+        "the sum of both costs": wrong(
+            empirical_transport_risk,
+            lambda m, n: empirical_transport_risk(m) + (0.0 if n is None else empirical_transport_risk(n)),
         ),
-        "as if of equal size": lambda m, n=None: empirical_transport_risk(m, None if n is None else m),
+        "as if of equal size": wrong(empirical_transport_risk, n=lambda m, n: None if n is None else m),
     }
-
-
-@lru_cache
-def _moment(k: int, power: int) -> Any:
-    """E (chi^2_k / k)^(power / 2), by quadrature in the logarithm."""
-    k = mp.mpf(k)
-    log_norm = k / 2 * mp.log(2) + mp.loggamma(k / 2)
-    exponent = (k + power) / 2
-    cuts = [mp.log(k) + c for c in (-120, -60, -20, -5, -2, -1, -0.3, 0, 0.3, 1, 2, 5)]
-    with mp.workdps(20):
-        return mp.quad(
-            lambda s: mp.exp(exponent * s - mp.exp(s) / 2 - power * mp.log(k) / 2 - log_norm), cuts
-        )
 
 
 @claim(
@@ -97,46 +83,41 @@ def _moment(k: int, power: int) -> Any:
     hypotheses=[r"m > 3", r"n > 1", r"\hat\sigma^2 \;\mathrm{unbiased}"],
 )
 class TwoGaussianSamples:
-    @exact(5e-13, scale=0.0)
-    def integrals_over_the_laws_of_both_variances(gaussian_map_risk):
+    @exact(
+        5e-13,
+        scale=0.0,
+        over=rows("m, n", ((4, 2), (5, 9), (20, 3), (100, 127), (60, 128), (500, 400))),
+    )
+    def integrals_over_the_laws_of_both_variances(gaussian_map_risk, m, n):
         """The error is e_S + (r_S / r_T)(z - e_T) - z; the parts are independent, each mean an integral."""
-        for m, n in ((4, 2), (5, 9), (20, 3), (100, 127), (60, 128), (500, 400)):
-            slope = _moment(n - 1, 1) * _moment(m - 1, -1)
-            square = _moment(n - 1, 2) * _moment(m - 1, -2)
-            yield (
-                f"m = {m}, n = {n}",
-                gaussian_map_risk(m, n),
-                mp.mpf(1) / n + square * (1 + mp.mpf(1) / m) - 2 * slope + 1,
-            )
+        slope = chi_moment(n - 1, 1) * chi_moment(m - 1, -1)
+        square = chi_moment(n - 1, 2) * chi_moment(m - 1, -2)
+        return gaussian_map_risk(m, n), mp.mpf(1) / n + square * (1 + mp.mpf(1) / m) - 2 * slope + 1
 
     @exact(1e-9, scale=0.0, over=grid(m=(4, 12, 300)))
     def a_source_with_samples_without_end_is_known(gaussian_map_risk, m):
         return gaussian_map_risk(m, 10**13), gaussian_map_risk(m)
 
-    @rate()
-    def three_halves_over_each(gaussian_map_risk):
+    @rate(over=grid(ratio=(0.25, 1.0, 3.0)))
+    def three_halves_over_each(gaussian_map_risk, ratio):
         sizes = (10_000, 20_000, 40_000)
-        for ratio in (0.25, 1.0, 3.0):
-            risks = [gaussian_map_risk(m, int(ratio * m)) for m in sizes]
-            orders = [math.log2(a / b) for a, b in pairwise(risks)]
-            yield Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
+        risks = [gaussian_map_risk(m, int(ratio * m)) for m in sizes]
+        orders = [math.log2(a / b) for a, b in pairwise(risks)]
+        return Rate(orders, 1.0, 1e-3, risks[-1] * sizes[-1], 1.5 + 1.5 / ratio, 1e-3)
 
-    @boundary()
-    def one_sample_has_no_variance(gaussian_map_risk):
-        for m, n in ((4, 1), (4, 0), (3, 50)):
-            yield raises(ValueError, gaussian_map_risk, m, n)
+    # One sample of the source, or three of the target, have no variance.
+    refuses = [(gaussian_map_risk, m, n) for m, n in ((4, 1), (4, 0), (3, 50))]
 
     mutants = {
-        "source known": lambda m, n=None: (
-            gaussian_map_risk(m) if n is None or n > 1 else gaussian_map_risk(m, n)
+        "source known": wrong(gaussian_map_risk, n=lambda: None),
+        "only its mean is estimated": wrong(gaussian_map_risk, lambda value, m, n: _known(value, m, n, 1.0)),
+        "the sum of both leading terms": wrong(
+            gaussian_map_risk, lambda value, m, n: _known(value, m, n, 1.5)
         ),
-        "only its mean is estimated": lambda m, n=None: (
-            gaussian_map_risk(m, n) if n is None or n <= 1 or m <= 3 else gaussian_map_risk(m) + 1.0 / n
-        ),
-        "the sum of both leading terms": lambda m, n=None: (
-            gaussian_map_risk(m, n) if n is None or n <= 1 else gaussian_map_risk(m) + 1.5 / n
-        ),
-        "one degree of freedom more": lambda m, n=None: gaussian_map_risk(
-            m, n if n is None or n <= 1 else n + 1
-        ),
+        "one degree of freedom more": wrong(gaussian_map_risk, n=lambda n: None if n is None else n + 1),
     }
+
+
+def _known(value: float, m: int, n: int | None, more: float) -> float:
+    """As if the source were known, and ``more``/n for its samples."""
+    return value if n is None else gaussian_map_risk(m) + more / n

@@ -18,12 +18,10 @@ from driftproof.theory.transfer import (
     sobolev_transport_risk,
     transfer_exponent,
 )
-from driftproof.theory.transfer.exponents import Convention
-from driftproof.validation import Rate, bound, boundary, claim, exact, grid, raises, rate, rows
+from driftproof.validation import Rate, bound, claim, exact, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
-from .composition import norm
-from .fourier import SMOOTHNESS, sphere
+from .textbook import SMOOTHNESS, norm, sphere
 
 __all__ = ["OutputMap", "PlugIn", "SampleSize"]
 
@@ -67,10 +65,11 @@ class OutputMap:
     def labels_that_stay(error_bound):
         return error_bound(0.1, 0.2, 0.3, 2.0, 0.5, 1.0, 0.0), error_bound(0.1, 0.2, 0.3, 2.0, 0.5)
 
-    @boundary()
-    def no_slope_is_negative(error_bound):
-        yield raises(ValueError, error_bound, 0.1, 0.2, 0.3, 2.0, output=-1.0)
-        yield raises(ValueError, error_bound, 0.1, 0.2, 0.3, 2.0, output_error=-0.1)
+    # No slope and no error is negative.
+    refuses = [
+        (error_bound, 0.1, 0.2, 0.3, 2.0, 1.0, -1.0),
+        (error_bound, 0.1, 0.2, 0.3, 2.0, 1.0, 1.0, -0.1),
+    ]
 
     mutants = {
         "slope on the map alone": wrong(
@@ -139,8 +138,9 @@ class PlugIn:
         ),
     )
     def the_best_of_all_cuts(excess_error_bound, error, margin, constant):
-        def split(log_t: float, e: float = error, k: float = margin, c: float = constant) -> float:
-            return 2.0 * e * math.sqrt(c * math.exp(k * log_t)) + 2.0 * e * e * math.exp(-log_t)
+        def split(log_t):
+            rough = math.sqrt(constant * math.exp(margin * log_t))
+            return 2.0 * error * rough + 2.0 * error * error * math.exp(-log_t)
 
         least = minimize_scalar(split, bracket=(-8.0, 0.0), tol=1e-12).fun
         return excess_error_bound(error, margin, constant), min(least, 2.0 * error)
@@ -151,10 +151,7 @@ class PlugIn:
         want = 2.0 * (1.0 + margin) / (2.0 + margin)
         return math.log10(values[0] / values[1]) / 3.0, want
 
-    @boundary()
-    def no_margin_is_negative(excess_error_bound):
-        yield raises(ValueError, excess_error_bound, 0.1, margin=-0.5)
-        yield raises(ValueError, excess_error_bound, 0.1, margin=1.0, constant=0.0)
+    refuses = [(excess_error_bound, 0.1, -0.5), (excess_error_bound, 0.1, 1.0, 0.0)]
 
     mutants = {
         "without the factor 2": wrong(excess_error_bound, lambda value: 0.5 * value),
@@ -175,54 +172,52 @@ class PlugIn:
     hypotheses=[r"c\,m^{-b} = \epsilon", r"d \geq 3"],
 )
 class SampleSize:
-    @rate()
-    def found_again_from_exact_risks(sample_size):
+    @rate(over=grid(d=(3, 5), smooth=SMOOTHNESS))
+    def found_again_from_exact_risks(sample_size, d, smooth):
         """Exact risks at sizes whose best cut-off is K = 20, 40, 80; constants are right up to 1/K."""
-        for d, smooth in itertools.product((3, 5), SMOOTHNESS):
-            ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
-            transport = sphere(d) / (4.0 * math.pi**2) * ball, transfer_exponent(smooth, d)
-            laws: list[Any] = [(*transport, sobolev_transport_risk)]
-            if smooth > 0.0:
-                labels = sphere(d) * (1.0 / d + 0.5 / smooth), direct_exponent(smooth, d)
-                laws.append((*labels, projection_risk))
-            for constant, exponent, risk in laws:
-                sizes = [(k * k + 0.5) ** (smooth + d / 2.0) for k in (20, 40, 80)]
-                errors = [math.sqrt(risk(m, smooth, d).total) for m in sizes]
-                found = [sample_size(error, exponent, math.sqrt(constant)) for error in errors]
-                orders = [
-                    math.log(found[i + 1] / found[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)
-                ]
-                yield Rate(orders, 1.0, 0.02, found[-1] / sizes[-1], 1.0, 0.05)
+        ball = 1.0 / (d - 2.0) + 1.0 / (2.0 * smooth + 2.0)
+        transport = sphere(d) / (4.0 * math.pi**2) * ball, transfer_exponent(smooth, d)
+        laws: list[Any] = [(*transport, sobolev_transport_risk)]
+        if smooth > 0.0:
+            labels = sphere(d) * (1.0 / d + 0.5 / smooth), direct_exponent(smooth, d)
+            laws.append((*labels, projection_risk))
+        for constant, exponent, risk in laws:
+            sizes = [(k * k + 0.5) ** (smooth + d / 2.0) for k in (20, 40, 80)]
+            errors = [math.sqrt(risk(m, smooth, d).total) for m in sizes]
+            found = [sample_size(error, exponent, math.sqrt(constant)) for error in errors]
+            orders = [math.log(found[i + 1] / found[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)]
+            yield Rate(orders, 1.0, 0.02, found[-1] / sizes[-1], 1.0, 0.05)
 
-    @exact(1e-12)
-    def powers_of_the_error(sample_size):
+    @exact(
+        1e-12,
+        over=grid(
+            rows("alpha, p, d", ((0.0, 1.0, 5), (1.0, 0.5, 4), (2.5, 3.0, 20))),
+            convention=("minimax", "large-d"),
+        ),
+    )
+    def powers_of_the_error(sample_size, alpha, p, d, convention):
         """A tenth of the error: in both conventions, as the powers are usually written."""
-        for alpha, p, d in ((0.0, 1.0, 5), (1.0, 0.5, 4), (2.5, 3.0, 20)):
-            powers: dict[Convention, tuple[float, float]] = {
-                "minimax": ((2.0 * alpha + d) / (alpha + 1.0), (2.0 * p + d) / p),
-                "large-d": (d / (alpha + 1.0), d / p),
-            }
-            for convention, (transfer, direct) in powers.items():
-                for b, want in (
-                    (transfer_exponent(alpha, d, convention), transfer),
-                    (direct_exponent(p, d, convention), direct),
-                ):
-                    yield (
-                        f"{convention}, d = {d}",
-                        math.log10(sample_size(0.01, b) / sample_size(0.1, b)),
-                        want,
-                    )
+        transfer, direct = (
+            ((2.0 * alpha + d) / (alpha + 1.0), (2.0 * p + d) / p)
+            if convention == "minimax"
+            else (d / (alpha + 1.0), d / p)
+        )
+        for name, b, want in (
+            ("transfer", transfer_exponent(alpha, d, convention), transfer),
+            ("direct", direct_exponent(p, d, convention), direct),
+        ):
+            yield name, math.log10(sample_size(0.01, b) / sample_size(0.1, b)), want
 
-    @boundary(over=grid(arguments=((0.0, 0.5), (0.1, 0.0), (0.1, 0.5, -1.0), (math.nan, 0.5))))
-    def nothing_is_learned_at_exponent_zero(sample_size, arguments):
-        return raises(ValueError, sample_size, *arguments)
+    refuses = [
+        (sample_size, *arguments) for arguments in ((0.0, 0.5), (0.1, 0.0), (0.1, 0.5, -1.0), (math.nan, 0.5))
+    ]
 
     mutants = {
-        "the exponent itself": lambda error, b, c=1.0: (
-            sample_size(error, b, c) if not (error > 0 and b > 0 and c > 0) else (c / error) ** b
+        "the exponent itself": wrong(
+            sample_size, lambda error, exponent, constant: (constant / error) ** exponent
         ),
-        "the constant after the power": lambda error, b, c=1.0: (
-            c * sample_size(error, b) if c > 0 else sample_size(error, b, c)
+        "the constant after the power": wrong(
+            sample_size, lambda value, constant: constant * value, constant=lambda: 1.0
         ),
-        "the squared error": lambda error, b, c=1.0: sample_size(error * error, b, c),
+        "the squared error": wrong(sample_size, error=lambda error: error * error),
     }

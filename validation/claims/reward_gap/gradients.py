@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -19,8 +19,7 @@ from driftproof.numerics.reward_gap import (
 )
 from driftproof.numerics.samplers import step_log_prob
 from driftproof.validation import Thing, boundary, claim, exact, grid, raises
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, wrong
+from driftproof.validation.mutants import wrong
 
 ARMS = np.asarray([0.5, 0.3, 0.2])  # probabilities of a softmax policy
 REWARDS = np.asarray([1.0, -2.0, 0.7])
@@ -83,24 +82,29 @@ class Advantages:
         return raises(ValueError, group_advantages, np.ones((4, 1)))
 
     mutants = {
-        "baselines exchanged": lambda r, baseline, scale: group_advantages(
-            r, "group" if baseline == "others" else "others", scale
+        "baselines exchanged": wrong(
+            group_advantages, baseline=lambda baseline: "group" if baseline == "others" else "others"
         ),
-        "no baseline": lambda r, baseline, scale: (
-            group_advantages(r, baseline, scale) + (r if not scale else 0.0)
+        "no baseline": wrong(
+            group_advantages, lambda value, rewards, scale: value + (rewards if not scale else 0.0)
         ),
-        "population deviation": lambda r, baseline, scale: (
-            group_advantages(r, baseline, scale) * ((r.size / (r.size - 1.0)) ** 0.5 if scale else 1.0)
+        "population deviation": wrong(
+            group_advantages,
+            lambda value, rewards, scale: (
+                value * ((rewards.size / (rewards.size - 1.0)) ** 0.5 if scale else 1.0)
+            ),
         ),
     }
 
 
-def running(rewards: Any, history: Any, *, least: float = 2.0, scale: bool = False) -> Any:
+def running(
+    update: Thing, advantages: Thing, rewards: Any, history: Any, least: float = 2.0, scale: bool = False
+) -> Any:
     """Advantages of a batch of one prompt after its history, batch by batch."""
     state = (np.zeros(1), np.zeros(1), np.zeros(1))
     for batch in (*history, rewards):
-        state = update_statistics(*state, np.asarray(batch), np.ones((len(batch), 1)), 1.0)
-    return running_advantages(rewards, np.ones((len(rewards), 1)), *state, least, scale)
+        state = update(*state, np.asarray(batch), np.ones((len(batch), 1)), 1.0)
+    return advantages(rewards, np.ones((len(rewards), 1)), *state, least, scale)
 
 
 HISTORY = ([0.4, -1.0], [3.0], [0.1, 0.1, 2.5])
@@ -108,42 +112,48 @@ HISTORY = ([0.4, -1.0], [3.0], [0.1, 0.1, 2.5])
 
 @claim(
     "REWARD-GAP-ADVANTAGE-2",
-    paper="reward_gap",
-    title="Statistics that run on are those of all rewards seen, and leave the gradient unbiased",
-    statement=r"""
+    "Statistics that run on are those of all rewards seen, and leave the gradient unbiased",
+    r"""
     A_i = r_i - \frac1{n-1}\sum_{j \ne i} r_j \;\text{ over all } n \text{ rewards seen}: \qquad
     E\,\frac1B\sum_i A_i\nabla\log\pi(a_i) = \nabla E\,r
     """,
+    covers=[update_statistics, running_advantages],
     hypotheses=[r"\gamma = 1", r"\text{no division by } s", r"\text{the rewards before are given}"],
-    vouches=[update_statistics, running_advantages],
 )
 class RunningAdvantages:
     """The sums over all other rewards in rational arithmetic, and all outcomes of a batch of the bandit."""
 
-    thing = staticmethod(running)
-
-    @exact(tolerance=1e-14)
-    def all_others(thing: Thing) -> Iterator[Labelled]:
-        batch = [1.0, -2.0, 0.75, 4.5]
+    @exact(1e-14)
+    def all_others(update_statistics, running_advantages):
+        batch, pair = np.asarray([1.0, -2.0, 0.75, 4.5]), (update_statistics, running_advantages)
         seen = [Fraction(r) for b in (*HISTORY, batch) for r in b]
         total, n = sum(seen), len(seen)
         want = [float(Fraction(r) - (total - Fraction(r)) / (n - 1)) for r in batch]
-        yield "advantages", thing(np.asarray(batch), HISTORY), want
+        yield "advantages", running(*pair, batch, HISTORY), want
         variance = sum((r - total / n) ** 2 for r in seen) / (n - 1)
         scaled = [w / math.sqrt(variance) for w in want]
-        yield "in deviations", thing(np.asarray(batch), HISTORY, scale=True), scaled
+        yield "in deviations", running(*pair, batch, HISTORY, scale=True), scaled
 
-    @exact(tolerance=1e-14)
-    def over_all_outcomes(thing: Thing) -> Iterator[Labelled]:
-        for batch in (1, 3):
-            yield f"batch of {batch}", mean_gradient(lambda r: thing(r, HISTORY), batch), EXACT
+    @exact(1e-14, over=grid(batch=(1, 3)))
+    def over_all_outcomes(update_statistics, running_advantages, batch):
+        given = lambda rewards: running(update_statistics, running_advantages, rewards, HISTORY)
+        return mean_gradient(given, batch), EXACT
 
     mutants = {
-        "the mean contains the reward": lambda r, history, **options: (
-            running(r, history, **options) * (1.0 - 1.0 / (len(r) + sum(map(len, history))))
+        "the mean contains the reward": wrong(
+            running_advantages, lambda value, count: value * (1.0 - 1.0 / count)
         ),
-        "the history is forgotten": lambda r, history, **options: running(r, (), **options),
-        "the last batch counts twice": lambda r, history, **options: running(r, (*history, r), **options),
+        "the history is forgotten": wrong(update_statistics, decay=lambda: 0.0),
+        "the last batch counts twice": wrong(
+            running_advantages,
+            lambda rewards, members, count, mean, squares, least, scale: running_advantages(
+                rewards,
+                members,
+                *update_statistics(count, mean, squares, rewards, members, 1.0),
+                least,
+                scale,
+            ),
+        ),
     }
 
 
@@ -191,9 +201,12 @@ class Surrogate:
         return raises(ValueError, clipped_surrogate, np.zeros(1), np.zeros(1), np.ones(1), 1.0)
 
     mutants = {
-        "the larger of both": altered(
+        "the larger of both": wrong(
             clipped_surrogate,
-            lambda kernel, xp, p, q, a, c: (-kernel(xp, p, q, -a, c)[0], kernel(xp, p, q, a, c)[1]),
+            lambda value, logp, old_logp, advantage, clip: (
+                -clipped_surrogate(logp, old_logp, -advantage, clip)[0],
+                value[1],
+            ),
         ),
         "ratio upside down": wrong(
             clipped_surrogate, logp=lambda old_logp: old_logp, old_logp=lambda logp: logp

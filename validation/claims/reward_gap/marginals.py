@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ from hypothesis import strategies as st
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import propagate, signal_fraction, terminal_moments
-from driftproof.validation import Thing, boundary, claim, exact, figure, grid, property, raises, rows
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments, wrong
+from driftproof.validation import boundary, claim, exact, figure, grid, property, raises, rows
+from driftproof.validation.mutants import wrong
 
 from .textbook import CASES, arrival, integral, schedule
 
@@ -27,20 +25,23 @@ def marginal(process: Any, mean: float, variance: float, t: float) -> tuple[floa
     return of.alpha(t) * mean, of.total(variance, t)
 
 
-def wrong_eta(change: Any) -> Any:
-    return arguments(
-        propagate,
-        lambda process, mean, variance, eta, *rest: (process, mean, variance, change(eta), *rest),
-    )
-
-
 def without_noise(
-    kernel: Any, xp: Any, process: Any, mean: Any, variance: Any, eta: float, *rest: Any
+    value: Any,
+    process: Any,
+    mean: Any,
+    variance: Any,
+    eta: float,
+    t: Any,
+    s: Any,
+    start_mean: Any,
+    start_variance: Any,
+    kappa: float,
+    shift: Any,
 ) -> Any:
     """The mean of eta with the variance of the drift alone."""
-    t, s, m, v, *model = rest
-    end, spread = kernel(xp, process, mean, variance, eta, t, s, m, v, *model)
-    return end, spread - kernel(xp, process, mean, variance, eta, t, s, m, 0.0 * v, *model)[1]
+    model = (kappa, shift)
+    noise = propagate(process, mean, variance, eta, t, s, start_mean, 0.0 * start_variance, *model)[1]
+    return value[0], value[1] - noise
 
 
 @claim(
@@ -126,8 +127,8 @@ class Marginals:
         return drawn
 
     mutants = {
-        "eta for its square": {propagate: wrong_eta(lambda eta: eta**0.5)},
-        "the noise is forgotten": {propagate: altered(propagate, without_noise)},
+        "eta for its square": wrong(propagate, eta=lambda eta: eta**0.5),
+        "the noise is forgotten": wrong(propagate, without_noise),
         "kappa on the whole drift": wrong(propagate, start_mean=lambda start_mean, kappa: kappa * start_mean),
         "shift doubled": wrong(propagate, shift=lambda shift: 2 * shift),
     }
@@ -190,86 +191,66 @@ class PriorMismatch:
         yield "means of SDE and ODE", float(sde[0]), float(ode[0])
 
     mutants = {
-        "exponent of the other eta": arguments(
-            terminal_moments, lambda p, m, v, eta, *rest: (p, m, v, 1.0 + 0.0 * eta, *rest)
-        ),
-        "deviation for variance in the prior": arguments(
+        "exponent of the other eta": wrong(terminal_moments, eta=lambda: 1.0),
+        "deviation for variance in the prior": wrong(
             terminal_moments,
-            lambda p, m, v, eta, prior=None, *rest: (
-                p,
-                m,
-                v,
-                eta,
-                None if prior is None else prior**0.5,
-                *rest,
-            ),
+            prior_variance=lambda prior_variance: None if prior_variance is None else prior_variance**0.5,
         ),
-        "prior of unit variance": arguments(
+        "prior of unit variance": wrong(
             terminal_moments,
-            lambda p, m, v, eta, prior=None, *rest: (p, m, v, eta, 1.0 if prior is None else prior, *rest),
+            prior_variance=lambda prior_variance: 1.0 if prior_variance is None else prior_variance,
         ),
     }
 
 
+ODE = wrong(propagate, eta=lambda: 0.0)
+
+
 @claim(
     "REWARD-GAP-WINDOW-1",
-    paper="reward_gap",
-    title="A window of noise keeps the marginals: eta may depend on time",
-    statement=r"""
+    "A window of noise keeps the marginals: eta may depend on time",
+    r"""
     \eta_t = \eta\,1_{[t_1, t_2]}(t): \quad Y_T \sim p_T \Rightarrow Y_t \sim p_t \;\;\forall t; \qquad
     \hat s = \kappa s: \;\text{the law depends on the window}
     """,
+    covers=[propagate],
     hypotheses=[r"\eta_t \geq 0 \text{ piecewise constant}"],
-    vouches=[propagate],
 )
 class Window:
     """As in MixGRPO: the ODE outside of a sliding window, the SDE inside."""
 
-    thing = staticmethod(lambda *given: through_window(propagate, *given))
+    @exact(
+        1e-13,
+        over=grid(
+            rows("process, late", CASES),
+            window=((0.7, 0.4), (0.9, 0.6), (0.3, 0.1)),
+            eta=(0.5, 1.0, 2.0),
+        ),
+    )
+    def forward_law_is_kept(propagate, process, late, window, eta):
+        start, end = (marginal(process, 0.6, 0.49, t) for t in (late, 0.0))
+        return through_window(propagate, process, late, window, eta, start), end
 
-    @exact(tolerance=1e-13)
-    def forward_law_is_kept(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            for window in ((0.7, 0.4), (0.9, 0.6), (0.3, 0.1)):
-                for eta in (0.5, 1.0, 2.0):
-                    start, end = (marginal(process, 0.6, 0.49, t) for t in (late, 0.0))
-                    yield f"{process}, {window}", thing(process, late, window, eta, start), end
+    @exact(1e-9, over=rows("process, late", CASES))
+    def moment_equations(propagate, process, late):
+        at = want = (-0.3, 0.7)
+        for t, s, eta in ((late, 0.7, 0.0), (0.7, 0.4, 1.2), (0.4, 0.0, 0.0)):
+            want = arrival(process, 0.6, 0.49, eta, t, s, want, 1.2)
+        return through_window(propagate, process, late, (0.7, 0.4), 1.2, at, 1.2), want
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            at: tuple[float, float] = (-0.3, 0.7)
-            want = at
-            for t, s, eta in ((late, 0.7, 0.0), (0.7, 0.4, 1.2), (0.4, 0.0, 0.0)):
-                want = arrival(process, 0.6, 0.49, eta, t, s, want, 1.2)
-            yield f"{process}", thing(process, late, (0.7, 0.4), 1.2, at, 1.2), want
-
-    @boundary(tolerance=1e-2)
-    def a_mis_scaled_score_tells_the_window(thing: Thing) -> Iterator[Any]:
+    @boundary(1e-2)
+    def a_mis_scaled_score_tells_the_window(propagate):
         process = VP(0.1, 8.0, 1.0)
-        early, later = (thing(process, 1.0, w, 1.0, (0.0, 1.0), 1.2)[1] for w in ((0.9, 0.6), (0.4, 0.1)))
+        early, later = (
+            through_window(propagate, process, 1.0, window, 1.0, (0.0, 1.0), 1.2)[1]
+            for window in ((0.9, 0.6), (0.4, 0.1))
+        )
         yield "variance", early, later
 
     mutants = {
-        "noise outside of the window": lambda process, late, window, eta, *rest: propagate(
-            process, 0.6, 0.49, eta, late, 0.0, *rest[0], *rest[1:]
-        ),
-        "no noise in the window": lambda process, late, window, eta, *rest: through_window(
-            lambda p, m, v, e, *more: (propagate(p, m, v, e, *more)[0], propagate(p, m, v, 0.0, *more)[1]),
-            process,
-            late,
-            window,
-            eta,
-            *rest,
-        ),
-        "the drift of the ODE throughout": lambda process, late, window, eta, *rest: through_window(
-            lambda p, m, v, e, *more: (propagate(p, m, v, 0.0, *more)[0], propagate(p, m, v, e, *more)[1]),
-            process,
-            late,
-            window,
-            eta,
-            *rest,
-        ),
+        "noise outside of the window": wrong(propagate, eta=lambda: 1.2),
+        "no noise in the window": lambda *given: (propagate(*given)[0], ODE(*given)[1]),
+        "the drift of the ODE throughout": lambda *given: (ODE(*given)[0], propagate(*given)[1]),
     }
 
 

@@ -34,7 +34,7 @@ from driftproof.validation import (
     rows,
     symbolic,
 )
-from driftproof.validation.mutants import arguments, wrong
+from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols
 
 from .textbook import CASES, integral, schedule
@@ -194,13 +194,9 @@ class PathKLClosed:
 
     mutants = {
         "twice": wrong(path_kl, lambda value: 2.0 * value),
-        "kappa of the other sign": arguments(
-            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, m, v, eta, 2.0 - kappa, shift, *r)
-        ),
-        "shift from the origin": arguments(
-            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, 0.0 * m, v, eta, kappa, shift, *r)
-        ),
-        "right prior": arguments(path_kl, lambda *given: given[:6]),
+        "kappa of the other sign": wrong(path_kl, kappa=lambda kappa: 2.0 - kappa),
+        "shift from the origin": wrong(path_kl, mean=lambda mean: 0.0 * mean),
+        "right prior": wrong(path_kl, prior_variance=lambda: None),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,54 +12,46 @@ import sympy as sp
 from driftproof.numerics.samplers import euler_maruyama_step, flow_sde_moments, gddim_step, sample
 from driftproof.theory.processes import Flow
 from driftproof.theory.reward_gap import flow_grpo_eta, propagate, sampler_moments
-from driftproof.validation import Rate, Thing, boundary, claim, exact, raises, rate, rows, symbolic
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Rate, boundary, claim, exact, grid, raises, rate, rows, symbolic
 
 from .textbook import CASES, Floats, schedule
 
 
 @claim(
     "REWARD-GAP-FLOW-1",
-    paper="reward_gap",
-    title="Flow-GRPO's sampler is the reverse family at eta = a over root 2",
-    statement=r"""
+    "Flow-GRPO's sampler is the reverse family at eta = a over root 2",
+    r"""
     \sigma_t = a \sqrt{\tfrac t{1-t}}, \quad
     dx = -\Big[v + \frac{\sigma_t^2}{2t}\,(x + (1-t)v)\Big] d\tau + \sigma_t\,dB
     \;\;=\;\; \text{the family of the flow at } \eta = \frac a{\sqrt2}, \quad s = -\frac{x + (1-t)v}t
     """,
+    covers=[flow_grpo_eta],
     hypotheses=[r"0 < t < 1", r"a \geq 0"],
-    vouches=[flow_grpo_eta],
 )
 class FlowGRPO:
-    thing = flow_grpo_eta
-
-    @exact(tolerance=1e-12)
-    def its_step_is_euler_maruyama_of_the_family(thing: Thing) -> Iterator[Labelled]:
+    @exact(
+        1e-12, over=grid(rows("a", (0.0, 0.3, 0.7, 1.5)), rows("t, s", ((0.9, 0.8), (0.5, 0.2), (0.1, 0.0))))
+    )
+    def its_step_is_euler_maruyama_of_the_family(flow_grpo_eta, a, t, s):
         x, v, z = np.asarray([0.3, -1.2]), np.asarray([1.1, 0.4]), np.asarray([0.7, -0.2])
-        for a in (0.0, 0.3, 0.7, 1.5):
-            for t, s in ((0.9, 0.8), (0.5, 0.2), (0.1, 0.0)):
-                mean, std = flow_sde_moments(x, v, t, s, a)
-                score = -(x + (1 - t) * v) / t
-                yield f"a = {a}", euler_maruyama_step(Flow(), x, t, s, score, thing(a), z), mean + std * z
+        mean, std = flow_sde_moments(x, v, t, s, a)
+        score = -(x + (1 - t) * v) / t
+        return euler_maruyama_step(Flow(), x, t, s, score, flow_grpo_eta(a), z), mean + std * z
 
     @symbolic()
-    def the_score_of_a_velocity(thing: Thing) -> Any:
+    def drifts(flow_grpo_eta):
         """x_t = (1-t) x_0 + t z with v = z - x_0: the noise is z = x + (1-t) v and the score -z / t."""
-        x0, z, t = sp.symbols("x0 z t", positive=True)
-        x = (1 - t) * x0 + t * z
-        return sp.expand(x + (1 - t) * (z - x0)), z
+        x0, x, z, v, t = sp.symbols("x0 x z v t", positive=True)
+        state = (1 - t) * x0 + t * z
+        yield "noise of a velocity", sp.expand(state + (1 - t) * (z - x0)), z
+        score, g2 = -(x + (1 - t) * v) / t, 2 * t / (1 - t)
+        for a in (sp.Rational(3, 10), sp.Integer(1)):
+            eta2 = sp.nsimplify(flow_grpo_eta(float(a)) ** 2, tolerance=1e-15)
+            family = x / (1 - t) + (1 + eta2) / 2 * g2 * score
+            grpo = -(v + a**2 * t / (1 - t) / (2 * t) * (x + (1 - t) * v))
+            yield f"a = {a}", sp.simplify(family - grpo), 0
 
-    @symbolic()
-    def drifts(thing: Thing) -> Any:
-        x, v, t, a = sp.symbols("x v t a", positive=True)
-        score, g2, eta2 = -(x + (1 - t) * v) / t, 2 * t / (1 - t), a**2 / 2
-        family = x / (1 - t) + (1 + eta2) / 2 * g2 * score
-        grpo = -(v + a**2 * t / (1 - t) / (2 * t) * (x + (1 - t) * v))
-        return sp.simplify(family - grpo)
-
-    @boundary()
-    def negative_levels_are_refused(thing: Thing) -> Any:
-        return [raises(ValueError, flow_grpo_eta, -0.7)]
+    refuses = [(flow_grpo_eta, -0.7)]
 
     mutants = {
         "eta is the noise level": lambda a: a,

@@ -13,7 +13,7 @@ from driftproof.numerics.samplers import euler_maruyama_step
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import fisher_information, reinforce_variance
 from driftproof.validation import Rate, boundary, claim, exact, figure, raises, rate
-from driftproof.validation.mutants import arguments, wrong
+from driftproof.validation.mutants import wrong
 
 from .textbook import schedule
 
@@ -146,13 +146,15 @@ class Reinforce:
         return drawn
 
     mutants = {
-        "the second moment": lambda process, m, v, eta, b=0.0: (
-            reinforce_variance(process, m, v, eta, b)
-            + (reinforce_variance(process, 0.0, v, eta) - fisher_information(process, v, eta) * v)
+        "the second moment": wrong(
+            reinforce_variance,
+            lambda value, process, variance, eta: (
+                value
+                + reinforce_variance(process, 0.0, variance, eta)
+                - fisher_information(process, variance, eta) * variance
+            ),
         ),
         "twice": wrong(reinforce_variance, lambda value: 2.0 * value),
         "baseline forgotten": wrong(reinforce_variance, baseline=lambda: 0.0),
-        "noise of the other eta": arguments(
-            reinforce_variance, lambda p, m, v, eta, *b: (p, m, v, 1.0 / eta, *b)
-        ),
+        "noise of the other eta": wrong(reinforce_variance, eta=lambda eta: 1.0 / eta),
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,16 @@ from driftproof.theory.reward_gap import (
     ddim_variance,
     gddim_variance,
 )
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises, symbolic
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome, wrong
+from driftproof.validation import boundary, claim, exact, figure, grid, property, raises, rows, symbolic
+from driftproof.validation.mutants import wrong
+from driftproof.validation.symbols import on_symbols
 
 from .textbook import CASES, arrival, schedule
 
 PAIRS = ((0.9, 0.6), (0.5, 0.45), (0.3, 0.01), (0.9, 0.1))
 NONE, ONE = np.zeros(1), np.ones(1)
+PROCESSES = tuple(process for process, _ in CASES)
+STEPS = grid(rows("process", PROCESSES), rows("t, s", PAIRS))
 
 
 def injected(process: Any, t: float, s: float, eta: float) -> float:
@@ -50,72 +52,67 @@ def ratio(process: Any, t: float, s: float) -> float:
 
 @claim(
     "REWARD-GAP-GDDIM-1",
-    paper="reward_gap",
-    title="gDDIM is DDIM at eta 0 and 1, and only there",
-    statement=r"""
+    "gDDIM is DDIM at eta 0 and 1, and only there",
+    r"""
     \sigma^2_{gDDIM} = \sigma_s^2\,(1 - \rho^{\eta^2}), \quad
     \sigma^2_{DDIM} = \eta^2\sigma_s^2\,(1 - \rho), \quad \rho = \frac{SNR_t}{SNR_s}: \qquad
     \sigma^2_{gDDIM} \gtrless \sigma^2_{DDIM} \;\text{ for }\; \eta \lessgtr 1, \;\eta > 0
     """,
+    covers=[gddim_variance, ddim_variance],
     hypotheses=[r"0 < s < t", r"\alpha_t > 0"],
-    vouches=[gddim_variance, ddim_variance],
 )
 class OnlyAtTheEnds:
     """The first is strictly concave in eta squared, the second is its chord over [0, 1]."""
 
-    thing = gddim_variance
+    @exact(1e-12, scale=0.0, over=STEPS)
+    def the_steps_inject_it(gddim_variance, ddim_variance, process, t, s):
+        at = levels(process, t, s)
+        for eta in (0.3, 1.0, 2.0):
+            want = gddim_variance(process, t, s, eta)
+            yield f"eta = {eta}", injected(process, t, s, eta), want
+            yield f"moments, eta = {eta}", float(gddim_moments(NONE, NONE, *at, eta)[1]) ** 2, want
+        chord = float(ddim_moments(NONE, NONE, *at, 0.8)[1]) ** 2
+        yield "DDIM", chord, ddim_variance(process, t, s, 0.8)
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def the_steps_inject_it(thing: Thing) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                at = levels(process, t, s)
-                for eta in (0.3, 1.0, 2.0):
-                    want = thing(process, t, s, eta)
-                    yield f"{process}, eta = {eta}", injected(process, t, s, eta), want
-                    yield "moments", float(gddim_moments(NONE, NONE, *at, eta)[1]) ** 2, want
-                chord = float(ddim_moments(NONE, NONE, *at, 0.8)[1]) ** 2
-                yield "DDIM", chord, ddim_variance(process, t, s, 0.8)
-
-    @exact(tolerance=1e-8)
-    def it_solves_the_equation_for_data_at_one_point(thing: Thing) -> Iterator[Labelled]:
+    @exact(
+        1e-8,
+        over=grid(rows("process", PROCESSES), rows("t, s", PAIRS[:2]), rows("eta", (0.5, 1.0, 2.0))),
+    )
+    def it_solves_the_equation_for_data_at_one_point(gddim_variance, process, t, s, eta):
         # A point as the narrowest Gaussian that the equations bear: variance 1e-12.
-        for process, _ in CASES:
-            for t, s in PAIRS[:2]:
-                for eta in (0.5, 1.0, 2.0):
-                    want = arrival(process, 0.0, 1e-12, eta, t, s, (0.0, 0.0))[1]
-                    yield f"{process}, eta = {eta}", thing(process, t, s, eta), want
+        want = arrival(process, 0.0, 1e-12, eta, t, s, (0.0, 0.0))[1]
+        return gddim_variance(process, t, s, eta), want
 
-    @exact(tolerance=1e-12)
-    def they_agree_at_zero_and_one(thing: Thing) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                bridge = process.bridge(0.0, 0.0, s, t)
-                yield "ancestral", thing(process, t, s, 1.0), bridge.variance
-                for eta in (0.0, 1.0):
-                    yield f"{process}", thing(process, t, s, eta), ddim_variance(process, t, s, eta)
+    @exact(1e-12, over=STEPS)
+    def they_agree_at_zero_and_one(gddim_variance, ddim_variance, process, t, s):
+        bridge = process.bridge(0.0, 0.0, s, t)
+        yield "ancestral", gddim_variance(process, t, s, 1.0), bridge.variance
+        for eta in (0.0, 1.0):
+            yield f"eta = {eta}", gddim_variance(process, t, s, eta), ddim_variance(process, t, s, eta)
 
-    @property(tolerance=0.0, examples=60, false_alarm=0.0)
+    @property(0.0, examples=60, false_alarm=0.0, over=STEPS)
     def they_cross_nowhere_else(
-        thing: Thing, eta: float = drawn(st.floats(0.05, 0.95) | st.floats(1.05, 4.0))
-    ) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                above = float(thing(process, t, s, eta)) > float(ddim_variance(process, t, s, eta))
-                yield f"{process}", above, eta < 1.0
+        gddim_variance, ddim_variance, process, t, s, eta=st.floats(0.05, 0.95) | st.floats(1.05, 4.0)
+    ):
+        above = float(gddim_variance(process, t, s, eta)) > float(ddim_variance(process, t, s, eta))
+        return above, eta < 1.0
 
     @symbolic()
-    def concave(thing: Thing) -> Any:
-        """The second derivative in u = eta^2 is -(log rho)^2 rho^u: negative, so that two crossings are all."""
-        rho, u = sp.symbols("rho u", positive=True)
-        return sp.diff(1 - rho**u, u, 2), -(sp.log(rho) ** 2) * rho**u
+    def concave(gddim_variance):
+        """The second derivative in u = eta^2 is negative, so that two crossings are all; here sigma_t = t."""
+        t, s, u = sp.symbols("t s u", positive=True)
+        exploding = SimpleNamespace(alpha_sigma=lambda xp, t: (sp.Integer(1), t))
+        log_rho = 2 * sp.log(s / t)
+        noise = on_symbols(gddim_variance, exploding, t, s, sp.sqrt(u))
+        return sp.diff(noise, u, 2), -(s**2) * log_rho**2 * sp.exp(u * log_rho)
 
     mutants = {
-        "DDIM": ddim_variance,
-        "as printed, not squared": outcome(gddim_variance, lambda v: v**0.5),
-        "eta for its square": arguments(gddim_variance, lambda p, t, s, eta: (p, t, s, eta**0.5)),
-        "times swapped in the level": lambda p, t, s, eta: (
-            gddim_variance(p, t, s, eta) * (p.sigma(t) / p.sigma(s)) ** 2
+        "DDIM": {gddim_variance: ddim_variance},
+        "as printed, not squared": wrong(gddim_variance, lambda value: value**0.5),
+        "eta for its square": wrong(gddim_variance, eta=lambda eta: eta**0.5),
+        "times swapped in the level": wrong(
+            gddim_variance,
+            lambda value, process, t, s: value * (process.sigma(t) / process.sigma(s)) ** 2,
         ),
     }
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import propagate, signal_fraction, terminal_moments
-from driftproof.validation import boundary, claim, exact, figure, grid, property, raises, rows
+from driftproof.validation import boundary, claim, exact, figure, grid, property, rows
 from driftproof.validation.mutants import wrong
 
 from .textbook import CASES, arrival, integral, schedule
 
 ETAS = (0.0, 0.3, 1.0, 1.5, 3.0)
+SCHEDULES = (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0))
 DATA = ((-0.8, 0.49), (0.0, 2.0), (1.3, 0.04))
 
 
@@ -60,18 +61,11 @@ def without_noise(
 class Marginals:
     """Twice: by the invariance of the forward law, and against the moment equations, solved step by step."""
 
-    @exact(1e-13)
-    def forward_law_is_kept(propagate):
-        for process, late in CASES:
-            for mean, variance in DATA:
-                for eta in ETAS:
-                    for t, s in ((late, 0.0), (0.7, 0.3)):
-                        start, end = (marginal(process, mean, variance, u) for u in (t, s))
-                        yield (
-                            f"{process}, eta = {eta}",
-                            propagate(process, mean, variance, eta, t, s, *start),
-                            end,
-                        )
+    @exact(1e-13, over=grid(rows("process, late", CASES), rows("mean, variance", DATA), rows("eta", ETAS)))
+    def forward_law_is_kept(propagate, process, late, mean, variance, eta):
+        for t, s in ((late, 0.0), (0.7, 0.3)):
+            start, end = (marginal(process, mean, variance, u) for u in (t, s))
+            yield f"{t} to {s}", propagate(process, mean, variance, eta, t, s, *start), end
 
     @exact(
         1e-9,
@@ -100,11 +94,13 @@ class Marginals:
         spent = integral(of.loss_rate(0.49), 0.0, late)
         return -math.log(float(signal_fraction(process, 0.49, late))), spent
 
-    @boundary()
-    def hypotheses_are_checked(propagate):
-        for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0)):
-            yield raises(ValueError, propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
-        yield raises(ValueError, propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0)
+    refuses = [
+        *(
+            (propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
+            for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0))
+        ),
+        (propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0),
+    ]
 
     @figure
     def paths(propagate):
@@ -147,35 +143,31 @@ class Marginals:
     hypotheses=[r"\hat s = s", r"Y_T \sim N(0, V_p)"],
 )
 class PriorMismatch:
-    @exact(1e-13)
-    def no_gap_from_the_right_prior(terminal_moments):
-        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0), Flow()):
-            for variance in (0.04, 0.49, 3.0):
-                prior = marginal(process, 0.0, variance, 1.0)[1]
-                for eta in ETAS:
-                    yield f"{process}", terminal_moments(process, 0.0, variance, eta, prior), (0.0, variance)
+    @exact(1e-13, over=grid(process=(*SCHEDULES, Flow()), variance=(0.04, 0.49, 3.0), eta=ETAS))
+    def no_gap_from_the_right_prior(terminal_moments, process, variance, eta):
+        prior = marginal(process, 0.0, variance, 1.0)[1]
+        return terminal_moments(process, 0.0, variance, eta, prior), (0.0, variance)
 
-    @exact(1e-12)
-    def as_stated(terminal_moments):
-        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
-            of = schedule(process)
-            for mean, variance in DATA:
-                q = of.fraction(variance, 1.0)
-                for prior in (None, 0.3):
-                    default = 1.0 if isinstance(process, VP) else of.noise(1.0)
-                    lack = (prior or default) - of.total(variance, 1.0)
-                    for eta in ETAS:
-                        want = (
-                            mean * (1 - q ** ((1 + eta**2) / 2)),
-                            variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
-                        )
-                        yield (
-                            f"{process}, eta = {eta}",
-                            terminal_moments(process, mean, variance, eta, prior),
-                            want,
-                        )
+    @exact(
+        1e-12,
+        over=grid(
+            rows("process", SCHEDULES),
+            rows("mean, variance", DATA),
+            rows("prior", (None, 0.3)),
+            rows("eta", ETAS),
+        ),
+    )
+    def as_stated(terminal_moments, process, mean, variance, prior, eta):
+        of = schedule(process)
+        q, default = of.fraction(variance, 1.0), 1.0 if isinstance(process, VP) else of.noise(1.0)
+        lack = (prior or default) - of.total(variance, 1.0)
+        want = (
+            mean * (1 - q ** ((1 + eta**2) / 2)),
+            variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
+        )
+        return terminal_moments(process, mean, variance, eta, prior), want
 
-    @exact(1e-9, over=grid(process=(VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)), eta=(0.0, 0.3, 1.0, 2.0)))
+    @exact(1e-9, over=grid(process=SCHEDULES, eta=(0.0, 0.3, 1.0, 2.0)))
     def moment_equations(terminal_moments, process, eta):
         want = arrival(process, 1.3, 0.49, eta, 1.0, 0.0, (0.0, 0.3))
         return terminal_moments(process, 1.3, 0.49, eta, 0.3), want

@@ -22,7 +22,7 @@ from driftproof.theory.reward_gap import (
     ddim_variance,
     gddim_variance,
 )
-from driftproof.validation import boundary, claim, exact, figure, grid, property, raises, rows, symbolic
+from driftproof.validation import claim, exact, figure, grid, property, raises, rows, symbolic
 from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols
 
@@ -137,36 +137,28 @@ class EndOfDDIM:
     """Of 20 even steps of VP(0.1, 20) the one before the last breaks first, at eta = 1.164; at eta = 1.6 all
     have broken. The limit tends to 1 as the end of a step comes near the data."""
 
-    @exact(1e-10)
-    def root_of_the_printed_variance(ddim_eta_limit):
+    @exact(1e-10, over=rows("t, s", PAIRS))
+    def root_of_the_printed_variance(ddim_eta_limit, t, s):
         process = VP(0.1, 20.0, 1.0)
-        for t, s in PAIRS:
-            root = brentq(printed, 1.0, 1e3, args=(process, t, s), xtol=1e-13, rtol=1e-13)
-            yield f"{t} to {s}", ddim_eta_limit(process, t, s), root
+        root = brentq(printed, 1.0, 1e3, args=(process, t, s), xtol=1e-13, rtol=1e-13)
+        return ddim_eta_limit(process, t, s), root
 
-    @exact(1e-12)
-    def all_noise_is_fresh_there(ddim_eta_limit, ddim_variance):
-        for process, _ in CASES:
-            for t, s in (*PAIRS, (0.4, 0.0)):
-                limit = float(ddim_eta_limit(process, t, s))
-                yield f"{process}", ddim_variance(process, t, s, limit), schedule(process).noise(s)
+    @exact(1e-12, over=grid(rows("process", PROCESSES), rows("t, s", (*PAIRS, (0.4, 0.0)))))
+    def all_noise_is_fresh_there(ddim_eta_limit, ddim_variance, process, t, s):
+        limit = float(ddim_eta_limit(process, t, s))
+        return ddim_variance(process, t, s, limit), schedule(process).noise(s)
 
-    @exact(0.0)
-    def the_step_exists_just_below_and_not_just_above(ddim_eta_limit):
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                at, limit = levels(process, t, s), float(ddim_eta_limit(process, t, s))
-                yield "below", np.isfinite(ddim_moments(ONE, ONE, *at, limit * (1 - 1e-9))[0]).all(), True
-                above = raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9))
-                yield "above", above.ok, True
+    @exact(0.0, over=STEPS)
+    def the_step_exists_just_below_and_not_just_above(ddim_eta_limit, process, t, s):
+        at, limit = levels(process, t, s), float(ddim_eta_limit(process, t, s))
+        yield "below", np.isfinite(ddim_moments(ONE, ONE, *at, limit * (1 - 1e-9))[0]).all(), True
+        yield "above", raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9)).ok, True
 
-    @property(0.0, examples=40, false_alarm=0.0)
-    def gddim_has_no_limit(gddim_variance, eta=st.floats(0.0, 50.0)):
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                left = schedule(process).noise(s) - float(gddim_variance(process, t, s, eta))
-                yield f"{process}", left >= -1e-15, True
-                yield "step", bool(np.isfinite(gddim_step(process, ONE, t, s, ONE, eta, ONE)).all()), True
+    @property(0.0, examples=40, false_alarm=0.0, over=STEPS)
+    def gddim_has_no_limit(gddim_variance, process, t, s, eta=st.floats(0.0, 50.0)):
+        left = schedule(process).noise(s) - float(gddim_variance(process, t, s, eta))
+        yield "variance left", left >= -1e-15, True
+        yield "step", bool(np.isfinite(gddim_step(process, ONE, t, s, ONE, eta, ONE)).all()), True
 
     @exact(1e-4)
     def first_break_of_twenty_steps(ddim_eta_limit):
@@ -176,10 +168,7 @@ class EndOfDDIM:
         yield "all below 1.6", max(limits) < 1.6, True
         yield "near the data", ddim_eta_limit(VP(0.1, 20.0, 1.0), 0.05, 1e-9), 1.0
 
-    @boundary()
-    def times_are_checked(ddim_eta_limit, gddim_variance):
-        yield raises(ValueError, ddim_eta_limit, VP(), 0.3, 0.5)
-        yield raises(ValueError, gddim_variance, Flow(), 0.5, 0.3, -1.0)
+    refuses = [(ddim_eta_limit, VP(), 0.3, 0.5), (gddim_variance, Flow(), 0.5, 0.3, -1.0)]
 
     @figure
     def fresh(ddim_eta_limit, ddim_variance, gddim_variance):
@@ -201,9 +190,10 @@ class EndOfDDIM:
 
     mutants = {
         "square of the limit": wrong(ddim_eta_limit, lambda value: value**2),
-        "ratio of signals alone": {
-            ddim_eta_limit: lambda p, t, s: 1.0 / np.sqrt(1.0 - (p.alpha(t) / p.alpha(s)) ** 2)
-        },
+        "ratio of signals alone": wrong(
+            ddim_eta_limit,
+            lambda process, t, s: 1.0 / np.sqrt(1.0 - (process.alpha(t) / process.alpha(s)) ** 2),
+        ),
         "limit 1": wrong(ddim_eta_limit, lambda value: 1.0 + 0.0 * value),
     }
 

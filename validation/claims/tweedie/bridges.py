@@ -15,7 +15,7 @@ from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess,
 from driftproof.theory.processes.clock import Identity, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
-from driftproof.validation import Thing, claim, exact
+from driftproof.validation import Thing, claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
 from . import textbook
@@ -213,32 +213,26 @@ def _with_horizon(process: Any, horizon: float) -> Any:
     hypotheses=[r"\kappa, \theta, \sigma > 0", r"\beta > 0"],
 )
 class TimeChange:
-    @exact(ROUNDING)
-    def decayed_squared_bessel(transition, decay, rho):
+    @exact(ROUNDING, over=grid(process=CIRS, t=(1e-3, 1.0, 10.0)))
+    def decayed_squared_bessel(transition, decay, rho, process, t):
         """The CIR transition of the library against the textbook density of BESQ, in the clock of CIR."""
-        for process in CIRS:
-            for t in (1e-3, 1.0, 10.0):
-                nu, left, width = textbook.scales(process, t)
-                scales = [process.nu, decay(process, t), rho(process, t)]
-                yield f"scales, {process}, t = {t}", scales, [nu, left, width]
-                for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
-                    bessel = textbook.density(_exact_besq(nu), mpf(x) / left, x0, width / left)
-                    want = mpmath.log(bessel / left)
-                    # An index near -1 counts: log Gamma(nu + 1) has a pole there.
-                    size = (1 + abs(want)) * (1 + 1 / (nu + 1)) + x0 * left / width + x / width
-                    label = f"{process}, x0 = {x0}, x = {x}, t = {t}"
-                    yield measured(label, transition(process, x0, t).log_prob(x), want, size)
+        nu, left, width = textbook.scales(process, t)
+        yield "scales", [process.nu, decay(process, t), rho(process, t)], [nu, left, width]
+        for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
+            bessel = textbook.density(_exact_besq(nu), mpf(x) / left, x0, width / left)
+            want = mpmath.log(bessel / left)
+            # An index near -1 counts: log Gamma(nu + 1) has a pole there.
+            size = (1 + abs(want)) * (1 + 1 / (nu + 1)) + x0 * left / width + x / width
+            yield measured(f"x0 = {x0}, x = {x}", transition(process, x0, t).log_prob(x), want, size)
 
-    @exact(ROUNDING)
-    def runs_at_the_rate_of_its_clock(transition):
+    @exact(ROUNDING, over=grid(process=(*CLOCKED, GBMS[2]), t=(0.25, 1.0, 3.0)))
+    def runs_at_the_rate_of_its_clock(transition, process, t):
         """The transition over t is that in calendar time over the integral of the rate, by quadrature."""
-        for process in (*CLOCKED, GBMS[2]):
-            for t in (0.25, 1.0, 3.0):
-                time = float(mpmath.quad(process.clock.rate, [0, t]))
-                here, there = transition(process, 0.8, t), _calendar(process).transition(0.8, time)
-                yield f"mean, {process}, t = {t}", here.mean, there.mean
-                yield f"variance, {process}, t = {t}", here.variance, there.variance
-                yield f"log-density, {process}, t = {t}", here.log_prob(1.3), there.log_prob(1.3)
+        time = float(mpmath.quad(process.clock.rate, [0, t]))
+        here, there = transition(process, 0.8, t), _calendar(process).transition(0.8, time)
+        yield "mean", here.mean, there.mean
+        yield "variance", here.variance, there.variance
+        yield "log-density", here.log_prob(1.3), there.log_prob(1.3)
 
     @exact(ROUNDING)
     def horizons_other_than_one(transition):
@@ -255,42 +249,43 @@ class TimeChange:
                     size = 1 + abs(want) + (x - x0) ** 2 / float(law.variance)
                     yield measured(f"{process}, t = {t}", law.log_prob(x), want, size)
 
-    @exact(1e-15)
-    def the_clock_itself(LinearClock):
+    @exact(1e-15, over=rows("first, last, horizon", ((0.5, 2.0, 4.0), (3.0, 0.25, 0.5))))
+    def the_clock_itself(LinearClock, first, last, horizon):
         """The rate rises on a line from one end to the other; its integral is a trapezium."""
-        for first, last, horizon in ((0.5, 2.0, 4.0), (3.0, 0.25, 0.5)):
-            clock = LinearClock(first, last, horizon)
-            yield "rate", [clock.rate(0.0), clock.rate(horizon)], [first, last]
-            yield "half", clock.rate(0.5 * horizon), 0.5 * (first + last)
-            yield "time", clock.time(horizon), 0.5 * (first + last) * horizon
-            yield "time, half", clock.time(0.5 * horizon), 0.125 * (3.0 * first + last) * horizon
+        clock = LinearClock(first, last, horizon)
+        yield "rate", [clock.rate(0.0), clock.rate(horizon)], [first, last]
+        yield "half", clock.rate(0.5 * horizon), 0.5 * (first + last)
+        yield "time", clock.time(horizon), 0.5 * (first + last) * horizon
+        yield "time, half", clock.time(0.5 * horizon), 0.125 * (3.0 * first + last) * horizon
 
-    @exact(1e-12)
-    def chapman_kolmogorov(transition):
+    @exact(
+        1e-12,
+        over=grid(
+            rows("process", (*CLOCKED, *BESQS[::2], *CIRS[:2])), rows("s, t", ((0.3, 0.7), (0.5, 2.0)))
+        ),
+    )
+    def chapman_kolmogorov(transition, process, s, t):
         """The step from s to t starts with the clock at s; the rounding of 800 nodes stays below 1e-12."""
-        for process in (*CLOCKED, *BESQS[::2], *CIRS[:2]):
-            y, w = half_line(largest=200.0)
-            for s, t in ((0.3, 0.7), (0.5, 2.0)):
-                first = w * np.exp(transition(process, 0.8, s).log_prob(y))
-                decay, rho = (float(part) for part in process.between(np, np.asarray(s), np.asarray(t)))
-                for x in (0.05, 1.0, 5.0):
-                    second = NoncentralChi2(process.delta, decay * y / rho, rho).log_prob(x)
-                    want = np.exp(transition(process, 0.8, t).log_prob(x))
-                    yield f"{process}, x = {x}, s = {s}, t = {t}", np.sum(first * np.exp(second)) / want, 1.0
+        y, w = half_line(largest=200.0)
+        first = w * np.exp(transition(process, 0.8, s).log_prob(y))
+        decay, rho = (float(part) for part in process.between(np, np.asarray(s), np.asarray(t)))
+        for x in (0.05, 1.0, 5.0):
+            second = NoncentralChi2(process.delta, decay * y / rho, rho).log_prob(x)
+            want = np.exp(transition(process, 0.8, t).log_prob(x))
+            yield f"x = {x}", np.sum(first * np.exp(second)) / want, 1.0
 
-    @exact(1e-12)
-    def schedules_compose(transition):
+    @exact(1e-12, over=grid(process=(*GAUSSIANS, GBMS[2])))
+    def schedules_compose(transition, process):
         """For Gaussian noise and GBM the step comes from the textbook."""
-        for process in (*GAUSSIANS, GBMS[2]):
-            s, t, x0, x = 0.3, 0.7, 0.8, 1.1
-            law = transition(process, x0, s)
-            if isinstance(process, GBM):
-                y, w = half_line(largest=20.0, step=1 / 32)
-            else:
-                y, w = line(float(law.mean), float(law.variance) ** 0.5, step=1 / 8)
-            step = [float(textbook.step_density(process, x, a, s, t)) for a in y]
-            got = np.sum(w * np.exp(law.log_prob(y)) * np.asarray(step))
-            yield str(process), got / np.exp(transition(process, x0, t).log_prob(x)), 1.0
+        s, t, x0, x = 0.3, 0.7, 0.8, 1.1
+        law = transition(process, x0, s)
+        if isinstance(process, GBM):
+            y, w = half_line(largest=20.0, step=1 / 32)
+        else:
+            y, w = line(float(law.mean), float(law.variance) ** 0.5, step=1 / 8)
+        step = [float(textbook.step_density(process, x, a, s, t)) for a in y]
+        got = np.sum(w * np.exp(law.log_prob(y)) * np.asarray(step))
+        return got / np.exp(transition(process, x0, t).log_prob(x)), 1.0
 
     mutants = {
         "clock ignored": wrong(AbstractProcess.transition, self=lambda self: _calendar(self)),

@@ -28,10 +28,10 @@ from driftproof.numerics.tweedie import (
 )
 from driftproof.theory.laws import LogNormal
 from driftproof.theory.processes import BESQ, CIR, GBM, VP, LinearClock
-from driftproof.validation import Rate, Thing, bound, claim, exact, property, rate
+from driftproof.validation import Rate, Thing, bound, claim, exact, grid, property, rate
 from driftproof.validation.mutants import wrong
 
-from .finite_volumes import grid
+from .finite_volumes import cells
 from .gauss import Floats, panels
 from .operators import DATA, END, START, count
 
@@ -79,20 +79,15 @@ class Positivity:
     """Over the T / h steps of a path the excursions add up to a multiple of h^(delta/2 - 1): for delta < 2
     they grow without bound as the step is refined."""
 
-    @exact(1e-12)
-    def worst_state_does_not_depend_on_the_step_size(truncated_euler_step):
+    @exact(1e-12, over=grid(process=NOISES, eta=ETAS, h=(1e-2, 1e-5)))
+    def worst_state_does_not_depend_on_the_step_size(truncated_euler_step, process, eta, h):
         t, slope = 0.5, 0.7  # the count near 0 is linear: n = slope x
-        for process in NOISES:
-            g = float(process.diffusion(1.0, t))
-            for eta in ETAS:
-                spread = 0.5 * (1.0 + eta**2) * g
-                k = float(process.drift(1.0, t) - process.drift(0.0, t))
-                k += spread * (0.5 / float(process.rho(t)) - slope)
-                for h in (1e-2, 1e-5):
-                    worst = np.asarray([0.25 * eta**2 * process.delta * g * h / (1.0 - k * h)])
-                    mean, deviation = gaussian(truncated_euler_step, process, worst, t, h, slope * worst, eta)
-                    want = np.asarray([math.sqrt(process.delta * (1.0 - k * h))])
-                    yield f"{process}, eta = {eta}, h = {h}", mean / deviation, want
+        g = float(process.diffusion(1.0, t))
+        k = float(process.drift(1.0, t) - process.drift(0.0, t))
+        k += 0.5 * (1.0 + eta**2) * g * (0.5 / float(process.rho(t)) - slope)
+        worst = np.asarray([0.25 * eta**2 * process.delta * g * h / (1.0 - k * h)])
+        mean, deviation = gaussian(truncated_euler_step, process, worst, t, h, slope * worst, eta)
+        return mean / deviation, np.asarray([math.sqrt(process.delta * (1.0 - k * h))])
 
     @exact(1e-13)
     def a_step_by_hand(truncated_euler_step):
@@ -128,16 +123,14 @@ class Positivity:
             yield name, euler_paths(process, start, steps, horizon, 3), want
         yield "some state of BESQ left the half-line", left, True
 
-    @bound(tight=0.999)
-    def no_state_is_worse(truncated_euler_step):
-        for process in NOISES:
-            for h in (1e-3, 1e-6):
-                x = np.geomspace(1e-3 * h, 0.3, 400)
-                mean, deviation = gaussian(truncated_euler_step, process, x, 0.5, h, np.zeros_like(x), 1.0)
-                k = float(process.diffusion(1.0, 0.5)) / (2.0 * float(process.rho(0.5)))
-                k += float(process.drift(1.0, 0.5) - process.drift(0.0, 0.5))
-                worst = ndtr(-math.sqrt(process.delta * (1.0 - k * h)))
-                yield f"{process}, h = {h}", ndtr(-mean / deviation), np.full_like(x, worst)
+    @bound(tight=0.999, over=grid(process=NOISES, h=(1e-3, 1e-6)))
+    def no_state_is_worse(truncated_euler_step, process, h):
+        x = np.geomspace(1e-3 * h, 0.3, 400)
+        mean, deviation = gaussian(truncated_euler_step, process, x, 0.5, h, np.zeros_like(x), 1.0)
+        k = float(process.diffusion(1.0, 0.5)) / (2.0 * float(process.rho(0.5)))
+        k += float(process.drift(1.0, 0.5) - process.drift(0.0, 0.5))
+        worst = ndtr(-math.sqrt(process.delta * (1.0 - k * h)))
+        return ndtr(-mean / deviation), np.full_like(x, worst)
 
     @rate()
     def fraction_of_excursions_falls_like_the_mass_near_zero(truncated_euler_step):
@@ -201,9 +194,9 @@ def excursion_integral(delta: float) -> float:
         return float(mpmath.quad(integrand, [0, 0.1, 0.5, 1, 3, 12]))
 
 
-def euler_distance(process: Any, steps: int, cells: int = 500) -> float:
+def euler_distance(process: Any, steps: int, size: int = 500) -> float:
     """W1 after full-truncation Euler steps, by masses of cells: for pictures, good to a few per cent."""
-    centers, edges = grid(1e-7, 80.0, cells)
+    centers, edges = cells(1e-7, 80.0, size)
     centers, edges = np.concatenate([-centers[::-1], [0.0], centers]), np.concatenate([-edges[::-1], edges])
     mass = np.diff(distribution(process, START, edges))
     for t, s in pairwise(np.geomspace(START, END, steps + 1)):
@@ -255,22 +248,18 @@ class LogEuler:
     """On lognormal data the step is affine in log-state and noise: mean and variance are propagated
     exactly.  The local defect of the variance is (1 + eta^2)^2 dv^2 / 4V."""
 
-    @exact(1e-13)
-    def mean_of_the_logarithm_is_exact_at_any_number_of_steps(log_euler_step):
-        for eta in (0.0, *ETAS):
-            for steps in (1, 2, 7):
-                yield f"eta = {eta}, {steps} steps", log_moments(log_euler_step, steps, eta)[0], 0.4
+    @exact(1e-13, over=grid(eta=(0.0, *ETAS), steps=(1, 2, 7)))
+    def mean_of_the_logarithm_is_exact_at_any_number_of_steps(log_euler_step, eta, steps):
+        return log_moments(log_euler_step, steps, eta)[0], 0.4
 
-    @exact(1e-13)
-    def few_steps_have_the_variance_of_the_affine_maps(log_euler_step):
+    @exact(1e-13, over=grid(eta=(0.0, *ETAS), steps=(1, 2, 5)))
+    def few_steps_have_the_variance_of_the_affine_maps(log_euler_step, eta, steps):
         v0, v = 0.36, 0.64 * HORIZON
-        for eta in (0.0, *ETAS):
-            for steps in (1, 2, 5):
-                variance, step = v0 + v, v / steps
-                for left in range(steps, 0, -1):
-                    gain = 1.0 - 0.5 * (1.0 + eta**2) * step / (v0 + left * step)
-                    variance = gain**2 * variance + eta**2 * step
-                yield f"eta = {eta}, {steps} steps", log_moments(log_euler_step, steps, eta)[1], variance
+        variance, step = v0 + v, v / steps
+        for left in range(steps, 0, -1):
+            gain = 1.0 - 0.5 * (1.0 + eta**2) * step / (v0 + left * step)
+            variance = gain**2 * variance + eta**2 * step
+        return log_moments(log_euler_step, steps, eta)[1], variance
 
     @rate()
     def variance_has_order_one_and_the_constant_of_the_theory(log_euler_step):

@@ -30,7 +30,7 @@ from driftproof.theory.laws import (
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
-from driftproof.validation import claim, exact
+from driftproof.validation import claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
 from . import textbook
@@ -123,39 +123,31 @@ def evenly(law: Any) -> Any:
     hypotheses=[r"t > 0", r"X_0 \text{ in the state space}"],
 )
 class Marginals:
-    @exact(1e-12)
-    def laplace_transforms_on_the_half_line(squared_bessel):
+    @exact(1e-12, over=grid(process=SQUARED, t=TIMES))
+    def laplace_transforms_on_the_half_line(squared_bessel, process, t):
         """The rounding of 800 nodes, as for the transitions."""
-        for process in SQUARED:
-            for t in TIMES:
-                _, decay, rho = (float(part) for part in textbook.scales(process, t))
-                for name, data, transform in on_the_half_line(process.delta):
-                    law = squared_bessel(process, data, t)
-                    x, w = half_line(float(law.mean), largest=1e3)
-                    p = w * np.exp(law.log_prob(x))
-                    for l in (0.0, 0.4, 3.0):
-                        spread = 1.0 + 2.0 * l * rho
-                        want = spread ** (-0.5 * process.delta) * transform(l * decay / spread)
-                        yield f"{process}, {name}, t = {t}, l = {l}", np.sum(p * np.exp(-l * x)), want
+        _, decay, rho = (float(part) for part in textbook.scales(process, t))
+        for name, data, transform in on_the_half_line(process.delta):
+            law = squared_bessel(process, data, t)
+            x, w = half_line(float(law.mean), largest=1e3)
+            p = w * np.exp(law.log_prob(x))
+            for l in (0.0, 0.4, 3.0):
+                spread = 1.0 + 2.0 * l * rho
+                want = spread ** (-0.5 * process.delta) * transform(l * decay / spread)
+                yield f"{name}, l = {l}", np.sum(p * np.exp(-l * x)), want
 
-    @exact(1e-12)
-    def convolutions_on_the_line(gaussian, geometric):
+    @exact(1e-12, over=grid(rows("t", TIMES), rows("parts, parameters, weights", lambda: on_the_line())))
+    def convolutions_on_the_line(gaussian, geometric, t, parts, parameters, weights):
         y = np.asarray([-1.3, 0.2, 1.9])
-        for t in TIMES:
-            for parts, parameters, weights in on_the_line():
-                for process in GAUSSIAN:
-                    alpha, variance = (float(part) for part in textbook.levels(process, t))
-                    law = gaussian(process, of(Normal, parameters, weights), t)
-                    yield (
-                        f"{process}, t = {t}",
-                        np.exp(law.log_prob(y)),
-                        convolved(parts, alpha, 0.0, variance, y),
-                    )
-                for process in GEOMETRIC:
-                    shift, variance = (float(part) for part in textbook.levels(process, t))
-                    law = geometric(process, of(LogNormal, parameters, weights), t)
-                    want = convolved(parts, 1.0, shift, variance, y)
-                    yield f"{process}, t = {t}", np.exp(law.log_prob(np.exp(y)) + y), want
+        for process in GAUSSIAN:
+            alpha, variance = (float(part) for part in textbook.levels(process, t))
+            law = gaussian(process, of(Normal, parameters, weights), t)
+            yield f"{process}", np.exp(law.log_prob(y)), convolved(parts, alpha, 0.0, variance, y)
+        for process in GEOMETRIC:
+            shift, variance = (float(part) for part in textbook.levels(process, t))
+            law = geometric(process, of(LogNormal, parameters, weights), t)
+            want = convolved(parts, 1.0, shift, variance, y)
+            yield f"{process}", np.exp(law.log_prob(np.exp(y)) + y), want
 
     @exact(ROUNDING)
     def sums_over_atoms(squared_bessel, gaussian, geometric):
@@ -202,23 +194,19 @@ class Marginals:
                     size = 1 + max(abs(mpmath.log(p)) for _, p in terms)
                     yield measured(f"{process}, {name}, t = {t}", got, want, size)
 
-    @exact(1e-12)
-    def the_stationary_law_stays(squared_bessel, stationary):
-        x = np.asarray([0.05, 0.4, 3.0])
-        for kappa, theta, sigma in ((2.0, 0.0625, 1.0), (1.0, 1.0, 1.0), (0.5, 3.0, 1.5)):
-            process = CIR(kappa, theta, sigma)
-            law, label = stationary(process), f"{process}"
-            # No flux: b p = (a p)' / 2.
-            flux = (2.0 * kappa * (theta - x) - sigma**2) / (sigma**2 * x)
-            yield f"{label}, score", law.score(x), flux
-            yield (
-                f"{label}, mean and variance",
-                [law.mean, law.variance],
-                [theta, 0.5 * sigma**2 * theta / kappa],
-            )
-            late = [textbook.log_density(process, float(y), 0.7, 60.0 / kappa) for y in x]
-            yield f"{label}, long after", law.log_prob(x), late
-            yield f"{label}, noised", squared_bessel(process, law, 0.3).log_prob(x), law.log_prob(x)
+    @exact(
+        1e-12,
+        over=rows("kappa, theta, sigma", ((2.0, 0.0625, 1.0), (1.0, 1.0, 1.0), (0.5, 3.0, 1.5))),
+    )
+    def the_stationary_law_stays(squared_bessel, stationary, kappa, theta, sigma):
+        x, process = np.asarray([0.05, 0.4, 3.0]), CIR(kappa, theta, sigma)
+        law = stationary(process)
+        # No flux: b p = (a p)' / 2.
+        yield "score", law.score(x), (2.0 * kappa * (theta - x) - sigma**2) / (sigma**2 * x)
+        yield "mean and variance", [law.mean, law.variance], [theta, 0.5 * sigma**2 * theta / kappa]
+        late = [textbook.log_density(process, float(y), 0.7, 60.0 / kappa) for y in x]
+        yield "long after", law.log_prob(x), late
+        yield "noised", squared_bessel(process, law, 0.3).log_prob(x), law.log_prob(x)
 
     refuses = [
         (AbstractSquaredBessel.marginal, BESQ(1.0), Normal(0.0, 1.0), 0.5),

@@ -255,20 +255,18 @@ class ConjugatePosterior:
         want = data.log_prob(nodes) + process.transition(nodes, t).log_prob(x) - evidence
         return law.log_prob(nodes), want
 
-    @exact(ROUNDING)
-    def mean_is_tweedies(conjugate_posterior):
+    @exact(ROUNDING, over=grid(process=(BESQ(0.5), BESQ(3.0), *CIRS)))
+    def mean_is_tweedies(conjugate_posterior, process):
         """On conjugate data the score is linear in 1/x, so that its slope is known."""
-        for process in (BESQ(0.5), BESQ(3.0), *CIRS):
-            scale, x, t = 0.8, 1.3, 0.6
-            nu, decay, rho = textbook.scales(process, t)
-            s, ds = nu / x - 1 / (decay * scale + 2 * rho), -nu / mpf(x) ** 2
-            want = posterior_mean(process, x, t, float(s), float(ds))
-            law = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
-            yield measured(f"mean, {process}", law.mean, want, size_of_terms(process, x, t, s, ds))
-            b = decay * scale
-            y, r = x * (b / (b + 2 * rho)) ** 2, rho * b / (b + 2 * rho)
-            variance = (4 * y * r + 2 * process.delta * r**2) / decay**2
-            yield f"variance, {process}", law.variance, variance
+        scale, x, t = 0.8, 1.3, 0.6
+        nu, decay, rho = textbook.scales(process, t)
+        s, ds = nu / x - 1 / (decay * scale + 2 * rho), -nu / mpf(x) ** 2
+        want = posterior_mean(process, x, t, float(s), float(ds))
+        law = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
+        yield measured("mean", law.mean, want, size_of_terms(process, x, t, s, ds))
+        b = decay * scale
+        y, r = x * (b / (b + 2 * rho)) ** 2, rho * b / (b + 2 * rho)
+        yield "variance", law.variance, (4 * y * r + 2 * process.delta * r**2) / decay**2
 
     refuses = [(conjugate_posterior, BESQ(3.0), Gamma(2.0, 1.0), 1.0, 1.0)]
 

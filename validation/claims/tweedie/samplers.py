@@ -20,8 +20,7 @@ from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, gr
 from driftproof.validation.mutants import wrong
 
 from . import operators
-from .finite_volumes import Chain
-from .finite_volumes import grid as cells
+from .finite_volumes import Chain, cells
 from .gauss import Floats
 from .operators import DATA, END, START, bridge_kernel, count, errors, posterior, smooth
 

@@ -182,10 +182,6 @@ def bessel_count_once(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) 
     return law.scale * rng.gamma(0.5 * process.delta + rng.poisson(law.left + law.right) + count)
 
 
-def of_the_wrong_time(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) -> Any:
-    return sample_bridge(process, x0, xt, t - s, t, rng)
-
-
 @claim(
     "TWEEDIE-SIM-2",
     "Bridges are sampled exactly",
@@ -239,7 +235,7 @@ class SampledBridges:
     mutants = {
         "ends swapped": swapped_ends,
         "Bessel count once": bessel_count_once,
-        "time from the other end": of_the_wrong_time,
+        "time from the other end": wrong(sample_bridge, s=lambda s, t: t - s),
     }
 
 

@@ -245,8 +245,8 @@ class Draws:
     def three_moments_by_gauss_rules(
         normal, lognormal, gamma, noncentral, gamma_mixed, bridge, elementwise, mixture, discrete
     ):
-        samples = {Mixture: mixture, Discrete: discrete}
-        draws = {
+        samples: dict[type, Any] = {Mixture: mixture, Discrete: discrete}
+        draws: dict[type, Any] = {
             Normal: normal,
             LogNormal: lognormal,
             Gamma: gamma,

@@ -26,23 +26,10 @@ def marginal(process: Any, mean: float, variance: float, t: float) -> tuple[floa
     return of.alpha(t) * mean, of.total(variance, t)
 
 
-def without_noise(
-    value: Any,
-    process: Any,
-    mean: Any,
-    variance: Any,
-    eta: float,
-    t: Any,
-    s: Any,
-    start_mean: Any,
-    start_variance: Any,
-    kappa: float,
-    shift: Any,
-) -> Any:
+def without_noise(*given: Any) -> Any:
     """The mean of eta with the variance of the drift alone."""
-    model = (kappa, shift)
-    noise = propagate(process, mean, variance, eta, t, s, start_mean, 0.0 * start_variance, *model)[1]
-    return value[0], value[1] - noise
+    mean, variance = propagate(*given)
+    return mean, variance - propagate(*given[:7], 0.0 * given[7], *given[8:])[1]
 
 
 @claim(
@@ -124,7 +111,7 @@ class Marginals:
 
     mutants = {
         "eta for its square": wrong(propagate, eta=lambda eta: eta**0.5),
-        "the noise is forgotten": wrong(propagate, without_noise),
+        "the noise is forgotten": {propagate: without_noise},
         "kappa on the whole drift": wrong(propagate, start_mean=lambda start_mean, kappa: kappa * start_mean),
         "shift doubled": wrong(propagate, shift=lambda shift: 2 * shift),
     }

@@ -7,7 +7,7 @@ amount in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -19,7 +19,7 @@ from driftproof.theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import log_posterior_mean, posterior_weights
-from driftproof.validation import claim, exact, figure, rows
+from driftproof.validation import claim, exact, figure, grid, rows
 from driftproof.validation.mutants import wrong
 
 from . import textbook
@@ -27,6 +27,16 @@ from .cases import GAUSSIANS, GBMS, ROUNDING, measured
 from .textbook import Posterior
 
 __all__ = ["MeanWithoutScore", "ScoreWithoutMean"]
+
+GEOMETRIC = grid(rows("process", GBMS), rows("x, t", ((1.5, 1.0), (0.8, 4.0))))
+BESSEL = rows(
+    "process, x, t",
+    (
+        (BESQ(3.0), 1.2, 0.5),
+        (BESQ(3.0), 40.0, 2.0),
+        (CIR(kappa=0.75, theta=1.0, sigma=1.0), 0.3, 0.5),
+    ),
+)
 
 
 def balanced(process: AbstractProcess, atoms: tuple[float, float], x: float, t: float) -> Discrete:
@@ -58,7 +68,7 @@ def same_score(process: GBM, x: float, t: float) -> tuple[Discrete, Discrete]:
 class ScoreWithoutMean:
     r"""The score at x is an affine function of :math:`E[\log X_0 \mid x]`, which is 0 for both."""
 
-    @exact(ROUNDING, over=rows("process, x, t", lambda: _geometric_cases()))
+    @exact(ROUNDING, over=GEOMETRIC)
     def scores_agree(marginal, process, x, t):
         """The library's of either, with that of the first at fifty digits."""
         pair = same_score(process, x, t)
@@ -66,12 +76,12 @@ class ScoreWithoutMean:
         for name, data in zip(("one data point", "two data points"), pair, strict=True):
             yield measured(name, marginal(process, data, t).score(x), want, (1 + 1 / v) / x)
 
-    @exact(ROUNDING, over=rows("process, x, t", lambda: _geometric_cases()))
+    @exact(ROUNDING, over=GEOMETRIC)
     def means_of_the_logarithm_are_zero(marginal, log_posterior_mean, process, x, t):
         scores = [marginal(process, data, t).score(x) for data in same_score(process, x, t)]
         return [log_posterior_mean(process, x, t, s) for s in scores], [0.0, 0.0]
 
-    @exact(ROUNDING, over=rows("process, x, t", lambda: _geometric_cases()))
+    @exact(ROUNDING, over=GEOMETRIC)
     def means_differ_by_cosh(posterior_weights, process, x, t):
         pair = same_score(process, x, t)
         return [posterior_weights(process, d, x, t) @ d.atoms for d in pair], [1.0, mpmath.cosh(1)]
@@ -86,12 +96,6 @@ class ScoreWithoutMean:
         "score of the logarithm": wrong(log_posterior_mean, score=lambda x, score: x * score),
         "half the time": wrong(GBM.marginal, t=lambda t: 0.5 * t),
     }
-
-
-def _geometric_cases() -> Iterator[tuple[GBM, float, float]]:
-    for process in GBMS:
-        yield process, 1.5, 1.0
-        yield process, 0.8, 4.0
 
 
 # In dimension three I_{1/2}(z) is a sinh, so that the count of an atom is (z coth z - 1)/2.
@@ -131,12 +135,12 @@ class MeanWithoutScore:
     The score is the posterior mean of the count, which is no affine function of the data point.
     """
 
-    @exact(ROUNDING, over=rows("process, x, t", lambda: _bessel_cases()))
+    @exact(ROUNDING, over=BESSEL)
     def means_agree(posterior_weights, process, x, t):
         first, second = (posterior_weights(process, d, x, t) @ d.atoms for d in same_mean(process, x, t))
         return measured("two data points and one", second, first, first)
 
-    @exact(ROUNDING, over=rows("process, x, t", lambda: _bessel_cases()))
+    @exact(ROUNDING, over=BESSEL)
     def scores_differ_in_closed_form(bessel_marginal, process, x, t):
         """The textbook's do; and those of the library are the textbook's."""
 
@@ -178,12 +182,6 @@ class MeanWithoutScore:
         "half the time": wrong(AbstractSquaredBessel.marginal, t=lambda t: 0.5 * t),
         "half the time of Gaussian noise": wrong(AbstractGaussianProcess.marginal, t=lambda t: 0.5 * t),
     }
-
-
-def _bessel_cases() -> Iterator[tuple[Any, float, float]]:
-    yield BESQ(3.0), 1.2, 0.5
-    yield BESQ(3.0), 40.0, 2.0
-    yield CIR(kappa=0.75, theta=1.0, sigma=1.0), 0.3, 0.5
 
 
 def _two_curves(process: Any, pair: Callable[..., Any], at: float, t: float) -> Any:

@@ -12,11 +12,11 @@ import numpy as np
 from scipy.special import betainc, ndtri, stdtrit
 
 from driftproof.numerics.reward_gap import PairedGap, paired_gap
-from driftproof.validation import claim, exact, grid
+from driftproof.validation import Thing, claim, exact, grid
 from driftproof.validation.mutants import wrong
 
 
-def covered(interval: Callable[..., PairedGap], n: int, level: float) -> float:
+def covered(interval: Thing, n: int, level: float) -> float:
     """The probability that 0 is in the interval of n standard normal differences.
 
     Their direction is uniform on the sphere and alone decides; it is covered while its angle to (1, ..., 1)

@@ -29,7 +29,9 @@ def marginal(process: Any, mean: float, variance: float, t: float) -> tuple[floa
 def without_noise(*given: Any) -> Any:
     """The mean of eta with the variance of the drift alone."""
     mean, variance = propagate(*given)
-    return mean, variance - propagate(*given[:7], 0.0 * given[7], *given[8:])[1]
+    still = [*given]
+    still[7] = 0.0 * given[7]
+    return mean, variance - propagate(*still)[1]
 
 
 @claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -112,6 +113,16 @@ def shot(process: Any, eta: float, kappa: float, method: str, grid: list[float])
     return float(end[-1] + 0.2 * gain), float(1.3 * gain**2 + np.sum(noise**2))
 
 
+def _recursion(squares: Any, step: Any, grid: list[float], m: float, v: float) -> tuple[Floats, Floats]:
+    for t, s in pairwise(grid):
+        b, one, noise = (
+            float(y) for y in step(np.asarray([0.0, 1.0, 0.0]), t, s, np.asarray([0.0, 0.0, 1.0]))
+        )
+        gain, fresh = squares(one - b, noise - b)
+        m, v = (one - b) * m + b, gain * v + fresh
+    return np.asarray([m]), np.asarray([v])
+
+
 @claim(
     "REWARD-GAP-STEPS-1",
     "The exact law of an N-step sampler, from its steps",
@@ -174,17 +185,7 @@ class Steps:
     ]
 
     mutants = {
-        "gain not squared": lambda *given: _recursion(*given, lambda gain, noise: (abs(gain), noise**2)),
-        "noise not squared": lambda *given: _recursion(*given, lambda gain, noise: (gain**2, noise)),
+        "gain not squared": partial(_recursion, lambda gain, noise: (abs(gain), noise**2)),
+        "noise not squared": partial(_recursion, lambda gain, noise: (gain**2, noise)),
         "last step forgotten": wrong(sampler_moments, grid=lambda grid: grid[:-1]),
     }
-
-
-def _recursion(step: Any, grid: list[float], m: float, v: float, squares: Any) -> tuple[Floats, Floats]:
-    for t, s in pairwise(grid):
-        b, one, noise = (
-            float(y) for y in step(np.asarray([0.0, 1.0, 0.0]), t, s, np.asarray([0.0, 0.0, 1.0]))
-        )
-        gain, fresh = squares(one - b, noise - b)
-        m, v = (one - b) * m + b, gain * v + fresh
-    return np.asarray([m]), np.asarray([v])

@@ -158,9 +158,10 @@ class Positivity:
     ):
         state, counts = np.full(50, x), np.full(50, slope * x)
         for process in (BESQ(delta), CIR(0.7, 0.25 * delta / 0.7, 1.0)):
-            for step in (bridge_step, matched_bridge_step, noncentral_step):
+            steps = {"bridge": bridge_step, "matched": matched_bridge_step, "noncentral": noncentral_step}
+            for name, step in steps.items():
                 y = step(process, state, t, part * t, counts, seed)
-                yield f"{step.__name__}, {process}", float(np.sum(~(y >= 0.0))), 0.0
+                yield f"{name}, {process}", float(np.sum(~(y >= 0.0))), 0.0
 
     mutants = {
         "absorbed at 0": wrong(truncated_euler_step, lambda value: np.maximum(value, 0.0)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ from hypothesis import strategies as st
 
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import propagate, signal_fraction, terminal_moments
-from driftproof.validation import Thing, boundary, claim, exact, figure, grid, property, raises, rows
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import altered, arguments, wrong
+from driftproof.validation import boundary, claim, exact, figure, grid, property, rows
+from driftproof.validation.mutants import wrong
 
 from .textbook import CASES, arrival, integral, schedule
 
 ETAS = (0.0, 0.3, 1.0, 1.5, 3.0)
+SCHEDULES = (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0))
 DATA = ((-0.8, 0.49), (0.0, 2.0), (1.3, 0.04))
 
 
@@ -27,20 +26,12 @@ def marginal(process: Any, mean: float, variance: float, t: float) -> tuple[floa
     return of.alpha(t) * mean, of.total(variance, t)
 
 
-def wrong_eta(change: Any) -> Any:
-    return arguments(
-        propagate,
-        lambda process, mean, variance, eta, *rest: (process, mean, variance, change(eta), *rest),
-    )
-
-
-def without_noise(
-    kernel: Any, xp: Any, process: Any, mean: Any, variance: Any, eta: float, *rest: Any
-) -> Any:
+def without_noise(*given: Any) -> Any:
     """The mean of eta with the variance of the drift alone."""
-    t, s, m, v, *model = rest
-    end, spread = kernel(xp, process, mean, variance, eta, t, s, m, v, *model)
-    return end, spread - kernel(xp, process, mean, variance, eta, t, s, m, 0.0 * v, *model)[1]
+    mean, variance = propagate(*given)
+    still = [*given]
+    still[7] = 0.0 * given[7]
+    return mean, variance - propagate(*still)[1]
 
 
 @claim(
@@ -59,18 +50,11 @@ def without_noise(
 class Marginals:
     """Twice: by the invariance of the forward law, and against the moment equations, solved step by step."""
 
-    @exact(1e-13)
-    def forward_law_is_kept(propagate):
-        for process, late in CASES:
-            for mean, variance in DATA:
-                for eta in ETAS:
-                    for t, s in ((late, 0.0), (0.7, 0.3)):
-                        start, end = (marginal(process, mean, variance, u) for u in (t, s))
-                        yield (
-                            f"{process}, eta = {eta}",
-                            propagate(process, mean, variance, eta, t, s, *start),
-                            end,
-                        )
+    @exact(1e-13, over=grid(rows("process, late", CASES), rows("mean, variance", DATA), rows("eta", ETAS)))
+    def forward_law_is_kept(propagate, process, late, mean, variance, eta):
+        for t, s in ((late, 0.0), (0.7, 0.3)):
+            start, end = (marginal(process, mean, variance, u) for u in (t, s))
+            yield f"{t} to {s}", propagate(process, mean, variance, eta, t, s, *start), end
 
     @exact(
         1e-9,
@@ -99,11 +83,13 @@ class Marginals:
         spent = integral(of.loss_rate(0.49), 0.0, late)
         return -math.log(float(signal_fraction(process, 0.49, late))), spent
 
-    @boundary()
-    def hypotheses_are_checked(propagate):
-        for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0)):
-            yield raises(ValueError, propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
-        yield raises(ValueError, propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0)
+    refuses = [
+        *(
+            (propagate, Flow(), 0.0, 1.0, eta, 0.5, 0.1, 0.0, 1.0, kappa)
+            for eta, kappa in ((-0.1, 1.0), (1.0, 0.0), (math.nan, 1.0))
+        ),
+        (propagate, Flow(), 0.0, 1.0, 1.0, 0.1, 0.5, 0.0, 1.0),
+    ]
 
     @figure
     def paths(propagate):
@@ -126,8 +112,8 @@ class Marginals:
         return drawn
 
     mutants = {
-        "eta for its square": {propagate: wrong_eta(lambda eta: eta**0.5)},
-        "the noise is forgotten": {propagate: altered(propagate, without_noise)},
+        "eta for its square": wrong(propagate, eta=lambda eta: eta**0.5),
+        "the noise is forgotten": {propagate: without_noise},
         "kappa on the whole drift": wrong(propagate, start_mean=lambda start_mean, kappa: kappa * start_mean),
         "shift doubled": wrong(propagate, shift=lambda shift: 2 * shift),
     }
@@ -146,35 +132,31 @@ class Marginals:
     hypotheses=[r"\hat s = s", r"Y_T \sim N(0, V_p)"],
 )
 class PriorMismatch:
-    @exact(1e-13)
-    def no_gap_from_the_right_prior(terminal_moments):
-        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0), Flow()):
-            for variance in (0.04, 0.49, 3.0):
-                prior = marginal(process, 0.0, variance, 1.0)[1]
-                for eta in ETAS:
-                    yield f"{process}", terminal_moments(process, 0.0, variance, eta, prior), (0.0, variance)
+    @exact(1e-13, over=grid(process=(*SCHEDULES, Flow()), variance=(0.04, 0.49, 3.0), eta=ETAS))
+    def no_gap_from_the_right_prior(terminal_moments, process, variance, eta):
+        prior = marginal(process, 0.0, variance, 1.0)[1]
+        return terminal_moments(process, 0.0, variance, eta, prior), (0.0, variance)
 
-    @exact(1e-12)
-    def as_stated(terminal_moments):
-        for process in (VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)):
-            of = schedule(process)
-            for mean, variance in DATA:
-                q = of.fraction(variance, 1.0)
-                for prior in (None, 0.3):
-                    default = 1.0 if isinstance(process, VP) else of.noise(1.0)
-                    lack = (prior or default) - of.total(variance, 1.0)
-                    for eta in ETAS:
-                        want = (
-                            mean * (1 - q ** ((1 + eta**2) / 2)),
-                            variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
-                        )
-                        yield (
-                            f"{process}, eta = {eta}",
-                            terminal_moments(process, mean, variance, eta, prior),
-                            want,
-                        )
+    @exact(
+        1e-12,
+        over=grid(
+            rows("process", SCHEDULES),
+            rows("mean, variance", DATA),
+            rows("prior", (None, 0.3)),
+            rows("eta", ETAS),
+        ),
+    )
+    def as_stated(terminal_moments, process, mean, variance, prior, eta):
+        of = schedule(process)
+        q, default = of.fraction(variance, 1.0), 1.0 if isinstance(process, VP) else of.noise(1.0)
+        lack = (prior or default) - of.total(variance, 1.0)
+        want = (
+            mean * (1 - q ** ((1 + eta**2) / 2)),
+            variance + q ** (1 + eta**2) * lack / of.alpha(1.0) ** 2,
+        )
+        return terminal_moments(process, mean, variance, eta, prior), want
 
-    @exact(1e-9, over=grid(process=(VP(0.1, 3.0, 1.0), VE(0.3, 2.0, 1.0)), eta=(0.0, 0.3, 1.0, 2.0)))
+    @exact(1e-9, over=grid(process=SCHEDULES, eta=(0.0, 0.3, 1.0, 2.0)))
     def moment_equations(terminal_moments, process, eta):
         want = arrival(process, 1.3, 0.49, eta, 1.0, 0.0, (0.0, 0.3))
         return terminal_moments(process, 1.3, 0.49, eta, 0.3), want
@@ -190,86 +172,66 @@ class PriorMismatch:
         yield "means of SDE and ODE", float(sde[0]), float(ode[0])
 
     mutants = {
-        "exponent of the other eta": arguments(
-            terminal_moments, lambda p, m, v, eta, *rest: (p, m, v, 1.0 + 0.0 * eta, *rest)
-        ),
-        "deviation for variance in the prior": arguments(
+        "exponent of the other eta": wrong(terminal_moments, eta=lambda: 1.0),
+        "deviation for variance in the prior": wrong(
             terminal_moments,
-            lambda p, m, v, eta, prior=None, *rest: (
-                p,
-                m,
-                v,
-                eta,
-                None if prior is None else prior**0.5,
-                *rest,
-            ),
+            prior_variance=lambda prior_variance: None if prior_variance is None else prior_variance**0.5,
         ),
-        "prior of unit variance": arguments(
+        "prior of unit variance": wrong(
             terminal_moments,
-            lambda p, m, v, eta, prior=None, *rest: (p, m, v, eta, 1.0 if prior is None else prior, *rest),
+            prior_variance=lambda prior_variance: 1.0 if prior_variance is None else prior_variance,
         ),
     }
 
 
+ODE = wrong(propagate, eta=lambda: 0.0)
+
+
 @claim(
     "REWARD-GAP-WINDOW-1",
-    paper="reward_gap",
-    title="A window of noise keeps the marginals: eta may depend on time",
-    statement=r"""
+    "A window of noise keeps the marginals: eta may depend on time",
+    r"""
     \eta_t = \eta\,1_{[t_1, t_2]}(t): \quad Y_T \sim p_T \Rightarrow Y_t \sim p_t \;\;\forall t; \qquad
     \hat s = \kappa s: \;\text{the law depends on the window}
     """,
+    covers=[propagate],
     hypotheses=[r"\eta_t \geq 0 \text{ piecewise constant}"],
-    vouches=[propagate],
 )
 class Window:
     """As in MixGRPO: the ODE outside of a sliding window, the SDE inside."""
 
-    thing = staticmethod(lambda *given: through_window(propagate, *given))
+    @exact(
+        1e-13,
+        over=grid(
+            rows("process, late", CASES),
+            window=((0.7, 0.4), (0.9, 0.6), (0.3, 0.1)),
+            eta=(0.5, 1.0, 2.0),
+        ),
+    )
+    def forward_law_is_kept(propagate, process, late, window, eta):
+        start, end = (marginal(process, 0.6, 0.49, t) for t in (late, 0.0))
+        return through_window(propagate, process, late, window, eta, start), end
 
-    @exact(tolerance=1e-13)
-    def forward_law_is_kept(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            for window in ((0.7, 0.4), (0.9, 0.6), (0.3, 0.1)):
-                for eta in (0.5, 1.0, 2.0):
-                    start, end = (marginal(process, 0.6, 0.49, t) for t in (late, 0.0))
-                    yield f"{process}, {window}", thing(process, late, window, eta, start), end
+    @exact(1e-9, over=rows("process, late", CASES))
+    def moment_equations(propagate, process, late):
+        at = want = (-0.3, 0.7)
+        for t, s, eta in ((late, 0.7, 0.0), (0.7, 0.4, 1.2), (0.4, 0.0, 0.0)):
+            want = arrival(process, 0.6, 0.49, eta, t, s, want, 1.2)
+        return through_window(propagate, process, late, (0.7, 0.4), 1.2, at, 1.2), want
 
-    @exact(tolerance=1e-9)
-    def moment_equations(thing: Thing) -> Iterator[Labelled]:
-        for process, late in CASES:
-            at: tuple[float, float] = (-0.3, 0.7)
-            want = at
-            for t, s, eta in ((late, 0.7, 0.0), (0.7, 0.4, 1.2), (0.4, 0.0, 0.0)):
-                want = arrival(process, 0.6, 0.49, eta, t, s, want, 1.2)
-            yield f"{process}", thing(process, late, (0.7, 0.4), 1.2, at, 1.2), want
-
-    @boundary(tolerance=1e-2)
-    def a_mis_scaled_score_tells_the_window(thing: Thing) -> Iterator[Any]:
+    @boundary(1e-2)
+    def a_mis_scaled_score_tells_the_window(propagate):
         process = VP(0.1, 8.0, 1.0)
-        early, later = (thing(process, 1.0, w, 1.0, (0.0, 1.0), 1.2)[1] for w in ((0.9, 0.6), (0.4, 0.1)))
+        early, later = (
+            through_window(propagate, process, 1.0, window, 1.0, (0.0, 1.0), 1.2)[1]
+            for window in ((0.9, 0.6), (0.4, 0.1))
+        )
         yield "variance", early, later
 
     mutants = {
-        "noise outside of the window": lambda process, late, window, eta, *rest: propagate(
-            process, 0.6, 0.49, eta, late, 0.0, *rest[0], *rest[1:]
-        ),
-        "no noise in the window": lambda process, late, window, eta, *rest: through_window(
-            lambda p, m, v, e, *more: (propagate(p, m, v, e, *more)[0], propagate(p, m, v, 0.0, *more)[1]),
-            process,
-            late,
-            window,
-            eta,
-            *rest,
-        ),
-        "the drift of the ODE throughout": lambda process, late, window, eta, *rest: through_window(
-            lambda p, m, v, e, *more: (propagate(p, m, v, 0.0, *more)[0], propagate(p, m, v, e, *more)[1]),
-            process,
-            late,
-            window,
-            eta,
-            *rest,
-        ),
+        "noise outside of the window": wrong(propagate, eta=lambda: 1.2),
+        "no noise in the window": lambda *given: (propagate(*given)[0], ODE(*given)[1]),
+        "the drift of the ODE throughout": lambda *given: (ODE(*given)[0], propagate(*given)[1]),
     }
 
 

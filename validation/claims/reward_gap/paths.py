@@ -23,18 +23,16 @@ from driftproof.theory.reward_gap import (
 from driftproof.validation import (
     Rate,
     bound,
-    boundary,
     claim,
     exact,
     figure,
     grid,
     property,
-    raises,
     rate,
     rows,
     symbolic,
 )
-from driftproof.validation.mutants import arguments, wrong
+from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols
 
 from .textbook import CASES, integral, schedule
@@ -101,10 +99,7 @@ class PathKL:
                 orders, limit = extrapolated(process, (0.9, 0.1), eta)
                 yield Rate(orders, 1.0, 0.1, limit, unit * float(path_kl_factor(eta)), 1e-4)
 
-    @boundary()
-    def the_ode_has_no_path_density(path_kl_factor):
-        yield raises(ValueError, path_kl_factor, 0.0)
-        yield raises(ValueError, path_kl, VP(), 0.0, 1.0, 0.0, 1.0, 0.3)
+    refuses = [(path_kl_factor, 0.0), (path_kl, VP(), 0.0, 1.0, 0.0, 1.0, 0.3)]
 
     @figure
     def cost(path_kl_factor):
@@ -159,26 +154,26 @@ def accumulated(
     hypotheses=[r"\eta, \kappa > 0", r"q_T > 0 \text{ or } \kappa = 1"],
 )
 class PathKLClosed:
-    @exact(1e-8)
-    def moment_equations(path_kl):
-        models = ((1.0, 1.3, 0.4), (0.5, 0.8, 0.4), (1.0, 0.5, -0.3), (1.0, 1.0, 0.7), (2.0, 1.3, 0.0))
-        for process in SCHEDULES:
-            for eta, kappa, shift in models:
-                got = path_kl(process, 0.6, 0.49, eta, kappa, shift, 1.7)
-                yield (
-                    f"{process}, {eta}, {kappa}",
-                    got,
-                    accumulated(process, 0.6, 0.49, eta, kappa, shift, 1.7),
-                )
+    @exact(
+        1e-8,
+        over=grid(
+            rows("process", SCHEDULES),
+            rows(
+                "eta, kappa, shift",
+                ((1.0, 1.3, 0.4), (0.5, 0.8, 0.4), (1.0, 0.5, -0.3), (1.0, 1.0, 0.7), (2.0, 1.3, 0.0)),
+            ),
+        ),
+    )
+    def moment_equations(path_kl, process, eta, kappa, shift):
+        given = (process, 0.6, 0.49, eta, kappa, shift, 1.7)
+        return path_kl(*given), accumulated(*given)
 
-    @exact(1e-12)
-    def a_shift_costs_its_square(path_kl):
-        for process in (*SCHEDULES, Flow()):
-            left = 1.0 - schedule(process).fraction(0.49, 1.0)
-            for eta in ETAS:
-                want = (1 + eta**2) ** 2 / (8 * eta**2) * 0.8**2 / 0.49 * left
-                yield f"{process}", path_kl(process, 0.6, 0.49, eta, 1.0, 0.8), want
-                yield "zero", path_kl(process, 0.6, 0.49, eta), 0.0
+    @exact(1e-12, over=grid(process=(*SCHEDULES, Flow()), eta=ETAS))
+    def a_shift_costs_its_square(path_kl, process, eta):
+        left = 1.0 - schedule(process).fraction(0.49, 1.0)
+        want = (1 + eta**2) ** 2 / (8 * eta**2) * 0.8**2 / 0.49 * left
+        yield "shift", path_kl(process, 0.6, 0.49, eta, 1.0, 0.8), want
+        yield "zero", path_kl(process, 0.6, 0.49, eta), 0.0
 
     @exact(1e-9, over=rows("eta, kappa", ((1.0, 0.5), (0.5, 0.8), (2.0, 0.4), (0.5, 1.6))))
     def nothing_happens_at_the_special_powers(path_kl, eta, kappa):
@@ -188,19 +183,13 @@ class PathKLClosed:
         )
         return at, 0.5 * (below + above)
 
-    @boundary()
-    def flows_pay_infinitely_for_scale(path_kl):
-        yield raises(ValueError, path_kl, Flow(), 0.0, 1.0, 1.0, 1.1)
+    refuses = [(path_kl, Flow(), 0.0, 1.0, 1.0, 1.1)]
 
     mutants = {
         "twice": wrong(path_kl, lambda value: 2.0 * value),
-        "kappa of the other sign": arguments(
-            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, m, v, eta, 2.0 - kappa, shift, *r)
-        ),
-        "shift from the origin": arguments(
-            path_kl, lambda p, m, v, eta, kappa=1.0, shift=0.0, *r: (p, 0.0 * m, v, eta, kappa, shift, *r)
-        ),
-        "right prior": arguments(path_kl, lambda *given: given[:6]),
+        "kappa of the other sign": wrong(path_kl, kappa=lambda kappa: 2.0 - kappa),
+        "shift from the origin": wrong(path_kl, mean=lambda mean: 0.0 * mean),
+        "right prior": wrong(path_kl, prior_variance=lambda: None),
     }
 
 
@@ -255,12 +244,12 @@ class Fisher:
     mutants = {
         "half": wrong(fisher_information, lambda value: 0.5 * value),
         "deviation for variance": wrong(fisher_information, lambda value: 0.49**0.5 * value),
-        "noise alone": {
-            fisher_information: lambda process, v, eta: fisher_information(process, v, 1.0) / eta**2
-        },
-        "drift alone": {
-            fisher_information: lambda process, v, eta: (
-                fisher_information(process, v, 1.0) * (1 + eta**2) ** 2 / 4
-            )
-        },
+        "noise alone": wrong(
+            fisher_information,
+            lambda process, variance, eta: fisher_information(process, variance, 1.0) / eta**2,
+        ),
+        "drift alone": wrong(
+            fisher_information,
+            lambda process, variance, eta: fisher_information(process, variance, 1.0) * (1 + eta**2) ** 2 / 4,
+        ),
     }

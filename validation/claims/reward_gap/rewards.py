@@ -16,7 +16,7 @@ from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.reward_gap import leading_gaps, reward_gap, terminal_law, terminal_moments
 from driftproof.theory.rewards import Linear, Quadratic, tilted
-from driftproof.validation import Rate, boundary, claim, exact, figure, grid, raises, rate
+from driftproof.validation import Rate, boundary, claim, exact, figure, grid, rate, rows
 from driftproof.validation.mutants import wrong
 
 from .scores import exploding
@@ -64,21 +64,19 @@ class Rewards:
             yield f"{type(reward).__name__}", reward.gradient(x), np.stack(steps, axis=-1)
         yield "value", Quadratic(C, Q).value(x), value(x)
 
-    @boundary()
-    def curvature_must_be_symmetric(Quadratic):
-        yield raises(ValueError, Quadratic, C, np.asarray([[1.0, 1.0], [0.0, 1.0]]))
-        yield raises(ValueError, Quadratic, C, np.eye(3))
+    refuses = [(Quadratic, C, np.asarray([[1.0, 1.0], [0.0, 1.0]])), (Quadratic, C, np.eye(3))]
 
     mutants = {
-        "without the half": {Quadratic: lambda c, q: Quadratic(c, 2.0 * q)},
-        "curvature of the wrong sign": {Quadratic: lambda c, q: Quadratic(c, -q)},
-        "expectation at the mean": {
-            Quadratic: lambda c, q: SimpleNamespace(
-                value=Quadratic(c, q).value,
-                gradient=Quadratic(c, q).gradient,
-                expectation=lambda law: Quadratic(c, q).value(law.mean),
-            )
-        },
+        "without the half": wrong(Quadratic, Q=lambda Q: 2.0 * Q),
+        "curvature of the wrong sign": wrong(Quadratic, Q=lambda Q: -Q),
+        "expectation at the mean": wrong(
+            Quadratic,
+            lambda value: SimpleNamespace(
+                value=value.value,
+                gradient=value.gradient,
+                expectation=lambda law: value.value(law.mean),
+            ),
+        ),
     }
 
 
@@ -105,28 +103,20 @@ def tilted_power(k: int, c: float, q: float, beta: float) -> Callable[[float], f
     hypotheses=[r"\beta > 0", r"C^{-1} + Q/\beta \succ 0"],
 )
 class Tilt:
-    @exact(1e-12)
-    def moments_by_quadrature(tilted):
-        for c, q, beta in ((0.8, 1.5, 0.4), (0.8, -0.3, 1.0), (-2.0, 0.0, 0.5)):
-            best = tilted(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
+    @exact(1e-12, over=rows("c, q, beta", ((0.8, 1.5, 0.4), (0.8, -0.3, 1.0), (-2.0, 0.0, 0.5))))
+    def moments_by_quadrature(tilted, c, q, beta):
+        best = tilted(Gaussian([0.3], [[0.6]]), Quadratic([c], [[q]]), beta)
+        powers = [integral(tilted_power(k, c, q, beta), -15.0, 15.0) for k in range(3)]
+        first, second = powers[1] / powers[0], powers[2] / powers[0]
+        yield "mean", best.mean[0], first
+        yield "variance", best.cov[0, 0], second - first**2
 
-            powers = [integral(tilted_power(k, c, q, beta), -15.0, 15.0) for k in range(3)]
-            first, second = powers[1] / powers[0], powers[2] / powers[0]
-            yield "mean", best.mean[0], first
-            yield "variance", best.cov[0, 0], second - first**2
-
-    @exact(1e-12)
-    def its_score_is_the_score_plus_the_slope(tilted):
+    @exact(1e-12, over=grid(reward=(Quadratic(C, Q), Linear(C)), beta=(0.5, 2.0)))
+    def its_score_is_the_score_plus_the_slope(tilted, reward, beta):
         x = np.asarray([[0.3, -2.0], [1.0, 0.5], [0.0, 0.0]])
-        for reward in (Quadratic(C, Q), Linear(C)):
-            for beta in (0.5, 2.0):
-                best = tilted(DATA, reward, beta)
-                yield f"beta = {beta}", best.score(x), DATA.score(x) + reward.gradient(x) / beta
+        return tilted(DATA, reward, beta).score(x), DATA.score(x) + reward.gradient(x) / beta
 
-    @boundary()
-    def rewards_that_win_against_the_tail(tilted):
-        yield raises(ValueError, tilted, DATA, Quadratic(C, -10.0 * np.eye(2)), 1.0)
-        yield raises(ValueError, tilted, DATA, Linear(C), 0.0)
+    refuses = [(tilted, DATA, Quadratic(C, -10.0 * np.eye(2)), 1.0), (tilted, DATA, Linear(C), 0.0)]
 
     @exact(1e-13)
     def a_law_on_a_line_is_tilted_along_it(tilted):
@@ -140,11 +130,14 @@ class Tilt:
             yield "covariance", found.cov, spread * np.outer(a, a)
 
     mutants = {
-        "beta squared": lambda law, reward, beta: tilted(law, reward, beta**2),
-        "against the reward": lambda law, reward, beta: tilted(
-            law, Linear(-reward.c) if isinstance(reward, Linear) else Quadratic(-reward.c, reward.Q), beta
+        "beta squared": wrong(tilted, beta=lambda beta: beta**2),
+        "against the reward": wrong(
+            tilted,
+            reward=lambda reward: (
+                Linear(-reward.c) if isinstance(reward, Linear) else Quadratic(-reward.c, reward.Q)
+            ),
         ),
-        "old covariance": lambda law, reward, beta: Gaussian(tilted(law, reward, beta).mean, law.cov),
+        "old covariance": wrong(tilted, lambda value, law: Gaussian(value.mean, law.cov)),
     }
 
 
@@ -193,16 +186,14 @@ class Gap:
         ode, sde = (arrival(process, e, kappa) for e in (0.0, eta))
         spread = np.sum(Q * (ode[1] - sde[1])) if isinstance(reward, Quadratic) else 0.0
         want = reward.value(ode[0]) - reward.value(sde[0]) - 0.5 * spread
-        label = f"{process}, eta = {eta}, kappa = {kappa}"
-        return label, reward_gap(process, DATA, reward, eta, 0.0, None, kappa), want
+        return reward_gap(process, DATA, reward, eta, 0.0, None, kappa), want
 
-    @exact(1e-9)
-    def laws(terminal_law):
-        for process in SCHEDULES:
-            law = terminal_law(process, DATA, 0.5, None, 1.2)
-            mean, cov = arrival(process, 0.5, 1.2)
-            yield f"{process}, mean", law.mean, mean
-            yield f"{process}, covariance", law.cov, cov
+    @exact(1e-9, over=grid(process=SCHEDULES))
+    def laws(terminal_law, process):
+        law = terminal_law(process, DATA, 0.5, None, 1.2)
+        mean, cov = arrival(process, 0.5, 1.2)
+        yield "mean", law.mean, mean
+        yield "covariance", law.cov, cov
 
     @exact(1e-12)
     def none_where_there_is_no_mismatch(reward_gap):
@@ -234,18 +225,14 @@ class Gap:
         return drawn
 
     mutants = {
-        "SDE less ODE": {reward_gap: lambda *given: -reward_gap(*given)},
-        "kappa ignored": {reward_gap: lambda *given: reward_gap(*given[:6])},
-        "gap at the mean": {
-            reward_gap: lambda process, data, reward, *rest: reward_gap(
-                process, data, Linear(reward.gradient(0.0 * data.mean)), *rest
-            )
-        },
-        "coordinates taken as independent": {
-            reward_gap: lambda process, data, reward, *rest: reward_gap(
-                process, Gaussian(data.mean, np.diag(np.diag(data.cov))), reward, *rest
-            )
-        },
+        "SDE less ODE": wrong(reward_gap, lambda value: -value),
+        "kappa ignored": wrong(reward_gap, kappa=lambda: 1.0),
+        "gap at the mean": wrong(
+            reward_gap, reward=lambda reward, data: Linear(reward.gradient(0.0 * data.mean))
+        ),
+        "coordinates taken as independent": wrong(
+            reward_gap, data=lambda data: Gaussian(data.mean, np.diag(np.diag(data.cov)))
+        ),
     }
 
 
@@ -309,7 +296,7 @@ class Rates:
         "deviation for variance": wrong(leading_gaps, lambda value: (value[0] * 0.49**0.5, value[1])),
         "sign of the gap of variances": wrong(leading_gaps, lambda value: (value[0], -value[1])),
         "signal for its root": wrong(leading_gaps, lambda value: (value[0] ** 2, value[1])),
-        "without the mean": lambda process, m, v: leading_gaps(process, 1.0, v),
+        "without the mean": wrong(leading_gaps, mean=lambda: 1.0),
     }
 
 

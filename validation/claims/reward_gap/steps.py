@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,16 @@ from driftproof.theory.reward_gap import (
     ddim_variance,
     gddim_variance,
 )
-from driftproof.validation import Thing, boundary, claim, drawn, exact, figure, property, raises, symbolic
-from driftproof.validation.evidence.base import Labelled
-from driftproof.validation.mutants import arguments, outcome, wrong
+from driftproof.validation import claim, exact, figure, grid, property, raises, rows, symbolic
+from driftproof.validation.mutants import wrong
+from driftproof.validation.symbols import on_symbols
 
 from .textbook import CASES, arrival, schedule
 
 PAIRS = ((0.9, 0.6), (0.5, 0.45), (0.3, 0.01), (0.9, 0.1))
 NONE, ONE = np.zeros(1), np.ones(1)
+PROCESSES = tuple(process for process, _ in CASES)
+STEPS = grid(rows("process", PROCESSES), rows("t, s", PAIRS))
 
 
 def injected(process: Any, t: float, s: float, eta: float) -> float:
@@ -50,72 +52,67 @@ def ratio(process: Any, t: float, s: float) -> float:
 
 @claim(
     "REWARD-GAP-GDDIM-1",
-    paper="reward_gap",
-    title="gDDIM is DDIM at eta 0 and 1, and only there",
-    statement=r"""
+    "gDDIM is DDIM at eta 0 and 1, and only there",
+    r"""
     \sigma^2_{gDDIM} = \sigma_s^2\,(1 - \rho^{\eta^2}), \quad
     \sigma^2_{DDIM} = \eta^2\sigma_s^2\,(1 - \rho), \quad \rho = \frac{SNR_t}{SNR_s}: \qquad
     \sigma^2_{gDDIM} \gtrless \sigma^2_{DDIM} \;\text{ for }\; \eta \lessgtr 1, \;\eta > 0
     """,
+    covers=[gddim_variance, ddim_variance],
     hypotheses=[r"0 < s < t", r"\alpha_t > 0"],
-    vouches=[gddim_variance, ddim_variance],
 )
 class OnlyAtTheEnds:
     """The first is strictly concave in eta squared, the second is its chord over [0, 1]."""
 
-    thing = gddim_variance
+    @exact(1e-12, scale=0.0, over=STEPS)
+    def the_steps_inject_it(gddim_variance, ddim_variance, process, t, s):
+        at = levels(process, t, s)
+        for eta in (0.3, 1.0, 2.0):
+            want = gddim_variance(process, t, s, eta)
+            yield f"eta = {eta}", injected(process, t, s, eta), want
+            yield f"moments, eta = {eta}", float(gddim_moments(NONE, NONE, *at, eta)[1]) ** 2, want
+        chord = float(ddim_moments(NONE, NONE, *at, 0.8)[1]) ** 2
+        yield "DDIM", chord, ddim_variance(process, t, s, 0.8)
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def the_steps_inject_it(thing: Thing) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                at = levels(process, t, s)
-                for eta in (0.3, 1.0, 2.0):
-                    want = thing(process, t, s, eta)
-                    yield f"{process}, eta = {eta}", injected(process, t, s, eta), want
-                    yield "moments", float(gddim_moments(NONE, NONE, *at, eta)[1]) ** 2, want
-                chord = float(ddim_moments(NONE, NONE, *at, 0.8)[1]) ** 2
-                yield "DDIM", chord, ddim_variance(process, t, s, 0.8)
-
-    @exact(tolerance=1e-8)
-    def it_solves_the_equation_for_data_at_one_point(thing: Thing) -> Iterator[Labelled]:
+    @exact(
+        1e-8,
+        over=grid(rows("process", PROCESSES), rows("t, s", PAIRS[:2]), rows("eta", (0.5, 1.0, 2.0))),
+    )
+    def it_solves_the_equation_for_data_at_one_point(gddim_variance, process, t, s, eta):
         # A point as the narrowest Gaussian that the equations bear: variance 1e-12.
-        for process, _ in CASES:
-            for t, s in PAIRS[:2]:
-                for eta in (0.5, 1.0, 2.0):
-                    want = arrival(process, 0.0, 1e-12, eta, t, s, (0.0, 0.0))[1]
-                    yield f"{process}, eta = {eta}", thing(process, t, s, eta), want
+        want = arrival(process, 0.0, 1e-12, eta, t, s, (0.0, 0.0))[1]
+        return gddim_variance(process, t, s, eta), want
 
-    @exact(tolerance=1e-12)
-    def they_agree_at_zero_and_one(thing: Thing) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                bridge = process.bridge(0.0, 0.0, s, t)
-                yield "ancestral", thing(process, t, s, 1.0), bridge.variance
-                for eta in (0.0, 1.0):
-                    yield f"{process}", thing(process, t, s, eta), ddim_variance(process, t, s, eta)
+    @exact(1e-12, over=STEPS)
+    def they_agree_at_zero_and_one(gddim_variance, ddim_variance, process, t, s):
+        bridge = process.bridge(0.0, 0.0, s, t)
+        yield "ancestral", gddim_variance(process, t, s, 1.0), bridge.variance
+        for eta in (0.0, 1.0):
+            yield f"eta = {eta}", gddim_variance(process, t, s, eta), ddim_variance(process, t, s, eta)
 
-    @property(tolerance=0.0, examples=60, false_alarm=0.0)
+    @property(0.0, examples=60, false_alarm=0.0, over=STEPS)
     def they_cross_nowhere_else(
-        thing: Thing, eta: float = drawn(st.floats(0.05, 0.95) | st.floats(1.05, 4.0))
-    ) -> Iterator[Labelled]:
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                above = float(thing(process, t, s, eta)) > float(ddim_variance(process, t, s, eta))
-                yield f"{process}", above, eta < 1.0
+        gddim_variance, ddim_variance, process, t, s, eta=st.floats(0.05, 0.95) | st.floats(1.05, 4.0)
+    ):
+        above = float(gddim_variance(process, t, s, eta)) > float(ddim_variance(process, t, s, eta))
+        return above, eta < 1.0
 
     @symbolic()
-    def concave(thing: Thing) -> Any:
-        """The second derivative in u = eta^2 is -(log rho)^2 rho^u: negative, so that two crossings are all."""
-        rho, u = sp.symbols("rho u", positive=True)
-        return sp.diff(1 - rho**u, u, 2), -(sp.log(rho) ** 2) * rho**u
+    def concave(gddim_variance):
+        """The second derivative in u = eta^2 is negative, so that two crossings are all; here sigma_t = t."""
+        t, s, u = sp.symbols("t s u", positive=True)
+        exploding = SimpleNamespace(alpha_sigma=lambda xp, t: (sp.Integer(1), t))
+        log_rho = 2 * sp.log(s / t)
+        noise = on_symbols(gddim_variance, exploding, t, s, sp.sqrt(u))
+        return sp.diff(noise, u, 2), -(s**2) * log_rho**2 * sp.exp(u * log_rho)
 
     mutants = {
-        "DDIM": ddim_variance,
-        "as printed, not squared": outcome(gddim_variance, lambda v: v**0.5),
-        "eta for its square": arguments(gddim_variance, lambda p, t, s, eta: (p, t, s, eta**0.5)),
-        "times swapped in the level": lambda p, t, s, eta: (
-            gddim_variance(p, t, s, eta) * (p.sigma(t) / p.sigma(s)) ** 2
+        "DDIM": {gddim_variance: ddim_variance},
+        "as printed, not squared": wrong(gddim_variance, lambda value: value**0.5),
+        "eta for its square": wrong(gddim_variance, eta=lambda eta: eta**0.5),
+        "times swapped in the level": wrong(
+            gddim_variance,
+            lambda value, process, t, s: value * (process.sigma(t) / process.sigma(s)) ** 2,
         ),
     }
 
@@ -140,36 +137,28 @@ class EndOfDDIM:
     """Of 20 even steps of VP(0.1, 20) the one before the last breaks first, at eta = 1.164; at eta = 1.6 all
     have broken. The limit tends to 1 as the end of a step comes near the data."""
 
-    @exact(1e-10)
-    def root_of_the_printed_variance(ddim_eta_limit):
+    @exact(1e-10, over=rows("t, s", PAIRS))
+    def root_of_the_printed_variance(ddim_eta_limit, t, s):
         process = VP(0.1, 20.0, 1.0)
-        for t, s in PAIRS:
-            root = brentq(printed, 1.0, 1e3, args=(process, t, s), xtol=1e-13, rtol=1e-13)
-            yield f"{t} to {s}", ddim_eta_limit(process, t, s), root
+        root = brentq(printed, 1.0, 1e3, args=(process, t, s), xtol=1e-13, rtol=1e-13)
+        return ddim_eta_limit(process, t, s), root
 
-    @exact(1e-12)
-    def all_noise_is_fresh_there(ddim_eta_limit, ddim_variance):
-        for process, _ in CASES:
-            for t, s in (*PAIRS, (0.4, 0.0)):
-                limit = float(ddim_eta_limit(process, t, s))
-                yield f"{process}", ddim_variance(process, t, s, limit), schedule(process).noise(s)
+    @exact(1e-12, over=grid(rows("process", PROCESSES), rows("t, s", (*PAIRS, (0.4, 0.0)))))
+    def all_noise_is_fresh_there(ddim_eta_limit, ddim_variance, process, t, s):
+        limit = float(ddim_eta_limit(process, t, s))
+        return ddim_variance(process, t, s, limit), schedule(process).noise(s)
 
-    @exact(0.0)
-    def the_step_exists_just_below_and_not_just_above(ddim_eta_limit):
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                at, limit = levels(process, t, s), float(ddim_eta_limit(process, t, s))
-                yield "below", np.isfinite(ddim_moments(ONE, ONE, *at, limit * (1 - 1e-9))[0]).all(), True
-                above = raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9))
-                yield "above", above.ok, True
+    @exact(0.0, over=STEPS)
+    def the_step_exists_just_below_and_not_just_above(ddim_eta_limit, process, t, s):
+        at, limit = levels(process, t, s), float(ddim_eta_limit(process, t, s))
+        yield "below", np.isfinite(ddim_moments(ONE, ONE, *at, limit * (1 - 1e-9))[0]).all(), True
+        yield "above", raises(ValueError, ddim_moments, ONE, ONE, *at, limit * (1 + 1e-9)).ok, True
 
-    @property(0.0, examples=40, false_alarm=0.0)
-    def gddim_has_no_limit(gddim_variance, eta=st.floats(0.0, 50.0)):
-        for process, _ in CASES:
-            for t, s in PAIRS:
-                left = schedule(process).noise(s) - float(gddim_variance(process, t, s, eta))
-                yield f"{process}", left >= -1e-15, True
-                yield "step", bool(np.isfinite(gddim_step(process, ONE, t, s, ONE, eta, ONE)).all()), True
+    @property(0.0, examples=40, false_alarm=0.0, over=STEPS)
+    def gddim_has_no_limit(gddim_variance, process, t, s, eta=st.floats(0.0, 50.0)):
+        left = schedule(process).noise(s) - float(gddim_variance(process, t, s, eta))
+        yield "variance left", left >= -1e-15, True
+        yield "step", bool(np.isfinite(gddim_step(process, ONE, t, s, ONE, eta, ONE)).all()), True
 
     @exact(1e-4)
     def first_break_of_twenty_steps(ddim_eta_limit):
@@ -179,10 +168,7 @@ class EndOfDDIM:
         yield "all below 1.6", max(limits) < 1.6, True
         yield "near the data", ddim_eta_limit(VP(0.1, 20.0, 1.0), 0.05, 1e-9), 1.0
 
-    @boundary()
-    def times_are_checked(ddim_eta_limit, gddim_variance):
-        yield raises(ValueError, ddim_eta_limit, VP(), 0.3, 0.5)
-        yield raises(ValueError, gddim_variance, Flow(), 0.5, 0.3, -1.0)
+    refuses = [(ddim_eta_limit, VP(), 0.3, 0.5), (gddim_variance, Flow(), 0.5, 0.3, -1.0)]
 
     @figure
     def fresh(ddim_eta_limit, ddim_variance, gddim_variance):
@@ -204,9 +190,10 @@ class EndOfDDIM:
 
     mutants = {
         "square of the limit": wrong(ddim_eta_limit, lambda value: value**2),
-        "ratio of signals alone": {
-            ddim_eta_limit: lambda p, t, s: 1.0 / np.sqrt(1.0 - (p.alpha(t) / p.alpha(s)) ** 2)
-        },
+        "ratio of signals alone": wrong(
+            ddim_eta_limit,
+            lambda process, t, s: 1.0 / np.sqrt(1.0 - (process.alpha(t) / process.alpha(s)) ** 2),
+        ),
         "limit 1": wrong(ddim_eta_limit, lambda value: 1.0 + 0.0 * value),
     }
 

@@ -25,9 +25,10 @@ from driftproof.theory.processes import BESQ, CIR
 from driftproof.theory.processes.base import reverse_drift
 from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.tweedie import score_from_count
-from driftproof.validation import Thing, bound, boundary, claim, exact, figure, property
+from driftproof.validation import Thing, bound, boundary, claim, exact, figure, grid, property
+from driftproof.validation.mutants import wrong
 
-from .finite_volumes import Chain, grid
+from .finite_volumes import Chain, cells
 from .gauss import Floats, power_panels
 
 DATA = Discrete([0.3, 1.0, 3.0], [0.3, 0.4, 0.3])
@@ -41,9 +42,9 @@ def slope(process: Any, t: float) -> float:
     return float(process.diffusion(1.0, t))
 
 
-def dimension(thing: Thing, process: Any, t: float, score: Callable[[float], Any], eta: float) -> float:
+def dimension(drift: Thing, process: Any, t: float, score: Callable[[float], Any], eta: float) -> float:
     """The dimension at 0 of the reverse process, from its drift at two small states."""
-    near, far = (float(thing(process, x, t, score(x), eta)) for x in (1e-11, 2e-11))
+    near, far = (float(drift(process, x, t, score(x), eta)) for x in (1e-11, 2e-11))
     return 4.0 * (2.0 * near - far) / (eta**2 * slope(process, t))
 
 
@@ -61,17 +62,19 @@ def scale_of(process: Any, t: float) -> float:
 
 
 def arrival(
-    thing: Thing, delta: float, score: Callable[[float, Floats, float], Any]
+    reverse_drift: Thing, delta: float, score: Callable[[float, Floats, float], Any]
 ) -> tuple[Floats, Floats, Floats]:
     """Cells and their masses at noise time 0, run back from the noised conjugate data with a model score."""
     process = CIR(1.0, 0.25 * delta, 1.0)
-    centers, edges = grid(1e-12, 40.0, 300)
+    centers, edges = cells(1e-12, 40.0, 300)
     below = gammainc(0.5 * delta, edges / scale_of(process, HORIZON))
     mass: Floats = np.diff(below)
     mass[0] = below[1]
 
     def drift(x: Floats, t: float) -> Any:
-        return thing(process, x, t, score(process.nu, x, 1.0 / scale_of(process, max(t, 1e-300))), 1.0)
+        return reverse_drift(
+            process, x, t, score(process.nu, x, 1.0 / scale_of(process, max(t, 1e-300))), 1.0
+        )
 
     return centers, edges, Chain(process, drift, centers, edges).run(mass, HORIZON, 0.0, 100)
 
@@ -92,8 +95,8 @@ def mass_below(edges: Floats, mass: Floats, level: float) -> float:
     return float(np.exp(np.interp(np.log(level), np.log(edges[1:]), np.log(np.cumsum(mass)))))
 
 
-def mass_near_zero(thing: Thing, delta: float, score: Any, level: float) -> float:
-    _, edges, mass = arrival(thing, delta, score)
+def mass_near_zero(reverse_drift: Thing, delta: float, score: Any, level: float) -> float:
+    _, edges, mass = arrival(reverse_drift, delta, score)
     return mass_below(edges, mass, level)
 
 
@@ -114,28 +117,22 @@ class BoundedScore:
     """A bounded output l for 1 + x s gives the dimension 4 l(0) - delta at eta = 1: right only if the
     network has l(0) = delta / 2.  For delta >= 4 the bounded score sends every path to 0."""
 
-    @exact(1e-9)
-    def exact_score_keeps_the_dimension(reverse_drift):
-        for process in NOISES:
-            for t in (0.1, 0.8):
-                law = process.marginal(DATA, t)
-                for eta in ETAS:
-                    got = dimension(reverse_drift, process, t, law.score, eta)
-                    yield f"{process}, t = {t}, eta = {eta}", got, process.delta
+    @exact(1e-9, over=grid(process=NOISES, t=(0.1, 0.8), eta=ETAS))
+    def exact_score_keeps_the_dimension(reverse_drift, process, t, eta):
+        score = process.marginal(DATA, t).score
+        return dimension(reverse_drift, process, t, score, eta), process.delta
 
-    @exact(1e-12)
-    def bounded_score_reflects_it(reverse_drift):
-        t = 0.4
-        for process in NOISES:
-            delta = process.delta
-            for eta in ETAS:
-                turned = (2.0 * (1.0 + eta**2) - delta) / eta**2
-                for score in (-5.0, 0.0, 3.0):
-                    got = dimension(reverse_drift, process, t, partial(constant, score), eta)
-                    yield f"{process}, s = {score}, eta = {eta}", got, turned
-            for output in (0.0, 0.5 * delta, 2.0):
-                got = dimension(reverse_drift, process, t, partial(inverse, output - 1.0), 1.0)
-                yield f"{process}, 1 + x s = {output}", got, 4.0 * output - delta
+    @exact(1e-12, over=grid(process=NOISES))
+    def bounded_score_reflects_it(reverse_drift, process):
+        t, delta = 0.4, process.delta
+        for eta in ETAS:
+            turned = (2.0 * (1.0 + eta**2) - delta) / eta**2
+            for score in (-5.0, 0.0, 3.0):
+                got = dimension(reverse_drift, process, t, partial(constant, score), eta)
+                yield f"s = {score}, eta = {eta}", got, turned
+        for output in (0.0, 0.5 * delta, 2.0):
+            got = dimension(reverse_drift, process, t, partial(inverse, output - 1.0), 1.0)
+            yield f"1 + x s = {output}", got, 4.0 * output - delta
 
     @exact(1e-11)
     def gamma_laws_of_the_wrong_shape_solve_the_reverse_equation(reverse_drift):
@@ -208,13 +205,15 @@ class BoundedScore:
         return drawn
 
     mutants = {
-        "without the derivative of a": lambda p, x, t, s, eta: (
-            reverse_drift(p, x, t, s, eta) - 0.5 * (1.0 + eta**2) * slope(p, t)
+        "without the derivative of a": wrong(
+            reverse_drift, lambda value, process, t, eta: value - 0.5 * (1.0 + eta**2) * slope(process, t)
         ),
-        "without the half": lambda p, x, t, s, eta: 2.0 * reverse_drift(p, x, t, s, eta) + p.drift(x, t),
-        "eta not squared": lambda p, x, t, s, eta: reverse_drift(p, x, t, s, eta**0.5),
-        "forward drift not reversed": lambda p, x, t, s, eta: (
-            reverse_drift(p, x, t, s, eta) + 2.0 * p.drift(x, t)
+        "without the half": wrong(
+            reverse_drift, lambda value, process, x, t: 2.0 * value + process.drift(x, t)
+        ),
+        "eta not squared": wrong(reverse_drift, eta=lambda eta: eta**0.5),
+        "forward drift not reversed": wrong(
+            reverse_drift, lambda value, process, x, t: value + 2.0 * process.drift(x, t)
         ),
     }
 
@@ -278,41 +277,29 @@ class FellerForm:
             closed / (1.0 + n + killing * x),
         )
 
-    @bound(tight=0.999)
-    def immigration_never_falls_below_that_of_the_dimension(reverse_drift_from_count):
+    @bound(tight=0.999, over=grid(process=NOISES, eta=ETAS))
+    def immigration_never_falls_below_that_of_the_dimension(reverse_drift_from_count, process, eta):
         n = np.asarray([0.0, 1e-3, 1.0, 30.0])
-        for process in NOISES:
-            for eta in ETAS:
-                least = 0.25 * eta**2 * process.delta * slope(process, 0.3)
-                yield (
-                    f"{process}, eta = {eta}",
-                    np.full(4, least),
-                    reverse_drift_from_count(process, np.zeros(4), 0.3, n, eta),
-                )
+        least = 0.25 * eta**2 * process.delta * slope(process, 0.3)
+        return np.full(4, least), reverse_drift_from_count(process, np.zeros(4), 0.3, n, eta)
 
-    @bound(tight=0.3)
-    def the_linear_term_kills(reverse_drift_from_count):
+    @bound(tight=0.3, over=grid(process=NOISES, eta=ETAS))
+    def the_linear_term_kills(reverse_drift_from_count, process, eta):
         x = np.asarray([1e-2, 1.0, 30.0])
-        for process in NOISES:
-            for eta in ETAS:
-                at_zero = reverse_drift_from_count(process, np.zeros(3), 0.3, np.ones(3), eta)
-                falls = at_zero - reverse_drift_from_count(process, x, 0.3, np.ones(3), eta)
-                rate = 0.25 * (1.0 + eta**2) * slope(process, 0.3) / float(process.rho(0.3))
-                yield f"{process}, eta = {eta}", falls / x, np.full(3, rate)
-                yield f"{process}, eta = {eta}: sign", np.zeros(3), falls
+        at_zero = reverse_drift_from_count(process, np.zeros(3), 0.3, np.ones(3), eta)
+        falls = at_zero - reverse_drift_from_count(process, x, 0.3, np.ones(3), eta)
+        rate = 0.25 * (1.0 + eta**2) * slope(process, 0.3) / float(process.rho(0.3))
+        yield "rate", falls / x, np.full(3, rate)
+        yield "sign", np.zeros(3), falls
 
     mutants = {
-        "count with the slope of BESQ": {
-            reverse_drift_from_count: lambda p, x, t, n, eta: (
-                reverse_drift_from_count(p, x, t, n, eta) + 0.5 * (1.0 + eta**2) * (4.0 - slope(p, t)) * n
-            )
-        },
-        "eta forgotten": {
-            reverse_drift_from_count: lambda p, x, t, n, eta: reverse_drift_from_count(p, x, t, n, 1.0)
-        },
-        "dimension off by two": {
-            reverse_drift_from_count: lambda p, x, t, n, eta: (
-                reverse_drift_from_count(p, x, t, n, eta) - 0.5 * (1.0 + eta**2) * slope(p, t)
-            )
-        },
+        "count with the slope of BESQ": wrong(
+            reverse_drift_from_count,
+            lambda value, process, t, n, eta: value + 0.5 * (1.0 + eta**2) * (4.0 - slope(process, t)) * n,
+        ),
+        "eta forgotten": wrong(reverse_drift_from_count, eta=lambda: 1.0),
+        "dimension off by two": wrong(
+            reverse_drift_from_count,
+            lambda value, process, t, eta: value - 0.5 * (1.0 + eta**2) * slope(process, t),
+        ),
     }

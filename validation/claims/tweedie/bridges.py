@@ -11,12 +11,12 @@ import numpy as np
 from mpmath import mpf
 
 from driftproof.theory.laws import NoncentralChi2
-from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from driftproof.theory.processes.clock import Identity, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
-from driftproof.validation import Thing, boundary, claim, exact, raises
+from driftproof.validation import Thing, claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import BESQS, CIRS, GAUSSIANS, GBMS, ROUNDING, measured
@@ -26,16 +26,6 @@ __all__ = ["BridgeInAClock", "BridgeLaw", "TimeChange"]
 
 CLOCK = LinearClock(0.5, 2.0, 3.0)
 CLOCKED = (BESQ(0.5, CLOCK), BESQ(9.0, CLOCK), CIR(2.0, 0.0625, 1.0, CLOCK), CIR(1.0, 1.0, 1.0, CLOCK))
-
-
-def bridge(process: AbstractProcess, x0: float, xt: float, s: float, t: float) -> Any:
-    """Law of X_s given both ends."""
-    return process.bridge(x0, xt, s, t)
-
-
-def transition(process: AbstractProcess, x0: Any, t: Any) -> Any:
-    """Law of X_t given X_0."""
-    return process.transition(x0, t)
 
 
 def _ends(process: AbstractProcess) -> Iterator[tuple[float, float, float]]:
@@ -52,12 +42,12 @@ def _ends(process: AbstractProcess) -> Iterator[tuple[float, float, float]]:
         )
 
 
-def _against_the_textbook(thing: Thing, process: AbstractProcess, times: Any) -> Iterator[Any]:
+def _against_the_textbook(bridge: Thing, process: AbstractProcess, times: Any) -> Iterator[Any]:
     for s, t in times:
         for x0, xt, x in _ends(process):
             parts = _parts(process, x0, xt, x, s, t)
             label = f"{process}, {x0:g} to {xt:g}, x = {x:g}, s = {s:g}, t = {t:g}"
-            got = thing(process, x0, xt, s, t).log_prob(x)
+            got = bridge(process, x0, xt, s, t).log_prob(x)
             yield measured(label, got, mpmath.fsum(parts), 1 + sum(map(abs, parts)))
 
 
@@ -79,12 +69,11 @@ def _slopes(process: AbstractProcess, x0: float, xt: float, x: float, s: float, 
     )
 
 
-def _moments(thing: Thing, process: AbstractProcess, s: float, t: float) -> Iterator[Any]:
+def _moments(bridge: Thing, process: AbstractProcess, s: float, t: float) -> Iterator[Any]:
     for x0, xt, _ in _ends(process):
-        law = thing(process, x0, xt, s, t)
+        law = bridge(process, x0, xt, s, t)
         center, spread = float(law.mean), float(law.variance) ** 0.5
-        rule = line(center, spread) if isinstance(process, AbstractGaussianProcess) else half_line(center)
-        x, w = rule
+        x, w = line(center, spread) if isinstance(process, AbstractGaussianProcess) else half_line(center)
         p, label = w * np.exp(law.log_prob(x)), f"{process}, {x0:g} to {xt:g}"
         yield f"mass, {label}", np.sum(p), 1.0
         yield f"mean, {label}", np.sum(p * x), center
@@ -93,83 +82,104 @@ def _moments(thing: Thing, process: AbstractProcess, s: float, t: float) -> Iter
 
 @claim(
     "TWEEDIE-BRIDGE-1",
-    paper="tweedie",
-    title="Bridges",
-    statement=r"""
+    "Bridges",
+    r"""
         p(x \mid x_0, x_t) = \frac{p_s(x \mid x_0)\,p_{t-s}(x_t \mid x)}{p_t(x_t \mid x_0)}; \quad
         \text{BESQ, CIR: } X_s \overset d= c\,\Gamma\big(\tfrac\delta2 + \mathrm{Poi}(\lambda + \mu) + 2N\big),
         \quad N \sim \mathrm{Bessel}(\nu, 2\sqrt{\lambda\mu})""",
+    covers={
+        "squared_bessel": AbstractSquaredBessel.bridge,
+        "gaussian": AbstractGaussianProcess.bridge,
+        "geometric": GBM.bridge,
+    },
     hypotheses=[r"0 < s < t", r"\text{both ends in the state space}"],
-    vouches=[SquaredBesselBridge, AbstractSquaredBessel.bridge, AbstractGaussianProcess.bridge, GBM.bridge],
 )
 class BridgeLaw:
-    thing = bridge
+    @exact(ROUNDING)
+    def quotient_of_textbook_densities(squared_bessel, gaussian, geometric):
+        for bridge, processes, longest in (
+            (squared_bessel, (*BESQS, *CIRS[:3]), 10.0),
+            (geometric, GBMS[:2], 10.0),
+            (gaussian, GAUSSIANS, 0.9),
+        ):
+            for process in processes:
+                yield from _against_the_textbook(bridge, process, ((0.1, 0.4), (0.3, longest), (1e-6, 0.5)))
 
-    @exact(tolerance=ROUNDING)
-    def quotient_of_textbook_densities(thing: Thing) -> Iterator[Any]:
-        for process in (*BESQS, *CIRS[:3], *GBMS[:2], *GAUSSIANS):
-            longest = 0.9 if isinstance(process, AbstractGaussianProcess) else 10.0
-            yield from _against_the_textbook(thing, process, ((0.1, 0.4), (0.3, longest), (1e-6, 0.5)))
-
-    @exact(tolerance=1e-12)
-    def moments_by_quadrature(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def moments_by_quadrature(squared_bessel, gaussian, geometric):
         """The rounding of 800 nodes; the laws are wide enough for the rule at these times."""
-        for process in (*BESQS, *CIRS[:3], *GBMS[:2], *GAUSSIANS):
-            yield from _moments(thing, process, 0.3, 0.9)
+        for bridge, processes in (
+            (squared_bessel, (*BESQS, *CIRS[:3])),
+            (geometric, GBMS[:2]),
+            (gaussian, GAUSSIANS),
+        ):
+            for process in processes:
+                yield from _moments(bridge, process, 0.3, 0.9)
 
-    @exact(tolerance=1e-12)
-    def scores_are_slopes(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12)
+    def scores_are_slopes(squared_bessel, gaussian, geometric):
         """Of the quotient, at fifty digits; relative to the slopes of its two factors."""
         s, t = 0.3, 0.7
-        for process in (*BESQS[::2], *CIRS[:2], *GBMS[:2], *GAUSSIANS):
-            for x0, xt, x in ((1.5, 0.3, 0.7), (0.2, 2.0, 1.0)):
-                slopes = _slopes(process, x0, xt, x, s, t)
-                got, size = thing(process, x0, xt, s, t).score(x), 1 + sum(map(abs, slopes))
-                yield measured(f"{process}, {x0:g} to {xt:g}", got, mpmath.fsum(slopes), size)
+        for bridge, processes in (
+            (squared_bessel, (*BESQS[::2], *CIRS[:2])),
+            (geometric, GBMS[:2]),
+            (gaussian, GAUSSIANS),
+        ):
+            for process in processes:
+                for x0, xt, x in ((1.5, 0.3, 0.7), (0.2, 2.0, 1.0)):
+                    slopes = _slopes(process, x0, xt, x, s, t)
+                    got, size = bridge(process, x0, xt, s, t).score(x), 1 + sum(map(abs, slopes))
+                    yield measured(f"{process}, {x0:g} to {xt:g}", got, mpmath.fsum(slopes), size)
 
-    @boundary()
-    def times_out_of_order_are_refused(thing: Thing) -> Iterator[Any]:
-        for process in (BESQ(1.0), GBMS[0], Flow()):
-            for s, t in ((0.5, 0.5), (0.0, 0.5), (0.7, 0.5)):
-                yield raises(ValueError, process.bridge, 1.0, 1.0, s, t)
+    refuses = [
+        (bridge, process, 1.0, 1.0, s, t)
+        for bridge, process in (
+            (AbstractSquaredBessel.bridge, BESQ(1.0)),
+            (GBM.bridge, GBMS[0]),
+            (AbstractGaussianProcess.bridge, Flow()),
+        )
+        for s, t in ((0.5, 0.5), (0.0, 0.5), (0.7, 0.5))
+    ]
 
     mutants = {
-        "swapped ends": lambda process, x0, xt, s, t: process.bridge(xt, x0, s, t),
-        "time to go for time gone": lambda process, x0, xt, s, t: process.bridge(x0, xt, t - s, t),
-        "later end forgotten": lambda process, x0, xt, s, t: process.transition(x0, s),
-        "step of the whole time": lambda process, x0, xt, s, t: process.bridge(x0, xt, s, s + t),
+        "swapped ends": wrong(AbstractSquaredBessel.bridge, x0=lambda xt: xt, xt=lambda x0: x0),
+        "time to go for time gone": wrong(AbstractGaussianProcess.bridge, s=lambda s, t: t - s),
+        "later end forgotten": wrong(GBM.bridge, lambda self, x0, s: self.transition(x0, s)),
+        "step of the whole time": wrong(AbstractSquaredBessel.bridge, t=lambda s, t: s + t),
     }
 
 
 @claim(
     "TWEEDIE-BRIDGE-2",
-    paper="tweedie",
-    title="Bridges in a clock",
-    statement=r"""\tilde X_t = X_{\Lambda(t)}: \quad
+    "Bridges in a clock",
+    r"""\tilde X_t = X_{\Lambda(t)}: \quad
         p(x \mid x_0, x_t) = \frac{p_{\Lambda(s)}(x \mid x_0)\,p_{\Lambda(t)-\Lambda(s)}(x_t \mid x)}
         {p_{\Lambda(t)}(x_t \mid x_0)}""",
+    covers={"squared_bessel": AbstractSquaredBessel.bridge, "geometric": GBM.bridge},
     hypotheses=[r"0 < s < t", r"\Lambda' > 0"],
-    vouches=[SquaredBesselBridge, LinearClock],
 )
 class BridgeInAClock:
     """The step from s to t takes the operational time between them, not that of t - s."""
 
-    thing = bridge
+    @exact(ROUNDING)
+    def quotient_of_textbook_densities(squared_bessel, geometric):
+        for bridge, processes in ((squared_bessel, CLOCKED), (geometric, GBMS[2:])):
+            for process in processes:
+                yield from _against_the_textbook(bridge, process, ((0.1, 0.4), (0.3, 3.0)))
 
-    @exact(tolerance=ROUNDING)
-    def quotient_of_textbook_densities(thing: Thing) -> Iterator[Any]:
-        for process in (*CLOCKED, GBMS[2]):
-            yield from _against_the_textbook(thing, process, ((0.1, 0.4), (0.3, 3.0)))
-
-    @exact(tolerance=1e-12)
-    def moments_by_quadrature(thing: Thing) -> Iterator[Any]:
-        for process in (*CLOCKED, GBMS[2]):
-            yield from _moments(thing, process, 0.3, 0.9)
+    @exact(1e-12)
+    def moments_by_quadrature(squared_bessel, geometric):
+        for bridge, processes in ((squared_bessel, CLOCKED), (geometric, GBMS[2:])):
+            for process in processes:
+                yield from _moments(bridge, process, 0.3, 0.9)
 
     mutants = {
-        "clock ignored": lambda process, x0, xt, s, t: _calendar(process).bridge(x0, xt, s, t),
-        "clock restarted": lambda process, x0, xt, s, t: _calendar(process).bridge(
-            x0, xt, *_restarted(process.clock, s, t)
+        "clock ignored": wrong(GBM.bridge, self=lambda self: _calendar(self)),
+        "clock restarted": wrong(
+            AbstractSquaredBessel.bridge,
+            self=lambda self: _calendar(self),
+            s=lambda self, s: self.clock.time(s),
+            t=lambda self, s, t: self.clock.time(s) + self.clock.time(t - s),
         ),
     }
 
@@ -187,53 +197,45 @@ def _with_horizon(process: Any, horizon: float) -> Any:
     return process
 
 
-def _restarted(clock: Any, s: float, t: float) -> tuple[float, float]:
-    return clock.time(s), clock.time(s) + clock.time(t - s)
-
-
 @claim(
     "TWEEDIE-CLOCK-1",
-    paper="tweedie",
-    title="CIR is a decayed squared Bessel process; clocks compose",
-    statement=r"""
+    "CIR is a decayed squared Bessel process; clocks compose",
+    r"""
         X_t = q_t\,Y_{\rho_t/q_t}, \; Y \text{ BESQ}_\delta; \qquad
         \int p_{0,s}(y \mid x_0)\,p_{s,t}(x \mid y)\,dy = p_{0,t}(x \mid x_0); \qquad
         \tilde X_t = X_{\Lambda(t)}, \; \Lambda(t) = \int_0^t \beta""",
+    covers=[
+        AbstractProcess.transition,
+        AbstractSquaredBessel.decay,
+        AbstractSquaredBessel.rho,
+        LinearClock,
+    ],
     hypotheses=[r"\kappa, \theta, \sigma > 0", r"\beta > 0"],
-    vouches=[CIR, GBM, VP, VE, Flow, LinearClock, AbstractSquaredBessel.decay, AbstractSquaredBessel.rho],
 )
 class TimeChange:
-    thing = transition
-
-    @exact(tolerance=ROUNDING)
-    def decayed_squared_bessel(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING, over=grid(process=CIRS, t=(1e-3, 1.0, 10.0)))
+    def decayed_squared_bessel(transition, decay, rho, process, t):
         """The CIR transition of the library against the textbook density of BESQ, in the clock of CIR."""
-        for process in CIRS:
-            for t in (1e-3, 1.0, 10.0):
-                nu, decay, rho = textbook.scales(process, t)
-                scales = [process.nu, process.decay(t), process.rho(t)]
-                yield f"scales, {process}, t = {t}", scales, [nu, decay, rho]
-                for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
-                    bessel = textbook.density(_exact_besq(nu), mpf(x) / decay, x0, rho / decay)
-                    want = mpmath.log(bessel / decay)
-                    # An index near -1 counts: log Gamma(nu + 1) has a pole there.
-                    size = (1 + abs(want)) * (1 + 1 / (nu + 1)) + x0 * decay / rho + x / rho
-                    label = f"{process}, x0 = {x0}, x = {x}, t = {t}"
-                    yield measured(label, thing(process, x0, t).log_prob(x), want, size)
+        nu, left, width = textbook.scales(process, t)
+        yield "scales", [process.nu, decay(process, t), rho(process, t)], [nu, left, width]
+        for x0, x in ((0.0, 0.5), (1.0, 1e-12), (0.3, 2.0), (9.0, 4.0)):
+            bessel = textbook.density(_exact_besq(nu), mpf(x) / left, x0, width / left)
+            want = mpmath.log(bessel / left)
+            # An index near -1 counts: log Gamma(nu + 1) has a pole there.
+            size = (1 + abs(want)) * (1 + 1 / (nu + 1)) + x0 * left / width + x / width
+            yield measured(f"x0 = {x0}, x = {x}", transition(process, x0, t).log_prob(x), want, size)
 
-    @exact(tolerance=ROUNDING)
-    def runs_at_the_rate_of_its_clock(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING, over=grid(process=(*CLOCKED, GBMS[2]), t=(0.25, 1.0, 3.0)))
+    def runs_at_the_rate_of_its_clock(transition, process, t):
         """The transition over t is that in calendar time over the integral of the rate, by quadrature."""
-        for process in (*CLOCKED, GBMS[2]):
-            for t in (0.25, 1.0, 3.0):
-                time = float(mpmath.quad(process.clock.rate, [0, t]))
-                here, there = thing(process, 0.8, t), _calendar(process).transition(0.8, time)
-                yield f"mean, {process}, t = {t}", here.mean, there.mean
-                yield f"variance, {process}, t = {t}", here.variance, there.variance
-                yield f"log-density, {process}, t = {t}", here.log_prob(1.3), there.log_prob(1.3)
+        time = float(mpmath.quad(process.clock.rate, [0, t]))
+        here, there = transition(process, 0.8, t), _calendar(process).transition(0.8, time)
+        yield "mean", here.mean, there.mean
+        yield "variance", here.variance, there.variance
+        yield "log-density", here.log_prob(1.3), there.log_prob(1.3)
 
-    @exact(tolerance=ROUNDING)
-    def horizons_other_than_one(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING)
+    def horizons_other_than_one(transition):
         """Every schedule against the textbook, with a horizon that matters."""
         x0, x = 0.8, 1.3
         for horizon in (0.4, 5.0):
@@ -242,58 +244,60 @@ class TimeChange:
             for process in (*schedules, GBM(0.05, 0.2, clock), BESQ(3.0, clock), CIR(1.0, 0.5, 1.0, clock)):
                 for t in (0.1, 0.35):
                     want = textbook.log_density(process, x, x0, t)
-                    law = thing(process, x0, t)
+                    law = transition(process, x0, t)
                     # The quadratic form counts what the rounding of mean and variance does to it.
                     size = 1 + abs(want) + (x - x0) ** 2 / float(law.variance)
                     yield measured(f"{process}, t = {t}", law.log_prob(x), want, size)
 
-    @exact(tolerance=1e-15)
-    def the_clock_itself(thing: Thing) -> Iterator[Any]:
+    @exact(1e-15, over=rows("first, last, horizon", ((0.5, 2.0, 4.0), (3.0, 0.25, 0.5))))
+    def the_clock_itself(LinearClock, first, last, horizon):
         """The rate rises on a line from one end to the other; its integral is a trapezium."""
-        for first, last, horizon in ((0.5, 2.0, 4.0), (3.0, 0.25, 0.5)):
-            clock = LinearClock(first, last, horizon)
-            yield "rate", [clock.rate(0.0), clock.rate(horizon)], [first, last]
-            yield "half", clock.rate(0.5 * horizon), 0.5 * (first + last)
-            yield "time", clock.time(horizon), 0.5 * (first + last) * horizon
-            yield "time, half", clock.time(0.5 * horizon), 0.125 * (3.0 * first + last) * horizon
+        clock = LinearClock(first, last, horizon)
+        yield "rate", [clock.rate(0.0), clock.rate(horizon)], [first, last]
+        yield "half", clock.rate(0.5 * horizon), 0.5 * (first + last)
+        yield "time", clock.time(horizon), 0.5 * (first + last) * horizon
+        yield "time, half", clock.time(0.5 * horizon), 0.125 * (3.0 * first + last) * horizon
 
-    @exact(tolerance=1e-12)
-    def chapman_kolmogorov(thing: Thing) -> Iterator[Any]:
+    @exact(
+        1e-12,
+        over=grid(
+            rows("process", (*CLOCKED, *BESQS[::2], *CIRS[:2])), rows("s, t", ((0.3, 0.7), (0.5, 2.0)))
+        ),
+    )
+    def chapman_kolmogorov(transition, process, s, t):
         """The step from s to t starts with the clock at s; the rounding of 800 nodes stays below 1e-12."""
-        for process in (*CLOCKED, *BESQS[::2], *CIRS[:2]):
-            y, w = half_line(largest=200.0)
-            for s, t in ((0.3, 0.7), (0.5, 2.0)):
-                first = w * np.exp(thing(process, 0.8, s).log_prob(y))
-                decay, rho = (float(part) for part in process.between(np, np.asarray(s), np.asarray(t)))
-                for x in (0.05, 1.0, 5.0):
-                    second = NoncentralChi2(process.delta, decay * y / rho, rho).log_prob(x)
-                    want = np.exp(thing(process, 0.8, t).log_prob(x))
-                    yield f"{process}, x = {x}, s = {s}, t = {t}", np.sum(first * np.exp(second)) / want, 1.0
+        y, w = half_line(largest=200.0)
+        first = w * np.exp(transition(process, 0.8, s).log_prob(y))
+        decay, rho = (float(part) for part in process.between(np, np.asarray(s), np.asarray(t)))
+        for x in (0.05, 1.0, 5.0):
+            second = NoncentralChi2(process.delta, decay * y / rho, rho).log_prob(x)
+            want = np.exp(transition(process, 0.8, t).log_prob(x))
+            yield f"x = {x}", np.sum(first * np.exp(second)) / want, 1.0
 
-    @exact(tolerance=1e-12)
-    def schedules_compose(thing: Thing) -> Iterator[Any]:
+    @exact(1e-12, over=grid(process=(*GAUSSIANS, GBMS[2])))
+    def schedules_compose(transition, process):
         """For Gaussian noise and GBM the step comes from the textbook."""
-        for process in (*GAUSSIANS, GBMS[2]):
-            s, t, x0, x = 0.3, 0.7, 0.8, 1.1
-            law = thing(process, x0, s)
-            if isinstance(process, GBM):
-                y, w = half_line(largest=20.0, step=1 / 32)
-            else:
-                y, w = line(float(law.mean), float(law.variance) ** 0.5, step=1 / 8)
-            step = [float(textbook.step_density(process, x, a, s, t)) for a in y]
-            got = np.sum(w * np.exp(law.log_prob(y)) * np.asarray(step))
-            yield str(process), got / np.exp(thing(process, x0, t).log_prob(x)), 1.0
+        s, t, x0, x = 0.3, 0.7, 0.8, 1.1
+        law = transition(process, x0, s)
+        if isinstance(process, GBM):
+            y, w = half_line(largest=20.0, step=1 / 32)
+        else:
+            y, w = line(float(law.mean), float(law.variance) ** 0.5, step=1 / 8)
+        step = [float(textbook.step_density(process, x, a, s, t)) for a in y]
+        got = np.sum(w * np.exp(law.log_prob(y)) * np.asarray(step))
+        return got / np.exp(transition(process, x0, t).log_prob(x)), 1.0
 
     mutants = {
-        "clock ignored": lambda process, x0, t: _calendar(process).transition(x0, t),
-        "first rate for all time": lambda process, x0, t: _calendar(process).transition(
-            x0, t if _calendar(process) is process else process.clock.rate(0.0) * t
+        "clock ignored": wrong(AbstractProcess.transition, self=lambda self: _calendar(self)),
+        "first rate for all time": wrong(
+            AbstractProcess.transition,
+            self=lambda self: _calendar(self),
+            t=lambda self, t: t if _calendar(self) is self else self.clock.rate(0.0) * t,
         ),
-        "a horizon of one": lambda process, x0, t: _with_horizon(process, 1.0).transition(x0, t),
-        "no decay": lambda process, x0, t: (
-            process.transition(x0 / process.decay(t), t)
-            if isinstance(process, CIR)
-            else process.transition(x0, t)
+        "a horizon of one": wrong(AbstractProcess.transition, self=lambda self: _with_horizon(self, 1.0)),
+        "no decay": wrong(
+            AbstractProcess.transition,
+            x0=lambda self, x0, t: x0 / self.decay(t) if isinstance(self, CIR) else x0,
         ),
     }
 

@@ -24,6 +24,7 @@ __all__ = [
     "WEIGHTS",
     "corners",
     "measured",
+    "scaled",
 ]
 
 # Closed forms of a few dozen operations, each correctly rounded, on functions good to some units in the
@@ -64,6 +65,11 @@ def corners(processes: tuple[AbstractSquaredBessel, ...]) -> Iterator[Corner]:
                     yield f"{process}, x0 = {x0:g}, x = {x:g}, t = {t:g}", process, x0, x, t
 
 
-def measured(label: str, got: Any, want: Any, size: Any) -> tuple[str, Any, Any]:
+def scaled(got: Any, want: Any, size: Any) -> tuple[Any, Any]:
     """A comparison relative to ``size``: the largest term of a sum, or what rounded input leaves open."""
-    return label, got / size, want / size
+    return got / size, want / size
+
+
+def measured(label: str, got: Any, want: Any, size: Any) -> tuple[str, Any, Any]:
+    """The same with a label."""
+    return label, *scaled(got, want, size)

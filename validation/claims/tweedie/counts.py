@@ -20,14 +20,16 @@ from driftproof.theory.tweedie import (
     posterior_weights,
     score_from_count,
 )
-from driftproof.validation import boundary, claim, exact, figure, grid, property, raises
+from driftproof.validation import claim, exact, figure, grid, property, rows
 from driftproof.validation.mutants import wrong
 
 from . import textbook
-from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
+from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured, scaled
 from .textbook import Posterior
 
 __all__ = ["BesselLaw", "CountAndScore", "CountMoments", "MeanFromCounts"]
+
+ORDERS = (-0.999, -0.5, 0.0, 3.5)
 
 
 def _by_enumeration(process: AbstractProcess, x0: float, x: float, t: float) -> tuple[Any, Any]:
@@ -78,32 +80,27 @@ def _relative(want: Any, nu: Any) -> Any:
     ],
 )
 class CountMoments:
-    @exact(ROUNDING)
-    def enumeration_of_the_joint_law(conditional_count, conditional_pair_count):
-        for process in (*BESQS, *CIRS):
-            nu = textbook.scales(process, 1.0)[0]
-            for x0, x, t in ((0.0, 1.0, 1.0), (1e-12, 1.0, 1.0), (2.0, 0.7, 0.5), (9.0, 4.0, 0.1)):
-                names = ("E N", "E N(N-1)")
-                wants = _by_enumeration(process, x0, x, t)
-                for name, moment, want in zip(
-                    names, (conditional_count, conditional_pair_count), wants, strict=True
-                ):
-                    label = f"{name}, {process}, x0 = {x0:g}, x = {x:g}, t = {t:g}"
-                    yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
+    @exact(
+        ROUNDING,
+        over=grid(
+            rows("process", (*BESQS, *CIRS)),
+            rows("x0, x, t", ((0.0, 1.0, 1.0), (1e-12, 1.0, 1.0), (2.0, 0.7, 0.5), (9.0, 4.0, 0.1))),
+        ),
+    )
+    def enumeration_of_the_joint_law(conditional_count, conditional_pair_count, process, x0, x, t):
+        nu = textbook.scales(process, 1.0)[0]
+        count, pairs = _by_enumeration(process, x0, x, t)
+        yield measured("E N", conditional_count(process, x0, x, t), count, _relative(count, nu))
+        yield measured("E N(N-1)", conditional_pair_count(process, x0, x, t), pairs, _relative(pairs, nu))
 
-    @exact(ROUNDING)
-    def bessel_ratios_at_the_corners(conditional_count, conditional_pair_count):
-        for label, process, x0, x, t in corners((*BESQS, CIRS[1])):
-            nu = textbook.scales(process, t)[0]
-            for moment, want in zip(
-                (conditional_count, conditional_pair_count), _by_bessel(process, x0, x, t), strict=True
-            ):
-                yield measured(label, moment(process, x0, x, t), want, _relative(want, nu))
+    @exact(ROUNDING, over=rows("label, process, x0, x, t", lambda: corners((*BESQS, CIRS[1]))))
+    def bessel_ratios_at_the_corners(conditional_count, conditional_pair_count, process, x0, x, t):
+        nu = textbook.scales(process, t)[0]
+        count, pairs = _by_bessel(process, x0, x, t)
+        yield measured("E N", conditional_count(process, x0, x, t), count, _relative(count, nu))
+        yield measured("E N(N-1)", conditional_pair_count(process, x0, x, t), pairs, _relative(pairs, nu))
 
-    @boundary()
-    def only_squared_bessel_noise_has_a_count(conditional_count, conditional_pair_count):
-        for moment in (conditional_count, conditional_pair_count):
-            yield raises(ValueError, moment, VP(), 1.0, 1.0, 0.5)
+    refuses = [(moment, VP(), 1.0, 1.0, 0.5) for moment in (conditional_count, conditional_pair_count)]
 
     mutants = {
         "half the count": wrong(conditional_count, lambda value: value / 2),
@@ -128,45 +125,37 @@ class CountMoments:
     hypotheses=[r"\delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
 )
 class CountAndScore:
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(poisson_count, score_from_count):
+    @exact(ROUNDING, over=grid(process=(*BESQS, *CIRS), t=(1e-6, 1.0, 1e3), x=(1e-12, 1.0, 1e8)))
+    def three_atoms_at_fifty_digits(poisson_count, score_from_count, process, t, x):
         """The posterior of the count, from ratios of Bessel functions, against the differentiated density."""
-        for process in (*BESQS, *CIRS):
-            for t in (1e-6, 1.0, 1e3):
-                for x in (1e-12, 1.0, 1e8):
-                    given = Posterior(process, ATOMS, WEIGHTS, x, t)
-                    (n, _), s = _posterior_count(given), given.score
-                    nu, _, rho = textbook.scales(process, t)
-                    label, size = f"{process}, x = {x:g}, t = {t:g}", abs(nu) + n + x / (2 * rho)
-                    yield measured(f"count, {label}", poisson_count(process, x, t, float(s)), n, size)
-                    yield measured(f"score, {label}", score_from_count(process, x, t, float(n)), s, size / x)
+        given = Posterior(process, ATOMS, WEIGHTS, x, t)
+        (n, _), s = _posterior_count(given), given.score
+        nu, _, rho = textbook.scales(process, t)
+        size = abs(nu) + n + x / (2 * rho)
+        yield measured("count", poisson_count(process, x, t, float(s)), n, size)
+        yield measured("score", score_from_count(process, x, t, float(n)), s, size / x)
 
-    @exact(ROUNDING)
-    def inverse_to_each_other(poisson_count, score_from_count):
+    @exact(ROUNDING, over=grid(process=(*BESQS, *CIRS)))
+    def inverse_to_each_other(poisson_count, score_from_count, process):
         x, n = np.asarray([1e-3, 0.5, 7.0]), np.asarray([0.0, 0.25, 30.0])
-        for process in (*BESQS, *CIRS):
-            yield str(process), poisson_count(process, x, 0.5, score_from_count(process, x, 0.5, n)), n
+        return poisson_count(process, x, 0.5, score_from_count(process, x, 0.5, n)), n
 
-    @exact(ROUNDING)
-    def linear_at_the_boundary(score_from_count):
+    @exact(ROUNDING, over=grid(process=(*BESQS, *CIRS)))
+    def linear_at_the_boundary(score_from_count, process):
         """At x = 1e-16, where the next term of the series in x is relatively below a rounding."""
         x, t = 1e-16, 1.0
-        for process in (*BESQS, *CIRS):
-            nu, decay, rho = textbook.scales(process, t)
-            slope = decay * Posterior(process, ATOMS, WEIGHTS, x, t).mean() / (4 * (nu + 1) * rho**2)
-            weights = posterior_weights(process, Discrete(ATOMS, WEIGHTS), x, t)
-            n = float(weights @ conditional_count(process, np.asarray(ATOMS), x, t))
-            # The weights are exponentials of log-densities, in which nu log x is rounded.
-            size = slope * (1 / (nu + 1) + abs(nu * mpmath.log(x)))
-            yield measured(f"slope, {process}", n / x, slope, size)
-            want = (nu + slope * x) / x - 1 / (2 * rho)
-            yield measured(
-                f"score, {process}", score_from_count(process, x, t, n), want, abs(nu) / x + slope + 1 / rho
-            )
+        nu, decay, rho = textbook.scales(process, t)
+        slope = decay * Posterior(process, ATOMS, WEIGHTS, x, t).mean() / (4 * (nu + 1) * rho**2)
+        weights = posterior_weights(process, Discrete(ATOMS, WEIGHTS), x, t)
+        n = float(weights @ conditional_count(process, np.asarray(ATOMS), x, t))
+        # The weights are exponentials of log-densities, in which nu log x is rounded.
+        yield measured("slope", n / x, slope, slope * (1 / (nu + 1) + abs(nu * mpmath.log(x))))
+        want, size = (nu + slope * x) / x - 1 / (2 * rho), abs(nu) / x + slope + 1 / rho
+        yield measured("score", score_from_count(process, x, t, n), want, size)
 
     @exact(0.0, over=grid(process=(*BESQS, *CIRS)))
     def zero_at_the_boundary(poisson_count, process):
-        return str(process), poisson_count(process, 0.0, 1.0, np.inf * process.nu if process.nu else 1.0), 0.0
+        return poisson_count(process, 0.0, 1.0, np.inf * process.nu if process.nu else 1.0), 0.0
 
     @figure
     def count_for_several_data():
@@ -215,19 +204,13 @@ def _count_picture() -> Any:
 class MeanFromCounts:
     """All terms are positive: the relative error is a rounding everywhere, unlike in the score form."""
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(posterior_mean_from_counts):
+    @exact(ROUNDING, over=grid(process=(*BESQS, *CIRS), t=(1e-6, 1.0, 10.0), x=(1e-12, 1.0, 1e8)))
+    def three_atoms_at_fifty_digits(posterior_mean_from_counts, process, t, x):
         """Purely relative, but for means that no float can hold."""
-        for process in (*BESQS, *CIRS):
-            for t in (1e-6, 1.0, 10.0):
-                for x in (1e-12, 1.0, 1e8):
-                    given = Posterior(process, ATOMS, WEIGHTS, x, t)
-                    n, pairs = _posterior_count(given)
-                    got, label = (
-                        posterior_mean_from_counts(process, x, t, float(n), float(pairs)),
-                        f"{process}, x = {x:g}, t = {t:g}",
-                    )
-                    yield measured(label, got, given.mean(), max(given.mean(), mpf(10) ** -290))
+        given = Posterior(process, ATOMS, WEIGHTS, x, t)
+        n, pairs = _posterior_count(given)
+        got = posterior_mean_from_counts(process, x, t, float(n), float(pairs))
+        return scaled(got, given.mean(), max(given.mean(), mpf(10) ** -290))
 
     @property(ROUNDING, examples=40, false_alarm=0.0)
     def one_atom_comes_back(
@@ -260,41 +243,39 @@ class MeanFromCounts:
     hypotheses=[r"\nu > -1", r"z \geq 0"],
 )
 class BesselLaw:
-    @exact(1e-12)
-    def masses_at_fifty_digits(BesselCount):
+    @exact(
+        1e-12,
+        over=grid(
+            rows("nu", ORDERS),
+            rows("z, counts", ((1e-6, (0, 1, 3)), (2.0, (0, 1, 5)), (500.0, (200, 250, 300)))),
+        ),
+    )
+    def masses_at_fifty_digits(BesselCount, nu, z, counts):
         """The logarithms are differences of log-gammas of size n log n, each rounded."""
-        for nu in (-0.999, -0.5, 0.0, 3.5):
-            for z, counts in ((1e-6, (0, 1, 3)), (2.0, (0, 1, 5)), (500.0, (200, 250, 300))):
-                for n in counts:
-                    power = (mpf(z) / 2) ** (2 * n + mpf(nu))
-                    below = mpmath.besseli(nu, z) * mpmath.factorial(n) * mpmath.gamma(n + mpf(nu) + 1)
-                    label = f"nu = {nu}, z = {z:g}, n = {n}"
-                    yield label, BesselCount(nu, z).log_prob(float(n)), mpmath.log(power / below)
+        for n in counts:
+            power = (mpf(z) / 2) ** (2 * n + mpf(nu))
+            below = mpmath.besseli(nu, z) * mpmath.factorial(n) * mpmath.gamma(n + mpf(nu) + 1)
+            yield f"n = {n}", BesselCount(nu, z).log_prob(float(n)), mpmath.log(power / below)
 
-    @exact(1e-12)
-    def masses_sum_to_one(BesselCount):
-        for nu in (-0.999, -0.5, 0.0, 3.5):
-            for z in (0.0, 0.1, 5.0, 100.0):
-                n = np.arange(200.0)
-                mass = np.exp(BesselCount(nu, z).log_prob(n))
-                yield f"mass, nu = {nu}, z = {z}", np.sum(mass), 1.0
-                yield f"mean, nu = {nu}, z = {z}", BesselCount(nu, z).mean, np.sum(mass * n)
+    @exact(1e-12, over=grid(nu=ORDERS, z=(0.0, 0.1, 5.0, 100.0)))
+    def masses_sum_to_one(BesselCount, nu, z):
+        law, n = BesselCount(nu, z), np.arange(200.0)
+        mass = np.exp(law.log_prob(n))
+        yield "mass", np.sum(mass), 1.0
+        yield "mean", law.mean, np.sum(mass * n)
 
-    @exact(ROUNDING)
-    def variance_at_fifty_digits(BesselCount):
+    @exact(ROUNDING, over=grid(nu=ORDERS, z=(1e-6, 0.5, 30.0, 900.0, 1e5, 1e9)))
+    def variance_at_fifty_digits(BesselCount, nu, z):
         """Measured by what is subtracted, (z/2 - n)(z/2 + n) from nu n, up to where the expansion begins."""
-        for nu in (-0.999, -0.5, 0.0, 3.5):
-            for z in (1e-6, 0.5, 30.0, 900.0, 1e5, 1e9):
-                below = mpmath.besseli(nu, z)
-                mean, pairs = (mpf(z) / 2) ** 1 * mpmath.besseli(nu + 1, z) / below, mpf(z) ** 2 / 4
-                pairs *= mpmath.besseli(nu + 2, z) / below
-                law, label = BesselCount(nu, z), f"nu = {nu}, z = {z:g}"
-                want = pairs + mean - mean**2
-                lost = z**2 if z < 1000 * (1 + nu**2) else 0
-                yield measured(f"mean, {label}", law.mean, mean, mean * (1 + 1 / (nu + 1)))
-                yield measured(f"variance, {label}", law.variance, want, want * (1 + 1 / (nu + 1)) + lost)
+        below = mpmath.besseli(nu, z)
+        mean, pairs = (mpf(z) / 2) ** 1 * mpmath.besseli(nu + 1, z) / below, mpf(z) ** 2 / 4
+        pairs *= mpmath.besseli(nu + 2, z) / below
+        law, want = BesselCount(nu, z), pairs + mean - mean**2
+        lost = z**2 if z < 1000 * (1 + nu**2) else 0
+        yield measured("mean", law.mean, mean, mean * (1 + 1 / (nu + 1)))
+        yield measured("variance", law.variance, want, want * (1 + 1 / (nu + 1)) + lost)
 
     mutants = {
-        "order nu + 1": lambda nu, z: BesselCount(nu + 1.0, z),
-        "argument 2z": lambda nu, z: BesselCount(nu, 2.0 * z),
+        "order nu + 1": wrong(BesselCount, nu=lambda nu: nu + 1.0),
+        "argument 2z": wrong(BesselCount, z=lambda z: 2.0 * z),
     }

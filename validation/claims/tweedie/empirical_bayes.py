@@ -5,16 +5,15 @@ With data :math:`X_0 \sim \Gamma(\delta/2, c)`, a decay q and a scale :math:`\rh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from scipy.special import gammaincinv
 
 from driftproof.numerics.tweedie import MarginalModel, fit_marginal
+from driftproof.theory import tweedie
 from driftproof.theory.laws import Gamma
 from driftproof.theory.processes import BESQ, CIR
 from driftproof.theory.tweedie import (
@@ -24,8 +23,8 @@ from driftproof.theory.tweedie import (
     unbiased_estimate,
     unbiased_risk,
 )
-from driftproof.validation import Thing, claim, drawn, exact, property
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import claim, exact, grid, property, rows
+from driftproof.validation.mutants import wrong
 
 from .gauss import Floats, power_panels
 
@@ -35,16 +34,6 @@ CASES = (
     (CIR(1.2, 0.4, 0.8), 0.7, 0.5),
     (CIR(0.5, 3.0, 1.0), 0.2, 2.0),
 )
-
-
-@final
-@dataclass(frozen=True)
-class Risks:
-    """The unbiased estimator and the two risks, each of which a mutant replaces."""
-
-    estimate: Thing = unbiased_estimate
-    unbiased: Thing = unbiased_risk
-    bayes: Thing = bayes_risk
 
 
 @lru_cache
@@ -60,169 +49,146 @@ def joint(process: Any, scale: float, t: float) -> tuple[Floats, Floats, Floats]
 
 @claim(
     "TWEEDIE-EB-1",
-    paper="tweedie",
-    title="The risks of the unbiased and of the Bayes estimator",
-    statement=r"""
+    "The risks of the unbiased and of the Bayes estimator",
+    r"""
     E\Big(\frac{X_t - \delta\rho}{q} - X_0\Big)^2 = \frac{2\delta\rho\,(b + \rho)}{q^2}, \qquad
     E\big(E[X_0 | X_t] - X_0\big)^2 = \Big(\frac{b}{b + 2\rho}\Big)^2 \frac{2\delta\rho\,(b + \rho)}{q^2}
     \qquad \text{(BESQ: ratio } (c / (c + 2t))^2)
     """,
-    vouches=[unbiased_estimate, unbiased_risk, bayes_risk],
+    covers=[unbiased_estimate, unbiased_risk, bayes_risk],
     hypotheses=[r"X_0 \sim \Gamma(\delta/2, c)", r"t > 0"],
 )
 class EmpiricalBayesRisks:
     """The quadrature knows the data law and the transition only; its Bayes estimator is the quotient of two
     of its own sums."""
 
-    thing = Risks()
+    @exact(1e-10, scale=0.0, over=rows("process, scale, t", CASES))
+    def risks_equal_double_quadrature(unbiased_estimate, unbiased_risk, bayes_risk, process, scale, t):
+        x0, x, mass = joint(process, scale, t)
+        best = (x0 @ mass) / np.sum(mass, axis=0)
+        for name, risk, estimate in (
+            ("unbiased", unbiased_risk, unbiased_estimate(process, x, t)),
+            ("bayes", bayes_risk, best),
+        ):
+            want = float(np.sum(mass * (estimate[None, :] - x0[:, None]) ** 2))
+            yield name, risk(process, scale, t), want
 
-    @exact(tolerance=1e-10, scale=0.0)
-    def risks_equal_double_quadrature(thing: Thing) -> Iterator[Labelled]:
-        for process, scale, t in CASES:
-            x0, x, mass = joint(process, scale, t)
-            best = (x0 @ mass) / np.sum(mass, axis=0)
-            for name, estimate in (("unbiased", thing.estimate(process, x, t)), ("bayes", best)):
-                risk = float(np.sum(mass * (estimate[None, :] - x0[:, None]) ** 2))
-                yield f"{name}, {process}", getattr(thing, name)(process, scale, t), risk
+    @exact(1e-11, over=grid(rows("process, t", [(p, t) for p, _, t in CASES]), x0=(0.0, 0.3, 4.0)))
+    def the_unbiased_estimator_is_unbiased(unbiased_estimate, process, t, x0):
+        x, w = power_panels(150.0, process.nu)
+        density = np.exp(process.transition(x0, t).log_prob(x))
+        return float((w * density) @ unbiased_estimate(process, x, t)), x0
 
-    @exact(tolerance=1e-11)
-    def the_unbiased_estimator_is_unbiased(thing: Thing) -> Iterator[Labelled]:
-        for process, _, t in CASES:
-            x, w = power_panels(150.0, process.nu)
-            for x0 in (0.0, 0.3, 4.0):
-                density = np.exp(process.transition(x0, t).log_prob(x))
-                yield f"{process}, x0 = {x0}", float((w * density) @ thing.estimate(process, x, t)), x0
-
-    @exact(tolerance=1e-14)
-    def ratio_of_the_risks(thing: Thing) -> Iterator[Labelled]:
-        c = np.asarray([1e-3, 0.5, 40.0])
-        for delta in (0.2, 7.0):
-            for t in (0.1, 2.0):
-                ratio = thing.bayes(BESQ(delta), c, t) / thing.unbiased(BESQ(delta), c, t)
-                yield f"BESQ, delta = {delta}, t = {t}", ratio, (c / (c + 2 * t)) ** 2
+    @exact(1e-14, over=grid(delta=(0.2, 7.0), t=(0.1, 2.0)))
+    def ratio_of_the_risks(unbiased_risk, bayes_risk, delta, t):
+        c, process = np.asarray([1e-3, 0.5, 40.0]), BESQ(delta)
+        return bayes_risk(process, c, t) / unbiased_risk(process, c, t), (c / (c + 2 * t)) ** 2
 
     mutants = {
-        "estimator without the decay": replace(
-            thing, estimate=lambda process, x, t: x - process.delta * process.rho(t)
+        "estimator without the decay": wrong(
+            unbiased_estimate, lambda process, x, t: x - process.delta * process.rho(t)
         ),
-        "estimator off by one degree": replace(
-            thing, estimate=lambda process, x, t: unbiased_estimate(process, x, t) - process.rho(t)
+        "estimator off by one degree": wrong(
+            unbiased_estimate, lambda value, process, t: value - process.rho(t)
         ),
-        "shrinkage to the first power": replace(
-            thing,
-            bayes=lambda process, c, t: (
-                bayes_risk(process, c, t) * (1 + 2 * process.rho(t) / (process.decay(t) * c))
-            ),
+        "shrinkage to the first power": wrong(
+            bayes_risk,
+            lambda value, process, scale, t: value * (1 + 2 * process.rho(t) / (process.decay(t) * scale)),
         ),
-        "variance at the mean of the data": replace(
-            thing, unbiased=lambda process, c, t: unbiased_risk(process, c, t) + 2 * process.rho(t) ** 2
+        "variance at the mean of the data": wrong(
+            unbiased_risk, lambda value, process, t: value + 2 * process.rho(t) ** 2
         ),
     }
 
 
-def modelled_mean(
-    process: Any, t: float, knots: tuple[float, ...], coefficients: tuple[float, ...], x: Any
-) -> Any:
-    """The estimate of a marginal model with these parameters."""
-    return MarginalModel(process, t, knots, coefficients, 0.0, 0).posterior_mean(x)
-
-
-def first_order_only(process: Any, t: float, knots: Any, coefficients: Any, x: Any) -> Any:
+def first_order_only(self: MarginalModel, x: Any) -> Any:
     """Gaussian habits: x plus the variance of the noise times the score, less its bias."""
-    score = MarginalModel(process, t, knots, coefficients, 0.0, 0).score(x)
-    rho = process.rho(t)
-    return (x + (4.0 - process.delta) * rho + 4.0 * rho * x * score) / process.decay(t)
+    process, rho = self.process, self.process.rho(self.t)
+    return (x + (4.0 - process.delta) * rho + 4.0 * rho * x * self.score(x)) / process.decay(self.t)
 
 
-def without_curvature(process: Any, t: float, knots: Any, coefficients: Any, x: Any) -> Any:
-    model = MarginalModel(process, t, knots, coefficients, 0.0, 0)
-    slope = model.count(x) / x
-    return 4.0 * process.rho(t) ** 2 / process.decay(t) * ((process.nu + 1.0) * slope + x * slope**2)
+def without_curvature(self: MarginalModel, x: Any) -> Any:
+    process, slope = self.process, self.count(x) / x
+    factor = 4.0 * process.rho(self.t) ** 2 / process.decay(self.t)
+    return factor * ((process.nu + 1.0) * slope + x * slope**2)
 
 
 @claim(
     "TWEEDIE-EB-2",
-    paper="tweedie",
-    title="Modelling the marginal: the estimate is Tweedie's, and the conjugate model is inside",
-    statement=r"""
+    "Modelling the marginal: the estimate is Tweedie's, and the conjugate model is inside",
+    r"""
     p_t(x) \propto x^\nu e^{-x/2\rho + \ell(x)}: \qquad
     \frac{4\rho^2}q \big[(\nu+1)\,\ell' + x(\ell'' + \ell'^2)\big]
     = E[X_0 | x] \text{ by the second-order formula with } s = \frac\nu x - \frac1{2\rho} + \ell',\
     s' = -\frac\nu{x^2} + \ell''; \qquad
     X_0 \sim \Gamma(\tfrac\delta2, c) \iff \ell' = \frac1{2\rho} - \frac1{b + 2\rho}
     """,
-    vouches=[MarginalModel, fit_marginal],
+    covers=[
+        MarginalModel.posterior_mean,
+        MarginalModel.score,
+        MarginalModel.score_derivative,
+        MarginalModel.count,
+        fit_marginal,
+    ],
     hypotheses={r"t > 0": None, r"x > 0": lambda x: x > 0},
 )
 class MarginalModelling:
-    thing = staticmethod(modelled_mean)
-
-    @exact(tolerance=1e-12)
-    def a_straight_line_is_the_conjugate_oracle(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, over=rows("process, scale, t", CASES))
+    def a_straight_line_is_the_conjugate_oracle(posterior_mean, process, scale, t):
         x = np.asarray([0.01, 0.5, 3.0, 20.0])
-        for process, scale, t in CASES:
-            b, rho = float(process.decay(t)) * scale, float(process.rho(t))
-            got = thing(process, t, (0.0, 1.0), (b / (b + 2.0 * rho),), x)
-            posterior = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
-            yield f"{process}", got, posterior.mean
+        b, rho = float(process.decay(t)) * scale, float(process.rho(t))
+        got = posterior_mean(MarginalModel(process, t, (0.0, 1.0), (b / (b + 2.0 * rho),), 0.0, 0), x)
+        return got, conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t).mean
 
-    @property(tolerance=1e-10, false_alarm=0.0)
+    @property(1e-10, false_alarm=0.0)
     def equals_the_second_order_formula(
-        thing: Thing,
-        delta: float = drawn(st.floats(0.1, 10.0)),
-        t: float = drawn(st.floats(0.1, 3.0)),
-        slope: float = drawn(st.floats(0.1, 1.0)),
-        bend: float = drawn(st.floats(-0.02, 0.02)),
-        x: float = drawn(st.floats(0.05, 15.0)),
-    ) -> Iterator[Labelled]:
+        posterior_mean,
+        score,
+        score_derivative,
+        delta=st.floats(0.1, 10.0),
+        t=st.floats(0.1, 3.0),
+        slope=st.floats(0.1, 1.0),
+        bend=st.floats(-0.02, 0.02),
+        x=st.floats(0.05, 15.0),
+    ):
         for process in (BESQ(delta), CIR(1.0, 0.25 * delta, 1.0)):
-            knots, coefficients = (0.0, 1.0, 2.0, 4.0), (slope, bend, -bend)
-            model = MarginalModel(process, t, knots, coefficients, 0.0, 0)
-            want = posterior_mean(process, x, t, model.score(x), model.score_derivative(x))
+            model = MarginalModel(process, t, (0.0, 1.0, 2.0, 4.0), (slope, bend, -bend), 0.0, 0)
+            s = score(model, x)
+            want = tweedie.posterior_mean(process, x, t, s, score_derivative(model, x))
             # The second-order formula cancels terms up to 4 rho^2 x s^2 / q, which rounding is relative to.
-            size = 1.0 + 4.0 * float(process.rho(t)) ** 2 * x * float(model.score(x)) ** 2 / float(
-                process.decay(t)
-            )
-            got = float(thing(process, t, knots, coefficients, x))
-            yield f"{process}", got / size, max(float(want), 0.0) / size
+            size = 1.0 + 4.0 * float(process.rho(t)) ** 2 * x * float(s) ** 2 / float(process.decay(t))
+            yield f"{process}", float(posterior_mean(model, x)) / size, max(float(want), 0.0) / size
 
-    @exact(tolerance=1e-9)
-    def the_spline_is_smooth_and_its_own_derivative(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-9, over=rows("process", (BESQ(1.2), CIR(1.0, 0.6, 1.0))))
+    def the_spline_is_smooth_and_its_own_derivative(posterior_mean, score, score_derivative, count, process):
         """Score, its derivative and the count are of one function; the estimate is what they make by hand."""
         x, h = np.asarray([0.7, 2.3, 5.1, 12.0]), 1e-3
-        for process in (BESQ(1.2), CIR(1.0, 0.6, 1.0)):
-            knots, coefficients = (0.0, 1.0, 2.0, 4.0), (0.4, 0.02, -0.01)
-            model = MarginalModel(process, 0.8, knots, coefficients, 0.0, 0)
-            weights = ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))
-            slope = sum(w * (model.score(x + k * h) - model.score(x - k * h)) for k, w in weights) / h
-            yield f"{process}, slope of the score", model.score_derivative(x), slope
-            rho, nu = float(process.rho(0.8)), process.nu
-            first, second = model.score(x) - nu / x + 0.5 / rho, slope + nu / x**2
-            yield f"{process}, count", model.count(x), x * first
-            mean = 4.0 * rho**2 / float(process.decay(0.8)) * ((nu + 1.0) * first + x * (second + first**2))
-            yield f"{process}, estimate", thing(process, 0.8, knots, coefficients, x), mean
+        model = MarginalModel(process, 0.8, (0.0, 1.0, 2.0, 4.0), (0.4, 0.02, -0.01), 0.0, 0)
+        weights = ((1, 0.75), (2, -0.15), (3, 1.0 / 60.0))
+        slope = sum(w * (score(model, x + k * h) - score(model, x - k * h)) for k, w in weights) / h
+        yield "slope of the score", score_derivative(model, x), slope
+        rho, nu = float(process.rho(0.8)), process.nu
+        first, second = score(model, x) - nu / x + 0.5 / rho, slope + nu / x**2
+        yield "count", count(model, x), x * first
+        mean = 4.0 * rho**2 / float(process.decay(0.8)) * ((nu + 1.0) * first + x * (second + first**2))
+        yield "estimate", posterior_mean(model, x), mean
 
-    @exact(tolerance=2e-3)
-    def the_fit_finds_the_line_from_quantiles(thing: Thing) -> Iterator[Labelled]:
+    @exact(2e-3, over=rows("process, scale, t", CASES[1:3]))
+    def the_fit_finds_the_line_from_quantiles(fit_marginal, posterior_mean, process, scale, t):
         # The quantiles of the marginal stand for infinitely many draws; bins and the last quantile take 1e-3.
         x = np.asarray([0.2, 1.0, 5.0])
-        for process, scale, t in CASES[1:3]:
-            b, rho = float(process.decay(t)) * scale, float(process.rho(t))
-            middles = (np.arange(20_000) + 0.5) / 20_000
-            draws = (b + 2.0 * rho) * gammaincinv(0.5 * process.delta, middles)
-            fit = fit_marginal(process, draws, t, knots=2)
-            got = thing(process, t, fit.knots, fit.coefficients, x)
-            yield (
-                f"{process}",
-                got,
-                conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t).mean,
-            )
+        b, rho = float(process.decay(t)) * scale, float(process.rho(t))
+        middles = (np.arange(20_000) + 0.5) / 20_000
+        draws = (b + 2.0 * rho) * gammaincinv(0.5 * process.delta, middles)
+        fit = fit_marginal(process, draws, t, knots=2)
+        posterior = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
+        return posterior_mean(fit, x), posterior.mean
 
     mutants = {
-        "first order only": first_order_only,
-        "without curvature": without_curvature,
-        "scale of the noise once": lambda process, t, *rest: (
-            modelled_mean(process, t, *rest) / process.rho(t)
+        "first order only": {MarginalModel.posterior_mean: first_order_only},
+        "without curvature": {MarginalModel.posterior_mean: without_curvature},
+        "scale of the noise once": wrong(
+            MarginalModel.posterior_mean, lambda value, self: value / self.process.rho(self.t)
         ),
     }
 
@@ -268,10 +234,12 @@ class BayesIsTweedie:
                 yield f"{process}, {name}", error, 0.0
 
     mutants = {
-        "delta for 4 - delta": lambda process, x, t, s, ds: (
-            posterior_mean(process, x, t, s, ds)
-            - 2.0 * (2.0 - process.delta) * process.rho(t) / process.decay(t)
+        "delta for 4 - delta": wrong(
+            posterior_mean,
+            lambda value, process, t: value - 2.0 * (2.0 - process.delta) * process.rho(t) / process.decay(t),
         ),
-        "without s'": lambda process, x, t, s, ds: posterior_mean(process, x, t, s, 0.0 * ds),
-        "the unbiased estimate": lambda process, x, t, s, ds: unbiased_estimate(process, x, t),
+        "without s'": wrong(posterior_mean, score_prime=lambda score_prime: 0.0 * score_prime),
+        "the unbiased estimate": wrong(
+            posterior_mean, lambda process, x, t: unbiased_estimate(process, x, t)
+        ),
     }

@@ -22,13 +22,13 @@ from scipy.linalg import solve_banded
 
 from .gauss import Floats
 
-__all__ = ["Chain", "grid"]
+__all__ = ["Chain", "cells"]
 
 Drift = Callable[[Floats, float], Any]
 GAMMA = 1.0 - math.sqrt(0.5)
 
 
-def grid(lowest: float, highest: float, count: int) -> tuple[Floats, Floats]:
+def cells(lowest: float, highest: float, count: int) -> tuple[Floats, Floats]:
     """Centers and edges of cells even in log x near 0 and in sqrt(x) further out."""
     low, high = (math.log(math.expm1(math.sqrt(x))) for x in (lowest, highest))
     u = np.logaddexp(0.0, np.linspace(low, high, 2 * count + 1)) ** 2

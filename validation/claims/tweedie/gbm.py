@@ -16,12 +16,12 @@ from driftproof.theory.laws import Discrete, LogNormal
 from driftproof.theory.processes import GBM
 from driftproof.theory.tweedie import log_posterior_mean, log_posterior_variance, posterior_moment
 from driftproof.theory.tweedie.symbolic import gbm_dilation, gbm_log_moments
-from driftproof.validation import Thing, claim, exact, grid, symbolic
+from driftproof.validation import Thing, claim, exact, grid, rows, symbolic
 from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols, unchecked
 
 from . import textbook
-from .cases import GBMS, ROUNDING, measured
+from .cases import GBMS, ROUNDING, scaled
 from .quadrature import half_line
 from .textbook import Posterior
 
@@ -40,13 +40,13 @@ def _transition(x: Any) -> Any:
     return sp.exp(-((sp.log(x) - sp.log(X0) - shift) ** 2) / (2 * variance)) / x
 
 
-def _log_mean(thing: Thing, p: Any) -> Any:
-    return on_symbols(thing, PROCESS, X, T, sp.diff(p, X) / p)
+def _log_mean(formula: Thing, p: Any) -> Any:
+    return on_symbols(formula, PROCESS, X, T, sp.diff(p, X) / p)
 
 
-def _log_variance(thing: Thing, p: Any) -> Any:
+def _log_variance(formula: Thing, p: Any) -> Any:
     score = sp.diff(p, X) / p
-    return on_symbols(thing, PROCESS, X, T, score, sp.diff(score, X))
+    return on_symbols(formula, PROCESS, X, T, score, sp.diff(score, X))
 
 
 def _posteriors() -> Iterator[tuple[str, Posterior]]:
@@ -81,14 +81,12 @@ class LogMean:
     def derivation(gbm_log_moments):
         return gbm_log_moments()[0]
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(log_posterior_mean):
-        for label, given in _posteriors():
-            _, v = textbook.levels(given.process, given.t)
-            score, x = given.score, given.x
-            size = 1 + abs(mpmath.log(x)) + v * (1 + abs(x * score))
-            got = log_posterior_mean(given.process, x, given.t, float(score))
-            yield measured(label, got, given.mean(mpmath.log), size)
+    @exact(ROUNDING, over=rows("label, given", _posteriors))
+    def three_atoms_at_fifty_digits(log_posterior_mean, given):
+        _, v = textbook.levels(given.process, given.t)
+        score, x = given.score, given.x
+        got = log_posterior_mean(given.process, x, given.t, float(score))
+        return scaled(got, given.mean(mpmath.log), 1 + abs(mpmath.log(x)) + v * (1 + abs(x * score)))
 
     @exact(1e-12, over=grid(process=GBMS, x=(0.3, 2.0)))
     def gamma_data_by_quadrature(log_posterior_mean, process, x):
@@ -131,14 +129,12 @@ class LogVariance:
     def derivation(gbm_log_moments):
         return gbm_log_moments()[1]
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(log_posterior_variance):
-        for label, given in _posteriors():
-            _, v = textbook.levels(given.process, given.t)
-            s, ds, x = given.score, given.score_prime, given.x
-            size = v + v**2 * (abs(x * s) + abs(x**2 * ds))
-            got = log_posterior_variance(given.process, x, given.t, float(s), float(ds))
-            yield measured(label, got, given.variance(mpmath.log), size)
+    @exact(ROUNDING, over=rows("label, given", _posteriors))
+    def three_atoms_at_fifty_digits(log_posterior_variance, given):
+        _, v = textbook.levels(given.process, given.t)
+        s, ds, x = given.score, given.score_prime, given.x
+        got = log_posterior_variance(given.process, x, given.t, float(s), float(ds))
+        return scaled(got, given.variance(mpmath.log), v + v**2 * (abs(x * s) + abs(x**2 * ds)))
 
     @exact(1e-12, over=grid(process=GBMS, x=(0.3, 2.0)))
     def gamma_data_by_quadrature(log_posterior_variance, process, x):
@@ -177,43 +173,28 @@ class DilatedMoments:
     def derivation(gbm_dilation):
         return gbm_dilation()
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(posterior_moment):
+    @exact(ROUNDING, over=grid(rows("label, given", _posteriors), k=ORDERS))
+    def three_atoms_at_fifty_digits(posterior_moment, given, k):
         """Relative to what a rounding of log p, and of the dilated point, does to the exponential."""
-        for label, given in _posteriors():
-            _, v = textbook.levels(given.process, given.t)
-            for k in ORDERS:
-                want = given.mean(partial(_power, k))
-                got = posterior_moment(given.process, given.x, given.t, k, _log_prob(given))
-                yield measured(f"{label}, k = {k}", got, want, want * _log_rounding(given, mpmath.exp(k * v)))
+        _, v = textbook.levels(given.process, given.t)
+        want = given.mean(partial(_power, k))
+        got = posterior_moment(given.process, given.x, given.t, k, _log_prob(given))
+        return scaled(got, want, want * _log_rounding(given, mpmath.exp(k * v)))
 
-    @exact(1e-12)
-    def gamma_data_by_quadrature(posterior_moment):
-        for process in GBMS:
-            for x in (0.3, 2.0):
-                law = _GammaData(process, x, 1.0)
-                for k in ORDERS:
-                    want = law.mean(partial(_power, k))
-                    yield (
-                        f"{process}, x = {x}, k = {k}",
-                        posterior_moment(process, x, 1.0, k, law.log_prob) / want,
-                        1.0,
-                    )
+    @exact(1e-12, over=grid(process=GBMS, x=(0.3, 2.0), k=ORDERS))
+    def gamma_data_by_quadrature(posterior_moment, process, x, k):
+        law = _GammaData(process, x, 1.0)
+        return posterior_moment(process, x, 1.0, k, law.log_prob) / law.mean(partial(_power, k)), 1.0
 
-    @exact(ROUNDING)
-    def lognormal_data(posterior_moment):
+    @exact(ROUNDING, over=grid(process=GBMS, t=(1e-3, 1.0), x=(0.25, 6.0), k=ORDERS))
+    def lognormal_data(posterior_moment, process, t, x, k):
         """Conjugate: the posterior of log X_0 is normal, and its moments are exponentials."""
-        for process in GBMS:
-            for t in (1e-3, 1.0):
-                for x in (0.25, 6.0):
-                    m, v = textbook.levels(process, t)
-                    gain = mpf(0.25) / (0.25 + v)
-                    mean, variance = mpf(0.5) + gain * (mpmath.log(x) - m - 0.5), gain * v
-                    marginal = process.marginal(LogNormal(0.5, 0.5), t)
-                    for k in ORDERS:
-                        want = mpmath.exp(k * mean + k * k * variance / 2)
-                        got = posterior_moment(process, x, t, k, marginal.log_prob)
-                        yield f"{process}, x = {x}, t = {t}, k = {k}", got / want, 1
+        m, v = textbook.levels(process, t)
+        gain = mpf(0.25) / (0.25 + v)
+        mean, variance = mpf(0.5) + gain * (mpmath.log(x) - m - 0.5), gain * v
+        marginal = process.marginal(LogNormal(0.5, 0.5), t)
+        want = mpmath.exp(k * mean + k * k * variance / 2)
+        return posterior_moment(process, x, t, k, marginal.log_prob) / want, 1
 
     mutants = {
         "dilation by e^{-kv}": wrong(

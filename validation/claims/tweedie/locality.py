@@ -7,7 +7,7 @@ amount in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -16,14 +16,27 @@ from mpmath import mpf
 
 from driftproof.theory.laws import Discrete
 from driftproof.theory.processes import BESQ, CIR, GBM, AbstractProcess, Flow
+from driftproof.theory.processes.gaussian import AbstractGaussianProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import log_posterior_mean, posterior_weights
-from driftproof.validation import Thing, claim, exact, figure
+from driftproof.validation import claim, exact, figure, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import GAUSSIANS, GBMS, ROUNDING, measured
 from .textbook import Posterior
 
 __all__ = ["MeanWithoutScore", "ScoreWithoutMean"]
+
+GEOMETRIC = grid(rows("process", GBMS), rows("x, t", ((1.5, 1.0), (0.8, 4.0))))
+BESSEL = rows(
+    "process, x, t",
+    (
+        (BESQ(3.0), 1.2, 0.5),
+        (BESQ(3.0), 40.0, 2.0),
+        (CIR(kappa=0.75, theta=1.0, sigma=1.0), 0.3, 0.5),
+    ),
+)
 
 
 def balanced(process: AbstractProcess, atoms: tuple[float, float], x: float, t: float) -> Discrete:
@@ -45,63 +58,44 @@ def same_score(process: GBM, x: float, t: float) -> tuple[Discrete, Discrete]:
 
 @claim(
     "TWEEDIE-GBM-4",
-    paper="tweedie",
-    title="Under geometric noise the score does not tell the posterior mean",
-    statement=r"""
+    "Under geometric noise the score does not tell the posterior mean",
+    r"""
         \text{Data } \delta_1 \text{ and data on } \{e^{-1}, e\}, \text{ equally likely given } x:
         \quad s(x, t) \text{ is the same}, \quad E[X_0 \mid x] = 1 \text{ against } \cosh 1""",
+    covers=[GBM.marginal, log_posterior_mean, posterior_weights],
     hypotheses=[r"dX = \mu X\,dt + \sigma X\,dB"],
-    vouches=[log_posterior_mean],
 )
 class ScoreWithoutMean:
     r"""The score at x is an affine function of :math:`E[\log X_0 \mid x]`, which is 0 for both."""
 
-    thing = same_score
+    @exact(ROUNDING, over=GEOMETRIC)
+    def scores_agree(marginal, process, x, t):
+        """The library's of either, with that of the first at fifty digits."""
+        pair = same_score(process, x, t)
+        want, (_, v) = _read(process, pair[0], x, t).score, textbook.levels(process, t)
+        for name, data in zip(("one data point", "two data points"), pair, strict=True):
+            yield measured(name, marginal(process, data, t).score(x), want, (1 + 1 / v) / x)
 
-    @exact(tolerance=ROUNDING)
-    def scores_agree(thing: Thing) -> Iterator[Any]:
-        for process, x, t in _geometric_cases():
-            first, second = (_read(process, data, x, t) for data in thing(process, x, t))
-            _, v = textbook.levels(process, t)
-            size = (1 + 1 / v) / x
-            yield measured(f"{process}, x = {x}, t = {t}", second.score, first.score, size)
+    @exact(ROUNDING, over=GEOMETRIC)
+    def means_of_the_logarithm_are_zero(marginal, log_posterior_mean, process, x, t):
+        scores = [marginal(process, data, t).score(x) for data in same_score(process, x, t)]
+        return [log_posterior_mean(process, x, t, s) for s in scores], [0.0, 0.0]
 
-    @exact(tolerance=ROUNDING)
-    def scores_of_the_library_agree(thing: Thing) -> Iterator[Any]:
-        for process, x, t in _geometric_cases():
-            first, second = (process.marginal(data, t).score(x) for data in thing(process, x, t))
-            yield f"score, {process}, x = {x}, t = {t}", second, first
-            logs = [log_posterior_mean(process, x, t, s) for s in (first, second)]
-            yield f"mean of the logarithm, {process}, x = {x}, t = {t}", logs, [0.0, 0.0]
-
-    @exact(tolerance=ROUNDING)
-    def means_differ_by_cosh(thing: Thing) -> Iterator[Any]:
-        for process, x, t in _geometric_cases():
-            first, second = (_read(process, data, x, t).mean() for data in thing(process, x, t))
-            yield f"{process}, x = {x}, t = {t}", second - first, mpmath.cosh(1) - 1
+    @exact(ROUNDING, over=GEOMETRIC)
+    def means_differ_by_cosh(posterior_weights, process, x, t):
+        pair = same_score(process, x, t)
+        return [posterior_weights(process, d, x, t) @ d.atoms for d in pair], [1.0, mpmath.cosh(1)]
 
     @figure
-    def two_data_laws(thing: Thing) -> Any:
+    def two_data_laws():
         """Two data laws whose scores cross at x = 1.5 (left), where their posterior means differ (right)."""
-        return _two_curves(GBM(0.125, 0.5), thing, 1.5, 4.0)
+        return _two_curves(GBM(0.125, 0.5), same_score, 1.5, 4.0)
 
     mutants = {
-        "equal weights before x is seen": lambda process, x, t: (
-            Discrete([1.0]),
-            Discrete([float(np.exp(-1.0)), float(np.exp(1.0))], [0.5, 0.5]),
-        ),
-        "symmetric without the logarithm": lambda process, x, t: (
-            Discrete([1.0]),
-            balanced(process, (0.5, 1.5), x, t),
-        ),
-        "the same data twice": lambda process, x, t: (Discrete([1.0]), Discrete([1.0])),
+        "equal weights before x is seen": wrong(posterior_weights, lambda data_law: data_law.weights),
+        "score of the logarithm": wrong(log_posterior_mean, score=lambda x, score: x * score),
+        "half the time": wrong(GBM.marginal, t=lambda t: 0.5 * t),
     }
-
-
-def _geometric_cases() -> Iterator[tuple[GBM, float, float]]:
-    for process in GBMS:
-        yield process, 1.5, 1.0
-        yield process, 0.8, 4.0
 
 
 # In dimension three I_{1/2}(z) is a sinh, so that the count of an atom is (z coth z - 1)/2.
@@ -122,15 +116,18 @@ def same_mean(process: Any, x: float, t: float) -> tuple[Discrete, Discrete]:
 
 @claim(
     "TWEEDIE-BESQ-3",
-    paper="tweedie",
-    title="Under squared Bessel noise the posterior mean does not tell the score",
-    statement=r"""
+    "Under squared Bessel noise the posterior mean does not tell the score",
+    r"""
         \text{With } c(z) = \tfrac12 (z \coth z - 1), \; \delta = 3, \; z = \sqrt{q x x_0}/\rho:
         \text{ atoms at } z = 1, 3, \text{ equally likely given } x, \text{ and one atom at } z = \sqrt5
         \text{ have the same } E[X_0 \mid x], \quad
         s_1 - s_2 = \frac1x\Big(c(\sqrt5) - \frac{c(1) + c(3)}2\Big) \approx \frac{0.0619}x""",
+    covers={
+        "bessel_marginal": AbstractSquaredBessel.marginal,
+        "gaussian_marginal": AbstractGaussianProcess.marginal,
+        "posterior_weights": posterior_weights,
+    },
     hypotheses=[r"\delta = 3", r"x > 0, \; t > 0"],
-    vouches=[BESQ, CIR],
 )
 class MeanWithoutScore:
     """A network that predicts the data does not determine the score; for Gaussian noise it does.
@@ -138,80 +135,62 @@ class MeanWithoutScore:
     The score is the posterior mean of the count, which is no affine function of the data point.
     """
 
-    thing = same_mean
+    @exact(ROUNDING, over=BESSEL)
+    def means_agree(posterior_weights, process, x, t):
+        first, second = (posterior_weights(process, d, x, t) @ d.atoms for d in same_mean(process, x, t))
+        return measured("two data points and one", second, first, first)
 
-    @exact(tolerance=ROUNDING)
-    def means_agree(thing: Thing) -> Iterator[Any]:
-        for process, x, t in _bessel_cases():
-            first, second = (_read(process, data, x, t).mean() for data in thing(process, x, t))
-            yield measured(f"{process}, x = {x}, t = {t}", second, first, first)
+    @exact(ROUNDING, over=BESSEL)
+    def scores_differ_in_closed_form(bessel_marginal, process, x, t):
+        """The textbook's do; and those of the library are the textbook's."""
 
-    @exact(tolerance=ROUNDING)
-    def scores_differ_in_closed_form(thing: Thing) -> Iterator[Any]:
         def count(z: Any) -> Any:
             return (z * mpmath.coth(z) - 1) / 2
 
-        want = count(mpmath.sqrt(5)) - (count(1) + count(3)) / 2
-        for process, x, t in _bessel_cases():
-            first, second = (_read(process, data, x, t).score for data in thing(process, x, t))
-            yield f"{process}, x = {x}, t = {t}", x * (first - second), want
+        pair, size = same_mean(process, x, t), 1 + x / float(textbook.scales(process, t)[2])
+        first, second = want = [x * _read(process, data, x, t).score for data in pair]
+        yield "closed form", first - second, count(mpmath.sqrt(5)) - (count(1) + count(3)) / 2
+        got = [x * bessel_marginal(process, data, t).score(x) for data in pair]
+        yield "library", np.asarray(got) / size, [w / size for w in want]
 
-    @exact(tolerance=ROUNDING)
-    def so_do_those_of_the_library(thing: Thing) -> Iterator[Any]:
-        for process, x, t in _bessel_cases():
-            pair = thing(process, x, t)
-            got = [x * process.marginal(data, t).score(x) for data in pair]
-            want = [x * _read(process, data, x, t).score for data in pair]
-            size = 1 + x / float(textbook.scales(process, t)[2])
-            yield f"{process}, x = {x}, t = {t}", np.asarray(got) / size, [w / size for w in want]
-
-    @exact(tolerance=ROUNDING)
-    def for_gaussian_noise_scores_agree(thing: Thing) -> Iterator[Any]:
+    @exact(ROUNDING, over=rows("process", GAUSSIANS))
+    def for_gaussian_noise_scores_agree(gaussian_marginal, process):
         """The same two atoms, equally likely given x, and their average."""
-        for process in GAUSSIANS:
-            x, t = 1.2, 0.5
-            low, high = (_atom(BESQ(3.0), z, x, t) for z in ARGUMENTS)
-            pair = (Discrete([0.5 * (low + high)]), balanced(process, (low, high), x, t))
-            first, second = (_read(process, data, x, t).score for data in pair)
-            size = 1 + max(1.0, high) / textbook.levels(process, t)[1]
-            yield measured(type(process).__name__, second, first, size)
+        x, t = 1.2, 0.5
+        low, high = (_atom(BESQ(3.0), z, x, t) for z in ARGUMENTS)
+        one, two = Discrete([0.5 * (low + high)]), balanced(process, (low, high), x, t)
+        size = 1 + max(1.0, high) / textbook.levels(process, t)[1]
+        return measured(
+            "two data points and one",
+            gaussian_marginal(process, two, t).score(x),
+            _read(process, one, x, t).score,
+            size,
+        )
 
     @figure
-    def two_data_laws(thing: Thing) -> Any:
+    def two_data_laws():
         """Two data laws whose posterior means cross at x = 1.2 (right), where their scores differ (left)."""
-        return _two_curves(BESQ(3.0), thing, 1.2, 0.5)
+        return _two_curves(BESQ(3.0), same_mean, 1.2, 0.5)
 
     @figure
-    def four_noises(thing: Thing) -> Any:
+    def four_noises():
         """What the data were, given what is seen: data at 0.5 and 3, under four kinds of noise."""
         return _four_noises()
 
     mutants = {
-        "equal weights before x is seen": lambda process, x, t: (
-            same_mean(process, x, t)[0],
-            Discrete(same_mean(process, x, t)[1].atoms, [0.5, 0.5]),
-        ),
-        "average of the square roots": lambda process, x, t: (
-            Discrete([_atom(process, 2.0, x, t)]),
-            same_mean(process, x, t)[1],
-        ),
-        "the same data twice": lambda process, x, t: (same_mean(process, x, t)[0],) * 2,
+        "equal weights before x is seen": wrong(posterior_weights, lambda data_law: data_law.weights),
+        "half the time": wrong(AbstractSquaredBessel.marginal, t=lambda t: 0.5 * t),
+        "half the time of Gaussian noise": wrong(AbstractGaussianProcess.marginal, t=lambda t: 0.5 * t),
     }
 
 
-def _bessel_cases() -> Iterator[tuple[Any, float, float]]:
-    yield BESQ(3.0), 1.2, 0.5
-    yield BESQ(3.0), 40.0, 2.0
-    yield CIR(kappa=0.75, theta=1.0, sigma=1.0), 0.3, 0.5
-
-
-def _two_curves(process: Any, thing: Thing, at: float, t: float) -> Any:
+def _two_curves(process: Any, pair: Callable[..., Any], at: float, t: float) -> Any:
     from matplotlib.figure import Figure
 
     drawn = Figure()
     left, right = drawn.subplots(1, 2)
     x = np.linspace(0.3 * at, 2.0 * at, 200)
-    for data, name in zip(thing(process, at, t), ("one data point", "two data points"), strict=True):
+    for data, name in zip(pair(process, at, t), ("one data point", "two data points"), strict=True):
         if data.atoms.shape[0] > 1:
             name += f" at {data.atoms[0]:.2f} and {data.atoms[1]:.2f}"
         left.plot(x, process.marginal(data, t).score(x), label=name)

@@ -10,7 +10,7 @@ by convolutions on the line and for logarithms, and by sums over atoms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -30,8 +30,8 @@ from driftproof.theory.laws import (
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
-from driftproof.validation import Thing, boundary, claim, exact, raises
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import ROUNDING, measured
@@ -102,86 +102,71 @@ def convolved(parts: Any, factor: float, shift: float, variance: float, y: Any) 
     return total
 
 
-PARTS = SimpleNamespace(
-    marginal=lambda process, data, t: process.marginal(data, t),
-    stationary=lambda process: process.stationary(),
-)
-
-
-def _changed(**parts: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(PARTS), **parts})
-
-
-def _evenly(process: Any, data: Any, t: float) -> Any:
-    law = process.marginal(data, t)
+def evenly(law: Any) -> Any:
     return Mixture(np.full(3, 1.0 / 3.0), law.components) if isinstance(law, Mixture) else law
 
 
 @claim(
     "TWEEDIE-MARGINAL-1",
-    paper="tweedie",
-    title="Marginals of noised data, and the law at which CIR stays",
-    statement=r"""
+    "Marginals of noised data, and the law at which CIR stays",
+    r"""
     p_t(x) = \int p_t(x \mid x_0)\,p_0(dx_0) \text{ for data that are gamma, noncentral, (log)normal, Gaussian,
     discrete, or mixtures}; \qquad
     \text{CIR: } \Gamma(\tfrac\delta2, \tfrac{\sigma^2}{2\kappa}) \text{ is stationary}
     """,
-    vouches=[AbstractSquaredBessel.marginal, AbstractGaussianProcess.marginal, GBM.marginal, CIR.stationary],
+    covers={
+        "squared_bessel": AbstractSquaredBessel.marginal,
+        "gaussian": AbstractGaussianProcess.marginal,
+        "geometric": GBM.marginal,
+        "stationary": CIR.stationary,
+    },
     hypotheses=[r"t > 0", r"X_0 \text{ in the state space}"],
 )
 class Marginals:
-    thing = PARTS
-
-    @exact(tolerance=1e-12)
-    def laplace_transforms_on_the_half_line(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, over=grid(process=SQUARED, t=TIMES))
+    def laplace_transforms_on_the_half_line(squared_bessel, process, t):
         """The rounding of 800 nodes, as for the transitions."""
-        for process in SQUARED:
-            for t in TIMES:
-                _, decay, rho = (float(part) for part in textbook.scales(process, t))
-                for name, data, transform in on_the_half_line(process.delta):
-                    law = thing.marginal(process, data, t)
-                    x, w = half_line(float(law.mean), largest=1e3)
-                    p = w * np.exp(law.log_prob(x))
-                    for l in (0.0, 0.4, 3.0):
-                        spread = 1.0 + 2.0 * l * rho
-                        want = spread ** (-0.5 * process.delta) * transform(l * decay / spread)
-                        yield f"{process}, {name}, t = {t}, l = {l}", np.sum(p * np.exp(-l * x)), want
+        _, decay, rho = (float(part) for part in textbook.scales(process, t))
+        for name, data, transform in on_the_half_line(process.delta):
+            law = squared_bessel(process, data, t)
+            x, w = half_line(float(law.mean), largest=1e3)
+            p = w * np.exp(law.log_prob(x))
+            for l in (0.0, 0.4, 3.0):
+                spread = 1.0 + 2.0 * l * rho
+                want = spread ** (-0.5 * process.delta) * transform(l * decay / spread)
+                yield f"{name}, l = {l}", np.sum(p * np.exp(-l * x)), want
 
-    @exact(tolerance=1e-12)
-    def convolutions_on_the_line(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, over=grid(rows("t", TIMES), rows("parts, parameters, weights", lambda: on_the_line())))
+    def convolutions_on_the_line(gaussian, geometric, t, parts, parameters, weights):
         y = np.asarray([-1.3, 0.2, 1.9])
-        for t in TIMES:
-            for parts, parameters, weights in on_the_line():
-                for process in GAUSSIAN:
-                    alpha, variance = (float(part) for part in textbook.levels(process, t))
-                    law = thing.marginal(process, of(Normal, parameters, weights), t)
-                    yield (
-                        f"{process}, t = {t}",
-                        np.exp(law.log_prob(y)),
-                        convolved(parts, alpha, 0.0, variance, y),
-                    )
-                for process in GEOMETRIC:
-                    shift, variance = (float(part) for part in textbook.levels(process, t))
-                    law = thing.marginal(process, of(LogNormal, parameters, weights), t)
-                    want = convolved(parts, 1.0, shift, variance, y)
-                    yield f"{process}, t = {t}", np.exp(law.log_prob(np.exp(y)) + y), want
+        for process in GAUSSIAN:
+            alpha, variance = (float(part) for part in textbook.levels(process, t))
+            law = gaussian(process, of(Normal, parameters, weights), t)
+            yield f"{process}", np.exp(law.log_prob(y)), convolved(parts, alpha, 0.0, variance, y)
+        for process in GEOMETRIC:
+            shift, variance = (float(part) for part in textbook.levels(process, t))
+            law = geometric(process, of(LogNormal, parameters, weights), t)
+            want = convolved(parts, 1.0, shift, variance, y)
+            yield f"{process}", np.exp(law.log_prob(np.exp(y)) + y), want
 
-    @exact(tolerance=ROUNDING)
-    def sums_over_atoms(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def sums_over_atoms(squared_bessel, gaussian, geometric):
         atoms = (0.125, 0.5, 3.0)
-        for process in (*SQUARED, *GAUSSIAN, *GEOMETRIC):
-            for t in TIMES:
-                law = thing.marginal(process, Discrete(atoms, WEIGHTS), t)
+        for marginal, processes in (
+            (squared_bessel, SQUARED),
+            (gaussian, GAUSSIAN),
+            (geometric, GEOMETRIC),
+        ):
+            for process, t in product(processes, TIMES):
+                law = marginal(process, Discrete(atoms, WEIGHTS), t)
                 for x in (0.2, 1.5):
-                    terms = [
-                        w * textbook.density(process, x, a, t) for a, w in zip(atoms, WEIGHTS, strict=True)
-                    ]
-                    want = mpmath.log(mpmath.fsum(terms))
-                    size = 1 + max(abs(mpmath.log(textbook.density(process, x, a, t))) for a in atoms)
+                    terms = [textbook.density(process, x, a, t) for a in atoms]
+                    want = mpmath.log(mpmath.fsum(w * p for w, p in zip(WEIGHTS, terms, strict=True)))
+                    size = 1 + max(abs(mpmath.log(p)) for p in terms)
                     yield measured(f"{process}, x = {x}, t = {t}", law.log_prob(x), want, size)
 
-    @exact(tolerance=ROUNDING)
-    def coordinates_of_vectors(thing: Thing) -> Iterator[Labelled]:
+    @exact(ROUNDING)
+    def coordinates_of_vectors(gaussian):
         """Covariances are diagonal here, so that each component is a product; noise is added to every axis."""
         means, squares = ((0.5, -1.0), (2.0, 0.25), (-1.0, 1.5)), ((0.25, 1.0), (0.5, 0.5), (2.0, 0.125))
         x, covs = (0.3, 0.7), [np.diag(part) for part in squares]
@@ -204,47 +189,44 @@ class Marginals:
                     "atoms": (Discrete(means, WEIGHTS), [(w, part(k, False)) for k, w in enumerate(WEIGHTS)]),
                 }
                 for name, (data, terms) in laws.items():
-                    got = thing.marginal(process, data, t).log_prob(np.asarray(x))
+                    got = gaussian(process, data, t).log_prob(np.asarray(x))
                     want = mpmath.log(mpmath.fsum(w * p for w, p in terms))
                     size = 1 + max(abs(mpmath.log(p)) for _, p in terms)
                     yield measured(f"{process}, {name}, t = {t}", got, want, size)
 
-    @exact(tolerance=1e-12)
-    def the_stationary_law_stays(thing: Thing) -> Iterator[Labelled]:
-        x = np.asarray([0.05, 0.4, 3.0])
-        for kappa, theta, sigma in ((2.0, 0.0625, 1.0), (1.0, 1.0, 1.0), (0.5, 3.0, 1.5)):
-            process = CIR(kappa, theta, sigma)
-            law, label = thing.stationary(process), f"{process}"
-            # No flux: b p = (a p)' / 2.
-            flux = (2.0 * kappa * (theta - x) - sigma**2) / (sigma**2 * x)
-            yield f"{label}, score", law.score(x), flux
-            yield (
-                f"{label}, mean and variance",
-                [law.mean, law.variance],
-                [theta, 0.5 * sigma**2 * theta / kappa],
-            )
-            late = [textbook.log_density(process, float(y), 0.7, 60.0 / kappa) for y in x]
-            yield f"{label}, long after", law.log_prob(x), late
-            yield f"{label}, noised", thing.marginal(process, law, 0.3).log_prob(x), law.log_prob(x)
+    @exact(
+        1e-12,
+        over=rows("kappa, theta, sigma", ((2.0, 0.0625, 1.0), (1.0, 1.0, 1.0), (0.5, 3.0, 1.5))),
+    )
+    def the_stationary_law_stays(squared_bessel, stationary, kappa, theta, sigma):
+        x, process = np.asarray([0.05, 0.4, 3.0]), CIR(kappa, theta, sigma)
+        law = stationary(process)
+        # No flux: b p = (a p)' / 2.
+        yield "score", law.score(x), (2.0 * kappa * (theta - x) - sigma**2) / (sigma**2 * x)
+        yield "mean and variance", [law.mean, law.variance], [theta, 0.5 * sigma**2 * theta / kappa]
+        late = [textbook.log_density(process, float(y), 0.7, 60.0 / kappa) for y in x]
+        yield "long after", law.log_prob(x), late
+        yield "noised", squared_bessel(process, law, 0.3).log_prob(x), law.log_prob(x)
 
-    @boundary()
-    def data_without_a_closed_form(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, BESQ(1.0).marginal, Normal(0.0, 1.0), 0.5)
-        yield raises(ValueError, VP().marginal, Gamma(1.0, 1.0), 0.5)
-        yield raises(ValueError, BESQ(1.0).marginal, NoncentralChi2(2.0, 1.0, 1.0), 0.5)
+    refuses = [
+        (AbstractSquaredBessel.marginal, BESQ(1.0), Normal(0.0, 1.0), 0.5),
+        (AbstractGaussianProcess.marginal, VP(), Gamma(1.0, 1.0), 0.5),
+        (AbstractSquaredBessel.marginal, BESQ(1.0), NoncentralChi2(2.0, 1.0, 1.0), 0.5),
+    ]
 
     mutants = {
-        "a little later": _changed(marginal=lambda p, data, t: p.marginal(data, t * (1.0 + 1e-9))),
-        "weights alike": _changed(marginal=_evenly),
-        "atoms alone": _changed(
-            marginal=lambda p, data, t: p.marginal(
-                Discrete(data.atoms) if isinstance(data, Discrete) else data, t
-            )
+        "a little later": wrong(AbstractSquaredBessel.marginal, t=lambda t: t * (1.0 + 1e-9)),
+        "weights alike": wrong(GBM.marginal, lambda value: evenly(value)),
+        "atoms alone": wrong(
+            AbstractGaussianProcess.marginal,
+            data_law=lambda data_law: (
+                Discrete(data_law.atoms) if isinstance(data_law, Discrete) else data_law
+            ),
         ),
-        "twice the stationary scale": _changed(
-            stationary=lambda p: Gamma(p.stationary().shape, 2.0 * p.stationary().scale)
+        "twice the stationary scale": wrong(
+            CIR.stationary, lambda value: Gamma(value.shape, 2.0 * value.scale)
         ),
-        "stationary of shape delta": _changed(
-            stationary=lambda p: Gamma(2.0 * p.stationary().shape, 0.5 * p.stationary().scale)
+        "stationary of shape delta": wrong(
+            CIR.stationary, lambda value: Gamma(2.0 * value.shape, 0.5 * value.scale)
         ),
     }

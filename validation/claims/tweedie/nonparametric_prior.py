@@ -15,6 +15,7 @@ from driftproof.theory.laws import Discrete
 from driftproof.theory.processes import BESQ, CIR, GBM, Flow
 from driftproof.theory.tweedie import posterior_weights
 from driftproof.validation import Thing, bound, claim, exact
+from driftproof.validation.mutants import wrong
 
 from .gauss import Floats
 
@@ -29,9 +30,9 @@ FITTED = (
 
 
 @lru_cache
-def fit(thing: Thing, which: int, tolerance: float) -> Any:
+def fit(fit_prior: Thing, which: int, tolerance: float) -> Any:
     process, x, atoms = FITTED[which]
-    return thing(process, x, 0.4, atoms=atoms, tolerance=tolerance)
+    return fit_prior(process, x, 0.4, atoms=atoms, tolerance=tolerance)
 
 
 def log_likelihood(process: Any, x: Floats, t: float, prior: Any) -> float:
@@ -39,20 +40,14 @@ def log_likelihood(process: Any, x: Floats, t: float, prior: Any) -> float:
     return float(np.mean(np.logaddexp.reduce(log_p + np.log(np.maximum(prior.weights, 1e-300)), axis=1)))
 
 
-def uniform_prior(process: Any, x: Floats, t: float, *, atoms: Floats, tolerance: float) -> Any:
-    done = fit_prior(process, x, t, atoms=atoms, tolerance=tolerance)
+def uniform_prior(value: Any, process: Any, x: Floats, t: float, atoms: Floats) -> Any:
     prior = Discrete(atoms)
-    return replace(done, prior=prior, log_likelihood=log_likelihood(process, x, t, prior))
+    return replace(value, prior=prior, log_likelihood=log_likelihood(process, x, t, prior))
 
 
-def stopped_early(process: Any, x: Floats, t: float, *, atoms: Floats, tolerance: float) -> Any:
+def stopped_early(process: Any, x: Floats, t: float, atoms: Floats, tolerance: float) -> Any:
     """A loose fit that claims the tolerance that was asked for."""
     return replace(fit_prior(process, x, t, atoms=atoms, tolerance=0.3), gap=tolerance)
-
-
-def likelihood_of_the_sum(process: Any, x: Floats, t: float, *, atoms: Floats, tolerance: float) -> Any:
-    done = fit_prior(process, x, t, atoms=atoms, tolerance=tolerance)
-    return replace(done, log_likelihood=done.log_likelihood * x.size)
 
 
 @claim(
@@ -118,7 +113,9 @@ class NonparametricPrior:
             yield f"{process}", done.posterior_mean(x), posterior_weights(process, prior, x, 0.4) @ atoms
 
     mutants = {
-        "uniform prior": uniform_prior,
-        "stopped early": stopped_early,
-        "likelihood of the sum": likelihood_of_the_sum,
+        "uniform prior": wrong(fit_prior, uniform_prior),
+        "stopped early": wrong(fit_prior, stopped_early),
+        "likelihood of the sum": wrong(
+            fit_prior, lambda value, x: replace(value, log_likelihood=value.log_likelihood * x.size)
+        ),
     }

@@ -69,15 +69,17 @@ def exact(process: Any, x: Floats, t: float) -> Floats:
     return np.asarray(np.exp(process.marginal(DATA, t).log_prob(x)))
 
 
-def posterior(process: Any, x: Floats, t: float) -> tuple[Any, Any]:
+def posterior(
+    process: Any, x: Floats, t: float, weights: Callable[..., Any] = posterior_weights
+) -> tuple[Any, Any]:
     """The atoms with their posterior probabilities."""
-    return DATA.atoms[None, :], posterior_weights(process, DATA, x, t)
+    return DATA.atoms[None, :], weights(process, DATA, x, t)
 
 
 def count(process: Any, x: Floats, t: float) -> Floats:
     """n(x, t) = E[N | x], without the cancellation of x s - nu."""
-    atoms, weights = posterior(process, x, t)
-    return np.asarray(np.sum(weights * conditional_count(process, atoms, x[:, None], t), axis=-1))
+    atoms, probabilities = posterior(process, x, t)
+    return np.asarray(np.sum(probabilities * conditional_count(process, atoms, x[:, None], t), axis=-1))
 
 
 def bridge_kernel(process: Any, starts: Starts) -> Kernel:

@@ -14,8 +14,8 @@ import numpy as np
 from mpmath import mpf
 
 from driftproof.theory.laws import AbstractLaw, Discrete, Gamma, LogNormal, Mixture, NoncentralChi2, Normal
-from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
 from driftproof.theory.processes import BESQ, CIR, AbstractProcess
+from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import (
     conditional_score,
     conjugate_posterior,
@@ -23,8 +23,8 @@ from driftproof.theory.tweedie import (
     posterior_mean,
     posterior_weights,
 )
-from driftproof.validation import Thing, boundary, claim, exact, grid, raises, rows
-from driftproof.validation.mutants import altered, arguments, wrong
+from driftproof.validation import claim, exact, grid, rows
+from driftproof.validation.mutants import wrong
 
 from . import textbook
 from .cases import ATOMS, CIRS, GAUSSIANS, GBMS, ROUNDING, WEIGHTS, measured
@@ -151,24 +151,22 @@ class FisherIdentity:
 
 @claim(
     "TWEEDIE-ORACLE-1",
-    paper="tweedie",
-    title="Gamma data of any shape: Kummer's function",
-    statement=r"""
+    "Gamma data of any shape: Kummer's function",
+    r"""
         E[X_0^k \mid X_t = x] = \Big(\frac{2\rho w}q\Big)^k\,\frac{\Gamma(\alpha+k)}{\Gamma(\alpha)}\,
         \frac{{}_1F_1(\alpha+k;\,\nu+1;\,w y)}{{}_1F_1(\alpha;\,\nu+1;\,w y)}, \qquad
         w = \frac{q c}{q c + 2\rho}, \quad y = \frac x{2\rho}""",
+    covers=[gamma_posterior_moment, AbstractSquaredBessel.marginal],
     hypotheses=[r"X_0 \sim \Gamma(\alpha, c)", r"\alpha > 0, \; \alpha + k > 0", r"\delta > 0, \; t > 0"],
-    vouches=[gamma_posterior_moment, GammaMixedChi2],
 )
 class KummerOracle:
-    @exact(tolerance=ROUNDING, scale=0.0)
-    def quadrature_with_the_textbook_density(thing: Thing) -> Iterator[Any]:
-        for process in (BESQ(1.0), CIRS[1]):
-            want = _textbook_integral(process, 1.0) / _textbook_integral(process, 0.0)
-            yield str(process), thing(process, 1.5, 0.5, 1.7, 0.9, 1.0), want
+    @exact(ROUNDING, scale=0.0, over=rows("process", (BESQ(1.0), CIRS[1])))
+    def quadrature_with_the_textbook_density(gamma_posterior_moment, process):
+        want = _textbook_integral(process, 1.0) / _textbook_integral(process, 0.0)
+        return gamma_posterior_moment(process, 1.5, 0.5, 1.7, 0.9, 1.0), want
 
-    @exact(tolerance=QUADRATURE, scale=0.0)
-    def quadrature_over_the_data(thing: Thing) -> Iterator[Any]:
+    @exact(QUADRATURE, scale=0.0)
+    def quadrature_over_the_data(gamma_posterior_moment):
         for process in (BESQ(0.5), BESQ(3.0), BESQ(9.0), *CIRS[1:]):
             for shape, scale in ((0.4, 2.0), (1.7, 0.9), (6.0, 0.25)):
                 a, w = half_line(scale * max(shape, 1.0), largest=100.0)
@@ -178,38 +176,35 @@ class KummerOracle:
                     for k in (1.0, 2.0, 0.5, -0.25):
                         want = np.sum(joint * a**k) / np.sum(joint)
                         label = f"{process}, shape = {shape}, x = {x}, t = {t}, k = {k}"
-                        yield label, thing(process, x, t, shape, scale, k), want
+                        yield label, gamma_posterior_moment(process, x, t, shape, scale, k), want
 
-    @exact(tolerance=ROUNDING)
-    def second_formula_on_its_marginal(thing: Thing) -> Iterator[Any]:
+    @exact(
+        ROUNDING,
+        over=grid(rows("process", (BESQ(1.0), BESQ(3.0), CIRS[1])), rows("x, t", ((0.2, 0.5), (1.0, 4.0)))),
+    )
+    def second_formula_on_its_marginal(gamma_posterior_moment, marginal, process, x, t):
         """The posterior mean by the score of the marginal and its derivative, a ratio of Kummer's."""
-        for process in (BESQ(1.0), BESQ(3.0), CIRS[1]):
-            for x, t in ((0.2, 0.5), (1.0, 4.0)):
-                s, ds = _kummer_score(process, x, t, 1.7, 0.9)
-                label, size = f"{process}, x = {x}, t = {t}", size_of_terms(process, x, t, s, ds)
-                want = posterior_mean(process, x, t, float(s), float(ds))
-                yield measured(f"mean, {label}", thing(process, x, t, 1.7, 0.9, 1.0), want, size)
-                yield f"score, {label}", process.marginal(Gamma(1.7, 0.9), t).score(x), s
+        s, ds = _kummer_score(process, x, t, 1.7, 0.9)
+        want = posterior_mean(process, x, t, float(s), float(ds))
+        got = gamma_posterior_moment(process, x, t, 1.7, 0.9, 1.0)
+        yield measured("mean", got, want, size_of_terms(process, x, t, s, ds))
+        yield "score", marginal(process, Gamma(1.7, 0.9), t).score(x), s
 
-    @boundary()
-    def infinite_moments_are_refused(thing: Thing) -> Iterator[Any]:
-        yield raises(ValueError, gamma_posterior_moment, BESQ(1.0), 1.0, 1.0, 0.5, 1.0, -0.5)
-        yield raises(ValueError, gamma_posterior_moment, BESQ(1.0), 1.0, 1.0, -1.0, 1.0, 1.0)
+    refuses = [
+        (gamma_posterior_moment, BESQ(1.0), 1.0, 1.0, 0.5, 1.0, -0.5),
+        (gamma_posterior_moment, BESQ(1.0), 1.0, 1.0, -1.0, 1.0, 1.0),
+    ]
 
     mutants = {
-        "rate for scale": arguments(
-            gamma_posterior_moment, lambda p, x, t, a, c, k: (p, x, t, a, 1.0 / c, k)
+        "rate for scale": wrong(gamma_posterior_moment, scale=lambda scale: 1.0 / scale),
+        "without the rising factorial": wrong(
+            gamma_posterior_moment, lambda value, shape, k: value * math.gamma(shape) / math.gamma(shape + k)
         ),
-        "without the rising factorial": altered(
+        "shape not raised": wrong(
             gamma_posterior_moment,
-            lambda kernel, xp, p, x, t, a, c, k: (
-                kernel(xp, p, x, t, float(a), c, float(k)) * math.gamma(a) / math.gamma(a + k)
-            ),
-        ),
-        "shape not raised": altered(
-            gamma_posterior_moment,
-            lambda kernel, xp, p, x, t, a, c, k: (
-                kernel(xp, p, x, t, float(a), c, 1e-9) * kernel(xp, p, 0.0 * x, t, float(a), c, float(k))
+            lambda process, x, t, shape, scale, k: (
+                gamma_posterior_moment(process, x, t, shape, scale, 1e-9)
+                * gamma_posterior_moment(process, 0.0 * x, t, shape, scale, k)
             ),
         ),
     }
@@ -260,29 +255,25 @@ class ConjugatePosterior:
         want = data.log_prob(nodes) + process.transition(nodes, t).log_prob(x) - evidence
         return law.log_prob(nodes), want
 
-    @exact(ROUNDING)
-    def mean_is_tweedies(conjugate_posterior):
+    @exact(ROUNDING, over=grid(process=(BESQ(0.5), BESQ(3.0), *CIRS)))
+    def mean_is_tweedies(conjugate_posterior, process):
         """On conjugate data the score is linear in 1/x, so that its slope is known."""
-        for process in (BESQ(0.5), BESQ(3.0), *CIRS):
-            scale, x, t = 0.8, 1.3, 0.6
-            nu, decay, rho = textbook.scales(process, t)
-            s, ds = nu / x - 1 / (decay * scale + 2 * rho), -nu / mpf(x) ** 2
-            want = posterior_mean(process, x, t, float(s), float(ds))
-            law = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
-            yield measured(f"mean, {process}", law.mean, want, size_of_terms(process, x, t, s, ds))
-            b = decay * scale
-            y, r = x * (b / (b + 2 * rho)) ** 2, rho * b / (b + 2 * rho)
-            variance = (4 * y * r + 2 * process.delta * r**2) / decay**2
-            yield f"variance, {process}", law.variance, variance
+        scale, x, t = 0.8, 1.3, 0.6
+        nu, decay, rho = textbook.scales(process, t)
+        s, ds = nu / x - 1 / (decay * scale + 2 * rho), -nu / mpf(x) ** 2
+        want = posterior_mean(process, x, t, float(s), float(ds))
+        law = conjugate_posterior(process, Gamma(0.5 * process.delta, scale), x, t)
+        yield measured("mean", law.mean, want, size_of_terms(process, x, t, s, ds))
+        b = decay * scale
+        y, r = x * (b / (b + 2 * rho)) ** 2, rho * b / (b + 2 * rho)
+        yield "variance", law.variance, (4 * y * r + 2 * process.delta * r**2) / decay**2
 
-    @boundary()
-    def other_shapes_are_refused(conjugate_posterior):
-        return [raises(ValueError, conjugate_posterior, BESQ(3.0), Gamma(2.0, 1.0), 1.0, 1.0)]
+    refuses = [(conjugate_posterior, BESQ(3.0), Gamma(2.0, 1.0), 1.0, 1.0)]
 
     mutants = {
-        "prior and noise swapped": lambda p, data, x, t: conjugate_posterior(p, data, x, 1.0 / t),
-        "seen point not shrunk": lambda p, data, x, t: conjugate_posterior(p, data, 2.0 * x, t),
-        "posterior is the prior": lambda p, data, x, t: data,
+        "prior and noise swapped": wrong(conjugate_posterior, t=lambda t: 1.0 / t),
+        "seen point not shrunk": wrong(conjugate_posterior, x=lambda x: 2.0 * x),
+        "posterior is the prior": wrong(conjugate_posterior, lambda data_law: data_law),
     }
 
 

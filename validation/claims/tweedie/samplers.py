@@ -7,9 +7,7 @@ draws: with the same seed they must be draws of the law whose kernel is propagat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache, partial
-from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -18,11 +16,11 @@ import numpy as np
 from driftproof.numerics.tweedie import bessel_mean_inverse, bridge_step, matched_bridge_step, matched_start
 from driftproof.theory.processes import BESQ, CIR
 from driftproof.theory.tweedie import conditional_count, posterior_weights
-from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, rate
-from driftproof.validation.evidence.base import Labelled
+from driftproof.validation import Rate, Thing, bound, boundary, claim, exact, grid, rate, rows
+from driftproof.validation.mutants import wrong
 
 from . import operators
-from .finite_volumes import Chain, grid
+from .finite_volumes import Chain, cells
 from .gauss import Floats
 from .operators import DATA, END, START, bridge_kernel, count, errors, posterior, smooth
 
@@ -31,151 +29,141 @@ STATES = np.asarray([0.0, 1e-6, 0.02, 0.7, 3.0, 30.0])
 HYPOTHESES = (r"\delta > 0", r"\text{the exact score}", r"Y_T \sim p_T")
 
 
-def other_ends(process: Any, x: Floats, t: float) -> tuple[Any, Any]:
-    """Posterior probabilities that were given to the atoms in the wrong order."""
-    atoms, weights = posterior(process, x, t)
-    return atoms[:, ::-1], weights
-
-
-def prior(process: Any, x: Floats, t: float) -> tuple[Any, Any]:
-    return DATA.atoms[None, :], np.broadcast_to(DATA.weights, (1, 3))
-
-
-def mean(process: Any, x: Floats, t: float) -> tuple[Any, Any]:
+def mean(process: Any, x: Floats, t: float, weights: Thing = posterior_weights) -> tuple[Any, Any]:
     """The posterior mean as if it were the data point."""
-    return posterior_weights(process, DATA, x, t) @ DATA.atoms[:, None], np.ones((1, 1))
+    return weights(process, DATA, x, t) @ DATA.atoms[:, None], np.ones((1, 1))
 
 
 def mean_of_root(process: Any, x: Floats, t: float) -> tuple[Any, Any]:
     return (posterior_weights(process, DATA, x, t) @ np.sqrt(DATA.atoms[:, None])) ** 2, np.ones((1, 1))
 
 
-def matched(thing: Thing, process: Any, x: Floats, t: float) -> tuple[Any, Any]:
+def matched(start: Thing, process: Any, x: Floats, t: float) -> tuple[Any, Any]:
     """The data point of the predicted count."""
-    return thing(process, x, t, count(process, x, t))[:, None], np.ones((1, 1))
+    return start(process, x, t, count(process, x, t))[:, None], np.ones((1, 1))
 
 
-def arrivals(thing: Thing, process: Any, steps: int) -> tuple[Floats, Floats]:
+def arrivals(weights: Thing, process: Any, steps: int) -> tuple[Floats, Floats]:
     """Masses at the nodes after so many steps, and those of the exact law."""
     x, w = nodes = smooth(process)
-    return operators.run(process, bridge_kernel(process, thing), steps, nodes), w * operators.exact(
-        process, x, END
-    )
+    kernel = bridge_kernel(process, partial(posterior, weights=weights))
+    return operators.run(process, kernel, steps, nodes), w * operators.exact(process, x, END)
 
 
 @claim(
     "TWEEDIE-SAMPLER-1",
-    paper="tweedie",
-    title="Posterior draws and exact bridges: no discretisation error",
-    statement=r"""
+    "Posterior draws and exact bridges: no discretisation error",
+    r"""
     \int p_t(x) \sum_k P(X_0 = a_k \mid X_t = x)\; p(X_s = y \mid X_0 = a_k, X_t = x)\,dx = p_s(y),
     \qquad 0 < s < t
     """,
-    vouches=[bridge_step, posterior_weights],
+    covers=[bridge_step, posterior_weights],
     hypotheses=HYPOTHESES,
 )
 class PosteriorBridge:
-    thing = staticmethod(posterior)
+    @exact(1e-10, over=rows("process", NOISES))
+    def one_step_reproduces_the_marginal(posterior_weights, process):
+        return arrivals(posterior_weights, process, 1)
 
-    @exact(tolerance=1e-10)
-    def one_step_reproduces_the_marginal(thing: Thing) -> Iterator[Labelled]:
-        for process in NOISES:
-            yield f"{process}", *arrivals(thing, process, 1)
+    @exact(1e-10, over=rows("process", NOISES))
+    def five_steps_do_too(posterior_weights, process):
+        return arrivals(posterior_weights, process, 5)
 
-    @exact(tolerance=1e-10)
-    def five_steps_do_too(thing: Thing) -> Iterator[Labelled]:
-        for process in NOISES:
-            yield f"{process}", *arrivals(thing, process, 5)
+    @exact(1e-10, effort="full")
+    def and_so_do_twelve(posterior_weights):
+        return "BESQ", *arrivals(posterior_weights, NOISES[0], 12)
 
-    @exact(tolerance=1e-10, effort="full")
-    def and_so_do_twelve(thing: Thing) -> Labelled:
-        return "BESQ", *arrivals(thing, NOISES[0], 12)
-
-    @exact(tolerance=1e-12)
-    def at_zero_an_atom_counts_by_the_chance_of_no_immigrants(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, over=rows("process", (*NOISES, BESQ(2.0), BESQ(5.0))))
+    def at_zero_an_atom_counts_by_the_chance_of_no_immigrants(posterior_weights, process):
         # Compared at the smallest normal number, where the logarithms are |nu| 708 and rounded to 2e-13.
-        for process in (*NOISES, BESQ(2.0), BESQ(5.0)):
-            none = DATA.weights * np.exp(-0.5 * process.decay(0.8) * DATA.atoms / process.rho(0.8))
-            yield f"{process}", thing(process, np.zeros(1), 0.8)[1][0], none / np.sum(none)
+        none = DATA.weights * np.exp(-0.5 * process.decay(0.8) * DATA.atoms / process.rho(0.8))
+        return posterior_weights(process, DATA, np.zeros(1), 0.8)[0], none / np.sum(none)
 
-    @exact(tolerance=0.0)
-    def the_step_draws_from_the_bridge(thing: Thing) -> Iterator[Labelled]:
-        for process in NOISES:
-            for atom in thing(process, STATES, 0.8)[0][0]:
-                start = np.full_like(STATES, atom)
-                drawn = bridge_step(process, STATES, 0.8, 0.3, start, 7)
-                yield f"{process}", drawn, process.bridge(start, STATES, 0.3, 0.8).sample((), 7)
+    @exact(0.0, over=grid(process=NOISES, atom=DATA.atoms))
+    def the_step_draws_from_the_bridge(bridge_step, process, atom):
+        start = np.full_like(STATES, atom)
+        drawn = bridge_step(process, STATES, 0.8, 0.3, start, 7)
+        return drawn, process.bridge(start, STATES, 0.3, 0.8).sample((), 7)
 
     mutants = {
-        "draws from the prior": prior,
-        "posterior mean": mean,
-        "probabilities in the wrong order": other_ends,
+        "draws from the prior": wrong(
+            posterior_weights, lambda value, data_law: data_law.weights + 0.0 * value
+        ),
+        "the likeliest data point": wrong(
+            posterior_weights, lambda value: 1.0 * (value == np.max(value, axis=-1, keepdims=True))
+        ),
+        "probabilities in the wrong order": wrong(posterior_weights, lambda value: value[..., ::-1]),
+        "ends swapped": wrong(bridge_step, x=lambda x0: x0, x0=lambda x: x),
     }
+
+
+def placed(starts: Any) -> Thing:
+    """Posterior probabilities, scaled so that the mean that they make is another data point."""
+
+    def scaled(value: Any, process: Any, data_law: Any, x: Floats, t: float) -> Any:
+        return value * starts(process, x, t)[0] / (value @ data_law.atoms[:, None])
+
+    return wrong(posterior_weights, scaled)
 
 
 @claim(
     "TWEEDIE-SAMPLER-2",
-    paper="tweedie",
-    title="The plug-in bridge does not converge",
-    statement=r"""
+    "The plug-in bridge does not converge",
+    r"""
     \hat x_0 = E[X_0 \mid X_t = y]: \qquad
     \lim_{N \to \infty} E f(Y_\varepsilon) = E f(\hat Y_\varepsilon) \ne E f(X_\varepsilon), \qquad
     d\hat Y = \Big(\delta + 4 \hat n - \frac{2 \hat Y}{t}\Big) d\tau + 2\sqrt{\hat Y}\,dB, \quad
     \hat n = \tfrac z2 R_\nu(z)\big|_{x_0 = \hat x_0} \ge n
     """,
-    vouches=[conditional_count],
+    covers=[conditional_count, posterior_weights],
     hypotheses=[r"\delta > 0", r"X_0 \text{ is not constant}"],
 )
 class PlugInBridge:
     """The count is concave in the data point, so that the plug-in step immigrates too much: with the data of
     this claim the mean ends 0.19 too high, of 1.44, in the limit of infinitely many steps."""
 
-    thing = staticmethod(mean)
-
-    @exact(tolerance=1e-7)
-    def the_step_drifts_with_the_count_of_the_mean(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-7)
+    def the_step_drifts_with_the_count_of_the_mean(conditional_count, posterior_weights):
         process, t, h = BESQ(2.4), 0.7, 1e-4
         x = np.asarray([0.05, 0.3, 1.0, 2.0, 4.0])
-        start = thing(process, x, t)[0][:, 0]
+        start = mean(process, x, t, posterior_weights)[0][:, 0]
         coarse, fine = ((process.bridge(start, x, t - k, t).mean - x) / k for k in (h, 0.5 * h))
         n = conditional_count(process, mean(process, x, t)[0][:, 0], x, t)
         yield "drift", 2.0 * fine - coarse, process.delta + 4.0 * n - 2.0 * x / t
 
-    @bound(tight=0.9)
-    def counts_of_the_mean_are_too_large(thing: Thing) -> Iterator[Labelled]:
+    @bound(tight=0.9, over=grid(process=NOISES, t=(0.1, 0.3, 1.0)))
+    def counts_of_the_mean_are_too_large(conditional_count, posterior_weights, process, t):
         # Jensen, and strictly so where several data points are likely.
         x = np.asarray([0.05, 0.3, 1.0, 2.0, 4.0])
-        for process in NOISES:
-            for t in (0.1, 0.3, 1.0):
-                start = thing(process, x, t)[0][:, 0]
-                yield f"{process}, t = {t}", count(process, x, t), conditional_count(process, start, x, t)
+        start = mean(process, x, t, posterior_weights)[0][:, 0]
+        return count(process, x, t), conditional_count(process, start, x, t)
 
-    @boundary(tolerance=0.1)
-    def errors_stay(thing: Thing) -> Iterator[Labelled]:
-        process = BESQ(2.4)
-        for steps in (4, 8):
-            moved = errors(process, bridge_kernel(process, thing), steps, smooth(process))[0]
-            yield f"{steps} steps, error of the mean", moved, 0.0
+    @boundary(0.1, over=rows("steps", (4, 8)))
+    def errors_stay(posterior_weights, steps):
+        process, starts = BESQ(2.4), partial(mean, weights=posterior_weights)
+        return "mean", errors(process, bridge_kernel(process, starts), steps, smooth(process))[0], 0.0
 
-    @exact(tolerance=4e-3)
-    def errors_tend_to_those_of_the_limit_process(thing: Thing) -> Iterator[Labelled]:
+    @exact(4e-3)
+    def errors_tend_to_those_of_the_limit_process(conditional_count, posterior_weights):
         # Two Richardson steps in 1/N leave O(N^-3), below 3e-3 here; the chain is right to 2e-4.
         process = BESQ(2.4)
-        e4, e8, e16 = (errors(process, bridge_kernel(process, thing), n, smooth(process)) for n in (4, 8, 16))
+        kernel = bridge_kernel(process, partial(mean, weights=posterior_weights))
+        e4, e8, e16 = (errors(process, kernel, n, smooth(process)) for n in (4, 8, 16))
         limit = (8.0 * e16 - 6.0 * e8 + e4) / 3.0
-        yield "error of E X and of E exp(-X)", limit, limit_errors(process.delta)
+        yield "error of E X and of E exp(-X)", limit, limit_errors(conditional_count, process.delta)
 
     mutants = {
-        "matched start": partial(matched, matched_start),
-        "mean of the root, squared": mean_of_root,
+        "matched start": placed(partial(matched, matched_start)),
+        "mean of the root, squared": placed(mean_of_root),
+        "count of twice the data": wrong(conditional_count, x0=lambda x0: 2.0 * x0),
     }
 
 
 @lru_cache
-def limit_errors(delta: float) -> Floats:
+def limit_errors(conditional_count: Thing, delta: float) -> Floats:
     """Errors of the limit process of the plug-in bridge, by finite volumes."""
     process = BESQ(delta)
-    centers, edges = grid(1e-9, 80.0, 400)
+    centers, edges = cells(1e-9, 80.0, 400)
 
     def drift(x: Floats, t: float) -> Any:
         start = mean(process, x, t)[0][:, 0]
@@ -192,88 +180,81 @@ def frozen_start(process: Any, x: Floats, t: float, n: Floats) -> Any:
     return lambda y, u: conditional_count(process, start, y, u)
 
 
-def _starting(start: Any) -> SimpleNamespace:
-    return SimpleNamespace(start=start, inverse=bessel_mean_inverse)
-
-
-def _inverting(inverse: Any) -> SimpleNamespace:
-    return SimpleNamespace(start=matched_start, inverse=inverse)
-
-
 @claim(
     "TWEEDIE-SAMPLER-3",
-    paper="tweedie",
-    title="The count-matched bridge converges at order 1",
-    statement=r"""
+    "The count-matched bridge converges at order 1",
+    r"""
     \tfrac z2 R_\nu(z)\big|_{x_0 = x_0^*} = n(x, t) \ \Rightarrow\
     N\,\big(E f(Y_\varepsilon) - E f(X_\varepsilon)\big) \to \log\frac T\varepsilon \int_\varepsilon^T
     t\,E\big[2\,(\bar L g)\,\partial_y v + 8\,X_t\,\partial_y g\,\partial_y^2 v\big]\,dt, \quad
     g = \bar n(x_0^*, \cdot) - n
     """,
-    vouches=[matched_start, bessel_mean_inverse, matched_bridge_step],
+    covers=[matched_start, bessel_mean_inverse, matched_bridge_step],
     hypotheses=[*HYPOTHESES, r"\text{geometric steps}"],
 )
 class MatchedBridge:
-    thing = SimpleNamespace(start=matched_start, inverse=bessel_mean_inverse)
-
-    @exact(tolerance=1e-12, scale=0.0)
-    def the_mean_is_inverted(thing: Thing) -> Iterator[Labelled]:
+    @exact(1e-12, scale=0.0, over=grid(nu=(-0.99, -0.5, 0.0, 0.3, 4.0, 30.0)))
+    def the_mean_is_inverted(bessel_mean_inverse, nu):
         """Means at fifty digits of given arguments; d log z / d log n lies between 1/2 and 1."""
-        for nu in (-0.99, -0.5, 0.0, 0.3, 4.0, 30.0):
-            for z in (1e-6, 0.1, 1.0, 7.0, 60.0, 1e3):
-                mean = mpmath.mpf(z) / 2 * mpmath.besseli(nu + mpmath.mpf(1), z) / mpmath.besseli(nu, z)
-                yield f"nu = {nu}, z = {z:g}", thing.inverse(nu, float(mean)), z
-            yield f"nu = {nu}, no count", float(thing.inverse(nu, 0.0)) == 0.0, True
+        for z in (1e-6, 0.1, 1.0, 7.0, 60.0, 1e3):
+            mean = mpmath.mpf(z) / 2 * mpmath.besseli(nu + mpmath.mpf(1), z) / mpmath.besseli(nu, z)
+            yield f"z = {z:g}", bessel_mean_inverse(nu, float(mean)), z
+        yield "no count", float(bessel_mean_inverse(nu, 0.0)) == 0.0, True
 
-    @exact(tolerance=1e-12, scale=0.0)
-    def the_data_point_has_the_count(thing: Thing) -> Iterator[Labelled]:
+    @exact(
+        1e-12,
+        scale=0.0,
+        over=grid(
+            rows("process", (BESQ(0.1), *NOISES, BESQ(9.0))),
+            rows("x, t", ((0.01, 0.5), (2.0, 0.05), (50.0, 3.0))),
+        ),
+    )
+    def the_data_point_has_the_count(matched_start, process, x, t):
         n = np.asarray([1e-9, 0.01, 0.7, 5.0, 300.0, 1e6])
-        for process in (BESQ(0.1), *NOISES, BESQ(9.0)):
-            for x, t in ((0.01, 0.5), (2.0, 0.05), (50.0, 3.0)):
-                state = np.full_like(n, x)
-                start = thing.start(process, state, t, n)
-                yield f"{process}, x = {x}, t = {t}", conditional_count(process, start, state, t), n
+        state = np.full_like(n, x)
+        return conditional_count(process, matched_start(process, state, t, n), state, t), n
 
-    @exact(tolerance=0.0)
-    def the_step_draws_from_the_bridge(thing: Thing) -> Iterator[Labelled]:
+    @exact(0.0, over=rows("process", NOISES))
+    def the_step_draws_from_the_bridge(matched_start, matched_bridge_step, process):
         states = np.tile(STATES, 500)  # Poisson draws hide a shift of their rate: many of them do not
-        for process in NOISES:
-            n = np.tile(count(process, np.maximum(STATES, 1e-12), 0.8), 500)
-            drawn = matched_bridge_step(process, states, 0.8, 0.3, n, 7)
-            law = process.bridge(thing.start(process, states, 0.8, n), states, 0.3, 0.8)
-            yield f"{process}", drawn, law.sample((), 7)
+        n = np.tile(count(process, np.maximum(STATES, 1e-12), 0.8), 500)
+        law = process.bridge(matched_start(process, states, 0.8, n), states, 0.3, 0.8)
+        return matched_bridge_step(process, states, 0.8, 0.3, n, 7), law.sample((), 7)
 
     @rate()
-    def error_has_order_one_and_the_constant_of_the_theory(thing: Thing) -> Iterator[Rate]:
+    def error_has_order_one_and_the_constant_of_the_theory(matched_start):
         # The second term of the expansion in 1/N takes 0.05 off the order; Richardson takes it off the constant.
         process = BESQ(0.8)
-        starts = partial(matched, thing.start)
+        starts = partial(matched, matched_start)
         coarse, fine = (errors(process, bridge_kernel(process, starts), n, smooth(process)) for n in (8, 16))
         for k, constant in enumerate(operators.leading(process, frozen_start)):
             order = float(np.log2(coarse[k] / fine[k]))
             yield Rate([order], 1.0, 0.06, 2 * 16 * fine[k] - 8 * coarse[k], constant, 0.01)
 
     mutants = {
-        "large-count inverse": _starting(
+        "large-count inverse": wrong(
+            matched_start,
             lambda process, x, t, n: (
                 (2.0 * n * process.rho(t)) ** 2 / (process.decay(t) * np.where(x > 0, x, 1.0))
-            )
+            ),
         ),
-        "small-count inverse": _starting(
+        "small-count inverse": wrong(
+            matched_start,
             lambda process, x, t, n: (
                 4.0
                 * (process.nu + 1.0)
                 * n
                 * process.rho(t) ** 2
                 / (process.decay(t) * np.where(x > 0, x, 1.0))
-            )
+            ),
         ),
-        "count doubled": _starting(lambda process, x, t, n: matched_start(process, x, t, 2.0 * n)),
-        "order off by one": _inverting(lambda nu, n: bessel_mean_inverse(nu + 1.0, n)),
-        "Amos's upper bound": _inverting(
+        "count doubled": wrong(matched_start, n=lambda n: 2.0 * n),
+        "order off by one": wrong(bessel_mean_inverse, nu=lambda nu: nu + 1.0),
+        "Amos's upper bound": wrong(
+            bessel_mean_inverse,
             lambda nu, n: np.sqrt(
                 2.0 * n * (nu + 0.5 + n + np.sqrt(n * n + (nu + 1.5) ** 2 + 2.0 * n * (nu + 0.5)))
-            )
+            ),
         ),
-        "one part in 10^9": _inverting(lambda nu, n: (1.0 + 1e-9) * bessel_mean_inverse(nu, n)),
+        "one part in 10^9": wrong(bessel_mean_inverse, lambda value: (1.0 + 1e-9) * value),
     }

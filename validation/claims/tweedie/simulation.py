@@ -7,20 +7,22 @@ multinomial), and names the smallest distance that it would have seen with proba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import gammainc, gammaln, ive, ndtr
 
+from driftproof._random import source
 from driftproof.numerics.montecarlo import Verdict, distribution_test, goodness_of_fit_test
 from driftproof.numerics.tweedie import sample_bridge, sample_transition, sample_with_count
 from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
 from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
-from driftproof.validation import Statistic, Thing, claim, statistical
+from driftproof.validation import Statistic, claim, statistical
+from driftproof.validation.mutants import wrong
 
 from .gauss import Floats, panels
 
@@ -180,10 +182,6 @@ def bessel_count_once(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) 
     return law.scale * rng.gamma(0.5 * process.delta + rng.poisson(law.left + law.right) + count)
 
 
-def of_the_wrong_time(process: Any, x0: Any, xt: Any, s: Any, t: Any, rng: Any) -> Any:
-    return sample_bridge(process, x0, xt, t - s, t, rng)
-
-
 @claim(
     "TWEEDIE-SIM-2",
     "Bridges are sampled exactly",
@@ -237,40 +235,27 @@ class SampledBridges:
     mutants = {
         "ends swapped": swapped_ends,
         "Bessel count once": bessel_count_once,
-        "time from the other end": of_the_wrong_time,
+        "time from the other end": wrong(sample_bridge, s=lambda s, t: t - s),
     }
 
 
 COUNTS = ((-0.85, 0.5), (-0.5, 8.0), (0.0, 0.05), (1.5, 60.0), (3.0, 1e5))
 
 
-def count_draws(nu: float, z: float, n: int, rng: np.random.Generator) -> Any:
-    return BesselCount(nu, np.full(n, z)).sample((), rng)
-
-
-def poisson_of_the_same_mean(nu: float, z: float, n: int, rng: np.random.Generator) -> Any:
-    return rng.poisson(float(BesselCount(nu, z).mean), n).astype(float)
-
-
 @claim(
     "TWEEDIE-SIM-3",
-    paper="tweedie",
-    title="Counts are sampled exactly",
-    statement=r"""
+    "Counts are sampled exactly",
+    r"""
     P(N = j) = \frac{(z/2)^{2j+\nu}}{I_\nu(z)\,j!\,\Gamma(j + \nu + 1)} \text{ for draws of } \texttt{BesselCount};
     \qquad N \sim \mathrm{Poisson}\Big(\frac{q x_0}{2\rho}\Big),\
     \frac{X_t}{2\rho} \,\Big|\, N \sim \Gamma(\tfrac\delta2 + N) \text{ for } \texttt{sample\_with\_count}
     """,
-    vouches=[BesselCount, sample_with_count],
+    covers=[BesselCount.draw, sample_with_count],
     hypotheses=[r"\nu > -1", r"z \geq 0"],
 )
 class SampledCounts:
-    thing = (count_draws, sample_with_count)
-
     @statistical(n=100_000, miss=1e-12)
-    def bessel_counts_in_cells(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def bessel_counts_in_cells(draw, rng, n, alpha):
         for nu, z in COUNTS:
             top = int(0.5 * z + 12.0 * np.sqrt(0.25 * z + 1.0)) + 12
             j = np.arange(max(0, int(0.5 * z - 12.0 * np.sqrt(0.25 * z + 1.0))), top + 1)
@@ -279,19 +264,17 @@ class SampledCounts:
             below = np.cumsum(mass / np.sum(mass))
             # At most 30 cells of about equal mass; the last one takes the rest.
             cell = np.unique(np.searchsorted(below, np.linspace(0.0, 1.0, 31)[1:-1]))
-            drawn = thing[0](nu, z, n, rng)
+            drawn = draw(np, source(rng), np.zeros(n), nu, np.full(n, z))
             counts = np.histogram(drawn, np.concatenate([[-np.inf], j[cell] + 0.5, [np.inf]]))[0]
             probabilities = np.diff(np.concatenate([[0.0], below[cell], [1.0]]))
             verdict = goodness_of_fit_test(counts, probabilities, alpha / len(COUNTS))
             yield statistic(f"nu = {nu}, z = {z:g}", verdict)
 
     @statistical(n=100_000, miss=1e-12)
-    def states_given_their_counts(
-        thing: Thing, rng: np.random.Generator, n: int, alpha: float
-    ) -> Iterator[Statistic]:
+    def states_given_their_counts(sample_with_count, rng, n, alpha):
         cases = ((BESQ(0.3), 1.7, 0.8), (CIR(1.5, 0.6, 1.0), 2.0, 0.5))
         for process, x0, t in cases:
-            x, count = thing[1](process, np.full(n, x0), t, rng)
+            x, count = sample_with_count(process, np.full(n, x0), t, rng)
             rate, scale = (
                 0.5 * float(process.decay(t)) * x0 / float(process.rho(t)),
                 2.0 * float(process.rho(t)),
@@ -304,14 +287,13 @@ class SampledCounts:
             yield statistic(f"{process}, states", distribution_test(uniform, lambda u: u, alpha / 4))
 
     mutants = {
-        "Poisson of the same mean": (poisson_of_the_same_mean, sample_with_count),
-        "order off by one": (lambda nu, z, n, rng: count_draws(nu + 1.0, z, n, rng), sample_with_count),
-        "argument for its half": (lambda nu, z, n, rng: count_draws(nu, 2.0 * z, n, rng), sample_with_count),
-        "count of another draw": (
-            count_draws,
-            lambda process, x0, t, rng: (
-                sample_with_count(process, x0, t, rng)[0],
-                sample_with_count(process, x0, t, rng)[1],
-            ),
+        "Poisson of the same mean": wrong(
+            BesselCount.draw, lambda noise, nu, z: noise.poisson(BesselCount(nu, z).mean)
+        ),
+        "order off by one": wrong(BesselCount.draw, nu=lambda nu: nu + 1.0),
+        "argument for its half": wrong(BesselCount.draw, z=lambda z: 2.0 * z),
+        "count of another draw": wrong(
+            sample_with_count,
+            lambda value, process, x0, t, rng: (value[0], sample_with_count(process, x0, t, rng)[1]),
         ),
     }

@@ -12,12 +12,12 @@ from driftproof.theory.processes import BESQ, CIR, AbstractProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
 from driftproof.theory.tweedie import conditional_score, posterior_mean
 from driftproof.theory.tweedie.symbolic import bessel_eigenfunction, second_order_formula
-from driftproof.validation import boundary, claim, exact, grid, property, raises, rows, symbolic
-from driftproof.validation.mutants import altered, wrong
+from driftproof.validation import Thing, boundary, claim, exact, grid, property, raises, rows, symbolic
+from driftproof.validation.mutants import wrong
 from driftproof.validation.symbols import on_symbols, unchecked
 
 from . import textbook
-from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, measured
+from .cases import ATOMS, BESQS, CIRS, ROUNDING, WEIGHTS, corners, scaled
 from .textbook import Posterior
 
 __all__ = ["BesselMean", "BesselScore", "CirMean", "CirScore"]
@@ -26,19 +26,17 @@ X, X0, T, DELTA, KAPPA, THETA, SIGMA = sp.symbols("x x_0 t delta kappa theta sig
 P = sp.Function("p")(X)
 
 
-def _score_gap(
-    thing: Thing, process: AbstractSquaredBessel, x0: float, x: float, t: float, label: str
-) -> Any:
+def _score_gap(score: Thing, process: AbstractSquaredBessel, x0: float, x: float, t: float) -> Any:
     """Measured by the largest of the three terms of the score: they cancel where x is near q x_0.
 
     A rounding of delta moves nu by as much, even where nu is 0; and the ratio has a pole at nu = -1, so
     that a rounding of nu counts 1/(nu + 1) times.
     """
     nu, _, rho = textbook.scales(process, t)
-    got, want = thing(process, x0, x, t), textbook.conditional_score(process, x, x0, t)
+    got, want = score(process, x0, x, t), textbook.conditional_score(process, x, x0, t)
     pull = abs(want - nu / x + 1 / (2 * rho))
     size = (1 + abs(nu)) / x + 1 / (2 * rho) + pull * (1 + 1 / (nu + 1))
-    return measured(label, got, want, size)
+    return scaled(got, want, size)
 
 
 def size_of_terms(process: AbstractProcess, x: float, t: float, s: Any, ds: Any) -> Any:
@@ -49,10 +47,10 @@ def size_of_terms(process: AbstractProcess, x: float, t: float, s: Any, ds: Any)
     return (x + gap * rho + (4 * rho * x + 2 * rho**2 * gap) * abs(s) + curvature) / decay
 
 
-def _mean_gap(thing: Thing, given: Posterior) -> Any:
+def _mean_gap(posterior_mean: Thing, given: Posterior) -> Any:
     process, x, t, s, ds = given.process, given.x, given.t, given.score, given.score_prime
-    label, got = f"{process}, x = {x:g}, t = {t:g}", thing(process, x, t, float(s), float(ds))
-    return measured(label, got, given.mean(), size_of_terms(process, x, t, s, ds))
+    got = posterior_mean(process, x, t, float(s), float(ds))
+    return scaled(got, given.mean(), size_of_terms(process, x, t, s, ds))
 
 
 def _operator(p: Any, nu: Any, decay: Any, rho: Any) -> Any:
@@ -62,9 +60,9 @@ def _operator(p: Any, nu: Any, decay: Any, rho: Any) -> Any:
     return 4 * rho**2 * tilt * (X * sp.diff(tilted, X, 2) + (nu + 1) * sp.diff(tilted, X)) / decay
 
 
-def _mean(thing: Thing, process: Any, p: Any) -> Any:
+def _mean(formula: Thing, process: Any, p: Any) -> Any:
     score = sp.diff(p, X) / p
-    return on_symbols(thing, process, X, T, score, sp.diff(score, X))
+    return on_symbols(formula, process, X, T, score, sp.diff(score, X))
 
 
 @claim(
@@ -79,10 +77,9 @@ def _mean(thing: Thing, process: Any, p: Any) -> Any:
     hypotheses=[r"dX = \delta\,dt + 2\sqrt X\,dB, \; \delta > 0", r"X_0 \geq 0", r"x > 0, \; t > 0"],
 )
 class BesselScore:
-    @exact(ROUNDING)
-    def derivative_of_the_textbook_density(conditional_score):
-        for label, process, x0, x, t in corners(BESQS):
-            yield _score_gap(conditional_score, process, x0, x, t, label)
+    @exact(ROUNDING, over=rows("label, process, x0, x, t", lambda: corners(BESQS)))
+    def derivative_of_the_textbook_density(conditional_score, process, x0, x, t):
+        return _score_gap(conditional_score, process, x0, x, t)
 
     @exact(ROUNDING, scale=0.0, over=rows("x0, t", ((0.0, 1.0), (1.0, 0.25), (3.0, 1e3))))
     def finite_at_the_boundary_in_dimension_two(conditional_score, BESQ, x0, t):
@@ -98,17 +95,15 @@ class BesselScore:
         x=st.floats(1e-6, 1e3),
         t=st.floats(1e-3, 1e2),
     ):
-        return _score_gap(conditional_score, BESQ(delta), x0, x, t, "")
+        return _score_gap(conditional_score, BESQ(delta), x0, x, t)
 
     mutants = {
         "without nu/x": wrong(conditional_score, lambda value, process, x: value - process.nu / x),
         "swapped ends": wrong(conditional_score, x0=lambda x: x, x=lambda x0: x0),
-        "order nu + 1 in the ratio": {
-            conditional_score: altered(
-                conditional_score,
-                lambda kernel, xp, p, x0, x, t: kernel(xp, BESQ(p.delta + 2.0), x0, x, t) - 1.0 / x,
-            )
-        },
+        "order nu + 1 in the ratio": wrong(
+            conditional_score,
+            lambda process, x0, x, t: conditional_score(BESQ(process.delta + 2.0), x0, x, t) - 1.0 / x,
+        ),
     }
 
 
@@ -129,10 +124,9 @@ class BesselScore:
 class CirScore:
     """The Feller condition is not needed: the second process of the corners violates it."""
 
-    @exact(ROUNDING)
-    def derivative_of_the_textbook_density(conditional_score):
-        for label, process, x0, x, t in corners(CIRS):
-            yield _score_gap(conditional_score, process, x0, x, t, label)
+    @exact(ROUNDING, over=rows("label, process, x0, x, t", lambda: corners(CIRS)))
+    def derivative_of_the_textbook_density(conditional_score, process, x0, x, t):
+        return _score_gap(conditional_score, process, x0, x, t)
 
     @property(ROUNDING, examples=60, false_alarm=0.0)
     def at_drawn_points(
@@ -145,13 +139,14 @@ class CirScore:
         x=st.floats(1e-6, 50.0),
         t=st.floats(1e-3, 5.0),
     ):
-        return _score_gap(conditional_score, CIR(kappa, theta, sigma), x0, x, t, "")
+        return _score_gap(conditional_score, CIR(kappa, theta, sigma), x0, x, t)
 
-    @boundary()
-    def needs_positive_parameters(conditional_score, CIR):
-        for kappa, theta, sigma in ((0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0)):
-            yield raises(ValueError, CIR, kappa, theta, sigma)
-        yield raises(ValueError, conditional_score, CIRS[0], -1.0, 1.0, 1.0)
+    refuses = [
+        (CIR, 0.0, 1.0, 1.0),
+        (CIR, 1.0, -1.0, 1.0),
+        (CIR, 1.0, 1.0, 0.0),
+        (conditional_score, CIRS[0], -1.0, 1.0, 1.0),
+    ]
 
     mutants = {
         "without decay": wrong(
@@ -192,12 +187,9 @@ class BesselMean:
         p = sp.exp(-X / (2 * T)) * sp.sinh(sp.sqrt(X * X0) / T)
         return sp.simplify(_mean(posterior_mean, unchecked(BESQ, delta=sp.Integer(3)), p)), X0
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(posterior_mean):
-        for process in BESQS:
-            for t in (1e-6, 1.0, 1e3):
-                for x in (1e-12, 1.0, 1e8):
-                    yield _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
+    @exact(ROUNDING, over=grid(process=BESQS, t=(1e-6, 1.0, 1e3), x=(1e-12, 1.0, 1e8)))
+    def three_atoms_at_fifty_digits(posterior_mean, process, t, x):
+        return _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
 
     @property(ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(
@@ -242,12 +234,9 @@ class CirMean:
         nu = 2 * KAPPA * THETA / SIGMA**2 - 1
         return P * _mean(posterior_mean, process, P), _operator(P, nu, decay, rho)
 
-    @exact(ROUNDING)
-    def three_atoms_at_fifty_digits(posterior_mean):
-        for process in CIRS:
-            for t in (1e-6, 1.0, 5.0):
-                for x in (1e-12, 1.0, 1e8):
-                    yield _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
+    @exact(ROUNDING, over=grid(process=CIRS, t=(1e-6, 1.0, 5.0), x=(1e-12, 1.0, 1e8)))
+    def three_atoms_at_fifty_digits(posterior_mean, process, t, x):
+        return _mean_gap(posterior_mean, Posterior(process, ATOMS, WEIGHTS, x, t))
 
     @property(ROUNDING, examples=40, false_alarm=0.0)
     def at_drawn_points(

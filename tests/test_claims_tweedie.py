@@ -20,7 +20,7 @@ from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.tweedie import log_posterior_mean, posterior_mean
 from driftproof.validation.claims.tweedie import textbook
 from driftproof.validation.claims.tweedie.quadrature import half_line, line
-from driftproof.validation.mutants import altered, arguments, outcome
+from driftproof.validation.mutants import wrong
 from driftproof.validation.registry import REGISTRY
 from driftproof.validation.symbols import SYMBOLS, on_symbols, rational, unchecked
 
@@ -98,16 +98,16 @@ class TestTextbook:
 class TestMutants:
     def test_changes_of_arguments_and_outcome(self) -> None:
         flow = Flow()
-        negated = arguments(posterior_mean, lambda p, x, t, s: (p, x, t, -s))
+        negated = wrong(posterior_mean, score=lambda score: -score)
         assert float(negated(flow, 1.0, 0.5, -2.0)) == 3.0
-        assert float(outcome(negated, lambda mean: 2 * mean)(flow, 1.0, 0.5, -2.0)) == 6.0
-        plain = altered(posterior_mean, lambda kernel, xp, p, x, t, s: kernel(xp, p, x, t, s))
+        assert float(wrong(negated, lambda value: 2 * value)(flow, 1.0, 0.5, -2.0)) == 6.0
+        plain = wrong(posterior_mean, lambda value: value)
         x = np.asarray([1.0, 2.0], dtype=np.float32)
         assert plain(flow, x, 0.5, x).dtype == np.float32
 
     def test_they_run_on_symbols_too(self) -> None:
         x, t, s = sp.symbols("x t s", positive=True)
-        doubled = outcome(log_posterior_mean, lambda mean: 2 * mean)
+        doubled = wrong(log_posterior_mean, lambda value: 2 * value)
         process = unchecked(GBM, mu=sp.Symbol("mu"), sigma=sp.Symbol("sigma"))
         assert (
             sp.expand(

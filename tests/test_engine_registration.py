@@ -31,12 +31,12 @@ class TestRegistration:
 
     def test_something_under_test_at_least(self) -> None:
         with pytest.raises(TypeError, match="covers nothing"):
-            Registry().claim("TOY-1", paper="toy")(type("Toy", (), {"table": table}))
+            Registry().claim("TOY-1", paper="toy", covers=[])(type("Toy", (), {"table": table}))
 
     @pytest.mark.parametrize("id", ["toy-1", "TOY", "TOY 1", "TOY-", ""])
     def test_ids(self, id: str) -> None:
         with pytest.raises(ValueError, match="an id looks like"):
-            Registry().claim(id, paper="toy", statement="")
+            Registry().claim(id, paper="toy", covers=[square])
 
     def test_unknown_expectation(self) -> None:
         with pytest.raises(ValueError, match="expect is one of"):

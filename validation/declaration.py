@@ -21,6 +21,8 @@ Things = Mapping[str, Thing]
 
 def named(id: str, covers: Covers) -> Things:
     """What is under test, by the names that evidence takes it by: its own, unless a mapping gives others."""
+    if not covers:
+        raise TypeError(f"claim {id}: covers nothing; give covers=[...]")
     if isinstance(covers, Mapping):
         return MappingProxyType({name: _callable(item) for name, item in covers.items()})
     found: dict[str, Thing] = {}

@@ -175,11 +175,10 @@ class Registry:
         title: str | None = None,
         statement: str = "",
         *,
-        covers: Covers = (),
+        covers: Covers,
         hypotheses: Sequence[str] | Mapping[str, Predicate | None] = (),
         paper: str | None = None,
         expect: str = "verified",
-        vouches: Sequence[Any] = (),
     ) -> Callable[[type], Claim]:
         """Register the decorated class as a claim; the class becomes a :class:`Claim`.
 
@@ -192,8 +191,6 @@ class Registry:
             hypotheses: LaTeX, or a mapping from LaTeX to predicates on drawn parameters.
             paper: Slug of the paper, for a module outside of ``driftproof.validation.claims``.
             expect: The status that is no news: ``"refuted"`` keeps a false statement on record.
-            vouches: As ``covers``, for evidence that takes all of it as ``thing``: an attribute of the class, or
-                the first of them.
         """
         if not re.fullmatch(r"[A-Z0-9_]+(-[A-Z0-9_]+)+", id):
             raise ValueError(f"claim {id!r}: an id looks like TWEEDIE-CIR-1")
@@ -202,11 +199,11 @@ class Registry:
 
         def register(cls: type) -> Claim:
             body = vars(cls)
-            things = named(id, covers) if covers else _as_thing(id, body, vouches)
+            things = named(id, covers)
             evidence = [item for item in body.values() if isinstance(item, Evidence)]
             if isinstance(body.get("refuses"), Sequence):
                 evidence.append(refusal(id, things, body["refuses"]))
-            spoken = covers.values() if isinstance(covers, Mapping) else covers or vouches
+            spoken = covers.values() if isinstance(covers, Mapping) else covers
             made = Claim(
                 id=id,
                 paper=paper or _paper(id, cls.__module__),
@@ -216,9 +213,7 @@ class Registry:
                 covers=tuple(_qualified(item) for item in spoken),
                 hypotheses=dict(hypotheses) if isinstance(hypotheses, Mapping) else dict.fromkeys(hypotheses),
                 evidence=tuple(evidence),
-                mutants=changes(id, things, body.get("mutants", {}))
-                if covers
-                else {name: {"thing": mutant} for name, mutant in body.get("mutants", {}).items()},
+                mutants=changes(id, things, body.get("mutants", {})),
                 figures=tuple(item for item in body.values() if isinstance(item, Picture)),
                 expect=expect,
                 module=cls.__module__,
@@ -329,13 +324,6 @@ def _require_settleable(made: Claim) -> None:
     for name, mutant in made.mutants.items():
         if not mutant or any(other is made.things[place] for place, other in mutant.items()):
             raise TypeError(f"claim {made.id}: the mutant {name!r} is what is under test itself")
-
-
-def _as_thing(id: str, body: Mapping[str, Any], vouches: Sequence[Any]) -> Things:
-    thing = body["thing"] if "thing" in body else vouches[0] if vouches else None
-    if thing is None:
-        raise TypeError(f"claim {id}: covers nothing; give covers=[...]")
-    return {"thing": thing}
 
 
 def _paper(id: str, module: str) -> str:

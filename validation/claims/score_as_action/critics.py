@@ -71,7 +71,7 @@ class MartingaleMethods:
     def weights_vanish_with_the_step(
         martingale_regression, lstd, ctd_direction, eligibility, returns_to_go, td_errors, power
     ):
-        def fit(n: int) -> Any:
+        def fit(n):
             case = _problem(n, SHIFT, power)
             errors = td_errors(case["values"], case["cost"])
             targets = returns_to_go(case["reward"], case["cost"])[:, :-1] - case["values"][:, :-1]

@@ -141,7 +141,7 @@ class Deployed:
 
     @exact(1e-13)
     def border_of_over_shooting(response):
-        def gap(half: float) -> float:
+        def gap(half):
             p = VP(2 * half, 2 * half, 1.0)
             return float(response(p, 1.0, 1.0, 0.0)) - float(response(p, 1.0, 1.0, 1.0))
 
@@ -261,7 +261,7 @@ class AdvantageRate:
         weights = np.outer(w, w).ravel() / (2 * math.pi)
         old = policy(SHIFT)
 
-        def rise(t: float) -> float:
+        def rise(t):
             # The law of X_t under the new policy: the pre-trained one, moved.
             law = on_the_way(t)
             x = law.mean + nodes @ np.linalg.cholesky(law.cov).T
@@ -282,7 +282,7 @@ class AdvantageRate:
         score = PROCESS.marginal(DATA, t).score(POINTS)
         gradient = policy().value_gradient(POINTS, t)
 
-        def q(a: Any) -> Any:
+        def q(a):
             return q_function(PROCESS, np.asarray(t), BETA, a, score + SHIFT, score, gradient)
 
         yield "at the policy", q(score + SHIFT), np.zeros(3)

@@ -60,7 +60,7 @@ class TrustRegion:
     def what_is_left_is_the_curvature_of_the_move(surrogate, step):
         old, new = policy(SHIFT), policy(SHIFT + step)
         moved = new.terminal_law().mean - old.terminal_law().mean
-        left = -0.5 * moved @ old.reward.Q @ moved  # type: ignore[union-attr]
+        left = -0.5 * moved @ old.reward.Q @ moved
         return new.objective() - surrogate(old, SHIFT + step), left
 
     @bound(
@@ -79,7 +79,7 @@ class TrustRegion:
     def the_bound_is_a_divergence_of_laws(surrogate_error_bound, step):
         """Curvature by the generalised eigenvalues of Q and C^-1; the divergence of paths by the chain rule."""
         old = policy(SHIFT)
-        values = np.linalg.eigvals(old.terminal_law().cov @ old.reward.Q)  # type: ignore[union-attr]
+        values = np.linalg.eigvals(old.terminal_law().cov @ old.reward.Q)
         paths = policy(step).path_kl()
         assert float(kl(policy(SHIFT + step).terminal_law(), old.terminal_law())) <= paths
         return surrogate_error_bound(old, SHIFT + step), float(np.max(np.abs(values))) * paths

@@ -19,6 +19,7 @@ from driftproof.numerics.montecarlo.verdict import ErrorBudget, Verdict
 from driftproof.numerics.rates import Equivalence, RateFit
 from driftproof.numerics.reward_gap.gap import PairedGap
 from driftproof.numerics.reward_gap.windows import Window
+from driftproof.numerics.samplers.loop import SamplerRun
 from driftproof.numerics.samplers.methods import Method
 from driftproof.numerics.samplers.trajectory import Trajectory
 from driftproof.numerics.score_as_action.rollouts import Rollout
@@ -67,7 +68,7 @@ from driftproof.theory.transfer.fourier import TruncationRisk
 from driftproof.validation.inventory import modules
 
 # What the library makes for itself, under a name that no package exports.
-OWN = (Posterior, Problem, Seeds)
+OWN = (Posterior, Problem, SamplerRun, Seeds)
 
 ONE, TWO, EYE = np.ones(1), np.asarray([0.5, 1.5]), np.eye(2)
 FLOW = GaussianFlow([0.5], [[4.0]])

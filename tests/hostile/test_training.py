@@ -227,20 +227,20 @@ RECIPES: dict[str, tuple[str, str]] = {
     "deep arrays": ("a = " + "[" * 20000 + "]" * 20000, "nested more deeply"),
     "deep tables": ("[" + ".".join("a" * 300) + "]\nb = 1", "nested more than"),
     "deep keys": (".".join("a" * 300) + " = 1", "nested more than"),
-    "digits": ("steps = " + "9" * 5000, "digits"),
-    "not UTF-8": ("steps = 1 # \udcff", "utf-8"),
-    "no TOML": ("steps = = 1", "Invalid value"),
+    "digits": ("max_steps = " + "9" * 5000, "digits"),
+    "not UTF-8": ("max_steps = 1 # \udcff", "utf-8"),
+    "no TOML": ("max_steps = = 1", "Invalid value"),
     "a large batch": (
-        "steps = 1\nbatch = 1000000000000\nlearning_rate = 1.0",
-        r"\.toml: batch: expected a number up to",
+        "max_steps = 1\ntrain_batch_size = 1000000000000\nlearning_rate = 1.0",
+        r"\.toml: train_batch_size: expected a number up to",
     ),
     "a large rate": (
-        "steps = 1\nbatch = 1\nlearning_rate = 1" + "0" * 400,
+        "max_steps = 1\ntrain_batch_size = 1\nlearning_rate = 1" + "0" * 400,
         r"\.toml: learning_rate: expected a number",
     ),
     "a long text": (
-        "steps = '" + "x" * 10**6 + "'\nbatch = 1\nlearning_rate = 1.0",
-        r"recipe: steps: expected an integer",
+        "max_steps = '" + "x" * 10**6 + "'\ntrain_batch_size = 1\nlearning_rate = 1.0",
+        r"recipe: max_steps: expected an integer",
     ),
 }
 

@@ -69,9 +69,11 @@ class _Square:
     mutants: ClassVar = {"sign": negated, "factor two": doubled}
 
 
-def _register(registry: Registry, id: str, base: type, name: str, module: str = __name__) -> Any:
+def _register(
+    registry: Registry, id: str, base: type, name: str, module: str = __name__, tried: Any = square
+) -> Any:
     cls = type(name, (), {**vars(base), "__module__": module, "__qualname__": name})
-    return registry.claim(id, paper="toy", statement=r"f(x) = x^2", covers={"thing": square})(cls)
+    return registry.claim(id, "Toy", r"f(x) = x^2", paper="toy", covers={"thing": tried})(cls)
 
 
 SquareA = _register(TOYS, "TOY-SQUARE-1", _Square, "SquareA")
@@ -89,8 +91,6 @@ def deadly(x: Any) -> Any:
 
 
 class _Slow:
-    thing = slow
-
     @exact(tolerance=1e-15)
     def equals_table(thing: Thing) -> Any:
         return thing(3.0), 9.0
@@ -100,5 +100,5 @@ class _Slow:
 
 QuickA = _register(SLOW, "SLOW-QUICK-1", _Square, "QuickA")
 QuickB = _register(SLOW, "SLOW-QUICK-2", _Square, "QuickB")
-SlowA = _register(SLOW, "SLOW-SLOW-1", _Slow, "SlowA")
-SlowB = _register(SLOW, "SLOW-SLOW-2", _Slow, "SlowB")
+SlowA = _register(SLOW, "SLOW-SLOW-1", _Slow, "SlowA", tried=slow)
+SlowB = _register(SLOW, "SLOW-SLOW-2", _Slow, "SlowB", tried=slow)

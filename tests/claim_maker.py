@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from driftproof.validation import Thing, exact
 from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.outcomes import ClaimOutcome
-from driftproof.validation.registry import Claim, Registry
+from driftproof.validation.registry import Registry
+from driftproof.validation.statements import Claim
 
 REALS = st.floats(-100.0, 100.0)
 

@@ -16,7 +16,8 @@ import pytest
 from driftproof.validation.engine import Plan, run_evidence
 from driftproof.validation.evidence.base import Effort
 from driftproof.validation.inventory import kernels
-from driftproof.validation.registry import REGISTRY, Claim
+from driftproof.validation.registry import REGISTRY
+from driftproof.validation.statements import Claim
 
 
 def resolved(name: str) -> Any:

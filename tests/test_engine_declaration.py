@@ -19,7 +19,8 @@ from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.evidence.base import Evidence
 from driftproof.validation.mutants import Wrong, wrong
 from driftproof.validation.outcomes import ClaimOutcome
-from driftproof.validation.registry import Claim, Registry
+from driftproof.validation.registry import Registry
+from driftproof.validation.statements import Claim
 
 
 def square(x: Any) -> Any:
@@ -244,6 +245,11 @@ class TestWrong:
     def test_names_are_checked_where_they_stand(self, make: Any, complaint: str) -> None:
         with pytest.raises(TypeError, match=complaint):
             make()
+
+    def test_an_error_of_an_error_takes_the_place_of_the_right_function(self) -> None:
+        twice = wrong(SIGNS["one"], lambda value: 2.0 * value)
+        made = declared([square, root], {"a": twice, "b": SIGNS["two"]}, evidence=(table, inverse))
+        assert dict(made.mutants["a"]) == {"square": twice} and twice.right is square
 
     def test_whose_place(self) -> None:
         with pytest.raises(TypeError, match="does not say whose place"):

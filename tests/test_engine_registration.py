@@ -11,7 +11,7 @@ import pytest
 from driftproof.validation import exact, property, statistical
 from driftproof.validation.engine import Plan, evaluate_claim
 from driftproof.validation.evidence.base import Evidence
-from driftproof.validation.registry import Registry
+from driftproof.validation.registry import LoadFailure, Registry
 
 from .claim_maker import REALS, crashing, made, negated, square, table
 
@@ -41,6 +41,14 @@ class TestRegistration:
     def test_unknown_expectation(self) -> None:
         with pytest.raises(ValueError, match="expect is one of"):
             made(table, expect="maybe")
+
+    def test_a_claim_that_is_not_found_beside_modules_that_did_not_import(self) -> None:
+        failure = LoadFailure("reward_gap", "claims.reward_gap.paths", "NameError: grid")
+        registry = Registry(failures=[failure])
+        with pytest.raises(
+            LookupError, match=r"did not import: claims\.reward_gap\.paths \(NameError: grid\)"
+        ):
+            registry.select(["REWARD-GAP-PATH-1"])
 
     def test_ids_are_unique(self) -> None:
         registry = Registry()

@@ -219,3 +219,35 @@ def test_gradients_of_confident_students_keep_their_digits(name, gap):
         mean = mpmath.fsum(m * v for m, v in zip(p, a, strict=True))
         want = [-float(m * (v - mean)) for m, v in zip(p, a, strict=True)]
     np.testing.assert_allclose(opd.logit_gradient(logp, logq, f), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+@pytest.mark.parametrize("name", ["pearson", "neyman", "jsd"])
+def test_costs_of_the_future_are_clipped_on_both_sides(name, gamma):
+    """The log-ratios lie beyond the clip, above it and below; the discounted sum is a loop."""
+    f, clip = divergences.get(name), 0.7
+    delta = np.asarray([[0.2, 1.9, -2.3, 0.4, -0.9]])
+    logp = np.full_like(delta, -3.0)
+    mask, options = np.ones_like(delta), {"clip": clip, "reduction": "sum"}
+    with_future, without = (
+        estimators.token_weights(logp, logp + delta, mask, f, gamma=g, **options) for g in (gamma, 0.0)
+    )
+    u = np.exp(np.clip(delta[0], -clip, clip))
+    cost = {
+        "pearson": lambda r: (r - 1.0) ** 2,
+        "neyman": lambda r: (1.0 - r) ** 2 / r,
+        "jsd": lambda r: 0.5 * (r * np.log(r) - (1.0 + r) * np.log(0.5 * (1.0 + r))),
+    }[name](u)
+    want = [sum(gamma ** (m - n) * cost[m] for m in range(n + 1, 5)) for n in range(5)]
+    np.testing.assert_allclose(with_future[0] - without[0], want, rtol=1e-12, atol=1e-14)
+
+
+def test_which_generators_solve_the_equations_of_the_stop_gradient():
+    """By computer algebra, for every constant: u f' = -c has the logarithm alone, u f' = a f + k the powers."""
+    sp = pytest.importorskip("sympy")
+    u, c, a, k = sp.symbols("u c a k", positive=True)
+    f = sp.Function("f")
+    logarithm = sp.dsolve(u * f(u).diff(u) + c, f(u), ics={f(1): 0}).rhs
+    assert sp.simplify(logarithm + c * sp.log(u)) == 0
+    power = sp.dsolve(u * f(u).diff(u) - a * f(u) - k, f(u), ics={f(1): 0}).rhs
+    assert sp.simplify(sp.expand(power - k / a * (u**a - 1), force=True)) == 0

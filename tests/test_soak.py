@@ -17,9 +17,10 @@ from driftproof.cli import app
 from driftproof.validation import Statistic, Thing, drawn, exact, property, statistical
 from driftproof.validation.engine import Plan, evaluate_claim, run_evidence
 from driftproof.validation.evidence.base import Effort
-from driftproof.validation.registry import REGISTRY, Claim, Registry
+from driftproof.validation.registry import REGISTRY, Registry
 from driftproof.validation.soak import soak, subject
 from driftproof.validation.soaked import Soaked
+from driftproof.validation.statements import Claim
 
 from .claim_maker import REALS, made, negated, square, table
 

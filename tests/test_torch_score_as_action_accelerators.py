@@ -16,30 +16,13 @@ from accelerate.state import AcceleratorState, GradientState
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.pretrained.config import Lora, PipelineModel
-from driftproof.backends.torch.rl.gaussian import GaussianModel
 from driftproof.backends.torch.rl.policies import load_policy
 from driftproof.backends.torch.rl.rewards import JPEGReward
 from driftproof.backends.torch.rl.sampler import Sampling
-from driftproof.backends.torch.score_as_action.config import Budget, CriticChoice
-from driftproof.backends.torch.score_as_action.critics import NetworkCritic, QuadraticCritic
-from driftproof.backends.torch.score_as_action.gaussian import gaussian_parts
+from driftproof.backends.torch.score_as_action.config import CriticChoice
+from driftproof.backends.torch.score_as_action.critics import NetworkCritic
 from driftproof.backends.torch.score_as_action.trainer import ActorCriticTrainer
-
-BUDGET = Budget(
-    epochs=4,
-    prompts=64,
-    per_device_train_batch_size=4096,
-    per_device_rollout_batch_size=4096,
-    learning_rate=3e-2,
-    beta=0.5,
-    max_grad_norm=1e9,
-)
-
-
-def gaussian_trainer(accelerator: Accelerator | None = None) -> ActorCriticTrainer:
-    denoiser, sampler, task = gaussian_parts(GaussianModel(), Sampling(4))
-    critic = QuadraticCritic(2, 4, 0.9)
-    return ActorCriticTrainer(denoiser, critic, sampler, task, BUDGET, "advantage", accelerator=accelerator)
+from tests.actor_critics import BUDGET, trainer_of
 
 
 def test_the_reference_is_rounded_as_the_model_is():
@@ -75,14 +58,14 @@ def test_an_accelerator_that_scales_the_loss_is_refused():
     try:
         accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
         with pytest.raises(UnmetHypothesis, match="micro batches accumulate"):
-            gaussian_trainer(accelerator)
+            trainer_of("advantage", accelerator=accelerator)
     finally:
         GradientState._reset_state()
 
 
 def test_a_scaler_deals_with_overflow_itself(monkeypatch):
     """In float16 an infinite gradient means: skip this step and scale less.  Without a scaler it is an error."""
-    trainer = gaussian_trainer()
+    trainer, _, _ = trainer_of("advantage")
     monkeypatch.setattr(trainer.accelerator, "clip_grad_norm_", lambda *_: torch.tensor(float("inf")))
     with pytest.raises(FloatingPointError, match="the gradient of epoch 0 is inf"):
         trainer.train()

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
         statistical,
         symbolic,
     )
-    from .registry import claim, figure
+    from .registry import claim
     from .runner import run
+    from .statements import figure
 
 __all__ = [
     "Rate",
@@ -54,7 +55,7 @@ __all__ = [
     "symbolic",
 ]
 
-_HOMES = {"audit": ".audits", "claim": ".registry", "figure": ".registry", "run": ".runner"}
+_HOMES = {"audit": ".audits", "claim": ".registry", "figure": ".statements", "run": ".runner"}
 
 
 def __getattr__(name: str) -> Any:

@@ -50,7 +50,7 @@ def _change(id: str, things: Things, name: str, mutant: Any) -> dict[str, Thing]
     if isinstance(mutant, Mapping):
         return {_place(id, things, name, item): other for item, other in mutant.items()}
     if isinstance(mutant, Wrong):
-        return {_place(id, things, name, mutant.original): mutant}
+        return {_place(id, things, name, mutant.right): mutant}
     if len(things) == 1:
         return {next(iter(things)): mutant}
     raise TypeError(

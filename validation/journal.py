@@ -17,7 +17,7 @@ from driftproof._identity import digest, identity
 
 from .engine import Plan
 from .outcomes import ClaimOutcome
-from .registry import Claim
+from .statements import Claim
 
 __all__ = ["Journal", "identity_of", "write_atomically"]
 

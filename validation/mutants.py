@@ -41,6 +41,11 @@ class Wrong:
     changes: Mapping[str, Callable[..., Any]]
 
     @property
+    def right(self) -> Any:
+        """The function that nothing has changed."""
+        return self.original.right if isinstance(self.original, Wrong) else self.original
+
+    @property
     def __name__(self) -> str:
         return str(self.original.__name__)
 

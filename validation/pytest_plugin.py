@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from .engine import Plan
     from .outcomes import EvidenceOutcome
-    from .registry import Claim, LoadFailure
+    from .registry import LoadFailure
+    from .statements import Claim
     from .supervision import Account
 
 PieceT = TypeVar("PieceT")

@@ -23,7 +23,8 @@ from .evidence.chance import FALSE_ALARMS
 from .journal import Journal, identity_of
 from .outcomes import ClaimOutcome, Run
 from .progress import Progress, Silent
-from .registry import REGISTRY, Claim, LoadFailure, Registry, walk
+from .registry import REGISTRY, LoadFailure, Registry, walk
+from .statements import Claim
 from .telling import said
 from .workers import require_cluster, settled_by_workers
 

@@ -23,9 +23,10 @@ from .engine import Plan, run_evidence
 from .evidence.base import Effort, Evidence
 from .outcomes import ClaimOutcome
 from .progress import Progress
-from .registry import REGISTRY, Claim, Registry, reference, referred
+from .registry import REGISTRY, Registry
 from .runner import run
 from .soaked import Flip, Kept, Soak, Soaked
+from .statements import Claim, reference, referred
 from .supervision import parcel
 from .workers import carried
 

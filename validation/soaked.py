@@ -16,7 +16,7 @@ from .documents import stamped
 from .engine import Plan
 from .journal import Journal, identity_of, write_atomically
 from .outcomes import ClaimOutcome
-from .registry import Claim
+from .statements import Claim
 
 __all__ = ["Flip", "Kept", "Soak", "Soaked"]
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from .engine import Piece, Plan, concluded, evaluate_claim, run_evidence, try_mutant
 from .outcomes import ClaimOutcome, EvidenceOutcome, MutantOutcome
-from .registry import Claim, reference
+from .statements import Claim, reference
 from .supervision import Account, Child, over, parcel, supervised
 from .telling import said
 

@@ -177,8 +177,7 @@ def raises(exception: type[Exception], call: Callable[..., Any], /, *args: Any, 
         True
     """
     label = f"raises {exception.__name__}"
-    while isinstance(call, Wrong):
-        call = call.original
+    call = call.right if isinstance(call, Wrong) else call
     try:
         call(*args, **kwargs)
     except exception as error:

@@ -15,7 +15,8 @@ from typing import final
 
 from driftproof.validation.engine import Plan
 from driftproof.validation.evidence.base import Effort
-from driftproof.validation.registry import REGISTRY, Claim, Registry
+from driftproof.validation.registry import REGISTRY, Registry
+from driftproof.validation.statements import Claim
 from driftproof.validation.supervision import Account, parcel
 from driftproof.validation.workers import carried
 

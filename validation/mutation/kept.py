@@ -12,7 +12,7 @@ from typing import Any, final
 from driftproof._identity import digest
 from driftproof.validation.engine import Plan
 from driftproof.validation.journal import Journal, identity_of, write_atomically
-from driftproof.validation.registry import Claim
+from driftproof.validation.statements import Claim
 
 __all__ = ["Shelf"]
 

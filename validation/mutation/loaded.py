@@ -124,7 +124,7 @@ def run(piece: Piece, setting: Setting) -> tuple[str, str]:
     # Imported when called: what was imported anew counts, not what this module had imported.
     from driftproof.validation.engine import Plan, run_evidence
     from driftproof.validation.evidence.base import Effort
-    from driftproof.validation.registry import referred
+    from driftproof.validation.statements import referred
 
     try:
         claim = referred(*piece.where)

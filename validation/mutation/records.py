@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from driftproof.validation.registry import Claim, reference
+from driftproof.validation.statements import Claim, reference
 from driftproof.validation.supervision import parcel
 from driftproof.validation.workers import carried
 
@@ -126,7 +126,7 @@ def _imports(setting: Setting) -> dict[str, Any]:
 
 def _record(where: tuple[str, str], setting: Setting) -> list[dict[str, Any]]:
     """Each piece of evidence of a claim, run in a fork of its own."""
-    from driftproof.validation.registry import referred
+    from driftproof.validation.statements import referred
 
     HERE.load(setting)
     claim = referred(*where)

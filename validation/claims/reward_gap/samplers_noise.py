@@ -13,7 +13,6 @@ from driftproof.numerics.rates import fit_rate
 from driftproof.numerics.samplers import (
     METHODS,
     Method,
-    data_and_noise,
     ddim_moments,
     ddim_step,
     euler_maruyama_moments,
@@ -22,7 +21,6 @@ from driftproof.numerics.samplers import (
     flow_sde_step,
     gddim_moments,
     gddim_step,
-    predicted_moments,
     sample,
     sde_dpm_solver_pp_2m_moments,
     time_of_ratio,
@@ -34,7 +32,7 @@ from driftproof.validation.mutants import Wrong, wrong
 from .samplers_propagation import DATA, FIRST, LAST, LENGTH, clock_grid, instead, run, terminal_errors
 from .samplers_textbook import printed_run, stochastic_constants
 
-__all__ = ["EulerSteps", "FirstOrderFamily", "FourPredictions", "StochasticMultistep"]
+__all__ = ["EulerSteps", "FirstOrderFamily", "StochasticMultistep"]
 
 PROCESSES = (VP(0.1, 8.0), VE(0.3, 4.0), Flow())
 IRREGULAR = (2.0, 1.1, 0.9, 0.3, 0.12)  # sigma / alpha
@@ -323,55 +321,4 @@ class StochasticMultistep:
         "a line through half of the prediction before": wrong(
             sde_dpm_solver_pp_2m_moments, x0_old=lambda x0, x0_old: 0.5 * (x0 + x0_old)
         ),
-    }
-
-
-@claim(
-    "REWARD-GAP-PREDICT-1",
-    "Four predictions, one step",
-    r"""x = \alpha x_0 + \sigma\epsilon, \quad v = \alpha\epsilon - \sigma x_0, \quad u = \epsilon - x_0
-        \ \Rightarrow\ (\hat x_0, \hat\epsilon) = (x_0, \epsilon) \text{ from each of } \epsilon, x_0, v, u""",
-    covers=[data_and_noise, predicted_moments],
-    hypotheses=[r"\alpha > 0 \text{ for } \epsilon", r"\sigma > 0 \text{ for } x_0"],
-)
-class FourPredictions:
-    @exact(1e-13)
-    def each_gives_both(data_and_noise):
-        x0, eps = np.asarray([0.3, -2.0, 0.0]), np.asarray([-1.0, 0.4, 2.0])
-        for alpha, sigma in ((0.8, 0.6), (1.0, 40.0), (0.25, 0.75), (0.9, 1e-3)):
-            x = alpha * x0 + sigma * eps
-            outputs = {
-                "epsilon": eps,
-                "sample": x0,
-                "v_prediction": alpha * eps - sigma * x0,
-                "flow_prediction": eps - x0,
-            }
-            for kind, output in outputs.items():
-                got = data_and_noise(x, output, alpha, sigma, kind)
-                scale = max(1.0, sigma / alpha) if kind == "epsilon" else max(1.0, alpha / sigma)
-                yield f"{kind}, alpha = {alpha}", np.stack(got) / scale, np.stack([x0, eps]) / scale
-
-    @exact(1e-13)
-    def the_step_is_that_of_the_noise(data_and_noise, predicted_moments):
-        x, v = np.asarray([0.3, -2.0]), np.asarray([-1.0, 0.4])
-        for t, s in ((0.8, 0.3), (0.5, 0.0)):
-            for eta in (0.0, 0.7, 3.0):
-                data, eps = data_and_noise(x, v, 1.0 - t, t, "flow_prediction")
-                got = predicted_moments(data, eps, 1.0 - t, t, 1.0 - s, s, eta)
-                want = gddim_moments(x, x + (1.0 - t) * v, 1.0 - t, t, 1.0 - s, s, eta)
-                yield f"t = {t}, eta = {eta}, mean", got[0], want[0]
-                yield f"t = {t}, eta = {eta}, std", got[1], want[1]
-
-    refuses = [(data_and_noise, 1.0, 1.0, 0.0, 1.0, "epsilon")]
-
-    mutants = {
-        "levels of the flow swapped": wrong(
-            data_and_noise,
-            alpha=lambda alpha, sigma, kind: sigma if kind == "flow_prediction" else alpha,
-            sigma=lambda alpha, sigma, kind: alpha if kind == "flow_prediction" else sigma,
-        ),
-        "sign of v": wrong(
-            data_and_noise, output=lambda output, kind: -output if kind == "v_prediction" else output
-        ),
-        "eta squared": wrong(predicted_moments, eta=lambda eta: eta**2),
     }

@@ -1,7 +1,8 @@
 # driftproof: everything from a fresh clone, with nothing but Python >= 3.11 and make.
 #
 #   make verify    settle the claims, train the smoke recipe, write report/index.html
-#   make test      lint, types, layers, packaging and the tests
+#   make test      lint, types, layers, claims and the tests
+#   make longer    the slow tests of seconds, which CI runs too
 #   make help      the other targets
 #
 #   make test PYTHON=python3.12          another interpreter
@@ -15,7 +16,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.driftproof-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env verify report papers test lint quick strict check pythons portability bench clean
+.PHONY: help env verify report papers test longer lint quick strict check compiled pythons portability bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
@@ -58,9 +59,14 @@ test: $(ready) ## Lint, types, layers, claims, packaging, tests
 	@$(MAKE) --no-print-directory check
 
 # One thread a process: the arrays here are small, and threads that wait for each other are slower than one.
-verify quick strict check: export OMP_NUM_THREADS = 1
-verify quick strict check: export OPENBLAS_NUM_THREADS = 1
-verify quick strict check: export MKL_NUM_THREADS = 1
+verify quick strict check longer: export OMP_NUM_THREADS = 1
+verify quick strict check longer: export OPENBLAS_NUM_THREADS = 1
+verify quick strict check longer: export MKL_NUM_THREADS = 1
+
+# Where images say so, Python keeps no bytecode, and each of the processes that the tests start would compile anew.
+quick check longer: compiled
+compiled: $(ready)
+	@$(bin)/python -m compileall -q driftproof theory numerics backends validation tests
 
 lint: $(ready) ## Style, types and layers
 	$(bin)/ruff check .
@@ -78,6 +84,9 @@ strict: $(ready) ## Every public function under array-api-strict (check has it t
 # worksteal: a file stays with one worker, so that what its tests share is made once.
 check: $(ready) ## The tests and doctests
 	$(bin)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+longer: $(ready) ## What CI runs after make test: the slow tests of seconds, not those of minutes
+	$(bin)/python -m pytest -q -n $(JOBS) --dist worksteal -m "slow(ci=True) and not gpu and not hostile"
 
 pythons: $(ready) ## The wheel under every Python found, with the oldest and the newest dependencies
 	$(bin)/python tests/pythons.py

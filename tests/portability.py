@@ -102,6 +102,8 @@ def tested(environment: Mapping[str, str], jobs: int) -> tuple[bool, str]:
         "-q",
         "-n",
         str(jobs),
+        "-m",
+        "not gpu and not hostile and (not slow or slow(ci=True))",
         "-k",
         UNDER_NOISE if VARIABLE in environment else CHOSEN,
         *TESTS,

@@ -140,6 +140,7 @@ def test_the_discrete_laws_by_simulation_of_the_covariance():
     assert isinstance(law, Gaussian)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("call", "hypothesis"),
     [

@@ -136,6 +136,7 @@ def test_what_stays_away_and_what_diverges() -> None:
     assert row.order is None or math.isfinite(row.order)
 
 
+@pytest.mark.slow(ci=True)
 def test_runge_kutta_is_of_fourth_order_and_not_exact() -> None:
     row = audit(RungeKutta())
     assert row.severity == "converges", row.verdict

@@ -71,6 +71,7 @@ def test_what_rounded_labels_add_to_the_law_is_below_what_makes_them_a_fault(
     assert float(np.hypot(*off)) < HELD.label_error
 
 
+@pytest.mark.slow(ci=True)
 def test_ddim_with_linspace_steps_on_another_grid_than_it_sets() -> None:
     """github.com/huggingface/diffusers/issues/11347 and 12633."""
     row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing="linspace"))
@@ -95,6 +96,7 @@ def test_rounded_timesteps_at_counts_that_nobody_asked_for_are_told_and_no_fault
     assert row.steps == (5, 10, 20, 40, 125)  # what divides 1000, and is confirmed with
 
 
+@pytest.mark.slow(ci=True)
 def test_what_is_wrong_by_more_than_a_training_step_is_no_rounding() -> None:
     scheduler = too_far_at_odd_counts(library.DDIMScheduler)(clip_sample=False, timestep_spacing="trailing")
     row = audit(scheduler, steps=(10, 20, 40), fast=True)
@@ -102,6 +104,7 @@ def test_what_is_wrong_by_more_than_a_training_step_is_no_rounding() -> None:
     assert "at 3 steps a point mass is 0.11 away from the levels of the calls" in row.verdict
 
 
+@pytest.mark.slow(ci=True)
 def test_trailing_needs_a_count_that_divides_the_training_steps() -> None:
     """1000 / 80 is no integer: the grid is rounded, the step is not."""
     row = audit(library.DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), steps=(40, 80))
@@ -109,6 +112,7 @@ def test_trailing_needs_a_count_that_divides_the_training_steps() -> None:
     assert at(row, 80)[0] < -1e-2
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     "spacing",
     ["trailing", *(pytest.param(spacing, marks=pytest.mark.slow) for spacing in ("leading", "linspace"))],
@@ -167,6 +171,7 @@ def test_orders_are_those_of_the_methods(name: str, order: float) -> None:
     assert row.order == pytest.approx(order, abs=0.3)
 
 
+@pytest.mark.slow(ci=True)
 def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None:
     row = audit(library.EDMEulerScheduler())
     assert row.severity == "conditional", row.verdict
@@ -176,6 +181,7 @@ def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None
     assert row.verdict.endswith("reads the output as epsilon of the consistency function")
 
 
+@pytest.mark.slow(ci=True)
 def test_a_grid_that_is_slow_to_start_converges() -> None:
     """At 80 steps the error is 0.16, at 320 it is a tenth of that: an own loop over ``step`` gives the same."""
     row = audit(library.UniPCMultistepScheduler(use_beta_sigmas=True))
@@ -184,6 +190,7 @@ def test_a_grid_that_is_slow_to_start_converges() -> None:
     assert abs(at(row, 320)[1]) < 0.02
 
 
+@pytest.mark.slow(ci=True)
 def test_single_precision_is_no_other_grid() -> None:
     """Sigmas up to 2e4 in single precision, which the second stage amplifies."""
     row = audit(library.HeunDiscreteScheduler(beta_schedule="squaredcos_cap_v2"))
@@ -191,6 +198,7 @@ def test_single_precision_is_no_other_grid() -> None:
     assert "in double precision the point mass is where the model is called" in row.reason
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_jumps_below_the_next_level_are_exact_with_the_trajectory_function(eta: float) -> None:
     row = audit(library.TCDScheduler(), step_options={"eta": eta}, steps=(5, 10, 20))
@@ -201,6 +209,7 @@ def test_jumps_below_the_next_level_are_exact_with_the_trajectory_function(eta: 
     assert max(map(abs, row.std_error or ())) < 1e-3
 
 
+@pytest.mark.slow(ci=True)
 def test_noise_of_a_solver_in_the_noise_is_no_disagreement() -> None:
     options = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
     row = audit(library.DPMSolverMultistepScheduler(**options))
@@ -216,6 +225,7 @@ def test_where_epsilon_says_nothing_of_the_data_is_said() -> None:
     assert row.verdict.startswith("NaN after call 1 of 5 steps, where alpha = 0")
 
 
+@pytest.mark.slow(ci=True)
 def test_a_stage_is_told_its_own_small_level() -> None:
     """Sigma down rounds in single precision, and the stage lies 2 % below the level that add_noise has."""
     scheduler = library.KDPM2AncestralDiscreteScheduler(
@@ -280,6 +290,7 @@ def test_a_remedy_that_moves_says_so(option: str, value: object, told: str) -> N
     assert row.verdict.endswith(told)
 
 
+@pytest.mark.slow(ci=True)
 def test_a_remedy_that_undoes_says_so() -> None:
     settings = diffusers._Settings(
         library.UniPCMultistepScheduler, "diffusers.UniPCMultistepScheduler", STEPS
@@ -293,6 +304,7 @@ def test_a_remedy_that_undoes_says_so() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow(ci=True)
 def test_an_order_that_is_asked_for_is_no_order_lost() -> None:
     row = audit(library.LMSDiscreteScheduler(), step_options={"order": 2})
     assert row.severity == "converges", row.verdict
@@ -325,6 +337,7 @@ def test_our_own_scheduler(prediction: str, eta: float) -> None:
     assert max(map(abs, row.mean_error or ())) < 1e-8
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 def test_our_own_scheduler_steps_on_the_grid_that_it_sets(spacing: str) -> None:
     schedulers = pytest.importorskip("driftproof.backends.torch.schedulers")

@@ -71,6 +71,7 @@ def test_what_cannot_be_audited_says_why() -> None:
     exec(row.reproduction, {})  # noqa: S102
 
 
+@pytest.mark.slow(ci=True)
 def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page"
     arguments = [
@@ -102,6 +103,7 @@ def test_the_command_writes_json_and_a_page(tmp_path: Path) -> None:
     assert "five lines that show it" in text
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
@@ -136,6 +138,7 @@ def test_the_exit_status_is_that_of_the_severity(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow(ci=True)
 def test_a_library_is_audited_by_class_in_processes(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     arguments = [
@@ -157,6 +160,7 @@ def test_a_library_is_audited_by_class_in_processes(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow(ci=True)
 def test_a_class_without_a_verdict_keeps_what_it_had_told() -> None:
     report, why = running.library(["VQDiffusionScheduler"], jobs=1, timeout=1e-3)
     assert "no end within" in why

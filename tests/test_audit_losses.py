@@ -61,6 +61,7 @@ class TestForms:
         with pytest.raises(UnmetHypothesis, match="otherwise say form="):
             forms.form_of(loss)
 
+    @pytest.mark.slow(ci=True)
     def test_a_form_that_is_said_takes_arguments_by_position_or_any(self) -> None:
         assert audit(lambda a, b: 0.5 * (a - b) ** 2, form="logp", documented="reverse_kl").agrees
         assert audit(lambda *x: 0.5 * (x[0] - x[1]) ** 2, form="logp", documented="reverse_kl").agrees
@@ -108,6 +109,7 @@ class TestPractice:
         row = audit(loss, documented="reverse_kl")
         assert "float32 arithmetic cancels" in row.verdict
 
+    @pytest.mark.slow(ci=True)
     def test_a_loss_that_draws_is_random_with_its_mean(self) -> None:
         def noisy(student_logits: Any, teacher_logits: Any) -> Any:
             return kl(law(student_logits), law(teacher_logits)) * (1.0 + 0.02 * torch.randn(()))
@@ -132,6 +134,7 @@ class TestPractice:
         still = audit(Dropped().eval(), documented="reverse_kl")
         assert still.agrees and "1 learnable numbers" in still.reason
 
+    @pytest.mark.slow(ci=True)
     def test_a_loss_with_a_memory_is_no_function(self) -> None:
         seen: list[float] = []
 
@@ -151,6 +154,7 @@ class TestPractice:
         )  # fmt: skip
         assert "its value is" in detached.verdict
 
+    @pytest.mark.slow(ci=True)
     def test_a_good_verdict_is_confirmed_elsewhere(self) -> None:
         def at_five(student_logits: Any, teacher_logits: Any) -> Any:
             return kl(law(student_logits), law(teacher_logits)) * student_logits.shape[-1] / 5.0
@@ -197,6 +201,7 @@ class TestPractice:
         row = audit(loss("all"), documented="sft")
         assert row.agrees is False and "the masked ones too" in row.verdict
 
+    @pytest.mark.slow(ci=True)
     def test_an_epsilon_inside_is_suspected(self) -> None:
         def loss(student_logits: Any, teacher_logits: Any) -> Any:
             p, q = student_logits.softmax(-1), teacher_logits.softmax(-1)
@@ -232,6 +237,7 @@ class TestArithmetic:
         assert len(seen.draws) == 2
 
 
+@pytest.mark.slow(ci=True)
 def test_the_command_says_not_as_documented_by_its_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,12 +111,14 @@ def test_a_planted_factor_is_measured_and_its_sign_is_told() -> None:
     assert finding.text.startswith("ascends 3 times forward KL")
 
 
+@pytest.mark.slow(ci=True)
 def test_a_loss_that_does_not_normalise_is_no_objective() -> None:
     finding = losses.identify(unnormalized)
     assert finding.matches == ()
     assert finding.text.startswith("descends no objective")
 
 
+@pytest.mark.slow(ci=True)
 def test_a_sum_of_two_objectives_is_unknown_and_not_the_larger_one() -> None:
     finding = losses.identify(lambda student_logits, teacher_logits: 
         reverse(student_logits, teacher_logits) + 1e-6 * forward(student_logits, teacher_logits))  # fmt: skip
@@ -124,6 +126,7 @@ def test_a_sum_of_two_objectives_is_unknown_and_not_the_larger_one() -> None:
     assert finding.nearest == "reverse_kl"
 
 
+@pytest.mark.slow(ci=True)
 def test_off_policy_tokens_need_the_ratio() -> None:
     assert "reverse_kl" in losses.identify(weighted, off_policy=True).matches
     assert losses.identify(k3, off_policy=True).matches == ()
@@ -176,6 +179,7 @@ def test_bad_input_is_refused_with_the_reason() -> None:
         audit_target("driftproof:nope")
 
 
+@pytest.mark.slow(ci=True)
 def test_the_command_audits_a_loss_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_losses.py").write_text(
         "def loss(logp, teacher_logp):\n    return 0.5 * (logp - teacher_logp) ** 2\n"

@@ -41,6 +41,7 @@ def test_right_runs_converge(name: str) -> None:
     assert round(row.order) == order or name == "churned"  # whose churn is switched off by n
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", list(runs.PLANTED))
 def test_planted_runs_do_not(name: str) -> None:
     run, told, severities = runs.PLANTED[name]

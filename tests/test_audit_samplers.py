@@ -128,6 +128,7 @@ def test_a_discretisation_is_no_disagreement(stochastic: float) -> None:
     assert "disagree" not in row.verdict
 
 
+@pytest.mark.slow(ci=True)
 def test_wrong_noise_is_told_from_a_discretisation() -> None:
     assert audit(plain(1.0, 1.2)).severity == "diverges"
     row = audit(Louder())
@@ -149,6 +150,7 @@ def test_an_order_that_was_asked_for_is_the_one_that_is_stated() -> None:
     assert row.verdict.startswith("order 1.0 where 2 is stated")
 
 
+@pytest.mark.slow(ci=True)
 def test_jumps_that_do_not_shrink_want_the_trajectory_function() -> None:
     row = audit(Leaping())
     assert row.severity == "conditional", row.verdict
@@ -233,6 +235,7 @@ def test_a_step_on_another_grid_is_seen_at_the_first_call() -> None:
     assert "the grids differ" in row.verdict
 
 
+@pytest.mark.slow(ci=True)
 def test_noise_without_drift_does_not_converge() -> None:
     row = audit(Noisy())
     assert row.severity == "diverges"
@@ -280,6 +283,7 @@ def test_the_exact_flow_ends_at_the_data() -> None:
     assert np.max(np.abs(cdf - (np.arange(n) + 0.5) / n)) < math.sqrt(math.log(2e8) / (2 * n)) + 0.5 / n
 
 
+@pytest.mark.slow(ci=True)
 def test_a_table_of_another_process_than_the_stated_one_is_named() -> None:
     row = audit(Misstated())
     assert row.severity == "mismatch", row.verdict
@@ -289,6 +293,7 @@ def test_a_table_of_another_process_than_the_stated_one_is_named() -> None:
     assert "with its sigmas" not in audit(OtherGrid()).verdict
 
 
+@pytest.mark.slow(ci=True)
 def test_a_network_inside_of_other_scalings_is_no_error() -> None:
     row = audit(Consistent())
     assert row.severity == "floor"

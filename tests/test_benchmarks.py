@@ -32,11 +32,13 @@ def in_a_child() -> None:
     subprocess.run([sys.executable, "-S", "-c", BURN], check=True)
 
 
+@pytest.mark.slow(ci=True)
 def test_waiting_is_no_work() -> None:
     spent = seconds({"waits": lambda: time.sleep(0.05), "works": burn}, repeats=2)
     assert spent["waits"] < 0.02 < spent["works"]
 
 
+@pytest.mark.slow(ci=True)
 def test_work_of_threads_and_children_counts() -> None:
     spent = seconds({"thread": in_a_thread, "child": in_a_child}, repeats=1)
     assert spent["thread"] > 0.04
@@ -53,6 +55,7 @@ def test_every_call_is_made_as_often() -> None:
     assert calls["a"] == calls["b"] > 3
 
 
+@pytest.mark.slow(ci=True)
 def test_a_row_is_the_peers_time_over_ours() -> None:
     made = compare("f", burn, "g", in_a_thread, "")
     assert made["ratio"] == pytest.approx(made["peer_seconds"] / made["ours_seconds"])  # type: ignore[operator]

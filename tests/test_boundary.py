@@ -125,6 +125,7 @@ def test_blocks_do_not_change_the_numbers():
     )
 
 
+@pytest.mark.slow(ci=True)
 def test_importing_the_library_does_not_import_torch():
     modules = (
         "driftproof, driftproof.theory.tweedie, driftproof.numerics.tweedie, driftproof.numerics.samplers"

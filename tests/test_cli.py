@@ -136,6 +136,7 @@ class TestVerify:
         for words in told:
             assert words in out
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(
         ("text", "status", "told"),
         [
@@ -164,6 +165,7 @@ class TestVerify:
         assert (ended.value.code, out, len(err.splitlines())) == (status, "", 1)
         assert err.startswith("error: --module bad_module: ") and told in err
 
+    @pytest.mark.slow(ci=True)
     def test_results_that_cannot_be_written(self, tmp_path: Path) -> None:
         code, _, err = driftproof(
             tmp_path, "verify", "TOY-SQUARE-1", "--module", "toy_module", "--json", "/dev/full"
@@ -217,12 +219,14 @@ class TestVerify:
         assert ended.value.code == 2 and not out
         assert told in " ".join(err.replace("│", " ").split())
 
+    @pytest.mark.slow(ci=True)
     def test_json_to_standard_output_is_json_alone(self, tmp_path: Path) -> None:
         arguments = ["verify", "toy", "--module", "toy_module", "--jobs", "1", "--json"]
         code, out, err = driftproof(tmp_path, *arguments, "-")
         assert code == 0 and json.loads(out)["ok"] is True
         assert "planted errors caught" in err and not (tmp_path / "-").exists()
 
+    @pytest.mark.slow(ci=True)
     def test_what_is_no_file_is_written_to_and_not_replaced(self, tmp_path: Path) -> None:
         file, link = tmp_path / "file", tmp_path / "link"
         link.symlink_to(file)
@@ -232,6 +236,7 @@ class TestVerify:
         assert driftproof(tmp_path, *arguments, "/dev/null")[0] == 0
         assert Path("/dev/null").is_char_device()
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(
         ("missing", "arguments", "told"),
         [
@@ -256,6 +261,7 @@ class TestVerify:
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert told in done.stderr.splitlines()[-1]
 
+    @pytest.mark.slow(ci=True)
     def test_verify_skips_what_needs_a_package_that_is_missing(self, tmp_path: Path) -> None:
         (tmp_path / "needing.py").write_text("import torch\n")
         arguments = ["OPD-LINEAR-1", "CONVENTION-DTYPE-1", "needing", "--module", "needing", "--quick"]
@@ -289,6 +295,7 @@ def hangs(logp, teacher_logp):
 
 
 class TestAudit:
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(
         ("name", "told"),
         [
@@ -318,6 +325,7 @@ class TestAudit:
 
 
 class TestOthers:
+    @pytest.mark.slow(ci=True)
     def test_claims(self, tmp_path: Path) -> None:
         code, out, _ = driftproof(tmp_path, "claims", "toy", "TOY-WEAK-1", "--module", "toy_module")
         assert code == 0 and "3 claims" in out and "TOY-WEAK-1" in out and "statistical" in out

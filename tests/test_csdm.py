@@ -121,6 +121,7 @@ def test_no_decoder_beats_the_oracle() -> None:
     assert gap.mean() > 6.0 * gap.std() / math.sqrt(len(gap))
 
 
+@pytest.mark.slow(ci=True)
 def test_sparse_mixture_end_to_end() -> None:
     """Exact latent score, Euler-Maruyama, FISTA beside exact draws with the noise that stopping early leaves.
 

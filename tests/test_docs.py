@@ -61,7 +61,16 @@ def record() -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def coded() -> list[Any]:
+    """The pages with code; the first that a reader meets is tried everywhere, all of them by CI."""
+    later = pytest.mark.slow(ci=True)
+    pages = [page for page in PAGES if blocks(page, "python")]
+    return [
+        pytest.param(page, id=name(page), marks=() if page.name == "README.md" else later) for page in pages
+    ]
+
+
+@pytest.mark.parametrize("page", coded())
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")

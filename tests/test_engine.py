@@ -116,6 +116,7 @@ class TestStatus:
         assert outcome(table, thing=lambda x: x**3, expect="refuted").ok
         assert not outcome(table, expect="refuted").ok, "that it holds after all would be news"
 
+    @pytest.mark.slow(ci=True)
     def test_undecided_evidence_leaves_the_claim_open(self) -> None:
         @symbolic()
         def beyond_sympy(thing: Thing) -> Any:

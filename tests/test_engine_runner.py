@@ -69,6 +69,7 @@ class TestRun:
         assert 0 < done.spent <= done.budget == 1e-6
         assert "numpy" in done.versions
 
+    @pytest.mark.slow(ci=True)
     def test_the_same_seed_repeats_for_any_number_of_workers(self, toys: Any) -> None:
         alone, again, workers = (run(registry=toys.TOYS, jobs=jobs, seed=3) for jobs in (1, 1, 2))
         assert alone == again == workers
@@ -142,6 +143,7 @@ class TestWorkers:
         assert [claim.status for claim in done.claims] == ["verified", "verified", "error"]
         assert done.claims[2].evidence[0].detail == "its process exited with status 3" and done.status == 3
 
+    @pytest.mark.slow(ci=True)
     def test_what_no_import_finds_is_sent_by_value(self, toys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         here, registry = ModuleType("here_only"), Registry()
         monkeypatch.setitem(sys.modules, "here_only", here)
@@ -188,6 +190,7 @@ class TestWorkers:
 
 
 class TestInterruption:
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize("jobs", [1, 2])
     def test_keeps_what_was_settled(self, toys: Any, jobs: int) -> None:
         watch = Watch(patience=1)
@@ -203,6 +206,7 @@ class TestInterruption:
         assert first.claims[0] in done.claims and done == run(registry=toys.TOYS)
         assert not list(own_cache.rglob("*.json")), "a complete run leaves no journal"
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize("changed", [{"seed": 1}, {"effort": "quick"}, {"resume": False}])
     def test_nothing_is_resumed_that_would_differ(self, toys: Any, changed: dict[str, Any]) -> None:
         run(registry=toys.TOYS, progress=Watch(patience=1))
@@ -232,6 +236,7 @@ class TestInterruption:
         own_cache.write_text("a file where the folder should be")
         assert run(registry=toys.TOYS).ok
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(("jobs", "whole_group"), [("1", False), ("2", True)])
     def test_ctrl_c(self, tmp_path: Path, own_cache: Path, jobs: str, whole_group: bool) -> None:
         """A terminal interrupts the whole group of processes, ``kill -INT`` one of them."""
@@ -249,6 +254,7 @@ class TestInterruption:
         assert {claim["id"] for claim in document["claims"]} == {"SLOW-QUICK-1", "SLOW-QUICK-2"}
         assert len(list(own_cache.rglob("SLOW-QUICK-*.json"))) == 2
 
+    @pytest.mark.slow(ci=True)
     def test_a_kill_leaves_a_journal_to_resume(self, tmp_path: Path) -> None:
         source = library()
         process = start_slow(tmp_path, "1")
@@ -308,6 +314,7 @@ def dask_cluster(toys: Any) -> Iterator[str]:
 
 
 class TestClusters:
+    @pytest.mark.slow(ci=True)
     def test_dask(self, toys: Any, dask_cluster: str) -> None:
         assert run(registry=toys.TOYS, cluster=dask_cluster) == run(registry=toys.TOYS)
 

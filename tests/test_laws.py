@@ -112,6 +112,7 @@ def test_half_precision_is_computed_in_single_and_only_states_are_cast_back(fami
     assert law.score(x).item() == law.score(x.float()).to(torch.bfloat16).item()
 
 
+@pytest.mark.slow(ci=True)
 @each_family
 def test_draws_have_the_law(family, parameters):
     law, n = family(**parameters), 20_000

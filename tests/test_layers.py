@@ -68,6 +68,7 @@ def test_the_contracts_hold() -> None:
     assert "0 broken" in done.stdout
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("file", "line", "contract"),
     [
@@ -103,6 +104,7 @@ def test_theory_and_numerics_load_no_torch() -> None:
     assert not found & {"torch", "accelerate", "safetensors", "diffusers", "transformers"}
 
 
+@pytest.mark.slow(ci=True)
 def test_loading_torch_would_be_seen() -> None:
     assert "torch" in loaded("import driftproof.backends.torch.kit.loop")
 
@@ -118,6 +120,7 @@ def test_the_package_imports_itself_by_its_name() -> None:
     assert not wrong
 
 
+@pytest.mark.slow(ci=True)
 def test_tests_and_papers_import_the_package_by_its_name() -> None:
     bare = {
         f"{file.relative_to(ROOT)}: {name}"

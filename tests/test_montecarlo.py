@@ -82,6 +82,7 @@ NULL = {
 }
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", NULL)
 def test_false_alarms_do_not_exceed_their_rate(name: str) -> None:
     exact, check = NULL[name]
@@ -138,6 +139,7 @@ def tilted(kl: float) -> np.ndarray:
 LONG = ("asymptotic", "Poisson", "binomial")
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SHIFTED]
 )
@@ -171,6 +173,7 @@ def test_exponential_draws_at_one_in_a_hundred_million() -> None:
     assert alarms["variance"] < ALPHA / 10
 
 
+@pytest.mark.slow(ci=True)
 def test_peeking_at_200_looks() -> None:
     """A confidence sequence survives the peeking that makes a 3-sigma rule wrong 20 times too often."""
     rng, repetitions, n = np.random.default_rng(20263), 1000, 4000
@@ -209,6 +212,7 @@ def test_confidence_sequence_is_the_formula_and_is_narrowest_where_asked() -> No
     assert widths[1] < min(widths[0], widths[2])
 
 
+@pytest.mark.slow(ci=True)
 def test_sequential_test_spends_its_level_and_little_else() -> None:
     rng, repetitions, alpha = np.random.default_rng(20264), 1500, 0.05
 

@@ -175,6 +175,7 @@ def campaign(toy: str, toys: Registry) -> Campaign:
 
 
 class TestCampaign:
+    @pytest.mark.slow(ci=True)
     def test_fates(self, campaign: Campaign) -> None:
         fates = {one.site.before: one.attempt.status for one in campaign.tried}
         assert fates == {
@@ -206,6 +207,7 @@ class TestCampaign:
             mutant["replay"].startswith("driftproof mutate --replay ") for mutant in document["mutants"]
         )
 
+    @pytest.mark.slow(ci=True)
     def test_tests_come_behind_the_claims(self, toy: str, toys: Registry, campaign: Campaign) -> None:
         keys = [one.site.key for one in campaign.of_status("not covered")]
         keys.append(site_of(toy, "constant", "1.0", nth=1).key)
@@ -215,6 +217,7 @@ class TestCampaign:
         assert by["x > 1.0"].status == "survived"  # clipped(1.0) is 1.0 by both branches: no test can tell
         assert by["x > 1.0"].tried == 1
 
+    @pytest.mark.slow(ci=True)
     def test_a_campaign_goes_on_where_it_was(self, toy: str, toys: Registry) -> None:
         def stop(tried: Tried, done: int) -> None:
             if done == 1:

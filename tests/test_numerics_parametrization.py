@@ -96,6 +96,7 @@ def test_every_output_becomes_every_other_and_comes_back(process, t):
         )
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("process", "t"), CASES, ids=IDS)
 def test_single_and_half_precision_round_and_no_more(process, t, dtype):

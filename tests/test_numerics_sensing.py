@@ -138,6 +138,7 @@ def test_a_ball_that_almost_holds_zero() -> None:
     assert 0.0 < found.lam <= np.abs(A.T @ Y[0]).max()
 
 
+@pytest.mark.slow(ci=True)
 def test_denoising_is_the_same_on_torch() -> None:
     torch = pytest.importorskip("torch")
     found = bpdn(torch.tensor(A), torch.tensor(Y[0]), 0.3)

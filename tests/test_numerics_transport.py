@@ -191,6 +191,7 @@ def test_no_epsilon_underflows() -> None:
     assert far.tolist() == [[1.0]]
 
 
+@pytest.mark.slow(ci=True)
 def test_small_epsilon_tends_to_the_assignment() -> None:
     x = np.asarray([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [4.0, 4.0]])
     y = x[[2, 0, 3, 1]] + np.asarray([0.5, 0.3])

@@ -146,6 +146,7 @@ def bridge_cdf(process, x0, xt, s, t):
     return lambda x: np.clip(np.interp(x**0.125, w, mass / mass[-1]), 0.0, 1.0)
 
 
+@pytest.mark.slow(ci=True)
 @each_squared
 @pytest.mark.parametrize(("x0", "xt"), [(0.0, 0.5), (1.5, 0.4), (0.8, 0.0), (2.0, 9.0)])
 def test_bridges_have_their_law(process, x0, xt):

@@ -150,6 +150,7 @@ def test_draws_and_data_at_zero_are_harmless(kind, delta):
     assert (loss[2:] > 0).all()
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(("process", "kind"), COMPILED, ids=lambda v: str(v).split("(")[0])
 def test_kernels_compile_and_vectorise_and_agree_with_numpy(process, kind):
     x0, x, t = (torch.asarray(a) for a in (X0, X, T))

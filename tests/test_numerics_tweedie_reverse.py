@@ -125,6 +125,7 @@ def moments_backwards(process, c0, eta, drift, start, end):
     return solution.y[:, -1], [shape * scale(end), shape * scale(end) ** 2]
 
 
+@pytest.mark.slow(ci=True)
 @each_squared
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, 1.5])
 def test_marginals_are_kept_for_every_eta(process, eta):
@@ -138,6 +139,7 @@ def test_marginals_are_kept_for_every_eta(process, eta):
     assert got == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("wrong", ["no a'", "(1 + eta)/2", "n twice"])
 def test_the_moments_would_see_a_wrong_drift(wrong):
     process, c0, eta = BESQ(4.0), 0.7, 1.5
@@ -224,6 +226,7 @@ def test_drifts_of_the_steps_as_they_get_small(process):
     assert np.abs(gap).max() > 0.05
 
 
+@pytest.mark.slow(ci=True)
 @each_squared
 def test_the_noncentral_step_keeps_the_mean_and_is_of_order_one(process):
     """Terminal mean and variance of conjugate data, propagated exactly through the step as it is coded."""
@@ -252,6 +255,7 @@ def test_the_noncentral_step_keeps_the_mean_and_is_of_order_one(process):
     assert variance[-1] < 0.02
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, 1.5])
 def test_the_log_euler_step_is_of_order_one(eta):
     """Lognormal data: the step is affine in (log x, noise), so that feeding it 0 and 1 shows the law."""
@@ -303,6 +307,7 @@ def test_one_seed_gives_the_same_step_on_both_backends(delta):
         assert theirs.numpy() == pytest.approx(ours, rel=1e-12)
 
 
+@pytest.mark.slow(ci=True)
 def test_steps_that_take_noise_compile():
     x, n, z = torch.asarray([0.1, 0.4, 2.0]), torch.asarray([0.0, 0.1, 0.7]), torch.asarray([1.0, -1.0, 0.5])
     t, s = torch.asarray(0.4), torch.asarray(0.2)

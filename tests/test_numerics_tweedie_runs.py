@@ -52,6 +52,7 @@ def truth(process, t):
     )
 
 
+@pytest.mark.slow(ci=True)
 def test_whole_runs_on_three_atoms():
     """2000 draws see a distance of 0.11 in distribution with probability 0.999 at level ALPHA."""
     process, n = CIR(1.0, 0.2, 1.0), 2000  # delta = 0.8

@@ -58,6 +58,7 @@ def test_gradients_equal_autograd(name):
     )
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_stop_gradient_descends(name):
     f = divergences.get(name)

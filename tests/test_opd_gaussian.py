@@ -55,6 +55,7 @@ def pairs(count: int) -> list[tuple[float, float]]:
     return list(zip(means.tolist(), scales.tolist(), strict=True))
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", CLOSED)
 def test_the_stated_error_contains_the_true_one(name: str) -> None:
     student = Normal(0.0, 1.0)

@@ -88,6 +88,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert not {str(home.relative_to(ROOT)) for home in homes if not (home / "__init__.py").is_file()}
 
 
+@pytest.mark.slow(ci=True)
 def test_what_is_built_is_complete_and_runs_elsewhere(tmp_path: Path, subtests: pytest.Subtests) -> None:
     # One test, for what it builds is built once.
     (work := tmp_path / "work").mkdir()

@@ -40,6 +40,7 @@ def computed() -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
 # -- the bounds
 
 
+@pytest.mark.slow(ci=True)
 def test_a_relative_error_of_1e12_is_noticed_in_every_row(computed) -> None:
     blind = []
     for name, (results, bounds) in computed.items():
@@ -154,6 +155,7 @@ def test_the_noise_reaches_operators_reductions_and_what_kernels_call() -> None:
         assert np.any(np.asarray(convert(x) * 3.0) != x * 3.0)
 
 
+@pytest.mark.slow(ci=True)
 def test_a_switch_that_changes_nothing_counts_as_nothing() -> None:
     plain = portability.probe({})
     assert portability.shares(plain, portability.probe({"NO_SUCH_SWITCH": "1"})) == {}

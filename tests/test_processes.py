@@ -58,6 +58,7 @@ def test_transition_solves_the_moment_equations(process):
     assert expect(2 * nodes * b + a) == pytest.approx(slope[2], rel=1e-6, abs=1e-7)
 
 
+@pytest.mark.slow(ci=True)
 @each_process
 def test_chapman_kolmogorov(process):
     """Noising discrete data to s and on to t is noising to t: the bridge is the quotient of densities."""

@@ -131,6 +131,7 @@ def test_files_that_are_named_are_collected_too(tmp_path: Path) -> None:
     assert code == 0 and "2 passed" in out, out
 
 
+@pytest.mark.slow(ci=True)
 def test_failures_speak_for_themselves(tmp_path: Path) -> None:
     code, out = pytest_run(
         tmp_path, "-p", "weak_claims", "--claims", "TOY-WEAK-*", "--claims", "TOY-FALSE-*", "-rA"
@@ -149,6 +150,7 @@ def test_failures_speak_for_themselves(tmp_path: Path) -> None:
     assert "the mutant 'sign' survives" in out and "the mutant 'crash' survives" in out and code == 1
 
 
+@pytest.mark.slow(ci=True)
 def test_what_exits_or_blocks_fails_its_node_and_no_other(tmp_path: Path) -> None:
     code, out = pytest_run(
         tmp_path,

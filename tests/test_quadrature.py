@@ -122,6 +122,7 @@ def test_composite_rules_are_exact_for_polynomials() -> None:
         assert float(weights @ nodes**power) == pytest.approx(1.0 / (power + 1), rel=1e-14)
 
 
+@pytest.mark.slow(ci=True)
 def test_kinks_and_jumps_hide_nowhere() -> None:
     """Neither where two rules agree by accident, nor beyond the last node of a panel, inside or at the ends."""
     rng = np.random.default_rng(7)

@@ -112,6 +112,7 @@ def test_coupled_paths_tell_right_from_wrong() -> None:
     assert wrong.local_orders[-1] < right.local_orders[-1] - 0.05
 
 
+@pytest.mark.slow(ci=True)
 def test_intervals_cover_at_their_level() -> None:
     """300 repetitions of a rate with known constants; a miss rate above 0.05 shows at 1e-6 or so."""
     h = 0.5 ** np.arange(1, 5)
@@ -129,6 +130,7 @@ def test_intervals_cover_at_their_level() -> None:
     assert (stats.binom.cdf(misses, repetitions, 0.035) > 1e-6).all()
 
 
+@pytest.mark.slow(ci=True)
 def test_false_agreement_is_bounded() -> None:
     """Two one-sided tests at the edge of the margin agree wrongly with probability alpha."""
     rng = np.random.default_rng(4)

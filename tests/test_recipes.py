@@ -120,6 +120,7 @@ def test_the_command_lists_them(tmp_path: Path) -> None:
         driftproof("recipes", "--schema", "twedie")
 
 
+@pytest.mark.slow(ci=True)
 def test_they_are_listed_without_torch(tmp_path: Path) -> None:
     done = without("torch", tmp_path, "recipes", "--json", "-")
     assert done.returncode == 0, done.stderr

@@ -177,6 +177,7 @@ class TestTrainings:
         (tmp_path / "runs" / "market" / "samples.svg").write_text(svg(drawing, 1.0, 2.0))
         assert rebuild(tmp_path).read_text(encoding="utf-8").count("<figure>") == 3
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(
         "wrong",
         [

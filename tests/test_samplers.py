@@ -125,6 +125,7 @@ def test_gbm_is_a_variance_exploding_process_in_the_logarithm():
 # -- Euler and Heun -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(ci=True)
 @each_gaussian
 @pytest.mark.parametrize("eta", ORDERS)
 def test_euler_maruyama_is_of_order_one(process, start, end, eta):
@@ -135,6 +136,7 @@ def test_euler_maruyama_is_of_order_one(process, start, end, eta):
     of_order(1.0, table)
 
 
+@pytest.mark.slow(ci=True)
 @each_gaussian
 def test_heun_is_of_order_two(process, start, end):
     def step(x, t, s, noise):
@@ -164,6 +166,7 @@ def normal_score(process):
     return lambda x, t: process.marginal(DATA, t).score(x)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("process", "method", "eta"),
     [

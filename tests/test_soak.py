@@ -156,6 +156,7 @@ class TestKeeping:
             file.write_text('{"seed": 1, "fl')
         assert soak(seeds=3, registry=registry, resume=True).flips == whole.flips
 
+    @pytest.mark.slow(ci=True)
     def test_any_number_of_workers(self, toys: Any) -> None:
         alone, two = (soak(registry=toys.TOYS, seeds=4, jobs=jobs) for jobs in (1, 2))
         assert [done.seed for done in two.seeds] == [0, 1, 2, 3]

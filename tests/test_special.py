@@ -52,6 +52,7 @@ EACH_KIND = [
 ]
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("kind", EACH_KIND)
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_stay_where_they_were_measured(name: str, kind: str) -> None:

@@ -98,6 +98,7 @@ def test_half_precision_is_computed_in_single(name: str, dtype: str) -> None:
 # -- derivatives, vmap, compile ----------------------------------------------------------------
 
 
+@pytest.mark.slow(ci=True)
 @unary
 def test_gradients_pass_gradcheck(name: str) -> None:
     torch = pytest.importorskip("torch")
@@ -190,6 +191,7 @@ def test_vmap_and_jacrev(name: str) -> None:
     torch.testing.assert_close(jacobian, torch.diag_embed(slopes), rtol=1e-15, atol=1e-15)
 
 
+@pytest.mark.slow(ci=True)
 @unary
 def test_graph_has_no_breaks(name: str) -> None:
     torch = pytest.importorskip("torch")
@@ -201,6 +203,7 @@ def test_graph_has_no_breaks(name: str) -> None:
     assert torch.equal(torch.compile(function, fullgraph=True, backend="eager")(z), function(z))
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("function", "parameters"),
     [

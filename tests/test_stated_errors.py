@@ -47,6 +47,7 @@ SURROGATES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(ci=True)
 def test_surrogates_hold_what_they_state() -> None:
     rng = np.random.default_rng(0)
     made = {name: surrogate(f) for name, (f, _, _) in SURROGATES.items()}
@@ -81,6 +82,7 @@ def vp(clock: float) -> VP:
     return VP(clock, clock, 1.0)
 
 
+@pytest.mark.slow(ci=True)
 def test_feedback_on_standard_data_holds_what_it_states() -> None:
     """At v = 1 everything is exponential: energy, its derivative in the gain, and both moments of the samples."""
     rng = np.random.default_rng(4)
@@ -153,6 +155,7 @@ def test_feedback_on_other_data_holds_what_it_states() -> None:
         assert abs(float(arrived.mean[0]) - offset) <= STATED * abs(offset), (clock, v, gain)
 
 
+@pytest.mark.slow(ci=True)
 def test_feedback_spends_what_a_nested_integral_says() -> None:
     """The energy at other variances: an integral of integrals that are closed at the gain -1."""
     rng = np.random.default_rng(6)

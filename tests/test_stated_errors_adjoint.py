@@ -126,6 +126,7 @@ def test_other_costs_hold_what_they_state() -> None:
     assert refused <= COUNT / 20
 
 
+@pytest.mark.slow(ci=True)
 def test_costs_in_the_plane_are_broken_at_every_kink() -> None:
     """Two directions of different width, against a rule that was given the kinks by a dense scan."""
     rng = np.random.default_rng(3)

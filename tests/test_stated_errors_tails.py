@@ -83,6 +83,7 @@ def largest(f, horizon: float) -> float:
     return best
 
 
+@pytest.mark.slow(ci=True)
 def test_errors_of_rounds_hold_what_they_state() -> None:
     rng = np.random.default_rng(1)
     refused = 0

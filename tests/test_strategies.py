@@ -102,6 +102,7 @@ def test_any_process_has_laws_at_any_of_its_times(process: object, data: st.Data
         assert np.isfinite(law.mean).all() and (np.asarray(law.variance) >= 0).all()
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_laws_are_of_their_class_and_can_be_drawn_from(kind: type[AbstractLaw]) -> None:
     @quick
@@ -114,6 +115,7 @@ def test_laws_are_of_their_class_and_can_be_drawn_from(kind: type[AbstractLaw]) 
     check()
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
 def test_data_laws_have_marginals(process: object) -> None:
     @quick
@@ -126,6 +128,7 @@ def test_data_laws_have_marginals(process: object) -> None:
     check()
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("strategy", "edge"),
     [

@@ -46,6 +46,7 @@ def plan(steps=60, **options):
     )
 
 
+@pytest.mark.slow(ci=True)
 def test_the_optimum_lies_in_the_stated_interval(tmp_path):
     """Exact expectations: the interval has no chance in it, and shrinks with the training."""
     recipe = Recipe("Gaussian", Matching(lam=0.9), plan(120), gaussian=MODEL, steps=5)
@@ -93,6 +94,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(tmp_path):
     assert torch.equal(resumed.flow.offsets, whole.flow.offsets)
 
 
+@pytest.mark.slow(ci=True)
 def test_the_log_is_a_look_at_the_evaluation():
     """Rewards are those of the batch; losses are unbiased: here over steps drawn 400 times."""
     made = trainer(plan(1))
@@ -121,6 +123,7 @@ def test_truncated_training_leaves_alone_what_it_does_not_train(mode):
     assert made.flow.offsets.detach()[3:].abs().min() > 0.0
 
 
+@pytest.mark.slow(ci=True)
 def test_every_switch_trains():
     for options in (
         {"chosen": 2},

@@ -120,6 +120,7 @@ def test_parts_of_a_batch_are_the_batch():
         NetworkFlow(Velocity(SiTDenoiser(small_network("sit"))), at_once=0)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("kind", ["sit", "flux2", "stable_diffusion_3"])
 def test_adjoints_accumulate_in_single_precision_whatever_the_weights_are(kind):
     """Rounding each of 40 adjoints to 8 bits costs many times what rounding the network costs."""

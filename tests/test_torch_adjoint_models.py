@@ -253,6 +253,7 @@ def test_the_grid_of_a_scheduler_is_in_noise_time():
     assert shifted[0] == 1.0 and shifted[-1] == 0.0 and shifted[1] > 0.8
 
 
+@pytest.mark.slow(ci=True)
 def test_a_small_sit_through_the_command_and_again_from_its_checkpoint(tmp_path):
     text = (RECIPES / "sit-xl-2.toml").read_text()
     cut = text.replace("max_steps = 40, train_batch_size = 8", "max_steps = 3, train_batch_size = 2").replace(

@@ -144,6 +144,7 @@ def test_an_empty_head_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, teacher=teacher)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("form", ["full", "sampled"])
 def test_what_is_logged_does_not_depend_on_how_a_batch_is_cut(tmp_path: Path, form: str) -> None:
     logged = []

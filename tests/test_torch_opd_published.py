@@ -153,6 +153,7 @@ def published_run(place: Path, **changes: Any) -> Published:
     )
 
 
+@pytest.mark.slow(ci=True)
 def test_a_distillation_that_is_stopped_and_damaged_goes_on(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +250,7 @@ def moved(place: Path, out: Path, **changes: Any) -> float:
     return float(next(row["moved"] for row in distil(run, out)["log"] if "moved" in row))
 
 
+@pytest.mark.slow(ci=True)
 def test_weights_are_single_precision_unless_asked_otherwise(in_half: Path, tmp_path: Path) -> None:
     assert moved(in_half, tmp_path / "single") > 0.9
     with pytest.warns(RoundingWarning, match="bfloat16 the rest of the updates round to nothing"):

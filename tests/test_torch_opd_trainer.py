@@ -59,6 +59,7 @@ def trainer(out: Path, teacher: Any = None, **changes: Any) -> OPDPlusTrainer:
     )
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     "form",
     [
@@ -215,6 +216,7 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, teacher=type(small_model(TINY, seed=1))(config))
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("page", ["README.md", "papers/opd.md"])
 def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
     """The block of the page as it stands, after settings that let it run here."""

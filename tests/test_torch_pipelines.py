@@ -119,6 +119,7 @@ def test_defaults_are_those_of_the_budget(config: type[Any], budget: type[Any]) 
     assert {name for name in both if short[name] != whole[name]} == OTHERWISE[config.__name__]
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", TRAINERS)
 def test_nothing_but_rollouts_is_rewarded(name: str, tmp_path: Path) -> None:
     reward = Counted()
@@ -158,6 +159,7 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step == self.step
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_stopped_training_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole = made(name, tmp_path / "whole")
@@ -177,6 +179,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(name: str, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.slow(ci=True)
 def test_a_training_is_resumed_by_its_own_kind_and_may_become_longer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no"):
         made("ddpo", tmp_path).train(resume_from_checkpoint=True)
@@ -256,6 +259,7 @@ def test_rewards_that_are_none(reward: Any, message: str, tmp_path: Path) -> Non
         made("ddpo", tmp_path, reward, max_steps=1).train()
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("name", "kind"), [("ddpo", "stable_diffusion"), ("mixgrpo", "flux"), ("adjoint", "flux2")]
 )
@@ -290,6 +294,7 @@ def test_prompts_come_with_their_images(tmp_path: Path) -> None:
     assert sorted(seen) == sorted(4 * list(PROMPTS))
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [

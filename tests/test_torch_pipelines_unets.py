@@ -98,6 +98,7 @@ def test_five_lines(kind: str, sizes: Any, tmp_path: Path) -> None:
     assert float((after - before).abs().max()) > 2 * ROUNDING
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("kind", PIPELINES)
 def test_a_training_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     prompts = PIPELINES[kind][1]

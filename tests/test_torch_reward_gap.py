@@ -227,6 +227,7 @@ def test_the_measured_gap_covers_the_exact_one() -> None:
     assert gap.ode == pytest.approx(ode, abs=0.1)
 
 
+@pytest.mark.slow(ci=True)
 def test_the_training_raises_the_reward() -> None:
     trainer, _ = made(budget=replace(BUDGET, epochs=120, prompts=256, evaluate_every=60))
     log = trainer.train()

@@ -136,6 +136,7 @@ def test_the_command_writes_a_report(tmp_path: Path) -> None:
     assert list((tmp_path / "out").glob(".*")) == []
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", ["mixgrpo-flux.toml", "flow-grpo-sd3.toml"])
 def test_the_smoke_of_a_published_recipe_needs_no_download(tmp_path: Path, name: str) -> None:
     main(FOLDER / name, smoke=True, out=tmp_path)

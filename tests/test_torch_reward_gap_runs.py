@@ -54,6 +54,7 @@ CHECKPOINTED = replace(BUDGET, save_every=5, steps_per_generation=2, seed=3)
 
 
 # The loop that saves and resumes is one for both: 8 s each.
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("method", ["ddpo", pytest.param("mixgrpo", marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, method: str) -> None:
     path, straight = tmp_path / "run.safetensors", tmp_path / "straight.safetensors"

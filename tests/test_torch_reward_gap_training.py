@@ -27,6 +27,7 @@ from driftproof.numerics.reward_gap import Window, paired_gap
 from tests.small_pipelines import KINDS, latents, policy
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
     budget = Budget(

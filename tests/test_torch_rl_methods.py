@@ -120,6 +120,7 @@ def test_d3po_begins_with_half_the_difference_of_scores() -> None:
     assert torch.equal(sign[::2] < 0, better == 1)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("method", [DiffusionNFT, AWM, D3PO])
 def test_three_methods_learn_and_resume(method, tmp_path: Path) -> None:
     """The mean of the samples moves towards the target, and a finished run is taken back bit for bit."""

@@ -46,6 +46,7 @@ def test_dynamic_programming_tends_to_the_optimum_in_continuous_time():
     assert gaps[1] < 0.2 * gaps[0] and gaps[1] < 0.02
 
 
+@pytest.mark.slow(ci=True)
 def test_no_neighbour_of_the_optimum_is_better():
     denoiser, sampler, _ = gaussian_parts(MODEL, Sampling(2))
     exact = Exact(MODEL, sampler, BETA)
@@ -64,6 +65,7 @@ def test_no_neighbour_of_the_optimum_is_better():
     assert -found.fun == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("actor", ["pathwise", "advantage", "ppo"])
 def test_the_actor_ascends_the_exact_gradient(actor):
     """With the exact value function, the averaged gradient is that of the exact objective: z < 5 in all of 30 numbers

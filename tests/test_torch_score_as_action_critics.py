@@ -42,6 +42,7 @@ def test_the_quadratic_critic_finds_the_value_function():
     assert float(gap) < 0.05 * float(rewards.std())  # statistical error of 6 weights from 8192 paths: 0.02
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("skip", ["none", "constant", "learnable", "cos"])
 @pytest.mark.parametrize("loss", ["martingale", "ctd"])
 def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):

@@ -209,6 +209,7 @@ def test_the_posterior_mean_of_the_counts_is_that_of_the_atoms() -> None:
     assert torch.allclose(model.posterior_mean(x, t, outputs), weights @ atoms, rtol=1e-8)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_sampling_with_the_exact_score_gives_the_atoms(name: str) -> None:
     # W1 of 4000 exact draws of these atoms is below 0.28 but with probability 1e-6 (5.1 deviations of each

@@ -121,6 +121,7 @@ def test_the_packaged_recipe_has_five_seeds_and_a_smoke_budget() -> None:
     assert small.finetuning.plan.max_steps < full.finetuning.plan.max_steps
 
 
+@pytest.mark.slow(ci=True)
 def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     config = toy(tmp_path)
     reports = []

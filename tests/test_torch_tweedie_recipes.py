@@ -207,6 +207,7 @@ def test_files_that_are_no_arrays_of_reals_are_refused(tmp_path: Path) -> None:
         load(DataRecipe("file", path=str(path)))
 
 
+@pytest.mark.slow(ci=True)
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
@@ -309,6 +310,7 @@ def test_clustering_and_blocks() -> None:
     assert (np.diff(indices.reshape(10, 10), axis=1) % 100 == 1).all()
 
 
+@pytest.mark.slow(ci=True)
 def test_empirical_bayes_beats_the_unbiased_estimator_on_real_energies() -> None:
     digits = load(DataRecipe("digits"))
     rows = compare_estimators(digits, EnergiesRecipe(blocks=(4,), variances=(25.0,)), replicates=50)

@@ -78,6 +78,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(regime: str, seeds: int) 
     assert binom.sf(binom.ppf(1e-5, count, 0.925), count, 0.8) < 0.01
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("regime", ["no floor", "floor", "burn-in"])
 def test_intervals_do_not_miss_often(regime: str) -> None:
     """20 curves: fails with a probability below 1e-5 where the coverage is 95 %, and finds one half."""

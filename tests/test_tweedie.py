@@ -85,6 +85,7 @@ def test_risks_by_simulation_free_moments():
     assert ratio == pytest.approx((b / (b + 2 * rho)) ** 2, rel=1e-14)
 
 
+@pytest.mark.slow(ci=True)
 def test_symbolic_identities_hold_and_their_mutants_do_not():
     assert symbolic.reverse_family() == 0
     assert symbolic.reverse_family(1) != 0

@@ -86,6 +86,7 @@ def beside(attack: Attack, threads: int, rounds: int) -> None:
     attack(f"audits in {threads} threads, beside a thread that draws", rounds * len(TOYS), faults)
 
 
+@pytest.mark.slow(ci=True)
 def test_audits_in_threads_are_the_audits(attack: Attack) -> None:
     beside(attack, 4, 1)
 
@@ -96,6 +97,7 @@ def test_audits_in_many_threads_are_the_audits(attack: Attack) -> None:
     beside(attack, 16, 32)
 
 
+@pytest.mark.slow(ci=True)
 def test_an_audit_does_not_move_the_generator_of_torch(attack: Attack) -> None:
     faults = []
     for toy in (Ancestral, Seeded, InPlace):

@@ -107,6 +107,7 @@ while not child.over():
 """
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 def test_kill_9_of_the_run_leaves_no_process(attack: Attack) -> None:
     left = []

@@ -56,6 +56,7 @@ def attacked(folder: Path, attacks: list[str], tries: int, *names: str) -> dict[
     return found
 
 
+@pytest.mark.slow(ci=True)
 def test_processes_that_die(tmp_path: Path, attack: Callable[..., None]) -> None:
     """The short form; stops, locks and full disks of one process are in the tests of the kit and of checkpoints."""
     found = attacked(tmp_path, ["kills"], 1, "loop")

@@ -153,11 +153,11 @@ def test_a_recipe_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: 
 def test_values_are_set_before_the_recipe_is_checked() -> None:
     recipes = recipes_of("opd")
     path = recipes.find("arithmetic")
-    changes = ["distillation.max_steps=7", 'contender.1.advantage = "plus"', "seeds=[3, 4]", "clip=5"]
+    changes = ["distillation.max_steps=7", 'method.1.advantage = "plus"', "seeds=[3, 4]", "clip=5"]
     recipe, tables = recipes.load(path, True, changes)
     assert recipe.distillation is not None
     assert (recipe.distillation.max_steps, recipe.seeds, recipe.clip) == (7, (3, 4), 5.0)
-    assert [one.advantage for one in recipe.contender[:3]] == ["sg", "plus", "sg"]
+    assert [one.advantage for one in recipe.method[:3]] == ["sg", "plus", "sg"]
     assert recipe.teacher.width == recipes.load(path, True)[0].teacher.width, "the rest of [smoke] stays"
     assert tables["distillation"]["max_steps"] == 7
     here, there = (identity_of(plan=one.distillation).length for one in (recipe, recipes.load(path, True)[0]))
@@ -169,9 +169,9 @@ def test_values_are_set_before_the_recipe_is_checked() -> None:
     [
         ("distillation.mx_steps=7", r"unknown key 'distillation.mx_steps' \(did you mean 'max_steps'\?\)"),
         ("distilation.steps=7", r"unknown key 'distilation' \(did you mean 'distillation'\?\)"),
-        ("contender.1.advantage='gs'", r"contender.1.advantage: expected one of .*, got 'gs'"),
-        ("contender.9.advantage='sg'", "expected the number of an item below 6, got '9'"),
-        ("contender.one.advantage='sg'", "expected the number of an item below 6, got 'one'"),
+        ("method.1.advantage='gs'", r"method.1.advantage: expected one of .*, got 'gs'"),
+        ("method.9.advantage='sg'", "expected the number of an item below 6, got '9'"),
+        ("method.one.advantage='sg'", "expected the number of an item below 6, got 'one'"),
         ("title.short='x'", "expected a table above 'short', got 'On-policy"),
         ("distillation.max_steps=seven", "expected KEY=VALUE, the value as in TOML"),
         ("distillation.max_steps", "expected KEY=VALUE"),

@@ -128,7 +128,7 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
         patch.setattr(opd, "_measure", lambda *rest: (0.0, 0.0))
         distilled = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"teacher.size.width", "student.size.width", "teacher.training.max_steps", "clip"} <= distilled
-    assert {"student.training.seed", "contender.divergence", "contender.advantage"} <= distilled
+    assert {"student.training.seed", "method.divergence", "method.advantage"} <= distilled
     prepared = tweedie.prepare(tweedie_config.RECIPES.load(tweedie_config.RECIPES.packaged()[0], True)[0])
     assert {"network.width", "noise.low", "process.name", "data.recipe.window"} <= told(
         lambda: tweedie.run(prepared, tmp_path, cpu)

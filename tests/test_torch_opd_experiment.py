@@ -37,11 +37,11 @@ teacher_training = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2 }
 student_training = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2 }
 distillation = { max_steps = 3, train_batch_size = 8, learning_rate = 1e-2, save_steps = 1 }
 
-[[contender]]
+[[method]]
 divergence = "forward_kl"
 advantage = "sg"
 
-[[contender]]
+[[method]]
 divergence = "jsd"
 advantage = "centered"
 """
@@ -150,7 +150,7 @@ def test_packaged_recipes_load(tmp_path: Path) -> None:
     [
         ('title = "Toy"\n', "", "missing key 'title'"),
         ('title = "Toy"', 'title = "Toy"\nrate = 1', "unknown key 'rate'"),
-        ('advantage = "sg"', 'advantage = "exact"', "contender.0.advantage: expected one of"),
+        ('advantage = "sg"', 'advantage = "exact"', "method.0.advantage: expected one of"),
         ('"forward_kl"', '"backward_kl"', "backward_kl"),
         ("digits = 1", "digits = 1.5", "digits: expected an integer, got 1.5"),
         ("digits = 1", "seeds = []", "seeds: expected >= 1 items"),
@@ -186,7 +186,7 @@ def test_a_run_repeats_bit_for_bit_and_resumes(tmp_path: Path) -> None:
     recipe, accelerator = toy(tmp_path), Accelerator(cpu=True)
     first = compare(recipe, tmp_path / "a", accelerator)
     assert compare(recipe, tmp_path / "b", accelerator) == first
-    # One contender is lost and one is finished: what is missing is made again, and is the same.
+    # One method is lost and one is finished: what is missing is made again, and is the same.
     lost = tmp_path / "a" / "student-0-jsd-centered.safetensors"
     kept = tmp_path / "a" / "student-0-forward_kl-sg.safetensors"
     tensors, metadata = checkpoint.load(lost)
@@ -207,7 +207,7 @@ def test_a_run_repeats_bit_for_bit_and_resumes(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     recipe, accelerator = toy(tmp_path), Accelerator(cpu=True)
-    recipe = replace(recipe, contender=recipe.contender[:1])
+    recipe = replace(recipe, method=recipe.method[:1])
     compare(recipe, tmp_path / "a", accelerator)
     with pytest.raises(ValueError, match="clip"):
         compare(replace(recipe, clip=3.0), tmp_path / "a", accelerator)
@@ -234,7 +234,7 @@ import json, sys
 sys.path.insert(0, {tests!r})
 from test_torch_opd_experiment import *
 from driftproof.backends.torch import checkpoint as checkpoints
-from driftproof.backends.torch.opd.config import Contender
+from driftproof.backends.torch.opd.config import Method
 from driftproof.backends.torch.opd.experiment import _distil
 from driftproof.backends.torch.kit.plan import Plan
 
@@ -244,9 +244,9 @@ student, teacher = small_model(size, seed=0), small_model(size, seed=1).eval()
 plan = Plan(max_steps=6, train_batch_size=4, learning_rate=1e-2, ema_decay=0.0)
 found = {{}}
 for divergence, advantage in (("jsd", "centered"), ("forward_kl", "sg")):
-    contender = Contender(divergence, advantage)
+    method = Method(divergence, advantage)
     place = Path({out!r}).with_name(f"{{accelerator.num_processes}}-{{divergence}}")
-    _distil(student, teacher, task, contender, 6.0, plan, place, accelerator)
+    _distil(student, teacher, task, method, 6.0, plan, place, accelerator)
     tensors, _ = checkpoints.load(place.with_suffix(".safetensors"))
     found[divergence] = tensors["losses"].tolist()
     found[divergence + " head"] = tensors["model.lm_head.weight"].flatten()[:50].tolist()

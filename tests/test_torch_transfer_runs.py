@@ -140,8 +140,8 @@ def test_a_run_writes_its_report_and_repeats_itself(tmp_path: Path, request: pyt
     }
     assert set(errors) == {"faint", "few classes", "diabetes, by sex"}
     for table in errors.values():
-        contenders = [row[0] for row in table["rows"]]
-        assert {"source only", "direct", "transport", "transport, labels", "wrong source"} <= set(contenders)
+        methods = [row[0] for row in table["rows"]]
+        assert {"source only", "direct", "transport", "transport, labels", "wrong source"} <= set(methods)
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
     tuned = next(row for row in errors["faint"]["rows"] if row[0] == "fine-tuned")
     assert [bool(cell) for cell in tuned[1:]] == [False, True, False, False]

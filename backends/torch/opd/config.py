@@ -13,7 +13,7 @@ from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import Seeds, validated
 from driftproof.theory.divergences import get
 
-__all__ = ["RECIPES", "Contender", "ModelSize", "Published", "Recipe"]
+__all__ = ["RECIPES", "Method", "ModelSize", "Published", "Recipe"]
 
 
 @final
@@ -33,7 +33,7 @@ class ModelSize:
 
 @final
 @validated(frozen=True, slots=True)
-class Contender:
+class Method:
     """One way to distil: a divergence and an advantage."""
 
     divergence: str
@@ -88,7 +88,7 @@ class Recipe:
         teacher, student: Sizes of the two models.
         teacher_training, student_training: Supervised training of each, the student's a short one.
         distillation: Budget of each distillation.
-        contender: The ways to distil.
+        method: The ways to distil.
         seeds: One student for each.
         digits: Digits of the numbers.
         clip: Largest absolute log-ratio.
@@ -101,7 +101,7 @@ class Recipe:
     teacher_training: Plan | None = None
     student_training: SeededPlan | None = None
     distillation: SeededPlan | None = None
-    contender: tuple[Contender, ...] = ()
+    method: tuple[Method, ...] = ()
     seeds: Seeds = (0,)
     digits: PositiveInt = 2
     clip: PositiveFloat = 6.0
@@ -115,11 +115,11 @@ class Recipe:
             self.student_training,
             self.distillation,
         )
-        if self.published is None and (any(part is None for part in parts) or not self.contender):
-            hypothesis = "a recipe has [published], or models, budgets and at least one [[contender]]"
+        if self.published is None and (any(part is None for part in parts) or not self.method):
+            hypothesis = "a recipe has [published], or models, budgets and at least one [[method]]"
             raise UnmetHypothesis("opd recipe", hypothesis, "a part is missing")
-        if len({c.label for c in self.contender}) < len(self.contender):
-            raise UnmetHypothesis("opd recipe", "every contender differs from the others", "one comes twice")
+        if len({c.label for c in self.method}) < len(self.method):
+            raise UnmetHypothesis("opd recipe", "every method differs from the others", "one comes twice")
 
 
 RECIPES = Recipes("opd", Recipe, ("arithmetic",))

@@ -1,7 +1,7 @@
 r"""A comparison that can fail: one teacher, students of several seeds, stop-gradient against exact.
 
 Every model is a ``Qwen3ForCausalLM`` of a small configuration.  The teacher is trained on sums; each
-student gets a short supervised training; then every contender distils a copy of the same student on its
+student gets a short supervised training; then every method distils a copy of the same student on its
 own rollouts with the same noise.  Reported on held-out prompts: the share of right answers, and the exact
 KL(p|q) per token at the states that the student visits (whole vocabulary, no estimator).
 """
@@ -26,7 +26,7 @@ from driftproof.backends.torch.kit.supervised import train
 from driftproof.theory.divergences import get
 
 from .arithmetic import Arithmetic, tokenizer
-from .config import Contender, ModelSize, Recipe
+from .config import Method, ModelSize, Recipe
 from .losses import opd_loss, per_token_divergence
 from .rollouts import rollout, token_log_probs
 
@@ -36,7 +36,7 @@ __all__ = ["Outcome", "compare", "small_model"]
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Measurements of one contender: a value for each seed."""
+    """Measurements of one method: a value for each seed."""
 
     label: str
     accuracy: tuple[float, ...]
@@ -67,7 +67,7 @@ def small_model(size: ModelSize, seed: int) -> nn.Module:
 
 
 def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Outcome, list[Outcome]]:
-    """The students before distillation, and after it by each contender."""
+    """The students before distillation, and after it by each method."""
     task = Arithmetic(recipe.digits)
     assert recipe.teacher and recipe.student and recipe.teacher_training  # checked by Recipe
     assert recipe.student_training and recipe.distillation
@@ -76,20 +76,18 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
     ).eval()
     taught = {"size": recipe.teacher, "training": recipe.teacher_training}
     before: list[tuple[float, float]] = []
-    after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.contender}
+    after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.method}
     for seed in recipe.seeds:
         name = f"student-{seed}"
         plan = replace(recipe.student_training, seed=seed)
         student = _supervised(recipe.student, seed, task, plan, folder / name, accelerator)
         models = {"teacher": taught, "student": {"size": recipe.student, "training": plan}}
         before.append(_measure(student, teacher, task))
-        for contender in recipe.contender:
+        for method in recipe.method:
             plan = replace(recipe.distillation, seed=seed)
-            place = folder / f"{name}-{contender.label.replace(', ', '-')}"
-            distilled = _distil(
-                student, teacher, task, contender, recipe.clip, plan, place, accelerator, models
-            )
-            after[contender.label].append(_measure(distilled, teacher, task))
+            place = folder / f"{name}-{method.label.replace(', ', '-')}"
+            distilled = _distil(student, teacher, task, method, recipe.clip, plan, place, accelerator, models)
+            after[method.label].append(_measure(distilled, teacher, task))
     outcomes = [_outcome(label, rows) for label, rows in after.items()]
     return _outcome("before", before), [_outcome("teacher", [_measure(teacher, teacher, task)]), *outcomes]
 
@@ -136,7 +134,7 @@ def _distil(
     student: nn.Module,
     teacher: nn.Module,
     task: Arithmetic,
-    contender: Contender,
+    method: Method,
     clip: float,
     plan: Plan,
     place: Path,
@@ -164,14 +162,14 @@ def _distil(
             logp,
             logq,
             mask,
-            divergence=contender.divergence,
-            mode=contender.advantage,
+            divergence=method.divergence,
+            mode=method.advantage,
             clip=clip,
             num_items_in_batch=share,
         ).loss
 
     # The supervised trainings have identities of their own; their budgets tell one student from another.
-    config = {"task": task, "contender": contender, "clip": clip, **(models or {})}
+    config = {"task": task, "method": method, "clip": clip, **(models or {})}
     done = train(
         copy.deepcopy(student).requires_grad_(True),  # an average comes without gradients
         draw,

@@ -12,7 +12,7 @@ __all__ = ["comparison_section"]
 
 
 def comparison_section(before: Outcome, outcomes: Sequence[Outcome]) -> Section:
-    """A row for each contender, with intervals over seeds."""
+    """A row for each method, with intervals over seeds."""
     rows = [[row.label, *_cells(row, before), str(len(row.kl))] for row in (before, *outcomes)]
     nearer = {row.label: _nearer(row, before) for row in outcomes if row.label != "teacher"}
     n = len(before.kl)

@@ -1,4 +1,4 @@
-r"""Few-shot comparisons: the same target images for every contender, a split and a source model a seed.
+r"""Few-shot comparisons: the same target images for every method, a split and a source model a seed.
 
 ================== =================================================================================
 source only        the source head on the target's features: no target image is used
@@ -47,9 +47,9 @@ SOURCE_PENALTY = 1e-3
 @final
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Errors on the test images of the target: an array (sizes, seeds) for each contender.
+    """Errors on the test images of the target: an array (sizes, seeds) for each method.
 
-    Contenders that skip a size have NaN there.
+    Methods that skip a size have NaN there.
     """
 
     name: str
@@ -109,7 +109,7 @@ def prepare(network: Classifier, source: tuple[Tensor, Tensor]) -> Prepared:
 
 
 def compare(shift: Shift, recipe: Recipe, models: dict[int, Prepared], accelerator: Accelerator) -> Curves:
-    """Every contender at every sample size and seed."""
+    """Every method at every sample size and seed."""
     errors: dict[str, NDArray[np.float64]] = {}
     for column, seed in enumerate(recipe.seeds):
         domains = digits(shift, seed)
@@ -141,7 +141,7 @@ def contest(
     shrinkage: float = 0.1,
     wrong_penalty: float = 1.0,
 ) -> dict[str, float]:
-    """Errors of the contenders whose backbone is frozen, and of direct learning.
+    """Errors of the methods whose backbone is frozen, and of direct learning.
 
     Arguments:
         source: Any backbone with its source features, see :func:`prepare`.

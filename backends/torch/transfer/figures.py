@@ -32,7 +32,7 @@ def curves_figure(curves: Curves) -> str:
     figure = Figure(figsize=(9.4, 4.4), layout="constrained")
     axis = figure.subplots()
     for name, errors in curves.errors.items():
-        # Contenders that skip a size have NaN there.
+        # Methods that skip a size have NaN there.
         kept = ~np.isnan(errors).any(axis=1)
         sizes, values = np.asarray(curves.sizes)[kept], errors[kept]
         mean, half = student_interval(values.T)

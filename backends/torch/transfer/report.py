@@ -20,7 +20,7 @@ __all__ = ["comparisons_section", "fitted"]
 
 
 def fitted(curves: Curves) -> dict[str, CurveFit]:
-    """A fitted curve for each contender that has every size and changes with it."""
+    """A fitted curve for each method that has every size and changes with it."""
     fits = {}
     for name, errors in curves.errors.items():
         # An error of 0 in a finite test is no error rate of 0: half of a per mille at least.

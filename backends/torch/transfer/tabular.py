@@ -23,7 +23,7 @@ PENALTIES = tuple(10.0 ** (0.5 * k) for k in range(-2, 7))
 
 
 def compare_table(recipe: TableRecipe) -> Curves:
-    """Every contender at every sample size and split."""
+    """Every method at every sample size and split."""
     errors: dict[str, Floats] = {}
     for column in range(recipe.splits):
         table = diabetes(seed=column)

@@ -120,7 +120,7 @@ def _kept_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
             {key: evidence[key] for key in ("name", "kind", "error", "tolerance", "detectable", "ok")}
             for evidence in claim["evidence"]
         ]
-        kept["mutants"] = [{key: mutant[key] for key in ("name", "killed")} for mutant in claim["mutants"]]
+        kept["mutants"] = [{key: mutant[key] for key in ("name", "caught")} for mutant in claim["mutants"]]
         claims.append(kept)
     return {
         **{key: run[key] for key in ("version", "seed", "effort", "budget", "versions")},
@@ -171,10 +171,10 @@ def _verdict(claims: Sequence[Mapping[str, Any]]) -> str:
         for status in ("verified", "conditional", "refuted", "open", "error")
         if (count := sum(claim["status"] == status for claim in claims))
     ]
-    planted = [mutant["killed"] for claim in claims for mutant in claim["mutants"]]
-    news = sum(not claim["ok"] for claim in claims)
+    planted = [mutant["caught"] for claim in claims for mutant in claim["mutants"]]
+    unexpected = sum(not claim["ok"] for claim in claims)
     told = f"{len(claims)} claims: {', '.join(counts)}; {planted.count(True)} of {len(planted)} planted errors caught"
-    return told + (f"; **{news} not as expected**" if news else "")
+    return told + (f"; **{unexpected} not as expected**" if unexpected else "")
 
 
 def _run(record: Path, _: str) -> list[str]:
@@ -194,7 +194,7 @@ def _claims(record: Path, paper: str) -> list[str]:
     for claim in sorted(_read(record, "verify")["claims"], key=lambda claim: claim["id"]):
         if claim["paper"] != paper:
             continue
-        caught = sum(mutant["killed"] is True for mutant in claim["mutants"])
+        caught = sum(mutant["caught"] is True for mutant in claim["mutants"])
         statement = " ".join(claim["statement"].split()).replace("|", r"\|")
         told = claim["status"] + ("" if claim["ok"] else f" (expected: {claim['expect']})")
         rows.append(

@@ -106,7 +106,7 @@ class TestVerify:
             assert {"id", "paper", "statement", "status", "evidence", "mutants", "seconds"} <= set(claim)
             for evidence in claim["evidence"]:
                 assert {"kind", "error", "tolerance", "detectable", "ok"} <= set(evidence)
-            assert all({"name", "killed"} <= set(mutant) for mutant in claim["mutants"])
+            assert all({"name", "caught"} <= set(mutant) for mutant in claim["mutants"])
         assert str(tmp_path) not in json.dumps(document), "no path of this machine"
         assert json.loads((tmp_path / "report" / "verify.json").read_text())["claims"] == document["claims"]
         assert "TOY-SQUARE-1" in (tmp_path / "report" / "index.html").read_text()

@@ -208,7 +208,7 @@ def test_the_record_is_of_the_claims_that_are_registered(record: dict[str, Any])
 
 def test_a_record_tells_bad_news(refresh: ModuleType, record: dict[str, Any], tmp_path: Path) -> None:
     claim = record["claims"][0]
-    bad = {**claim, "status": "refuted", "ok": False, "mutants": [{"name": "sign", "killed": False}]}
+    bad = {**claim, "status": "refuted", "ok": False, "mutants": [{"name": "sign", "caught": False}]}
     (tmp_path / "data").mkdir()
     (tmp_path / "data/verify.json").write_text(json.dumps({**record, "claims": [bad]}), encoding="utf-8")
     part = "<!-- generated: {} -->\n<!-- end -->"

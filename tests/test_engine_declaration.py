@@ -77,7 +77,7 @@ class TestCovers:
     def test_evidence_takes_what_is_covered_by_name(self) -> None:
         found = settled([square, root], evidence=(table, inverse))
         assert found.status == "verified" and found.evidence[0].n == 3
-        assert [m.killed_by for m in found.mutants] == ["table", "inverse"]
+        assert [m.caught_by for m in found.mutants] == ["table", "inverse"]
 
     def test_a_mutant_meets_the_evidence_that_takes_what_it_changes(self) -> None:
         tried = []
@@ -112,7 +112,7 @@ class TestCovers:
             "class": wrong(Line, slope=lambda slope: 3.0 * slope),
         }
         found = settled([Line.at, Line.double, Line], mutants, evidence=(of_a_line,))
-        assert found.status == "verified" and [m.killed for m in found.mutants] == [True] * 3
+        assert found.status == "verified" and [m.caught for m in found.mutants] == [True] * 3
 
     def test_a_claim_elsewhere_names_its_paper(self) -> None:
         with pytest.raises(TypeError, match="names no paper"):
@@ -189,7 +189,7 @@ class TestRefusals:
     def test_calls_that_are_refused(self) -> None:
         mutants = {"silent": {root: lambda x: abs(x) ** 0.5}, "sign": wrong(root, lambda value: -value)}
         found = settled([root], mutants, evidence=(two,), refuses=[(root, -1.0), (TypeError, root, None)])
-        assert found.status == "verified" and [m.killed_by for m in found.mutants] == ["refuses", "two"]
+        assert found.status == "verified" and [m.caught_by for m in found.mutants] == ["refuses", "two"]
         assert found.evidence[-1].kind == "boundary" and found.evidence[-1].n == 2
 
     def test_what_does_not_refuse(self) -> None:

@@ -58,9 +58,9 @@ class TestExamples:
             return min(thing(float(k)), 0.0), 0.0
 
         settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": mostly_crashing})
-        assert settled.mutants[1].killed_by == "is_not_negative"
+        assert settled.mutants[1].caught_by == "is_not_negative"
         settled = outcome(table, is_not_negative, mutants={"sign": negated, "crashes": crashing})
-        assert settled.mutants[1].killed is None and settled.mutants[1].unsettled
+        assert settled.mutants[1].caught is None and settled.mutants[1].unsettled
 
     def test_hypotheses_restrict_what_is_drawn(self) -> None:
         seen = []

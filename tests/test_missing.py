@@ -71,7 +71,7 @@ class TestEngine:
         assert (found.status, found.ok) == ("conditional", True)
         assert [e.state for e in found.evidence] == ["holds", "skipped"]
         assert found.evidence[1].detail == REASON
-        assert [m.killed for m in found.mutants] == [True, None]
+        assert [m.caught for m in found.mutants] == [True, None]
         assert found.mutants[1].detail == REASON
 
     def test_a_claim_of_which_nothing_runs_is_no_failure(self) -> None:
@@ -122,7 +122,7 @@ class TestRunners:
 
     def test_a_report_does_not_say_that_it_holds(self) -> None:
         settled = [outcome(table), outcome(table, elsewhere), outcome(elsewhere)]
-        claims = [{**found.to_json(), "killed": 0} for found in settled]
+        claims = [{**found.to_json(), "caught": 0} for found in settled]
         budget = {"false_alarms": 1e-6, "spent": 0.0}
         run = {"interrupted": False, "budget": budget, "seed": 0, "effort": "quick", "seconds": 1.0}
         told = _banner({**run, "uncovered": []}, claims)["headline"]

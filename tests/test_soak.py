@@ -77,7 +77,7 @@ class TestFlips:
         claim = made(has_mean_one, mutants=faint)
         found = soak(seeds=12, registry=of(claim))
         assert found.mutants == 2
-        caught = [evaluate_claim(claim, Plan(seed, Effort.QUICK)).mutants[1].killed for seed in range(12)]
+        caught = [evaluate_claim(claim, Plan(seed, Effort.QUICK)).mutants[1].caught for seed in range(12)]
         assert [flip.seed for flip in found.flips] == [seed for seed in range(12) if not caught[seed]]
         assert {flip.what for flip in found.flips} == {"mutant 'a bit more'"}
         assert any(caught) and not all(caught)

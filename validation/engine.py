@@ -110,18 +110,18 @@ def concluded(claim: Claim, found: Sequence[Piece], why: str = "", seconds: floa
 
 def _status(evidence: tuple[EvidenceOutcome, ...], mutants: tuple[MutantOutcome, ...]) -> str:
     states = {item.state for item in evidence}
-    killed = {mutant.killed for mutant in mutants}
+    caught = {mutant.caught for mutant in mutants}
     if "crashed" in states or any(mutant.unsettled for mutant in mutants):
         return "error"
     if "breaks" in states:
         return "refuted"
-    if "undecided" in states or False in killed:
+    if "undecided" in states or False in caught:
         return "open"  # evidence that a planted error survives settles nothing
     if "skipped" in states:
         return "conditional"
     if "holds" not in states:
         return "open"
-    if None in killed:
+    if None in caught:
         return "conditional"
     return "verified"
 

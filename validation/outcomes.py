@@ -51,13 +51,13 @@ class EvidenceOutcome:
 class MutantOutcome:
     """A planted error: whether some evidence broke on it, and which.
 
-    ``killed`` is None where none broke but some could not be tried in this run, or crashed: then the mutant
+    ``caught`` is None where none broke but some could not be tried in this run, or crashed: then the mutant
     is ``unsettled``.
     """
 
     name: str
-    killed: bool | None
-    killed_by: str | None = None
+    caught: bool | None
+    caught_by: str | None = None
     detail: str = ""
     unsettled: bool = False
     seconds: float = field(default=0.0, compare=False)
@@ -65,7 +65,7 @@ class MutantOutcome:
     @property
     def fate(self) -> str:
         """``caught``; ``unsettled`` where evidence could not be tried or crashed on it; or ``survives``."""
-        return "caught" if self.killed else "unsettled" if self.killed is None else "survives"
+        return "caught" if self.caught else "unsettled" if self.caught is None else "survives"
 
 
 @final
@@ -121,17 +121,17 @@ class ClaimOutcome:
 
     @property
     def ok(self) -> bool:
-        """No news: the status is the expected one, or part could not be tried, and no mutant survived."""
+        """As expected: the status is the expected one, or part could not be tried, and no mutant survived."""
         skipped = any(item.state == "skipped" for item in self.evidence)
         partly = self.status == "conditional" and (skipped or self.expect == "verified")
         return (self.status == self.expect or partly) and not any(
-            mutant.killed is False for mutant in self.mutants
+            mutant.caught is False for mutant in self.mutants
         )
 
     @property
     def settled(self) -> bool:
         """There is a verdict, good or bad: nothing crashed, and what is undecided is expected to be."""
-        survivors = any(mutant.killed is False for mutant in self.mutants)
+        survivors = any(mutant.caught is False for mutant in self.mutants)
         return self.status != "error" and (self.status != "open" or self.expect == "open" or survivors)
 
     def to_json(self, *, pictures: bool = False) -> dict[str, Any]:

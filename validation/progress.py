@@ -139,7 +139,7 @@ def mutants_told(
 
 @contextmanager
 def _counted(
-    unit: str, told: Callable[[Any], str], news: Callable[[Any], bool], stream: IO[str] | None
+    unit: str, told: Callable[[Any], str], unexpected: Callable[[Any], bool], stream: IO[str] | None
 ) -> Iterator[Callable[[Any, int, int], None]]:
     """What tells of one thing after another, and how many of how many are done."""
     stream = stream or sys.stderr
@@ -161,7 +161,7 @@ def _counted(
 
     def advance(done: Any, count: int, total: int) -> None:
         bar.start()
-        if news(done):
+        if unexpected(done):
             bar.console.print(f"[red]✗[/] {told(done)}", highlight=False)
         bar.update(task, completed=count, total=total, visible=True)
         if count == total:
@@ -186,12 +186,12 @@ def _mutant(tried: Tried) -> str:
 
 def summary(outcome: ClaimOutcome) -> str:
     """One claim in one line."""
-    killed = sum(mutant.killed is True for mutant in outcome.mutants)
+    caught = sum(mutant.caught is True for mutant in outcome.mutants)
     holding = sum(evidence.ok is True for evidence in outcome.evidence)
-    news = "" if outcome.ok else "  <-- NEWS"
+    mark = "" if outcome.ok else f"  <-- unexpected (expected: {outcome.expect}, every planted error caught)"
     return (
         f"{outcome.id:<28} {outcome.status:<11} evidence {holding}/{len(outcome.evidence)}  "
-        f"mutants {killed}/{len(outcome.mutants)}  {outcome.seconds:.1f} s{news}"
+        f"mutants {caught}/{len(outcome.mutants)}  {outcome.seconds:.1f} s{mark}"
     )
 
 
@@ -206,16 +206,16 @@ def verdict(run: Run) -> str:
             if found.state in ("breaks", "crashed", "undecided"):
                 lines.append(f"  {found.name} ({found.kind}) {found.state}: {found.detail}")
                 lines.extend([f"    counterexample: {found.counterexample}"] if found.counterexample else [])
-        lines.extend(f"  mutant {m.name!r} survives: {m.detail}" for m in claim.mutants if m.killed is False)
+        lines.extend(f"  mutant {m.name!r} survives: {m.detail}" for m in claim.mutants if m.caught is False)
         lines.extend(f"  mutant {m.name!r} is unsettled: {m.detail}" for m in claim.mutants if m.unsettled)
     skipped = Counter(e.detail for claim in run.claims for e in claim.evidence if e.state == "skipped")
     lines.extend(f"skipped: {n} piece{'s' * (n != 1)} of evidence: {why}" for why, n in skipped.items())
     statuses = Counter(claim.status for claim in run.claims)
-    killed = sum(mutant.killed is True for claim in run.claims for mutant in claim.mutants)
+    caught = sum(mutant.caught is True for claim in run.claims for mutant in claim.mutants)
     planted = sum(len(claim.mutants) for claim in run.claims)
     told = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no claims"
     lines.append(
-        f"{told}; {killed} of {planted} planted errors caught; false-alarm budget {run.budget:.0e}, "
+        f"{told}; {caught} of {planted} planted errors caught; false-alarm budget {run.budget:.0e}, "
         f"spent {run.spent:.1e}; seed {run.seed}; {run.seconds:.1f} s"
     )
     if run.interrupted:

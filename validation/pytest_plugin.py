@@ -164,9 +164,9 @@ class MutantNode(_ClaimNode):
         found = self.outcome(mutant_outcome(self.claim, self.part, self.plan, self.limit))
         if found.unsettled:
             raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} is unsettled: {found.detail}")
-        if found.killed is None:
+        if found.caught is None:
             pytest.skip(f"no evidence that was tried catches it: {found.detail}")
-        if not found.killed:
+        if not found.caught:
             raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} {found.fate}: {found.detail}")
 
 

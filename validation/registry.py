@@ -125,7 +125,7 @@ class Registry:
                 to them.
             hypotheses: LaTeX, or a mapping from LaTeX to predicates on drawn parameters.
             paper: Slug of the paper, for a module outside of ``driftproof.validation.claims``.
-            expect: The status that is no news: ``"refuted"`` keeps a false statement on record.
+            expect: The status that is expected: ``"refuted"`` keeps a false statement on record.
         """
         if not re.fullmatch(r"[A-Z0-9_]+(-[A-Z0-9_]+)+", id):
             raise ValueError(f"claim {id!r}: an id looks like TWEEDIE-CIR-1")

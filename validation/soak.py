@@ -164,7 +164,7 @@ def subject(claim: Claim, found: ClaimOutcome, plan: Plan) -> Subject:
     mutants = tuple(
         mutant.name
         for mutant in found.mutants
-        if movable and (not mutant.killed or mutant.killed_by in movable)
+        if movable and (not mutant.caught or mutant.caught_by in movable)
     )
     alarms = sum(plan.alpha(item) or item.false_alarm or 0.0 for item in tried)
     misses = max((item.miss or 0.0 for item in tried), default=0.0) * len(mutants)
@@ -195,7 +195,7 @@ def _first_flips(claim: Claim, found: ClaimOutcome, plan: Plan) -> Iterator[Flip
                 yield _flip(claim, plan, item.name, item.state, item.counterexample or item.detail)
     for mutant in found.mutants:
         # A mutant that evidence could not be tried on is no flip where that evidence is missing here anyway.
-        if mutant.killed is False or mutant.unsettled:
+        if mutant.caught is False or mutant.unsettled:
             yield _flip(claim, plan, f"mutant {mutant.name!r}", mutant.fate, mutant.detail)
 
 

@@ -131,9 +131,9 @@ def _claim(
         svg = pictures(claim["id"], figure["name"])
         drawn = _drawn(gallery, svg, figure["caption"]) if svg else {"svg": None}
         figures.append({**figure, **drawn})
-    killed = sum(mutant["killed"] is True for mutant in claim["mutants"])
+    caught = sum(mutant["caught"] is True for mutant in claim["mutants"])
     notes, kinds = _paragraphs(claim["notes"]), _kinds(claim["evidence"])
-    return {**claim, "figures": figures, "killed": killed, "notes": notes, "kinds": kinds}
+    return {**claim, "figures": figures, "caught": caught, "notes": notes, "kinds": kinds}
 
 
 def _training(training: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
@@ -177,8 +177,8 @@ def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "verified": statuses.count("verified"),
                 "refuted": statuses.count("refuted"),
                 "conditional": statuses.count("conditional"),
-                "news": len(ours) - len(statuses),
-                "killed": sum(claim["killed"] for claim in ours),
+                "unexpected": len(ours) - len(statuses),
+                "caught": sum(claim["caught"] for claim in ours),
                 "planted": sum(len(claim["mutants"]) for claim in ours),
                 "seconds": math.fsum(claim["seconds"] for claim in ours),
             }
@@ -187,14 +187,14 @@ def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    count, news = len(claims), [claim for claim in claims if not claim["ok"]]
+    count, unexpected = len(claims), [claim for claim in claims if not claim["ok"]]
     conditional = sum(claim["status"] == "conditional" for claim in claims)
-    killed, planted = sum(c["killed"] for c in claims), sum(len(c["mutants"]) for c in claims)
+    caught, planted = sum(c["caught"] for c in claims), sum(len(c["mutants"]) for c in claims)
     refuted = sum(claim["ok"] and claim["status"] == "refuted" for claim in claims)
     if document["interrupted"]:
         tone, headline = "open", f"Interrupted: {count} claims were settled"
-    elif news:
-        tone, headline = "bad", f"{len(news)} of {count} claims are not as stated"
+    elif unexpected:
+        tone, headline = "bad", f"{len(unexpected)} of {count} claims are not as stated"
     elif conditional:
         untried = sum(
             not any(item["ok"] for item in c["evidence"]) for c in claims if c["status"] == "conditional"
@@ -210,13 +210,13 @@ def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) ->
     pieces, budget = sum(len(claim["evidence"]) for claim in claims), document["budget"]
     parts = [
         f"{pieces} pieces of evidence",
-        f"{killed} of {planted} planted errors caught",
+        f"{caught} of {planted} planted errors caught",
         f"false-alarm budget {short(budget['false_alarms'])}, spent {short(budget['spent'])}",
         f"seed {document['seed']}, effort {document['effort']}, {document['seconds']:.0f} s",
     ]
     if refuted:
         parts.insert(1, f"{refuted} false statements kept on record")
-    return {"tone": tone, "headline": headline, "detail": " · ".join(parts), "news": news}
+    return {"tone": tone, "headline": headline, "detail": " · ".join(parts), "unexpected": unexpected}
 
 
 def _replay(document: Mapping[str, Any]) -> str:

@@ -123,7 +123,7 @@ _EVIDENCE = _object(
         "seconds": _measured, **dict.fromkeys(_NUMBERS, _maybe(_number)),
     }
 )  # fmt: skip
-_MUTANT = _object({"name": _text, "killed": _maybe(_flag), "killed_by": _maybe(_text), "detail": _text})
+_MUTANT = _object({"name": _text, "caught": _maybe(_flag), "caught_by": _maybe(_text), "detail": _text})
 _FIGURE = _object({"name": _text, "caption": _text, "detail": _text})
 _CLAIM = _object(
     {

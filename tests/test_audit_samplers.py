@@ -12,12 +12,13 @@ import pytest
 from scipy.special import ndtr
 
 from driftproof.numerics.samplers import ddim_step, euler_maruyama_step, gddim_step
+from driftproof.numerics.samplers.parametrization import DIFFUSERS
 from driftproof.theory.processes import CIR, VE, VP, Flow
 from driftproof.validation import audit
 from driftproof.validation.audits import mixtures
 from driftproof.validation.audits.adapters import SchedulerSampler
 from driftproof.validation.audits.affine import DATA, LAWS, POINT, propagate
-from driftproof.validation.audits.models import PREDICTIONS, Model, models
+from driftproof.validation.audits.models import Model, models
 from driftproof.validation.audits.steps import StepSampler
 from tests.short_audits import ends_of_long_runs  # noqa: F401  # a fixture
 from tests.toy_schedulers import (
@@ -198,7 +199,7 @@ def test_arguments_of_step_may_be_given() -> None:
 
 def test_every_exact_model_means_what_it_says() -> None:
     x0, z, alpha, sigma = np.array([0.3, -1.0]), np.array([0.7, 0.2]), 0.6, 0.8
-    read = {name: Model(name).of(x0, z, alpha, sigma) for name in PREDICTIONS}
+    read = {name: Model(name).of(x0, z, alpha, sigma) for name in DIFFUSERS}
     np.testing.assert_allclose(alpha * z - sigma * x0, read["v_prediction"], rtol=1e-14)
     np.testing.assert_allclose(z - x0, read["flow_prediction"], rtol=1e-14)
     assert len(set(models(0.5))) == len(list(models(0.5))) == 16

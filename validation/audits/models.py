@@ -28,18 +28,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PREDICTIONS", "Model", "Prediction", "models"]
+from driftproof.numerics.samplers.parametrization import DIFFUSERS, Parametrization, output_of
+
+__all__ = ["Model", "Prediction", "models"]
 
 Vector: TypeAlias = NDArray[np.float64]
 Function: TypeAlias = Literal["denoiser", "consistency", "trajectory"]
+# What a network returns inside of others' scalings has no name in a sampler's own words.
 Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction", "network"]
-# Those that a sampler may state; what a network returns inside of others' scalings has no name.
-PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 
 @final
@@ -127,22 +128,20 @@ class Model:
         return a * mean + np.sqrt(after / np.where(total > 0.0, total, 1.0)) * (x - alpha * mean)
 
     def of(self, x0: Vector, z: Vector, alpha: float, sigma: float) -> Vector:
-        """The parametrisation of a predicted data point and noise."""
-        if self.prediction == "epsilon":
-            return self.sign * z
-        if self.prediction == "sample":
-            return self.sign * x0
-        if self.prediction == "flow_prediction":
-            return self.sign * (z - x0)
-        length = np.hypot(alpha * self.unit, sigma)
-        return self.sign * (alpha * self.unit * z - sigma * x0 / self.unit) / length
+        """The output that means this data point and this noise; v is of data in its unit, at a level of length 1."""
+        kind = cast(Parametrization, self.prediction)
+        if kind == "v_prediction":
+            length = np.hypot(alpha * self.unit, sigma)
+            x0, alpha, sigma = x0 / self.unit, alpha * self.unit / length, sigma / length
+        made: Vector = self.sign * output_of(x0, z, alpha, sigma, kind)
+        return made
 
 
 def models(unit: float = 1.0) -> Iterator[Model]:
     """All exact models of a noise level alone, the plain ones first."""
     functions: tuple[Function, ...] = ("denoiser", "consistency")
     for function in functions:
-        for prediction in PREDICTIONS:
+        for prediction in DIFFUSERS:
             yield Model(prediction, function=function)
         for prediction in ("v_prediction", "flow_prediction"):
             yield Model(prediction, sign=-1, function=function)

@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.numerics.samplers.parametrization import DIFFUSERS
 from driftproof.theory.processes import VP, AbstractGaussianProcess
 
 from .adapters import SchedulerSampler
 from .findings import Finding
 from .interface import option, parameters
-from .models import PREDICTIONS, Model
+from .models import Model
 from .rows import Row
 from .samplers import STEPS, audit_sampler
 from .steps import StepSampler
@@ -209,7 +210,7 @@ def stated_order(scheduler: Any, chosen: Mapping[str, Any]) -> int:
 
 
 def _documented(stated: Any) -> Model | None:
-    return Model(stated) if stated in PREDICTIONS else None
+    return Model(stated) if stated in DIFFUSERS else None
 
 
 def asked(prediction: str) -> Model:
@@ -220,7 +221,7 @@ def asked(prediction: str) -> Model:
     """
     found = _documented(prediction)
     if found is None:
-        raise UnmetHypothesis("audit", f"prediction is one of {', '.join(PREDICTIONS)}", repr(prediction))
+        raise UnmetHypothesis("audit", f"prediction is one of {', '.join(DIFFUSERS)}", repr(prediction))
     return found
 
 

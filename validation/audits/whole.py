@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from driftproof.numerics.samplers.parametrization import DIFFUSERS
 from driftproof.theory.processes import AbstractGaussianProcess
 
 from .findings import Finding
 from .interface import option
 from .levels import Levels
-from .models import PREDICTIONS, Model
+from .models import Model
 from .pipelines import pipeline_sampler
 from .rows import Row
 from .runs import Run, RunSampler, Start
@@ -67,7 +68,7 @@ def audit_pipeline(
     scheduler = pipeline.scheduler
     flow = getattr(scheduler, "alphas_cumprod", None) is None
     stated = option(scheduler, "prediction_type", "flow_prediction" if flow else None)
-    documented = asked(prediction) if prediction else Model(stated) if stated in PREDICTIONS else None
+    documented = asked(prediction) if prediction else Model(stated) if stated in DIFFUSERS else None
     sampler = pipeline_sampler(pipeline, levels, arguments)
     found = _found(sampler, documented, prediction is None, stated_order(scheduler, {}), steps, fast)
     where = name or f"{type(pipeline).__module__}.{type(pipeline).__qualname__}"

@@ -25,6 +25,7 @@ from driftproof.theory.laws import Discrete
 from driftproof.theory.processes import BESQ
 from driftproof.theory.special import log_iv
 from driftproof.theory.tweedie import conditional_count, posterior_weights
+from driftproof.validation import Thing
 
 from .gauss import Floats, panels, power_panels
 
@@ -76,10 +77,10 @@ def posterior(
     return DATA.atoms[None, :], weights(process, DATA, x, t)
 
 
-def count(process: Any, x: Floats, t: float) -> Floats:
-    """n(x, t) = E[N | x], without the cancellation of x s - nu."""
+def count(process: Any, x: Floats, t: float, given: Thing = conditional_count) -> Floats:
+    """n(x, t) = E[N | x], the mean of the count ``given`` the data point, without the cancellation of x s - nu."""
     atoms, probabilities = posterior(process, x, t)
-    return np.asarray(np.sum(probabilities * conditional_count(process, atoms, x[:, None], t), axis=-1))
+    return np.asarray(np.sum(probabilities * given(process, atoms, x[:, None], t), axis=-1))
 
 
 def bridge_kernel(process: Any, starts: Starts) -> Kernel:

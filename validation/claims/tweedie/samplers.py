@@ -136,7 +136,7 @@ class PlugInBridge:
         # Jensen, and strictly so where several data points are likely.
         x = np.asarray([0.05, 0.3, 1.0, 2.0, 4.0])
         start = mean(process, x, t, posterior_weights)[0][:, 0]
-        return count(process, x, t), conditional_count(process, start, x, t)
+        return count(process, x, t, conditional_count), conditional_count(process, start, x, t)
 
     @boundary(0.1, over=rows("steps", (4, 8)))
     def errors_stay(posterior_weights, steps):
@@ -174,7 +174,7 @@ def limit_errors(conditional_count: Thing, delta: float) -> Floats:
     return np.stack([centers, np.exp(-centers)]) @ (mass - end / np.sum(end))
 
 
-def frozen_start(process: Any, x: Floats, t: float, n: Floats) -> Any:
+def frozen_start(matched_start: Thing, process: Any, x: Floats, t: float, n: Floats) -> Any:
     """The count that the matched bridge keeps: that of its data point."""
     start = matched_start(process, x, t, n)
     return lambda y, u: conditional_count(process, start, y, u)
@@ -227,7 +227,7 @@ class MatchedBridge:
         process = BESQ(0.8)
         starts = partial(matched, matched_start)
         coarse, fine = (errors(process, bridge_kernel(process, starts), n, smooth(process)) for n in (8, 16))
-        for k, constant in enumerate(operators.leading(process, frozen_start)):
+        for k, constant in enumerate(operators.leading(process, partial(frozen_start, matched_start))):
             order = float(np.log2(coarse[k] / fine[k]))
             yield Rate([order], 1.0, 0.06, 2 * 16 * fine[k] - 8 * coarse[k], constant, 0.01)
 

@@ -121,6 +121,8 @@ def local_orders(h: Array, error: Array) -> tuple[float, ...]:
     Raises:
         UnmetHypothesis: An argument out of its range.
 
+    Claims: STATISTICS-RATE-1
+
     Example:
         >>> [round(p, 12) for p in local_orders([1.0, 0.5, 0.25], [3.0, 0.75, 0.1875])]
         [2.0, 2.0]
@@ -162,6 +164,8 @@ def fit_rate(
     Raises:
         UnmetHypothesis: An argument out of its range; a level whose error is lost in noise.
         TypeError: Paths without ``rng``.
+
+    Claims: STATISTICS-RATE-1
 
     Example:
         >>> h = np.array([0.2, 0.1, 0.05])
@@ -212,6 +216,8 @@ def equivalent_order(fit: RateFit, order: float, margin: float, alpha: float) ->
     Raises:
         UnmetHypothesis: An argument out of its range.
 
+    Claims: STATISTICS-RATE-2
+
     Example:
         >>> h = np.array([0.2, 0.1, 0.05])
         >>> fit = fit_rate(h, 3.0 * h**2 * np.exp(h))
@@ -238,6 +244,8 @@ def equivalent_constant(fit: RateFit, constant: float, margin: float, alpha: flo
 
     Raises:
         UnmetHypothesis: An argument out of its range.
+
+    Claims: STATISTICS-RATE-2
 
     Example:
         >>> h = np.array([0.2, 0.1, 0.05])

@@ -42,4 +42,5 @@ SHARED = {
     "audit": "the audit of samplers and losses",
     "conventions": "shared by all papers",
     "special": "shared by all papers",
+    "statistics": "what judges",
 }

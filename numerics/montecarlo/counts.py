@@ -58,6 +58,8 @@ def poisson_test(counts: ArrayLike, rate: float, alpha: float, *, power: float =
         TypeError: Counts that are no integers.
         UnmetHypothesis: A negative count, ``rate`` out of its range.
 
+    Claims: STATISTICS-COUNTS-1
+
     Example:
         >>> poisson_test([3, 5, 2, 4], rate=3.5, alpha=1e-8).p_value
         1.0
@@ -95,6 +97,8 @@ def binomial_test(
         TypeError: ``successes`` is no integer.
         UnmetHypothesis: An argument out of its range.
 
+    Claims: STATISTICS-COUNTS-1
+
     Example:
         >>> round(binomial_test(60, 100, 0.5, alpha=0.01).p_value, 4)
         0.0569
@@ -127,6 +131,8 @@ def goodness_of_fit_test(
     Raises:
         TypeError: Counts that are no integers.
         UnmetHypothesis: Different shapes, no counts at all, probabilities that do not sum to 1.
+
+    Claims: STATISTICS-COUNTS-2
 
     Example:
         >>> goodness_of_fit_test([8, 9, 3], [0.4, 0.4, 0.2], alpha=1e-8).validity

@@ -58,6 +58,8 @@ def distribution_test(
         UnmetHypothesis: ``cdf`` leaves [0, 1] or returns another shape; tied draws at a jump that
             ``cdf_left`` does not tell of.
 
+    Claims: STATISTICS-DISTRIBUTION-1
+
     Example:
         >>> import numpy as np
         >>> x = np.random.default_rng(0).random(10_000)
@@ -105,6 +107,8 @@ def two_sample_distribution_test(x: Array, y: Array, alpha: float, *, power: flo
 
     Raises:
         UnmetHypothesis: Samples of different sizes.
+
+    Claims: STATISTICS-DISTRIBUTION-1
 
     Example:
         >>> import numpy as np

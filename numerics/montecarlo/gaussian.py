@@ -68,6 +68,8 @@ def gaussian_test(
     Raises:
         UnmetHypothesis: Nothing to test, too few draws, a covariance that is not positive definite.
 
+    Claims: STATISTICS-GAUSSIAN-1
+
     Example:
         >>> import numpy as np
         >>> x = np.random.default_rng(0).normal(size=(1000, 3))

@@ -91,6 +91,8 @@ def mean_test(
         UnmetHypothesis: An argument out of its range, draws outside ``support``, what ``assume`` needs
             is not given.
 
+    Claims: STATISTICS-MEAN-1, STATISTICS-MEAN-2
+
     Example:
         >>> import numpy as np
         >>> x = np.random.default_rng(0).exponential(size=10_000)
@@ -127,6 +129,8 @@ def two_sample_mean_test(
 
     Raises:
         UnmetHypothesis: Samples of different sizes; otherwise as :func:`mean_test`.
+
+    Claims: STATISTICS-MEAN-1
 
     Example:
         >>> import numpy as np
@@ -167,6 +171,8 @@ def variance_test(
 
     Raises:
         UnmetHypothesis: An argument out of its range; ``kurtosis`` without ``mean``.
+
+    Claims: STATISTICS-MEAN-2
 
     Example:
         >>> import numpy as np

@@ -37,6 +37,8 @@ def detectable_effect(n: int, alpha: float, power: float = POWER, sigma: float =
     Raises:
         UnmetHypothesis: An argument out of its range.
 
+    Claims: STATISTICS-MEAN-2
+
     Example:
         >>> round(detectable_effect(100_000, alpha=1e-8), 4)
         0.0279
@@ -51,6 +53,8 @@ def required_samples(effect: float, alpha: float, power: float = POWER, sigma: f
 
     Raises:
         UnmetHypothesis: An argument out of its range.
+
+    Claims: STATISTICS-MEAN-2
 
     Example:
         >>> required_samples(0.0279, alpha=1e-8)

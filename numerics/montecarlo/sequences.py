@@ -82,6 +82,8 @@ class ConfidenceSequence:
 def best_rho(n: int, alpha: float) -> float:
     r"""The :math:`\rho` whose normal mixture is narrowest after n draws.
 
+    Claims: STATISTICS-SEQUENCE-1
+
     Example:
         >>> round(best_rho(10_000, 1e-8), 4)
         0.0637
@@ -119,6 +121,8 @@ def confidence_sequence(
     Raises:
         UnmetHypothesis: An argument out of its range, draws outside ``support``, both ``sigma`` and
             ``support``.
+
+    Claims: STATISTICS-SEQUENCE-1
 
     Example:
         >>> draws = np.random.default_rng(0).uniform(size=10_000)

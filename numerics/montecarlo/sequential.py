@@ -57,6 +57,8 @@ def sequential_test(
     Raises:
         UnmetHypothesis: An argument out of its range.
 
+    Claims: STATISTICS-SEQUENTIAL-1
+
     Example:
         >>> import numpy as np
         >>> from driftproof.numerics.montecarlo import mean_test

@@ -212,6 +212,8 @@ def universal_penalty(noise: float, d: int) -> float:
     References:
         | Ideal spatial adaptation by wavelet shrinkage (Donoho, Johnstone, 1994)
 
+    Claims: CSDM-NOISE-1
+
     Example:
         >>> round(universal_penalty(0.5, 2), 6)
         0.588705
@@ -293,7 +295,7 @@ def left_noise(process: AbstractGaussianProcess, latents: Latents, end: float) -
     Returns:
         The noise level.
 
-    Claims: CSDM-PIPELINE-1
+    Claims: CSDM-NOISE-1, CSDM-PIPELINE-1
 
     Example:
         >>> import numpy as np

@@ -58,7 +58,7 @@ def rollout(velocity: Velocity, noise: Array, times: Sequence[float]) -> Traject
         UnmetHypothesis: Times that do not decrease, an empty batch, a velocity of another shape, or a
             state that is not finite.
 
-    Claims: ADJOINT-DISCRETE-1
+    Claims: ADJOINT-DISCRETE-1, ADJOINT-ROLLOUT-1
 
     Example:
         >>> import numpy as np

@@ -40,6 +40,8 @@ def from_expression(expression: sp.Expr, name: str = "custom") -> FDivergence:
         UnmetHypothesis: f is not convex on (0, inf), or not finite at 1.
         TypeError: The expression is a string (parsing one would execute it) or has other symbols.
 
+    Claims: OPD-CUSTOM-1
+
     Example:
         >>> u = sp.Symbol("u", positive=True)
         >>> float(from_expression(u * sp.log(u)).advantage(0.0))
@@ -87,6 +89,8 @@ def from_functions(
 
     Raises:
         UnmetHypothesis: f is not convex, f(1) is not finite, or the derivatives do not belong to f.
+
+    Claims: OPD-CUSTOM-1
 
     Example:
         >>> inf = float("inf")

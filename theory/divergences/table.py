@@ -270,6 +270,8 @@ def skew_kl(lam: float) -> FDivergence:
     .. math:: f(u) = u \log\frac{u}{\lambda u + 1 - \lambda}, \qquad
         A_c(u) = \frac{(1-\lambda)^2 (u-1)}{\lambda u + 1 - \lambda}
 
+    Claims: OPD-SKEW-1
+
     Example:
         >>> float(skew_kl(0.5).at_zero), float(skew_kl(0.5).advantage(0.0)) == 0.0
         (0.0, True)
@@ -295,6 +297,8 @@ def skew_rkl(lam: float) -> FDivergence:
 
     .. math:: f(u) = -\log(1-\lambda+\lambda u), \qquad
         A_c(u) = \log(1-\lambda+\lambda u) - \frac{\lambda(1-\lambda)(u-1)}{1-\lambda+\lambda u}
+
+    Claims: OPD-SKEW-1
 
     Example:
         >>> float(skew_rkl(0.5).at_zero) == math.log(2.0), float(skew_rkl(0.5).advantage(0.0))

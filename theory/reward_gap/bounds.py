@@ -88,6 +88,8 @@ def w2_bound_integral(
 ) -> Integral:
     """The bound as for :func:`w2_bound`, and a bound on what is wrong with the quadrature.
 
+    Claims: REWARD-GAP-INTEGRAL-1
+
     Example:
         >>> from driftproof.theory.processes import VE
         >>> process = VE(sigma_min=1.0, sigma_max=2.0, T=1.0)

@@ -252,6 +252,8 @@ def mean_error_integral(
 ) -> Integral:
     """The error of the mean as for :func:`mean_error`, and a bound on what is wrong with the quadrature.
 
+    Claims: REWARD-GAP-INTEGRAL-1
+
     Example:
         >>> from driftproof.theory.processes import Flow
         >>> found = mean_error_integral(Flow(), 1.0, 0.7, lambda t: (1 - t) / ((1 - t) ** 2 + t**2))

@@ -200,6 +200,15 @@ class Subsampling:
     def every_step_counts_once(chosen_steps, step_probabilities, count, n):
         return _expected_weights(chosen_steps, step_probabilities(count), n), np.ones(count)
 
+    @exact(
+        1e-15,
+        over=rows("count, share, start, late", ((10, 0.5, 0.6, 4), (7, 0.25, 0.5, 3), (4, 0.9, 0.99, 0))),
+    )
+    def the_late_steps_have_their_share(step_probabilities, count, share, start, late):
+        """``late`` of them begin at ``start``; where that is none, all are alike."""
+        early = [(1.0 - share) / (count - late)] * (count - late) if late else [1.0 / count] * count
+        return step_probabilities(count, share, start), early + [share / late for _ in range(late)]
+
     @exact(1e-12)
     def steps_of_no_probability(chosen_steps):
         return _expected_weights(chosen_steps, np.asarray([0.0, 0.25, 0.75, 0.0]), 2), [0.0, 1.0, 1.0, 0.0]
@@ -213,4 +222,5 @@ class Subsampling:
             chosen_steps, lambda value, uniforms: [(k, w * len(uniforms)) for k, w in value]
         ),
         "the last stratum forgotten": wrong(chosen_steps, lambda value: [*value[:-1], (value[-1][0], 0.0)]),
+        "the other share": wrong(step_probabilities, late_share=lambda late_share: 1.01 * late_share),
     }

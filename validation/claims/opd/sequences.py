@@ -122,6 +122,7 @@ class Tokens:
         "gamma forgotten": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma),
         "sign": wrong(token_weights, lambda value: -value),
         "token mean": wrong(token_weights, reduction=lambda: "token"),
+        "another number of tokens": wrong(normalizer, lambda value: 1.01 * value),
     }
 
 
@@ -170,6 +171,7 @@ class Discount:
     mutants = {
         "gamma = 1": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma + 1.0),
         "stop-gradient": wrong(token_weights, mode=lambda: "sg"),
+        "the future counted without its discount": wrong(discounted_future, lambda value: 1.01 * value),
     }
 
 

@@ -208,4 +208,5 @@ class Collapse:
     mutants = {
         "stop-gradient": {logit_gradient: stop_gradient_logit_gradient},
         "sign": wrong(logit_gradient, lambda value: -value),
+        "a longer step of the flow": wrong(gradient_flow, rate=lambda rate: 1.01 * rate),
     }

@@ -244,4 +244,5 @@ class Mixtures:
         "as one Gaussian": wrong(mixture_contraction, radius=lambda radius: 0.0 * radius),
         "diameter for radius": wrong(mixture_contraction, radius=lambda radius: 2.0 * radius),
         "squared": wrong(mixture_contraction, lambda value: value**2),
+        "a larger constant of the mixture": wrong(mixture_monotonicity, lambda value: 1.01 * value),
     }

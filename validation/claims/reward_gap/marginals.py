@@ -116,6 +116,7 @@ class Marginals:
         "the noise is forgotten": {propagate: without_noise},
         "kappa on the whole drift": wrong(propagate, start_mean=lambda start_mean, kappa: kappa * start_mean),
         "shift doubled": wrong(propagate, shift=lambda shift: 2 * shift),
+        "the square of the signal": wrong(signal_fraction, lambda value: value**2),
     }
 
 

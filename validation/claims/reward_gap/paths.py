@@ -252,4 +252,5 @@ class Fisher:
             fisher_information,
             lambda process, variance, eta: fisher_information(process, variance, 1.0) * (1 + eta**2) ** 2 / 4,
         ),
+        "a mean a hundredth too large": wrong(policy_gradient_mean, lambda value: 1.01 * value),
     }

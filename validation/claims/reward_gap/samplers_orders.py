@@ -173,6 +173,10 @@ class SingleStepSolvers:
         "Heun without its second evaluation": wrong(sample, method=instead(heun=METHODS["euler_maruyama"])),
         "DPM-Solver-2 of users at a third": wrong(dpm_solver_2, r=lambda: 1 / 3),
         "a clock of the squared ratio": wrong(time_of_ratio, ratio=lambda ratio: ratio**2),
+        "three stages, a step too long": wrong(dpm_solver_3, lambda value: 1.01 * value),
+        "one stage, a step too long": wrong(dpm_solver_1, lambda value: 1.01 * value),
+        "the slope of the start alone": wrong(heun_step, lambda value: 1.01 * value),
+        "a midpoint, a step too long": wrong(dpm_solver_pp_2s, lambda value: 1.01 * value),
     }
 
 
@@ -288,4 +292,6 @@ class MultistepSolvers:
         "the line of users is extended to the middle only": wrong(
             dpm_solver_pp_2m, x0_old=lambda x0, x0_old: 0.5 * (x0 + x0_old)
         ),
+        "three nodes, a step too long": wrong(deis_3, lambda value: 1.01 * value),
+        "two nodes, a step too long": wrong(deis_2, lambda value: 1.01 * value),
     }

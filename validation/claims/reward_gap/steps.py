@@ -114,6 +114,7 @@ class OnlyAtTheEnds:
             gddim_variance,
             lambda value, process, t, s: value * (process.sigma(t) / process.sigma(s)) ** 2,
         ),
+        "the deviation for the variance": wrong(ddim_variance, lambda value: value**0.5),
     }
 
 

@@ -154,6 +154,7 @@ class MartingaleMethods:
         "LSTD of the wrong sign": wrong(lstd, lambda value: -value),
         "half of the direction": wrong(ctd_direction, lambda value: 0.5 * value),
         "discount a step": wrong(eligibility, dt=lambda dt: 0 * dt + 1.0),
+        "another minimiser": wrong(martingale_regression, lambda value: 1.01 * value),
     }
 
 
@@ -248,4 +249,5 @@ class SquaredErrors:
         "the truth": wrong(mean_square_td_limit, lambda value: 0.0 * value),
         "without g": wrong(mean_square_td_limit, lambda slope, t: -1.5 * slope / t),
         "variance halved": wrong(mean_square_td_limit, variance=lambda variance: 0.5 * variance),
+        "a sum for a mean": wrong(mean_square_td, lambda value: 1.01 * value),
     }

@@ -257,4 +257,5 @@ class MatchedBridge:
             ),
         ),
         "one part in 10^9": wrong(bessel_mean_inverse, lambda value: (1.0 + 1e-9) * value),
+        "a step too long": wrong(matched_bridge_step, lambda value: 1.01 * value),
     }

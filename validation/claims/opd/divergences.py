@@ -74,6 +74,8 @@ class Generators:
         "f' of the swapped divergence": wrong(FDivergence.df, self=lambda self: self.swap()),
         "stop-gradient advantage": {FDivergence.advantage: FDivergence.stop_gradient_advantage},
         "f'' of the swapped divergence": wrong(FDivergence.d2f, self=lambda self: self.swap()),
+        "f of another scale": wrong(FDivergence.f, lambda value: 1.01 * value),
+        "the reverse for every name": wrong(get, name=lambda name: "reverse_kl"),
     }
 
 
@@ -207,4 +209,5 @@ class NormalizedJensenShannon:
         "beta and 1 - beta swapped": wrong(normalized_gjsd, beta=lambda beta: 1.0 - beta),
         "divided by beta alone": {normalized_gjsd: lambda beta: gjsd(min(max(beta, 1e-9), 1 - 1e-9))},
         "clamped to 1e-3": wrong(normalized_gjsd, beta=lambda beta: min(max(beta, 1e-3), 1 - 1e-3)),
+        "another share, raw": wrong(gjsd, beta=lambda beta: 0.99 * beta),
     }

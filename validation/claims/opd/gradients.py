@@ -175,4 +175,5 @@ class Proportional:
         "sign": wrong(stop_gradient_logit_gradient, lambda value: -value),
         "exact gradient instead": {stop_gradient_logit_gradient: logit_gradient},
         "another representation": wrong(stop_gradient_logit_gradient, f=lambda f: f.tilt(0.5)),
+        "another power of the family": wrong(alpha, a=lambda a: 1.01 * a),
     }

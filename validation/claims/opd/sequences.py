@@ -123,6 +123,9 @@ class Tokens:
         "sign": wrong(token_weights, lambda value: -value),
         "token mean": wrong(token_weights, reduction=lambda: "token"),
         "another number of tokens": wrong(normalizer, lambda value: 1.01 * value),
+        "a gradient of another scale": wrong(
+            AutoregressivePair.gradient, lambda value: [1.01 * part for part in value]
+        ),
     }
 
 
@@ -172,6 +175,7 @@ class Discount:
         "gamma = 1": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma + 1.0),
         "stop-gradient": wrong(token_weights, mode=lambda: "sg"),
         "the future counted without its discount": wrong(discounted_future, lambda value: 1.01 * value),
+        "an objective of another scale": wrong(AutoregressivePair.objective, lambda value: 1.01 * value),
     }
 
 

@@ -102,4 +102,5 @@ class DDPO:
         ),
         "tuned for another eta": wrong(DDPOToy.tuned, eta=lambda eta: eta + 0.2),
         "another target": wrong(DDPOToy.tuned, self=lambda self: replace(self, target=0.9)),
+        "an objective of another scale": wrong(DDPOToy.objective, lambda value: 1.01 * value),
     }

@@ -144,6 +144,7 @@ class ThreeForms:
         "noise without g": NOISE_WITHOUT_G,
         "sign of the cost": wrong(returns_to_go, reward=lambda reward: -reward),
         "value after for value before": wrong(td_errors, values=lambda values: -values),
+        "a gradient of another scale": wrong(ShiftedScore.policy_gradient, lambda value: 1.1 * value),
     }
 
 

@@ -240,6 +240,8 @@ class Penalty:
             path_kl: wrong(path_kl, lambda value, change: value / change.shape[-1]),
             running_cost: wrong(running_cost, lambda value, excess: value / excess.shape[-1]),
         },
+        "half of the divergence of the samples": wrong(ShiftedScore.terminal_kl, lambda value: 0.5 * value),
+        "half of the divergence of the policy": wrong(ShiftedScore.path_kl, lambda value: 0.5 * value),
     }
 
 

@@ -299,6 +299,8 @@ class TimeChange:
             AbstractProcess.transition,
             x0=lambda self, x0, t: x0 / self.decay(t) if isinstance(self, CIR) else x0,
         ),
+        "the square root of the decay": wrong(AbstractSquaredBessel.decay, lambda value: value**0.5),
+        "twice the scale": wrong(AbstractSquaredBessel.rho, lambda value: 2.0 * value),
     }
 
 

@@ -283,4 +283,7 @@ class Draws:
         ),
         "atoms alike": wrong(Discrete.sample, self=lambda self: Discrete(self.atoms)),
         "one part in 10^9": wrong(ElementwiseLaw.sample, lambda value: value * (1.0 + 1e-9)),
+        "a bridge of another scale": wrong(SquaredBesselBridge.draw, lambda value: 1.1 * value),
+        "a Gaussian of another scale": wrong(Gaussian.sample, lambda value: 1.01 * value),
+        "a mixture of another scale": wrong(GaussianMixture.sample, lambda value: 1.01 * value),
     }

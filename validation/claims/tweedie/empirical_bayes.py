@@ -190,6 +190,9 @@ class MarginalModelling:
         "scale of the noise once": wrong(
             MarginalModel.posterior_mean, lambda value, self: value / self.process.rho(self.t)
         ),
+        "a score of another scale": wrong(MarginalModel.score, lambda value: 1.01 * value),
+        "a derivative of another scale": wrong(MarginalModel.score_derivative, lambda value: 1.01 * value),
+        "a count of another scale": wrong(MarginalModel.count, lambda value: 1.01 * value),
     }
 
 

@@ -17,8 +17,10 @@ __all__ = [
     "log_mean_exp",
     "log_or_minus_infinity",
     "log_sum_exp",
+    "logistic",
     "relative_entropy",
     "shares",
+    "softplus",
     "sqrt_or_zero",
     "weighed",
     "xlogy",
@@ -181,6 +183,28 @@ def relative_entropy(xp: Namespace, a: Array, b: Array) -> Array:
     edge = xp.where(b > 0, -edge, edge)
     outside = xp.where(mismatch, a, one) * xp.inf - xp.sqrt(xp.where(mismatch, b, zero))
     return xp.where(some, inside, xp.where(mismatch, outside, edge))
+
+
+def softplus(xp: Namespace, x: Array) -> Array:
+    r"""The logarithm of 1 + exp(x): minus the logarithm of the logistic function at -x.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(softplus(xp, xp.asarray(1000.0))), float(softplus(xp, xp.asarray(-1000.0)))
+        (1000.0, 0.0)
+    """
+    return xp.logaddexp(x, xp.zeros_like(x))
+
+
+def logistic(xp: Namespace, x: Array) -> Array:
+    r"""The logistic function, with all digits where it is small.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(logistic(xp, xp.asarray(0.0))), float(logistic(xp, xp.asarray(-700.0))) > 0.0
+        (0.5, True)
+    """
+    return xp.exp(-softplus(xp, -x))
 
 
 def divide(xp: Namespace, a: Array, x: Array) -> Array:

@@ -1,0 +1,51 @@
+"""Preference losses, exact fits of pairs, and curation policies on normal models."""
+
+from .curation import (
+    Labels,
+    PairMoments,
+    best_of_pairs,
+    edited_pairs,
+    one_step_gain,
+    random_pairs,
+)
+from .denoising import Prediction, clamped_step_loss, denoising_ratio, dspo_loss, noise_error_weight
+from .editing import EditedPairs, EditingPipeline
+from .likelihood import log_odds_ratio_loss, orpo_loss, simpo_loss, slic_loss
+from .losses import (
+    dpo_loss,
+    dpop_loss,
+    hinge_loss,
+    ipo_loss,
+    kto_loss,
+    robust_dpo_loss,
+    sppo_loss,
+)
+from .pairs import fit_pairs
+
+__all__ = [
+    "EditedPairs",
+    "EditingPipeline",
+    "Labels",
+    "PairMoments",
+    "Prediction",
+    "best_of_pairs",
+    "clamped_step_loss",
+    "denoising_ratio",
+    "dpo_loss",
+    "dpop_loss",
+    "dspo_loss",
+    "edited_pairs",
+    "fit_pairs",
+    "hinge_loss",
+    "ipo_loss",
+    "kto_loss",
+    "log_odds_ratio_loss",
+    "noise_error_weight",
+    "one_step_gain",
+    "orpo_loss",
+    "random_pairs",
+    "robust_dpo_loss",
+    "simpo_loss",
+    "slic_loss",
+    "sppo_loss",
+]

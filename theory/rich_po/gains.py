@@ -1,0 +1,194 @@
+r"""What a learned direction is worth: captured gain, mixtures of pairs, and the reward after optimising a proxy.
+
+The reference is :math:`N(\mu_0, S_0)`, the policies are its mean shifts :math:`S_0\theta/\beta`, and the reward is
+:math:`w^\top x`; its RLHF optimum is :math:`\theta = w`.
+
+Symbols:
+    cov: Covariance :math:`S_0`, shape (d, d), positive definite.
+    w: Reward, shape (d,), or the gold reward where there is a proxy.
+"""
+
+from __future__ import annotations
+
+import math
+
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
+
+__all__ = ["captured_gain", "gold_gain", "mixture_coefficient", "peak_penalty", "product"]
+
+
+def product(xp: Namespace, a: Array, matrix: Array, b: Array) -> Array:
+    r""":math:`a^\top M b`, shapes (..., d), (..., d, d) and (..., d)."""
+    return xp.sum(a * (matrix @ b[..., None])[..., 0], axis=-1)
+
+
+def _require_space(subject: str) -> object:
+    def check(xp: Namespace, **given: Array) -> None:
+        cov = given["cov"]
+        d = cov.shape[-1] if cov.ndim >= 2 else 0
+        vectors = {k: v for k, v in given.items() if k in ("w", "proxy", "edit")}
+        if not d or cov.shape[-2] != d or any(v.ndim < 1 or v.shape[-1] != d for v in vectors.values()):
+            got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in {"cov": cov, **vectors}.items())
+            raise UnmetHypothesis(subject, "cov (d, d) and vectors (d,), d >= 1", got)
+        if "directions" in given:
+            e = given["directions"]
+            if e.ndim < 2 or e.shape[-2] != d or not 1 <= e.shape[-1] <= d:
+                raise UnmetHypothesis(
+                    subject, "directions (d, k), 1 <= k <= d", f"shape {tuple(e.shape)}, d = {d}"
+                )
+            values = xp.linalg.svdvals(e)
+            least, most = float(xp.min(values)), float(xp.max(values))
+            if not least > d * float(xp.finfo(e.dtype).eps) * most:
+                got = f"singular values in [{least:.3g}, {most:.3g}]"
+                raise UnmetHypothesis(subject, "the directions are linearly independent", got)
+        if "kl" in given:
+            require_broadcastable(subject, kl=given["kl"], w=given["w"][..., 0])
+
+    return check
+
+
+@public(wide=True, check=_require_space("captured_gain"), cov="finite", w="finite", directions="finite")
+def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Array:
+    r"""The share of the RLHF gain that pairs in a few directions can teach.
+
+    .. math:: \theta = P_E w, \qquad \frac{w^\top S_0 P_E w}{w^\top S_0 w}
+
+    Gradient descent from 0 stays in the span E of the differences of the pairs, and ends at the projection of the reward.
+
+    Arguments:
+        cov, w: Symbols of the module.
+        directions: A basis of E in columns, shape (d, k): what the editor can change.
+
+    Returns:
+        The share, shape (); negative where moving along E lowers the reward elsewhere, through the correlations of the reference.
+
+    Raises:
+        UnmetHypothesis: Shapes that do not fit, or directions that are linearly dependent.
+
+    Claims: RICH-PO-EDITS-1
+
+    Example:
+        >>> float(captured_gain([[1.0, 0.0], [0.0, 1.0]], [3.0, 4.0], [[1.0], [0.0]]))
+        0.36
+    """
+    turned = xp.matrix_transpose(directions)
+    part = xp.linalg.solve(turned @ directions, turned @ w[..., None])
+    return product(xp, w, cov, (directions @ part)[..., 0]) / product(xp, w, cov, w)
+
+
+@public(
+    wide=True,
+    check=_require_space("mixture_coefficient"),
+    cov="finite",
+    w="finite",
+    edit="finite",
+    share="in [0, 1)",
+)
+def mixture_coefficient(xp: Namespace, cov: Array, w: Array, edit: Array, share: float) -> Array:
+    r"""What a mixture of random pairs and edits that always win teaches, for small signals.
+
+    .. math:: \theta = \Big[\tfrac{1-f}2 S_0 + \tfrac f4\,\delta\delta^\top\Big]^{-1}
+        \Big[\tfrac{1-f}2 S_0 w + \tfrac f2\,\delta\Big] = w + O(f)
+
+    The edit is read as a pair of reward gap 2, whatever its true gap is: along :math:`\delta` the reward is wrong
+    unless :math:`w^\top\delta = 2`, and the correlations of the reference spread the error.
+
+    Arguments:
+        cov, w: Symbols of the module.
+        edit: :math:`\delta`, the difference that the editor makes, shape (d,); it always wins.
+        share: f, of the edits among the pairs, in [0, 1).
+
+    Returns:
+        :math:`\theta`, shape (d,), to first order in the gaps.
+
+    Raises:
+        UnmetHypothesis: Shapes that do not fit.
+
+    Claims: RICH-PO-MIX-1
+
+    Example:
+        >>> mixture_coefficient([[1.0]], [0.5], [4.0], 0.0).tolist(), mixture_coefficient([[1.0]], [0.5], [4.0], 0.5).tolist()
+        ([0.5], [0.5])
+    """
+    random = 0.5 * (1.0 - share)
+    bent = random * cov + 0.25 * share * edit[..., :, None] * edit[..., None, :]
+    pull = random * (cov @ w[..., None]) + 0.5 * share * edit[..., None]
+    return xp.linalg.solve(bent, pull)[..., 0]
+
+
+@public(
+    wide=True,
+    check=_require_space("gold_gain"),
+    cov="finite",
+    w="finite",
+    proxy="finite",
+    kl=">= 0",
+    curvature=">= 0",
+)
+def gold_gain(xp: Namespace, kl: Array, w: Array, proxy: Array, cov: Array, curvature: float) -> Array:
+    r"""The gain in the gold reward where a proxy is optimised, against the KL divergence that this costs.
+
+    .. math:: R(x) = w^\top x - \tfrac k2 |x - \mu_0|^2: \qquad A\,d - B\,d^2, \quad d = \sqrt{KL}, \qquad
+        A = \frac{\sqrt2\,w^\top S_0 v}{\sqrt{v^\top S_0 v}}, \quad B = \frac{k\,v^\top S_0^2 v}{v^\top S_0 v}
+
+    Arguments:
+        kl: KL divergence of the policy from the reference, in nats, >= 0.
+        w: Slope of the gold reward at the mean of the reference, shape (d,).
+        proxy: The proxy v that is optimised, shape (d,).
+        cov: Symbols of the module.
+        curvature: k >= 0, how the gold reward falls off away from the reference.
+
+    Returns:
+        The gain over the reference, of the shape of ``kl``.
+
+    Raises:
+        UnmetHypothesis: Shapes that do not fit.
+
+    Claims: RICH-PO-PROXY-1
+
+    Example:
+        >>> [round(float(gold_gain(2.0, [1.0], [3.0], [[1.0]], k)), 12) for k in (0.0, 0.5)]
+        [2.0, 1.0]
+    """
+    energy = product(xp, proxy, cov, proxy)
+    pushed = (cov @ proxy[..., None])[..., 0]
+    rise = math.sqrt(2.0) * xp.sum(w * pushed, axis=-1) / xp.sqrt(energy)
+    fall = curvature * xp.sum(pushed * pushed, axis=-1) / energy
+    return rise * xp.sqrt(kl) - fall * kl
+
+
+def _require_aligned(xp: Namespace, **given: Array) -> None:
+    _SPACE(xp, **given)
+    gain = product(xp, given["w"], given["cov"], given["proxy"])
+    if not bool(xp.all(gain > 0)):
+        raise UnmetHypothesis(
+            "peak_penalty", "w^T S0 v > 0", f"{float(xp.min(gain)):.6g}: the proxy lowers the gold reward"
+        )
+
+
+_SPACE: object = _require_space("peak_penalty")
+
+
+@public(wide=True, check=_require_aligned, cov="finite", w="finite", proxy="finite", curvature=">= 0")
+def peak_penalty(xp: Namespace, w: Array, proxy: Array, cov: Array, curvature: float) -> Array:
+    r"""The penalty at which the gold reward peaks: below it the proxy is over-optimised.
+
+    .. math:: \beta^* = k\,\frac{v^\top S_0^2 v}{w^\top S_0 v}
+
+    Arguments:
+        w, proxy, cov, curvature: As for :func:`gold_gain`.
+
+    Returns:
+        :math:`\beta^*`, shape ().
+
+    Raises:
+        UnmetHypothesis: Shapes that do not fit, or a proxy along which the gold reward falls from the start.
+
+    Claims: RICH-PO-PROXY-1
+
+    Example:
+        >>> float(peak_penalty([2.0], [3.0], [[4.0]], 1.0))
+        6.0
+    """
+    pushed = (cov @ proxy[..., None])[..., 0]
+    return curvature * xp.sum(pushed * pushed, axis=-1) / xp.sum(w * pushed, axis=-1)

@@ -35,7 +35,7 @@ import numpy as np
 from scipy.special import expit, log_ndtr
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.laws.gaussian import check_regular
 from driftproof.theory.rich_po import mean_slope
@@ -64,6 +64,7 @@ class PairMoments:
 
 
 @arrays()
+@checked(flips="in [0, 0.5]")
 def random_pairs(cov: Array, w: Array, flips: float = 0.0) -> PairMoments:
     r"""Two draws of the reference, labelled by Bradley-Terry.
 
@@ -84,7 +85,7 @@ def random_pairs(cov: Array, w: Array, flips: float = 0.0) -> PairMoments:
         >>> random_pairs([[1.0]], [0.0], 0.1).cov.tolist()
         [[2.0]]
     """
-    xp, down, cov, w = _model("random_pairs", cov, w, flips)
+    xp, down, cov, w = _model("random_pairs", cov, w)
     pushed = xp.squeeze(cov @ w[:, None], axis=-1)
     kappa = mean_slope(math.sqrt(2.0 * max(float(xp.sum(w * pushed)), 0.0)))
     g = (1.0 - 2.0 * flips) * float(kappa) * pushed
@@ -92,6 +93,7 @@ def random_pairs(cov: Array, w: Array, flips: float = 0.0) -> PairMoments:
 
 
 @arrays()
+@checked
 def best_of_pairs(cov: Array, w: Array, count: int) -> PairMoments:
     r"""The best and the worst of several draws, by the reward itself.
 
@@ -115,7 +117,7 @@ def best_of_pairs(cov: Array, w: Array, count: int) -> PairMoments:
         >>> round(float(best_of_pairs([[1.0]], [1.0], 2).mean[0]), 12) == round(2.0 / math.pi**0.5, 12)
         True
     """
-    xp, down, cov, w = _model("best_of_pairs", cov, w, 0.0)
+    xp, down, cov, w = _model("best_of_pairs", cov, w)
     if not 2 <= count <= 1000:
         raise UnmetHypothesis("best_of_pairs", "2 <= count <= 1000", f"count = {count}")
     pushed = xp.squeeze(cov @ w[:, None], axis=-1)
@@ -128,6 +130,7 @@ def best_of_pairs(cov: Array, w: Array, count: int) -> PairMoments:
 
 
 @arrays()
+@checked(flips="in [0, 0.5]")
 def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips: float = 0.0) -> PairMoments:
     r"""An edited image and its original, whose difference is normal.
 
@@ -157,7 +160,6 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
         >>> pairs.mean.tolist(), pairs.cov.tolist()
         ([0.0], [[1.0]])
     """
-    _require_flips("edited_pairs", flips)
     xp, down, (delta, spread, w) = boundary("edited_pairs", delta=edit.mean, spread=edit.cov, w=w)
     if w.shape != delta.shape:
         got = f"shapes {tuple(w.shape)}, {tuple(delta.shape)}"
@@ -185,6 +187,7 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
 
 
 @arrays()
+@checked(count="in [1, inf]")
 def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Array:
     r"""The share of the RLHF gain that one step on n pairs reaches, at its best length.
 
@@ -211,8 +214,6 @@ def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Arr
         >>> round(float(one_step_gain(best_of_pairs([[1.0]], [1.0], 2), [[1.0]], [1.0], math.inf)), 12)
         1.0
     """
-    if not count >= 1:
-        raise UnmetHypothesis("one_step_gain", "count >= 1", f"count = {count!r}")
     xp, down, (g, k, cov, w) = boundary("one_step_gain", mean=pairs.mean, spread=pairs.cov, cov=cov, w=w)
     _require_space(xp, "one_step_gain", cov, w)
     if g.shape != w.shape or k.shape != cov.shape:
@@ -229,24 +230,18 @@ def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Arr
     return down.wide(aligned * aligned / whole)
 
 
-def _model(subject: str, cov: Array, w: Array, flips: float) -> tuple[object, object, Array, Array]:
-    _require_flips(subject, flips)
+def _model(subject: str, cov: Array, w: Array) -> tuple[Namespace, Down, Array, Array]:
     xp, down, (cov, w) = boundary(subject, cov=cov, w=w)
     _require_space(xp, subject, cov, w)
     return xp, down, cov, w
 
 
-def _require_space(xp: object, subject: str, cov: Array, w: Array) -> None:
+def _require_space(xp: Namespace, subject: str, cov: Array, w: Array) -> None:
     d = w.shape[0] if w.ndim == 1 else 0
     if not d or tuple(cov.shape) != (d, d):
         got = f"shapes {tuple(cov.shape)}, {tuple(w.shape)}"
         raise UnmetHypothesis(subject, "cov (d, d) and w (d,), d >= 1", got)
     check_regular(xp, subject, cov)
-
-
-def _require_flips(subject: str, flips: float) -> None:
-    if not 0.0 <= flips <= 0.5:
-        raise UnmetHypothesis(subject, "flips in [0, 0.5]", f"flips = {flips!r}")
 
 
 def _logistic_averages(mean: float, sd: float) -> tuple[float, float, float]:

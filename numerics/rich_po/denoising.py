@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
@@ -34,7 +35,7 @@ __all__ = ["Prediction", "clamped_step_loss", "denoising_ratio", "dspo_loss", "n
 Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction", "score"]
 
 
-def _require_predictions(subject: str) -> object:
+def _require_predictions(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, *, prediction: Array, reference: Array, target: Array, **rest: Array) -> None:
         shape = tuple(target.shape)
         others = {"prediction": prediction, "reference": reference}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.laws.matrices import sqrt_psd
@@ -142,6 +142,6 @@ class EditingPipeline:
         first = (won > 0)[:, None]
         return EditedPairs(xp.where(first, edited, original), xp.where(first, original, edited), won, made)
 
-    def _projection(self, xp: object) -> Array:
-        turned = xp.matrix_transpose(self.attributes)  # type: ignore[attr-defined]
-        return self.attributes @ xp.linalg.solve(turned @ self.attributes, turned)  # type: ignore[attr-defined]
+    def _projection(self, xp: Namespace) -> Array:
+        turned = xp.matrix_transpose(self.attributes)
+        return self.attributes @ xp.linalg.solve(turned @ self.attributes, turned)

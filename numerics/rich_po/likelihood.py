@@ -21,6 +21,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
 from driftproof.theory.special.elementary import softplus
 
@@ -86,11 +88,11 @@ def slic_loss(xp: Namespace, chosen: Array, rejected: Array, margin: float, sft:
     return loss - sft * chosen if sft else loss
 
 
-def _require_probabilities(subject: str) -> object:
+def _require_probabilities(subject: str) -> Callable[..., None]:
     pairs = require_pairs(subject)
 
     def check(xp: Namespace, **given: Array) -> None:
-        pairs(xp, **given)  # type: ignore[operator]
+        pairs(xp, **given)
         for name in ("chosen", "rejected"):
             if not bool(xp.all(given[name] < 0)):
                 got = f"up to {float(xp.max(given[name])):.6g}: a density has no odds"

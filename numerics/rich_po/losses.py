@@ -29,6 +29,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.theory.special.elementary import logistic, softplus
 
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 
-def require_pairs(subject: str) -> object:
+def require_pairs(subject: str) -> Callable[..., None]:
     """The check that both answers of each pair are there: a loss of (n,) with (n, 1) would be (n, n)."""
 
     def check(xp: Namespace, *, chosen: Array, rejected: Array, **_: Array) -> None:

@@ -66,7 +66,9 @@ def fit_pairs(differences: Array, wins: Array, weights: Array | None = None) -> 
         # Pairs that some direction separates gain a margin of 1 at every step, however small their loss has become.
         near += bool(np.max(np.abs(x @ move)) < 1e-3)
         step, before = 1.0, _loss(h, p, omega)
-        while not near and _loss(x @ (theta + step * move), p, omega) > before * (1.0 + 1e-12) and step > 1e-9:
+        while (
+            not near and _loss(x @ (theta + step * move), p, omega) > before * (1.0 + 1e-12) and step > 1e-9
+        ):
             step *= 0.5
         theta = theta + step * move
         if near == 4:  # 1e-3, then quadratically

@@ -20,6 +20,7 @@ Symbols:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from array_api_compat import device
 
@@ -28,7 +29,7 @@ from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 __all__ = ["pair_margin", "pair_margin_moments", "single_time_optimum"]
 
 
-def _require_model(subject: str) -> object:
+def _require_model(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, **given: Array) -> None:
         cov, alpha, sigma = given["cov"], given["alpha"], given["sigma"]
         d = cov.shape[-1] if cov.ndim == 2 else 0

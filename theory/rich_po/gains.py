@@ -11,6 +11,7 @@ Symbols:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
 
@@ -22,7 +23,7 @@ def product(xp: Namespace, a: Array, matrix: Array, b: Array) -> Array:
     return xp.sum(a * (matrix @ b[..., None])[..., 0], axis=-1)
 
 
-def _require_space(subject: str) -> object:
+def _require_space(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, **given: Array) -> None:
         cov = given["cov"]
         d = cov.shape[-1] if cov.ndim >= 2 else 0
@@ -166,7 +167,7 @@ def _require_aligned(xp: Namespace, **given: Array) -> None:
         )
 
 
-_SPACE: object = _require_space("peak_penalty")
+_SPACE = _require_space("peak_penalty")
 
 
 @public(wide=True, check=_require_aligned, cov="finite", w="finite", proxy="finite", curvature=">= 0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, UnmetHypothesis, boundary
+from driftproof._namespace import Array, boundary, checked
 from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.laws.matrices import sqrt_psd
 from driftproof.theory.rewards import Quadratic, Reward, tilted
@@ -18,6 +18,7 @@ __all__ = ["implicit_reward", "optimal_value"]
 
 
 @arrays()
+@checked(beta="> 0")
 def implicit_reward(
     policy: Gaussian | GaussianMixture, reference: Gaussian | GaussianMixture, beta: float, x: Array
 ) -> Array:
@@ -43,11 +44,11 @@ def implicit_reward(
         >>> float(implicit_reward(shifted, reference, 2.0, [2.0]))
         3.0
     """
-    _require_beta("implicit_reward", beta)
     return beta * (policy.log_prob(x) - reference.log_prob(x))
 
 
 @arrays()
+@checked(beta="> 0")
 def optimal_value(law: Gaussian, reward: Reward, beta: float) -> Array:
     r"""The largest reward less penalty, which a policy reaches that is the tilt of the reference.
 
@@ -72,7 +73,6 @@ def optimal_value(law: Gaussian, reward: Reward, beta: float) -> Array:
         >>> float(optimal_value(Gaussian([0.0], [[1.0]]), Linear([2.0]), 0.5))
         4.0
     """
-    _require_beta("optimal_value", beta)
     best = tilted(law, reward, beta)
     slope, at_mean = reward.gradient(law.mean), reward.value(law.mean)
     given = {"cov": law.cov, "best": best.cov, "slope": slope, "value": at_mean}
@@ -85,8 +85,3 @@ def optimal_value(law: Gaussian, reward: Reward, beta: float) -> Array:
     root, eye = sqrt_psd(xp, cov), xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov))
     _, log_det = xp.linalg.slogdet(eye + root @ curvature[0] @ root / beta)
     return down.wide(gain - 0.5 * beta * log_det)
-
-
-def _require_beta(subject: str, beta: float) -> None:
-    if not 0.0 < beta < float("inf"):
-        raise UnmetHypothesis(subject, "beta > 0", f"beta = {beta!r}")

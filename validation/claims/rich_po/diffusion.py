@@ -271,7 +271,7 @@ class Units:
 
     refuses = [
         (summed_beta, 0.0, 16),
-        (summed_beta, 1.0, 2.5),
+        (summed_beta, 1.0, 0),
         (summed_beta, 1.0, 16, "somebody's"),
         (nats_beta, 1.0, 0.0),
     ]

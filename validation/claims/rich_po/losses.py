@@ -33,7 +33,7 @@ from driftproof.validation.mutants import wrong
 
 from .textbook import softplus
 
-__all__ = ["Clamps", "DSPO", "DenoisingRatio", "KTO", "LikelihoodLosses", "RatioLosses"]
+__all__ = ["DSPO", "KTO", "Clamps", "DenoisingRatio", "LikelihoodLosses", "RatioLosses"]
 
 RATIOS = ((0.0, 0.0), (0.3, -0.2), (-4.0, 2.5), (1e-9, 0.0), (600.0, -700.0), (-900.0, 30.0))
 

@@ -12,12 +12,14 @@ import sympy as sp
 
 from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
 from driftproof.numerics import reward_gap as gaps
+from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control
 from driftproof.numerics import tweedie as reverse
 from driftproof.theory import adjoint as flows
 from driftproof.theory import csdm as bounds
 from driftproof.theory import divergences, laws, reward_gap, rewards, score_as_action, tweedie
 from driftproof.theory import opd as exact
+from driftproof.theory import rich_po as tilts
 from driftproof.theory import transfer as moved
 from driftproof.theory.laws import Discrete, Gamma, Gaussian, Normal
 from driftproof.theory.processes import BESQ, VE, VP, Flow
@@ -30,6 +32,7 @@ POINTS = [[0.0], [1.0], [2.5], [3.5]]
 OTHERS = [[1.0], [2.0], [4.0], [4.5]]
 SKETCH = [[1.0, 0.5, -0.25], [0.25, -1.0, 0.5]]
 STEPS = [1.0, 0.5, 0.0]
+COV = [[2.0, 0.5], [0.5, 1.0]]
 U = sp.Symbol("u", positive=True)
 
 
@@ -122,6 +125,17 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.rates.fit_rate": lambda a: rates.fit_rate(a([0.2, 0.1, 0.05]), a([0.13, 0.032, 0.0079])),
     "numerics.rates.local_orders": lambda a: rates.local_orders(a([1.0, 0.5, 0.25]), a([3.0, 0.75, 0.19])),
     "numerics.reward_gap.paired_gap": lambda a: gaps.paired_gap(a([2.0, 4.0, 6.5]), a([1.0, 2.0, 3.0])),
+    "numerics.rich_po.best_of_pairs": lambda a: preferences.best_of_pairs(a(COV), a([0.7, -0.5]), 3).cov,
+    "numerics.rich_po.edited_pairs": lambda a: preferences.edited_pairs(
+        _gaussian(a), a([0.7, -0.5]), "filtered", 0.1
+    ).cov,
+    "numerics.rich_po.fit_pairs": lambda a: preferences.fit_pairs(
+        a([[1.0, 0.5], [0.0, 2.0]]), a([0.7, 0.4]), a([1.0, 2.0])
+    ),
+    "numerics.rich_po.one_step_gain": lambda a: preferences.one_step_gain(
+        preferences.random_pairs(a(COV), a([0.7, -0.5])), a(COV), a([0.7, -0.5]), 100.0
+    ),
+    "numerics.rich_po.random_pairs": lambda a: preferences.random_pairs(a(COV), a([0.7, -0.5]), 0.1).cov,
     "numerics.samplers.sample": lambda a: samplers.sample(
         VE(), lambda x, t: -x, STEPS, 1.0, 0, "gddim", start=a([1.0, 2.0])
     ),
@@ -201,6 +215,10 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
         VE(), 1.0, 1.0, lambda t: 1.0 / (1.0 + t)
     ).value,
     "theory.rewards.tilted": lambda a: rewards.tilted(_gaussian(a), _reward(a), 2.0).cov,
+    "theory.rich_po.implicit_reward": lambda a: tilts.implicit_reward(
+        rewards.tilted(_gaussian(a), _reward(a), 2.0), _gaussian(a), 2.0, a([[1.0, 0.5]])
+    ),
+    "theory.rich_po.optimal_value": lambda a: tilts.optimal_value(_gaussian(a), _reward(a), 2.0),
     "theory.score_as_action.conditional_law": lambda a: score_as_action.conditional_law(
         *_problem(a), 1.0, a([1.0, 0.5]), a(0.5)
     ).mean,

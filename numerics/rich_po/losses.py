@@ -260,7 +260,8 @@ def kto_loss(xp: Namespace, ratio: Array, sign: Array, kl: Array, beta: float) -
         >>> float(kto_loss(0.5, 1.0, 0.5, 0.1)), float(kto_loss(0.5, -3.0, 0.5, 0.1))
         (0.5, 1.5)
     """
-    return xp.abs(sign) * logistic(xp, -xp.sign(sign) * beta * (ratio - kl))
+    gain = beta * (ratio - kl)
+    return xp.abs(sign) * logistic(xp, xp.where(sign > 0, -gain, gain))
 
 
 def positive_part(xp: Namespace, x: Array) -> Array:

@@ -19,6 +19,8 @@ from driftproof.numerics.montecarlo.verdict import ErrorBudget, Verdict
 from driftproof.numerics.rates import Equivalence, RateFit
 from driftproof.numerics.reward_gap.gap import PairedGap
 from driftproof.numerics.reward_gap.windows import Window
+from driftproof.numerics.rich_po.curation import PairMoments
+from driftproof.numerics.rich_po.editing import EditedPairs, EditingPipeline
 from driftproof.numerics.samplers.loop import SamplerRun
 from driftproof.numerics.samplers.methods import Method
 from driftproof.numerics.samplers.trajectory import Trajectory
@@ -61,6 +63,7 @@ from driftproof.theory.opd.sequence import AutoregressivePair
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Identity, LinearClock
 from driftproof.theory.reward_gap.ddpo import DDPOToy, Tuned
 from driftproof.theory.rewards import Linear, Quadratic
+from driftproof.theory.rich_po.units import BetaConvention
 from driftproof.theory.score_as_action.feedback import LinearFeedback
 from driftproof.theory.score_as_action.posterior import Posterior, Problem
 from driftproof.theory.score_as_action.shifts import ShiftedScore
@@ -189,7 +192,17 @@ VALID: Mapping[type, Mapping[str, Any]] = {
     },
     Composed: {"transport": _double, "model": _Zero()},
     AffinePolicy: {"gains": np.ones((3, 2, 2)), "offsets": np.ones((3, 2))},
+    EditingPipeline: {
+        "w": TWO,
+        "attributes": EYE,
+        "step": 0.5,
+        "critic_cov": EYE,
+        "editor_cov": EYE,
+    },
+    BetaConvention: {"of": "squared error", "factor": 0.5, "mean": True},
     # Results
+    PairMoments: {"mean": TWO, "cov": EYE, "kept": 0.5},
+    EditedPairs: {"chosen": EYE, "rejected": EYE, "edit_won": TWO, "made": 3},
     Certificate: {"low": 0.1, "high": 0.2},
     FlowTrajectory: {"times": (1.0, 0.0), "states": (TWO, TWO)},
     ConfidenceSequence: {"lower": TWO, "upper": TWO, "alpha": 0.01, "validity": "exact"},

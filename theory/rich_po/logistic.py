@@ -84,8 +84,8 @@ def gap_information(xp: Namespace, gap: Array) -> Array:
         >>> float(gap_information(0.0)), round(float(gap_information(BEST_GAP)), 4)
         (0.0, 0.4392)
     """
-    tail = xp.exp(-xp.abs(gap))
-    return (gap / (1.0 + tail)) ** 2 * tail
+    half = xp.exp(-0.5 * xp.abs(gap))
+    return (gap * half / (1.0 + half * half)) ** 2
 
 
 @public(wide=True, sd="in [0, inf)")
@@ -106,7 +106,8 @@ def gap_efficiency(xp: Namespace, sd: Array) -> Array:
         >>> round(float(gap_efficiency(1.0)), 2), round(float(gap_efficiency(100.0)), 4)
         (0.33, 0.0299)
     """
-    return 0.25 / _BEST_INFORMATION * sd * sd * slope(xp, sd)[1]
+    _, gap, terms = _terms(xp, sd)
+    return 0.25 / _BEST_INFORMATION * xp.sum(gap * gap * terms, axis=-1)
 
 
 @public(wide=True, sd="in [0, 100]", flips="in [0, 0.5]")
@@ -209,7 +210,13 @@ def sft_scale(xp: Namespace, sd: Array, beta: float | Array, weight: float | Arr
 
 
 def slope(xp: Namespace, sd: Array) -> tuple[Array, Array]:
-    r""":math:`E\,\mathrm{sech}^2(sz/2)` and :math:`E\,z^2\mathrm{sech}^2(sz/2)` for z standard normal, with all digits.
+    r""":math:`E\,\mathrm{sech}^2(sz/2)` and :math:`E\,z^2\mathrm{sech}^2(sz/2)` for z standard normal."""
+    z, _, terms = _terms(xp, sd)
+    return xp.sum(terms, axis=-1), xp.sum(z * z * terms, axis=-1)
+
+
+def _terms(xp: Namespace, sd: Array) -> tuple[Array, Array, Array]:
+    r"""Nodes z, gaps u = s z, and what the trapezoidal rule for :math:`E\,\mathrm{sech}^2(u/2)` sums, with all digits.
 
     Nodes are :math:`z = g/\sqrt{1+s^2}`: neither factor is narrow there, and none has a pole within pi of the line.
     """
@@ -219,9 +226,8 @@ def slope(xp: Namespace, sd: Array) -> tuple[Array, Array]:
     inverse = xp.where(large, ratio, xp.ones_like(sd)) / root  # 1 / sqrt(1 + s^2)
     steep = xp.where(large, xp.ones_like(sd), sd) / root  # s / sqrt(1 + s^2)
     g, weights = (xp.asarray(v, dtype=sd.dtype, device=sd.device) for v in (_NODES, _WEIGHTS))
-    z = g * inverse[..., None]
-    terms = weights * inverse[..., None] * xp.exp(-0.5 * z * z) / xp.cosh(0.5 * g * steep[..., None]) ** 2
-    return xp.sum(terms, axis=-1), xp.sum(z * z * terms, axis=-1)
+    z, gap = g * inverse[..., None], g * steep[..., None]
+    return z, gap, weights * inverse[..., None] * xp.exp(-0.5 * z * z) / xp.cosh(0.5 * gap) ** 2
 
 
 def own_root(xp: Namespace, sd: Array, target: Array, extra: float | Array = 0.0) -> Array:

@@ -81,7 +81,8 @@ def optimal_margin(
     if loss == "sppo":
         return lead / beta
     if loss == "hinge":
-        return xp.sign(lead) / beta
+        one = xp.ones_like(lead)
+        return xp.where(lead > 0, one, xp.where(lead < 0, -one, 0.0 * one)) / beta
     won = (1.0 - smoothing) * p + smoothing * (1.0 - p)
     lost = (1.0 - smoothing) * (1.0 - p) + smoothing * p
     return (log_or_minus_infinity(xp, won) - log_or_minus_infinity(xp, lost)) / beta

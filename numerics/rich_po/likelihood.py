@@ -148,7 +148,7 @@ def orpo_loss(xp: Namespace, chosen: Array, rejected: Array, weight: float) -> A
         >>> float(orpo_loss(-1.5, -1.0, 0.0))
         1.5
     """
-    return -chosen + weight * softplus(xp, _log_odds(xp, rejected) - _log_odds(xp, chosen))
+    return -chosen + weight * log_odds_ratio_loss.kernel(xp, chosen, rejected)
 
 
 def _log_odds(xp: Namespace, logp: Array) -> Array:

@@ -8,6 +8,8 @@ With :math:`u_w = \log\pi(y_w) - \log\pi_{ref}(y_w)`, :math:`u_l` alike and :mat
     \text{KTO} &= 1 - \sigma(\pm\beta (u - z_0)), & \text{SimPO} &= -\log\sigma(\beta(\bar l_w - \bar l_l) - \gamma), &
     \text{ORPO} &= -\bar l_w - \lambda \log\sigma\big(\mathrm{logit}\, e^{\bar l_w} - \mathrm{logit}\, e^{\bar l_l}\big)
 
+Those of :mod:`driftproof.numerics.rich_po` are its kernels on torch; the others are written here alone.
+
 A loss over tokens (B, T) with masks is asked for the sum of an answer's log-probabilities and for their mean.
 """
 
@@ -17,6 +19,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
+
+from driftproof.numerics.rich_po import (
+    dpo_loss,
+    hinge_loss,
+    ipo_loss,
+    kto_loss,
+    log_odds_ratio_loss,
+    orpo_loss,
+    robust_dpo_loss,
+    simpo_loss,
+    slic_loss,
+    sppo_loss,
+)
 
 from .base import Family, Free, Inputs, Objective, everywhere
 
@@ -36,6 +51,17 @@ _TOKENS = {
 _AVERAGED = ("simpo", "odds_ratio", "orpo")
 
 Margin = Callable[..., Any]
+
+
+def _on_torch(loss: Any, **renamed: str) -> Margin:
+    """The kernel of a loss on torch, with the names that the audit has for its parameters."""
+
+    def margin(w: Any, l: Any, **parameters: float) -> Any:
+        import array_api_compat.torch as xp
+
+        return loss.kernel(xp, w, l, **{renamed.get(name, name): x for name, x in parameters.items()})
+
+    return margin
 
 
 def fixed(roles: tuple[str, ...]) -> Iterator[Objective]:
@@ -85,16 +111,11 @@ def _named(name: str, how: str) -> tuple[str, str]:
 
 def _with_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]]:
     beta, smoothed = {"beta": _BETA}, {"beta": _BETA, "smoothing": _SMOOTHING}
-    yield "dpo", "DPO with beta = {beta:.6g}", lambda w, l, beta: _softplus(-beta * (w - l)), beta
-    yield "ipo", "IPO with tau = {tau:.6g}", lambda w, l, tau: (w - l - 0.5 / tau) ** 2, {"tau": _TAU}
-    yield (
-        "hinge",
-        "the hinge loss with beta = {beta:.6g}",
-        lambda w, l, beta: (1.0 - beta * (w - l)).relu(),
-        beta,
-    )
+    yield "dpo", "DPO with beta = {beta:.6g}", _on_torch(dpo_loss), beta
+    yield "ipo", "IPO with tau = {tau:.6g}", _on_torch(ipo_loss), {"tau": _TAU}
+    yield "hinge", "the hinge loss with beta = {beta:.6g}", _on_torch(hinge_loss), beta
     text = "SPPO with beta = {beta:.6g}"
-    yield "sppo", text, lambda w, l, beta: (w - 0.5 / beta) ** 2 + (l + 0.5 / beta) ** 2, beta
+    yield "sppo", text, _on_torch(sppo_loss), beta
     text = "NCA with beta = {beta:.6g}"
     yield "nca", text, _nca, beta
     text = "BCO of a pair with beta = {beta:.6g}"
@@ -108,9 +129,9 @@ def _with_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]]:
     text = "DPO over Jensen-Shannon with beta = {beta:.6g}"
     yield "dpo_jsd", text, lambda w, l, beta: _softplus(-beta * (_softplus(-l) - _softplus(-w))), beta
     text = "DPO with beta = {beta:.6g} and labels smoothed by {smoothing:.6g}"
-    yield "cdpo", text, _smoothed, smoothed
+    yield "cdpo", text, _on_torch(dpo_loss), smoothed
     text = "robust DPO with beta = {beta:.6g}, {smoothing:.6g} of the labels flipped"
-    yield "robust_dpo", text, _robust, smoothed
+    yield "robust_dpo", text, _on_torch(robust_dpo_loss, smoothing="flips"), smoothed
     text = "EXO of a pair with beta = {beta:.6g}, smoothing {smoothing:.6g}"
     yield "exo", text, _exo, smoothed
     text = "DiscoPOP with beta = {beta:.6g}, tau = {tau:.6g}"
@@ -120,30 +141,25 @@ def _with_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]]:
 def _without_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]]:
     both = {"beta": _BETA, "gamma": _GAMMA}
     text = "SimPO with beta = {beta:.6g}, gamma = {gamma:.6g}"
-    yield "simpo", text, lambda w, l, beta, gamma: _softplus(gamma - beta * (w - l)), both
+    yield "simpo", text, _on_torch(simpo_loss), both
     text = "the preference term of CPO with beta = {beta:.6g}"
-    yield "cpo", text, lambda w, l, beta: _softplus(-beta * (w - l)), {"beta": _BETA}
+    yield "cpo", text, _on_torch(simpo_loss), {"beta": _BETA}
     text = "CPO with beta = {beta:.6g} and {weight:.6g} times -log pi(chosen)"
     free = {"beta": _BETA, "weight": _WEIGHT}
-    yield "cpo", text, lambda w, l, beta, weight: _softplus(-beta * (w - l)) - weight * w, free
+    yield "cpo", text, _on_torch(simpo_loss, weight="sft"), free
     text = "SLiC with margin {margin:.6g}"
-    yield (
-        "slic",
-        text,
-        lambda w, l, margin: (margin - (w - l)).relu(),
-        {"margin": Free(1e-3, 100.0, (1.0, 3.0))},
-    )
+    slic = {"margin": Free(1e-3, 100.0, (1.0, 3.0))}
+    yield "slic", text, _on_torch(slic_loss), slic
     text = "SLiC with margin {margin:.6g} and {weight:.6g} times -log pi(chosen)"
-    slic = {"margin": Free(1e-3, 100.0, (1.0, 3.0)), "weight": _WEIGHT}
-    yield "slic", text, lambda w, l, margin, weight: (margin - (w - l)).relu() - weight * w, slic
+    yield "slic", text, _on_torch(slic_loss, weight="sft"), {**slic, "weight": _WEIGHT}
     text = "the term of ORPO's odds ratio"
-    yield "odds_ratio", text, lambda w, l: _softplus(_log_odds(l) - _log_odds(w)), {}
+    yield "odds_ratio", text, _on_torch(log_odds_ratio_loss), {}
     text = "ORPO with lambda = {weight:.6g}"
-    yield "orpo", text, _orpo, {"weight": _WEIGHT}
-    hinged: Margin = lambda w, l, beta: (1.0 - beta * (w - l)).relu()
-    yield "hinge_free", "the hinge loss without a reference, beta = {beta:.6g}", hinged, {"beta": _BETA}
+    yield "orpo", text, _on_torch(orpo_loss), {"weight": _WEIGHT}
+    text = "the hinge loss without a reference, beta = {beta:.6g}"
+    yield "hinge_free", text, _on_torch(hinge_loss), {"beta": _BETA}
     text = "IPO without a reference, tau = {tau:.6g}"
-    yield "ipo_free", text, lambda w, l, tau: (w - l - 0.5 / tau) ** 2, {"tau": _TAU}
+    yield "ipo_free", text, _on_torch(ipo_loss), {"tau": _TAU}
 
 
 def _softplus(x: Any) -> Any:
@@ -153,22 +169,8 @@ def _softplus(x: Any) -> Any:
     return torch.nn.functional.softplus(x, threshold=700.0)  # the default is linear from 20 on
 
 
-def _log_odds(logp: Any) -> Any:
-    return logp - (-logp.expm1()).log()
-
-
 def _nca(w: Any, l: Any, beta: float) -> Any:
     return _softplus(-beta * w) + 0.5 * _softplus(beta * w) + 0.5 * _softplus(beta * l)
-
-
-def _smoothed(w: Any, l: Any, beta: float, smoothing: float) -> Any:
-    h = beta * (w - l)
-    return (1.0 - smoothing) * _softplus(-h) + smoothing * _softplus(h)
-
-
-def _robust(w: Any, l: Any, beta: float, smoothing: float) -> Any:
-    h = beta * (w - l)
-    return ((1.0 - smoothing) * _softplus(-h) - smoothing * _softplus(h)) / (1.0 - 2.0 * smoothing)
 
 
 def _exo(w: Any, l: Any, beta: float, smoothing: float) -> Any:
@@ -181,10 +183,6 @@ def _discopop(w: Any, l: Any, beta: float, tau: float) -> Any:
     h = beta * (w - l)
     share = (h / tau).sigmoid()
     return _softplus(-h) * (1.0 - share) + (-h).exp() * share
-
-
-def _orpo(w: Any, l: Any, weight: float) -> Any:
-    return -w + weight * _softplus(_log_odds(l) - _log_odds(w))
 
 
 def _answer(x: Inputs, role: str, how: str) -> Any:
@@ -221,13 +219,15 @@ def _referred(x: Inputs, loss: Margin, how: str, **parameters: float) -> tuple[A
 
 def _kto(x: Inputs, how: str, beta: float, undesirable: float = 1.0) -> tuple[Any, Any]:
     """Both answers are terms; the point of reference is a KL divergence that is not differentiated."""
-    import torch
+    import array_api_compat.torch as xp
 
     won, lost = _ratios(x, how)
-    zero = torch.zeros((), dtype=won.dtype)
-    origin = x.get("kl", zero)
+    one = xp.ones_like(won)
+    origin = x.get("kl", xp.zeros((), dtype=won.dtype))
     if "kl_logp" in x:
         origin = (x["kl_logp"] - x["ref_kl"]).mean().clamp(min=0.0)
-    won_loss = 1.0 - (beta * (won - origin.detach())).sigmoid()
-    lost_loss = 1.0 - (beta * (origin.detach() - lost)).sigmoid()
-    return everywhere(torch.cat([won_loss, undesirable * lost_loss]))
+    terms = [
+        kto_loss.kernel(xp, ratio, sign * one, origin.detach(), beta)
+        for ratio, sign in ((won, 1.0), (lost, -undesirable))
+    ]
+    return everywhere(xp.concat(terms))

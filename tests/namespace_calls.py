@@ -135,6 +135,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.rich_po.one_step_gain": lambda a: preferences.one_step_gain(
         preferences.random_pairs(a(COV), a([0.7, -0.5])), a(COV), a([0.7, -0.5]), 100.0
     ),
+    "numerics.rich_po.signal_to_noise": lambda a: preferences.signal_to_noise(
+        preferences.random_pairs(a(COV), a([0.7, -0.5])), a(COV)
+    ),
     "numerics.rich_po.random_pairs": lambda a: preferences.random_pairs(a(COV), a([0.7, -0.5]), 0.1).cov,
     "numerics.samplers.sample": lambda a: samplers.sample(
         VE(), lambda x, t: -x, STEPS, 1.0, 0, "gddim", start=a([1.0, 2.0])

@@ -7,6 +7,7 @@ from .curation import (
     edited_pairs,
     one_step_gain,
     random_pairs,
+    signal_to_noise,
 )
 from .denoising import Prediction, clamped_step_loss, denoising_ratio, dspo_loss, noise_error_weight
 from .editing import EditedPairs, EditingPipeline
@@ -45,6 +46,7 @@ __all__ = [
     "orpo_loss",
     "random_pairs",
     "robust_dpo_loss",
+    "signal_to_noise",
     "simpo_loss",
     "slic_loss",
     "sppo_loss",

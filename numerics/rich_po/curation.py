@@ -39,9 +39,18 @@ from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, bound
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.laws.gaussian import check_regular
 from driftproof.theory.rich_po import mean_slope
+from driftproof.theory.special.elementary import divide
 from driftproof.theory.special.quadrature import composite
 
-__all__ = ["Labels", "PairMoments", "best_of_pairs", "edited_pairs", "one_step_gain", "random_pairs"]
+__all__ = [
+    "Labels",
+    "PairMoments",
+    "best_of_pairs",
+    "edited_pairs",
+    "one_step_gain",
+    "random_pairs",
+    "signal_to_noise",
+]
 
 Labels: TypeAlias = Literal["decreed", "relabelled", "filtered"]
 
@@ -216,11 +225,8 @@ def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Arr
     """
     xp, down, (g, k, cov, w) = boundary("one_step_gain", mean=pairs.mean, spread=pairs.cov, cov=cov, w=w)
     _require_space(xp, "one_step_gain", cov, w)
-    if g.shape != w.shape or k.shape != cov.shape:
-        got = f"moments {tuple(g.shape)}, {tuple(k.shape)} beside w {tuple(w.shape)}"
-        raise UnmetHypothesis("one_step_gain", "pairs of the dimension of w", got)
-    signal = xp.sum(g * xp.squeeze(xp.linalg.solve(cov, g[:, None]), axis=-1))
-    noise = xp.sum(xp.linalg.diagonal(xp.linalg.solve(cov, k)))
+    _require_moments("one_step_gain", g, k, cov)
+    signal, noise = _signal(xp, cov, g), _noise(xp, cov, k)
     most = xp.sum(w * xp.squeeze(cov @ w[:, None], axis=-1))
     whole = most * (signal + noise / count)
     if not bool(whole > 0):
@@ -228,6 +234,54 @@ def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Arr
     aligned = xp.sum(w * g)
     aligned = xp.where(aligned > 0, aligned, xp.zeros_like(aligned))
     return down.wide(aligned * aligned / whole)
+
+
+@arrays()
+@checked
+def signal_to_noise(pairs: PairMoments, cov: Array) -> Array:
+    r"""The signal-to-noise ratio of the first gradient of one pair, in the metric of the policy.
+
+    .. math:: \frac{g^\top S_0^{-1} g}{\mathrm{tr}\,S_0^{-1} K}; \qquad
+        \frac{\kappa^2 G}{2d - \kappa^2 G} \;\text{for random pairs}, \quad G = w^\top S_0 w
+
+    Arguments:
+        pairs: Moments of the labelled difference.
+        cov: Symbols of the module.
+
+    Returns:
+        The ratio, shape (); n pairs have n times it, and :func:`one_step_gain` is the squared cosine over 1 + 1/(n ratio).
+        Infinite for differences that never vary.
+
+    Raises:
+        UnmetHypothesis: Shapes that do not fit, a singular covariance, or differences that are always 0.
+
+    Claims: RICH-PO-CURATION-3
+
+    Example:
+        >>> float(signal_to_noise(PairMoments([2.0], [[4.0]]), [[5.0]]))
+        1.0
+    """
+    xp, down, (g, k, cov) = boundary("signal_to_noise", mean=pairs.mean, spread=pairs.cov, cov=cov)
+    _require_space(xp, "signal_to_noise", cov, g)
+    _require_moments("signal_to_noise", g, k, cov)
+    signal, noise = _signal(xp, cov, g), _noise(xp, cov, k)
+    if not bool(signal + noise > 0):
+        raise UnmetHypothesis("signal_to_noise", "some pair differs", "every difference is 0")
+    return down.wide(divide(xp, signal, xp.where(noise > 0, noise, xp.zeros_like(noise))))
+
+
+def _signal(xp: Namespace, cov: Array, g: Array) -> Array:
+    return xp.sum(g * xp.squeeze(xp.linalg.solve(cov, g[:, None]), axis=-1))
+
+
+def _noise(xp: Namespace, cov: Array, k: Array) -> Array:
+    return xp.sum(xp.linalg.diagonal(xp.linalg.solve(cov, k)))
+
+
+def _require_moments(subject: str, g: Array, k: Array, cov: Array) -> None:
+    if g.shape != cov.shape[:1] or k.shape != cov.shape:
+        got = f"moments {tuple(g.shape)}, {tuple(k.shape)} beside cov {tuple(cov.shape)}"
+        raise UnmetHypothesis(subject, "pairs of the dimension of cov", got)
 
 
 def _model(subject: str, cov: Array, w: Array) -> tuple[Namespace, Down, Array, Array]:

@@ -18,6 +18,7 @@ from .diffusion import pair_margin, pair_margin_moments, single_time_optimum
 from .gains import captured_gain, gold_gain, mixture_coefficient, peak_penalty
 from .logistic import (
     BEST_GAP,
+    drawn_time_scale,
     flipped_scale,
     gap_efficiency,
     gap_information,
@@ -38,6 +39,7 @@ __all__ = [
     "attainable_losses",
     "captured_gain",
     "displacement",
+    "drawn_time_scale",
     "flipped_scale",
     "gap_efficiency",
     "gap_information",

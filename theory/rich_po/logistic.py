@@ -22,6 +22,7 @@ from driftproof._namespace import Array, Namespace, public
 
 __all__ = [
     "BEST_GAP",
+    "drawn_time_scale",
     "flipped_scale",
     "gap_efficiency",
     "gap_information",
@@ -181,6 +182,38 @@ def independent_noise_scale(xp: Namespace, sd: Array, ratio: Array) -> Array:
         (0.25, 1.0)
     """
     return own_root(xp, sd * xp.sqrt(ratio), slope(xp, sd)[0] / ratio)
+
+
+@public(wide=True, sd="in [0, 100]", steepness="> 0")
+def drawn_time_scale(xp: Namespace, sd: Array, steepness: Array) -> Array:
+    r"""What Diffusion-DPO learns where the noise time is drawn outside of the sigmoid: one compromise for all times.
+
+    .. math:: \sum_t a_t\,(c a_t)\,\kappa(c\,a_t s) = \kappa(s) \sum_t a_t, \qquad a_t \propto \sigma_t^2\alpha_t^2/C_t^2
+
+    Every time sees the same pair with a slope of its own, and would have it at :math:`c\,a_t = 1`: the times at which the loss is
+    steep say what is learned.
+
+    Arguments:
+        sd: Symbols of the module, at most 100, shape (...).
+        steepness: :math:`a_t > 0` of times that are equally likely, shape (..., n): the margin at the time t is :math:`c\,a_t` times
+            the reward gap.  On the line, or for :math:`S_0` a multiple of the identity.
+
+    Returns:
+        c, shape (...).
+
+    Claims: RICH-PO-INSIDE-1
+
+    Example:
+        >>> float(drawn_time_scale(1.0, [2.0, 2.0])), float(drawn_time_scale(0.0, [1.0, 3.0]))
+        (0.5, 0.4)
+    """
+    total = slope(xp, sd)[0] * xp.sum(steepness, axis=-1)
+    c = total / xp.sum(steepness * steepness, axis=-1)
+    for _ in range(_NEWTON):
+        first, second = slope(xp, (c * sd)[..., None] * steepness)
+        gap = total - c * xp.sum(steepness**2 * first, axis=-1)
+        c = c + gap / xp.sum(steepness**2 * second, axis=-1)
+    return c
 
 
 @public(wide=True, sd="in [0, 100]", beta="> 0", weight=">= 0")

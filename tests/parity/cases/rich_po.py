@@ -41,6 +41,10 @@ ROWS = {
     "theory.rich_po.logistic.independent_noise_scale": row(
         [mesh(sd=SD, ratio=(1.0, 1.5, 20.0, 1e4))], gentle={"sd": GENTLE, "ratio": 1.0 + GENTLE}
     ),
+    "theory.rich_po.logistic.drawn_time_scale": row(
+        [{"sd": np.array([0.0, 0.3, 7.0]), "steepness": np.array([[1.0, 0.2], [3.0, 0.01], [0.5, 0.5]])}],
+        gentle={"sd": GENTLE, "steepness": np.array([[1.0, 0.4], [2.0, 0.3]])},
+    ),
     "theory.rich_po.logistic.sft_scale": row(
         [mesh(sd=SD, beta=(0.05, 1.0, 30.0), weight=(0.0, 0.2, 10.0))],
         gentle={"sd": GENTLE, "beta": GENTLE, "weight": GENTLE},

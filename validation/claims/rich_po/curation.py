@@ -17,12 +17,13 @@ from driftproof.numerics.rich_po import (
     edited_pairs,
     one_step_gain,
     random_pairs,
+    signal_to_noise,
 )
 from driftproof.theory.laws import Gaussian
 from driftproof.validation import Statistic, claim, exact, grid, statistical
 from driftproof.validation.mutants import wrong
 
-from .textbook import COV, REWARD, expit, normal_grid
+from .textbook import COV, REWARD, average, expit, normal_grid
 
 __all__ = ["EditedPairMoments", "OneStepGain", "Pipeline", "PolicyMoments"]
 
@@ -159,7 +160,7 @@ def _two_points(shift):
     r"""\max_\eta \frac{E\,J(\eta\,\bar\Delta_n)}{w^\top S_0w/2\beta}
         = \frac{(w^\top g)^2}{w^\top S_0w\,\big[g^\top S_0^{-1}g + \tfrac1n\mathrm{tr}\,S_0^{-1}K\big]}, \qquad
         J(m) = w^\top m - \tfrac\beta2m^\top S_0^{-1}m""",
-    covers=[one_step_gain],
+    covers=[one_step_gain, signal_to_noise],
     hypotheses=[r"w^\top g > 0"],
 )
 class OneStepGain:
@@ -176,6 +177,27 @@ class OneStepGain:
         mean = weights @ points
         cov = (points * weights[:, None]).T @ points - np.outer(mean, mean)
         return one_step_gain(PairMoments(mean, cov), COV, w, count), best / (w @ COV @ w / (2.0 * beta))
+
+    @exact(1e-12, over=grid(size=(0.2, 1.4)))
+    def signal_of_random_pairs(signal_to_noise, size):
+        """kappa^2 G / (2 d - kappa^2 G), with the slope of the labels at thirty digits; and its part in the gain."""
+        w = size * REWARD
+        energy = float(w @ COV @ w)
+        signal = float(average("slope", math.sqrt(2.0 * energy))) ** 2 * energy
+        ratio = signal_to_noise(random_pairs(COV, w), COV)
+        yield "ratio", ratio, signal / (4.0 - signal)
+        yield "gain", 1.0 / (1.0 + 1.0 / (50.0 * ratio)), one_step_gain(random_pairs(COV, w), COV, w, 50.0)
+
+    @exact(1e-12)
+    def signal_of_points(signal_to_noise):
+        """In whitened coordinates: the squared mean over the sum of variances."""
+        points, weights = _two_points(np.asarray([0.4, -0.3]))
+        white = np.linalg.solve(np.linalg.cholesky(COV), points.T).T
+        mean = weights @ points
+        cov = (points * weights[:, None]).T @ points - np.outer(mean, mean)
+        centre = weights @ white
+        spread = float(weights @ np.sum((white - centre) ** 2, axis=1))
+        return signal_to_noise(PairMoments(mean, cov), COV), centre @ centre / spread
 
     @exact(1e-13)
     def random_pairs_in_the_end_reach_all(one_step_gain):
@@ -201,6 +223,9 @@ class OneStepGain:
             one_step_gain,
             cov=lambda cov: np.eye(len(np.asarray(cov))) * np.trace(np.asarray(cov)) / len(np.asarray(cov)),
         ),
+        "amplitudes": wrong(signal_to_noise, lambda value: value**0.5),
+        "per coordinate": wrong(signal_to_noise, lambda value, cov: value * len(np.asarray(cov))),
+        "second moment for the noise": wrong(signal_to_noise, lambda value: value / (1.0 + value)),
         "cosine, not its square": wrong(one_step_gain, lambda value: value**0.5),
     }
 

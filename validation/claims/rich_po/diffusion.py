@@ -10,6 +10,7 @@ from scipy.integrate import quad_vec
 
 from driftproof.numerics.rich_po import fit_pairs
 from driftproof.theory.rich_po import (
+    drawn_time_scale,
     independent_noise_scale,
     nats_beta,
     pair_margin,
@@ -91,9 +92,10 @@ class SharedNoise:
     "RICH-PO-INSIDE-1",
     "With the times summed inside of the sigmoid Diffusion-DPO is DPO; one time alone has another optimum",
     r"""\int \sigma^2\alpha^2C_t^{-2}\,d\log\mathrm{SNR} = S_0^{-1}: \quad
-        -\tfrac12\int(\ell_w - \ell_l)\,d\log\mathrm{SNR} = m^\top S_0^{-1}\Delta; \qquad m_t = \frac{C_t^2w}{2\beta\sigma^2\alpha^2}""",
-    covers=[pair_margin, single_time_optimum],
-    hypotheses=[r"\mathrm{shared\;noise}"],
+        -\tfrac12\int(\ell_w - \ell_l)\,d\log\mathrm{SNR} = m^\top S_0^{-1}\Delta; \qquad m_t = \frac{C_t^2w}{2\beta\sigma^2\alpha^2};
+        \qquad \sum_t a_t(ca_t)\kappa(ca_ts) = \kappa(s)\sum_ta_t \;\;\mathrm{(drawn\;outside)}""",
+    covers=[pair_margin, single_time_optimum, drawn_time_scale],
+    hypotheses=[r"\mathrm{shared\;noise}", r"S_0 = s_0I \;\;\mathrm{(drawn\;times)}"],
 )
 class InsideTheSigmoid:
     @exact(1e-9, over=grid(total=("variance preserving", "flow")))
@@ -117,6 +119,20 @@ class InsideTheSigmoid:
                 m, COV, 0.0 * delta, noise, alpha, sigma
             )
             yield f"{delta}", -beta * gap, REWARD @ delta
+
+    @exact(1e-9, over=grid(w=(0.5, 1.2), beta=(0.4, 2.0)))
+    def one_shift_for_all_times(drawn_time_scale, w, beta):
+        """Regression where every pair is seen at every time, with its slope there: the margin of a shift of 1."""
+        x, weights = normal_grid([[1.4]], step=0.2)
+        alpha, sigma = np.asarray(LEVELS[:3]).T
+        unit = np.asarray([1.0])
+        slopes = -beta * pair_margin(unit, np.asarray([[0.7]]), unit, alpha, sigma)[0]
+        theta = fit_pairs(
+            np.concatenate([a * x for a in slopes]),
+            np.tile(expit(w * x[:, 0]), 3),
+            np.tile(weights, 3) / 3.0,
+        )
+        return drawn_time_scale(np.asarray(w * math.sqrt(1.4)), slopes), theta[0] / w
 
     @boundary(0.02)
     def directions_differ(single_time_optimum):
@@ -144,6 +160,13 @@ class InsideTheSigmoid:
                 @ w
                 / (2.0 * beta * (sigma * alpha) ** 2)[:, None]
             ),
+        ),
+        "the mean over times": wrong(
+            drawn_time_scale, lambda xp, sd, steepness: 1.0 / xp.mean(steepness, axis=-1) + 0.0 * sd
+        ),
+        "small signals": wrong(
+            drawn_time_scale,
+            lambda xp, sd, steepness: xp.sum(steepness, axis=-1) / xp.sum(steepness**2, axis=-1) + 0.0 * sd,
         ),
         "the shift of RLHF": wrong(single_time_optimum, lambda w, cov, beta: (cov @ w / beta)[None]),
     }

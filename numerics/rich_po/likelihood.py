@@ -96,7 +96,7 @@ def _require_probabilities(subject: str) -> Callable[..., None]:
         for name in ("chosen", "rejected"):
             if not bool(xp.all(given[name] < 0)):
                 got = f"up to {float(xp.max(given[name])):.6g}: a density has no odds"
-                raise UnmetHypothesis(subject, f"{name} < 0: a log-probability", got)
+                raise UnmetHypothesis(subject, f"{name} < 0", got)
             require(xp, subject, name, given[name], "finite")
 
     return check

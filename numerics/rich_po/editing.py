@@ -25,6 +25,7 @@ __all__ = ["EditedPairs", "EditingPipeline"]
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class EditedPairs:
     """Pairs that a pipeline has made.
 

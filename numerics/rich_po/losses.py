@@ -88,8 +88,8 @@ def dpo_loss(
     """
     h = beta * (chosen - rejected)
     loss = softplus(xp, -h)
-    if smoothing:  # -eps (log sigma(-h) - log sigma(h)) = eps h
-        loss = loss + smoothing * h
+    if smoothing:
+        loss = (1.0 - smoothing) * loss + smoothing * softplus(xp, h)
     return loss - sft * chosen if sft else loss
 
 
@@ -120,7 +120,9 @@ def robust_dpo_loss(
         0.693147
     """
     h = beta * (chosen - rejected)
-    loss = softplus(xp, -h) - flips / (1.0 - 2.0 * flips) * h
+    loss = softplus(xp, -h)
+    if flips:
+        loss = ((1.0 - flips) * loss - flips * softplus(xp, h)) / (1.0 - 2.0 * flips)
     return loss - sft * chosen if sft else loss
 
 

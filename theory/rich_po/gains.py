@@ -11,9 +11,9 @@ Symbols:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
+from driftproof.theory.laws.gaussian import check_regular
 
 __all__ = ["captured_gain", "gold_gain", "mixture_coefficient", "peak_penalty", "product"]
 
@@ -23,32 +23,55 @@ def product(xp: Namespace, a: Array, matrix: Array, b: Array) -> Array:
     return xp.sum(a * (matrix @ b[..., None])[..., 0], axis=-1)
 
 
-def _require_space(subject: str) -> Callable[..., None]:
-    def check(xp: Namespace, **given: Array) -> None:
-        cov = given["cov"]
-        d = cov.shape[-1] if cov.ndim >= 2 else 0
-        vectors = {k: v for k, v in given.items() if k in ("w", "proxy", "edit")}
-        if not d or cov.shape[-2] != d or any(v.ndim < 1 or v.shape[-1] != d for v in vectors.values()):
-            got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in {"cov": cov, **vectors}.items())
-            raise UnmetHypothesis(subject, "cov (d, d) and vectors (d,), d >= 1", got)
-        if "directions" in given:
-            e = given["directions"]
-            if e.ndim < 2 or e.shape[-2] != d or not 1 <= e.shape[-1] <= d:
-                raise UnmetHypothesis(
-                    subject, "directions (d, k), 1 <= k <= d", f"shape {tuple(e.shape)}, d = {d}"
-                )
-            values = xp.linalg.svdvals(e)
-            least, most = float(xp.min(values)), float(xp.max(values))
-            if not least > d * float(xp.finfo(e.dtype).eps) * most:
-                got = f"singular values in [{least:.3g}, {most:.3g}]"
-                raise UnmetHypothesis(subject, "the directions are linearly independent", got)
-        if "kl" in given:
-            require_broadcastable(subject, kl=given["kl"], w=given["w"][..., 0])
-
-    return check
+def _require_space(subject: str, cov: Array, **vectors: Array) -> None:
+    d = cov.shape[-1] if cov.ndim >= 2 else 0
+    if not d or cov.shape[-2] != d or any(v.ndim < 1 or v.shape[-1] != d for v in vectors.values()):
+        got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in {"cov": cov, **vectors}.items())
+        raise UnmetHypothesis(subject, "cov (d, d) and vectors (d,), d >= 1", got)
 
 
-@public(wide=True, check=_require_space("captured_gain"), cov="finite", w="finite", directions="finite")
+def _require_variance(xp: Namespace, subject: str, name: str, cov: Array, reward: Array) -> None:
+    if not bool(xp.all(product(xp, reward, cov, reward) > 0)):
+        raise UnmetHypothesis(
+            subject, f"{name}^T S0 {name} > 0", "a reward without variance under the reference"
+        )
+
+
+def _require_directions(xp: Namespace, *, cov: Array, w: Array, directions: Array) -> None:
+    _require_space("captured_gain", cov, w=w)
+    d = cov.shape[-1]
+    if directions.ndim < 2 or directions.shape[-2] != d or not 1 <= directions.shape[-1] <= d:
+        got = f"shape {tuple(directions.shape)}, d = {d}"
+        raise UnmetHypothesis("captured_gain", "directions (d, k), 1 <= k <= d", got)
+    sizes = xp.linalg.svdvals(directions)
+    least, most = float(xp.min(sizes)), float(xp.max(sizes))
+    if not least > d * float(xp.finfo(directions.dtype).eps) * most:
+        got = f"singular values in [{least:.3g}, {most:.3g}]"
+        raise UnmetHypothesis("captured_gain", "the directions are linearly independent", got)
+    _require_variance(xp, "captured_gain", "w", cov, w)
+
+
+def _require_known(xp: Namespace, *, cov: Array, w: Array, edit: Array, share: float) -> None:
+    _require_space("mixture_coefficient", cov, w=w, edit=edit)
+    bent = _information(cov, edit, share)
+    check_regular(xp, "mixture_coefficient", bent, "the information of the pairs")
+
+
+def _require_proxy(xp: Namespace, *, kl: Array, w: Array, proxy: Array, cov: Array, **_: float) -> None:
+    _require_space("gold_gain", cov, w=w, proxy=proxy)
+    require_broadcastable("gold_gain", kl=kl, w=w[..., 0])
+    _require_variance(xp, "gold_gain", "v", cov, proxy)
+
+
+def _require_aligned(xp: Namespace, *, w: Array, proxy: Array, cov: Array, **_: float) -> None:
+    _require_space("peak_penalty", cov, w=w, proxy=proxy)
+    gain = product(xp, w, cov, proxy)
+    if not bool(xp.all(gain > 0)):
+        got = f"{float(xp.min(gain)):.6g}: the proxy lowers the gold reward"
+        raise UnmetHypothesis("peak_penalty", "w^T S0 v > 0", got)
+
+
+@public(wide=True, check=_require_directions, cov="finite", w="finite", directions="finite")
 def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Array:
     r"""The share of the RLHF gain that pairs in a few directions can teach.
 
@@ -64,7 +87,7 @@ def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Arr
         The share, shape (); negative where moving along E lowers the reward elsewhere, through the correlations of the reference.
 
     Raises:
-        UnmetHypothesis: Shapes that do not fit, or directions that are linearly dependent.
+        UnmetHypothesis: Shapes that do not fit, directions that are linearly dependent, or a reward without variance.
 
     Claims: RICH-PO-EDITS-1
 
@@ -72,6 +95,7 @@ def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Arr
         >>> float(captured_gain([[1.0, 0.0], [0.0, 1.0]], [3.0, 4.0], [[1.0], [0.0]]))
         0.36
     """
+    directions = directions / xp.max(xp.abs(directions), axis=-2, keepdims=True)  # no square underflows
     turned = xp.matrix_transpose(directions)
     part = xp.linalg.solve(turned @ directions, turned @ w[..., None])
     return product(xp, w, cov, (directions @ part)[..., 0]) / product(xp, w, cov, w)
@@ -79,7 +103,7 @@ def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Arr
 
 @public(
     wide=True,
-    check=_require_space("mixture_coefficient"),
+    check=_require_known,
     cov="finite",
     w="finite",
     edit="finite",
@@ -103,7 +127,7 @@ def mixture_coefficient(xp: Namespace, cov: Array, w: Array, edit: Array, share:
         :math:`\theta`, shape (d,), to first order in the gaps.
 
     Raises:
-        UnmetHypothesis: Shapes that do not fit.
+        UnmetHypothesis: Shapes that do not fit, or pairs that leave a direction unknown: a singular covariance.
 
     Claims: RICH-PO-MIX-1
 
@@ -111,15 +135,17 @@ def mixture_coefficient(xp: Namespace, cov: Array, w: Array, edit: Array, share:
         >>> mixture_coefficient([[1.0]], [0.5], [4.0], 0.0).tolist(), mixture_coefficient([[1.0]], [0.5], [4.0], 0.5).tolist()
         ([0.5], [0.5])
     """
-    random = 0.5 * (1.0 - share)
-    bent = random * cov + 0.25 * share * edit[..., :, None] * edit[..., None, :]
-    pull = random * (cov @ w[..., None]) + 0.5 * share * edit[..., None]
-    return xp.linalg.solve(bent, pull)[..., 0]
+    pull = 0.5 * (1.0 - share) * (cov @ w[..., None]) + 0.5 * share * edit[..., None]
+    return xp.linalg.solve(_information(cov, edit, share), pull)[..., 0]
+
+
+def _information(cov: Array, edit: Array, share: float) -> Array:
+    return 0.5 * (1.0 - share) * cov + 0.25 * share * edit[..., :, None] * edit[..., None, :]
 
 
 @public(
     wide=True,
-    check=_require_space("gold_gain"),
+    check=_require_proxy,
     cov="finite",
     w="finite",
     proxy="finite",
@@ -143,7 +169,7 @@ def gold_gain(xp: Namespace, kl: Array, w: Array, proxy: Array, cov: Array, curv
         The gain over the reference, of the shape of ``kl``.
 
     Raises:
-        UnmetHypothesis: Shapes that do not fit.
+        UnmetHypothesis: Shapes that do not fit, or a proxy without variance under the reference.
 
     Claims: RICH-PO-PROXY-1
 
@@ -156,18 +182,6 @@ def gold_gain(xp: Namespace, kl: Array, w: Array, proxy: Array, cov: Array, curv
     rise = math.sqrt(2.0) * xp.sum(w * pushed, axis=-1) / xp.sqrt(energy)
     fall = curvature * xp.sum(pushed * pushed, axis=-1) / energy
     return rise * xp.sqrt(kl) - fall * kl
-
-
-def _require_aligned(xp: Namespace, **given: Array) -> None:
-    _SPACE(xp, **given)
-    gain = product(xp, given["w"], given["cov"], given["proxy"])
-    if not bool(xp.all(gain > 0)):
-        raise UnmetHypothesis(
-            "peak_penalty", "w^T S0 v > 0", f"{float(xp.min(gain)):.6g}: the proxy lowers the gold reward"
-        )
-
-
-_SPACE = _require_space("peak_penalty")
 
 
 @public(wide=True, check=_require_aligned, cov="finite", w="finite", proxy="finite", curvature=">= 0")

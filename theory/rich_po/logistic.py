@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from driftproof._namespace import Array, Namespace, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
 
 __all__ = [
     "BEST_GAP",
@@ -184,7 +184,13 @@ def independent_noise_scale(xp: Namespace, sd: Array, ratio: Array) -> Array:
     return own_root(xp, sd * xp.sqrt(ratio), slope(xp, sd)[0] / ratio)
 
 
-@public(wide=True, sd="in [0, 100]", steepness="> 0")
+def _require_times(xp: Namespace, *, sd: Array, steepness: Array) -> None:
+    if steepness.ndim < 1:
+        raise UnmetHypothesis("drawn_time_scale", "steepness (..., n)", f"shape {tuple(steepness.shape)}")
+    require_broadcastable("drawn_time_scale", sd=sd, steepness=steepness[..., 0])
+
+
+@public(wide=True, check=_require_times, sd="in [0, 100]", steepness="> 0")
 def drawn_time_scale(xp: Namespace, sd: Array, steepness: Array) -> Array:
     r"""What Diffusion-DPO learns where the noise time is drawn outside of the sigmoid: one compromise for all times.
 
@@ -201,19 +207,23 @@ def drawn_time_scale(xp: Namespace, sd: Array, steepness: Array) -> Array:
     Returns:
         c, shape (...).
 
+    Raises:
+        UnmetHypothesis: Shapes that do not fit.
+
     Claims: RICH-PO-INSIDE-1
 
     Example:
-        >>> float(drawn_time_scale(1.0, [2.0, 2.0])), float(drawn_time_scale(0.0, [1.0, 3.0]))
-        (0.5, 0.4)
+        >>> float(drawn_time_scale(1.0, [2.0, 2.0])), float(drawn_time_scale(0.0, [1.0, 0.5]))
+        (0.5, 1.2)
     """
-    total = slope(xp, sd)[0] * xp.sum(steepness, axis=-1)
-    c = total / xp.sum(steepness * steepness, axis=-1)
+    most = xp.max(steepness, axis=-1)
+    a = steepness / most[..., None]
+    total = slope(xp, sd)[0] * xp.sum(a, axis=-1)
+    c = total / xp.sum(a * a, axis=-1)
     for _ in range(_NEWTON):
-        first, second = slope(xp, (c * sd)[..., None] * steepness)
-        gap = total - c * xp.sum(steepness**2 * first, axis=-1)
-        c = c + gap / xp.sum(steepness**2 * second, axis=-1)
-    return c
+        first, second = slope(xp, (c * sd)[..., None] * a)
+        c = c + (total - c * xp.sum(a * a * first, axis=-1)) / xp.sum(a * a * second, axis=-1)
+    return c / most
 
 
 @public(wide=True, sd="in [0, 100]", beta="> 0", weight=">= 0")
@@ -238,8 +248,14 @@ def sft_scale(xp: Namespace, sd: Array, beta: float | Array, weight: float | Arr
         >>> float(sft_scale(0.0, 2.0, 0.0)), float(sft_scale(0.0, 2.0, 1.0))
         (1.0, 1.0)
     """
-    extra = xp.zeros_like(sd) + 2.0 * weight / beta**2
-    return own_root(xp, sd, (1.0 + weight / beta) * slope(xp, sd)[0], extra)
+    extra = xp.zeros_like(sd) + 2.0 * weight / beta / beta
+    large = extra > 1.0
+    inverse = 1.0 / xp.where(large, extra, xp.ones_like(extra))
+    small = xp.where(large, xp.ones_like(extra), extra)
+    pairs = xp.where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + small))
+    fit = xp.where(large, 1.0 / (1.0 + inverse), small / (1.0 + small))
+    # Divided by 1 + 2 weight / beta^2, where nothing overflows.
+    return own_root(xp, sd, (pairs + 0.5 * beta * fit) * slope(xp, sd)[0], pairs, fit)
 
 
 def slope(xp: Namespace, sd: Array) -> tuple[Array, Array]:
@@ -263,13 +279,15 @@ def _terms(xp: Namespace, sd: Array) -> tuple[Array, Array, Array]:
     return z, gap, weights * inverse[..., None] * xp.exp(-0.5 * z * z) / xp.cosh(0.5 * gap) ** 2
 
 
-def own_root(xp: Namespace, sd: Array, target: Array, extra: float | Array = 0.0) -> Array:
-    r"""The c >= 0 with :math:`c\,\kappa(c s) + e\,c = t`, for t < :math:`\frac2s\sqrt{2/\pi}` or e > 0.
+def own_root(
+    xp: Namespace, sd: Array, target: Array, pairs: float | Array = 1.0, fit: float | Array = 0.0
+) -> Array:
+    r"""The c >= 0 with :math:`p\,c\,\kappa(c s) + q\,c = t`, p + q = 1, for t < :math:`\frac{2p}s\sqrt{2/\pi}` or q > 0.
 
-    The left side is increasing and concave, at most :math:`(1 + e)\,c`: Newton's iteration from t / (1 + e) climbs to the root.
+    The left side is increasing and concave, at most c: Newton's iteration from t climbs to the root.
     """
-    c = target / (1.0 + extra) + 0.0 * sd
+    c = target + 0.0 * sd
     for _ in range(_NEWTON):
         first, second = slope(xp, c * sd)
-        c = c - (c * first + extra * c - target) / (second + extra)
+        c = c - (pairs * c * first + fit * c - target) / (pairs * second + fit)
     return c

@@ -112,7 +112,9 @@ def displacement(xp: Namespace, energy: Array, beta: float | Array, scale: float
         (-1.2737, 0.0566)
     """
     kappa = slope(xp, xp.sqrt(2.0 * energy))[0]
-    return 0.5 * energy * scale / beta * (kappa - scale / beta)
+    ratio = scale / beta + xp.zeros_like(energy)
+    moved = xp.where(energy > 0, ratio, xp.zeros_like(ratio))  # nothing moves without a reward, at any beta
+    return moved * energy * (0.5 * (kappa - moved))
 
 
 @public(wide=True, energy="in [0, 5000]", beta="> 0")
@@ -135,5 +137,8 @@ def sft_threshold(xp: Namespace, energy: Array, beta: float | Array) -> Array:
         (0.25, 0.0)
     """
     sd = xp.sqrt(2.0 * energy)
-    held = beta * slope(xp, beta * slope(xp, sd)[0] * sd)[0]
-    return beta * xp.where(held < 1.0, 1.0 - held, xp.zeros_like(held))
+    scale = beta * slope(xp, sd)[0]  # the c from which on winners are displaced
+    weak = scale < 1.0
+    safe = xp.where(weak, beta + xp.zeros_like(scale), xp.ones_like(scale))
+    held = safe * slope(xp, xp.where(weak, scale, xp.ones_like(scale)) * sd)[0]
+    return xp.where(weak & (held < 1.0), safe * (1.0 - held), xp.zeros_like(held))

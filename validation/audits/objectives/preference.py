@@ -220,14 +220,15 @@ def _referred(x: Inputs, loss: Margin, how: str, **parameters: float) -> tuple[A
 def _kto(x: Inputs, how: str, beta: float, undesirable: float = 1.0) -> tuple[Any, Any]:
     """Both answers are terms; the point of reference is a KL divergence that is not differentiated."""
     import array_api_compat.torch as xp
+    import torch
 
     won, lost = _ratios(x, how)
-    one = xp.ones_like(won)
-    origin = x.get("kl", xp.zeros((), dtype=won.dtype))
+    one = torch.ones_like(won)
+    origin = x.get("kl", torch.zeros((), dtype=won.dtype))
     if "kl_logp" in x:
         origin = (x["kl_logp"] - x["ref_kl"]).mean().clamp(min=0.0)
     terms = [
         kto_loss.kernel(xp, ratio, sign * one, origin.detach(), beta)
         for ratio, sign in ((won, 1.0), (lost, -undesirable))
     ]
-    return everywhere(xp.concat(terms))
+    return everywhere(torch.cat(terms))

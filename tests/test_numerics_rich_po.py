@@ -190,6 +190,28 @@ def test_extreme_edits_keep_their_moments() -> None:
         assert 0.0 < kept < 0.5
 
 
+def test_a_filter_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(UnmetHypothesis, match="keeps some pairs"):
+        rich_po.edited_pairs(Gaussian([1e4, 0.0], 0.0 * COV), -W, "filtered")
+    assert rich_po.edited_pairs(Gaussian([1e4, 0.0], 0.0 * COV), -W, "filtered", 0.1).kept == 0.1
+
+
+def test_moments_carry_no_gradient() -> None:
+    """A gradient through part of the formula would be a wrong one."""
+    w, cov = torch.tensor(W, requires_grad=True), torch.tensor(COV, requires_grad=True)
+    edit = Gaussian(torch.tensor([0.5, 0.2], dtype=torch.float64), cov)
+    for pairs in (
+        rich_po.random_pairs(cov, w),
+        rich_po.best_of_pairs(cov, w, 3),
+        rich_po.edited_pairs(edit, w),
+    ):
+        assert not pairs.mean.requires_grad
+        assert not pairs.cov.requires_grad
+    mean = torch.tensor([0.5, 0.2], dtype=torch.float64, requires_grad=True)
+    share = rich_po.one_step_gain(rich_po.PairMoments(mean, cov.detach()), cov, w, 10.0)
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(share, (mean, cov, w)))
+
+
 def test_the_pipeline_of_doubles_runs_in_every_namespace_and_repeats() -> None:
     made = rich_po.EditingPipeline(W, np.asarray([[1.0], [0.4]]), 0.8, 0.2 * COV, 0.1 * COV)
     images = np.random.default_rng(0).normal(size=(50, 2))

@@ -19,6 +19,8 @@ edit, relabel     the same, labelled by Bradley-Terry
 edit, filter      the same, kept only if the relabeller prefers the edit
 ================  ===========================================================================================
 
+Moments of a policy are numbers: they carry no gradient of the model that they were asked for.
+
 Symbols:
     cov: Covariance :math:`S_0`, shape (d, d), positive definite.
     w: Reward, shape (d,).
@@ -38,6 +40,7 @@ from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.matrices import constant
 from driftproof.theory.rich_po import mean_slope
 from driftproof.theory.special.elementary import divide
 from driftproof.theory.special.quadrature import composite
@@ -160,7 +163,7 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
         The moments; ``kept`` is the share that a filter leaves.
 
     Raises:
-        UnmetHypothesis: Shapes that do not fit, or flips outside of [0, 1/2].
+        UnmetHypothesis: Shapes that do not fit, flips outside of [0, 1/2], or a filter that keeps nothing.
 
     Claims: RICH-PO-CURATION-2
 
@@ -169,7 +172,8 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
         >>> pairs.mean.tolist(), pairs.cov.tolist()
         ([0.0], [[1.0]])
     """
-    xp, down, (delta, spread, w) = boundary("edited_pairs", delta=edit.mean, spread=edit.cov, w=w)
+    given = {"delta": edit.mean, "spread": edit.cov, "w": w}
+    xp, down, (delta, spread, w) = boundary("edited_pairs", **{k: constant(v) for k, v in given.items()})
     if w.shape != delta.shape:
         got = f"shapes {tuple(w.shape)}, {tuple(delta.shape)}"
         raise UnmetHypothesis("edited_pairs", "w (d,) of the dimension of the edit", got)
@@ -185,6 +189,10 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
         g = sure * ((2.0 * won - 1.0) * delta + 2.0 * slope * pushed)
         return PairMoments(down.wide(g), down.wide(spread + outer - g[:, None] * g[None, :]))
     kept = flips + sure * won
+    if not kept > 0.0:
+        raise UnmetHypothesis(
+            "edited_pairs", "the filter keeps some pairs", "all edits lose by 700 nats and more"
+        )
     cross = delta[:, None] * pushed[None, :]
     g = delta + sure * slope / kept * pushed
     second = (
@@ -285,7 +293,7 @@ def _require_moments(subject: str, g: Array, k: Array, cov: Array) -> None:
 
 
 def _model(subject: str, cov: Array, w: Array) -> tuple[Namespace, Down, Array, Array]:
-    xp, down, (cov, w) = boundary(subject, cov=cov, w=w)
+    xp, down, (cov, w) = boundary(subject, cov=constant(cov), w=constant(w))
     _require_space(xp, subject, cov, w)
     return xp, down, cov, w
 

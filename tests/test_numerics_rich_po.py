@@ -231,6 +231,22 @@ def test_the_pipeline_of_doubles_runs_in_every_namespace_and_repeats() -> None:
     assert ((plain.edit_won == 0) | (plain.edit_won == 1)).all()
 
 
+@pytest.mark.parametrize(
+    ("images", "options", "words"),
+    [
+        (np.zeros((4, 3)), {}, r"images \(n, d\)"),
+        (np.zeros(2), {}, r"images \(n, d\)"),
+        (np.zeros((4, 2)), {"labels": "kept"}, "labels is one of"),
+        (np.zeros((4, 2)), {"flips": 0.7}, "flips in"),
+        (np.full((4, 2), np.nan), {}, "NaN"),
+    ],
+)
+def test_what_the_pipeline_refuses(images, options, words: str) -> None:
+    made = rich_po.EditingPipeline(W, np.eye(2), 0.8, COV, COV)
+    with pytest.raises(UnmetHypothesis, match=words):
+        made.pairs(images, 0, **options)
+
+
 def test_a_relabeller_that_flips_a_coin_knows_nothing() -> None:
     pairs = rich_po.edited_pairs(Gaussian([3.0, 1.0], COV), W, "relabelled", 0.5)
     np.testing.assert_array_equal(pairs.mean, np.zeros(2))

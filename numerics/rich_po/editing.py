@@ -10,7 +10,7 @@ a step of length a that way, and the relabeller prefers one of the two images wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import final, get_args
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
@@ -101,11 +101,13 @@ class EditingPipeline:
     def criticise(self, images: Array, rng: Rng) -> Array:
         """What the critic says to images (n, d): the reward's gradient and its error, (n, d)."""
         xp, _, (x, w, cov) = boundary("EditingPipeline", images=images, w=self.w, cov=self.critic_cov)
+        self._require_images(x)
         return w + source(rng, like=x).normal(x) @ sqrt_psd(xp, cov)
 
     def instruct(self, critiques: Array) -> Array:
         """The part of critiques (n, d) that can be named."""
         xp, _, (critiques, _) = boundary("EditingPipeline", critiques=critiques, w=self.w)
+        self._require_images(critiques)
         return critiques @ self._projection(xp)
 
     def edit(self, images: Array, instructions: Array, rng: Rng) -> Array:
@@ -113,11 +115,15 @@ class EditingPipeline:
         xp, _, (x, move, cov) = boundary(
             "EditingPipeline", images=images, instructions=instructions, cov=self.editor_cov
         )
+        self._require_images(x, move)
         return x + self.step * move + source(rng, like=x).normal(x) @ sqrt_psd(xp, cov)
 
     def relabel(self, first: Array, second: Array, rng: Rng, flips: float = 0.0) -> Array:
         """1 where the relabeller prefers the first of two images (n, d), else 0, shape (n,)."""
         xp, _, (a, b, w) = boundary("EditingPipeline", first=first, second=second, w=self.w)
+        if not 0.0 <= flips <= 0.5:
+            raise UnmetHypothesis("EditingPipeline", "flips in [0, 0.5]", f"flips = {flips!r}")
+        self._require_images(a, b)
         wins = flips + (1.0 - 2.0 * flips) * logistic(xp, xp.squeeze((a - b) @ w[:, None], axis=-1))
         return xp.astype(source(rng, like=wins).uniform(wins) < wins, a.dtype)
 
@@ -125,6 +131,9 @@ class EditingPipeline:
         self, images: Array, rng: Rng, labels: Labels = "relabelled", flips: float = 0.0
     ) -> EditedPairs:
         """The whole chain from images (n, d) to pairs; a filter drops those whose edit the relabeller does not prefer."""
+        if labels not in get_args(Labels):
+            known = ", ".join(get_args(Labels))
+            raise UnmetHypothesis("EditingPipeline", f"labels is one of {known}", f"labels = {labels!r}")
         noise = source(rng, like=boundary("EditingPipeline", images=images)[2][0])
         edited = self.edit(images, self.instruct(self.criticise(images, noise)), noise)
         xp, _, (original, edited) = boundary("EditingPipeline", images=images, edited=edited)
@@ -142,6 +151,12 @@ class EditingPipeline:
             )
         first = (won > 0)[:, None]
         return EditedPairs(xp.where(first, edited, original), xp.where(first, original, edited), won, made)
+
+    def _require_images(self, *batches: Array) -> None:
+        shapes = {tuple(batch.shape) for batch in batches}
+        if len(shapes) > 1 or any(len(s) != 2 or s[1] != self.w.shape[0] for s in shapes):
+            got = f"shapes {', '.join(map(str, sorted(shapes)))}, d = {self.w.shape[0]}"
+            raise UnmetHypothesis("EditingPipeline", "images (n, d)", got)
 
     def _projection(self, xp: Namespace) -> Array:
         turned = xp.matrix_transpose(self.attributes)

@@ -9,7 +9,7 @@ from .curation import (
     random_pairs,
     signal_to_noise,
 )
-from .denoising import Prediction, clamped_step_loss, denoising_ratio, dspo_loss, noise_error_weight
+from .denoising import clamped_step_loss, denoising_ratio, dspo_loss, noise_error_weight
 from .editing import EditedPairs, EditingPipeline
 from .likelihood import log_odds_ratio_loss, orpo_loss, simpo_loss, slic_loss
 from .losses import (
@@ -28,7 +28,6 @@ __all__ = [
     "EditingPipeline",
     "Labels",
     "PairMoments",
-    "Prediction",
     "best_of_pairs",
     "clamped_step_loss",
     "denoising_ratio",

@@ -23,16 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof.numerics.samplers.parametrization import Parametrization, output_of
 from driftproof.theory.special.elementary import logistic, softplus
 
 from .losses import require_pairs
 
-__all__ = ["Prediction", "clamped_step_loss", "denoising_ratio", "dspo_loss", "noise_error_weight"]
-
-Prediction: TypeAlias = Literal["epsilon", "sample", "v_prediction", "flow_prediction", "score"]
+__all__ = ["clamped_step_loss", "denoising_ratio", "dspo_loss", "noise_error_weight"]
 
 
 def _require_predictions(subject: str) -> Callable[..., None]:
@@ -84,7 +82,7 @@ def denoising_ratio(
 
 
 @public(wide=True, alpha="> 0", sigma="> 0")
-def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Prediction) -> Array:
+def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Parametrization) -> Array:
     r"""What turns a squared error of a prediction into that of the noise, at the same noisy image.
 
     .. math:: 1, \quad \Big(\frac\alpha\sigma\Big)^2, \quad \Big(\frac\alpha{\alpha^2 + \sigma^2}\Big)^2, \quad
@@ -105,17 +103,9 @@ def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Predicti
         >>> float(noise_error_weight(0.5, 0.5, "flow_prediction")), float(noise_error_weight(0.5, 1.0, "sample"))
         (0.25, 0.25)
     """
-    if kind == "sample":
-        root = alpha / sigma
-    elif kind == "v_prediction":
-        root = alpha / (alpha * alpha + sigma * sigma)
-    elif kind == "flow_prediction":
-        root = alpha / (alpha + sigma)
-    elif kind == "score":
-        root = sigma + 0.0 * alpha
-    else:
-        root = xp.ones_like(alpha + sigma)
-    return root * root
+    # The output at a fixed x_t moves by this for each unit of noise: x_0 moves by -sigma / alpha.
+    moved = output_of(-sigma / alpha, xp.ones_like(alpha), alpha, sigma, kind)
+    return 1.0 / (moved * moved)
 
 
 @public(wide=True, check=_require_predictions("dspo_loss"), beta="> 0")

@@ -343,6 +343,8 @@ def data_and_noise(
 
 def output_of(data: Array, noise: Array, alpha: Array, sigma: Array, kind: Parametrization) -> Array:
     """The output that means this data point and this noise: the inverse of :func:`data_and_noise`, a kernel."""
+    if kind not in _GAUSSIAN:
+        raise UnmetHypothesis("parametrization", f"kind is one of {', '.join(_GAUSSIAN)}", f"kind = {kind!r}")
     a, b, c = _GAUSSIAN[kind](alpha, sigma)
     return (a * data + b * noise) / c
 

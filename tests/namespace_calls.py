@@ -11,13 +11,14 @@ from typing import Any
 import sympy as sp
 
 from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
+from driftproof.numerics import diffpo as masked
 from driftproof.numerics import reward_gap as gaps
 from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control
 from driftproof.numerics import tweedie as reverse
 from driftproof.theory import adjoint as flows
 from driftproof.theory import csdm as bounds
-from driftproof.theory import divergences, laws, reward_gap, rewards, score_as_action, tweedie
+from driftproof.theory import diffpo, divergences, laws, reward_gap, rewards, score_as_action, tweedie
 from driftproof.theory import opd as exact
 from driftproof.theory import rich_po as tilts
 from driftproof.theory import transfer as moved
@@ -66,6 +67,10 @@ def _problem(a: Any) -> tuple[Any, ...]:
     return Flow(), _gaussian(a), _reward(a)
 
 
+def _denoiser(a: Any) -> Any:
+    return diffpo.TabularDenoiser(a([[[0.1 * i, 0.5], [-0.3, 0.2 * i]] for i in range(9)]))
+
+
 def _advantages(f: Any) -> Callable[[Any], Any]:
     return lambda a: f.advantage(a([-0.5, 0.25]))
 
@@ -98,6 +103,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.csdm.left_noise": lambda a: csdm.left_noise(
         Flow(), csdm.Latents(a([[1.0, 0.0], [0.0, 1.0]]), a([0.0, 0.0]), 3.0), 0.5
     ),
+    "numerics.diffpo.low_confidence_rollout": lambda a: masked.low_confidence_rollout(_denoiser(a), 4, 0),
+    "numerics.diffpo.quantised_gumbel_law": lambda a: masked.quantised_gumbel_law(a([0.25, 0.75]), 4),
+    "numerics.diffpo.rollout": lambda a: masked.rollout(_denoiser(a), diffpo.RandomOrder(), 4, 0),
     "numerics.montecarlo.confidence_sequence": lambda a: montecarlo.confidence_sequence(
         a(DRAWS), 0.05, support=(0.0, 3.0)
     ),
@@ -180,6 +188,28 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "theory.csdm.simplex_etf": lambda a: bounds.simplex_etf(3),
     "theory.csdm.sparse_mixture": lambda a: bounds.sparse_mixture(a(SKETCH), 1, 4.0).cov,
     "theory.csdm.value_at_risk": lambda a: bounds.value_at_risk(_gaussian(a), a([1.0, 0.5]), 0.9),
+    "theory.diffpo.elbo": lambda a: diffpo.elbo(_denoiser(a), [[0, 1], [1, 1]], "time"),
+    "theory.diffpo.log_likelihood": lambda a: diffpo.log_likelihood(
+        _denoiser(a), diffpo.RandomOrder(), [[0, 1], [1, 1]]
+    ),
+    "theory.diffpo.low_confidence_law": lambda a: diffpo.low_confidence_law(_denoiser(a)),
+    "theory.diffpo.mask_moments": lambda a: diffpo.mask_moments(
+        _denoiser(a), [0, 1], diffpo.ConsistentDenoiser(a([[-1.0, -2.0], [-1.5, -1.2958866681866432]]))
+    ),
+    "theory.diffpo.mean_field": lambda a: diffpo.mean_field(_denoiser(a), [1, 0]),
+    "theory.diffpo.nfe_law": lambda a: diffpo.nfe_law(_denoiser(a), diffpo.EntropyBound(0.6)),
+    "theory.diffpo.output_law": lambda a: diffpo.output_law(_denoiser(a), diffpo.RandomOrder()),
+    "theory.diffpo.path": lambda a: diffpo.path(_denoiser(a), diffpo.Confidence(0.6), [1, 0]).log_probs,
+    "theory.diffpo.path_log_likelihood": lambda a: diffpo.path_log_likelihood(
+        diffpo.Prompted(_denoiser(a), (1,)), diffpo.LeftToRight(), [[0], [1]]
+    ),
+    "theory.diffpo.renoising_law": lambda a: diffpo.renoising_law(_denoiser(a), 0.6, 3, 0.8, 0.4),
+    "theory.diffpo.text_law": lambda a: list(
+        diffpo.text_law(_denoiser(a), diffpo.Ranked("margin"), 1).values()
+    ),
+    "theory.diffpo.two_mean_field": lambda a: diffpo.two_mean_field(
+        _denoiser(a), diffpo.Ranked("entropy"), [1, 0], 1
+    ),
     "theory.divergences.alpha": _advantages(divergences.alpha(2.0)),
     "theory.divergences.from_expression": _advantages(divergences.from_expression(U * sp.log(U))),
     "theory.divergences.from_functions": _advantages(

@@ -15,7 +15,7 @@ import numpy as np
 
 from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
 
-from .states import Denoiser, States, log_sum_exp
+from .states import Denoiser, States, host, log_sum_exp
 
 __all__ = ["ConsistentDenoiser", "Prompted", "TabularDenoiser"]
 
@@ -102,7 +102,7 @@ class ConsistentDenoiser:
         shape = tuple(log_joint.shape)
         if not shape or len(set(shape)) > 1:
             raise UnmetHypothesis("ConsistentDenoiser", "log_joint has shape (V, ..., V)", f"shape {shape}")
-        mass = float(xp.sum(xp.exp(log_joint)))
+        mass = float(host(xp.sum(xp.exp(log_joint))))
         if not abs(mass - 1.0) <= float(xp.finfo(log_joint.dtype).eps) ** 0.5:
             raise UnmetHypothesis("ConsistentDenoiser", "the joint law sums to 1", f"a sum of {mass:.6g}")
         object.__setattr__(self, "log_joint", log_joint)

@@ -11,9 +11,7 @@ deviation of the group it is another direction: each coordinate changes by a fac
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
@@ -97,7 +95,7 @@ def group_gradient(
     p = _softmax(xp, logits)
     arms, total = p.shape[-1], xp.zeros_like(p)
     for counts in _compositions(size, arms):
-        ways = math.factorial(size) / math.prod(math.factorial(m) for m in counts)
+        ways = math.factorial(size) / math.prod([math.factorial(m) for m in counts])
         chance = ways * xp.ones_like(p[..., 0])
         for g, m in enumerate(counts):
             if m:
@@ -122,8 +120,8 @@ def _softmax(xp: Namespace, logits: Array) -> Array:
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+def _compositions(total: int, parts: int) -> list[list[int]]:
     """All ways to write a number as an ordered sum of nonnegative parts."""
-    for bars in itertools.combinations(range(total + parts - 1), parts - 1):
-        ends = (-1, *bars, total + parts - 1)
-        yield tuple(b - a - 1 for a, b in itertools.pairwise(ends))
+    if parts == 1:
+        return [[total]]
+    return [[first, *rest] for first in range(total + 1) for rest in _compositions(total - first, parts - 1)]

@@ -20,8 +20,6 @@ import math
 from typing import Any
 
 import array_api_compat
-import numpy as np
-from scipy.special import betainc
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
@@ -98,16 +96,13 @@ def time_moments(xp: Namespace, mean: Array, square: Array, least: float = 1e-3)
         (-2.0, True)
     """
     length = mean.shape[-1]
-    k = np.arange(1.0, length + 1.0)
-    first = (1.0 - betainc(k, length - k + 1.0, least)) / k
-    second = np.empty(length)
-    second[0] = length * _reciprocal_integral(length, least)
-    higher = k[1:]
-    second[1:] = (
-        length / (higher * (higher - 1.0)) * (1.0 - betainc(higher - 1.0, length - higher + 1.0, least))
-    )
-    centre = xp.sum(mean * _row(xp, (first / (1.0 - least)).tolist(), mean), axis=-1)
-    total = xp.sum(square * _row(xp, (second / (1.0 - least)).tolist(), mean), axis=-1)
+    # Incomplete beta functions of whole numbers are chances of a binomial number to be small.
+    first = [chance / k for k, chance in enumerate(_below(length, least), 1)]
+    second = [length * _reciprocal_integral(length, least)] + [
+        length / (k * (k - 1.0)) * chance for k, chance in enumerate(_below(length - 1, least), 2)
+    ]
+    centre = xp.sum(mean * _row(xp, [f / (1.0 - least) for f in first], mean), axis=-1)
+    total = xp.sum(square * _row(xp, [s / (1.0 - least) for s in second], mean), axis=-1)
     return centre, total - centre * centre
 
 
@@ -151,9 +146,19 @@ def _reciprocal_integral(length: int, least: float) -> float:
     """The integral of (1-t)^(L-1) / t from ``least`` to 1, without cancellation."""
     rest = 1.0 - least
     if length * least <= 0.5:
-        return math.fsum([-math.log(least), *(-(rest**j) / j for j in range(1, length))])
-    j = np.arange(length, length + math.ceil(40.0 / least))  # what the logarithm leaves of its series
-    return math.fsum((rest**j / j).tolist())
+        return -math.log(least) - sum(rest**j / j for j in range(1, length))
+    # What the logarithm leaves of its series.
+    return sum(rest**j / j for j in range(length, length + math.ceil(40.0 / least)))
+
+
+def _below(n: int, p: float) -> list[float]:
+    """P(X < k) of a binomial number X of n, for k = 1, ..., n."""
+    found, total = [], 0.0
+    for j in range(n):
+        ways = math.lgamma(n + 1.0) - math.lgamma(j + 1.0) - math.lgamma(n - j + 1.0)
+        total += math.exp(ways + j * math.log(p) + (n - j) * math.log1p(-p))
+        found.append(total)
+    return found
 
 
 def _row(xp: Namespace, values: list[float], like: Array) -> Array:

@@ -55,8 +55,8 @@ def elbo(denoiser: Denoiser, x: Tokens, form: Literal["orders", "time", "count"]
     Example:
         >>> from driftproof.theory.diffpo import PolyaDenoiser
         >>> urn = PolyaDenoiser(1.0, 1.0, 3)
-        >>> [round(float(elbo(urn, [1, 1, 0], form)) + math.log(12.0), 12) for form in ("orders", "time", "count")]
-        [0.0, 0.0, 0.0]
+        >>> [bool(abs(elbo(urn, [1, 1, 0], f) + math.log(12.0)) < 1e-12) for f in ("orders", "time", "count")]
+        [True, True, True]
     """
     x = sequences("elbo", denoiser, x)
     if form == "orders":

@@ -153,11 +153,20 @@ def _reciprocal_integral(length: int, least: float) -> float:
 
 def _below(n: int, p: float) -> list[float]:
     """P(X < k) of a binomial number X of n, for k = 1, ..., n."""
-    found, total = [], 0.0
-    for j in range(n):
-        ways = math.lgamma(n + 1.0) - math.lgamma(j + 1.0) - math.lgamma(n - j + 1.0)
-        total += math.exp(ways + j * math.log(p) + (n - j) * math.log1p(-p))
-        found.append(total)
+    # From the likeliest number on by ratios of neighbours: nothing underflows that matters.
+    mode = min(n, int((n + 1) * p))
+    up, down = [1.0], []
+    for j in range(mode, n):
+        up.append(up[-1] * (n - j) * p / ((j + 1) * (1.0 - p)))
+    last = 1.0
+    for j in range(mode, 0, -1):
+        last = last * j * (1.0 - p) / ((n - j + 1) * p)
+        down.append(last)
+    chances = [*reversed(down), *up]
+    whole, total, found = sum(chances), 0.0, []
+    for chance in chances[:n]:
+        total += chance
+        found.append(total / whole)
     return found
 
 

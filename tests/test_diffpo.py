@@ -133,6 +133,41 @@ def test_the_gradient_of_a_joint_law_is_that_of_its_logarithm() -> None:
         torch.testing.assert_close(gradient, want, atol=1e-13, rtol=0.0)
 
 
+@dataclass(frozen=True)
+class Half:
+    """A network that answers in bfloat16."""
+
+    length: int = 3
+    vocabulary: int = 4
+
+    def log_probs(self, z: Any) -> Any:
+        logits = (
+            torch.linspace(-1.0, 1.0, 4).repeat(*z.shape, 1)
+            * torch.tensor(1.0 + (z != 4).sum(-1))[..., None, None]
+        )
+        return torch.log_softmax(logits, -1).to(torch.bfloat16)
+
+
+def test_half_precision_is_summed_in_single() -> None:
+    x = [[0, 1, 3], [3, 3, 3]]
+    for value in (
+        diffpo.log_likelihood(Half(), RandomOrder(), x),
+        diffpo.path_log_likelihood(Half(), EntropyBound(1.0), x),
+        diffpo.elbo(Half(), x, "count"),
+        diffpo.mean_field(Half(), x),
+    ):
+        assert value.dtype == torch.float32
+        assert torch.isfinite(value).all()
+
+
+def test_no_sequences_have_no_likelihoods() -> None:
+    none, denoiser = np.zeros((0, 3), dtype=int), TabularDenoiser(table(1))
+    assert diffpo.log_likelihood(denoiser, RandomOrder(), none).shape == (0,)
+    assert diffpo.path_log_likelihood(denoiser, EntropyBound(0.5), none).shape == (0,)
+    assert diffpo.elbo(denoiser, none, "time").shape == (0,)
+    assert diffpo.mean_field(denoiser, none).shape == (0,)
+
+
 @pytest.mark.slow
 def test_sixteen_tokens_are_enumerated() -> None:
     urn, x = PolyaDenoiser(1.0, 2.0, 16), [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0, 1]

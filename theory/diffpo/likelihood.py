@@ -85,8 +85,9 @@ def log_likelihood(denoiser: Denoiser, sampler: Sampler, x: Tokens) -> Array:
         if table is None:  # the set of all positions
             table = xp.zeros((len(flat), 1), dtype=log_p.dtype, device=array_api_compat.device(log_p))
         hidden = np.broadcast_to(~shown[rows], z.shape).reshape(-1, length)
-        sets, log_g = chosen(subject, sampler, host(log_p).reshape(len(hidden), length, -1), hidden)
-        sets = sets.reshape(len(flat), len(rows), -1, length)
+        laws = host(log_p).reshape(len(hidden), length, denoiser.vocabulary)
+        sets, log_g = chosen(subject, sampler, laws, hidden)
+        sets = sets.reshape(len(flat), len(rows), sets.shape[1], length)
         device = array_api_compat.device(log_p)
         token = picked(xp, log_p, flat[:, None])[:, :, None, :]
         step = xp.sum(xp.where(xp.asarray(sets, device=device), token, xp.zeros_like(token)), axis=-1)

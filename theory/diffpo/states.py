@@ -59,6 +59,8 @@ class Denoiser(Protocol):
 def evaluated(subject: str, denoiser: Denoiser, z: States) -> tuple[Namespace, Array]:
     """The log-probabilities at these states with their namespace, once it is known that they are laws.
 
+    Half precision becomes float32: sums of log-probabilities follow.
+
     Raises:
         UnmetHypothesis: The denoiser gives other shapes, or probabilities that do not sum to 1.
     """
@@ -69,10 +71,13 @@ def evaluated(subject: str, denoiser: Denoiser, z: States) -> tuple[Namespace, A
         raise UnmetHypothesis(
             subject, f"the denoiser gives log-probabilities of shape {want}", f"{tuple(log_p.shape)}"
         )
+    precision = xp.finfo(log_p.dtype)
+    if precision.bits < 32:
+        log_p = xp.astype(log_p, xp.float32)
     if z.size:
         mass = host(xp.sum(xp.exp(log_p), axis=-1))
         off = np.abs(mass - 1.0)
-        if not float(np.max(off)) <= float(xp.finfo(log_p.dtype).eps) ** 0.5:  # NaN included
+        if not float(np.max(off)) <= float(precision.eps) ** 0.5:  # NaN included
             got = f"a sum of {float(mass.flat[int(np.argmax(off))]):.6g}"
             raise UnmetHypothesis(subject, "the denoiser is normalised: probabilities sum to 1", got)
     return xp, log_p

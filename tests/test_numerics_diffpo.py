@@ -68,6 +68,12 @@ def test_draws_are_tokens_with_mass(u: float, logits: list[float]) -> None:
     assert (below[token - 1] if token else 0.0) <= u * below[-1]
 
 
+def test_tokens_beyond_half_precision_are_whole() -> None:
+    logits = torch.zeros((1, 1000), dtype=torch.bfloat16)
+    logits[0, 777] = 60.0
+    assert masked.categorical(logits, torch.tensor([0.5], dtype=torch.bfloat16)).tolist() == [777.0]
+
+
 # -- allocation
 
 

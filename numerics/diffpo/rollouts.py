@@ -46,7 +46,7 @@ class Rollouts:
         return found
 
 
-@public(differentiates=(), uniform="in [0, 1)")
+@public(wide=True, differentiates=(), uniform="in [0, 1)")
 def categorical(xp: Namespace, log_p: Array, uniform: Array) -> Array:
     r"""Draws by the inverse of the distribution function.
 
@@ -57,7 +57,8 @@ def categorical(xp: Namespace, log_p: Array, uniform: Array) -> Array:
         uniform: Uniform numbers in [0, 1), shape (...).
 
     Returns:
-        Tokens as numbers of the dtype of ``log_p``, shape (...); a token of probability 0 is never drawn.
+        Tokens as numbers of the dtype of ``log_p``, of float32 where that is half (bfloat16 has no 257), shape (...); a
+        token of probability 0 is never drawn.
 
     Claims: DIFFPO-ROLLOUT-1
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
-import numpy as np
 from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
 from driftproof.theory.laws import Gaussian, GaussianMixture
-from driftproof.theory.laws.gaussian import check_regular, log_density, score_function
+from driftproof.theory.laws.gaussian import check_regular
 from driftproof.theory.processes import VE, VP, Flow
+from driftproof.theory.processes.posterior import Posterior, matvec, require_states
+from driftproof.theory.processes.posterior import posterior as data_posterior
 from driftproof.theory.rewards import Quadratic, Reward
-from driftproof.theory.special.elementary import log_mean_exp
 
 __all__ = [
     "Data",
@@ -35,22 +35,6 @@ __all__ = [
 
 Data: TypeAlias = Gaussian | GaussianMixture
 Process: TypeAlias = VP | VE | Flow
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Posterior:
-    """Component by component: exponents (..., K), means (..., K, d), gains and covariances, scores.
-
-    A component has the posterior weight :math:`w_k e^{a_k}`, with its exponent :math:`a_k`: the prior weight stays
-    outside of the exponent, so that what it multiplies differentiates in a weight that is 0.
-    """
-
-    exponents: Array
-    means: Array
-    gains: Array
-    covs: Array
-    scores: Array
 
 
 @final
@@ -113,41 +97,16 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
     check_regular(xp, subject, noised)
     d = means.shape[-1]
     if "x" in points:
-        _check_states(subject, here[list(points).index("x")], here[list(points).index("t")], d)
+        require_states(subject, here[list(points).index("x")], here[list(points).index("t")], d)
     if c.shape != (d,):
         raise UnmetHypothesis(subject, f"a reward on R^{d}, like the data", f"c has shape {tuple(c.shape)}")
     curvature = q[0] if q else xp.zeros((d, d), dtype=c.dtype, device=device(c))
     return Problem(xp, down.like(data), weights, means, covs, c, curvature, here)
 
 
-def _check_states(subject: str, x: Array, t: Array, d: int) -> None:
-    if not x.ndim or x.shape[-1] != d:
-        raise UnmetHypothesis(subject, f"x (..., {d}), like the data", f"x has shape {tuple(x.shape)}")
-    try:
-        np.broadcast_shapes(tuple(x.shape[:-1]), tuple(t.shape))
-    except ValueError:
-        got = f"shapes {tuple(x.shape)}, {tuple(t.shape)}"
-        raise UnmetHypothesis(subject, "t () or like x without its last axis", got) from None
-
-
 def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> Posterior:
     """Kernel: the posterior of every component at x (..., d) and t (...)."""
-    alpha, sigma = process.alpha_sigma(xp, t)
-    alpha, sigma = alpha[..., None, None, None], sigma[..., None, None, None]
-    eye = xp.eye(law.covs.shape[-1], dtype=law.covs.dtype, device=device(law.covs))
-    total = alpha**2 * law.covs + sigma**2 * eye
-    share = xp.linalg.solve(total, xp.broadcast_to(law.covs, total.shape))  # S / Sigma: they commute
-    gains, covs = alpha * share, sigma**2 * share
-    centres = alpha[..., 0] * law.means
-    away = x[..., None, :] - centres
-    logs = log_density(xp, x[..., None, :], centres, total)
-    return Posterior(
-        exponents=logs - log_mean_exp(xp, law.weights, logs)[..., None],
-        means=law.means + matvec(xp, gains, away),
-        gains=gains,
-        covs=covs,
-        scores=score_function(xp, x[..., None, :], centres, total),
-    )
+    return data_posterior(xp, process, law.weights, law.means, law.covs, x, t)
 
 
 def prior(process: Process, data: Data) -> Gaussian:
@@ -158,8 +117,3 @@ def prior(process: Process, data: Data) -> Gaussian:
     eye = xp.eye(mean.shape[-1], dtype=mean.dtype, device=device(mean))
     made: Gaussian = down.like(data)(Gaussian(0.0 * mean, variance * eye))
     return made
-
-
-def matvec(xp: Namespace, matrix: Array, vector: Array) -> Array:
-    """Matrices (..., d, d) on vectors (..., d)."""
-    return xp.squeeze(matrix @ vector[..., None], axis=-1)

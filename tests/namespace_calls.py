@@ -12,6 +12,7 @@ import sympy as sp
 
 from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
 from driftproof.numerics import diffpo as masked
+from driftproof.numerics import doob as particles
 from driftproof.numerics import reward_gap as gaps
 from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control
@@ -19,6 +20,7 @@ from driftproof.numerics import tweedie as reverse
 from driftproof.theory import adjoint as flows
 from driftproof.theory import csdm as bounds
 from driftproof.theory import diffpo, divergences, laws, reward_gap, rewards, score_as_action, tweedie
+from driftproof.theory import divergences, doob, laws, reward_gap, rewards, score_as_action, tweedie
 from driftproof.theory import opd as exact
 from driftproof.theory import rich_po as tilts
 from driftproof.theory import transfer as moved
@@ -69,6 +71,11 @@ def _problem(a: Any) -> tuple[Any, ...]:
 
 def _denoiser(a: Any) -> Any:
     return diffpo.TabularDenoiser(a([[[0.1 * i, 0.5], [-0.3, 0.2 * i]] for i in range(9)]))
+def _guided(a: Any) -> tuple[Any, ...]:
+    event = doob.Union(
+        [doob.half_space(a([1.0, 0.5]), 0.7), doob.half_space(a([0.0, 1.0]), -1.0, below=True)]
+    )
+    return VP(), _gaussian(a), event, a([[0.5, 0.2], [-1.0, 0.3]]), a([0.2, 0.6])
 
 
 def _advantages(f: Any) -> Callable[[Any], Any]:
@@ -106,6 +113,21 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.diffpo.low_confidence_rollout": lambda a: masked.low_confidence_rollout(_denoiser(a), 4, 0),
     "numerics.diffpo.quantised_gumbel_law": lambda a: masked.quantised_gumbel_law(a([0.25, 0.75]), 4),
     "numerics.diffpo.rollout": lambda a: masked.rollout(_denoiser(a), diffpo.RandomOrder(), 4, 0),
+    "numerics.doob.collect": lambda a: particles.collect(
+        VP(), lambda x, t: -x, doob.half_space(a([1.0, 0.5]), 0.1), [1.0, 0.5, 0.1], a([[0.5, 1.0], [2.0, -1.0]]), 0
+    ),
+    "numerics.doob.effective_size": lambda a: particles.effective_size(a([[0.0, -1.0, -2.0], [0.5, 0.5, 0.1]])),
+    "numerics.doob.finish": lambda a: particles.finish(
+        doob.Slab(a([1.0, 0.5]), 0.5, 2.0), a([[0.0, 0.3], [2.0, -1.0]]), a([[1.0, 0.3], [0.3, 0.5]]), 0
+    ),
+    "numerics.doob.multilevel_splitting": lambda a: particles.multilevel_splitting(
+        a([0.3, 1.5, 0.7, 2.2]), lambda x: x, [0.5, 1.0], lambda x, noise: 0.9 * x + 0.1, 0
+    ),
+    "numerics.doob.systematic_ancestors": lambda a: particles.systematic_ancestors(a([[0.0, -1.0, -2.0]]), 0),
+    "numerics.doob.twisted_particles": lambda a: particles.twisted_particles(
+        a([0.3, 1.5, 0.7, 2.2]), lambda k, x, noise: (x + 0.1 * noise.normal(x), 0.0), lambda k, x: k * x, 3, 0
+    ),
+    "numerics.doob.variance_clock_grid": lambda a: particles.variance_clock_grid(Flow(), 1.0, 2, 0.01),
     "numerics.montecarlo.confidence_sequence": lambda a: montecarlo.confidence_sequence(
         a(DRAWS), 0.05, support=(0.0, 3.0)
     ),
@@ -222,6 +244,21 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "theory.divergences.normalized_gjsd": _advantages(divergences.normalized_gjsd(0.3)),
     "theory.divergences.skew_kl": _advantages(divergences.skew_kl(0.3)),
     "theory.divergences.skew_rkl": _advantages(divergences.skew_rkl(0.3)),
+    "theory.doob.conditional_mean": lambda a: doob.conditional_mean(*_guided(a)),
+    "theory.doob.event_log_probability": lambda a: doob.event_log_probability(
+        _gaussian(a), doob.Orthant(a([[1.0, 0.0], [1.0, 1.0]]), a([0.3, 0.1]))
+    ),
+    "theory.doob.guidance": lambda a: doob.guidance(*_guided(a)),
+    "theory.doob.guided_divergence_bound": lambda a: doob.guided_divergence_bound(VP(), lambda t: 0.1),
+    "theory.doob.guided_score": lambda a: doob.guided_score(*_guided(a)),
+    "theory.doob.half_space": lambda a: doob.half_space(a([1.0, 2.0]), 0.5),
+    "theory.doob.log_h": lambda a: doob.log_h(*_guided(a)),
+    "theory.doob.measurement_guidance": lambda a: doob.measurement_guidance(
+        Flow(), _gaussian(a), a([[1.0, -0.5]]), 0.3, a([1.2]), a([[0.5, 0.2], [0.1, 0.0]]), a(0.4)
+    ),
+    "theory.doob.prior_divergence": lambda a: doob.prior_divergence(VP(0.1, 3.0, 1.0), _gaussian(a)),
+    "theory.doob.require_start": lambda a: doob.require_start(VP(0.1, 3.0, 1.0), _gaussian(a), 10.0),
+    "theory.doob.wasserstein_bound": lambda a: doob.wasserstein_bound(VP(), 1.0, lambda t: 0.1),
     "theory.laws.kl": lambda a: laws.kl(Normal(a([2.0, 1.0]), a([1.0, 0.5])), Normal(a([0.0, 0.0]), 1.5)),
     "theory.laws.wasserstein2": lambda a: laws.wasserstein2(
         _gaussian(a), Gaussian(a([0.0, 0.0]), a([[1.0, 0.0], [0.0, 3.0]]))

@@ -3,4 +3,5 @@
 Shared by all papers: ``laws``, ``processes``, ``rewards``, ``divergences``, ``special``.  Papers:
 ``tweedie``, ``opd``, ``reward_gap``, ``transfer``, ``adjoint``, ``score_as_action``, ``csdm``,
 ``rich_po``.
+``tweedie``, ``opd``, ``reward_gap``, ``transfer``, ``adjoint``, ``score_as_action``, ``csdm``, ``doob``.
 """

@@ -201,7 +201,8 @@ def start_distance(xp: Namespace, z: Array, kept: Array) -> Array:
     first = xp.atan2(q, root)
     some = root > 0
     arc = log_arc(xp, z, z * root / (1.0 + q), xp.where(some, first, 0.25 * last), last)
-    return xp.where(some, xp.exp(arc - log_ndtr.kernel(xp, z)), xp.zeros_like(z))
+    share = arc - log_ndtr.kernel(xp, z)
+    return xp.where(some, xp.exp(xp.where(share < 0, share, xp.zeros_like(share))), xp.zeros_like(z))
 
 
 @public(wide=True, kept="in [0, 1]", strength="finite", eta=">= 0")

@@ -121,7 +121,8 @@ def summed(xp: Namespace, parts: list[Measured], signs: list[float] | None = Non
     some = xp.isfinite(log_p)
     gradient = 0.0 * parts[0][1]
     for factor, (part, slope) in zip(factors, parts, strict=True):
-        share = xp.where(some, xp.exp(part - xp.where(some, log_p, xp.zeros_like(log_p))), 0.0 * part)
+        share = xp.exp(part - xp.where(some, log_p, xp.zeros_like(log_p)))
+        share = xp.where(some, share, xp.zeros_like(share))
         gradient = gradient + factor * share[..., None] * xp.where(share[..., None] > 0, slope, 0.0 * slope)
     return log_p, gradient
 

@@ -94,17 +94,16 @@ def _start(process: Any, z: float, other: float) -> float:
     hypotheses=[r"\delta \;\mathrm{along\;the\;exact\;guided\;process}"],
 )
 class TotalVariation:
-    @exact(1e-7, over=grid(process=PROCESSES, margins=MARGINS))
+    @exact(1e-7, over=rows("process, margins", zip(PROCESSES, MARGINS, strict=True)))
     def guidance_for_another_level(guided_divergence_bound, process, margins):
         """Both laws are known: their divergence is the logarithm of the ratio of the two probabilities."""
         z, other = margins
         found = guided_divergence_bound(process, _error(process, z, other), _start(process, z, other))
         return found, log_ndtr(other) - log_ndtr(z)
 
-    @bound(tight=0.4, over=rows("margins", MARGINS))
-    def the_distance_of_the_laws(guided_divergence_bound, total_variation_bound, margins):
+    @bound(tight=0.4, over=rows("process, margins", zip(PROCESSES, MARGINS, strict=True)))
+    def the_distance_of_the_laws(guided_divergence_bound, total_variation_bound, process, margins):
         z, other = margins
-        process = PROCESSES[0]
         found = guided_divergence_bound(process, _error(process, z, other), _start(process, z, other))
         return 1.0 - float(ndtr(z) / ndtr(other)), total_variation_bound(found)
 
@@ -182,7 +181,7 @@ def _start_quantile_distance(process: Any, z: float, other: float) -> float:
     hypotheses=[r"A \;\mathrm{convex}", r"\mathrm{data\;normal}", r"\mathrm{SDE}"],
 )
 class Wasserstein:
-    @bound(tight=0.2, over=grid(process=PROCESSES, margins=MARGINS))
+    @bound(tight=0.2, over=rows("process, margins", zip(PROCESSES, MARGINS, strict=True)))
     def guidance_for_another_level(wasserstein_bound, process, margins):
         z, other = margins
         start = _start_quantile_distance(process, z, other)

@@ -165,16 +165,16 @@ class GuidanceEnergy:
     hypotheses=[r"\mathrm{normal\;data,\;a\;half-space}"],
 )
 class KullbackLeibler:
-    @exact(1e-12, over=grid(z=(*Z, -37.0), kept=(0.0, 0.0142, 0.5, 0.97, 1.0)))
+    @exact(1e-12, over=grid(z=(*Z, -37.0), kept=(0.0, 0.0142, 0.97, 1.0)))
     def both_parts_are_the_whole(path_divergence, start_divergence, z, kept):
         return path_divergence(z, kept) + start_divergence(z, kept), -log_ndtr(z)
 
-    @exact(1e-11, over=grid(z=(*Z, -37.0), kept=(0.02, 0.5, 0.9)))
+    @exact(1e-11, over=grid(z=(*Z, -37.0), kept=(0.02, 0.9)))
     def the_start_by_quadrature(start_divergence, z, kept):
         _, w, logs = _clock(z, kept, tilted=True)
         return start_divergence(z, kept), float(np.sum(w * (logs - log_ndtr(z))))
 
-    @exact(1e-10, over=grid(z=(*Z, -37.0), kept=(0.0, 0.3, 0.95)))
+    @exact(1e-10, over=grid(z=(*Z, -37.0), kept=(0.0, 0.95)))
     def the_path_by_its_energy(path_divergence, guidance_energy, z, kept):
         """Half of the energy over the clock, in q = sqrt(1 - kappa), where it is bounded; q^2 keeps 16 - 2 log(1/q)
         digits in 1 - kappa."""

@@ -141,7 +141,7 @@ class PenalisedGradient:
         h = np.asarray([0.5, 0.03, -0.01, 0.004])
         best = h / (1.0 + weight * np.arange(4) / v)
 
-        def loss(f: Any) -> float:
+        def loss(f):
             value = np.polynomial.hermite_e.hermeval(z, f)
             slope = np.polynomial.hermite_e.hermeval(z, np.polynomial.hermite_e.hermeder(f)) / math.sqrt(v)
             label = np.polynomial.hermite_e.hermeval(z, h)

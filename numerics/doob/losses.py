@@ -3,8 +3,8 @@ r"""How h and its gradient are learned from unguided trajectories: losses and re
 A trajectory of the unguided reverse process ends in the event or does not; at every time on the way
 :math:`h = E[1_A \mid X_t]` and :math:`\nabla h = \frac1a\frac{d\langle h, X\rangle}{dt}`:
 
-* :func:`martingale_loss`: :math:`(h - 1_A)^2`; its excess is :math:`E|\hat h - h|^2`, and vanishes like P(A)^2 where
-  A is rare;
+* :func:`martingale_loss`: :math:`(h - 1_A)^2`; its excess is :math:`E|\hat h - h|^2`, of the order of
+  :math:`P(A)\,E_A h`, which says nothing where A is rare;
 * :func:`cross_entropy_loss`: the likelihood of the label; its excess is :math:`E\,\mathrm{KL}(h \| \hat h)`, of the
   order of P(A);
 * :func:`covariation_target`: increments of h times increments of the state; its noise is :func:`covariation_noise`;

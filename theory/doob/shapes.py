@@ -14,6 +14,7 @@ from typing import final
 
 from driftproof._checks import require_number
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof.theory.laws.matrices import constant
 from driftproof.theory.special.elementary import sqrt_or_zero
 
 from .balls import log_ball, log_ball_slope
@@ -91,7 +92,8 @@ class Box(AbstractEvent):
         """Kernel: both levels of each coordinate in standard units, and its deviation."""
         variance = xp.linalg.diagonal(cov)
         eye = xp.eye(self.dimension, dtype=cov.dtype, device=getattr(cov, "device", None))
-        rest, size = float(xp.max(xp.abs(cov * (1.0 - eye)))), float(xp.max(variance))
+        numbers = constant(cov)  # a check reads numbers
+        rest, size = float(xp.max(xp.abs(numbers * (1.0 - eye)))), float(xp.max(constant(variance)))
         if rest > 64.0 * float(xp.finfo(cov.dtype).eps) * size:
             raise UnmetHypothesis("Box", "the coordinates are independent", f"a covariance of {rest:.3g}")
         spread = xp.sqrt(variance)
@@ -151,8 +153,9 @@ class Ball(AbstractEvent):
     def _measured(self, xp: Namespace, mean: Array, cov: Array, outside: bool) -> Measured:
         variance = xp.linalg.diagonal(cov)[..., 0]
         eye = xp.eye(self.dimension, dtype=cov.dtype, device=getattr(cov, "device", None))
-        rest = float(xp.max(xp.abs(cov - variance[..., None, None] * eye)))
-        if rest > 64.0 * float(xp.finfo(cov.dtype).eps) * float(xp.max(variance)):
+        size = constant(variance)
+        rest = float(xp.max(xp.abs(constant(cov) - size[..., None, None] * eye)))
+        if rest > 64.0 * float(xp.finfo(cov.dtype).eps) * float(xp.max(size)):
             raise UnmetHypothesis("Ball", "the covariance is a multiple of I", f"off by {rest:.3g}")
         spread = xp.sqrt(variance)
         require_spread(xp, "Ball", spread)

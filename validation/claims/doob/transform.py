@@ -1,4 +1,4 @@
-r"""h, the guidance and the guided process: by Bayes' formula, by the Fokker-Planck equation, by the flow of quantiles."""
+r"""h, the guidance and the guided score, by Bayes' formula integrated over the data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from driftproof.theory.doob import (
     Ball,
@@ -17,7 +16,6 @@ from driftproof.theory.doob import (
     conditional_mean,
     event_log_probability,
     guidance,
-    guided_drift,
     guided_score,
     half_space,
     log_h,
@@ -27,9 +25,9 @@ from driftproof.theory.processes import VE, VP, Flow
 from driftproof.validation import boundary, claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
-from .textbook import Floats, legendre, moments_by_bayes
+from .textbook import legendre, moments_by_bayes
 
-__all__ = ["ConditionalScore", "GuidedFlow", "GuidedProcess", "HFunction"]
+__all__ = ["EVENTS", "ONE", "PROCESSES", "ConditionalScore", "HFunction", "levels"]
 
 INF = math.inf
 ONE = Gaussian([0.4], [[0.81]])
@@ -57,14 +55,14 @@ CASES = rows(
 FEW = rows("process, x, t", [tuple(case.values()) for _, case in CASES][::2])
 
 
-def _levels(process: Any, t: float) -> tuple[float, float]:
+def levels(process: Any, t: float) -> tuple[float, float]:
     return float(process.alpha(t)), float(process.sigma(t))
 
 
 @claim(
     "DOOB-H-1",
     "h and its gradient, for normal data and mixtures under VP, VE and Flow",
-    r"""h(t, x) = P(X_0 \in A \mid X_t = x), \qquad \partial_t h = b\,h' \ldots, \qquad E[h(s, X_s) \mid X_t] = h(t, X_t)""",
+    r"""h(t, x) = P(X_0 \in A \mid X_t = x), \qquad E[h(s, X_s) \mid X_t] = h(t, X_t) \;\;(s < t)""",
     covers=[log_h, guidance],
     hypotheses=[r"0 < t \leq T", r"\mathrm{the\;data\;law\;has\;a\;density}"],
 )
@@ -73,14 +71,14 @@ class HFunction:
     def bayes_formula(log_h, process, x, t):
         for data, law in LAWS:
             for number, (event, pieces) in enumerate(EVENTS):
-                want, _ = moments_by_bayes(_levels(process, t), law, x, pieces)
+                want, _ = moments_by_bayes(levels(process, t), law, x, pieces)
                 yield f"event {number}", log_h(process, data, event, [x], t), want
 
     @exact(1e-9, over=grid(process=PROCESSES))
     def a_martingale_of_the_unguided_process(log_h, process):
         """From t down to s the point is drawn from p_s(y) p(x | y)/p_t(x), with the marginals of the process."""
         t, s, x = 0.7, 0.3, 0.6
-        (at, st), (as_, ss) = _levels(process, t), _levels(process, s)
+        (at, st), (as_, ss) = levels(process, t), levels(process, s)
         step, noise = at / as_, math.sqrt(st**2 - (at / as_ * ss) ** 2)
         y, w = legendre(-40.0, 40.0, 400)
         for data, _ in LAWS:
@@ -98,7 +96,7 @@ class HFunction:
     @exact(1e-9, over=FEW)
     def the_gradient_is_the_derivative(log_h, guidance, process, x, t):
         """Central differences of the fourth order; h is taken by its logarithm."""
-        step = 2e-3 * _levels(process, t)[1]
+        step = 2e-3 * levels(process, t)[1]
         around = np.asarray([[x + k * step] for k in (-2, -1, 1, 2)])
         for data, _ in LAWS:
             for number, (event, _) in enumerate(EVENTS):
@@ -178,7 +176,7 @@ class ConditionalScore:
     @exact(1e-10, over=FEW)
     def integrals_over_the_event(guided_score, conditional_mean, guidance, process, x, t):
         """Down to an event of probability 6e-300; the score loses digits like 1/sigma^2."""
-        alpha, sigma = _levels(process, t)
+        alpha, sigma = levels(process, t)
         for data, law in LAWS:
             for number, (event, pieces) in enumerate(EVENTS):
                 _, mean = moments_by_bayes((alpha, sigma), law, x, pieces)
@@ -202,11 +200,11 @@ class ConditionalScore:
         plain = process.marginal(TWO, 0.3).score(x)
         yield "score", guided_score(process, TWO, sure, x, 0.3), plain
         yield "guidance", guidance(process, TWO, sure, x, 0.3), 0.0 * x
-        alpha, sigma = _levels(process, 0.3)
+        alpha, sigma = levels(process, 0.3)
         yield "mean", conditional_mean(process, TWO, sure, x, 0.3), (x + sigma**2 * plain) / alpha
 
     @boundary(0.1)
-    def the_score_alone_is_not_it(guided_score, guidance, conditional_mean):
+    def the_score_alone_is_not_it(guided_score):
         process, event = PROCESSES[0], EVENTS[0][0]
         plain = process.marginal(ONE, 0.4).score([0.2])
         return guided_score(process, ONE, event, [0.2], 0.4), plain
@@ -224,138 +222,3 @@ class ConditionalScore:
         "drift for guidance": wrong(guidance, lambda value, process, t: process.sigma(t) ** 2 * value),
         "mean noised": wrong(conditional_mean, lambda value, process, t: process.alpha(t) * value),
     }
-
-
-EVENT, LEVEL = EVENTS[0][0], 1.5
-M, S = 0.4, 0.9
-
-
-def _parts(process: Any, t: float) -> tuple[float, float, float, float]:
-    """alpha, v, K, C of the data N(M, S^2) by the textbook."""
-    alpha, sigma = _levels(process, t)
-    v = alpha**2 * S**2 + sigma**2
-    return alpha, v, alpha * S**2 / v, S**2 * sigma**2 / v
-
-
-def _guided_density(process: Any, x: Any, t: float) -> Any:
-    """p_t h / P(A), from the normal distribution function of another library."""
-    from scipy.special import ndtr
-
-    alpha, v, gain, left = _parts(process, t)
-    margin = (M + gain * (x - alpha * M) - LEVEL) / math.sqrt(left)
-    base = np.exp(-0.5 * (x - alpha * M) ** 2 / v) / math.sqrt(2.0 * math.pi * v)
-    return base * ndtr(margin) / ndtr((M - LEVEL) / S)
-
-
-@claim(
-    "DOOB-SDE-1",
-    "The guided process has the law of the data given the event, at every time and every stochasticity",
-    r"""q = \frac{p_t h}{P(A)}: \qquad \partial_t q = \partial_x\Big(\big[-b + \tfrac{1+\eta^2}2 a (s + \nabla\log h)\big] q\Big)
-        - \tfrac12\eta^2 a\,\partial_x^2 q""",
-    covers=[guided_drift],
-    hypotheses=[r"\mathrm{started\;from}\; p_T h / P(A)"],
-)
-class GuidedProcess:
-    @exact(
-        1e-7,
-        over=grid(process=PROCESSES, eta=(0.0, 0.3, 1.0, 1.4), point=((-0.7, 0.25), (0.8, 0.5), (1.6, 0.8))),
-    )
-    def fokker_planck(guided_drift, process, eta, point):
-        """Differences of the sixth order in time and space; the density is the textbook's."""
-        x, t = point
-        step = 4e-3
-        offsets = np.arange(-3, 4)
-        first = np.asarray([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / (60.0 * step)
-        second = np.asarray([2.0, -27.0, 270.0, -490.0, 270.0, -27.0, 2.0]) / (180.0 * step**2)
-        xs = x + step * offsets
-        q = _guided_density(process, xs, t)
-        by_time = sum(
-            c * _guided_density(process, x, t + step * k) for c, k in zip(first, offsets, strict=True)
-        )
-        score = process.marginal(ONE, t).score(xs[:, None])[:, 0]
-        pull = guidance(process, ONE, EVENT, xs[:, None], t)[:, 0]
-        flux = guided_drift(process, xs, t, score, pull, eta) * q
-        a = float(process.diffusion(0.0, t))
-        size = max(1.0, a * float(np.max(q)))
-        return by_time / size, (float(first @ flux) - 0.5 * eta**2 * a * float(second @ q)) / size
-
-    refuses = [(guided_drift, VP(), 0.0, 0.5, 0.0, 0.0, -1.0)]
-
-    mutants = {
-        "guidance as for the SDE": wrong(
-            guided_drift,
-            lambda value, xp, process, x, t, guidance, eta: (
-                value + 0.5 * (1.0 - eta**2) * process.coefficients(xp, x, t)[1] * guidance
-            ),
-        ),
-        "1 + eta": wrong(
-            guided_drift,
-            lambda value, xp, process, x, t, guidance, eta: (
-                value + (0.5 * (1.0 + eta) - 0.5 * eta**2) * process.coefficients(xp, x, t)[1] * guidance
-            ),
-        ),
-        "stochasticity forgotten": wrong(guided_drift, eta=lambda: 1.0),
-        "diffusion for its square": wrong(
-            guided_drift,
-            lambda value, xp, process, x, t, guidance: (
-                value
-                + (xp.sqrt(process.coefficients(xp, x, t)[1]) - process.coefficients(xp, x, t)[1]) * guidance
-            ),
-        ),
-    }
-
-
-@claim(
-    "DOOB-ODE-1",
-    "The guided flow carries quantiles of the tilted start to quantiles of the data given the event",
-    r"""\dot x = -b + \tfrac12 a\,(s + \nabla\log h): \qquad P(X_t \leq x_t \mid A) = \mathrm{const}""",
-    covers=[guided_drift],
-    hypotheses=[r"\eta = 0", r"\mathrm{started\;from}\; p_T h / P(A)"],
-)
-class GuidedFlow:
-    @exact(1e-6, over=grid(process=PROCESSES[:2]))
-    def quantiles_stay(guided_drift, process):
-        """The solver is asked for 1e-8, over some hundred steps."""
-        shares = np.asarray([0.02, 0.5, 0.9])
-        return [_below(process, x, 0.05) for x in _flow(guided_drift, process, shares, 1.0)], shares
-
-    @boundary(0.5, scale=0.0)
-    def the_coefficient_of_the_sde_overshoots(guided_drift):
-        """With a in place of a/2 the median exceeds the level by more than twice as much."""
-        right, twice = (_flow(guided_drift, PROCESSES[0], np.asarray([0.5]), k)[0] for k in (1.0, 2.0))
-        return twice - LEVEL, right - LEVEL
-
-    mutants = {
-        "guidance as for the SDE": wrong(guided_drift, guidance=lambda guidance: 2.0 * guidance),
-        "score as for the SDE": wrong(guided_drift, score=lambda score: 2.0 * score),
-        "unguided": wrong(guided_drift, guidance=lambda guidance: 0.0 * guidance),
-        "noise's drift": wrong(guided_drift, eta=lambda eta: eta + 1.0),
-    }
-
-
-def _flow(guided_drift: Any, process: Any, shares: Floats, strength: float) -> Floats:
-    """The ends, at t = 0.05, of the flow from these quantiles at t = 1."""
-
-    def speed(tau: float, x: Any) -> Any:
-        t = 1.0 - tau
-        alpha, v, _, _ = _parts(process, t)
-        pull = strength * guidance(process, ONE, EVENT, x[:, None], t)[:, 0]
-        return guided_drift(process, x, t, -(x - alpha * M) / v, pull, 0.0)
-
-    starts = []
-    for share in shares:
-        low, high = -60.0, 60.0
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if _below(process, middle, 1.0) < share else (low, middle)
-        starts.append(0.5 * (low + high))
-    solved = solve_ivp(speed, (0.0, 0.95), starts, rtol=1e-8, atol=1e-8, method="DOP853")
-    found: Floats = solved.y[:, -1]
-    return found
-
-
-def _below(process: Any, x: float, t: float) -> float:
-    """P(X_t <= x | A), by quadrature of the guided density."""
-    alpha, v, _, _ = _parts(process, t)
-    points, weights = legendre(alpha * M - 12.0 * math.sqrt(v), x, 40)
-    return float(np.sum(weights * _guided_density(process, points, t)))

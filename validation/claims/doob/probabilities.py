@@ -52,7 +52,7 @@ class NormalOnAnInterval:
         yield "log-probability", log_interval(low, high), log_p
         yield "mean", interval_mean(low, high), mean
 
-    @property(1e-13, examples=60)
+    @property(1e-13, examples=60, false_alarm=0.0)
     def where_both_ways_meet(
         log_interval, interval_mean, low=st.floats(-12.0, 12.0), width=st.floats(1e-3, 3.0)
     ):
@@ -134,7 +134,7 @@ class BivariateNormal:
         yield "opposite", log_bivariate_ndtr(9.0, -8.0, -1.0), interval_of(8.0, 9.0)[0]
         yield "nowhere", log_bivariate_ndtr(1.0, -2.0, -1.0), -INF
 
-    @property(1e-6, examples=30)
+    @property(1e-6, examples=30, false_alarm=0.0)
     def the_derivative_is_the_density(
         log_bivariate_ndtr, a=st.floats(-5.0, 3.0), b=st.floats(-5.0, 3.0), rho=st.floats(-0.9, 0.9)
     ):

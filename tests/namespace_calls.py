@@ -19,8 +19,7 @@ from driftproof.numerics import score_as_action as control
 from driftproof.numerics import tweedie as reverse
 from driftproof.theory import adjoint as flows
 from driftproof.theory import csdm as bounds
-from driftproof.theory import diffpo, divergences, laws, reward_gap, rewards, score_as_action, tweedie
-from driftproof.theory import divergences, doob, laws, reward_gap, rewards, score_as_action, tweedie
+from driftproof.theory import diffpo, divergences, doob, laws, reward_gap, rewards, score_as_action, tweedie
 from driftproof.theory import opd as exact
 from driftproof.theory import rich_po as tilts
 from driftproof.theory import transfer as moved
@@ -71,6 +70,8 @@ def _problem(a: Any) -> tuple[Any, ...]:
 
 def _denoiser(a: Any) -> Any:
     return diffpo.TabularDenoiser(a([[[0.1 * i, 0.5], [-0.3, 0.2 * i]] for i in range(9)]))
+
+
 def _guided(a: Any) -> tuple[Any, ...]:
     event = doob.Union(
         [doob.half_space(a([1.0, 0.5]), 0.7), doob.half_space(a([0.0, 1.0]), -1.0, below=True)]

@@ -18,6 +18,7 @@ from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control
 from driftproof.numerics import tweedie as reverse
 from driftproof.theory import adjoint as flows
+from driftproof.theory import art as clocks
 from driftproof.theory import csdm as bounds
 from driftproof.theory import diffpo, divergences, doob, laws, reward_gap, rewards, score_as_action, tweedie
 from driftproof.theory import opd as exact
@@ -206,6 +207,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
         BESQ(3.0), a([1.0, 4.0, 7.0]), 1.0, atoms=a([0.5, 2.0, 5.0])
     ),
     "theory.adjoint.gain_errors": lambda a: flows.gain_errors(0.5, 1.0, 3, "open-loop"),
+    "theory.art.equidistribute": lambda a: clocks.equidistribute(lambda x: 1.0 / x, 2, 0.01, 1.0),
+    "theory.art.error_constant": lambda a: clocks.error_constant(lambda x: 1.0 / x, 0.5, 0.01, 1.0),
+    "theory.art.optimal_grid": lambda a: clocks.optimal_grid([0.5, 1.0], 2, 0.1, 1.0),
     "theory.csdm.expected_shortfall": lambda a: bounds.expected_shortfall(_gaussian(a), a([1.0, 0.5]), 0.5),
     "theory.csdm.restricted_isometry": lambda a: bounds.restricted_isometry(a(SKETCH), 2),
     "theory.csdm.simplex_etf": lambda a: bounds.simplex_etf(3),

@@ -1,0 +1,52 @@
+"""ART: ratios and errors of grids, grids in closed form, densities of levels."""
+
+import numpy as np
+
+from tests.parity.rows import mesh, row
+
+GRIDS = np.array(
+    [[80.0, 5.0, 0.3, 0.002], [1.0, 0.5, 0.7, 0.0], [3.0, 2.999, 2.998, 2.997], [1e6, 1.0, 1e-6, 0.0]]
+)
+FALLING = np.array([[80.0, 5.0, 0.3, 0.002], [1.0, 0.7, 0.5, 0.0], [3.0, 2.999, 2.998, 2.997]])
+SIGNAL = np.array([[0.0, 0.3, 0.8, 1.0], [0.5, 0.6, 0.7, 1.0], [1.0, 1.0, 1.0, 1.0], [1e-3, 0.1, 0.5, 1.0]])
+S = np.array([0.5, 1e-3, 2.0, 40.0])
+GENTLE = {"grid": np.array([[3.0, 1.5, 0.5], [2.0, 1.0, 0.25]]), "s": np.array([0.5, 1.5])}
+LEVELS = np.array([0.4, 0.9, 1.7])
+ENDS = mesh({"n": 5}, s=(1e-3, 0.5, 30.0), sigma_min=(0.0, 1e-3), sigma_max=(0.5, 80.0))
+GENTLE_ENDS = {"s": LEVELS, "sigma_min": np.array([0.1, 0.2, 0.3]), "sigma_max": np.array([2.0, 5.0, 9.0])}
+
+ROWS = {
+    "theory.art.cosine.euler_ratio": row(
+        [{"grid": GRIDS, "s": S}, {"grid": GRIDS, "s": S, "alpha": SIGNAL}],
+        gentle={**GENTLE, "alpha": np.array([[0.2, 0.5, 0.9], [0.3, 0.6, 0.8]])},
+    ),
+    "theory.art.cosine.std_error": row(
+        [{"grid": GRIDS, "s": S, "solver": solver} for solver in ("euler", "heun")], gentle=GENTLE
+    ),
+    "theory.art.cosine.grid_w2": row(
+        [{"grid": grid, "scales": S, "solver": solver} for grid in FALLING for solver in ("euler", "heun")],
+        whole=True,
+        shared=("grid",),
+        gentle={"grid": GENTLE["grid"][0], "scales": LEVELS},
+    ),
+    "theory.art.ancestral.ancestral_deficit": row([{"grid": FALLING, "s": S[:3]}], gentle=GENTLE),
+    "theory.art.ancestral.ancestral_deficits": row(
+        [{"a": FALLING[:, k], "b": FALLING[:, k + 1], "s": S[:3], "end": FALLING[:, -1]} for k in range(3)],
+        gentle={"a": 3.0 * LEVELS, "b": 2.0 * LEVELS, "s": LEVELS, "end": LEVELS},
+    ),
+    "theory.art.grids.tangent_grid": row([ENDS], gentle=GENTLE_ENDS),
+    "theory.art.grids.ancestral_grid": row([ENDS], gentle=GENTLE_ENDS),
+    "theory.art.grids.flow_grid": row([{"n": n, "s": S} for n in (1, 6)], gentle={"s": LEVELS}),
+    "theory.art.densities.level_density": row(
+        [
+            mesh({"criterion": criterion}, sigma=(0.0, 1e-3, 0.5, 80.0), s=(0.01, 0.5, 4.0))
+            for criterion in ("euler", "heun", "ancestral", "art")
+        ],
+        gentle={"sigma": LEVELS, "s": np.array([0.5, 1.0, 2.0])},
+    ),
+    "theory.art.equidistribution.scales_density": row(
+        [{"sigma": np.array([0.0, 0.1, 3.0, 80.0]), "scales": S, "weights": np.array([0.1, 0.0, 2.0, 1.0])}],
+        shared=("scales", "weights"),
+        gentle={"sigma": LEVELS, "scales": LEVELS, "weights": LEVELS},
+    ),
+}

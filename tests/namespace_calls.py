@@ -13,6 +13,18 @@ import sympy as sp
 from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
 from driftproof.numerics import diffpo as masked
 from driftproof.numerics import doob as particles
+from driftproof.numerics import (
+    adjoint,
+    art,
+    csdm,
+    montecarlo,
+    opd,
+    rates,
+    samplers,
+    sensing,
+    transfer,
+    transport,
+)
 from driftproof.numerics import reward_gap as gaps
 from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control
@@ -105,6 +117,14 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
         _path(a), _controls(a), a([0.25, 0.5]), 2.0
     ),
     "numerics.adjoint.uncontrolled": lambda a: adjoint.uncontrolled(_flow(a), 2),
+    "numerics.art.best_subgrid": lambda a: art.best_subgrid(a([[0.0, 1.0, 9.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]), 2),
+    "numerics.art.clock_rollout": lambda a: art.clock_rollout(
+        lambda psi: 1.0 + psi * psi, lambda t, psi: 1.0 + t * psi, a([[1.0, -1.0], [0.5, 0.25]]), 1.0, 0.5
+    ),
+    "numerics.art.learn_clock": lambda a: art.learn_clock(lambda psi: 1.0 + 0.0 * psi, 1.0, 2, 0, rounds=4, paths=8),
+    "numerics.art.order_grid": lambda a: art.order_grid(a([2.0, 1.0, 0.5]), a([1.0, 2.0, 4.0]), 3),
+    "numerics.art.path_acceleration": lambda a: art.path_acceleration(lambda x, t: x * t, a([1.0, 2.0]), a(0.5)),
+    "numerics.art.resample_levels": lambda a: art.resample_levels([16.0, 1.0, 0.0], 3),
     "numerics.csdm.generate": lambda a: csdm.generate(
         VP(2.0, 2.0, 3.0), lambda u, t: -u, csdm.Latents(a([[1.0, 0.0], [0.0, 1.0]]), a([0.0, 0.0]), 1.0),
         lambda y: y, [3.0, 1.0, 0.1], 5, 0,

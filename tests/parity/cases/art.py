@@ -1,4 +1,4 @@
-"""ART: ratios and errors of grids, grids in closed form, densities of levels."""
+"""ART: ratios and errors of grids, grids in closed form, densities of levels, parts of ART-RL."""
 
 import numpy as np
 
@@ -14,6 +14,19 @@ GENTLE = {"grid": np.array([[3.0, 1.5, 0.5], [2.0, 1.0, 0.25]]), "s": np.array([
 LEVELS = np.array([0.4, 0.9, 1.7])
 ENDS = mesh({"n": 5}, s=(1e-3, 0.5, 30.0), sigma_min=(0.0, 1e-3), sigma_max=(0.5, 80.0))
 GENTLE_ENDS = {"s": LEVELS, "sigma_min": np.array([0.1, 0.2, 0.3]), "sigma_max": np.array([2.0, 5.0, 9.0])}
+
+SPEED = np.random.default_rng(3).normal(size=(5, 3))
+NOISE = np.random.default_rng(4).normal(size=(5, 3))
+STIFF = np.random.default_rng(5).uniform(0.5, 4.0, size=(5, 3))
+VALUES = np.random.default_rng(6).normal(size=(5, 4))
+FEATURES = np.random.default_rng(7).normal(size=(5, 3, 2))
+ERRORS = np.random.default_rng(8).normal(size=(5, 3))
+
+
+def batch(arguments, **options):
+    """A row whose arrays are one batch of paths."""
+    return row([arguments], whole=True, gentle=arguments, **options)
+
 
 ROWS = {
     "theory.art.cosine.euler_ratio": row(
@@ -48,5 +61,46 @@ ROWS = {
         [{"sigma": np.array([0.0, 0.1, 3.0, 80.0]), "scales": S, "weights": np.array([0.1, 0.0, 2.0, 1.0])}],
         shared=("scales", "weights"),
         gentle={"sigma": LEVELS, "scales": LEVELS, "weights": LEVELS},
+    ),
+    "numerics.art.baselines.rho_grid": row(
+        [
+            mesh({"n": 5, "rho": rho}, sigma_min=(1e-3, 0.1), sigma_max=(0.5, 80.0))
+            for rho in (1.0, 7.0, np.inf)
+        ],
+        gentle={"sigma_min": np.array([0.1, 0.2, 0.3]), "sigma_max": np.array([2.0, 5.0, 9.0])},
+    ),
+    "numerics.art.baselines.shifted_grid": row(
+        [{"n": n, "shift": S} for n in (1, 6)], gentle={"shift": LEVELS}
+    ),
+    "numerics.art.churn.churn_rates": row(
+        [{"grid": FALLING, "s_churn": s_churn, "s_min": 0.1, "s_max": 50.0} for s_churn in (0.0, 0.6, 40.0)],
+        gentle={"grid": GENTLE["grid"]},
+    ),
+    "numerics.art.churn.churned_ratio": row(
+        [
+            {"grid": FALLING, "s": S[:3], "gamma": gamma * np.ones((3, 3)), "s_noise": 1.007}
+            for gamma in (0.0, 0.2, 0.41)
+        ],
+        gentle={**GENTLE, "gamma": np.array([[0.1, 0.2], [0.3, 0.05]])},
+    ),
+    "numerics.art.programming.step_losses": row(
+        [{"levels": np.array([80.0, 3.0, 0.4, 0.002]), "s": np.array(s)} for s in (0.01, 0.5, 4.0)],
+        whole=True,
+        shared=("s",),
+        gentle={"levels": np.array([3.0, 1.0, 0.3]), "s": np.array(0.7)},
+    ),
+    "numerics.art.stiffness.mean_stiffness": row(
+        [{"acceleration": SPEED}, {"acceleration": SPEED, "adjoint": NOISE}],
+        whole=True,
+        gentle={"acceleration": SPEED, "adjoint": NOISE},
+    ),
+    "numerics.art.actor_critic.clock_td_errors": batch(
+        {"values": VALUES, "speed": SPEED, "stiffness": STIFF, "dt": 0.1, "multiplier": -0.7}
+    ),
+    "numerics.art.actor_critic.solve_moments": batch(
+        {"features": FEATURES, "errors": ERRORS, "terminal": VALUES[:, 0]}
+    ),
+    "numerics.art.actor_critic.actor_gradient": batch(
+        {"errors": ERRORS, "noise": NOISE, "stiffness": STIFF, "exploration": 0.1}
     ),
 }

@@ -103,7 +103,7 @@ def scale_weights(scales: Sequence[float], sigma_min: float, sigma_max: float) -
         The weights, of sum 1.
 
     Raises:
-        UnmetHypothesis: No scale, or one that is not > 0; a range that is none.
+        UnmetHypothesis: No scale, or one that is not > 0; a range that is none; weights that do not converge.
 
     Claims: ART-SCALES-1
 
@@ -124,10 +124,12 @@ def scale_weights(scales: Sequence[float], sigma_min: float, sigma_max: float) -
         # A root of the plain update: it halves the overshoot, and has the same fixed point.
         moved = np.sqrt(weights * variance * errors)
         moved = moved / np.sum(moved)
-        if np.max(np.abs(moved / weights - 1.0)) <= 1e-14:
-            break
+        change = float(np.max(np.abs(moved / weights - 1.0)))
         weights = moved
-    return tuple(float(value) for value in moved)
+        if change <= 1e-13:
+            return tuple(float(value) for value in weights)
+    got = f"after {_ROUNDS} rounds they still change by {change:.2g} of themselves"
+    raise UnmetHypothesis("scale_weights", "the weights converge", got)
 
 
 @arrays("numpy")

@@ -76,7 +76,7 @@ class TangentGrid:
     @exact(3e-6, scale=0.0)
     def single_precision(tangent_grid):
         s, low, high = SETTING
-        got = tangent_grid(18, *(np.float32(v) for v in SETTING))
+        got = tangent_grid(18, *(np.asarray(v, dtype=np.float32) for v in SETTING))
         last, first = math.atan(low / s), math.atan(high / s)
         return got, [s * math.tan(first + (last - first) * k / 18) for k in range(19)]
 

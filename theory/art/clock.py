@@ -10,7 +10,7 @@ A clock :math:`\psi` runs through the integration variable in the time of the so
 
 ART-RL drops :math:`\psi(T) = T` for a multiplier :math:`\gamma`, and acts by a Gaussian policy
 :math:`N(\theta, \lambda/Q)`.  The multiplier is right where :math:`\psi(T) = T` maximises the relaxed problem, and
-there may be none: see :meth:`ClockProblem.duality_margin`.
+there may be none: see :attr:`ClockProblem.duality_margin`.
 
 References:
     | ART: adaptive reparameterized time (Huang, Tang & Zhou, 2026), https://arxiv.org/abs/2601.18681 and

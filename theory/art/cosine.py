@@ -67,7 +67,7 @@ def euler_ratio(xp: Namespace, grid: Array, s: Array, alpha: Array | None = None
         >>> round(float(euler_ratio([1.0, 0.0], 1.0)) ** 2, 15)  # an eighth of a turn
         0.5
     """
-    return 1.0 + _composed(xp, _euler_losses(xp, grid, s, alpha))
+    return xp.prod(_sine(xp, grid, s, alpha)[1], axis=-1)
 
 
 @public(wide=True, check=_levels("std_error"), grid="in [0, inf)", s="in (0, inf)")
@@ -155,7 +155,9 @@ def _heun_losses(xp: Namespace, grid: Array, s: Array) -> Array:
     sine, cosine = _sine(xp, grid, s, None)
     versine = sine * sine / (1.0 + cosine)
     tangent = grid[..., 1:] / s[..., None]
-    return versine * (0.5 * versine - sine * tangent) / (cosine + sine * tangent)
+    # cos(delta) + sin(delta) tan(omega), which may cancel, is the ratio of the lengths.
+    length = xp.sqrt(s[..., None] ** 2 + grid * grid)
+    return versine * (0.5 * versine - sine * tangent) * (length[..., :-1] / length[..., 1:])
 
 
 def _composed(xp: Namespace, losses: Array) -> Array:

@@ -52,7 +52,8 @@ def level_density(xp: Namespace, sigma: Array, s: Array, criterion: Criterion = 
         criterion: The error, by the table of the module.
 
     Returns:
-        The density, elementwise, up to a constant of no unit.
+        The density, elementwise, up to a constant of no unit; that of Heun vanishes at the level 0, with an infinite
+        slope.
 
     Claims: ART-DENSITY-1, ART-CONSTANT-1, ART-HEUN-2
 

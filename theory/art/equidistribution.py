@@ -151,7 +151,7 @@ def optimal_grid(scales: Sequence[float], n: int, sigma_min: float, sigma_max: f
     Raises:
         UnmetHypothesis: As those two.
 
-    Claims: ART-SCALES-1, ART-SCALES-2
+    Claims: ART-SCALES-2
 
     Example:
         >>> optimal_grid([1.0], 2, 0.0, 1.0).round(6).tolist()

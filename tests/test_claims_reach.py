@@ -34,7 +34,8 @@ def resolved(name: str) -> Any:
 
 
 def codes(thing: Any) -> Iterator[CodeType]:
-    """The code of a function or of the kernel behind it; for a class, that of every method."""
+    """The code of a function or of the kernel behind it; of a property, its getter; for a class, that of every method."""
+    thing = thing.fget if isinstance(thing, property) else thing
     if inspect.isclass(thing):
         for base in thing.__mro__:
             for part in vars(base).values():

@@ -10,9 +10,6 @@ from typing import Any
 
 import sympy as sp
 
-from driftproof.numerics import adjoint, csdm, montecarlo, opd, rates, samplers, sensing, transfer, transport
-from driftproof.numerics import diffpo as masked
-from driftproof.numerics import doob as particles
 from driftproof.numerics import (
     adjoint,
     art,
@@ -25,6 +22,8 @@ from driftproof.numerics import (
     transfer,
     transport,
 )
+from driftproof.numerics import diffpo as masked
+from driftproof.numerics import doob as particles
 from driftproof.numerics import reward_gap as gaps
 from driftproof.numerics import rich_po as preferences
 from driftproof.numerics import score_as_action as control

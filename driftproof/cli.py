@@ -1,6 +1,6 @@
 """The command line.
 
-``driftproof claims | verify | soak | mutate | audit | bench | train | recipes | report | inventory``
+``driftproof claims | verify | soak | mutate | audit | bench | train | recipes | models | report | inventory``
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
@@ -33,6 +33,7 @@ from ._commands import (
     write_json,
     written,
 )
+from ._models import models
 from ._mutating import mutate
 from ._training import recipes, train
 
@@ -295,6 +296,7 @@ def bench(
 app.command()(mutate)
 app.command()(train)
 app.command()(recipes)
+app.add_typer(models, name="models")
 
 
 @app.command()

@@ -1,0 +1,52 @@
+"""How a model of the zoo is made: what trains it, what writes it, what scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from driftproof.backends.torch.kit.recipe import Recipes
+
+from .scores import Score
+
+__all__ = ["Maker", "Training"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a training gives.
+
+    Arguments:
+        parts: The trained modules and what belongs to them, by the folder that each is written to.
+        losses: Of every step.
+    """
+
+    parts: dict[str, Any]
+    losses: Sequence[float]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The three functions of a model.
+
+    Arguments:
+        recipes: How its file of settings becomes a recipe.
+        train: From a recipe, and a folder for checkpoints, to a training.
+        write: Puts the parts into a folder, in half precision.
+        evaluate: Scores what lies in a folder.
+        data: What it was trained on.
+        licence: Of the weights.
+        uses: The models of the zoo that it stands on.
+    """
+
+    recipes: Recipes[Any]
+    train: Callable[[Any, Path], Training]
+    write: Callable[[Training, Path], None]
+    evaluate: Callable[[Path], list[Score]]
+    data: str
+    licence: str
+    uses: tuple[str, ...] = ()

@@ -1,0 +1,34 @@
+"""Noise of a scheduler of diffusers put on rows, and taken off again by DDIM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["noised", "sampled"]
+
+
+def noised(rows: Tensor, scheduler: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """States, their times and their noise; times are uniform."""
+    levels = scheduler.alphas_cumprod
+    t = torch.randint(len(levels), (len(rows),), generator=generator)
+    noise = torch.randn(rows.shape, generator=generator)
+    kept = levels[t].reshape(-1, *[1] * (rows.ndim - 1))
+    return kept.sqrt() * rows + (1.0 - kept).sqrt() * noise, t, noise
+
+
+@torch.no_grad()
+def sampled(network: Any, scheduler: Any, x: Tensor, steps: int, at_once: int = 125) -> Tensor:
+    """The ends of DDIM without noise that begins at states x, whose network predicts the noise."""
+    from diffusers import DDIMScheduler
+
+    ddim = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+    ddim.set_timesteps(steps)
+    parts = []
+    for part in torch.split(x, at_once):
+        for t in ddim.timesteps:
+            part = ddim.step(network(part, t.expand(len(part))).sample, t, part).prev_sample
+        parts.append(part)
+    return torch.cat(parts)

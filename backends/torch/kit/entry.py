@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 import numpy as np
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -24,7 +24,10 @@ from .report import Section, versioned, write_report, write_whole
 from .run import held
 from .stop import TrainingInterrupted
 
-__all__ = ["Paper", "as_it_is", "either", "ending", "interruptible", "run_recipes"]
+__all__ = ["SMOKE", "Paper", "as_it_is", "either", "ending", "interruptible", "run_recipes"]
+
+# In the place of every summary of a smoke run: what these compare is noise at such a budget.
+SMOKE: Final = "A smoke run: it shows that it runs, not what it finds."
 
 RecipeT = TypeVar("RecipeT")
 WorkT = TypeVar("WorkT")
@@ -56,6 +59,8 @@ def run_recipes(
 ) -> None:
     """Run recipes one after the other and write ``out/report.json``.
 
+    The summary of a smoke run says that it is one, and ranks nothing.
+
     Sections with ``metrics`` or ``samples``, named numbers and arrays for programs, have them in
     ``out/metrics.json`` and ``out/samples``.
 
@@ -82,6 +87,8 @@ def run_recipes(
         sections = [section for work in prepared for section in paper.run(work, out, accelerator)]
         if not accelerator.is_main_process:
             return
+        if smoke:
+            sections = [{**section, "summary": SMOKE if i == 0 else ""} for i, section in enumerate(sections)]
         meta = {
             "seed": [_seeds(recipe) for recipe, _ in recipes],
             "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
@@ -93,7 +100,7 @@ def run_recipes(
         _write_numbers(out, sections, versioned(meta, paper.packages))
         heading = paper.title if len(recipes) > 1 else recipes[0][0].title
         write_report(out, name, heading, sections, meta, paper.packages)
-        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections)}")
+        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections).strip()}")
 
 
 def either(

@@ -67,9 +67,13 @@ def card(path: Path) -> Mapping[str, Any]:
         raise ZooError(
             f"{subject} has format {written!r}, and this version reads {FORMAT}: retrain the model"
         )
-    if not isinstance(found.get("files"), dict) or found.get("name") != path.name:
+    files = found.get("files")
+    told = isinstance(files, dict) and all(
+        isinstance(made, dict) and isinstance(made.get("sha256"), str) for made in files.values()
+    )
+    if not told or found.get("name") != path.name:
         raise ZooError(
-            f"{subject} is damaged (no files, or the card of another model): install driftproof again"
+            f"{subject} is damaged (digests are missing, or it is the card of another model): install driftproof again"
         )
     return dict(found)
 
@@ -78,9 +82,12 @@ def verified(path: Path) -> Mapping[str, Any]:
     """The card of a folder all of whose files are as they were when the card was written.
 
     Raises:
-        ZooError: A file is missing, or has another digest.
+        ZooError: A file is missing, has another digest, or is none of the model's.
     """
     found = card(path)
+    there = {f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file() and f.name[0] != "."}
+    if strangers := sorted(there - {CARD, *found["files"]}):
+        raise ZooError(f"zoo: {path.name}: {strangers[0]} is not in {CARD}: install driftproof again")
     for name, made in found["files"].items():
         file = path / name
         if not file.is_file():

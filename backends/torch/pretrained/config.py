@@ -40,7 +40,8 @@ class PipelineModel:
         kind: Its family.
         lora: The adapter that is trained.
         name: For ``from_pretrained`` (safetensors only, no remote code), or a folder; for a SiT the file of its
-            weights.  Empty for a small configuration of the same classes with random weights.
+            weights.  ``zoo:NAME`` for a small trained one of :func:`.models.zoo`, and for its ``vae`` so as well.  Empty
+            for a small configuration of the same classes with random weights.
         vae: Of a SiT, for ``from_pretrained``.
         guidance: The weight of classifier-free guidance, as in the pipeline.
         side: Height and width of the images; 0 for those of the configuration.

@@ -16,7 +16,7 @@ DECODED_AT_ONCE = 8
 
 
 def decoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
-    """``decode(latents)`` gives images, with shape (B, 3, H, W), that may leave [0, 1] a little.
+    """``decode(latents)`` gives images, with shape (B, 3, H, W), that may leave [0, 1] a little; grey has three equal channels.
 
     Arguments:
         kind: The family of the pipeline.
@@ -38,7 +38,8 @@ def decoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
                 x = x + float(vae.config.scaling_factor) * x.new_tensor(mean).reshape(1, -1, 1, 1)
             x = x / float(vae.config.scaling_factor) + float(getattr(vae.config, "shift_factor", None) or 0.0)
         images = vae.decode(x.to(vae.dtype), return_dict=False)[0]
-        return 0.5 * images.to(torch.float32) + 0.5
+        in_colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return 0.5 * in_colour.to(torch.float32) + 0.5
 
     return decode
 

@@ -16,7 +16,8 @@ from driftproof.numerics.samplers.parametrization import Parametrization
 from .config import PipelineModel
 from .denoisers import Flux2Denoiser, FluxDenoiser, SD3Denoiser, SiTDenoiser
 from .lora import add_lora
-from .pipelines import CLASSES, encoded_prompts, latent_shape, network_of
+from .models import zoo
+from .pipelines import CLASSES, encoded_prompts, kind_of, latent_shape, network_of
 from .prompts import prompts_in
 from .sit import SIT_XL_2, converted, read_weights
 from .small import Parts, small_parts
@@ -24,6 +25,7 @@ from .unets import PixelDenoiser, UNetDenoiser
 
 __all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
 
+ZOO = "zoo:"  # before the name of a model that comes with the package
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -128,6 +130,12 @@ def noise_times(
 def _sit(model: PipelineModel, prompts: tuple[str, ...]) -> Parts:
     from diffusers import AutoencoderKL, DiTTransformer2DModel
 
+    labels = torch.tensor(model.labels)
+    if model.name.startswith(ZOO):
+        small, pixels = zoo(model.name.removeprefix(ZOO)), zoo(model.vae.removeprefix(ZOO))
+        side = int(small.config.sample_size)
+        return Parts(small, pixels, None, {"label": labels}, prompts, (small.config.in_channels, side, side))
+
     side = model.side // 8 or int(SIT_XL_2["sample_size"])
     network = DiTTransformer2DModel(**{**SIT_XL_2, "sample_size": side})
     state = converted(read_weights(Path(model.name)), SIT_XL_2["num_layers"])
@@ -136,12 +144,13 @@ def _sit(model: PipelineModel, prompts: tuple[str, ...]) -> Parts:
         raise UnmetHypothesis("SiT", "the file has every weight", f"{missing.missing_keys[:3]}...")
     network.to(DTYPES[model.dtype])
     vae = AutoencoderKL.from_pretrained(model.vae, use_safetensors=True)
-    return Parts(network, vae, None, {"label": torch.tensor(model.labels)}, prompts, (4, side, side))
+    return Parts(network, vae, None, {"label": labels}, prompts, (4, side, side))
 
 
 def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.device) -> Parts:
     import diffusers
 
+    pipeline: Any
     options: dict[str, Any] = {
         "torch_dtype": DTYPES[model.dtype],
         "use_safetensors": True,
@@ -151,7 +160,14 @@ def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.devi
         options |= {"safety_checker": None, "requires_safety_checker": False}
     if model.kind in ("flux", "flux2") and not model.side:
         raise UnmetHypothesis("pipeline", f"side > 0, for {model.kind}", "side = 0")
-    pipeline: Any = getattr(diffusers, CLASSES[model.kind]).from_pretrained(model.name, **options)
+    if model.name.startswith(ZOO):
+        pipeline = zoo(model.name.removeprefix(ZOO)).to(DTYPES[model.dtype])
+        if (kind := kind_of(pipeline, "PipelineModel")) != model.kind:
+            raise UnmetHypothesis(
+                "PipelineModel", f"kind is that of {model.name}, {kind!r}", repr(model.kind)
+            )
+    else:
+        pipeline = getattr(diffusers, CLASSES[model.kind]).from_pretrained(model.name, **options)
     encoders = []
     for name, module in pipeline.components.items():
         if isinstance(module, nn.Module):

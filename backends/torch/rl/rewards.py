@@ -11,6 +11,7 @@ import functools
 import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.schema import validated
+from driftproof.backends.torch.pretrained.digits import thickness
 
 __all__ = [
     "AestheticReward",
@@ -27,6 +29,7 @@ __all__ = [
     "JPEGReward",
     "Reward",
     "RewardChoice",
+    "ThicknessReward",
     "brightness",
     "checked",
     "load_head",
@@ -110,19 +113,22 @@ class RewardChoice:
     """Which reward; ``jpeg`` has no gradient.
 
     Arguments:
-        kind: ``jpeg`` (compressibility) and ``brightness`` need no weights, ``aesthetic`` and ``clip`` need models.
+        kind: ``jpeg`` (compressibility), ``brightness`` and ``thickness`` (of a stroke, near ``target``) need no weights,
+            ``aesthetic`` and ``clip`` need models.
         scale: What it is multiplied with.
         model: The CLIP model, for ``from_pretrained``.
         head: The head of ``aesthetic``: a file of its weights.
         sign: Of the size, for ``jpeg``.
+        target: Of ``thickness``, in pixels.
         smoothing, noise, bound: Of its gradient, see :class:`.task.Task`.
     """
 
-    kind: Literal["jpeg", "brightness", "aesthetic", "clip"] = "jpeg"
+    kind: Literal["jpeg", "brightness", "thickness", "aesthetic", "clip"] = "jpeg"
     scale: float = 1.0
     model: str = "openai/clip-vit-large-patch14"
     head: str = ""
     sign: float = -1.0
+    target: PositiveFloat = 3.0
     smoothing: PositiveInt = 1
     noise: NonNegativeFloat = 0.02
     bound: PositiveFloat = 1e30
@@ -140,6 +146,8 @@ def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
             inner = JPEGReward(sign=choice.sign)
         case "brightness":
             inner = brightness
+        case "thickness":
+            inner = ThicknessReward(choice.target)
         case _:
             inner = published_reward(choice.kind, choice.model, choice.head, device)
     return inner if choice.scale == 1.0 else lambda images, prompts: choice.scale * inner(images, prompts)
@@ -148,6 +156,23 @@ def make_reward(choice: RewardChoice, device: torch.device) -> Reward:
 def brightness(images: Tensor, prompts: Sequence[str]) -> Tensor:
     """The mean of all pixels."""
     return images.flatten(1).mean(dim=1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ThicknessReward:
+    """How near the stroke of a digit is to a thickness: less the square of what is missing, in pixels.
+
+    A target, for without one the image with the most ink is a white one.
+
+    Arguments:
+        target: The thickness, see :func:`driftproof.backends.torch.pretrained.digits.thickness`.
+    """
+
+    target: float
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return -((thickness(images) - self.target) ** 2)
 
 
 @final

@@ -76,7 +76,7 @@ def retrain(
 ) -> None:
     """Train a model again from its recipe, score it and write its card; the same command goes on where it stopped.
 
-    Exit status 1 where a model does not beat what is trivial by the factor that its card states.
+    A model that stands on others takes those that come with the package. Exit status 1 where a model does not beat what is trivial by the factor that its card states.
     """
     require_torch("models")
     from .backends.torch.zoo.retrain import MODULES, maker_of

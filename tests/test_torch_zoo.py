@@ -25,7 +25,7 @@ from driftproof.backends.torch.pretrained.digits import (
     slant,
     thickness,
 )
-from driftproof.backends.torch.pretrained.models import digit_features
+from driftproof.backends.torch.pretrained.models import READERS, digit_features
 from driftproof.backends.torch.pretrained.sudoku import EMPTY, UNITS, grids, puzzles, solved
 from driftproof.backends.torch.recipes import RecipeError
 from driftproof.backends.torch.recipes import names as recipe_names
@@ -53,7 +53,7 @@ def test_every_model_is_whole_and_has_a_recipe() -> None:
         assert {"log.json"} < listed and card["training"]["cpu_seconds"] > 0
         assert set(card["uses"]) <= set(cards.names())
         size += sum(file["bytes"] for file in card["files"].values())
-    assert set(cards.names()) <= set(MODULES) == set(recipe_names("zoo"))
+    assert set(cards.names()) <= set(MODULES) == set(READERS) == set(recipe_names("zoo"))
     assert 0 < size <= LIMIT
 
 

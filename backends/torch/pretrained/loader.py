@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.recipes.shipped import ZOO
 from driftproof.numerics.samplers.parametrization import Parametrization
 
 from .config import PipelineModel
@@ -25,7 +26,6 @@ from .unets import PixelDenoiser, UNetDenoiser
 
 __all__ = ["denoiser_of", "load_parts", "noise_times", "prompts_of", "set_steps"]
 
-ZOO = "zoo:"  # before the name of a model that comes with the package
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -133,7 +133,7 @@ def _sit(model: PipelineModel, prompts: tuple[str, ...]) -> Parts:
     labels = torch.tensor(model.labels)
     if model.name.startswith(ZOO):
         small, pixels = zoo(model.name.removeprefix(ZOO)), zoo(model.vae.removeprefix(ZOO))
-        side = int(small.config.sample_size)
+        small, side = small.to(DTYPES[model.dtype]), int(small.config.sample_size)
         return Parts(small, pixels, None, {"label": labels}, prompts, (small.config.in_channels, side, side))
 
     side = model.side // 8 or int(SIT_XL_2["sample_size"])

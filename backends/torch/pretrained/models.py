@@ -44,7 +44,7 @@ def zoo(name: str) -> Any:
     """
     path = zoo_path(name)
     try:
-        return _READERS[name](path)
+        return READERS[name](path)
     except (
         OSError,
         KeyError,
@@ -144,7 +144,7 @@ def _vae(path: Path) -> Any:
     return _single(AutoencoderKL, path)
 
 
-_READERS: Final[dict[str, Callable[[Path], Any]]] = {
+READERS: Final[dict[str, Callable[[Path], Any]]] = {
     "mnist-classifier": read_classifier,
     "mnist-vae": _vae,
     "mnist-sd": read_stable_diffusion,

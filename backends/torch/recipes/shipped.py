@@ -11,7 +11,9 @@ from typing import Any, final
 
 from .tables import RecipeError, read
 
-__all__ = ["Shipped", "find", "names", "shipped"]
+__all__ = ["ZOO", "Shipped", "find", "names", "shipped"]
+
+ZOO = "zoo:"  # before the name of a model that comes with the package, which nothing has to be loaded for
 
 SCORED = ("clip", "aesthetic")  # rewards by a model
 CLIP = "openai/clip-vit-large-patch14"  # the default of RewardChoice
@@ -88,4 +90,4 @@ def _needs(tables: Mapping[str, Any]) -> tuple[str, ...]:
     judges = [reward.get("model", CLIP), reward.get("head")] if reward.get("kind") in SCORED else []
     others = [published.get(key) for key in ("student", "teacher", "dataset")]
     loaded = [*models, pipeline.get("prompt_file"), *judges, *others, tables.get("pretrained")]
-    return tuple(filter(None, loaded))
+    return tuple(name for name in loaded if name and not name.startswith(ZOO))

@@ -65,7 +65,8 @@ class Score:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Score:
         """The score of a card."""
-        return cls(**{key: math.nan if value is None else value for key, value in fields.items()})
+        given: dict[str, Any] = {key: math.nan if value is None else value for key, value in fields.items()}
+        return cls(**given)
 
 
 def share(hits: Values) -> tuple[float, float, float]:

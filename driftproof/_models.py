@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,7 +99,7 @@ def retrain(
         raise typer.Exit(1)
 
 
-def _told(card: dict[str, Any]) -> list[str]:
+def _told(card: Mapping[str, Any]) -> list[str]:
     training = card["training"]
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
     return [

@@ -79,7 +79,7 @@ def share(hits: Values) -> tuple[float, float, float]:
     n, p, z = len(hits), float(np.mean(hits)), 1.96
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, max(0.0, centre - half), min(1.0, centre + half)
+    return p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))  # p, whatever rounds
 
 
 def bootstrapped(

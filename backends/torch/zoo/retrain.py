@@ -69,7 +69,12 @@ def retrain(name: str, out: Path, smoke: bool = False, changes: Sequence[str] = 
 def written(
     name: str, out: Path, maker: Maker, recipe: Any, training: Training, seconds: float
 ) -> list[Score]:
-    """Write a model and its card; the scores are those of the files, in half precision."""
+    """Write a model and its card; the scores are those of the files, in half precision.
+
+    Arguments:
+        name, out, maker, recipe, training: As of :func:`retrain`.
+        seconds: CPU seconds of this process; a training that was resumed took more.
+    """
     out.mkdir(parents=True, exist_ok=True)
     maker.write(training, out)
     log = _log(training.losses)

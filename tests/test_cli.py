@@ -194,7 +194,6 @@ class TestVerify:
             (["train", "tweedie", "--config", "missing.toml"], "missing.toml"),
             (["report", "missing"], "missing"),
             (["bench", "nothing"], "there is no nothing"),
-            (["verify", "rich_po"], "rich_po is planned: it has no claims yet"),
             (["verify", "tweedie", "--jobs", "0"], "expected jobs >= 1"),
             (["train", "schedulers", "--smoke"], "no recipe for 'schedulers'; there are tweedie, opd"),
             (["train", "doob", "--smoke"], "no recipe for 'doob'"),

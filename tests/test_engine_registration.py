@@ -50,6 +50,10 @@ class TestRegistration:
         ):
             registry.select(["REWARD-GAP-PATH-1"])
 
+    def test_a_paper_without_claims_is_planned(self) -> None:
+        with pytest.raises(LookupError, match="art is planned: it has no claims yet"):
+            Registry(loaded=True).select(["art"])
+
     def test_ids_are_unique(self) -> None:
         registry = Registry()
 

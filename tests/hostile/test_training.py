@@ -264,7 +264,7 @@ DISTIL = """
 import sys
 import time
 from pathlib import Path
-from tests.test_torch_opd_trainer import TINY, distil, prompts, published_run, small_model, tokenizer
+from tests.test_torch_opd_published import TINY, distil, prompts, published_run, small_model, tokenizer
 
 place, out = Path(sys.argv[1]), Path(sys.argv[2])
 if not place.exists():

@@ -90,6 +90,39 @@ def test_every_public_function_cites_a_claim_that_covers_it() -> None:
     assert not uncited
 
 
+# What evidence takes and no planted error changes: it only makes data, or it is a derivation whose result others hold.
+UNCHANGED = {
+    "UnmetHypothesis",
+    "numerics.csdm.Latents",
+    "numerics.csdm.SparseDecoder",
+    "numerics.samplers.loop.sample_trajectory",
+    "numerics.tweedie.empirical_bayes.fit_marginal",
+    "theory.adjoint.discrete.DiscreteFlow",
+    "theory.adjoint.regularizers.QuadraticCost",
+    "theory.divergences.base.FDivergence.clip",
+    "theory.processes.clock.LinearClock",
+    "theory.processes.squared_bessel.AbstractSquaredBessel.decay_rho",
+    "theory.reward_gap.gaps.terminal_law",
+    "theory.rewards.Linear",
+    "theory.tweedie.symbolic.bessel_eigenfunction",
+    "theory.tweedie.symbolic.gbm_dilation",
+    "theory.tweedie.symbolic.gbm_log_moments",
+    "theory.tweedie.symbolic.reverse_family",
+    "theory.tweedie.symbolic.second_order_formula",
+}
+
+
+def test_what_is_covered_is_changed_by_a_planted_error() -> None:
+    covered: set[str] = set()
+    changed: set[str] = set()
+    for claim in REGISTRY.load().claims.values():
+        for name, qualified in zip(claim.things, claim.covers, strict=True):
+            covered.add(qualified)
+            if any(name in places for places in claim.mutants.values()):
+                changed.add(qualified)
+    assert {name.removeprefix("driftproof.") for name in covered - changed} == UNCHANGED
+
+
 def papers() -> list[str]:
     return sorted({claim.paper for claim in REGISTRY.load().claims.values()})
 

@@ -262,7 +262,7 @@ def text_law(denoiser: Denoiser, sampler: Sampler, end: int) -> dict[tuple[int, 
 def require_enumerable(subject: str, length: int) -> None:
     """Raise where there are more than 2^16 sets of positions."""
     if length > MOST_SETS:
-        raise UnmetHypothesis(subject, f"L <= {MOST_SETS}: all sets can be listed", f"L = {length}")
+        raise UnmetHypothesis(subject, f"L <= {MOST_SETS}, so that all sets can be listed", f"L = {length}")
 
 
 def subsets(length: int) -> NDArray[np.bool_]:

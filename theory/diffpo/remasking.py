@@ -199,4 +199,4 @@ def _require_few(subject: str, denoiser: Denoiser) -> None:
     count = denoiser.vocabulary**denoiser.length
     if count > _MOST_STATES:
         got = f"V = {denoiser.vocabulary}, L = {denoiser.length}"
-        raise UnmetHypothesis(subject, f"V**L <= {_MOST_STATES}: all states can be listed", got)
+        raise UnmetHypothesis(subject, f"V**L <= {_MOST_STATES}, so that all states can be listed", got)

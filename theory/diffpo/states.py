@@ -79,7 +79,7 @@ def evaluated(subject: str, denoiser: Denoiser, z: States) -> tuple[Namespace, A
         off = np.abs(mass - 1.0)
         if not float(np.max(off)) <= float(precision.eps) ** 0.5:  # NaN included
             got = f"a sum of {float(mass.flat[int(np.argmax(off))]):.6g}"
-            raise UnmetHypothesis(subject, "the denoiser is normalised: probabilities sum to 1", got)
+            raise UnmetHypothesis(subject, "the probabilities of the denoiser sum to 1", got)
     return xp, log_p
 
 
@@ -107,7 +107,7 @@ def completions(subject: str, denoiser: Denoiser) -> States:
     length, size = denoiser.length, denoiser.vocabulary
     if size**length > _MOST_COMPLETIONS:
         got = f"V = {size}, L = {length}"
-        raise UnmetHypothesis(subject, f"V**L <= {_MOST_COMPLETIONS}: all sequences can be listed", got)
+        raise UnmetHypothesis(subject, f"V**L <= {_MOST_COMPLETIONS}, so that all sequences can be listed", got)
     return np.stack(np.unravel_index(np.arange(size**length), (size,) * length), axis=-1).astype(np.int64)
 
 

@@ -54,7 +54,7 @@ def _start(systems: int, n: int) -> Any:
 @claim(
     "DOOB-SMC-1",
     "The evidence of particles has no bias, for any number of them and any twist",
-    r"""E \hat Z = E\,\psi_N(X_N), \qquad E\Big[\hat Z \sum_i W_i f(X^i)\Big] = E[\psi_N f](X_N)""",
+    r"""E \hat Z = E\,\psi_N(X_N), \qquad E\Big[\hat Z \sum_i W_i f(X^i)\Big] = E\,(\psi_N f)(X_N)""",
     covers=[twisted_particles, systematic_ancestors, effective_size],
     hypotheses=[r"\psi_N \;\mathrm{exact},\; \psi_k > 0 \;\mathrm{before}"],
 )

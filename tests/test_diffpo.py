@@ -261,7 +261,7 @@ URN = PolyaDenoiser(1.0, 1.0, 3)
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: diffpo.mean_field(Wrong(0.4), [0, 1, 1]), "the denoiser is normalised"),
+        (lambda: diffpo.mean_field(Wrong(0.4), [0, 1, 1]), "the probabilities of the denoiser sum to 1"),
         (lambda: diffpo.log_likelihood(Wrong(0.7), RandomOrder(), [0, 1, 1]), "a sum of 1.4"),
         (lambda: diffpo.elbo(Wrong(extra=1), [0, 1, 1]), "log-probabilities of shape"),
         (lambda: diffpo.log_likelihood(URN, BadSampler("nothing"), [0, 1, 1]), "every step reveals a token"),

@@ -107,7 +107,9 @@ def completions(subject: str, denoiser: Denoiser) -> States:
     length, size = denoiser.length, denoiser.vocabulary
     if size**length > _MOST_COMPLETIONS:
         got = f"V = {size}, L = {length}"
-        raise UnmetHypothesis(subject, f"V**L <= {_MOST_COMPLETIONS}, so that all sequences can be listed", got)
+        raise UnmetHypothesis(
+            subject, f"V**L <= {_MOST_COMPLETIONS}, so that all sequences can be listed", got
+        )
     return np.stack(np.unravel_index(np.arange(size**length), (size,) * length), axis=-1).astype(np.int64)
 
 

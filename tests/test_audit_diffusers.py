@@ -179,6 +179,7 @@ def test_what_a_model_returns_is_found_where_it_is_another_than_stated() -> None
     assert row.verdict.endswith("reads the output as -v_prediction in units of 0.5")
     row = audit(library.LCMScheduler(), steps=(5, 10))
     assert row.verdict.endswith("reads the output as epsilon of the consistency function")
+    assert {999, 1000} <= set(row.refused) and "refuses 999, 1000 steps" in row.verdict
 
 
 @pytest.mark.slow(ci=True)

@@ -10,67 +10,25 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias
 
 from driftproof.validation.missing import lacking
 
+from . import ode_libraries
 from .interface import parameters
+from .library_entries import START, Entry
 from .rows import Row
-from .severity import Severity
 
 __all__ = ["LIBRARIES", "Entry", "entries", "names", "rows"]
 
 Tell: TypeAlias = Callable[[Row], None]
-
-_START: Final = "from driftproof.validation import audit"
-_PATH: Final = "levels=lambda t: (t, 1 - 0.999 * t), prediction='sample'"
-_SHOWN: Final = "print(row.verdict, row.steps, row.mean_error, row.std_error)"
-
-
-@final
-@dataclass(frozen=True)
-class Entry:
-    """One setting of one sampler.
-
-    Arguments:
-        name: The object, by its import path.
-        lines: What defines ``run``, at most three lines.
-        arguments: Those of the audit behind ``run``.
-        options: What is not at its default.
-    """
-
-    name: str
-    lines: tuple[str, ...]
-    arguments: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def reproduction(self) -> str:
-        """At most five lines."""
-        return "\n".join((*self.lines, f"row = audit(run, {self.arguments})", _SHOWN))
-
-    def row(self, fast: bool = False) -> Row:
-        """What the audit says; where it says nothing, why."""
-        known: dict[str, Any] = {}
-        try:
-            exec("\n".join(self.lines), known)  # noqa: S102  # the reproduction is what is audited
-            options = eval(f"dict({self.arguments})", known)
-            found = known["audit"](known["run"], fast=fast, name=self.name, **options)
-        except Exception as error:  # noqa: BLE001  # whatever another library raises is why
-            why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            found = Row(
-                self.name, {}, f"not supported, because {why}", why, "", severity=Severity.UNSUPPORTED
-            )
-        made = {**self.options, **{k: v for k, v in found.options.items() if k not in self.options}}
-        return replace(found, options=made, reproduction=self.reproduction)
 
 
 def _k_diffusion() -> Iterator[Entry]:
     """Every ``sample_*`` of its sampling, on the noise levels of Karras et al."""
     sampling = importlib.import_module("k_diffusion.sampling")
     imports = (
-        f"from k_diffusion import sampling; {_START}",
+        f"from k_diffusion import sampling; {START}",
         "from driftproof.validation.audits.levels import exploding",
     )
     orders = {"heun": 2, "dpm_2": 2, "dpmpp_2m": 2, "lms": 4, "dpm_fast": 3}
@@ -108,7 +66,7 @@ def _azula() -> Iterator[Entry]:
             for options in _settings(takes, {"temperature": None, "corrections": None, "delta": None}):
                 said = "".join(f", {key}={value!r}" for key, value in options.items())
                 lines = (
-                    f"import math, torch; from types import SimpleNamespace as N; from azula import noise, sample; {_START}",
+                    f"import math, torch; from types import SimpleNamespace as N; from azula import noise, sample; {START}",
                     (
                         "exact = lambda model: type('Exact', (), {'schedule': noise."
                         f"{schedule}(), '__call__': lambda self, x, t: N(mean=model(x, t))}})()"
@@ -123,116 +81,48 @@ def _azula() -> Iterator[Entry]:
                 yield Entry(f"azula.sample.{name}", lines, arguments, {"schedule": schedule, **options})
 
 
-def _torchdiffeq() -> Iterator[Entry]:
-    """Every solver of its ``odeint``, on the path t x_0 + (1 - 0.999 t) z, whose velocity is (x_0 - 0.999 x) / (1 - 0.999 t)."""
-    solvers = importlib.import_module("torchdiffeq._impl.odeint").SOLVERS
-    for method, solver in solvers.items():
-        fixed = "step_size" in inspect.signature(solver.__init__).parameters or any(
-            "step_size" in inspect.signature(each.__init__).parameters for each in solver.__mro__[:-1]
-        )
-        if method == "scipy_solver":  # needs a solver of scipy by name
-            continue
-        # Adaptive ones look past the end of the interval, where the path has no level, unless a step must end there.
-        held = ", rtol=0.1 / n**2, atol=0.1 / n**2, options={'step_t': torch.ones(1, dtype=torch.float64)}"
-        yield Entry(
-            "torchdiffeq.odeint",
-            (
-                f"import torch; from torchdiffeq import odeint; {_START}",
-                "flow = lambda model: lambda t, x: (model(x, t) - 0.999 * x) / (1 - 0.999 * t)",
-                (
-                    f"run = lambda model, x, n: odeint(flow(model), x, torch.linspace(0, 1, {'n + 1' if fixed else '2'}, "
-                    f"dtype=torch.float64), method={method!r}{'' if fixed else held})[-1]"
-                ),
-            ),
-            f"{_PATH}, order={solver.order if fixed else 1}",
-            {"method": method},
-        )
-
-
-def _flow_matching() -> Iterator[Entry]:
-    """Its solver with a step size, and what its paths make of the prediction of a network."""
-    for method, order in (("euler", 1), ("midpoint", 2), ("heun3", 3), ("rk4", 4)):
-        yield Entry(
-            "flow_matching.solver.ODESolver",
-            (
-                f"import torch; from flow_matching.solver import ODESolver; {_START}",
-                "flow = lambda model: lambda x, t: (model(x, t) - 0.999 * x) / (1 - 0.999 * t)",
-                (
-                    "run = lambda model, x, n: ODESolver(flow(model)).sample(x, step_size=1 / n, "
-                    f"method='{method}', time_grid=torch.tensor([0.0, 1.0], dtype=torch.float64))"
-                ),
-            ),
-            f"{_PATH}, order={order}",
-            {"method": method},
-        )
-    levels = {
-        "CondOTScheduler()": "lambda t: (t, 1 - t)",
-        "PolynomialConvexScheduler(2)": "lambda t: (t**2, 1 - t**2)",
-        "CosineScheduler()": "lambda t: (math.sin(math.pi / 2 * t), math.cos(math.pi / 2 * t))",
-        "LinearVPScheduler()": "lambda t: (t, math.sqrt(1 - t**2))",
-        "VPScheduler()": "lambda t: (math.exp(-((1 - t)**2 * 19.9 / 4 + (1 - t) * 0.05)), "
-        "math.sqrt(-math.expm1(-((1 - t)**2 * 19.9 / 2 + (1 - t) * 0.1))))",
+def _deepinv() -> Iterator[Entry]:
+    """Its diffusions with both of its solvers, as a flow and with the noise of Anderson's reversal."""
+    sampling = importlib.import_module("deepinv.sampling")
+    # The network sees x / scale, at the level (1, sigma); the run starts at (scale, scale sigma).
+    diffusions = {
+        "VarianceExplodingDiffusion": ("1, 0, n + 1", "(1.0, 80.0)"),
+        "VariancePreservingDiffusion": (
+            "1, 0.001, n + 1",
+            "(math.exp(-5.025), math.sqrt(-math.expm1(-10.05)))",
+        ),
     }
-    for scheduler, clock in levels.items():
-        # The noise tells nothing of the data at the start of a path, and the method does not look at its end.
-        for method, prediction, first in (
-            ("target_to_velocity", "sample", 0),
-            ("epsilon_to_velocity", "epsilon", 0.001),
-        ):
-            yield Entry(
-                f"flow_matching.path.AffineProbPath.{method}",
-                (
-                    f"import math, torch; from flow_matching.path import AffineProbPath, scheduler; {_START}",
+    for name, (times, start) in diffusions.items():
+        for solver, order in (("EulerSolver", 1), ("HeunSolver", 2)):
+            for alpha in (0.0, 1.0):
+                getattr(sampling, solver)
+                yield Entry(
+                    f"deepinv.sampling.{name}",
                     (
-                        "from torchdiffeq import odeint; "
-                        f"path = AffineProbPath(scheduler.{scheduler}); times = torch.linspace"
+                        f"import math, torch; from deepinv import sampling; {START}",
+                        (
+                            f"solver = lambda n: sampling.{solver}(torch.linspace({times}, dtype=torch.float64)); "
+                            f"options = dict(alpha={alpha}, minus_one_one=False)"
+                        ),
+                        (
+                            f"run = lambda model, x, n: sampling.{name}(model, "
+                            "solver=solver(n), **options).sample(x)"
+                        ),
                     ),
-                    (
-                        f"run = lambda model, x, n: odeint(lambda t, x: path.{method}(model(x, t), x, t), x, "
-                        f"times({first}, 1, n + 1, dtype=torch.float64), method='midpoint')[-1]"
-                    ),
-                ),
-                f"levels={clock}, prediction='{prediction}', order=2",
-                {"scheduler": scheduler, "solver": "midpoint"},
-            )
-
-
-def _torchcfm() -> Iterator[Entry]:
-    """Its paths: the flow that a network is regressed on, at what the exact model knows of noise and data."""
-    half = "math.pi / 2"
-    levels = {
-        "ConditionalFlowMatcher(0.0)": "lambda t: (t, 1 - t)",
-        "TargetConditionalFlowMatcher(1e-3)": "lambda t: (t, 1 - (1 - 1e-3) * t)",
-        "VariancePreservingConditionalFlowMatcher(0.0)": f"lambda t: (math.sin({half} * t), math.cos({half} * t))",
-    }
-    for matcher, clock in levels.items():
-        yield Entry(
-            f"torchcfm.conditional_flow_matching.{matcher.partition('(')[0]}",
-            (
-                (
-                    "import math, torch; from torchcfm import conditional_flow_matching as cfm; "
-                    f"from torchdiffeq import odeint; {_START}; levels = {clock}"
-                ),
-                (
-                    f"path = cfm.{matcher}; guess = lambda x, t, x1: (x - levels(float(t))[0] * x1) / levels(float(t))[1]; "
-                    "flow = lambda x, t, x1: path.compute_conditional_flow(guess(x, t, x1), x1, t, x)"
-                ),
-                (
-                    "run = lambda model, x, n: odeint(lambda t, x: flow(x, t, model(x, t)), x, "
-                    "torch.linspace(0, 1, n + 1, dtype=torch.float64), method='midpoint')[-1]"
-                ),
-            ),
-            "levels=levels, prediction='sample', order=2",
-            {"matcher": matcher, "solver": "midpoint"},
-        )
+                    f"levels=lambda sigma: (1.0, float(sigma)), prediction='sample', start={start}, "
+                    f"order={order if not alpha else 1}",
+                    {"solver": solver, "alpha": alpha},
+                )
 
 
 LIBRARIES: Final[Mapping[str, Callable[[], Iterator[Entry]]]] = {
     "k_diffusion": _k_diffusion,
     "azula": _azula,
-    "torchdiffeq": _torchdiffeq,
-    "flow_matching": _flow_matching,
-    "torchcfm": _torchcfm,
+    "deepinv": _deepinv,
+    "torchdiffeq": ode_libraries.torchdiffeq,
+    "diffrax": ode_libraries.diffrax,
+    "flow_matching": ode_libraries.flow_matching,
+    "torchcfm": ode_libraries.torchcfm,
 }
 
 

@@ -175,8 +175,20 @@ def walked(sampler: Sampler, made: Measurement, whole: bool) -> Measurement:
     """
     if not sampler.stepwise and (made.tree or not whole):
         return made
-    long = {n: _walk(sampler, n, whole and not made.tree) for n in LONG if n not in made.refused}
-    return replace(made, long=long)
+    long: dict[int, int | None] = {}
+    refused = dict(made.refused)
+    for n in LONG:
+        if n in refused:
+            continue
+        try:
+            sampler.begin(n)
+        except (ValueError, AssertionError) as error:
+            if isinstance(error, UnmetHypothesis):
+                raise
+            refused[n] = _said(error)
+            continue
+        long[n] = _walk(sampler, n, whole and not made.tree)
+    return replace(made, long=long, refused=refused)
 
 
 def _walk(sampler: Sampler, steps: int, whole: bool) -> int | None:

@@ -44,6 +44,7 @@ _MOST = 0.5  # change of a logarithm in one round
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+@checked
 class LearnedClock:
     r"""A clock whose speed is known at knots.
 

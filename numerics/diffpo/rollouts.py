@@ -24,6 +24,7 @@ __all__ = ["Rollouts", "categorical", "low_confidence_rollout", "rollout"]
 
 @final
 @dataclass(frozen=True)
+@checked
 class Rollouts:
     """Samples with their paths.
 

@@ -103,9 +103,10 @@ def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Parametr
         >>> float(noise_error_weight(0.5, 0.5, "flow_prediction")), float(noise_error_weight(0.5, 1.0, "sample"))
         (0.25, 0.25)
     """
-    # The output at a fixed x_t moves by this for each unit of noise: x_0 moves by -sigma / alpha.
-    moved = output_of(-sigma / alpha, xp.ones_like(alpha), alpha, sigma, kind)
-    return 1.0 / (moved * moved)
+    # The output moves by this where, at a fixed x_t, the noise moves by alpha and the data by -sigma.
+    moved = output_of(-sigma, alpha, alpha, sigma, kind)
+    root = sigma + 0.0 * alpha if kind == "score" else alpha / moved
+    return root * root
 
 
 @public(wide=True, check=_require_predictions("dspo_loss"), beta="> 0")

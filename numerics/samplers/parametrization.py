@@ -66,9 +66,8 @@ __all__ = [
 Parametrization: TypeAlias = Literal[
     "epsilon", "sample", "v_prediction", "flow_prediction", "score", "log_score", "count", "ratio"
 ]
-DIFFUSERS: Final[tuple[Literal["epsilon", "v_prediction", "sample", "flow_prediction"], ...]] = (
-    "epsilon", "v_prediction", "sample", "flow_prediction",
-)  # fmt: skip
+_Named: TypeAlias = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
+DIFFUSERS: Final[tuple[_Named, ...]] = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 # (a, b, c) with c output = a x0 + b epsilon, from the levels alpha and sigma.
 _Parts: TypeAlias = tuple[Any, Any, Any]

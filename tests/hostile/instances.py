@@ -13,7 +13,12 @@ import numpy as np
 from driftproof.numerics.adjoint.affine import AffinePolicy
 from driftproof.numerics.adjoint.objective import Certificate
 from driftproof.numerics.adjoint.trajectories import Trajectory as FlowTrajectory
+from driftproof.numerics.art.actor_critic import ClockPaths
+from driftproof.numerics.art.learning import LearnedClock
 from driftproof.numerics.csdm import Latents, SparseDecoder
+from driftproof.numerics.diffpo.rollouts import Rollouts
+from driftproof.numerics.doob.particles import ParticleRun
+from driftproof.numerics.doob.trajectories import TrajectoryStore
 from driftproof.numerics.montecarlo.sequences import ConfidenceSequence
 from driftproof.numerics.montecarlo.verdict import ErrorBudget, Verdict
 from driftproof.numerics.rates import Equivalence, RateFit
@@ -44,8 +49,22 @@ from driftproof.theory.adjoint.mixture import MixtureFlow
 from driftproof.theory.adjoint.noisy import NoisyFlow
 from driftproof.theory.adjoint.regularized import RegularizedFlow
 from driftproof.theory.adjoint.regularizers import BallCost, ElasticCost, HuberCost, PowerCost, QuadraticCost
+from driftproof.theory.art.clock import ClockProblem
+from driftproof.theory.art.cumulative import Cumulative
 from driftproof.theory.csdm.stress import FactorModel
+from driftproof.theory.diffpo.denoisers import ConsistentDenoiser, Prompted, TabularDenoiser
+from driftproof.theory.diffpo.likelihood import Path
+from driftproof.theory.diffpo.polya import PolyaDenoiser
+from driftproof.theory.diffpo.samplers import (
+    Blocks,
+    Confidence,
+    EntropyBound,
+    LeftToRight,
+    RandomOrder,
+    Ranked,
+)
 from driftproof.theory.divergences.base import FDivergence
+from driftproof.theory.doob import Ball, Box, Complement, Orthant, Slab, Union
 from driftproof.theory.laws import (
     Discrete,
     Gamma,
@@ -71,7 +90,7 @@ from driftproof.theory.transfer.fourier import TruncationRisk
 from driftproof.validation.inventory import modules
 
 # What the library makes for itself, under a name that no package exports.
-OWN = (Posterior, Problem, SamplerRun, Seeds)
+OWN = (Cumulative, Posterior, Problem, SamplerRun, Seeds)
 
 ONE, TWO, EYE = np.ones(1), np.asarray([0.5, 1.5]), np.eye(2)
 FLOW = GaussianFlow([0.5], [[4.0]])
@@ -243,6 +262,49 @@ VALID: Mapping[type, Mapping[str, Any]] = {
         "excess": np.ones((1, 3)),
         "noise": np.ones((1, 3)),
         "g2dt": ONE,
+    },
+    ClockPaths: {
+        "psi": np.asarray([[0.0, 0.5, 1.0]]),
+        "speed": np.ones((1, 2)),
+        "noise": np.zeros((1, 2)),
+        "stiffness": np.ones((1, 2)),
+    },
+    LearnedClock: {
+        "knots": np.asarray([0.0, 0.5, 1.0]),
+        "speed": np.ones(2),
+        "multiplier": -2.0,
+        "evaluations": 64,
+    },
+    ClockProblem: {"stiffness": lambda t: 1.0 + 0.0 * t, "horizon": 1.0},
+    ParticleRun: {
+        "states": np.ones((2, 1)),
+        "log_weights": np.zeros(2),
+        "segments": np.zeros(3),
+        "sizes": np.ones(3),
+    },
+    TrajectoryStore: {"times": (1.0, 0.5), "states": np.ones((2, 3, 1)), "hits": np.asarray([1.0, 0.0, 1.0])},
+    Ball: {"centre": TWO, "radius": 1.0},
+    Box: {"low": -TWO, "high": TWO},
+    Slab: {"normal": TWO, "low": -1.0, "high": 1.0},
+    Orthant: {"normals": EYE, "levels": TWO},
+    Complement: {"event": Ball(TWO, 1.0)},
+    Union: {"parts": (Slab(TWO, 0.0), Slab(-TWO, 1.0))},
+    TabularDenoiser: {"logits": np.zeros((9, 2, 2))},
+    ConsistentDenoiser: {"log_joint": np.log(np.full((2, 2), 0.25))},
+    PolyaDenoiser: {"a": 1.0, "b": 1.0, "length": 3},
+    Prompted: {"denoiser": PolyaDenoiser(1.0, 1.0, 3), "prompt": (0,)},
+    RandomOrder: {"tokens": 1},
+    LeftToRight: {"tokens": 1},
+    EntropyBound: {"gamma": 0.5},
+    Confidence: {"threshold": 0.9, "at_least_one": True},
+    Ranked: {"by": "margin", "tokens": 1},
+    Blocks: {"sampler": LeftToRight(), "size": 2},
+    Path: {"step": np.asarray([1, 2]), "log_probs": np.asarray([-0.1, -0.2])},
+    Rollouts: {
+        "x": np.asarray([[0, 1]]),
+        "step": np.asarray([[1, 2]]),
+        "log_probs": np.asarray([[-0.1, -0.2]]),
+        "log_choices": np.asarray([0.0]),
     },
     Denoised: {"x": TWO, "lam": 0.5, "residual": 0.1, "gap": 0.0},
     Solution: {"x": TWO, "gap": ONE, "steps": 3},

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from driftproof.validation.documents import FORMATS
 from driftproof.validation.reporting import rebuild
 from tests.hostile.conftest import Attack
 from tests.hostile.payloads import PICTURE
@@ -160,7 +161,7 @@ def test_damaged_files_are_a_line(tmp_path: Path, attack: Attack) -> None:
     attack("files cut short, and no JSON", 2 * (len(BYTES) + 40), faults)
 
 
-@pytest.mark.parametrize("format", [None, 1, 3, "2", 2.5, [], 10**30])
+@pytest.mark.parametrize("format", [None, 1, FORMATS["verify"] + 1, "2", 2.5, [], 10**30])
 def test_another_format_is_one_clear_line(tmp_path: Path, format: Any) -> None:
     place(tmp_path)
     document = json.loads((tmp_path / "verify.json").read_text())
@@ -168,7 +169,8 @@ def test_another_format_is_one_clear_line(tmp_path: Path, format: Any) -> None:
     if format is None:
         del document["format"]  # as before there were formats
     (tmp_path / "verify.json").write_text(json.dumps(document))
-    said = r"verify\.json was written by driftproof 0\.0\.9 \(format .*\); driftproof .* reads format 2: run driftproof verify again"
+    ours = rf"reads format {FORMATS['verify']}: run driftproof verify again"
+    said = rf"verify\.json was written by driftproof 0\.0\.9 \(format .*\); driftproof .* {ours}"
     with pytest.raises(ValueError, match=said):
         rebuild(tmp_path)
 

@@ -25,7 +25,7 @@ from typing import final
 
 import numpy as np
 
-from driftproof._namespace import UnmetHypothesis
+from driftproof._namespace import UnmetHypothesis, checked
 from driftproof.theory.laws import Normal
 
 from .cumulative import Cumulative
@@ -38,6 +38,7 @@ _PANELS = 64
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+@checked
 class ClockProblem:
     r"""The control of a clock whose cost depends on where it is.
 
@@ -69,7 +70,10 @@ class ClockProblem:
         object.__setattr__(self, "_root", Cumulative("ClockProblem", self._speed, edges))
 
     def _speed(self, psi: Floats) -> Floats:
-        q = np.asarray(self.stiffness(psi), dtype=np.float64)
+        try:
+            q = np.asarray(self.stiffness(psi), dtype=np.float64)
+        except TypeError as error:
+            raise TypeError(f"ClockProblem: stiffness takes points (N,) and gives values: {error}") from error
         if not (q > 0.0).all():
             raise UnmetHypothesis("ClockProblem", "Q > 0", f"Q down to {float(np.min(q))!r}")
         root: Floats = np.sqrt(q)

@@ -103,6 +103,7 @@ def log_likelihood(denoiser: Denoiser, sampler: Sampler, x: Tokens) -> Array:
 
 @final
 @dataclass(frozen=True)
+@checked
 class Path:
     """The one path of a state-determined sampler to given sequences.
 

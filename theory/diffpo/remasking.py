@@ -159,7 +159,7 @@ def discrete_ddim_law(xp: Namespace, log_p: Array, steps: int = 32, temperature:
         Probabilities, shape (..., V).
 
     Raises:
-        UnmetHypothesis: steps < 1.
+        UnmetHypothesis: steps < 1, or no token.
 
     Claims: DIFFPO-DDIM-1
 
@@ -170,6 +170,10 @@ def discrete_ddim_law(xp: Namespace, log_p: Array, steps: int = 32, temperature:
     if steps < 1:
         raise UnmetHypothesis("discrete_ddim_law", "steps >= 1", f"steps = {steps}")
     size = log_p.shape[-1]
+    if not size:
+        raise UnmetHypothesis(
+            "discrete_ddim_law", "log_p (..., V) with V >= 1", f"shape {tuple(log_p.shape)}"
+        )
     eye = xp.eye(size, dtype=log_p.dtype) + xp.zeros_like(log_p)[..., None]
     p = xp.exp(log_p)
     law = xp.full_like(p, 1.0 / size)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof.theory.special.elementary import log_or_minus_infinity, log_sum_exp
 
 __all__ = [
@@ -72,6 +72,7 @@ class AbstractEvent(ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Complement(AbstractEvent):
     """What an event leaves out.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import final
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from driftproof.theory.laws.matrices import constant
 
 from .events import AbstractEvent, Measured, summed
@@ -27,6 +27,7 @@ _MOST = 8  # parts: a sum of 2^n terms loses n bits
 
 @final
 @dataclass(frozen=True, eq=False)
+@checked
 class Union(AbstractEvent):
     """The points that lie in one event at least.
 

@@ -38,6 +38,8 @@ from .debye import DEBYE, enough_terms
 
 __all__ = ["bessel_quotient", "bessel_ratio", "log_iv", "log_ive", "log_ive_parts"]
 
+_LIFT = 2.0**60  # of numbers whose quotient might be 0
+
 
 @public(nu="in (-1, inf)", z="in [0, 1e18]")
 @elementwise
@@ -263,8 +265,10 @@ def _power(xp: Namespace, nu: float | Array, z: Array, ladder: Ladder) -> Array:
     mu, s, zero = ladder.mu, ladder.s, xp.zeros_like(ladder.s)
     z, order = z + zero, nu + zero
     small, positive = z < mu, z > 0
-    # Where z / scale is close to 1, the logarithm is taken of the difference.
-    near_zero = xp.log(xp.where(positive, z, zero + 1) / ladder.scale)
+    # Where z / scale is close to 1, the logarithm is taken of the difference; where z is subnormal, z is lifted first.
+    least = z < _LIFT * float(xp.finfo(z.dtype).smallest_normal)
+    lifted = xp.where(positive, xp.where(least, z * _LIFT, z), zero + 1)
+    near_zero = xp.log(lifted / ladder.scale) - xp.where(positive & least, zero + math.log(_LIFT), zero)
     near_one = -xp.log1p((mu + mu * (mu / (s + z))) / xp.where(small, zero + mu, z))
     infinite = xp.where(order > 0, zero - math.inf, xp.where(order < 0, zero + math.inf, zero))
     return nu * xp.where(small, near_zero, near_one) + xp.where(positive, zero, infinite)

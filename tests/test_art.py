@@ -179,7 +179,7 @@ def test_clocks_that_are_none_are_refused() -> None:
     with pytest.raises(UnmetHypothesis, match="Q > 0"):
         art.ClockProblem(lambda psi: psi - 0.5, 1.0)
     for horizon in (0.0, math.inf, math.nan):
-        with pytest.raises(UnmetHypothesis, match="0 < T < inf|horizon is finite"):
+        with pytest.raises(UnmetHypothesis, match=r"0 < T < inf|horizon is finite"):
             art.ClockProblem(np.ones_like, horizon)
     problem = art.ClockProblem(np.ones_like, 1.0)
     for call in (

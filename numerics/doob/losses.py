@@ -21,11 +21,9 @@ Symbols:
 
 from __future__ import annotations
 
-import math
-
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked, public
 from driftproof.theory.processes import AbstractGaussianProcess
-from driftproof.theory.special.elementary import log_or_minus_infinity
+from driftproof.theory.special.elementary import log_complement
 
 __all__ = [
     "covariation_noise",
@@ -82,12 +80,8 @@ def cross_entropy_loss(xp: Namespace, log_h: Array, hit: Array) -> Array:
         True
     """
     likely = xp.where(hit > 0, hit, xp.zeros_like(hit)) * xp.where(hit > 0, log_h, xp.zeros_like(log_h))
-    # log(1 - h), by the form that has digits left: h is small where it counts.
-    rare = log_h < -math.log(2.0)
-    few = xp.log1p(-xp.exp(xp.where(rare, log_h, -xp.ones_like(log_h))))
-    many = log_or_minus_infinity(xp, -xp.expm1(xp.where(rare, -xp.ones_like(log_h), log_h)))
     missed = hit < 1
-    rest = xp.where(missed, xp.where(rare, few, many), xp.zeros_like(log_h))
+    rest = xp.where(missed, log_complement(xp, log_h), xp.zeros_like(log_h))
     return -likely - (1.0 - hit) * rest
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
-from driftproof.theory.special.elementary import softplus
+from driftproof.theory.special.elementary import log_complement, softplus
 
 from .losses import positive_part, require_pairs
 
@@ -152,8 +152,5 @@ def orpo_loss(xp: Namespace, chosen: Array, rejected: Array, weight: float) -> A
 
 
 def _log_odds(xp: Namespace, logp: Array) -> Array:
-    """log p - log(1 - p), with all digits at both ends."""
-    near = logp > -0.5
-    above = xp.log(-xp.expm1(xp.where(near, logp, -xp.ones_like(logp))))
-    below = xp.log1p(-xp.exp(xp.where(near, -xp.ones_like(logp), logp)))
-    return logp - xp.where(near, above, below)
+    """log p - log(1 - p)."""
+    return logp - log_complement(xp, logp)

@@ -14,6 +14,7 @@ from driftproof._namespace import Array, Namespace
 __all__ = [
     "deviance",
     "divide",
+    "log_complement",
     "log_mean_exp",
     "log_or_minus_infinity",
     "log_sum_exp",
@@ -205,6 +206,24 @@ def logistic(xp: Namespace, x: Array) -> Array:
         (0.5, True)
     """
     return xp.exp(-softplus(xp, -x))
+
+
+def log_complement(xp: Namespace, log_p: Array) -> Array:
+    r"""The logarithm of :math:`1 - p` from that of p, with all digits where p is small and where it is almost 1.
+
+    Arguments:
+        log_p: :math:`\log p \le 0`; 0 gives minus infinity.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> float(log_complement(xp, xp.asarray(-math.log(2.0)))) == -math.log(2.0)
+        True
+    """
+    rare = log_p < -math.log(2.0)
+    one = xp.ones_like(log_p)
+    few = xp.log1p(-xp.exp(xp.where(rare, log_p, -one)))
+    many = log_or_minus_infinity(xp, -xp.expm1(xp.where(rare, -one, log_p)))
+    return xp.where(rare, few, many)
 
 
 def divide(xp: Namespace, a: Array, x: Array) -> Array:

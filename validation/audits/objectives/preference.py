@@ -32,6 +32,7 @@ from driftproof.numerics.rich_po import (
     slic_loss,
     sppo_loss,
 )
+from driftproof.theory.special.elementary import softplus
 
 from .base import Family, Free, Inputs, Objective, everywhere
 
@@ -164,9 +165,9 @@ def _without_reference() -> Iterator[tuple[str, str, Margin, Mapping[str, Free]]
 
 def _softplus(x: Any) -> Any:
     """-log sigma(-x)."""
-    import torch
+    import array_api_compat.torch as xp
 
-    return torch.nn.functional.softplus(x, threshold=700.0)  # the default is linear from 20 on
+    return softplus(xp, x)
 
 
 def _nca(w: Any, l: Any, beta: float) -> Any:

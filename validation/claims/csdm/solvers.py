@@ -161,7 +161,7 @@ class DualityGap:
         "lambda of sklearn's alpha": wrong(solve, lam=lambda A, lam: lam / A.shape[0]),
         "a gap relative to the data": wrong(solve, relative_to=lambda: "data"),
         "bounds forgotten": wrong(solve, low=lambda: -math.inf, high=lambda: math.inf),
-        "another objective": wrong(objective, lambda value: 1.01 * value),
+        "scikit-learn's penalty": wrong(objective, lam=lambda lam, y: lam * y.shape[-1]),
     }
 
 
@@ -252,5 +252,5 @@ class Rates:
         "threshold without the step": wrong(ista_step, lam=lambda lam, step: lam / step),
         "no momentum": wrong(fista_step, lambda value: (value[0], value[0], value[2]), z=lambda x: x),
         "momentum too large": wrong(fista_step, z=lambda x, z: x + 1.3 * (z - x)),
-        "a larger constant": wrong(lipschitz, lambda value: 1.01 * value),
+        "the norm for its square": wrong(lipschitz, lambda value: value**0.5),
     }

@@ -122,7 +122,7 @@ class Tokens:
         "gamma forgotten": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma),
         "sign": wrong(token_weights, lambda value: -value),
         "token mean": wrong(token_weights, reduction=lambda: "token"),
-        "another number of tokens": wrong(normalizer, lambda value: 1.01 * value),
+        "a mean for the sum": wrong(normalizer, reduction=lambda reduction: "token"),
         "a gradient of another scale": wrong(
             AutoregressivePair.gradient, lambda value: [1.01 * part for part in value]
         ),
@@ -174,7 +174,9 @@ class Discount:
     mutants = {
         "gamma = 1": wrong(token_weights, gamma=lambda gamma: 0.0 * gamma + 1.0),
         "stop-gradient": wrong(token_weights, mode=lambda: "sg"),
-        "the future counted without its discount": wrong(discounted_future, lambda value: 1.01 * value),
+        "the future counted without its discount": wrong(
+            discounted_future, gamma=lambda xp, gamma: xp.ones_like(gamma)
+        ),
         "an objective of another scale": wrong(AutoregressivePair.objective, lambda value: 1.01 * value),
     }
 

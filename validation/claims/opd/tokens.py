@@ -182,7 +182,7 @@ class TopK:
             lambda value, xp, logp: value + xp.zeros(logp.shape[:-1]),
             logp=lambda xp, logp: xp.reshape(logp, (-1,)),
         ),
-        "a sum of one part more": wrong(truncated_sum, lambda value: 1.01 * value),
+        "a sum a hundredth too large": wrong(truncated_sum, lambda value: 1.01 * value),
     }
 
 

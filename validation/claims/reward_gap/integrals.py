@@ -71,7 +71,7 @@ class StatedIntegrals:
     ]
 
     mutants = {
-        "eta left out of the push": wrong(w2_bound_integral, eta=lambda eta: eta + 0.5),
+        "another eta": wrong(w2_bound_integral, eta=lambda eta: eta + 0.5),
         "the start forgotten": wrong(w2_bound_integral, start=lambda start: 0.5 * start),
         "the score error forgotten": wrong(
             w2_bound_integral, score_error=lambda score_error: (lambda t: 0.0 * t) if score_error else None

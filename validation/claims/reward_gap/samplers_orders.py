@@ -175,7 +175,7 @@ class SingleStepSolvers:
         "a clock of the squared ratio": wrong(time_of_ratio, ratio=lambda ratio: ratio**2),
         "three stages, a step too long": wrong(dpm_solver_3, lambda value: 1.01 * value),
         "one stage, a step too long": wrong(dpm_solver_1, lambda value: 1.01 * value),
-        "the slope of the start alone": wrong(heun_step, lambda value: 1.01 * value),
+        "two scores, a step too long": wrong(heun_step, lambda value: 1.01 * value),
         "a midpoint, a step too long": wrong(dpm_solver_pp_2s, lambda value: 1.01 * value),
     }
 

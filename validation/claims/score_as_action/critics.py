@@ -89,15 +89,14 @@ class MartingaleMethods:
 
     @exact(1e-12)
     def what_the_regression_minimises(martingale_regression, martingale_loss, returns_to_go):
-        """The minimum of the loss by a parabola through three weights."""
+        """The minimum of the loss by a parabola through three weights, with steps of unequal length."""
         case = _problem(30, SHIFT)
+        dt = case["dt"] * np.linspace(0.5, 1.5, len(case["dt"]))
         start, base = case["features"][:, :-1], case["values"][:, :-1] + 0.3
         targets = returns_to_go(case["reward"], case["cost"])[:, :-1]
-        losses = [
-            float(martingale_loss(base + w * start[..., 0], targets, case["dt"])) for w in (-1.0, 0.0, 1.0)
-        ]
+        losses = [float(martingale_loss(base + w * start[..., 0], targets, dt)) for w in (-1.0, 0.0, 1.0)]
         best = 0.5 * (losses[0] - losses[2]) / (losses[0] + losses[2] - 2 * losses[1])
-        return martingale_regression(start, targets - base, case["dt"])[0], best
+        return martingale_regression(start, targets - base, dt)[0], best
 
     @exact(1e-13)
     def sums_by_hand(lstd, ctd_direction, eligibility, martingale_loss, returns_to_go, td_errors):
@@ -154,7 +153,7 @@ class MartingaleMethods:
         "LSTD of the wrong sign": wrong(lstd, lambda value: -value),
         "half of the direction": wrong(ctd_direction, lambda value: 0.5 * value),
         "discount a step": wrong(eligibility, dt=lambda dt: 0 * dt + 1.0),
-        "another minimiser": wrong(martingale_regression, lambda value: 1.01 * value),
+        "steps of one weight": wrong(martingale_regression, dt=lambda xp, dt: xp.ones_like(dt)),
     }
 
 
@@ -249,5 +248,5 @@ class SquaredErrors:
         "the truth": wrong(mean_square_td_limit, lambda value: 0.0 * value),
         "without g": wrong(mean_square_td_limit, lambda slope, t: -1.5 * slope / t),
         "variance halved": wrong(mean_square_td_limit, variance=lambda variance: 0.5 * variance),
-        "a sum for a mean": wrong(mean_square_td, lambda value: 1.01 * value),
+        "a sum for a mean": wrong(mean_square_td, lambda value, errors: value * errors.shape[0]),
     }

@@ -86,7 +86,7 @@ class Distances:
 
     mutants = {
         "half of the p-value": wrong(distribution_test, scaled(0.5)),
-        "one-sided distance": wrong(
+        "a distance of nine tenths": wrong(
             distribution_test, lambda value: replace(value, effect=0.9 * value.effect)
         ),
         "the first term of the sum": wrong(
@@ -148,7 +148,7 @@ class Stages:
             sequential_test, lambda value, stages: replace(value, p_value=value.p_value / stages)
         ),
         "batches of one size": wrong(sequential_test, growth=lambda growth: 1),
-        "gamma left out": wrong(sequential_test, alpha=lambda alpha: min(0.9, 2.0 * alpha)),
+        "twice the level": wrong(sequential_test, alpha=lambda alpha: min(0.9, 2.0 * alpha)),
     }
 
 
@@ -239,7 +239,7 @@ class Peeking:
     mutants = {
         "the interval of one size": wrong(confidence_sequence, lambda value: _narrower(value, 0.5)),
         "one-sided": wrong(confidence_sequence, alpha=lambda alpha: min(0.9, 2.0 * alpha)),
-        "the other branch": wrong(best_rho, lambda value: 1.1 * value),
+        "a tenth too wide": wrong(best_rho, lambda value: 1.1 * value),
         "the root left out": wrong(best_rho, lambda value: value**2),
     }
 

@@ -115,7 +115,7 @@ class LevelsOfMeans:
         ),
         "one-sided": wrong(mean_test, scaled(0.5)),
         "one-sided, of two samples": wrong(two_sample_mean_test, scaled(0.5)),
-        "the square of the t ratio for its cube": wrong(
+        "a p-value of nine tenths, without an assumption": wrong(
             mean_test,
             lambda value, sd, assume, support: value if sd or assume or support else scaled(0.9)(value),
         ),
@@ -270,8 +270,11 @@ class GaussianVectors:
     ]
 
     mutants = {
-        "n for n - 1": wrong(gaussian_test, lambda value, mean, cov: scaled(1.01)(value)),
-        "the covariance for its inverse": wrong(
+        "an estimated mean taken for the known one": wrong(
+            gaussian_test,
+            mean=lambda x, mean, cov: np.mean(x, axis=0) if mean is None and cov is not None else mean,
+        ),
+        "a covariance a fifth too large": wrong(
             gaussian_test, cov=lambda cov: None if cov is None else 1.2 * np.asarray(cov)
         ),
         "another mean": wrong(

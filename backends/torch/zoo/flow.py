@@ -134,7 +134,8 @@ def _evaluate(folder: Path) -> list[Score]:
         images = decode(latents)
         found = [*near_the_data(images), *as_asked(images, held, attributes=False)]
         told = [replace(score, name=f"{score.name}, guidance {guidance:g}") for score in found]
-        # The conditional model alone is told, and asked for nothing: this one was trained for a few minutes.
+        # Without guidance this model, of 4 layers and 1,600 steps, missed the factors that were asked for (8.4 for 10, and
+        # 5.2 for 8). That was seen before guidance 2 was made the one that is asked: here it is told and asked for nothing.
         scores += told if guidance == GUIDANCE else [replace(score, factor=0.0) for score in told]
     return scores
 

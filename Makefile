@@ -85,7 +85,9 @@ strict: $(ready) ## Every public function under array-api-strict (check has it t
 check: $(ready) ## The tests and doctests
 	$(bin)/python -m pytest -q -n $(JOBS) --dist worksteal
 
+# The gradients at every point: quick asks for a part of them.
 longer: $(ready) ## What CI runs after make test: the slow tests of seconds, not those of minutes
+	$(bin)/driftproof verify GRADIENT-LAW-1 GRADIENT-PROCESS-1 GRADIENT-DISTANCE-1
 	$(bin)/python -m pytest -q -n $(JOBS) --dist worksteal -m "slow(ci=True) and not gpu and not hostile"
 
 pythons: $(ready) ## The wheel under every Python found, with the oldest and the newest dependencies

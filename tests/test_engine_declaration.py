@@ -138,6 +138,21 @@ class TestCases:
         cases = rows("x, name", source)
         assert not made and [label for label, _ in cases] == ["name = a, case 1", "name = b, case 2"]
 
+    def test_the_first_comparison_that_fails_catches_a_mutant(self) -> None:
+        asked: list[float] = []
+
+        @exact(1e-15, over=grid(x=(1.0, 2.0, 3.0)))
+        def counted(square: Any, x: float) -> Any:
+            for sign in (1.0, -1.0):
+                asked.append(sign * x)
+                yield f"{sign}", square(sign * x), x * x
+
+        mutants = {"odd": lambda x: x * abs(x), "nothing": lambda x: 0.0}
+        found = settled([square], mutants, evidence=(counted,))
+        assert found.status == "verified"
+        every = [sign * x for x in (1.0, 2.0, 3.0) for sign in (1.0, -1.0)]
+        assert asked == [*every, 1.0, -1.0, 1.0], "all of the square, two of one mutant, one of the other"
+
     def test_no_cases_are_no_evidence(self) -> None:
         @exact(1e-15, over=rows("x", ()))
         def nothing(square: Any, x: float) -> Any:

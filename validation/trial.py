@@ -94,7 +94,7 @@ class Trial:
         rng, alpha = self.plan.rng(*names), self.plan.alpha(self.evidence) or 0.0
         given = {"rng": rng, "alpha": alpha, "n": self.plan.effort.samples(self.evidence.n or 1)}
         wanted = {name: given[name] for name in self.evidence.wants}
-        return self.evidence.judged(self.things, {**wanted, **example}, Setting(alpha))
+        return self.evidence.judged(self.things, {**wanted, **example}, Setting(alpha, self.hunting))
 
     def _on_examples(self) -> None:
         from .examples import search

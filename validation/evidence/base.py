@@ -119,9 +119,24 @@ def summed(verdicts: Sequence[Verdict]) -> Verdict:
 @final
 @dataclass(frozen=True)
 class Setting:
-    """What the run gives to the judge of a kind: its error budget."""
+    """What the run gives to the judge of a kind.
+
+    Arguments:
+        alpha: Its error budget.
+        hunting: On a mutant, which is caught by the first comparison that fails: the rest is not asked.
+    """
 
     alpha: float
+    hunting: bool = False
+
+    def needed(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """All verdicts or, on a mutant, those up to the first that fails."""
+        held = []
+        for verdict in verdicts:
+            held.append(verdict)
+            if self.hunting and verdict.ok is False:
+                break
+        return held
 
 
 class AbstractKind(ABC):
@@ -251,15 +266,17 @@ class Evidence:
         cases = list(self.over or (("", {}),))
         if not cases:
             raise TypeError(f"{self.name}: there are no cases")
-        share = Setting(setting.alpha / len(cases))
+        share = replace(setting, alpha=setting.alpha / len(cases))
         if "alpha" in given:
             given = {**given, "alpha": share.alpha}
-        verdicts = []
-        for label, case in cases:
-            verdict = self.kind.judge(self.function(**tried, **given, **case), share)
-            detail = f"{label}: {verdict.detail}" if label and verdict.detail else label or verdict.detail
-            verdicts.append(replace(verdict, detail=detail))
-        return summed(verdicts)
+
+        def judged() -> Iterator[Verdict]:
+            for label, case in cases:
+                verdict = self.kind.judge(self.function(**tried, **given, **case), share)
+                detail = f"{label}: {verdict.detail}" if label and verdict.detail else label or verdict.detail
+                yield replace(verdict, detail=detail)
+
+        return summed(setting.needed(judged()))
 
     def _require_honest_chances(self) -> None:
         for name in ("false_alarm", "miss"):

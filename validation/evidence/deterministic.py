@@ -30,7 +30,7 @@ class Comparison(AbstractKind):
     scale: float
 
     def judge(self, returned: Any, setting: Setting) -> Verdict:
-        return summed([self._one(*triple) for triple in labelled(returned)])
+        return summed(setting.needed(self._one(*triple) for triple in labelled(returned)))
 
     def _one(self, label: str, got: Any, want: Any) -> Verdict:
         gap = compare(got, want, self.scale)
@@ -66,7 +66,7 @@ class Bound(AbstractKind):
     rung: int = 3
 
     def judge(self, returned: Any, setting: Setting) -> Verdict:
-        return summed([self._one(*triple) for triple in labelled(returned)])
+        return summed(setting.needed(self._one(*triple) for triple in labelled(returned)))
 
     def _one(self, label: str, value: Any, bound: Any) -> Verdict:
         v, b = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(bound, dtype=float))
@@ -202,7 +202,7 @@ class Boundary(AbstractKind):
         if isinstance(returned, Raised):
             return self._refused(returned)
         if isinstance(returned, tuple):
-            return summed([self._one(*triple) for triple in labelled(returned)])
+            return summed(setting.needed(self._one(*triple) for triple in labelled(returned)))
         items = list(returned)
         refused = [self._refused(item) for item in items if isinstance(item, Raised)]
         rest = [item for item in items if not isinstance(item, Raised)]

@@ -40,7 +40,7 @@ import numpy as np
 from ._arguments import Parameters, checked
 from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
-from ._results import Down, is_array, require_no_nan
+from ._results import Down, holds, is_array, known, require_no_nan
 
 __all__ = [
     "Array",
@@ -51,6 +51,8 @@ __all__ = [
     "boundary",
     "checked",
     "explain",
+    "holds",
+    "known",
     "plain_array",
     "public",
     "public_functions",
@@ -238,7 +240,7 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
     """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
     good = inside(value, domain)
-    if bool(xp.all(good)):
+    if holds(xp.all(good)):
         return
     flat, bad = xp.reshape(value, (-1,)), xp.reshape(~good, (-1,))
     worst = float(flat[int(xp.argmax(xp.astype(bad, xp.int64)))])
@@ -364,7 +366,9 @@ def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array
             raise TypeError(
                 f"{subject}: expected one dtype, got {other} ({first}) and {value.dtype} ({name})"
             )
-        elif where != device:
+        elif device is None:  # traced by jax, which places it
+            device = where
+        elif where not in (None, device):
             raise TypeError(f"{subject}: expected one device, got {device} ({first}) and {where} ({name})")
         half = value.dtype if low else half
     return dtype, device, half

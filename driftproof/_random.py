@@ -1,12 +1,13 @@
 r"""Randomness is data: one source of draws for every namespace.
 
 Kernels never draw by themselves; they take a :class:`Source` and ask it for arrays *like* a given
-one.  :func:`source` makes it from what users hold: a numpy ``Generator``, a ``torch.Generator`` or an
-integer seed.
+one.  :func:`source` makes it from what users hold: a numpy ``Generator``, a ``torch.Generator``, a key of
+jax or an integer seed.
 
 * :class:`NumpySource` draws in float64 on the host and converts, so that every namespace sees the same
   normal and uniform numbers, and the same count or gamma draw for the same parameter.
 * :class:`TorchSource` draws on the array's own device: fast on a GPU, another stream on each device.
+* :class:`JaxSource` splits a key of jax for each draw, also while jax traces: the same key is the same draws.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import numpy as np
 from ._checks import is_number
 from ._namespace import Array, Namespace, UnmetHypothesis, refuse
 
-__all__ = ["NumpySource", "Rng", "Source", "TorchSource", "source"]
+__all__ = ["JaxSource", "NumpySource", "Rng", "Source", "TorchSource", "source"]
 
-# numpy.random.Generator, torch.Generator (not importable here), int, or a Source.
+# numpy.random.Generator, torch.Generator or a key of jax (not importable here), int, or a Source.
 Rng: TypeAlias = Annotated[Any, lambda subject, name, value: _generator(subject, name, value)]
 
 
@@ -132,6 +133,53 @@ class TorchSource(Source):
         return torch.poisson(rate, generator=self.generator)
 
 
+@final
+class JaxSource(Source):
+    """Draws from a key of jax, which is split at each draw.
+
+    Counts come from numpy on the host, seeded by the key: those of ``jax.random.poisson`` have 1.3 times their standard
+    deviation from rates of about 1e9 on.
+    """
+
+    def __init__(self, key: Any) -> None:
+        jax = sys.modules["jax"]
+        self._key = key if _is_typed(key) else jax.random.wrap_key_data(key)
+
+    def _next(self) -> Any:
+        self._key, key = sys.modules["jax"].random.split(self._key)
+        return key
+
+    def normal(self, like: Array) -> Array:
+        return sys.modules["jax"].random.normal(self._next(), like.shape, like.dtype)
+
+    def uniform(self, like: Array) -> Array:
+        return sys.modules["jax"].random.uniform(self._next(), like.shape, like.dtype)
+
+    def gamma(self, shape: Array) -> Array:
+        return sys.modules["jax"].random.gamma(self._next(), shape, dtype=shape.dtype)
+
+    def adopt(self, xp: Namespace, values: tuple[Array, ...]) -> tuple[Namespace, tuple[Array, ...]]:
+        if array_api_compat.is_jax_array(values[0]):
+            return xp, values
+        if any(value.shape != () for value in values):
+            raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got a key of jax")
+        import jax.numpy as jnp
+
+        scalars = tuple(jnp.asarray(float(v)) for v in values)
+        return array_api_compat.array_namespace(*scalars), scalars
+
+    def poisson(self, rate: Array) -> Array:
+        import jax
+
+        def host(words: Any, rate: Any) -> Any:
+            generator = np.random.default_rng(np.asarray(words).tolist())
+            return np.asarray(NumpySource(generator).poisson(np.asarray(rate)), dtype=rate.dtype)
+
+        like = jax.ShapeDtypeStruct(rate.shape, rate.dtype)
+        words = jax.random.key_data(self._next())
+        return jax.pure_callback(host, like, words, rate, vmap_method="sequential")
+
+
 def source(rng: Rng, like: Array | None = None) -> Source:
     """The :class:`Source` of a generator, a seed or a source.
 
@@ -157,9 +205,11 @@ def source(rng: Rng, like: Array | None = None) -> Source:
         return NumpySource(rng)
     if isinstance(rng, int | np.integer):
         return NumpySource(np.random.default_rng(int(rng)))
-    if like is not None and not array_api_compat.is_torch_array(like):
-        raise TypeError("rng: expected a numpy Generator or an int beside numpy arrays, got torch.Generator")
-    return TorchSource(rng)
+    ours, kind = (JaxSource, "a key of jax") if _is_key(rng) else (TorchSource, "torch.Generator")
+    fits = array_api_compat.is_jax_array if ours is JaxSource else array_api_compat.is_torch_array
+    if like is not None and not fits(like):
+        raise TypeError(f"rng: expected a numpy Generator or an int beside numpy arrays, got {kind}")
+    return ours(rng)
 
 
 def _generator(subject: str, name: str, rng: Any) -> Any:
@@ -171,9 +221,21 @@ def _generator(subject: str, name: str, rng: Any) -> Any:
             raise UnmetHypothesis(subject, f"the seed {name} >= 0", f"{name} = {int(rng)}")
         return rng
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(rng, torch.Generator):
+    if (torch is not None and isinstance(rng, torch.Generator)) or _is_key(rng):
         return rng
-    return refuse(subject, name, "a numpy Generator, a torch.Generator or an int", rng)
+    return refuse(subject, name, "a numpy Generator, a torch.Generator, a key of jax or an int", rng)
+
+
+def _is_key(value: Any) -> bool:
+    """Whether a key of jax: a typed one, or the two words of an old one."""
+    if "jax" not in sys.modules or not array_api_compat.is_jax_array(value):
+        return False
+    return _is_typed(value) or (value.shape == (2,) and str(value.dtype) == "uint32")
+
+
+def _is_typed(value: Any) -> bool:
+    jax = sys.modules["jax"]
+    return bool(jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key))
 
 
 def _host(values: Array) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ import numpy as np
 
 from ._checks import UnmetHypothesis
 
-__all__ = ["Down", "Remembers", "is_array", "require_no_nan"]
+__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan"]
 
 
 class Down:
@@ -61,9 +62,32 @@ class Remembers(Protocol):
 def require_no_nan(xp: ModuleType, subject: str, name: str, value: Any) -> None:
     """Raise :class:`UnmetHypothesis` where an array has a NaN, and say how many."""
     wrong = xp.isnan(value)
-    if bool(xp.any(wrong)):
+    if known(xp.any(wrong)):
         count = int(xp.sum(xp.astype(wrong, xp.int64)))
         raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
+
+
+def known(condition: Any) -> bool:
+    """Whether a condition on the numbers of arrays is met; no where jax is tracing, and there are no numbers yet.
+
+    What jax compiles or maps is checked for kinds, shapes and dtypes; for values, where it is called with numbers.
+    """
+    return _met(condition, traced=False)
+
+
+def holds(condition: Any) -> bool:
+    """Whether a hypothesis on the numbers of arrays is met; yes where jax is tracing."""
+    return _met(condition, traced=True)
+
+
+def _met(condition: Any, traced: bool) -> bool:
+    try:
+        return bool(condition)
+    except Exception as error:
+        jax = sys.modules.get("jax")
+        if jax is None or not isinstance(error, jax.errors.ConcretizationTypeError):
+            raise
+        return traced
 
 
 def is_array(value: object) -> bool:

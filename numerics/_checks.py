@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, refuse_flags
 
 __all__ = ["both", "check_times_decrease", "require_batch", "require_eta", "require_numbers", "same_shape"]
 
@@ -22,7 +22,7 @@ def check_times_decrease(subject: str) -> Callable[..., None]:
         if "x" in rest:
             like = {name: rest[name] for name in ("eps", "score", "velocity", "noise") if name in rest}
             same_shape(subject, "x", rest["x"], **{k: v for k, v in like.items() if not callable(v)})
-        if not bool(xp.all(s < t)):
+        if not holds(xp.all(s < t)):
             got = f"s up to {float(xp.max(s))!r}, t from {float(xp.min(t))!r}"
             raise UnmetHypothesis(subject, "s < t", got)
 
@@ -43,7 +43,7 @@ def require_numbers(subject: str, **values: Array) -> None:
     """Raise unless what a step draws from are finite numbers: times may be too short, or too long, for any."""
     for name, value in values.items():
         xp = array_namespace(value)
-        if not bool(xp.all(xp.isfinite(value))):
+        if not holds(xp.all(xp.isfinite(value))):
             raise UnmetHypothesis(
                 subject, f"{name} is a finite number", f"{name} overflows at these times and states"
             )

@@ -20,7 +20,7 @@ from typing import TypeAlias, final
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, require
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, known, require
 from driftproof._random import Rng, source
 from driftproof.theory.csdm import early_stopping_noise
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
@@ -86,7 +86,7 @@ class Latents:
         spread = xp.sqrt(xp.mean((y - centre) ** 2, axis=0))
         floor = 64.0 * float(xp.finfo(y.dtype).eps) * float(xp.max(xp.abs(y)))
         still = spread <= floor
-        if bool(xp.any(still)):
+        if known(xp.any(still)):
             got = f"{int(xp.sum(xp.astype(still, xp.int64)))} of {y.shape[1]} have zero variance"
             raise UnmetHypothesis("Latents.fit", "every measurement varies over the data", got)
         return cls(sketch, centre, float(xp.sqrt(xp.mean(spread * spread))))

@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 import array_api_compat
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, refuse_flags
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public, refuse_flags
 from driftproof.theory.adjoint.truncation import MODES, Truncation
 
 from .trajectories import Trajectory
@@ -92,9 +92,9 @@ def adjoints(
         [-0.5, -1.0]
     """
     steps, exact = trajectory.steps, _exact_steps(trajectory, gradient, last)
-    for name, value, known in (("mode", mode, MODES), ("rule", rule, ("discrete", "heun"))):
-        if value not in known:
-            raise UnmetHypothesis("adjoints", f"{name} is one of {', '.join(known)}", f"{name} = {value!r}")
+    for name, value, words in (("mode", mode, MODES), ("rule", rule, ("discrete", "heun"))):
+        if value not in words:
+            raise UnmetHypothesis("adjoints", f"{name} is one of {', '.join(words)}", f"{name} = {value!r}")
     after: list[Array | None] = [None] * len(steps)
     a = -1.0 * gradient
     for k in reversed(range(len(steps) - exact, len(steps))):
@@ -147,7 +147,7 @@ def _pulled(vjp: Vjp, x: Array, t: float, a: Array) -> Array:
 def _require_finite(a: Array) -> None:
     """Raise unless the earliest adjoint is finite: what is not finite anywhere ends up there."""
     xp = array_api_compat.array_namespace(a)
-    if not bool(xp.all(xp.isfinite(a))):
+    if not holds(xp.all(xp.isfinite(a))):
         raise UnmetHypothesis("adjoints", "adjoints stay finite", "NaN or infinity")
 
 

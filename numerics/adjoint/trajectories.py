@@ -16,7 +16,7 @@ from typing import TypeAlias, final
 import array_api_compat
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, UnmetHypothesis, checked
+from driftproof._namespace import Array, UnmetHypothesis, checked, holds
 from driftproof.numerics._checks import require_batch
 
 __all__ = ["Trajectory", "Velocity", "rollout"]
@@ -77,6 +77,6 @@ def rollout(velocity: Velocity, noise: Array, times: Sequence[float]) -> Traject
             got = f"states {tuple(noise.shape)}, velocities {tuple(speed.shape)}"
             raise UnmetHypothesis("rollout", "the velocity has the shape of the state", got)
         states.append(states[-1] + (s - t) * speed)
-    if not bool(xp.all(xp.isfinite(states[-1]))):
+    if not holds(xp.all(xp.isfinite(states[-1]))):
         raise UnmetHypothesis("rollout", "states stay finite", f"after {len(grid) - 1} steps they are not")
     return Trajectory(grid, tuple(states))

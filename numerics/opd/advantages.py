@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from array_api_compat import device
+
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.theory.divergences import FDivergence
 
@@ -95,7 +97,7 @@ def discounted_future(xp: Namespace, cost: Array, gamma: Array) -> Array:
         [2.0, 2.0, 0.0]
     """
     length = cost.shape[-1]
-    place = xp.arange(length, dtype=cost.dtype, device=cost.device)
+    place = xp.arange(length, dtype=cost.dtype, device=device(cost))
     lag = place[:, None] - place[None, :]
     later = lag > 0
     weight = xp.where(later, gamma ** xp.where(later, lag, xp.ones_like(lag)), xp.zeros_like(lag))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, known, public
 from driftproof.theory.divergences import FDivergence
 
 from .advantages import Mode, advantage, discounted_future
@@ -31,10 +31,10 @@ Reduction: TypeAlias = Literal["token", "sequence", "sum"]
 
 
 def _require_token(xp: Namespace, mask: Array, **_: object) -> None:
-    if bool(xp.any((mask != 0) & (mask != 1))):
+    if known(xp.any((mask != 0) & (mask != 1))):
         got = f"values from {float(xp.min(mask)):g} to {float(xp.max(mask)):g}"
         raise UnmetHypothesis("token weights", "the mask holds zeros and ones", got)
-    if not bool(xp.any(mask > 0)):
+    if not holds(xp.any(mask > 0)):
         raise UnmetHypothesis("token weights", "the mask leaves a token", f"shape {tuple(mask.shape)}")
 
 
@@ -48,7 +48,7 @@ def _require_batch(
     real = mask > 0
     for name, values, allowed in (("logp", logp, False), ("logq", logq, clip is not None)):
         bad = real & ~xp.isfinite(values)
-        if not allowed and bool(xp.any(bad)):
+        if not allowed and known(xp.any(bad)):
             count = int(xp.sum(xp.astype(bad, xp.int64)))
             hypothesis = f"{name} is finite at every sampled token" + (
                 ", or clip is set" if name == "logq" else ""

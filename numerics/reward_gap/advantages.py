@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.numerics._checks import require_batch
 
 __all__ = ["Baseline", "group_advantages", "running_advantages", "update_statistics"]
@@ -101,7 +101,7 @@ def _aligned(subject: str) -> Any:
             got = f"shape {tuple(members.shape)}, expected {wanted}"
             raise UnmetHypothesis(subject, "members is a row per reward, a column per prompt", got)
         single = (xp.sum(members, axis=-1) == 1.0) & (xp.max(members, axis=-1) == 1.0)
-        if not bool(xp.all(single)):
+        if not holds(xp.all(single)):
             raise UnmetHypothesis(subject, "every row of members has one 1 and zeros", "another row")
 
     return check

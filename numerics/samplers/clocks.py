@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.numerics._checks import check_times_decrease
 from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
 
@@ -32,7 +32,7 @@ def informative(xp: Namespace, subject: str, process: AbstractProcess, t: Array)
     """Raise unless the process is Gaussian with alpha(t) > 0."""
     if not isinstance(process, AbstractGaussianProcess):
         raise UnmetHypothesis(subject, "the process is Gaussian", f"process {type(process).__name__}")
-    if not bool(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
+    if not holds(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
         raise UnmetHypothesis(subject, "alpha(t) > 0", f"t = {float(xp.max(t))!r}, where the state is noise")
 
 

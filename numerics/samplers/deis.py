@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.theory.processes import AbstractProcess
 
 from .clocks import gaussian, informative, levels
@@ -42,7 +42,7 @@ def _backwards(subject: str) -> Any:
         ready(xp, process=process, t=t, **rest)
         times = [t, t_old] if t_older is None else [t, t_old, t_older]
         for k in range(1, len(times)):
-            if not bool(xp.all(times[k - 1] < times[k])):
+            if not holds(xp.all(times[k - 1] < times[k])):
                 names = "t < t_old" if k == 1 else "t_old < t_older"
                 got = f"{float(xp.max(times[k - 1]))!r}, {float(xp.min(times[k]))!r}"
                 raise UnmetHypothesis(subject, names, got)

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.numerics._checks import require_eta
 from driftproof.theory.processes import AbstractProcess
 
@@ -90,7 +90,7 @@ def _later(subject: str) -> Any:
         ready(xp, process=process, t=t, **rest)
         informative(xp, subject, process, t_old)
         require_eta(subject, eta)
-        if not bool(xp.all(t < t_old)):
+        if not holds(xp.all(t < t_old)):
             got = f"t up to {float(xp.max(t))!r}, t_old from {float(xp.min(t_old))!r}"
             raise UnmetHypothesis(subject, "t < t_old", got)
 

@@ -17,7 +17,7 @@ from typing import Any, final
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, require
 from driftproof._random import Rng, source
 from driftproof.numerics._checks import require_batch, require_eta
 from driftproof.theory.processes import AbstractGaussianProcess, AbstractProcess
@@ -209,7 +209,7 @@ class SamplerRun:
         xp = self.xp
         if self.process.support == ">= 0":
             x = xp.where(x < 0, xp.zeros_like(x), x)  # full truncation ends on the half-line
-        if not bool(xp.all(xp.isfinite(x))):
+        if not holds(xp.all(xp.isfinite(x))):
             lost = int(xp.sum(xp.astype(~xp.isfinite(x), xp.int64)))
             raise FloatingPointError(
                 f"sample: {lost} of {math.prod(x.shape)} values are not finite after {self.name}"

@@ -44,7 +44,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public, require
 from driftproof.numerics._checks import same_shape
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 from driftproof.theory.processes.counts import poisson_count
@@ -126,7 +126,7 @@ def _require_defined(
         if other != kind and "score" in (kind, other):
             needed.add("sigma")
     for name, level in (("alpha", alpha), ("sigma", sigma), ("alpha + sigma", alpha + sigma)):
-        if name in needed and not bool(xp.all(level > 0)):
+        if name in needed and not holds(xp.all(level > 0)):
             made = " and ".join(other for other in wanted if other != kind)
             hypothesis = f"{name} > 0 for kind {kind} to become {made}"
             raise UnmetHypothesis(subject, hypothesis, f"{name} = {float(xp.min(level))!r}")

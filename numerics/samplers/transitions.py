@@ -33,7 +33,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.numerics._checks import require_batch, require_eta, same_shape
 
 __all__ = [
@@ -65,7 +65,7 @@ def _levels(subject: str) -> Callable[..., None]:
             if name in rest:
                 require_batch(subject, rest[name])
                 same_shape(subject, name, rest[name], eps=rest["eps"])
-        if not bool(xp.all(sigma_s * alpha_t <= sigma_t * alpha_s)):
+        if not holds(xp.all(sigma_s * alpha_t <= sigma_t * alpha_s)):
             got = f"sigma_s / alpha_s up to {float(xp.max(sigma_s / alpha_s))!r}"
             raise UnmetHypothesis(subject, "SNR_s >= SNR_t", got)
 
@@ -77,7 +77,7 @@ def require_real_root(xp: Namespace, **given: Any) -> None:
     _levels("ddim_moments")(xp, **given)
     q = given["sigma_s"] * given["alpha_t"] / (given["sigma_t"] * given["alpha_s"])
     left = given["sigma_s"] ** 2 * _kept_variance(q, given["eta"])
-    if not bool(xp.all(left >= 0)):
+    if not holds(xp.all(left >= 0)):
         got = f"eta = {given['eta']!r}, sigma_s^2 - sigma^2 = {float(xp.min(left))!r}"
         raise UnmetHypothesis("ddim_moments", "eta^2 <= 1 / (1 - SNR_t / SNR_s)", got)
 
@@ -87,7 +87,7 @@ def _to_the_data(xp: Namespace, *, x: Array, t: Array, s: Array, a: float, **res
     same_shape("flow_sde_moments", "x", x, velocity=rest["velocity"])
     if not 0.0 <= a < math.inf:
         raise UnmetHypothesis("flow_sde_moments", "a >= 0", f"a = {a!r}")
-    if not bool(xp.all(s < t)):
+    if not holds(xp.all(s < t)):
         got = f"s up to {float(xp.max(s))!r}, t from {float(xp.min(t))!r}"
         raise UnmetHypothesis("flow_sde_moments", "s < t", got)
 

@@ -14,7 +14,7 @@ from typing import TypeAlias, final
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, UnmetHypothesis, boundary, checked, holds
 from driftproof._random import Rng, source
 from driftproof.numerics._checks import require_batch, require_eta
 from driftproof.theory.processes import reverse_drift
@@ -124,7 +124,7 @@ def rollout(
         excess.append(action - before)
         noises.append(noise)
         weights.append(g2dt)
-    if not bool(xp.all(xp.isfinite(x))):
+    if not holds(xp.all(xp.isfinite(x))):
         raise UnmetHypothesis("rollout", "states stay finite", f"after {len(times) - 1} steps they are not")
     return Rollout(
         xp.asarray(times, dtype=start.dtype, device=where),

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from array_api_compat import device
 from scipy.optimize import brentq
 
 from driftproof._capabilities import arrays
@@ -84,7 +85,7 @@ def bpdn(
         raise UnmetHypothesis("bpdn", "y has the shape (m,) of one signal", f"shape {tuple(y.shape)}")
     require_problem(xp, A=A, y=y, lam=1.0)
     _require_radius(xp, A, y, radius, tolerance)
-    found = zero = xp.zeros((A.shape[1],), dtype=y.dtype, device=y.device)
+    found = zero = xp.zeros((A.shape[1],), dtype=y.dtype, device=device(y))
     top = math.log(float(xp.max(xp.abs(y @ A))))  # from here on x = 0
 
     def excess(log_lam: float) -> float:

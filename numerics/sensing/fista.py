@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public
 
 from .proxes import prox, require_problem
 
@@ -141,7 +141,7 @@ def lipschitz(A: Array) -> float:
     xp, _, (A,) = boundary("lipschitz", A=A)
     if A.ndim != 2 or 0 in A.shape:
         raise UnmetHypothesis("lipschitz", "A has the shape (m, d), not empty", f"shape {tuple(A.shape)}")
-    if not bool(xp.all(xp.isfinite(A))):
+    if not holds(xp.all(xp.isfinite(A))):
         raise UnmetHypothesis("lipschitz", "A is finite", "infinite values")
     return float(xp.max(xp.linalg.svdvals(A))) ** 2
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, known, public
 
 __all__ = ["debias", "omp"]
 
@@ -24,7 +25,7 @@ def _require_matrix(xp: Namespace, subject: str, A: Array, y: Array) -> None:
             subject, "A (m, d), not empty, and y (..., m)", f"{tuple(A.shape)}, {tuple(y.shape)}"
         )
     empty = xp.sum(A * A, axis=0) == 0
-    if bool(xp.any(empty)):
+    if known(xp.any(empty)):
         got = f"{int(xp.sum(xp.astype(empty, xp.int64)))} of {A.shape[1]} columns"
         raise UnmetHypothesis(subject, "no column of A is zero", got)
 
@@ -44,7 +45,7 @@ def _check_support(xp: Namespace, *, A: Array, y: Array, x: Array) -> None:
     matrix = _restricted(xp, unit, xp.astype(x != 0, A.dtype))
     floor = _dependent(xp, A)
     try:
-        xp.linalg.cholesky(matrix - floor * xp.eye(A.shape[1], dtype=A.dtype, device=A.device))
+        xp.linalg.cholesky(matrix - floor * xp.eye(A.shape[1], dtype=A.dtype, device=device(A)))
     except (np.linalg.LinAlgError, RuntimeError):  # torch's is a RuntimeError
         least = float(xp.min(xp.linalg.eigvalsh(matrix)))
         got = f"least eigenvalue of their Gram matrix = {least:.3g}"
@@ -117,7 +118,7 @@ def omp(xp: Namespace, A: Array, y: Array, s: int) -> Array:
         [0.0, -3.0, 2.0]
     """
     unit = A / xp.sqrt(xp.sum(A * A, axis=0))
-    columns = xp.arange(A.shape[1], device=A.device)
+    columns = xp.arange(A.shape[1], device=device(A))
     chosen = xp.zeros_like(y[..., :1] * A[0, :])
     new, floor = (
         xp.ones_like(chosen),
@@ -150,7 +151,7 @@ def _on_support(xp: Namespace, A: Array, y: Array, chosen: Array) -> Array:
 
 def _restricted(xp: Namespace, A: Array, chosen: Array) -> Array:
     gram = xp.matrix_transpose(A) @ A
-    identity = xp.eye(A.shape[1], dtype=A.dtype, device=A.device)
+    identity = xp.eye(A.shape[1], dtype=A.dtype, device=device(A))
     both = chosen[..., :, None] * chosen[..., None, :]
     return both * gram + (1.0 - chosen)[..., None] * identity
 

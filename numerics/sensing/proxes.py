@@ -24,7 +24,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from array_api_compat import device
+
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, known, public
 
 __all__ = ["duality_gap", "objective", "prox", "require_problem", "soft_threshold"]
 
@@ -47,7 +49,7 @@ def soft_threshold(xp: Namespace, v: Array, tau: float | Array) -> Array:
         >>> soft_threshold([-3.0, 0.5, 2.0], 1.0).tolist()
         [-2.0, 0.0, 1.0]
     """
-    zero = xp.zeros((), dtype=v.dtype, device=v.device)
+    zero = xp.zeros((), dtype=v.dtype, device=device(v))
     return xp.maximum(v - tau, zero) + xp.minimum(v + tau, zero)
 
 
@@ -85,9 +87,9 @@ def prox(
     """
     x = soft_threshold.kernel(xp, v, tau)
     if low > -math.inf:
-        x = xp.maximum(x, xp.full((), low, dtype=v.dtype, device=v.device))
+        x = xp.maximum(x, xp.full((), low, dtype=v.dtype, device=device(v)))
     if high < math.inf:
-        x = xp.minimum(x, xp.full((), high, dtype=v.dtype, device=v.device))
+        x = xp.minimum(x, xp.full((), high, dtype=v.dtype, device=device(v)))
     return x
 
 
@@ -120,10 +122,10 @@ def require_problem(
     most = lam if isinstance(lam, float) else float(xp.max(lam))
     if not most < math.inf:
         raise UnmetHypothesis(subject, "lambda is finite", f"lambda = {most!r}")
-    if not bool(xp.all(xp.isfinite(A))) or not bool(xp.all(xp.isfinite(y))):
+    if not holds(xp.all(xp.isfinite(A))) or not holds(xp.all(xp.isfinite(y))):
         raise UnmetHypothesis(subject, "A and y are finite", "infinite values")
     empty = xp.sum(A * A, axis=0) == 0
-    if bool(xp.any(empty)):
+    if known(xp.any(empty)):
         got = f"{int(xp.sum(xp.astype(empty, xp.int64)))} of {A.shape[1]} columns"
         raise UnmetHypothesis(subject, "no column of A is zero", got)
     for name in ("x", "z"):

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, final
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, known
 
 from .fista import advance, lipschitz
 from .proxes import duality_gap, objective, prox, require_problem
@@ -161,7 +161,7 @@ def solve(
         down(xp.reshape(found, (*shape, A.shape[1]))), down.wide(xp.reshape(gap, shape)), steps
     )
     late = gap > tolerance * size
-    if bool(xp.any(late)):
+    if known(xp.any(late)):
         relative = xp.where(late, gap / xp.where(size > 0, size, xp.ones_like(size)), xp.zeros_like(gap))
         count = int(xp.sum(xp.astype(late, xp.int64)))
         raise NotConverged(count, float(xp.max(relative)), tolerance, steps, solution)
@@ -241,7 +241,7 @@ def _require_budget(xp: Namespace, y: Array, tolerance: float, max_iterations: i
     info, largest = xp.finfo(y.dtype), xp.max(xp.abs(y), axis=-1)
     low, high = math.sqrt(float(info.smallest_normal) / tolerance), math.sqrt(float(info.max) / y.shape[-1])
     lost = (largest > 0) & ((largest < low) | (largest > high))
-    if bool(xp.any(lost)):
+    if known(xp.any(lost)):
         worst = float(xp.max(xp.where(lost, largest, xp.zeros_like(largest))))
         hypothesis = f"|y|^2 neither underflows nor overflows in {y.dtype}"
         raise UnmetHypothesis("fista", hypothesis, f"the largest |y_i| is {worst:.3g}; scale the problem")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from array_api_compat import device
+
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
 __all__ = ["ridge_towards"]
@@ -49,7 +51,7 @@ def ridge_towards(xp: Namespace, x: Array, y: Array, source_beta: Array, penalty
         [2.0]
     """
     m, d = x.shape
-    gram = xp.matrix_transpose(x) @ x / float(m) + penalty * xp.eye(d, dtype=x.dtype, device=x.device)
+    gram = xp.matrix_transpose(x) @ x / float(m) + penalty * xp.eye(d, dtype=x.dtype, device=device(x))
     slope = xp.matrix_transpose(x) @ (y - x @ source_beta) / float(m)
     columns = slope if slope.ndim == 2 else slope[:, None]
     return source_beta + xp.reshape(xp.linalg.solve(gram, columns), source_beta.shape)

@@ -2,7 +2,7 @@ r"""The weight :math:`\lambda` of the running cost: what it may be, and dividing
 
 from __future__ import annotations
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse_flags
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, refuse_flags
 
 __all__ = ["over_weight", "require_finite", "require_weight"]
 
@@ -28,7 +28,7 @@ def over_weight(xp: Namespace, subject: str, value: Array, lam: float) -> Array:
 
 def require_finite(xp: Namespace, subject: str, value: Array, lam: float) -> None:
     """Raise unless what was made with the weight is finite."""
-    if not bool(xp.all(xp.isfinite(value))):
+    if not holds(xp.all(xp.isfinite(value))):
         raise _overflow(subject, lam)
 
 

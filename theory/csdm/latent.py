@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 
 __all__ = ["early_stopping_noise", "euler_variance", "latent_error", "prior_mismatch"]
@@ -141,7 +141,7 @@ def prior_mismatch(xp: Namespace, v0: Array, T: float) -> Array:
 
 def _alive(xp: Namespace, *, process: AbstractGaussianProcess, t: Array) -> None:
     alpha, _ = process.alpha_sigma(xp, t)
-    if not bool(xp.all(alpha > 0)):
+    if not holds(xp.all(alpha > 0)):
         got = f"alpha = {float(xp.min(alpha)):.6g} at t = {float(xp.max(t)):.6g}"
         raise UnmetHypothesis("early_stopping_noise", "some signal is left, alpha_t > 0", got)
 

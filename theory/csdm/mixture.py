@@ -19,6 +19,7 @@ import math
 from itertools import combinations
 
 import numpy as np
+from array_api_compat import device
 
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
@@ -59,8 +60,8 @@ def sparse_mixture(sketch: Array, s: int, variance: float) -> GaussianMixture:
     _check(xp, sketch=sketch, s=s, variance=variance)
     covs = variance * _outer_products(xp, sketch, s)
     count, m = covs.shape[0], covs.shape[-1]
-    weights = xp.full((count,), 1.0 / count, dtype=covs.dtype, device=sketch.device)
-    return GaussianMixture(weights, xp.zeros((count, m), dtype=covs.dtype, device=sketch.device), covs)
+    weights = xp.full((count,), 1.0 / count, dtype=covs.dtype, device=device(sketch))
+    return GaussianMixture(weights, xp.zeros((count, m), dtype=covs.dtype, device=device(sketch)), covs)
 
 
 def _check(
@@ -154,7 +155,7 @@ def _indicators(xp: Namespace, sketch: Array, s: int) -> Array:
     supports = np.array(list(combinations(range(d), s)))
     rows = np.zeros((len(supports), d))
     np.put_along_axis(rows, supports, 1.0, axis=1)
-    return xp.asarray(rows, dtype=sketch.dtype, device=sketch.device)
+    return xp.asarray(rows, dtype=sketch.dtype, device=device(sketch))
 
 
 def _outer_products(xp: Namespace, sketch: Array, s: int) -> Array:
@@ -163,5 +164,5 @@ def _outer_products(xp: Namespace, sketch: Array, s: int) -> Array:
 
 
 def _noisy_covariances(xp: Namespace, sketch: Array, s: int, variance: float, noise: float) -> Array:
-    identity = xp.eye(sketch.shape[0], dtype=sketch.dtype, device=sketch.device)
+    identity = xp.eye(sketch.shape[0], dtype=sketch.dtype, device=device(sketch))
     return variance * _outer_products(xp, sketch, s) + noise * noise * identity

@@ -10,10 +10,11 @@ import math
 from itertools import combinations
 
 import numpy as np
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, known, public
 
 __all__ = ["bpdn_constant", "coherence", "omp_sparsity", "restricted_isometry", "simplex_etf"]
 
@@ -98,7 +99,7 @@ def _columns_vary(xp: Namespace, *, sketch: Array) -> None:
     if sketch.ndim < 2 or sketch.shape[-1] < 2:
         raise UnmetHypothesis("coherence", "A has two columns or more", f"shape {tuple(sketch.shape)}")
     empty = xp.all(sketch == 0, axis=-2)
-    if bool(xp.any(empty)):
+    if known(xp.any(empty)):
         zeros = int(xp.sum(xp.astype(empty, xp.int64)))
         raise UnmetHypothesis("coherence", "no column of A is zero", f"{zeros} zero columns")
 
@@ -128,7 +129,7 @@ def coherence(xp: Namespace, sketch: Array) -> Array:
     sketch = sketch / xp.max(xp.abs(sketch), axis=-2, keepdims=True)
     unit = sketch / xp.sqrt(xp.sum(sketch * sketch, axis=-2, keepdims=True))
     cosines = xp.abs(xp.matrix_transpose(unit) @ unit)
-    diagonal = xp.eye(cosines.shape[-1], dtype=cosines.dtype, device=cosines.device)
+    diagonal = xp.eye(cosines.shape[-1], dtype=cosines.dtype, device=device(cosines))
     off = cosines * (1.0 - diagonal)
     return xp.max(xp.reshape(off, (*off.shape[:-2], -1)), axis=-1)
 

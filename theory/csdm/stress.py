@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
+from array_api_compat import device
 from scipy.special import ndtri
 
 from driftproof._capabilities import arrays
@@ -110,7 +111,7 @@ class FactorModel:
         if tuple(g.shape) != (len(picked),):
             got = f"values {tuple(g.shape)}"
             raise UnmetHypothesis("FactorModel.stressed", f"one value for each of {len(picked)}", got)
-        rows = xp.asarray(picked, device=cov.device)
+        rows = xp.asarray(picked, device=device(cov))
         among = xp.take(xp.take(cov, rows, axis=0), rows, axis=1)
         self._require_regular(among, picked)
         gain = xp.matrix_transpose(xp.linalg.solve(among, xp.take(cov, rows, axis=0)))  # (k, g)

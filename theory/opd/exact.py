@@ -26,7 +26,7 @@ References:
 
 from __future__ import annotations
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, known, public
 from driftproof.theory.divergences import FDivergence, Generator
 
 __all__ = [
@@ -47,7 +47,7 @@ def _require_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
     for name, log_law in (("logp", logp), ("logq", logq)):
         mass = xp.sum(xp.exp(log_law), axis=-1)
         wrong = ~(xp.abs(mass - 1.0) <= _MASS)
-        if bool(xp.any(wrong)):
+        if known(xp.any(wrong)):
             hypothesis = f"{name} holds log-probabilities, as log_softmax of logits gives them"
             raise UnmetHypothesis(f.name, hypothesis, f"probabilities of sum {float(xp.max(mass)):.3g}")
 
@@ -55,7 +55,7 @@ def _require_divergence(xp: Namespace, logp: Array, logq: Array, f: FDivergence)
 def _require_finite_cost(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> None:
     _require_divergence(xp, logp, logq, f)
     excluded = (logp > -xp.inf) & ~(logq > -xp.inf)
-    if f.at_zero == float("inf") and bool(xp.any(excluded)):
+    if f.at_zero == float("inf") and known(xp.any(excluded)):
         count = int(xp.sum(xp.astype(excluded, xp.int64)))
         hypothesis = "the teacher gives probability to every token of the student (f(0) is infinite)"
         raise UnmetHypothesis(f.name, hypothesis, f"{count} tokens with log q = -inf")

@@ -22,7 +22,7 @@ import numpy as np
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis
 from driftproof.theory.divergences import FDivergence, alpha, get
-from driftproof.theory.special.quadrature import integrate, known, require_resolved, resolution, still
+from driftproof.theory.special.quadrature import integrate, readable, require_resolved, resolution, still
 
 __all__ = ["k_estimator", "surrogate"]
 
@@ -62,9 +62,8 @@ def surrogate(f: FDivergence) -> FDivergence:
 
     def integral(xp: Namespace, delta: Array, top: Array) -> Array:
         """The integral of f(e^s) e^(top - s) over s in [0, delta]."""
-        readable = known(delta)
         widest = _WIDTH * _MOST
-        if readable:
+        if readable(delta):
             widest = float(xp.max(xp.abs(still(delta)))) if math.prod(delta.shape) else 0.0
         if not widest <= _WIDTH * _MOST:
             raise UnmetHypothesis(
@@ -82,7 +81,7 @@ def surrogate(f: FDivergence) -> FDivergence:
                     total, size = total + part, size + xp.abs(part)
             sums.append((delta * total, xp.abs(delta) * size))
         (fine, size), (coarse, _) = sums
-        if readable:
+        if readable(delta):
             require_resolved(xp, f"surrogate of {f.name}", fine, coarse, size)
             return fine
         good = (xp.abs(delta) <= widest) & (xp.abs(fine - coarse) <= resolution(xp, fine.dtype) * size)

@@ -21,7 +21,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
 from driftproof.theory.laws import AbstractLaw, ElementwiseLaw
 
 __all__ = ["AbstractProcess"]
@@ -176,7 +176,7 @@ def require_parameters(
 
 def require_order(xp: Namespace, subject: str, s: Array, t: Array) -> None:
     """Raise unless 0 < s < t everywhere."""
-    if not bool(xp.all(s > 0)) or not bool(xp.all(s < t)):
+    if not holds(xp.all(s > 0)) or not holds(xp.all(s < t)):
         got = f"s in [{float(xp.min(s))!r}, {float(xp.max(s))!r}], t in [{float(xp.min(t))!r}, {float(xp.max(t))!r}]"
         raise UnmetHypothesis(subject, "0 < s < t", got)
 

@@ -24,7 +24,7 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.processes import VP
 from driftproof.theory.rewards import Reward
@@ -185,7 +185,7 @@ def leading_gaps(
 def _check_weight(xp: Namespace, *, process: Any, eta: float, t: Array, **_: Any) -> None:
     require_model("error_weight", process, eta)
     require_times(xp, "error_weight", process, t)
-    if not bool(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
+    if not holds(xp.all(process.alpha_sigma(xp, t)[0] > 0)):
         raise UnmetHypothesis("error_weight", "alpha(t) > 0", f"t up to {float(xp.max(t))!r}")
 
 

@@ -33,7 +33,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.theory.processes import VE, VP, AbstractGaussianProcess, Flow
 
 __all__ = [
@@ -72,7 +72,7 @@ def require_model(subject: str, process: object, eta: float, kappa: float = 1.0)
 
 def require_times(xp: Namespace, subject: str, process: GaussianProcess, t: Array) -> None:
     """Raise unless the times are within the horizon."""
-    if not bool(xp.all(t <= process.T)):
+    if not holds(xp.all(t <= process.T)):
         raise UnmetHypothesis(subject, f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
 
 
@@ -125,7 +125,7 @@ def _hypotheses(subject: str) -> Callable[..., None]:
         require_model(subject, process, eta, kappa)
         t = xp.zeros_like(variance) + process.T if t is None else t
         require_times(xp, subject, process, t)
-        if s is not None and not bool(xp.all(s < t)):
+        if s is not None and not holds(xp.all(s < t)):
             raise UnmetHypothesis(subject, "s < t", f"s = {float(xp.max(s))!r}")
         c = kappa * (1.0 + eta * eta)
         silent = bool(xp.any(process.alpha_sigma(xp, t)[0] == 0.0))

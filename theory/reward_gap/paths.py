@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 
 from .moments import (
     GaussianProcess,
@@ -74,7 +74,7 @@ def _check(subject: str, random: bool) -> Any:
         if random and not eta > 0.0:
             raise UnmetHypothesis(subject, "eta > 0", f"eta = {eta!r}: the paths are deterministic")
         end = xp.zeros_like(variance) + process.T
-        if kappa != 1.0 and not bool(xp.all(log_loss(xp, process, variance, end) < xp.inf)):
+        if kappa != 1.0 and not holds(xp.all(log_loss(xp, process, variance, end) < xp.inf)):
             got = f"kappa = {kappa!r}: the divergence is infinite"
             raise UnmetHypothesis(subject, "kappa = 1 where alpha(T) = 0", got)
 

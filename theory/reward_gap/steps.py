@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 
 from .moments import GaussianProcess, require_model
 from .quadrature import Floats
@@ -41,9 +41,9 @@ __all__ = ["ddim_eta_limit", "ddim_variance", "gddim_variance", "sampler_moments
 def _check(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, *, process: Any, t: Array, s: Array, eta: float = 0.0, **_: Any) -> None:
         require_model(subject, process, eta)
-        if not bool(xp.all(s < t)):
+        if not holds(xp.all(s < t)):
             raise UnmetHypothesis(subject, "s < t", f"s up to {float(xp.max(s))!r}")
-        if not bool(xp.all(t <= process.T)):
+        if not holds(xp.all(t <= process.T)):
             raise UnmetHypothesis(subject, f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
 
     return check

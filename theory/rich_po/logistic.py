@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
 
@@ -274,7 +275,7 @@ def _terms(xp: Namespace, sd: Array) -> tuple[Array, Array, Array]:
     root = xp.sqrt(1.0 + ratio * ratio)
     inverse = xp.where(large, ratio, xp.ones_like(sd)) / root  # 1 / sqrt(1 + s^2)
     steep = xp.where(large, xp.ones_like(sd), sd) / root  # s / sqrt(1 + s^2)
-    g, weights = (xp.asarray(v, dtype=sd.dtype, device=sd.device) for v in (_NODES, _WEIGHTS))
+    g, weights = (xp.asarray(v, dtype=sd.dtype, device=device(sd)) for v in (_NODES, _WEIGHTS))
     z, gap = g * inverse[..., None], g * steep[..., None]
     return z, gap, weights * inverse[..., None] * xp.exp(-0.5 * z * z) / xp.cosh(0.5 * gap) ** 2
 

@@ -28,7 +28,7 @@ from typing import Any
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.rewards import Reward
 from driftproof.theory.special.quadrature import composite, require_resolved
@@ -121,7 +121,7 @@ def _check_limit(xp: Namespace, *, process: Any, variance: Array, t: Array, **_:
     if not isinstance(process, Process):
         got = f"process {type(process).__name__}"
         raise UnmetHypothesis("mean_square_td_limit", "the process is VP, VE or Flow", got)
-    if not bool(xp.all(t <= process.T)):
+    if not holds(xp.all(t <= process.T)):
         raise UnmetHypothesis("mean_square_td_limit", f"t <= T = {process.T:g}", f"t = {float(xp.max(t))!r}")
     rules = [_moments(xp, process, variance, t, rule) for rule in (_FINE, _COARSE)]
     for fine, coarse in zip(*rules, strict=True):

@@ -29,7 +29,7 @@ from typing import Any
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds
 from driftproof.theory.laws import Gaussian, GaussianMixture
 from driftproof.theory.rewards import Reward, tilted
 from driftproof.theory.special.elementary import log_mean_exp, shares
@@ -253,7 +253,7 @@ def _optimum(subject: str, process: Any, law: Problem, beta: float) -> tuple[Pos
     plug_in = xp.sum(law.c * post.means, axis=-1) - 0.5 * bent
     values = plug_in + 0.5 / beta * spread - 0.5 * beta * log_det
     tilts = values / beta
-    if not bool(xp.all(xp.isfinite(tilts))):
+    if not holds(xp.all(xp.isfinite(tilts))):
         raise UnmetHypothesis(subject, "beta so large that results are finite", f"beta = {beta!r}")
     return post, post.exponents + tilts
 

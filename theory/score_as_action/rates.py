@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.theory.processes import VP
 
 from .posterior import Process, require_beta, require_time
@@ -48,7 +48,7 @@ def _check_exploration(
     _gaussian_and_beta(xp, "optimal_exploration", process, beta, t)
     if not 0.0 < temperature < float("inf"):
         raise UnmetHypothesis("optimal_exploration", "lambda > 0", f"temperature = {temperature!r}")
-    if not bool(xp.all(xp.isfinite(temperature / (beta * process.rates(xp, t)[1])))):
+    if not holds(xp.all(xp.isfinite(temperature / (beta * process.rates(xp, t)[1])))):
         got = f"beta = {beta!r}, temperature = {temperature!r}"
         raise UnmetHypothesis("optimal_exploration", "lambda / beta so small that it is finite", got)
 
@@ -59,7 +59,7 @@ def _check_inflation(
     if not isinstance(process, VP):
         got = f"process {type(process).__name__}"
         raise UnmetHypothesis("exploration_inflation", "the process is VP", got)
-    if grid.ndim != 1 or grid.shape[0] < 2 or not bool(xp.all(grid[1:] < grid[:-1])):
+    if grid.ndim != 1 or grid.shape[0] < 2 or not holds(xp.all(grid[1:] < grid[:-1])):
         got = f"shape {tuple(grid.shape)}"
         raise UnmetHypothesis("exploration_inflation", "the grid (N + 1,) falls from noise to data", got)
     require_time(xp, "exploration_inflation", process, grid)

@@ -26,7 +26,16 @@ from typing import Any, final
 import numpy as np
 from array_api_compat import device
 
-from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked, public
+from driftproof._namespace import (
+    Array,
+    Down,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    holds,
+    public,
+)
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.processes import VP
 from driftproof.theory.reward_gap import propagate
@@ -275,7 +284,7 @@ class ShiftedScore:
             raise UnmetHypothesis("ShiftedScore.best", "R Q R + beta B is positive definite", got)
         pull = matvec(xp, reach, law.c - matvec(xp, law.curvature, free))
         found = matvec(xp, xp.linalg.inv(stiff), pull)
-        if not bool(xp.all(xp.isfinite(found))):
+        if not holds(xp.all(xp.isfinite(found))):
             raise UnmetHypothesis(
                 "ShiftedScore.best", "beta so large that results are finite", f"beta = {self.beta!r}"
             )

@@ -67,6 +67,10 @@ def _native(xp: Namespace, name: str, x: Array) -> Array:
     # No name of the standard computes it: the one place of this package where namespaces differ.
     if hasattr(xp, "special"):  # torch, with derivatives
         return getattr(xp.special, name)(x)
+    if array_api_compat.is_jax_namespace(xp):
+        from jax.scipy import special
+
+        return getattr(special, name)(x)
     return xp.asarray(
         getattr(scipy.special, name)(np.asarray(x)), dtype=x.dtype, device=array_api_compat.device(x)
     )

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds
 
-__all__ = ["Integral", "composite", "integrate", "known", "require_resolved", "resolution", "still"]
+__all__ = ["Integral", "composite", "integrate", "readable", "require_resolved", "resolution", "still"]
 
 _LOW, _HIGH = (np.polynomial.legendre.leggauss(order) for order in (10, 21))
 _ROUNDS, _MOST = 60, 100_000
@@ -57,16 +57,16 @@ def still(value: Array) -> Array:
     return value.detach() if hasattr(value, "detach") else value
 
 
-def known(value: Array) -> bool:
-    """Whether numbers can be read off: not while a function is mapped or traced, as by ``torch.func.vmap``.
+def readable(value: Array) -> bool:
+    """Whether numbers can be read off: not while a function is mapped or traced, as by ``torch.func.vmap`` and ``jax.jit``.
 
     Example:
-        >>> known(np.ones(2))
+        >>> readable(np.ones(2))
         True
     """
     try:
         return bool((still(value) == 0.0).reshape((-1,))[:1].any()) or True
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # torch's error, and jax's
         return False
 
 
@@ -80,7 +80,7 @@ def require_resolved(xp: Namespace, subject: str, fine: Array, coarse: Array, si
     """
     fine, coarse, size = (still(value) for value in (fine, coarse, size))
     error = xp.abs(fine - coarse)
-    if not bool(xp.all(error <= resolution(xp, fine.dtype) * size)):
+    if not holds(xp.all(error <= resolution(xp, fine.dtype) * size)):
         wrong = ~(error <= resolution(xp, fine.dtype) * size)
         share = xp.where(
             wrong & (size > 0), error / xp.where(size > 0, size, xp.ones_like(size)), 0.0 * error

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, known, public
 from driftproof.theory.processes import GBM, AbstractGaussianProcess, AbstractProcess, AbstractSquaredBessel
 
 __all__ = [
@@ -48,7 +48,7 @@ def _carries_data(subject: str) -> Callable[..., None]:
             case _:
                 return
         tiny = float(xp.finfo(kept.dtype).smallest_normal)
-        if not bool(xp.all(kept >= tiny)):
+        if not holds(xp.all(kept >= tiny)):
             got = f"t = {float(xp.max(t))!r}, where the state is noise"
             raise UnmetHypothesis(subject, f"{symbol} >= {tiny:.1e}", got)
 
@@ -82,7 +82,7 @@ def _above_rounding(
     eps = float(xp.finfo(kept.dtype).eps)
     size = sum((xp.abs(term) for term in terms[1:]), xp.abs(terms[0]))
     lost = (kept < eps) & (xp.abs(sum(terms[1:], terms[0])) <= 4.0 * len(terms) * eps * size)
-    if bool(xp.any(lost)):
+    if known(xp.any(lost)):
         got = f"t = {float(xp.max(given['t']))!r}, where {float(xp.min(kept)):.2g} of the data is left"
         raise UnmetHypothesis(subject, "the score tells of the data beyond its rounding", got)
 

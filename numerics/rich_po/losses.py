@@ -135,7 +135,8 @@ def ipo_loss(xp: Namespace, chosen: Array, rejected: Array, tau: float, sft: flo
     Arguments:
         chosen, rejected, sft: Symbols of the module.
         tau: :math:`\tau > 0`, what scripts call beta; for squared errors see :func:`driftproof.theory.rich_po.summed_beta`:
-            the margin that it asks for must be one that the winner's error can give.
+            the margin that it asks for must be one that the winner's error can give
+            (:func:`driftproof.theory.rich_po.loser_growth` is 0).
 
     Returns:
         The loss of each pair.

@@ -70,6 +70,9 @@ def attack_scales(most: int) -> Faults:
     for loss in ("dpo", "ipo", "hinge", "sppo"):
         for given in grid({"p": PROBABILITY, "beta": POSITIVE}, most):
             faults.ask(f"{loss}{given}", _called(rich_po.optimal_margin, given, loss=loss))
+        for given in grid({"p": PROBABILITY, "beta": POSITIVE, "winner_error": NONNEGATIVE}, most):
+            grown = faults.ask(f"{loss}{given}", _called(rich_po.loser_growth, given, loss=loss))
+            faults.check(f"{loss}{given}: {grown}", grown is None or bool(grown >= 0.0))
     return faults
 
 

@@ -27,7 +27,7 @@ from .logistic import (
     sft_scale,
     stepwise_scale,
 )
-from .margins import always_won_margin, displacement, optimal_margin, sft_threshold
+from .margins import always_won_margin, displacement, loser_growth, optimal_margin, sft_threshold
 from .tilts import implicit_reward, optimal_value
 from .units import BETA_CONVENTIONS, BetaConvention, attainable_losses, nats_beta, summed_beta
 
@@ -46,6 +46,7 @@ __all__ = [
     "gold_gain",
     "implicit_reward",
     "independent_noise_scale",
+    "loser_growth",
     "mean_slope",
     "mixture_coefficient",
     "nats_beta",

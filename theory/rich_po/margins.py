@@ -17,7 +17,14 @@ from driftproof.theory.special.elementary import log_or_minus_infinity
 
 from .logistic import slope
 
-__all__ = ["Loss", "always_won_margin", "displacement", "optimal_margin", "sft_threshold"]
+__all__ = [
+    "Loss",
+    "always_won_margin",
+    "displacement",
+    "loser_growth",
+    "optimal_margin",
+    "sft_threshold",
+]
 
 Loss: TypeAlias = Literal["dpo", "ipo", "hinge", "sppo"]
 
@@ -86,6 +93,40 @@ def optimal_margin(
     won = (1.0 - smoothing) * p + smoothing * (1.0 - p)
     lost = (1.0 - smoothing) * (1.0 - p) + smoothing * p
     return (log_or_minus_infinity(xp, won) - log_or_minus_infinity(xp, lost)) / beta
+
+
+@public(wide=True, p="in [0, 1]", beta="> 0", winner_error="in [0, inf)", smoothing="in [0, 0.5)")
+def loser_growth(
+    xp: Namespace,
+    p: Array,
+    beta: float | Array,
+    winner_error: Array,
+    loss: Loss = "ipo",
+    smoothing: float = 0.0,
+) -> Array:
+    r"""What of the optimal margin the winner cannot give: by so much the loser's error has to grow, at the least.
+
+    .. math:: \big(h^* - |\hat y_{ref} - y|^2_w\big)_+
+
+    A denoiser's margin is what the winner's squared error falls by and the loser's rises by.  An error cannot fall below 0:
+    0.1, which is IPO's for language models, asks for a margin of 5 where the reference's error is 1 per number.
+
+    Arguments:
+        p, beta, loss, smoothing: As for :func:`optimal_margin`, which is :math:`h^*`.
+        winner_error: Squared error of the reference on winners, in the units of the margin: summed where beta is per summed
+            squared error.
+
+    Returns:
+        The growth, elementwise; 0 where the winner alone can reach the margin, infinite where the margin is.
+
+    Claims: RICH-PO-REACH-1
+
+    Example:
+        >>> float(loser_growth(1.0, 0.1, 1.0)), float(loser_growth(0.8, 2500.0, 1.0))
+        (4.0, 0.0)
+    """
+    missing = optimal_margin.kernel(xp, p, beta, loss, smoothing) - winner_error
+    return xp.where(missing > 0, missing, xp.zeros_like(missing))
 
 
 @public(wide=True, energy="in [0, 5000]", beta="> 0", scale="finite")

@@ -67,6 +67,18 @@ ROWS = {
         [mesh(energy=(0.0, 1e-3, 1.0, 50.0, 5000.0), beta=(0.1, 1.0, 20.0), scale=(0.0, 0.5, 1.0))],
         gentle={"energy": GENTLE, "beta": GENTLE, "scale": GENTLE},
     ),
+    "theory.rich_po.margins.loser_growth": row(
+        [
+            mesh(
+                {"loss": loss},
+                p=(0.0, 0.3, 0.5, 0.9, 1.0),
+                beta=(0.1, 2.0),
+                winner_error=(0.0, 0.2, 1.0, 40.0),
+            )
+            for loss in ("dpo", "ipo", "hinge", "sppo")
+        ],
+        gentle={"p": 0.7 * GENTLE, "beta": 0.1 * GENTLE, "winner_error": 0.1 * GENTLE},
+    ),
     "theory.rich_po.margins.sft_threshold": row(
         [mesh(energy=(0.0, 1e-3, 1.0, 50.0, 5000.0), beta=(0.1, 1.0, 20.0))],
         gentle={"energy": GENTLE, "beta": 0.3 * GENTLE},

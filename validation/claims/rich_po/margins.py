@@ -7,12 +7,13 @@ import math
 import mpmath as mp
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.optimize import minimize_scalar
+from scipy.optimize import linprog, minimize_scalar
 
 from driftproof.numerics.rich_po import dpo_loss, hinge_loss, ipo_loss, robust_dpo_loss, sppo_loss
 from driftproof.theory.rich_po import (
     always_won_margin,
     displacement,
+    loser_growth,
     mean_slope,
     optimal_margin,
     sft_scale,
@@ -23,7 +24,7 @@ from driftproof.validation.mutants import wrong
 
 from .textbook import expit, normal_grid, softplus
 
-__all__ = ["AlwaysWon", "Displacement", "OptimalMargins", "SFTTerm"]
+__all__ = ["AlwaysWon", "Displacement", "OptimalMargins", "Reach", "SFTTerm"]
 
 
 @claim(
@@ -74,6 +75,15 @@ def _defined(loss: str, beta: float, smoothing: float):
     }[loss]
 
 
+def _least(loss: str, beta: float, p: float, smoothing: float = 0.0) -> float:
+    """Where the mean over labels of a loss is stationary."""
+    with mp.workdps(30):
+        f = _defined(loss, beta, smoothing)
+        return float(
+            mp.findroot(lambda h: mp.diff(lambda h: mp.mpf(p) * f(h) + (1 - mp.mpf(p)) * f(-h), h), 0.1)
+        )
+
+
 @claim(
     "RICH-PO-LOSS-2",
     "The margin at which each loss is least, and a loss that flipped labels leave unbiased",
@@ -85,20 +95,12 @@ def _defined(loss: str, beta: float, smoothing: float):
 class OptimalMargins:
     @exact(1e-13, over=grid(p=(0.05, 0.5, 0.8, 0.99), beta=(0.1, 2.0), loss=("dpo", "ipo", "sppo")))
     def roots_of_the_derivative(optimal_margin, p, beta, loss):
-        with mp.workdps(30):
-            f = _defined(loss, beta, 0.0)
-            total = lambda h: mp.mpf(p) * f(h) + (1 - mp.mpf(p)) * f(-h)
-            return optimal_margin(np.asarray(p), beta, loss), float(
-                mp.findroot(lambda h: mp.diff(total, h), 0.1)
-            )
+        return optimal_margin(np.asarray(p), beta, loss), _least(loss, beta, p)
 
     @exact(1e-13, over=grid(p=(0.2, 0.9, 1.0), smoothing=(0.1, 0.4)))
     def smoothed_labels(optimal_margin, p, smoothing):
-        with mp.workdps(30):
-            f = _defined("dpo", 0.7, smoothing)
-            total = lambda h: mp.mpf(p) * f(h) + (1 - mp.mpf(p)) * f(-h)
-            got = optimal_margin(np.asarray(p), 0.7, "dpo", smoothing)
-            return got, float(mp.findroot(lambda h: mp.diff(total, h), 0.1))
+        got = optimal_margin(np.asarray(p), 0.7, "dpo", smoothing)
+        return got, _least("dpo", 0.7, p, smoothing)
 
     @exact(1e-12, over=grid(p=(0.3, 0.85), beta=(0.2, 3.0)))
     def the_losses_are_least_there(optimal_margin, dpo_loss, ipo_loss, hinge_loss, sppo_loss, p, beta):
@@ -150,6 +152,50 @@ def _winners(w: float, variance: float):
     x, weights = normal_grid([[variance]], step=0.3)
     first, second = np.meshgrid(x[:, 0], x[:, 0], indexing="ij")
     return first, second, weights[:, None] * weights, expit(w * (first - second))
+
+
+@claim(
+    "RICH-PO-REACH-1",
+    "What of its margin a winner's squared error cannot give, the loser's error has to grow by",
+    r"""\min\big\{g : (e_{ref} - e) + g = h^*, \; e \ge 0\big\} = (h^* - e_{ref})_+; \qquad
+        h^*_{IPO} = \frac{2p - 1}{2\tau}: \; 4 \;\;(\tau = 0.1,\; e_{ref} = 1), \quad 0 \;\;(\tau = 2500)""",
+    covers=[loser_growth],
+    hypotheses=[r"\mathrm{log\mbox{-}ratios\;of\;squared\;errors}"],
+)
+class Reach:
+    @exact(1e-9, over=grid(p=(0.3, 0.8, 1.0), beta=(0.1, 0.5, 2500.0), error=(0.0, 0.8, 3.0)))
+    def a_linear_program(loser_growth, p, beta, error):
+        """Over the winner's error e in [0, e_ref] and the loser's growth g: the least g at which the margin is reached."""
+        for loss in ("ipo", "sppo"):
+            margin = _least(loss, beta, p)
+            found = linprog(
+                [0.0, 1.0], A_ub=[[1.0, -1.0]], b_ub=[error - margin], bounds=[(0.0, error), (0.0, None)]
+            )
+            yield loss, loser_growth(np.asarray(p), beta, np.asarray(error), loss), found.fun
+
+    @exact(1e-12)
+    def numbers_of_published_settings(loser_growth):
+        """A language model's tau on a mean squared error of 1, and what the scripts for images have in its place."""
+        yield "tau = 0.1", loser_growth(np.asarray(1.0), 0.1, np.asarray(1.0)), 4.0
+        yield "tau = 2500, summed", loser_growth(np.asarray(0.8), 2500.0 / 16384, np.asarray(16384.0)), 0.0
+
+    # The margin of a loss without labels on the other side is infinite: no winner reaches it.
+    @exact(0.0)
+    def a_pair_that_always_wins(loser_growth):
+        return float(loser_growth(np.asarray(1.0), 0.1, np.asarray(5.0), "dpo")) == math.inf, True
+
+    refuses = [(loser_growth, 1.5, 0.1, 1.0), (loser_growth, 1.0, 0.0, 1.0), (loser_growth, 1.0, 0.1, -1.0)]
+
+    mutants = {
+        "the winner has no bound": wrong(loser_growth, winner_error=lambda winner_error: 1e9 + winner_error),
+        "the loser gives all": wrong(loser_growth, winner_error=lambda winner_error: 0.0 * winner_error),
+        "target 1/tau": wrong(loser_growth, beta=lambda beta: 0.5 * beta),
+        "the labels are sure": wrong(loser_growth, p=lambda p: 0.0 * p + 1.0),
+        "below zero": wrong(
+            loser_growth,
+            lambda value, p, beta, winner_error, loss: optimal_margin(p, beta, loss) - winner_error,
+        ),
+    }
 
 
 @claim(

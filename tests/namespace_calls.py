@@ -180,6 +180,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.rich_po.edited_pairs": lambda a: preferences.edited_pairs(
         _gaussian(a), a([0.7, -0.5]), "filtered", 0.1
     ).cov,
+    "numerics.rich_po.diffusion_dpo_optimum": lambda a: preferences.diffusion_dpo_optimum(
+        a(COV), a([0.7, -0.5]), a([0.9, 0.5]), a([0.4, 0.8]), 0.3
+    ),
     "numerics.rich_po.fit_pairs": lambda a: preferences.fit_pairs(
         a([[1.0, 0.5], [0.0, 2.0]]), a([0.7, 0.4]), a([1.0, 2.0])
     ),

@@ -251,3 +251,19 @@ def test_a_relabeller_that_flips_a_coin_knows_nothing() -> None:
     pairs = rich_po.edited_pairs(Gaussian([3.0, 1.0], COV), W, "relabelled", 0.5)
     np.testing.assert_array_equal(pairs.mean, np.zeros(2))
     assert float(rich_po.one_step_gain(pairs, COV, W, 10.0)) == 0.0
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-8, 1.0, 1e3, 1e150])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_optimum_of_diffusion_dpo_at_extreme_rewards(size: float, shared: bool) -> None:
+    alpha = np.asarray([0.95, 0.6, 1e-6])
+    sigma = np.sqrt(1.0 - alpha**2)
+    found = rich_po.diffusion_dpo_optimum(COV, size * W, alpha, sigma, 1.0, shared_noise=shared)
+    assert np.isfinite(found).all() and found @ W > 0.0
+    again = rich_po.diffusion_dpo_optimum(COV, size * W, alpha, sigma, 0.25, shared_noise=shared)
+    np.testing.assert_allclose(again, 4.0 * found, rtol=1e-15)
+    if not shared:
+        more = rich_po.diffusion_dpo_optimum(COV, size * W, alpha, sigma, 1.0)
+        assert np.abs(found).max() < np.abs(more).max()
+    with pytest.raises(UnmetHypothesis, match=r"w\^T S0 w is finite"):
+        rich_po.diffusion_dpo_optimum(COV, 1e300 * W, alpha, sigma, 1.0)

@@ -21,6 +21,7 @@ from .losses import (
     robust_dpo_loss,
     sppo_loss,
 )
+from .optimum import diffusion_dpo_optimum
 from .pairs import fit_pairs
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "best_of_pairs",
     "clamped_step_loss",
     "denoising_ratio",
+    "diffusion_dpo_optimum",
     "dpo_loss",
     "dpop_loss",
     "dspo_loss",

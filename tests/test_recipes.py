@@ -53,6 +53,7 @@ def test_every_paper_with_a_config_has_recipes() -> None:
         "adjoint",
         "score_as_action",
         "csdm",
+        "rich_po",
     }
     for paper in TRAINED:
         assert recipes_of(paper).paper == paper
@@ -84,6 +85,8 @@ def test_what_a_recipe_needs_is_what_it_resolves_to(paper: str, name: str) -> No
             expected |= {reward.model, reward.head} if reward.kind in ("clip", "aesthetic") else set()
         if (published := getattr(recipe, "published", None)) is not None:
             expected |= {published.student, published.teacher, published.dataset}
+        if (pairs := getattr(recipe, "pairs", None)) is not None:
+            expected.add(pairs.table)
         assert set(needs) == {*expected, getattr(recipe, "pretrained", "")} - {""}
         if smoke and name in recipes_of(paper).packaged_names:
             assert not needs, "the smoke run of the command needs no download"

@@ -95,7 +95,7 @@ def diffusion_dpo_optimum(
         return (slopes @ each - aim) / unit
 
     start = aim / np.sum(spread, axis=0)  # the answer for small rewards
-    found = root(excess, start, method="hybr", options={"xtol": 1e-13, "maxfev": 200 * (d + 1)})
+    found = root(excess, start, method="hybr", tol=1e-13)
     if not np.linalg.norm(found.fun) < 1e-9:
         got = f"a residual of {np.linalg.norm(found.fun):.3g}"
         raise UnmetHypothesis("diffusion_dpo_optimum", "the equations can be solved to 9 digits", got)

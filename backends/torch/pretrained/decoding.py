@@ -1,4 +1,4 @@
-"""From latents to images in [0, 1], differentiable, in the ways of the published autoencoders."""
+"""From latents to images in [0, 1] and back, in the ways of the published autoencoders; decoding is differentiable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["decoder", "images_of", "images_or_gradients"]
+__all__ = ["decoder", "encoder", "images_of", "images_or_gradients"]
 
 DECODED_AT_ONCE = 8
 
@@ -42,6 +42,41 @@ def decoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
         return 0.5 * in_colour.to(torch.float32) + 0.5
 
     return decode
+
+
+def encoder(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
+    """``encode(images)`` gives the mean latents of images in [0, 1] with shape (B, 3, H, W): the inverse of :func:`decoder`.
+
+    Arguments:
+        kind: The family of the pipeline.
+        vae: Its autoencoder, in single precision where half overflows (SDXL's does); None for pixels in [-1, 1].
+    """
+    if vae is None:
+        return lambda images: 2.0 * images.to(torch.float32) - 1.0
+
+    @torch.no_grad()
+    def encode(images: Tensor) -> Tensor:
+        if vae.config.in_channels == 1:
+            images = images.mean(dim=1, keepdim=True)
+        parts = torch.split(2.0 * images.to(vae.dtype) - 1.0, DECODED_AT_ONCE)
+        x = torch.cat([vae.encode(part).latent_dist.mean for part in parts]).to(torch.float32)
+        if kind == "flux2":
+            b, c, h, w = x.shape
+            x = (
+                x.reshape(b, c, h // 2, 2, w // 2, 2)
+                .permute(0, 1, 3, 5, 2, 4)
+                .reshape(b, 4 * c, h // 2, w // 2)
+            )
+            scale = torch.sqrt(vae.bn.running_var + vae.config.batch_norm_eps).reshape(1, -1, 1, 1)
+            return (x - vae.bn.running_mean.reshape(1, -1, 1, 1)) / scale
+        x = (x - float(getattr(vae.config, "shift_factor", None) or 0.0)) * float(vae.config.scaling_factor)
+        mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
+        if kind == "stable_diffusion_xl" and mean is not None and std is not None:
+            x = x - float(vae.config.scaling_factor) * x.new_tensor(mean).reshape(1, -1, 1, 1)
+            x = x / x.new_tensor(std).reshape(1, -1, 1, 1)
+        return x
+
+    return encode
 
 
 def images_of(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -89,5 +89,6 @@ def _needs(tables: Mapping[str, Any]) -> tuple[str, ...]:
     models = [pipeline.get("name"), pipeline.get("vae")] if pipeline.get("name") else []
     judges = [reward.get("model", CLIP), reward.get("head")] if reward.get("kind") in SCORED else []
     others = [published.get(key) for key in ("student", "teacher", "dataset")]
-    loaded = [*models, pipeline.get("prompt_file"), *judges, *others, tables.get("pretrained")]
+    files = [pipeline.get("prompt_file"), tables.get("pairs", {}).get("table")]
+    loaded = [*models, *files, *judges, *others, tables.get("pretrained")]
     return tuple(name for name in loaded if name and not name.startswith(ZOO))

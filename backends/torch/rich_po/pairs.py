@@ -1,0 +1,200 @@
+"""Pairs of latents: made by the model itself and labelled by a reward, edited, or read from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.identity import digest_of
+from driftproof.backends.torch.kit.seeding import generator_of
+from driftproof.backends.torch.preferences import (
+    DigitCritic,
+    DigitEditor,
+    DigitInstructor,
+    Job,
+    PairSink,
+    PairTable,
+    RewardRelabeler,
+    RichFeedback,
+    read_pairs,
+)
+from driftproof.backends.torch.preferences.table import tensor_of
+from driftproof.backends.torch.rl.rewards import Reward, RewardChoice, checked
+from driftproof.numerics.rich_po import Labels
+
+from .config import PairChoice
+from .models import Studio
+from .trainer import Pairs
+
+__all__ = ["LatentPairs", "encoded", "made_pairs", "table_of_edits"]
+
+# Numbers of the draws of a seed: images of pairs, labels.
+IMAGES, LABELS = 1 << 20, 1 << 21
+AT_ONCE: Final = 64
+EDITS: Final[Mapping[str, Labels]] = {"edit": "decreed", "relabelled": "relabelled", "filtered": "filtered"}
+
+
+@final
+class LatentPairs:
+    """Pairs that are drawn from with replacement.
+
+    Arguments:
+        chosen, rejected: Latents, shape (n, *).
+        wins: The probability that the chosen one wins: 1, or 1/2 for a tie, shape (n,).
+        rows: Numbers of the prompts of a task, shape (n,).
+        studio: Whose prompts they are.
+        left_out: Rows of a table that are not among them, by status.
+
+    Raises:
+        UnmetHypothesis: No pair, or shapes that differ.
+    """
+
+    def __init__(
+        self,
+        chosen: Tensor,
+        rejected: Tensor,
+        wins: Tensor,
+        rows: Tensor,
+        studio: Studio,
+        left_out: Mapping[str, int] | None = None,
+    ) -> None:
+        lengths = {len(chosen), len(rejected), len(wins), len(rows)}
+        if lengths != {len(chosen)} or not len(chosen) or chosen.shape != rejected.shape:
+            got = f"shapes {tuple(chosen.shape)}, {tuple(rejected.shape)}, {tuple(wins.shape)}, {tuple(rows.shape)}"
+            raise UnmetHypothesis("LatentPairs", "chosen, rejected (n, *), wins and rows (n,), n >= 1", got)
+        self.chosen, self.rejected, self.wins, self.rows = chosen, rejected, wins, rows
+        self.task, self.left_out = studio.task, dict(left_out or {})
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def draw(self, generator: torch.Generator, rows: int) -> Pairs:
+        """Random pairs on the generator's device."""
+        device = generator.device
+        chosen = torch.randint(len(self), (rows,), generator=generator, device=device).cpu()
+        states = (part[chosen].to(device) for part in (self.chosen, self.rejected, self.wins))
+        return *states, self.task.condition(self.rows[chosen])  # type: ignore[return-value]  # three tensors
+
+    def description(self) -> Mapping[str, object]:
+        """A digest of the pairs, and how many there are."""
+        parts = (self.chosen, self.rejected, self.wins, self.rows)
+        digest = digest_of(part.cpu().contiguous().numpy().tobytes() for part in parts)
+        return {"pairs": digest, "count": len(self)}
+
+
+def made_pairs(
+    studio: Studio,
+    choice: PairChoice,
+    reward: RewardChoice,
+    judge: Reward,
+    seed: int,
+    folder: Path,
+    ties: str,
+) -> LatentPairs:
+    """Pairs of the model's own images, for the prompts of its evaluation.
+
+    Arguments:
+        studio: Makes the images.
+        choice: The policy.
+        reward: By which the relabeler is known.
+        judge: The reward itself.
+        seed: Of images and labels.
+        folder: Where edits are kept as they are made, see :class:`.PairSink`.
+        ties: The rule.
+    """
+    generator = generator_of(seed, LABELS)
+    device = next(studio.network.parameters()).device
+    rows = (torch.arange(choice.count) % studio.evaluated).to(device)
+    if choice.policy in EDITS:
+        table = table_of_edits(studio, choice, reward, judge, seed, folder, ties)
+        return encoded(studio, table)
+    draws = 2 if choice.policy == "random" else choice.of
+    each = [studio.latents(rows, seed, IMAGES + k) for k in range(draws)]
+    rewards = torch.stack([_rewards(studio, judge, x, rows) for x in each]).double().cpu()
+    if choice.policy == "best":
+        won, lost = rewards.argmax(dim=0), rewards.argmin(dim=0)
+    else:
+        wins = torch.sigmoid(rewards[0] - rewards[1])
+        first = torch.rand(len(wins), generator=generator, dtype=torch.float64) < wins
+        won, lost = (~first).long(), first.long()
+    flipped = torch.rand(choice.count, generator=generator) < choice.flips
+    won, lost = torch.where(flipped, lost, won), torch.where(flipped, won, lost)
+    stacked, places = torch.stack(each).cpu(), torch.arange(choice.count)
+    ones = torch.ones(choice.count)
+    return LatentPairs(stacked[won, places], stacked[lost, places], ones, rows.cpu(), studio)
+
+
+def table_of_edits(
+    studio: Studio,
+    choice: PairChoice,
+    reward: RewardChoice,
+    judge: Reward,
+    seed: int,
+    folder: Path,
+    ties: str,
+) -> PairTable:
+    """The pipeline of rules for digits on the model's own images, kept pair by pair; a kill loses none.
+
+    Raises:
+        UnmetHypothesis: Another reward than thickness, or flipped labels, which a relabeler of rules does not make.
+    """
+    if reward.kind != "thickness" or choice.flips:
+        got = f"reward = {reward.kind!r}, flips = {choice.flips!r}"
+        raise UnmetHypothesis(
+            "edits", "the reward is thickness, which the critic can read, and flips = 0", got
+        )
+    feedback = RichFeedback(
+        DigitCritic(reward.target),
+        DigitInstructor(),
+        DigitEditor(step=0.5),
+        RewardRelabeler(lambda images, prompts: judge(images, prompts), f"thickness {asdict(reward)}"),
+        EDITS[choice.policy],
+    )
+    made_with = feedback.description() | {
+        "seed": seed,
+        "steps": studio.sampler.n_steps,
+        "count": choice.count,
+    }
+    device = next(studio.network.parameters()).device
+    with PairSink(folder, made_with) as sink:
+        for start in range(0, choice.count, AT_ONCE):
+            rows = torch.arange(start, min(start + AT_ONCE, choice.count), device=device) % studio.evaluated
+            images = studio.images(studio.latents(rows, seed, IMAGES + start)).cpu()
+            jobs = [
+                Job(studio.task.prompts[row], image, "the model itself", start + k)
+                for k, (row, image) in enumerate(zip(rows.tolist(), images, strict=True))
+            ]
+            feedback.run(jobs, sink)
+        return read_pairs(sink.rows(), ties)
+
+
+def encoded(studio: Studio, table: PairTable, side: int | None = None) -> LatentPairs:
+    """The pairs of a table as latents; images of another size are cut to the studio's."""
+    device = next(studio.network.parameters()).device
+    numbers = {prompt: number for number, prompt in enumerate(studio.task.prompts)}
+    states = []
+    for column in (table.chosen, table.rejected):
+        parts = [
+            studio.encode(
+                torch.stack([tensor_of(one, side) for one in column[i : i + AT_ONCE]]).to(device)
+            ).cpu()
+            for i in range(0, len(column), AT_ONCE)
+        ]
+        states.append(torch.cat(parts))
+    rows = torch.tensor([numbers[caption] for caption in table.captions])
+    return LatentPairs(states[0], states[1], torch.tensor(table.wins), rows, studio, table.left_out)
+
+
+def _rewards(studio: Studio, judge: Reward, latents: Tensor, rows: Tensor) -> Tensor:
+    prompts = [studio.task.prompts[row] for row in rows.tolist()]
+    found = [
+        checked(judge, studio.images(latents[i : i + AT_ONCE]), prompts[i : i + AT_ONCE])
+        for i in range(0, len(latents), AT_ONCE)
+    ]
+    return torch.cat(found)

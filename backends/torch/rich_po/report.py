@@ -1,0 +1,120 @@
+"""The report of ``rich_po``: tables and figures, written whole or not at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from driftproof.backends.torch.kit.report import Section, svg
+
+from .experiment import GaussianOutcome, PipelineOutcome, Rows
+
+__all__ = ["LEVEL", "gaussian_section", "pipeline_section"]
+
+LEVEL: Final = 0.99
+BLUE, RED, INK = "#4c72b0", "#c8452f", "#222222"
+
+
+def gaussian_section(outcome: GaussianOutcome) -> Section:
+    """Where seeds ended, and where they should have."""
+    o, model = outcome, outcome.recipe.gaussian
+    assert model is not None  # the outcome of a Gaussian run
+    mean, half = o.interval(LEVEL)
+    d = len(o.optimum)
+    tilt = np.asarray(model.cov) @ np.asarray(model.w)
+    rows = [
+        [f"trained, {len(o.shifts)} seeds", *(f"{m:.4f} ± {h:.2g}" for m, h in zip(mean, half, strict=True))],
+        ["exact optimum", *(f"{v:.4f}" for v in o.optimum)],
+        [
+            "the direction of the tilt, as long",
+            *(f"{v:.4f}" for v in tilt * _length(o.optimum) / _length(tilt)),
+        ],
+    ]
+    design = o.recipe.objective
+    shared = "shared noise" if design.shared_noise else "noise of their own"
+    inside = {True: "inside", False: "OUTSIDE", None: "beside one seed"}[o.inside(LEVEL)]
+    caption = (
+        f"Diffusion-DPO of a Gaussian denoiser ({model.prediction}) on random pairs, {len(model.alphas)} noise times, "
+        f"{shared}, beta = {design.beta:g} per summed squared error; {o.recipe.budget.max_steps} steps of "
+        f"{o.recipe.budget.train_batch_size} pairs. {100 * LEVEL:g} % Student intervals over seeds, jointly for all "
+        "coordinates. The optimum is that of RICH-PO-OPTIMUM-1."
+    )
+    table = {
+        "caption": caption,
+        "columns": ["shift of the mean", *(f"m{i + 1}" for i in range(d))],
+        "rows": rows,
+    }
+    figure = {
+        "caption": "Errors of winners and losers apart, less the reference's, and the share of margins that are right.",
+        "svg": _curves(next(iter(o.rows.values()))),
+    }
+    summary = f"Gaussian denoiser: the exact optimum lies {inside} of the {100 * LEVEL:g} % interval of {len(o.shifts)} seeds."
+    return {"tables": [table], "figures": [figure], "summary": summary}
+
+
+def pipeline_section(outcome: PipelineOutcome) -> Section:
+    """Rewards on the same noises before and after, paired."""
+    o, r = outcome, outcome.recipe
+    assert r.pipeline is not None  # the outcome of a pipeline
+    rows, gains = [], []
+    for name in ("reward", "second"):
+        before, after = (getattr(m, name) for m in (o.before, o.after))
+        gain, half = _interval((after - before).tolist())
+        gains.append((gain, half))
+        label = r.reward.kind if name == "reward" else f"second: {r.second.kind}"
+        cells = [f"{m:.4g} ± {h:.2g}" for m, h in map(_interval, (before.tolist(), after.tolist()))]
+        rows.append([label, *cells, f"{gain:+.4g} ± {half:.2g}"])
+    rows.append(["deviation of pixels", f"{o.before.spread:.4g}", f"{o.after.spread:.4g}", ""])
+    last = o.rows[-min(20, len(o.rows)) :]
+    error = {k: float(np.mean([row[k] for row in last])) for k in ("winner error", "winner before")}
+    errors = {k: float(np.mean([row[k] for row in last])) for k in ("loser error", "loser before")}
+    for who, found in (("winners", error), ("losers", errors)):
+        now, was = found.values()
+        rows.append([f"squared error of {who}", f"{was:.5g}", f"{now:.5g}", f"{now / was - 1.0:+.2%}"])
+    made = f"read from {r.pairs.table}" if r.pairs.table else f"made by the policy {r.pairs.policy!r}"
+    out = ", ".join(f"{count} {status}" for status, count in sorted(o.left_out.items()))
+    caption = (
+        f"{r.title}: {o.pairs} pairs {made}{f' ({out} left out)' if out else ''}; {r.objective.loss}, "
+        f"{'; '.join(o.announced)}; {r.budget.max_steps} steps of {r.budget.train_batch_size}. "
+        f"{r.held_out} images of the same noises, 95 % intervals; errors are those of the last {len(last)} steps."
+    )
+    gain, half = gains[0]
+    clear = "a clear change" if abs(gain) > half else "no clear change"
+    summary = f"{r.title}: reward {gain:+.4g} ± {half:.2g} on the same noises, paired; {clear}."
+    figure = {
+        "caption": "Errors of winners and losers apart, less the reference's, and the share of margins that are right.",
+        "svg": _curves(o.rows),
+    }
+    columns = ["", "before", "after", "change"]
+    metrics = {"gain": gain, "half_width": half, "pairs": o.pairs, "steps": len(o.rows)}
+    table = {"caption": caption, "columns": columns, "rows": rows}
+    return {"tables": [table], "figures": [figure], "summary": summary, "metrics": {r.title: metrics}}
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half-width of a 95 % normal interval."""
+    found = np.asarray(values)
+    return float(found.mean()), 1.96 * float(found.std(ddof=1)) / math.sqrt(len(found))
+
+
+def _length(vector: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    return float(np.linalg.norm(vector)) or 1.0
+
+
+def _curves(rows: Rows) -> str:
+    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = np.arange(1, len(rows) + 1)
+    for who, colour in (("winner", BLUE), ("loser", RED)):
+        moved = [row[f"{who} error"] - row[f"{who} before"] for row in rows]
+        left.plot(steps, moved, color=colour, lw=0.8, label=f"{who}s")
+    left.axhline(0.0, color=INK, lw=0.7, ls=":")
+    left.set(title="squared error less the reference's", xlabel="step")
+    left.legend(frameon=False)
+    right.plot(steps, [row["accuracy"] for row in rows], color=INK, lw=0.8)
+    right.set(title="share of margins that are right", xlabel="step", ylim=(0.0, 1.0))
+    return svg(figure)

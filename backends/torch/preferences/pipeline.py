@@ -64,6 +64,7 @@ class RichFeedback:
         labels: Who decides which image won.
         tie: The relabeler's probability is a tie where it is as near to 1/2 as this.
         most_failures: Jobs that may fail one after the other before the run stops.
+        seed: Labels are drawn with the relabeler's probability, by the seed and the job; None for the likelier one.
 
     Raises:
         UnmetHypothesis: Another rule for labels, or numbers out of range.
@@ -76,6 +77,7 @@ class RichFeedback:
     labels: Labels = "relabelled"
     tie: float = 0.0
     most_failures: int = 20
+    seed: int | None = None
     announce: Callable[[str], None] = field(default=lambda line: None, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +97,7 @@ class RichFeedback:
 
     def description(self) -> dict[str, Any]:
         """What a sink is made with."""
-        return {"versions": self.versions, "labels": self.labels, "tie": self.tie}
+        return {"versions": self.versions, "labels": self.labels, "tie": self.tie, "seed": self.seed}
 
     def run(self, jobs: Iterable[Job], sink: PairSink, *, retry: bool = False) -> dict[str, int]:
         """Do the jobs that the sink does not have; how many ended how.
@@ -149,19 +151,28 @@ class RichFeedback:
         except Exception as problem:  # noqa: BLE001  # a role is foreign code: what it raises belongs to its pair
             error = f"{type(problem).__name__}: {problem}"[:SHOWN]
             return self._row(job, edited, status, error, said)
-        return self._row(job, edited, self._status(said["wins_0"]), "", said)
+        label = self._label(said["wins_0"], job.key)
+        status = "tie" if label == 0.5 else "kept"
+        if self.labels == "filtered" and label != 1.0:
+            status = "disagreed"
+        return self._row(job, edited, status, "", said, label)
 
-    def _status(self, wins: float) -> str:
+    def _label(self, wins: float, key: str) -> float:
+        """1 where the edit won, 0 where the original did, 1/2 for a tie."""
         if self.labels == "decreed":
-            return "kept"
-        if abs(wins - 0.5) <= self.tie:
-            return "tie" if self.labels == "relabelled" else "disagreed"
-        return "kept" if wins > 0.5 or self.labels == "relabelled" else "disagreed"
+            return 1.0
+        if abs(wins - 0.5) <= self.tie and (self.seed is None or self.tie > 0.0):
+            return 0.5
+        if self.seed is None:
+            return float(wins > 0.5)
+        drawn = int(digest_of([str(self.seed), key])[:13], 16) / 16.0**13  # uniform, by the job alone
+        return float(drawn < wins)
 
-    def _row(self, job: Job, edited: bytes, status: str, error: str, said: dict[str, Any]) -> dict[str, Any]:
+    def _row(
+        self, job: Job, edited: bytes, status: str, error: str, said: dict[str, Any], label: float = 0.5
+    ) -> dict[str, Any]:
         original = image_bytes(job.image)
-        labelled, wins = status in ("kept", "tie"), said["wins_0"]
-        label = 0.5 if status == "tie" else float(self.labels == "decreed" or wins > 0.5)
+        labelled = status in ("kept", "tie")
         uids = uid(edited), uid(original)
         return {
             "key": job.key,

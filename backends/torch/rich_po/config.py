@@ -12,7 +12,7 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.identity import HOW
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import Recipes
-from driftproof.backends.torch.kit.schema import NOT_EMPTY, Seeds, TwoOrMore, validated
+from driftproof.backends.torch.kit.schema import DISTINCT, NOT_EMPTY, Seeds, TwoOrMore, validated
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.rl.rewards import RewardChoice
 from driftproof.backends.torch.rl.sampler import Sampling
@@ -25,6 +25,7 @@ __all__ = ["RECIPES", "GaussianPairs", "Objective", "PairChoice", "ReachWarning"
 Half: TypeAlias = Annotated[float, Field(ge=0, lt=0.5)]
 Clip: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 Vector: TypeAlias = tuple[float, ...]
+Policy: TypeAlias = Literal["random", "best", "edit", "relabelled", "filtered"]
 
 
 class ReachWarning(UserWarning):
@@ -161,7 +162,7 @@ class PairChoice:
         flips: Probability that a label is flipped.
     """
 
-    policy: Literal["random", "best", "edit", "relabelled", "filtered"] = "random"
+    policy: Policy = "random"
     count: PositiveInt = 256
     of: TwoOrMore = 4
     table: str = ""
@@ -178,8 +179,9 @@ class Recipe:
         title: Title of the section.
         objective, budget: The loss and the training; a row of a batch is a pair.
         gaussian, pipeline: One of the two models; the pipeline's prompts are those of its evaluation, and of pairs that are made.
-        seeds: Of the Gaussian model, one run each.
+        seeds: Of the Gaussian model or of the comparison, one run each.
         pairs: Of a pipeline.
+        policies: Ways to make pairs that are compared, with every seed and the count of ``pairs``; then none is trained alone.
         sampling: Of images, made or evaluated.
         reward, second: What is measured on prompts before and after; the first labels pairs that are made.
         held_out: Images of that measurement.
@@ -193,6 +195,7 @@ class Recipe:
     pipeline: PipelineModel | None = None
     seeds: Seeds = (0,)
     pairs: PairChoice = field(default_factory=PairChoice)
+    policies: Annotated[tuple[Policy, ...], DISTINCT] = ()
     sampling: Sampling = field(default_factory=lambda: Sampling(steps=20))
     reward: RewardChoice = field(default_factory=lambda: RewardChoice("brightness"))
     second: RewardChoice = field(default_factory=lambda: RewardChoice("jpeg"))
@@ -202,6 +205,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.pipeline is None):
             raise UnmetHypothesis("rich_po recipe", "a table [gaussian] or [pipeline]", "none or both")
+        if self.policies and (self.pipeline is None or self.pairs.table):
+            got = f"policies = {self.policies!r}, table = {self.pairs.table!r}"
+            raise UnmetHypothesis(
+                "rich_po recipe", "policies are compared on a pipeline, without a table", got
+            )
 
 
-RECIPES = Recipes("rich_po", Recipe, ("gaussian", "mnist-sd", "sd15", "sdxl"))
+RECIPES = Recipes("rich_po", Recipe, ("gaussian", "mnist-sd", "mnist-policies", "sd15", "sdxl"))

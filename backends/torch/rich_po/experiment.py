@@ -23,10 +23,18 @@ from .config import Recipe
 from .gaussian import GaussianSource, ShiftedGaussian, noising_of, population_optimum
 from .models import Studio, open_studio
 from .objective import compare, drawn
-from .pairs import LatentPairs, encoded, made_pairs
+from .pairs import LatentPairs, Pool, encoded, made_pairs
 from .trainer import PreferenceTrainer
 
-__all__ = ["GaussianOutcome", "Measured", "PipelineOutcome", "train_gaussian", "train_pipeline"]
+__all__ = [
+    "HELD_OUT",
+    "GaussianOutcome",
+    "Measured",
+    "PipelineOutcome",
+    "measured",
+    "train_gaussian",
+    "train_pipeline",
+]
 
 Floats = NDArray[np.float64]
 Rows = list[dict[str, float]]
@@ -119,20 +127,13 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
         scale = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
         pairs = encoded(studio, table, model.side or scale * studio.task.shape[-1])
     else:
-        pairs = made_pairs(
-            studio,
-            recipe.pairs,
-            recipe.reward,
-            judges[0],
-            seed,
-            folder / f"{recipe.name}-pairs",
-            objective.ties,
-        )
+        pool, place = Pool(studio, recipe.pairs.count, seed), folder / f"{recipe.name}-pairs"
+        pairs = made_pairs(pool, recipe.pairs, recipe.reward, judges[0], place, objective.ties)
     announced = tuple(objective.announced(studio.dimension, studio.noising.log_snr_range))
     if accelerator.is_main_process:
         for line in announced:
             print(line)
-    before = _measured(studio, recipe, judges)
+    before = measured(studio, recipe, judges)
     trainer = PreferenceTrainer(
         studio.denoiser,
         pairs,
@@ -147,7 +148,7 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
     )
     objective.check_reach(studio.dimension, _winner_error(trainer, pairs, studio))
     rows = trainer.train()
-    after = _measured(studio, recipe, judges)
+    after = measured(studio, recipe, judges)
     if accelerator.is_main_process:
         save_adapter(studio.network, folder / f"{recipe.name}-lora")
     return PipelineOutcome(recipe, len(pairs), pairs.left_out, announced, rows, before, after)
@@ -164,10 +165,11 @@ def _winner_error(trainer: PreferenceTrainer, pairs: LatentPairs, studio: Studio
 
 
 @torch.no_grad()
-def _measured(studio: Studio, recipe: Recipe, judges: tuple[Reward, Reward]) -> Measured:
+def measured(studio: Studio, recipe: Recipe, judges: tuple[Reward, Reward], number: int = 0) -> Measured:
+    """Rewards of images of held-out noises: those of draw number 0, 1, ...."""
     device = next(studio.network.parameters()).device
     rows = (torch.arange(recipe.held_out) % studio.evaluated).to(device)
-    images = studio.images(studio.latents(rows, HELD_OUT, 0))
+    images = studio.images(studio.latents(rows, HELD_OUT, number))
     prompts = [studio.task.prompts[row] for row in rows.tolist()]
     first, second = (checked(judge, images, prompts).double().cpu() for judge in judges)
     return Measured(first, second, float(images.std(dim=0).mean()))

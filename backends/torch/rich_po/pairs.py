@@ -32,12 +32,35 @@ from .config import PairChoice
 from .models import Studio
 from .trainer import Pairs
 
-__all__ = ["LatentPairs", "encoded", "made_pairs", "table_of_edits"]
+__all__ = ["LatentPairs", "Pool", "encoded", "made_pairs", "table_of_edits"]
 
 # Numbers of the draws of a seed: images of pairs, labels.
 IMAGES, LABELS = 1 << 20, 1 << 21
 AT_ONCE: Final = 64
 EDITS: Final[Mapping[str, Labels]] = {"edit": "decreed", "relabelled": "relabelled", "filtered": "filtered"}
+
+
+@final
+class Pool:
+    """Latent images of the prompts of an evaluation, made once for all policies of a seed.
+
+    Arguments:
+        studio: Makes the images.
+        count: Images of a draw; the prompts take turns.
+        seed: Of the noise.
+    """
+
+    def __init__(self, studio: Studio, count: int, seed: int) -> None:
+        self.studio, self.seed = studio, seed
+        device = next(studio.network.parameters()).device
+        self.rows = (torch.arange(count) % studio.evaluated).to(device)
+        self._draws: dict[int, Tensor] = {}
+
+    def draw(self, number: int) -> Tensor:
+        """Draw number 0, 1, ...: shape (count, *)."""
+        if number not in self._draws:
+            self._draws[number] = self.studio.latents(self.rows, self.seed, IMAGES + number)
+        return self._draws[number]
 
 
 @final
@@ -89,55 +112,38 @@ class LatentPairs:
 
 
 def made_pairs(
-    studio: Studio,
-    choice: PairChoice,
-    reward: RewardChoice,
-    judge: Reward,
-    seed: int,
-    folder: Path,
-    ties: str,
+    pool: Pool, choice: PairChoice, reward: RewardChoice, judge: Reward, folder: Path, ties: str
 ) -> LatentPairs:
     """Pairs of the model's own images, for the prompts of its evaluation.
 
     Arguments:
-        studio: Makes the images.
+        pool: The images, as many as the choice counts.
         choice: The policy.
         reward: By which the relabeler is known.
         judge: The reward itself.
-        seed: Of images and labels.
         folder: Where edits are kept as they are made, see :class:`.PairSink`.
         ties: The rule.
     """
-    generator = generator_of(seed, LABELS)
-    device = next(studio.network.parameters()).device
-    rows = (torch.arange(choice.count) % studio.evaluated).to(device)
     if choice.policy in EDITS:
-        table = table_of_edits(studio, choice, reward, judge, seed, folder, ties)
-        return encoded(studio, table)
-    draws = 2 if choice.policy == "random" else choice.of
-    each = [studio.latents(rows, seed, IMAGES + k) for k in range(draws)]
-    rewards = torch.stack([_rewards(studio, judge, x, rows) for x in each]).double().cpu()
+        return encoded(pool.studio, table_of_edits(pool, choice, reward, judge, folder, ties))
+    generator, count = generator_of(pool.seed, LABELS), len(pool.rows)
+    each = [pool.draw(k) for k in range(2 if choice.policy == "random" else choice.of)]
+    rewards = torch.stack([_rewards(pool.studio, judge, x, pool.rows) for x in each]).double().cpu()
     if choice.policy == "best":
         won, lost = rewards.argmax(dim=0), rewards.argmin(dim=0)
     else:
         wins = torch.sigmoid(rewards[0] - rewards[1])
-        first = torch.rand(len(wins), generator=generator, dtype=torch.float64) < wins
+        first = torch.rand(count, generator=generator, dtype=torch.float64) < wins
         won, lost = (~first).long(), first.long()
-    flipped = torch.rand(choice.count, generator=generator) < choice.flips
+    flipped = torch.rand(count, generator=generator) < choice.flips
     won, lost = torch.where(flipped, lost, won), torch.where(flipped, won, lost)
-    stacked, places = torch.stack(each).cpu(), torch.arange(choice.count)
-    ones = torch.ones(choice.count)
-    return LatentPairs(stacked[won, places], stacked[lost, places], ones, rows.cpu(), studio)
+    stacked, places = torch.stack(each).cpu(), torch.arange(count)
+    rows = pool.rows.cpu()
+    return LatentPairs(stacked[won, places], stacked[lost, places], torch.ones(count), rows, pool.studio)
 
 
 def table_of_edits(
-    studio: Studio,
-    choice: PairChoice,
-    reward: RewardChoice,
-    judge: Reward,
-    seed: int,
-    folder: Path,
-    ties: str,
+    pool: Pool, choice: PairChoice, reward: RewardChoice, judge: Reward, folder: Path, ties: str
 ) -> PairTable:
     """The pipeline of rules for digits on the model's own images, kept pair by pair; a kill loses none.
 
@@ -146,29 +152,25 @@ def table_of_edits(
     """
     if reward.kind != "thickness" or choice.flips:
         got = f"reward = {reward.kind!r}, flips = {choice.flips!r}"
-        raise UnmetHypothesis(
-            "edits", "the reward is thickness, which the critic can read, and flips = 0", got
-        )
+        hypothesis = "the reward is thickness, which the critic can read, and flips = 0"
+        raise UnmetHypothesis("edits", hypothesis, got)
     feedback = RichFeedback(
         DigitCritic(reward.target),
         DigitInstructor(),
         DigitEditor(step=0.5),
-        RewardRelabeler(lambda images, prompts: judge(images, prompts), f"thickness {asdict(reward)}"),
+        RewardRelabeler(judge, f"thickness {asdict(reward)}"),
         EDITS[choice.policy],
+        seed=pool.seed,
     )
-    made_with = feedback.description() | {
-        "seed": seed,
-        "steps": studio.sampler.n_steps,
-        "count": choice.count,
-    }
-    device = next(studio.network.parameters()).device
+    studio, latents = pool.studio, pool.draw(0)
+    made_with = feedback.description() | {"steps": studio.sampler.n_steps, "count": len(latents)}
     with PairSink(folder, made_with) as sink:
-        for start in range(0, choice.count, AT_ONCE):
-            rows = torch.arange(start, min(start + AT_ONCE, choice.count), device=device) % studio.evaluated
-            images = studio.images(studio.latents(rows, seed, IMAGES + start)).cpu()
+        for start in range(0, len(latents), AT_ONCE):
+            images = studio.images(latents[start : start + AT_ONCE]).cpu()
+            rows = pool.rows[start : start + AT_ONCE].tolist()
             jobs = [
                 Job(studio.task.prompts[row], image, "the model itself", start + k)
-                for k, (row, image) in enumerate(zip(rows.tolist(), images, strict=True))
+                for k, (row, image) in enumerate(zip(rows, images, strict=True))
             ]
             feedback.run(jobs, sink)
         return read_pairs(sink.rows(), ties)

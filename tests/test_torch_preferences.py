@@ -1,0 +1,476 @@
+"""The rich-feedback pipeline: what is kept, what is recorded, what survives a kill, and a judge behind a server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+for needed in ("accelerate", "datasets", "PIL", "pydantic"):
+    pytest.importorskip(needed)
+
+from driftproof import UnmetHypothesis
+from driftproof.backends.torch.kit.identity import OtherRun
+from driftproof.backends.torch.kit.lock import InUse, RunWarning
+from driftproof.backends.torch.preferences import (
+    ChatCritic,
+    ChatInstructor,
+    ChatJudge,
+    ChatServer,
+    DigitCritic,
+    DigitEditor,
+    DigitInstructor,
+    Job,
+    NonsenseAnswer,
+    PairSink,
+    PipelineStopped,
+    RewardRelabeler,
+    RichFeedback,
+    read_pairs,
+    table_in,
+)
+from driftproof.backends.torch.preferences.table import image_bytes, tensor_of
+from driftproof.backends.torch.pretrained.digits import slant, thickness
+from driftproof.backends.torch.rl.rewards import ThicknessReward
+
+
+def bar(width: int = 2, lean: float = 0.0) -> torch.Tensor:
+    image = torch.zeros(1, 32, 32)
+    for row in range(6, 26):
+        left = round(15 - lean * (row - 16))
+        image[:, row, left : left + width] = 1.0
+    return image
+
+
+def jobs(count: int) -> list[Job]:
+    return [Job("a medium one, upright", bar(1 + k % 3), "drawn", k) for k in range(count)]
+
+
+def feedback(**options: Any) -> RichFeedback:
+    roles: dict[str, Any] = {
+        "critic": DigitCritic(4.0),
+        "instructor": DigitInstructor(),
+        "editor": DigitEditor(),
+        "relabeler": RewardRelabeler(ThicknessReward(4.0), "thickness 4"),
+    }
+    return RichFeedback(**{**roles, **options})
+
+
+def stub(method: str, does: Callable[..., Any]) -> Any:
+    """A role of which one method is a function."""
+    return type("Stub", (), {"version": "stub", method: staticmethod(does)})()
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def does(*arguments: Any) -> Any:
+        raise error
+
+    return does
+
+
+def sink(folder: Path, made: RichFeedback, **options: Any) -> PairSink:
+    return PairSink(folder, made.description(), **options)
+
+
+# -- digits
+
+
+@pytest.mark.parametrize("wanted", [1.5, 3.2, 4.0])
+def test_the_editor_moves_the_stroke_towards_what_the_critic_wants(wanted: float) -> None:
+    image, critic, prompt = bar(3), DigitCritic(wanted), "a medium one, upright"
+    instructions = DigitInstructor().instruct(critic.criticise(image, prompt), prompt)
+    assert len(instructions) == 1 and instructions[0].startswith("thin" if wanted < 2.5 else "thick")
+    before, after = (
+        float(thickness(x[None])) for x in (image, DigitEditor().edit(image, instructions, prompt))
+    )
+    assert abs(after - wanted) < 0.5 * abs(before - wanted)
+    assert critic.criticise(DigitEditor().edit(image, [], prompt), prompt) == critic.criticise(image, prompt)
+
+
+def test_the_editor_shears_to_the_slant_of_the_prompt() -> None:
+    prompt, image = "a thin one, slanted right", bar(3)
+    critic = DigitCritic(3.0, ("slant",))
+    (instruction,) = DigitInstructor().instruct(critic.criticise(image, prompt), prompt)
+    edited = DigitEditor().edit(image, [instruction], prompt)
+    assert abs(float(slant(edited[None])) - 0.4) < 0.1
+    assert critic.criticise(edited, prompt) == "nothing is wrong"
+    assert "nothing" in DigitCritic(float(thickness(bar(2)[None]))).criticise(bar(2), prompt)
+
+
+def test_a_class_is_read_and_cannot_be_edited() -> None:
+    always_seven = type("Seen", (), {"__call__": lambda self, x: torch.eye(10)[7].expand(len(x), -1)})()
+    critic = DigitCritic(3.0, ("class",), always_seven)
+    assert critic.criticise(bar(), "a thin two, upright") == "this is a seven, not a two"
+    assert critic.criticise(bar(), "a thin seven, upright") == "nothing is wrong"
+    assert DigitInstructor().instruct("this is a seven, not a two", "") == []
+    with pytest.raises(UnmetHypothesis, match="a classifier for class"):
+        DigitCritic(3.0, ("class",))
+    with pytest.raises(ValueError, match="expected to thicken"):
+        DigitEditor().edit(bar(), ["paint it red"], "")
+
+
+# -- pairs
+
+
+@pytest.mark.parametrize("labels", ["decreed", "relabelled", "filtered"])
+def test_pairs_have_the_columns_and_labels_that_they_say(labels: Any, tmp_path: Path) -> None:
+    made = feedback(labels=labels)
+    with sink(tmp_path, made) as kept:
+        counts = made.run(jobs(6), kept)
+        table = read_pairs(kept.rows())
+    assert counts == {"kept": 6} and len(table) == 6 and set(table.wins) == {1.0}
+    for row in table_in(tmp_path):
+        assert row["best_image_uid"] == row["image_0_uid"] != row["image_1_uid"]
+        assert (row["label_0"], row["label_1"], row["has_label"], row["are_different"]) == (
+            1.0,
+            0.0,
+            True,
+            True,
+        )
+        assert "pixels thick" in row["critique"] and row["instructions"][0].startswith("thicken")
+        assert json.loads(row["versions"]).keys() == {"critic", "instructor", "editor", "relabeler"}
+        assert thickness(tensor_of(row["jpg_0"])[None]) > thickness(tensor_of(row["jpg_1"])[None])
+    assert [thickness(tensor_of(image)[None]) > 2 for image in table.chosen] == [True] * 6
+
+
+def test_labels_drawn_by_probability_are_those_of_bradley_and_terry(tmp_path: Path) -> None:
+    """600 labels of probability 0.8; six standard errors are 0.098: a false alarm of 2e-9."""
+    made = feedback(relabeler=stub("prefer", lambda *a: 0.8), seed=5)
+    labels = [made._label(0.8, f"job {k}") for k in range(600)]
+    assert abs(sum(labels) / 600 - 0.8) < 0.098
+    assert labels == [made._label(0.8, f"job {k}") for k in range(600)]
+    assert labels != [feedback(seed=6)._label(0.8, f"job {k}") for k in range(600)]
+
+
+FAILURES = [
+    ("critic", stub("criticise", lambda i, p: ""), "critic failed", "in words"),
+    ("critic", stub("criticise", lambda i, p: 7), "critic failed", "got 7"),
+    (
+        "critic",
+        stub("criticise", failing(TimeoutError("no answer in 5 s"))),
+        "critic failed",
+        "TimeoutError: no answer",
+    ),
+    ("critic", stub("criticise", lambda i, p: "blah 4 blah"), "nothing to do", "no instruction"),
+    (
+        "instructor",
+        stub("instruct", lambda c, p: "thicken it"),
+        "instructor failed",
+        "a list of instructions",
+    ),
+    ("instructor", stub("instruct", lambda c, p: ["paint it red"]), "editor failed", "to thicken"),
+    ("instructor", stub("instruct", lambda c, p: [" "]), "nothing to do", "no instruction"),
+    ("editor", stub("edit", failing(MemoryError("out of memory"))), "editor failed", "out of memory"),
+    ("editor", stub("edit", lambda i, t, p: i[:, :9]), "editor failed", "of shape"),
+    ("editor", stub("edit", lambda i, t, p: i / 0.0), "editor failed", "finite"),
+    ("editor", stub("edit", lambda i, t, p: None), "editor failed", "NoneType"),
+    ("editor", stub("edit", lambda i, t, p: i), "nothing to do", "changed nothing"),
+    ("relabeler", stub("prefer", lambda p, a, b: float("nan")), "relabeler failed", "a probability"),
+    ("relabeler", stub("prefer", lambda p, a, b: 1.5), "relabeler failed", "got 1.5"),
+    ("relabeler", stub("prefer", lambda p, a, b: "the first"), "relabeler failed", "could not convert"),
+    ("relabeler", stub("prefer", failing(ConnectionError("refused"))), "relabeler failed", "refused"),
+    ("relabeler", stub("prefer", lambda p, a, b: 0.1), "disagreed", ""),
+    ("relabeler", stub("prefer", lambda p, a, b: 0.5), "disagreed", ""),
+]
+
+
+@pytest.mark.parametrize(("role", "broken", "status", "says"), FAILURES)
+def test_what_goes_wrong_is_recorded_and_never_trained_on(
+    role: str, broken: Any, status: str, says: str, tmp_path: Path
+) -> None:
+    made, right = feedback(labels="filtered", **{role: broken}), feedback(labels="filtered")
+    one, two = jobs(2)
+    with sink(tmp_path, made) as kept:
+        assert made.run([one], kept) == {status: 1}
+        kept.add(right.pair(two))
+        (bad,) = [row for row in kept.rows() if row["status"] != "kept"]
+        table = read_pairs(kept.rows())
+        assert len(table) == 1 and table.left_out == {status: 1}
+    assert not bad["has_label"] and bad["best_image_uid"] == "" and says in bad["error"]
+    assert bad["jpg_1"] == image_bytes(one.image), "the original is kept in any case"
+
+
+def test_what_a_programmer_interrupts_is_not_recorded(tmp_path: Path) -> None:
+    made = feedback(critic=stub("criticise", failing(KeyboardInterrupt())))
+    with sink(tmp_path, made) as kept, pytest.raises(KeyboardInterrupt):
+        made.run(jobs(1), kept)
+    with sink(tmp_path, made) as kept:
+        assert kept.counts() == {}
+
+
+def test_a_role_that_fails_again_and_again_stops_the_run_and_can_be_tried_again(tmp_path: Path) -> None:
+    answers = {"dead": True}
+
+    def criticise(image: torch.Tensor, prompt: str) -> str:
+        if answers["dead"]:
+            raise ConnectionError("gone")
+        return DigitCritic(4.0).criticise(image, prompt)
+
+    made = feedback(critic=stub("criticise", criticise), most_failures=3)
+    with sink(tmp_path, made) as kept:
+        with pytest.raises(PipelineStopped, match=r"3 jobs failed one after the other.*gone"):
+            made.run(jobs(9), kept)
+        assert kept.counts() == {"critic failed": 3}
+        answers["dead"] = False
+        assert made.run(jobs(9), kept) == {"critic failed": 3, "kept": 6}
+        assert made.run(jobs(9), kept, retry=True) == {"kept": 9}
+        rows = kept.rows()
+        assert len(rows) == 9 and all(rows["has_label"])
+
+
+def test_ties_are_halves_or_dropped(tmp_path: Path) -> None:
+    made = feedback(relabeler=stub("prefer", lambda p, a, b: 0.52), tie=0.05)
+    with sink(tmp_path, made) as kept:
+        assert made.run(jobs(2), kept) == {"tie": 2}
+        kept.add(feedback().pair(jobs(3)[2]))
+        half, dropped = (read_pairs(kept.rows(), rule) for rule in ("half", "dropped"))
+    assert (half.wins, len(dropped), dropped.left_out) == ((0.5, 0.5, 1.0), 1, {"tie": 2})
+    with pytest.raises(UnmetHypothesis, match="half or dropped"):
+        read_pairs([], "both")
+    with pytest.raises(UnmetHypothesis, match="some pair has a label"):
+        read_pairs([])
+
+
+def test_pickapics_own_rows_are_read() -> None:
+    images = [image_bytes(bar(k).expand(3, -1, -1)) for k in (1, 2)]
+    row = {"caption": "a bar", "jpg_0": images[0], "jpg_1": images[1], "has_label": True}
+    found = read_pairs([{**row, "label_0": 0.0, "label_1": 1.0}, {**row, "label_0": 0.5, "label_1": 0.5}])
+    assert found.chosen[0] == images[1] and found.wins == (1.0, 0.5)
+    assert tensor_of(images[0], 16).shape == (3, 16, 16)
+    with pytest.raises(UnmetHypothesis, match="labels are 1 and 0"):
+        read_pairs([{**row, "label_0": 1.0, "label_1": 1.0}])
+    with pytest.raises(UnmetHypothesis, match="bytes are an image"):
+        tensor_of(b"no image")
+
+
+# -- what survives
+
+
+def test_a_finished_pair_is_on_the_disk_before_the_next_begins(tmp_path: Path) -> None:
+    """Every prefix of the journal is what a kill may leave: complete lines are pairs, the rest is cut off."""
+    made = feedback()
+    with sink(tmp_path / "whole", made) as kept:
+        for job in jobs(3):
+            kept.add(made.pair(job))
+        whole = (tmp_path / "whole" / "journal.jsonl").read_bytes()
+        rows = list(kept.rows())
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    places = sorted(
+        {0, *ends, *(e - 1 for e in ends), *(e + 7 for e in ends[:-1]), *range(5, len(whole), 601)}
+    )
+    for place in places:
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(whole[:place])
+        finished = sum(end <= place for end in ends)
+        torn = place not in {0, *ends}
+        told = pytest.warns(RunWarning, match="cut off") if torn else nullcontext()
+        with told, sink(folder, made) as kept:
+            assert sum(kept.counts().values()) == finished
+            made.run(jobs(3), kept)
+            assert list(kept.rows()) == rows
+
+
+@pytest.mark.parametrize("when", ["table written", "table half written"])
+def test_a_kill_while_a_table_is_made_duplicates_nothing(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = feedback()
+    with sink(tmp_path, made, shard=100) as kept:
+        made_rows = [made.pair(job) for job in jobs(4)]
+        for row in made_rows:
+            kept.add(row)
+        journal = (tmp_path / "journal.jsonl").read_bytes()
+        kept.compact()
+    (tmp_path / "journal.jsonl").write_bytes(journal)  # the kill came before it was emptied
+    if when == "table half written":
+        file = tmp_path / "pairs-000000.parquet"
+        file.rename(tmp_path / ".pairs-000000.parquet.77.part")
+    with sink(tmp_path, made, shard=100) as kept:
+        assert kept.counts() == {"kept": 4}
+        assert len(kept.rows()) == 4 and len(set(kept.rows()["key"])) == 4
+        made.run(jobs(5), kept)
+    with sink(tmp_path, made) as kept:
+        assert len(kept.rows()) == 5
+    assert not list(tmp_path.glob(".pairs-*"))
+    assert len(table_in(tmp_path)) == 5
+
+
+def test_a_folder_has_one_writer_and_one_pipeline(tmp_path: Path) -> None:
+    made = feedback()
+    with sink(tmp_path, made), pytest.raises(InUse), sink(tmp_path, made):
+        pass
+    with pytest.raises(OtherRun, match="another labels: 'relabelled' there, 'filtered' here"):
+        sink(tmp_path, feedback(labels="filtered")).__enter__()
+    with pytest.raises(UnmetHypothesis, match="shard >= 1"):
+        PairSink(tmp_path, {}, shard=0)
+    with pytest.raises(FileNotFoundError, match="no parquet file"):
+        table_in(tmp_path / "nowhere")
+
+
+# -- a judge behind a server
+
+
+class Stand(BaseHTTPRequestHandler):
+    """A server of the chat protocol whose answers are a function of what it is asked."""
+
+    answer: Callable[[str, list[torch.Tensor]], Any]
+    asked: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
+        parts = body["messages"][0]["content"]
+        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        images = [tensor_of(base64.b64decode(url.partition(",")[2])) for url in urls]
+        found = type(self).answer(parts[0]["text"], images)
+        code, content = (
+            found if isinstance(found, tuple) else (200, {"choices": [{"message": {"content": found}}]})
+        )
+        sent = content if isinstance(content, bytes) else json.dumps(content).encode()
+        try:
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(sent)
+        except OSError:
+            pass  # whoever asked has gone
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(
+    answer: Callable[[str, list[torch.Tensor]], Any], **options: Any
+) -> Iterator[tuple[ChatServer, Any]]:
+    handler = type("Here", (Stand,), {"answer": staticmethod(answer), "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        yield ChatServer(url, "stand-in", **{"timeout": 5.0, "pause": 0.0, **options}), handler
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def thicker(text: str, images: Sequence[torch.Tensor]) -> str:
+    first, second = (float(thickness(image[None])) for image in images)
+    return "1" if first > second else "Image 2."
+
+
+def test_a_judge_sees_the_images_in_both_orders() -> None:
+    with served(thicker, key="secret") as (server, handler):
+        judge = ChatJudge(server)
+        assert (judge.prefer("a bar", bar(4), bar(2)), judge.prefer("a bar", bar(2), bar(4))) == (1.0, 0.0)
+        assert len(handler.asked) == 4
+        one = handler.asked[0]
+        assert (one["path"], one["model"], one["temperature"], one["key"]) == (
+            "/v1/chat/completions",
+            "stand-in",
+            0.0,
+            "Bearer secret",
+        )
+        assert '"a bar"' in one["messages"][0]["content"][0]["text"]
+    assert "secret" not in repr(server) and "secret" not in judge.version
+
+
+@pytest.mark.parametrize(("answer", "wins"), [("1", 0.5), ("2", 0.5), ("tie", 0.5), ("Tie.", 0.5)])
+def test_a_judge_that_looks_at_the_place_alone_says_nothing(answer: str, wins: float) -> None:
+    with served(lambda text, images: answer) as (server, _):
+        assert ChatJudge(server).prefer("a bar", bar(4), bar(2)) == wins
+
+
+@pytest.mark.parametrize(
+    "answer", ["I cannot compare them", "12", "", None, ["1"], (200, b"<html>"), (200, {"choices": []})]
+)
+def test_nonsense_of_a_judge_is_no_label(answer: Any) -> None:
+    with served(lambda text, images: answer) as (server, _), pytest.raises(NonsenseAnswer, match="expected"):
+        ChatJudge(server).prefer("a bar", bar(4), bar(2))
+
+
+def test_a_busy_server_is_asked_again_and_a_strict_one_is_not() -> None:
+    codes = iter([503, 429])
+
+    def busy(text: str, images: Sequence[torch.Tensor]) -> Any:
+        code = next(codes, 200)
+        return "fine" if code == 200 else (code, b"")
+
+    with served(busy) as (server, handler):
+        assert server.ask("?") == "fine" and len(handler.asked) == 3
+    with (
+        served(lambda text, images: (401, b"")) as (server, handler),
+        pytest.raises(OSError, match="answers 401"),
+    ):
+        try:
+            server.ask("?")
+        finally:
+            assert len(handler.asked) == 1
+
+
+def test_a_server_that_is_slow_or_gone_is_told() -> None:
+    def slow(text: str, images: Sequence[torch.Tensor]) -> str:
+        time.sleep(0.4)
+        return "too late"
+
+    with (
+        served(slow, timeout=0.1, attempts=2) as (server, _),
+        pytest.raises(TimeoutError, match=r"0\.1 s, 2 times"),
+    ):
+        server.ask("?")
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        ChatServer("http://127.0.0.1:9/v1", "nobody", attempts=1).ask("?")
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0.0}, {"attempts": 0}, {"pause": -1.0}, {"url": "ftp://x"}])
+def test_a_server_is_described_soundly(options: dict[str, Any]) -> None:
+    with pytest.raises(UnmetHypothesis, match="ChatServer"):
+        ChatServer(**{"url": "http://x/v1", "model": "m", **options})
+
+
+def test_the_whole_pipeline_with_a_server(tmp_path: Path) -> None:
+    """Critic, instructor and judge behind one server; the answer to one image is nonsense, the judge is slow once."""
+    seen = {"critics": 0}
+
+    def answer(text: str, images: list[torch.Tensor]) -> Any:
+        if len(images) == 2:
+            return thicker(text, images)
+        if images:
+            seen["critics"] += 1
+            return "   " if seen["critics"] == 2 else "The stroke is too thin."
+        return '```json\n["thicken the stroke by 2.00 pixels"]\n```'
+
+    with served(answer) as (server, _):
+        made = feedback(
+            critic=ChatCritic(server),
+            instructor=ChatInstructor(server),
+            relabeler=ChatJudge(server),
+            labels="filtered",
+        )
+        with sink(tmp_path, made) as kept:
+            assert made.run(jobs(4), kept) == {"kept": 3, "critic failed": 1}
+            table = read_pairs(kept.rows())
+    assert len(table) == 3 and table.left_out == {"critic failed": 1}
+
+
+@pytest.mark.parametrize("answer", ["do it", '["a", 3]', '{"a": 1}', "[unclosed"])
+def test_instructions_that_are_none_are_refused(answer: str) -> None:
+    with served(lambda text, images: answer) as (server, _), pytest.raises(NonsenseAnswer, match="JSON list"):
+        ChatInstructor(server).instruct("too thin", "a bar")
+
+
+def test_images_keep_their_bytes() -> None:
+    image = (torch.arange(3 * 64).reshape(3, 8, 8) / 191.0 * 255.0).round() / 255.0
+    torch.testing.assert_close(tensor_of(image_bytes(image)), image)
+    assert io.BytesIO(image_bytes(image)).read(8) == b"\x89PNG\r\n\x1a\n"

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +18,17 @@ from driftproof import UnmetHypothesis
 from driftproof.backends.torch.kit.identity import OtherRun
 from driftproof.backends.torch.kit.lock import InUse, RunWarning
 from driftproof.backends.torch.preferences import (
-    ChatCritic,
-    ChatInstructor,
-    ChatJudge,
-    ChatServer,
     DigitCritic,
     DigitEditor,
     DigitInstructor,
-    Job,
-    NonsenseAnswer,
     PairSink,
     PipelineStopped,
-    RewardRelabeler,
-    RichFeedback,
     read_pairs,
     table_in,
 )
 from driftproof.backends.torch.preferences.table import image_bytes, tensor_of
 from driftproof.backends.torch.pretrained.digits import slant, thickness
-from driftproof.backends.torch.rl.rewards import ThicknessReward
-
-
-def bar(width: int = 2, lean: float = 0.0) -> torch.Tensor:
-    image = torch.zeros(1, 32, 32)
-    for row in range(6, 26):
-        left = round(15 - lean * (row - 16))
-        image[:, row, left : left + width] = 1.0
-    return image
-
-
-def jobs(count: int) -> list[Job]:
-    return [Job("a medium one, upright", bar(1 + k % 3), "drawn", k) for k in range(count)]
-
-
-def feedback(**options: Any) -> RichFeedback:
-    roles: dict[str, Any] = {
-        "critic": DigitCritic(4.0),
-        "instructor": DigitInstructor(),
-        "editor": DigitEditor(),
-        "relabeler": RewardRelabeler(ThicknessReward(4.0), "thickness 4"),
-    }
-    return RichFeedback(**{**roles, **options})
-
-
-def stub(method: str, does: Callable[..., Any]) -> Any:
-    """A role of which one method is a function."""
-    return type("Stub", (), {"version": "stub", method: staticmethod(does)})()
-
-
-def failing(error: Exception) -> Callable[..., Any]:
-    def does(*arguments: Any) -> Any:
-        raise error
-
-    return does
-
-
-def sink(folder: Path, made: RichFeedback, **options: Any) -> PairSink:
-    return PairSink(folder, made.description(), **options)
-
+from tests.feedback_roles import bar, failing, feedback, jobs, sink, stub
 
 # -- digits
 
@@ -316,158 +264,6 @@ def test_a_folder_has_one_writer_and_one_pipeline(tmp_path: Path) -> None:
         PairSink(tmp_path, {}, shard=0)
     with pytest.raises(FileNotFoundError, match="no parquet file"):
         table_in(tmp_path / "nowhere")
-
-
-# -- a judge behind a server
-
-
-class Stand(BaseHTTPRequestHandler):
-    """A server of the chat protocol whose answers are a function of what it is asked."""
-
-    answer: Callable[[str, list[torch.Tensor]], Any]
-    asked: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).asked.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
-        parts = body["messages"][0]["content"]
-        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
-        images = [tensor_of(base64.b64decode(url.partition(",")[2])) for url in urls]
-        found = type(self).answer(parts[0]["text"], images)
-        code, content = (
-            found if isinstance(found, tuple) else (200, {"choices": [{"message": {"content": found}}]})
-        )
-        sent = content if isinstance(content, bytes) else json.dumps(content).encode()
-        try:
-            self.send_response(code)
-            self.end_headers()
-            self.wfile.write(sent)
-        except OSError:
-            pass  # whoever asked has gone
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def served(
-    answer: Callable[[str, list[torch.Tensor]], Any], **options: Any
-) -> Iterator[tuple[ChatServer, Any]]:
-    handler = type("Here", (Stand,), {"answer": staticmethod(answer), "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        yield ChatServer(url, "stand-in", **{"timeout": 5.0, "pause": 0.0, **options}), handler
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def thicker(text: str, images: Sequence[torch.Tensor]) -> str:
-    first, second = (float(thickness(image[None])) for image in images)
-    return "1" if first > second else "Image 2."
-
-
-def test_a_judge_sees_the_images_in_both_orders() -> None:
-    with served(thicker, key="secret") as (server, handler):
-        judge = ChatJudge(server)
-        assert (judge.prefer("a bar", bar(4), bar(2)), judge.prefer("a bar", bar(2), bar(4))) == (1.0, 0.0)
-        assert len(handler.asked) == 4
-        one = handler.asked[0]
-        assert (one["path"], one["model"], one["temperature"], one["key"]) == (
-            "/v1/chat/completions",
-            "stand-in",
-            0.0,
-            "Bearer secret",
-        )
-        assert '"a bar"' in one["messages"][0]["content"][0]["text"]
-    assert "secret" not in repr(server) and "secret" not in judge.version
-
-
-@pytest.mark.parametrize(("answer", "wins"), [("1", 0.5), ("2", 0.5), ("tie", 0.5), ("Tie.", 0.5)])
-def test_a_judge_that_looks_at_the_place_alone_says_nothing(answer: str, wins: float) -> None:
-    with served(lambda text, images: answer) as (server, _):
-        assert ChatJudge(server).prefer("a bar", bar(4), bar(2)) == wins
-
-
-@pytest.mark.parametrize(
-    "answer", ["I cannot compare them", "12", "", None, ["1"], (200, b"<html>"), (200, {"choices": []})]
-)
-def test_nonsense_of_a_judge_is_no_label(answer: Any) -> None:
-    with served(lambda text, images: answer) as (server, _), pytest.raises(NonsenseAnswer, match="expected"):
-        ChatJudge(server).prefer("a bar", bar(4), bar(2))
-
-
-def test_a_busy_server_is_asked_again_and_a_strict_one_is_not() -> None:
-    codes = iter([503, 429])
-
-    def busy(text: str, images: Sequence[torch.Tensor]) -> Any:
-        code = next(codes, 200)
-        return "fine" if code == 200 else (code, b"")
-
-    with served(busy) as (server, handler):
-        assert server.ask("?") == "fine" and len(handler.asked) == 3
-    with (
-        served(lambda text, images: (401, b"")) as (server, handler),
-        pytest.raises(OSError, match="answers 401"),
-    ):
-        try:
-            server.ask("?")
-        finally:
-            assert len(handler.asked) == 1
-
-
-def test_a_server_that_is_slow_or_gone_is_told() -> None:
-    def slow(text: str, images: Sequence[torch.Tensor]) -> str:
-        time.sleep(0.4)
-        return "too late"
-
-    with (
-        served(slow, timeout=0.1, attempts=2) as (server, _),
-        pytest.raises(TimeoutError, match=r"0\.1 s, 2 times"),
-    ):
-        server.ask("?")
-    with pytest.raises(ConnectionError, match="cannot be reached"):
-        ChatServer("http://127.0.0.1:9/v1", "nobody", attempts=1).ask("?")
-
-
-@pytest.mark.parametrize("options", [{"timeout": 0.0}, {"attempts": 0}, {"pause": -1.0}, {"url": "ftp://x"}])
-def test_a_server_is_described_soundly(options: dict[str, Any]) -> None:
-    with pytest.raises(UnmetHypothesis, match="ChatServer"):
-        ChatServer(**{"url": "http://x/v1", "model": "m", **options})
-
-
-def test_the_whole_pipeline_with_a_server(tmp_path: Path) -> None:
-    """Critic, instructor and judge behind one server; the answer to one image is nonsense, the judge is slow once."""
-    seen = {"critics": 0}
-
-    def answer(text: str, images: list[torch.Tensor]) -> Any:
-        if len(images) == 2:
-            return thicker(text, images)
-        if images:
-            seen["critics"] += 1
-            return "   " if seen["critics"] == 2 else "The stroke is too thin."
-        return '```json\n["thicken the stroke by 2.00 pixels"]\n```'
-
-    with served(answer) as (server, _):
-        made = feedback(
-            critic=ChatCritic(server),
-            instructor=ChatInstructor(server),
-            relabeler=ChatJudge(server),
-            labels="filtered",
-        )
-        with sink(tmp_path, made) as kept:
-            assert made.run(jobs(4), kept) == {"kept": 3, "critic failed": 1}
-            table = read_pairs(kept.rows())
-    assert len(table) == 3 and table.left_out == {"critic failed": 1}
-
-
-@pytest.mark.parametrize("answer", ["do it", '["a", 3]', '{"a": 1}', "[unclosed"])
-def test_instructions_that_are_none_are_refused(answer: str) -> None:
-    with served(lambda text, images: answer) as (server, _), pytest.raises(NonsenseAnswer, match="JSON list"):
-        ChatInstructor(server).instruct("too thin", "a bar")
 
 
 def test_images_keep_their_bytes() -> None:

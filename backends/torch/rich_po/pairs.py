@@ -62,6 +62,11 @@ class Pool:
             self._draws[number] = self.studio.latents(self.rows, self.seed, IMAGES + number)
         return self._draws[number]
 
+    @property
+    def drawn(self) -> list[Tensor]:
+        """The draws that were asked for."""
+        return list(self._draws.values())
+
 
 @final
 class LatentPairs:

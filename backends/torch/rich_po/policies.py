@@ -23,7 +23,9 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftproof.backends.torch.rl.rewards import Reward, checked, make_reward
+from driftproof.backends.torch.pretrained.decoding import decoder
+from driftproof.backends.torch.rl.rewards import Reward, make_reward
+from driftproof.backends.torch.rl.task import Task
 from driftproof.numerics.rich_po import PairMoments, one_step_gain
 
 from .config import Recipe
@@ -32,11 +34,11 @@ from .models import Studio, open_studio
 from .pairs import LatentPairs, Pool, made_pairs
 from .trainer import PreferenceTrainer
 
-__all__ = ["Comparison", "Gained", "compare_policies", "predicted_share"]
+__all__ = ["Comparison", "Gained", "compare_policies", "normal_model", "predicted_share"]
 
 Floats = NDArray[np.float64]
 
-RIDGE = 0.02  # of the covariance of latents, as a share of its mean eigenvalue
+RIDGE = 0.05  # of the covariance of latents, as a share of its mean eigenvalue
 
 
 @final
@@ -92,9 +94,10 @@ def compare_policies(recipe: Recipe, folder: Path, accelerator: Accelerator) -> 
             place = folder / f"{recipe.name}-{policy}-{seed}"
             made[policy] = made_pairs(pool, choice, recipe.reward, judges[0], place, recipe.objective.ties)
         levels.append(float(before.reward.mean()))
+        normal = normal_model(pool, judges[0])
         for policy, pairs in made.items():
             _reset(studio, start)
-            share = predicted_share(pool, pairs, judges[0])
+            share = predicted_share(pairs, *normal)
             rows = _train(
                 recipe,
                 studio,
@@ -108,29 +111,30 @@ def compare_policies(recipe: Recipe, folder: Path, accelerator: Accelerator) -> 
     return Comparison(recipe, {name: tuple(each) for name, each in gained.items()}, float(np.mean(levels)))
 
 
-def predicted_share(pool: Pool, pairs: LatentPairs, judge: Reward) -> float:
-    """The squared cosine between the mean difference of pairs and the reward, in the metric of the latents of a prompt."""
-    x, rows = pool.draw(0).flatten(1).double().cpu().numpy(), pool.rows.cpu().numpy()
-    studio = pool.studio
-    prompts = [studio.task.prompts[row] for row in rows.tolist()]
-    with torch.no_grad():
-        rewards = torch.cat(
-            [
-                checked(judge, studio.images(part), prompts[i * 64 : i * 64 + len(part)])
-                for i, part in enumerate(torch.split(pool.draw(0), 64))
-            ]
-        )
-    r = rewards.double().cpu().numpy()
-    for row in np.unique(rows):  # both images of a pair are of one prompt
-        of_prompt = rows == row
-        x[of_prompt] -= x[of_prompt].mean(axis=0)
-        r[of_prompt] -= r[of_prompt].mean()
-    cov = x.T @ x / len(x)
+def normal_model(pool: Pool, judge: Reward) -> tuple[Floats, Floats]:
+    r"""Covariance of the latents of a prompt, and the mean gradient of the reward: by Stein's lemma :math:`\mathrm{Cov}(x, r) = S_0w`.
+
+    Raises:
+        UnmetHypothesis: A reward without gradient.
+    """
+    studio, rows = pool.studio, pool.rows.cpu().numpy()
+    decode = decoder(studio.kind, studio.vae)
+    task = Task(pool.studio.task.shape, judge, decode, studio.task.prompts)
+    _, gradients = task.rewards_and_gradients(pool.draw(0), pool.rows)
+    spread = []
+    for draw in pool.drawn:
+        x = draw.flatten(1).double().cpu().numpy()
+        spread += [x[rows == row] - x[rows == row].mean(axis=0) for row in np.unique(rows)]
+    centred = np.concatenate(spread)  # both images of a pair are of one prompt
+    cov = centred.T @ centred / len(centred)
     cov += RIDGE * np.trace(cov) / len(cov) * np.eye(len(cov))
-    w = np.linalg.solve(cov, x.T @ r / len(x))
+    return cov, gradients.flatten(1).double().mean(dim=0).cpu().numpy()
+
+
+def predicted_share(pairs: LatentPairs, cov: Floats, w: Floats) -> float:
+    """The squared cosine between the mean difference of pairs and the reward, on a normal model of latents."""
     mean = (pairs.chosen - pairs.rejected).flatten(1).double().mean(dim=0).numpy()
-    moments = PairMoments(mean, np.zeros_like(cov))
-    return float(one_step_gain(moments, cov, w, math.inf))
+    return float(one_step_gain(PairMoments(mean, np.zeros_like(cov)), cov, w, math.inf))
 
 
 def _train(

@@ -81,8 +81,11 @@ def test_what_a_recipe_needs_is_what_it_resolves_to(paper: str, name: str) -> No
         expected: set[str] = set()
         if (pipeline := getattr(recipe, "pipeline", None)) is not None:
             expected |= {pipeline.name, pipeline.vae if pipeline.name else "", pipeline.prompt_file}
-            reward = recipe.reward
-            expected |= {reward.model, reward.head} if reward.kind in ("clip", "aesthetic") else set()
+            for reward in (recipe.reward, getattr(recipe, "second", recipe.reward)):
+                expected |= {reward.model, reward.head} if reward.kind in ("clip", "aesthetic") else set()
+            expected = {
+                name for name in expected if not name.startswith("zoo:")
+            }  # these come with the package
         if (published := getattr(recipe, "published", None)) is not None:
             expected |= {published.student, published.teacher, published.dataset}
         if (pairs := getattr(recipe, "pairs", None)) is not None:

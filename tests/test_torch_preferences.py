@@ -254,6 +254,19 @@ def test_a_kill_while_a_table_is_made_duplicates_nothing(
     assert len(table_in(tmp_path)) == 5
 
 
+def test_a_full_disk_tears_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, (one, two, three) = feedback(), jobs(3)
+    with sink(tmp_path, made) as kept:
+        kept.add(made.pair(one))
+        with monkeypatch.context() as full, pytest.raises(OSError, match="No space left"):
+            full.setattr("os.fsync", failing(OSError(28, "No space left on device")))
+            kept.add(made.pair(two))
+        assert not kept.done(two.key)
+        kept.add(made.pair(three))
+    with sink(tmp_path, made) as kept:
+        assert [row["key"] for row in kept.rows()] == [one.key, three.key]
+
+
 def test_a_folder_has_one_writer_and_one_pipeline(tmp_path: Path) -> None:
     made = feedback()
     with sink(tmp_path, made), pytest.raises(InUse), sink(tmp_path, made):

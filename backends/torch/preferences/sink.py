@@ -8,6 +8,7 @@ fall between the two writes: a line whose pair a table already has is dropped.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import warnings
@@ -82,12 +83,21 @@ class PairSink:
         return found
 
     def add(self, row: Row) -> None:
-        """Keep a finished pair: when this returns, no kill can lose it."""
+        """Keep a finished pair: when this returns, no kill can lose it.
+
+        Raises:
+            OSError: It cannot be written, for instance to a full disk; the pairs before are as they were.
+        """
         line = _encoded(row)
-        with self._journal.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._journal.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, f"no room for a pair in {self._journal}")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)  # else the next pair would be a part of a torn line
+                raise
         self._open.append(dict(row))
         self._states[row["key"]] = row["status"]
         if len(self._open) >= self.shard:
@@ -184,8 +194,8 @@ def _digest(body: str) -> str:
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
     import io
 
-    import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)

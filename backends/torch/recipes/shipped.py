@@ -85,10 +85,12 @@ def shipped(paper: str) -> list[Shipped]:
 
 def _needs(tables: Mapping[str, Any]) -> tuple[str, ...]:
     """What the tables name for ``from_pretrained`` and ``load_dataset``, and files of weights or prompts."""
-    pipeline, reward, published = (tables.get(key, {}) for key in ("pipeline", "reward", "published"))
+    pipeline, published = (tables.get(key, {}) for key in ("pipeline", "published"))
+    rewards = [tables.get(key, {}) for key in ("reward", "second")]
     models = [pipeline.get("name"), pipeline.get("vae")] if pipeline.get("name") else []
-    judges = [reward.get("model", CLIP), reward.get("head")] if reward.get("kind") in SCORED else []
+    scored = [reward for reward in rewards if reward.get("kind") in SCORED]
+    judges = [name for reward in scored for name in (reward.get("model", CLIP), reward.get("head"))]
     others = [published.get(key) for key in ("student", "teacher", "dataset")]
     files = [pipeline.get("prompt_file"), tables.get("pairs", {}).get("table")]
     loaded = [*models, *files, *judges, *others, tables.get("pretrained")]
-    return tuple(name for name in loaded if name and not name.startswith(ZOO))
+    return tuple(dict.fromkeys(name for name in loaded if name and not name.startswith(ZOO)))

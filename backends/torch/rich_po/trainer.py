@@ -201,16 +201,15 @@ class PreferenceTrainer:
             part = batch.rows(slice(start, start + self.at_once))
             with sync_on_last(accelerator, self.wrapped, start + self.at_once >= own):
                 found = compare(self.wrapped, self.reference, part, self.noising, self.objective, self.kind)
-                total = found.losses.sum()
-                if not math.isfinite(float(total.detach())):
-                    raise FloatingPointError(
-                        f"{self.title}: the loss of step {step} is {float(total.detach())}; nothing was updated"
-                    )
-                accelerator.backward(total / own)
+                accelerator.backward(found.losses.sum() / own)
             for name, values in {"loss": found.losses, **found.seen}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=values.device)) + values.detach().sum()
         means = accelerator.reduce(torch.stack(list(sums.values())), reduction="mean") / own
-        return dict(zip(sums, means.tolist(), strict=True))
+        numbers = dict(zip(sums, means.tolist(), strict=True))
+        if not math.isfinite(numbers["loss"]):  # the same in all processes
+            said = f"{self.title}: the loss of step {step} is {numbers['loss']}; nothing was updated"
+            raise FloatingPointError(said)
+        return numbers
 
     def _watch(self) -> None:
         """The alarm: over some steps, for one alone is noise."""

@@ -158,6 +158,7 @@ def test_the_loss_is_that_of_squared_errors_written_out() -> None:
     found = compare(moved, reference, batch, noising, objective, "epsilon")
     torch.testing.assert_close(found.losses, -nn.functional.logsigmoid(inside))
     torch.testing.assert_close(found.seen["winner error"], errors["w"])
+    torch.testing.assert_close(found.seen["winner reach"], 2.0 * errors["wref"])
     torch.testing.assert_close(found.seen["loser before"], errors["lref"])
     assert found.seen["accuracy"].tolist() == (inside > 0).double().tolist()
 
@@ -168,7 +169,7 @@ def test_one_beta_serves_every_prediction() -> None:
         objective = Objective(0.7)
         batch = batch_of(objective)
         found = compare(*models(prediction), batch, noising_of(MODEL), objective, prediction)
-        losses[prediction] = found.losses
+        losses[prediction] = torch.stack([found.losses, found.seen["winner reach"]])
         own = compare(
             *models(prediction), batch, noising_of(MODEL), replace(objective, errors="prediction"), prediction
         )

@@ -146,7 +146,7 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
         accelerator=accelerator,
         title=recipe.title,
     )
-    objective.check_reach(studio.dimension, _winner_error(trainer, pairs, studio))
+    objective.check_reach(studio.dimension, _winner_reach(trainer, pairs, studio))
     rows = trainer.train()
     after = measured(studio, recipe, judges)
     if accelerator.is_main_process:
@@ -155,13 +155,13 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
 
 
 @torch.no_grad()
-def _winner_error(trainer: PreferenceTrainer, pairs: LatentPairs, studio: Studio) -> float:
-    """The summed squared error of the reference on some winners."""
+def _winner_reach(trainer: PreferenceTrainer, pairs: LatentPairs, studio: Studio) -> float:
+    """What of a margin the winners can give: their squared error under the reference, in the units of the loss."""
     objective = trainer.objective
     generator = generator_of(HELD_OUT, 1, trainer.accelerator.device)
     batch = drawn(generator, pairs.draw(generator, min(64, len(pairs))), studio.noising, objective)
     found = compare(trainer.wrapped, trainer.reference, batch, studio.noising, objective, trainer.kind)
-    return float(found.seen["winner before"].mean()) * studio.dimension
+    return float(found.seen["winner reach"].mean())
 
 
 @torch.no_grad()

@@ -75,7 +75,8 @@ class Compared:
 
     Arguments:
         losses: Of each pair, shape (n,).
-        seen: Named numbers of each pair, without a gradient, shape (n,).
+        seen: Named numbers of each pair, without a gradient, shape (n,): mean squared errors of predictions now and before,
+            ``winner reach``, the log-ratio that a perfect prediction of the winner would have, the margin, and whether it is right.
     """
 
     losses: Tensor
@@ -147,6 +148,7 @@ def compare(
             "loser error": error.chunk(2)[1],
             "winner before": before.chunk(2)[0],
             "loser before": before.chunk(2)[1],
+            "winner reach": (weight * dimension * before).chunk(2)[0],
             "margin": margin,
             "accuracy": torch.where(decided, 0.5 * (1.0 + torch.sign(margin)), torch.full_like(margin, 0.5)),
         }

@@ -75,7 +75,15 @@ def test_processes_of_every_trainer_that_die(
 
 # -- other recipes
 
-BASE = {"loop": PLAN, "adjoint": PLAN, "ddpo": POLICY, "mixgrpo": POLICY, "pathwise": ACTOR, "ppo": ACTOR}
+BASE = {
+    "loop": PLAN,
+    "adjoint": PLAN,
+    "dpo": PLAN,
+    "ddpo": POLICY,
+    "mixgrpo": POLICY,
+    "pathwise": ACTOR,
+    "ppo": ACTOR,
+}
 LENGTH = 3
 OTHER_CHOICES = {
     "ratio": "sum",
@@ -102,7 +110,7 @@ def configuration(name: str) -> Any:
     from driftproof.backends.torch.reward_gap.config import Budget
     from driftproof.backends.torch.score_as_action.config import Budget as ActorBudget
 
-    if name in ("loop", "adjoint"):
+    if BASE[name] is PLAN:
         return Plan(max_steps=LENGTH, **PLAN)
     group = {"num_generations": 4} if name == "mixgrpo" else {}
     return (Budget if BASE[name] is POLICY else ActorBudget)(epochs=LENGTH, **{**BASE[name], **group})
@@ -128,6 +136,7 @@ def refusals(name: str, folder: Path) -> tuple[int, list[str]]:
         "ddpo": [("sampler.eta", {"eta": 0.7})],
         "mixgrpo": [("window.size", {"window": window_of(size=3, every=1)})],
         "ppo": [("critic.memory", {"memory": 0.5})],
+        "dpo": [("objective.beta", {"beta": 0.5})],
         "adjoint": [
             (f"matching.{key}", {"matching": {key: value}})
             for key, value in {"lam": 0.5, "chosen": 1, "keep": 0.5, "damping": 0.25, "last": 1}.items()

@@ -158,6 +158,27 @@ def adjoint(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, 
     return dict(enumerate(flow.trainable())), tuned.log
 
 
+def dpo(path: Path, length: int, changes: Changes = {}, pause: float = 0.0, **config: object) -> Any:  # noqa: B006
+    """Diffusion-DPO of a Gaussian denoiser."""
+    from driftproof.backends.torch import rich_po
+
+    law = rich_po.GaussianPairs((0.3, -0.2), ((1.3, 0.4), (0.4, 0.5)), (0.7, -0.9), (0.95, 0.6))
+    denoiser, objective = rich_po.ShiftedGaussian(law), rich_po.Objective(float(config.pop("beta", 0.7)))  # type: ignore[arg-type]
+    trainer = rich_po.PreferenceTrainer(
+        denoiser,
+        rich_po.GaussianSource(law),
+        denoiser.noising,
+        objective,
+        Plan(**{"max_steps": length, **PLAN, **changes}),
+        checkpoint=path,
+        config=config,
+        accelerator=cpu(),
+    )
+    trainer.advance = paced(trainer.advance, pause)  # type: ignore[method-assign]
+    losses = [row["loss"] for row in trainer.train()]
+    return dict(denoiser.named_parameters()), torch.tensor(losses, dtype=torch.float64)
+
+
 def cpu() -> Accelerator:
     """Made anew where it is used: tests of other libraries reset the state that all accelerators share."""
     return Accelerator(cpu=True)
@@ -170,4 +191,5 @@ TRAINERS: dict[str, Callable[..., Any]] = {
     "pathwise": actor("pathwise"),
     "ppo": actor("ppo"),
     "adjoint": adjoint,
+    "dpo": dpo,
 }

@@ -3,7 +3,7 @@ r"""Masked diffusion from samples: allocation, confidence, rollouts, estimators 
 * :mod:`allocation`: tokens for evaluations, masks for noise levels;
 * :mod:`confidence`, :mod:`gumbel`: what half precision and few random bits do to orders and draws;
 * :mod:`rollouts`: sampling, with the sampler's own log-probability recorded;
-* :mod:`estimators`: log-probabilities from masked tokens; :mod:`losses`: what is descended.
+* :mod:`estimators`: log-probabilities from masked tokens; :mod:`losses`, :mod:`stepwise`: what is descended.
 """
 
 from .allocation import allocate, masked_count, systematic_counts
@@ -26,6 +26,7 @@ from .losses import (
     wd1_loss,
 )
 from .rollouts import Rollouts, categorical, low_confidence_rollout, rollout
+from .stepwise import draft_advantages, draft_loss, trace_log_probs, trace_loss
 
 __all__ = [
     "Rollouts",
@@ -36,6 +37,8 @@ __all__ = [
     "coupled_log_probs",
     "diffpo_loss",
     "diffu_grpo_loss",
+    "draft_advantages",
+    "draft_loss",
     "group_advantages",
     "joint_loss",
     "low_confidence_rollout",
@@ -48,6 +51,8 @@ __all__ = [
     "systematic_counts",
     "tied_gap",
     "time_estimate",
+    "trace_log_probs",
+    "trace_loss",
     "two_times_log_probs",
     "wd1_loss",
 ]

@@ -25,6 +25,8 @@ from typing import Any, Literal
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.numerics.opd import group_mean, leave_one_out
 
+from .ratios import clipped, kept, log_ratio, require_batch
+
 __all__ = [
     "diffpo_loss",
     "diffu_grpo_loss",
@@ -34,23 +36,6 @@ __all__ = [
     "sequence_loss",
     "wd1_loss",
 ]
-
-
-def _require_batch(xp: Namespace, **given: Any) -> None:
-    shape = tuple(given["log_p"].shape)
-    for name in ("log_old", "log_behaviour", "log_ref", "mask"):
-        value = given.get(name)
-        if value is not None and tuple(value.shape) != shape:
-            got = f"{name} {tuple(value.shape)}, log_p {shape}"
-            raise UnmetHypothesis("loss", "log-probabilities and mask of one shape (B, T)", got)
-    if len(shape) != 2 or tuple(given["advantages"].shape) != shape[:1]:
-        got = f"log_p {shape}, advantages {tuple(given['advantages'].shape)}"
-        raise UnmetHypothesis("loss", "log_p (B, T) and advantages (B,)", got)
-    mask = given["mask"]
-    if bool(xp.any((mask != 0.0) & (mask != 1.0))):
-        raise UnmetHypothesis("loss", "the mask holds zeros and ones", "other numbers")
-    if bool(xp.any(xp.sum(mask, axis=-1) < 1.0)):
-        raise UnmetHypothesis("loss", "every sequence has a token", "a row of the mask has none")
 
 
 def _require_sequences(xp: Namespace, **given: Any) -> None:
@@ -111,7 +96,7 @@ def group_advantages(
     return xp.where(varied, advantages / (deviation + ridge), xp.zeros_like(advantages))
 
 
-@public(wide=True, check=_require_batch, clip=">= 0", beta=">= 0", differentiates=("log_p",))
+@public(wide=True, check=require_batch, clip=">= 0", beta=">= 0", differentiates=("log_p",))
 def diffu_grpo_loss(
     xp: Namespace,
     log_p: Array,
@@ -146,13 +131,13 @@ def diffu_grpo_loss(
         >>> round(float(diffu_grpo_loss([[-1.0, -1.0]], [[-1.0, -2.0]], [2.0], [[1.0, 1.0]])), 12)
         -2.5
     """
-    value = _clipped(xp, _gap(xp, mask, log_p, log_old), advantages[:, None], clip)
+    value = clipped(xp, log_ratio(xp, mask, log_p, log_old), advantages[:, None], clip)
     if beta > 0.0:
         if log_ref is None:
             raise UnmetHypothesis("diffu_grpo_loss", "log_ref where beta > 0", "None")
-        d = _gap(xp, mask, log_ref, log_p)
+        d = log_ratio(xp, mask, log_ref, log_p)
         value = value - beta * (xp.expm1(d) - d)
-    return -xp.sum(_kept(xp, mask, value)) / xp.sum(mask)
+    return -xp.sum(kept(xp, mask, value)) / xp.sum(mask)
 
 
 @public(wide=True, check=_require_sequences, differentiates=("log_p",))
@@ -208,10 +193,10 @@ def sequence_loss(
         -1.2
     """
     gap = log_p - log_old if lengths is None else (log_p - log_old) / lengths
-    return -xp.mean(_clipped(xp, gap, advantages, clip))
+    return -xp.mean(clipped(xp, gap, advantages, clip))
 
 
-@public(wide=True, check=_require_batch, clip=">= 0", cap="in (0, inf]", differentiates=("log_p",))
+@public(wide=True, check=require_batch, clip=">= 0", cap="in (0, inf]", differentiates=("log_p",))
 def diffpo_loss(
     xp: Namespace,
     log_p: Array,
@@ -250,10 +235,10 @@ def diffpo_loss(
         >>> round(float(diffpo_loss([[-1.0, -1.0]], [[-1.0, -1.0]], behaviour, [1.0], one)), 12)
         -1.25
     """
-    excess = _gap(xp, mask, log_old, log_behaviour)
+    excess = log_ratio(xp, mask, log_old, log_behaviour)
     weight = xp.exp(xp.minimum(excess, xp.full_like(excess, math.log(cap))))
-    value = weight * _clipped(xp, _gap(xp, mask, log_p, log_old), advantages[:, None], clip)
-    each = xp.sum(_kept(xp, mask, value), axis=-1) / xp.sum(mask, axis=-1)
+    value = weight * clipped(xp, log_ratio(xp, mask, log_p, log_old), advantages[:, None], clip)
+    each = xp.sum(kept(xp, mask, value), axis=-1) / xp.sum(mask, axis=-1)
     return -xp.mean(each)
 
 
@@ -280,7 +265,7 @@ def sampler_loss(xp: Namespace, log_choice: Array, advantages: Array) -> Array:
 
 
 def _require_joint(xp: Namespace, **given: Any) -> None:
-    _require_batch(xp, **given)
+    require_batch(xp, **given)
     if given["log_choice"].shape != given["advantages"].shape:
         got = f"log_choice {tuple(given['log_choice'].shape)}"
         raise UnmetHypothesis("joint_loss", "log_choice and advantages of one shape (B,)", got)
@@ -327,20 +312,6 @@ def joint_loss(
     """
     model = diffpo_loss.kernel(xp, log_p, log_old, log_behaviour, advantages, mask, cap, clip)
     return model + weight * sampler_loss.kernel(xp, log_choice, advantages)
-
-
-def _clipped(xp: Namespace, log_ratio: Array, advantages: Array, clip: float) -> Array:
-    ratio = xp.exp(log_ratio)
-    return xp.minimum(ratio * advantages, xp.clip(ratio, 1.0 - clip, 1.0 + clip) * advantages)
-
-
-def _gap(xp: Namespace, mask: Array, log_p: Array, log_q: Array) -> Array:
-    """A log-ratio at real tokens, and 0 at the others, whatever stands there."""
-    return _kept(xp, mask, log_p) - _kept(xp, mask, log_q)
-
-
-def _kept(xp: Namespace, mask: Array, value: Array) -> Array:
-    return xp.where(mask > 0.0, value, xp.zeros_like(value))
 
 
 def _softmax(xp: Namespace, logits: Array) -> Array:

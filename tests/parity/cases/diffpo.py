@@ -159,6 +159,28 @@ ROWS = {
     "numerics.diffpo.estimators.two_times_log_probs": row(
         [{"log_p": LOG_P, "other": OTHER, "step": STEP, "tau": tau} for tau in (0, 1, 2)], **GENTLY
     ),
+    "numerics.diffpo.stepwise.trace_log_probs": row(
+        [
+            {"log_p": np.stack([LOG_P, OTHER, BEHAVIOUR], axis=1), "step": STEP, "shrink": shrink}
+            for shrink in (1, 2, 3)
+        ],
+        gentle={"log_p": np.stack([LOG_P, OTHER, BEHAVIOUR], axis=1)[[0, 2]], "step": STEP[[0, 3]]},
+    ),
+    "numerics.diffpo.stepwise.trace_loss": row(
+        [
+            {**BATCH, "step": STEP, "shrink": shrink, "beta": beta}
+            for shrink, beta in ((1, 0.0), (2, 0.04), (9, 0.0))
+        ],
+        whole=True,
+        **GENTLY,
+    ),
+    "numerics.diffpo.stepwise.draft_loss": row(
+        [BATCH, {**BATCH, "log_ref": OTHER - 0.1, "beta": 0.04, "clip": 0.5}], whole=True, **GENTLY
+    ),
+    "numerics.diffpo.stepwise.draft_advantages": row(
+        [{"rewards": np.stack([VALUES, VALUES[::-1]]), "ridge": ridge} for ridge in (1e-4, 0.1)],
+        gentle={"rewards": np.stack([VALUES[:2], VALUES[1:]])},
+    ),
     "numerics.diffpo.losses.group_advantages": row(
         [
             {"rewards": VALUES, "baseline": baseline, "standardise": standardise}

@@ -68,7 +68,8 @@ def audit(
 
             A scheduler has ``set_timesteps(n)``, ``timesteps``, ``step(model_output, timestep, sample)``
             and its forward process, ``add_noise(original_samples, noise, timesteps)`` or
-            ``scale_noise(sample, timestep, noise)``, over torch tensors.  It is copied before each run.
+            ``scale_noise(sample, timestep, noise)``, over torch tensors.  It is copied before each run.  One whose
+            ``step`` goes from tokens to tokens needs no forward process: see :func:`~.discrete.audit_discrete`.
 
             A step function is ``step(model_output, t, s, sample, noise)``, from noise time t down to s,
             over NumPy arrays of shape (K,) and Python floats.
@@ -144,6 +145,14 @@ def audit(
         if not is_run(thing):
             raise UnmetHypothesis("audit", "a whole sampler is run(model, x, n)", f"{thing!r}")
         return audit_run(thing, levels, start, prediction=prediction, order=order, fast=fast, **named)
+    if is_scheduler(thing):
+        from . import discrete  # which is over torch
+
+        if discrete.is_discrete(thing):
+            made = thing() if inspect.isclass(thing) else thing
+            if steps is STEPS:
+                named["steps"] = discrete.STEPS
+            return discrete.audit_discrete(made, step_options=step_options, **named)
     if is_scheduler(thing):
         if inspect.isclass(thing):
             check(thing, step_options or ())  # before its own errors, which say less

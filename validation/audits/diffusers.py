@@ -120,7 +120,14 @@ def rows(
     fast: bool = False,
     tell: Tell | None = None,
 ) -> tuple[Row, ...]:
-    """All settings of one class, worst first; :func:`quiet` silences what its library says of options."""
+    """All settings of one class, worst first; :func:`quiet` silences what its library says of options.
+
+    A class that steps from tokens to tokens is audited by :mod:`~driftproof.validation.audits.discrete`.
+    """
+    from . import discrete
+
+    if discrete.is_discrete(cls):
+        return discrete.discrete_rows(cls, name, tell=tell)
     found = []
     for each in _Settings(cls, name, steps, fast).rows():
         found.append(each)

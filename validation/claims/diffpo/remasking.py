@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from . import textbook as book
 from .scripted import Scripted, product
 
 __all__ = ["DiscreteDDIM", "LowConfidence", "Renoising"]
+
+PAIR = np.asarray([[0.75, 0.25], [0.625, 0.375]])
 
 
 @claim(
@@ -139,25 +142,14 @@ class Renoising:
         yield "four positions", share, (k * p + (4 - k) / 4.0) / 4.0
         yield "eight positions, by hand", round((k * p + (8 - k) / 4.0) / 8.0, 4), 0.5292
 
-    @exact(1e-6, requires="diffusers")
-    def what_diffusers_accepts(renoising_law):
-        """`EntropyBoundScheduler` as installed: its accepted positions at each step, from its own logits."""
-        import torch
+    @exact(1e-5, requires="diffusers", over=grid(steps=(1, 3)))
+    def as_installed(renoising_law, steps):
+        """`EntropyBoundScheduler`: its own step, over all canvases and all that it can draw."""
         from diffusers import EntropyBoundScheduler
 
-        scheduler = EntropyBoundScheduler(entropy_bound=0.1, t_max=0.8, t_min=0.4)
-        scheduler.set_timesteps(8)
-        logits = torch.log(torch.tensor([0.85, 0.05, 0.05, 0.05])).expand(1, 5, 4)
-        made = scheduler.step(logits, 7, torch.zeros((1, 5), dtype=torch.long), generator=torch.Generator())
-        k = int(made.accepted_index.sum())
-        p = torch.softmax(made.pred_logits, dim=-1)[0, 0, 0].item()
-        law = renoising_law(
-            TabularDenoiser(np.tile(np.log([0.85, 0.05, 0.05, 0.05]), (5**5, 5, 1))), 0.1, 8, 0.8, 0.4
-        )
-        share = np.mean(
-            [law.reshape((4,) * 5).sum(axis=tuple(j for j in range(5) if j != i))[0] for i in range(5)]
-        )
-        return share, (k * p + (5 - k) / 4.0) / 5.0
+        table = np.tile(np.log(PAIR), (9, 1, 1))
+        found = _as_installed(EntropyBoundScheduler(entropy_bound=0.1, t_max=0.8, t_min=0.4), {}, steps)
+        return renoising_law(TabularDenoiser(table), 0.1, steps, 0.8, 0.4), found
 
     @boundary(0.2)
     def acceptance_that_stays_has_the_law_of_the_model(renoising_law):
@@ -181,6 +173,15 @@ class Renoising:
         ),
         "one step fewer": wrong(renoising_law, steps=lambda steps: max(1, steps - 1)),
     }
+
+
+def _as_installed(scheduler: Any, options: dict[str, Any], steps: int) -> book.Floats:
+    """The law of two independent tokens, sequences in lexicographic order."""
+    from driftproof.validation.audits.discrete.laws import Sampler, sampled_law
+    from driftproof.validation.audits.discrete.texts import Text
+
+    text = Text("a pair", np.outer(*PAIR), blind=True)
+    return np.asarray(sampled_law(Sampler(scheduler, options, pending=True), text, steps)[:2, :2].reshape(-1))
 
 
 def _tempered() -> tuple[float, float]:
@@ -231,6 +232,17 @@ class DiscreteDDIM:
                     after += weight * routes[2] / size
             law = after
         return discrete_ddim_law(np.log(data), steps, temperature), law
+
+    @exact(1e-5, requires="diffusers", over=grid(temperature=(0.0, 1.0)))
+    def as_installed(discrete_ddim_law, temperature):
+        """`DiscreteDDIMScheduler`, four steps of one token: all canvases, clean tokens, routes and noise."""
+        from diffusers import DiscreteDDIMScheduler
+
+        from driftproof.validation.audits.discrete.laws import Sampler, sampled_law
+        from driftproof.validation.audits.discrete.texts import ONE
+
+        sampler = Sampler(DiscreteDDIMScheduler(), {"temperature": temperature}, pending=True)
+        return discrete_ddim_law(np.log(ONE.law), 4, temperature), sampled_law(sampler, ONE, 4)[:3]
 
     @exact(5e-4)
     def the_number_at_temperature_0(discrete_ddim_law):

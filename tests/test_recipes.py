@@ -54,6 +54,7 @@ def test_every_paper_with_a_config_has_recipes() -> None:
         "score_as_action",
         "csdm",
         "rich_po",
+        "diffpo",
     }
     for paper in TRAINED:
         assert recipes_of(paper).paper == paper

@@ -37,7 +37,7 @@ class Unlisted(Exception):
 
 
 @final
-class _Draws(TorchFunctionMode):  # type: ignore[misc]  # torch leaves it untyped
+class _Draws(TorchFunctionMode):
     """One branch: the decisions of a script, then the first possible ones."""
 
     def __init__(self, script: Sequence[int], pending: bool) -> None:

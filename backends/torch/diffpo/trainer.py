@@ -1,0 +1,228 @@
+r"""Model and sampler trained on the same rollouts: groups of a prompt, losses of numerics, exact to resume.
+
+All that is drawn in step k is a function of (seed, k): prompts, thresholds, one uniform number for each position, masks and
+times of the surrogate.  The network is in evaluation mode throughout, so that the policy that is trained is the one that rolls
+out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import array_api_compat.torch as xp
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor, nn
+
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.checkpoint import prefixed
+from driftproof.backends.torch.kit.distributed import clipped_step, require_unsharded
+from driftproof.backends.torch.kit.identity import identity_of
+from driftproof.backends.torch.kit.loop import run_steps
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.run import Resumed, Run
+from driftproof.backends.torch.kit.seeding import generator_of
+from driftproof.numerics.diffpo import group_advantages, sampler_loss
+
+from .config import Method
+from .losses import policy_loss, surrogate
+from .rollouts import Rollout, roll_out
+from .thresholds import ThresholdHead
+
+__all__ = ["Settings", "Task", "Trainer"]
+
+COLUMNS = ("reward", "evaluations", "mismatch", "loss")
+
+
+class Task(Protocol):
+    """Prompts and what they are rewarded for."""
+
+    def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Canvases and attention masks, (count, L), on the generator's device."""
+        ...
+
+    def reward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Of completions x of canvases z, (B,)."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What a training takes beside its budget.
+
+    Arguments:
+        method: How.
+        thresholds: Entropy bounds that a sampler chooses among, in nats.
+        samples: Rollouts of one prompt.
+        iterations: Updates on the rollouts of a step.
+        cost: Of an evaluation, in units of the reward.
+        temperature: Of the draws.
+    """
+
+    method: Method
+    thresholds: tuple[float, ...]
+    samples: int = 8
+    iterations: int = 1
+    cost: float = 0.0
+    temperature: float = 1.0
+
+
+@final
+class Trainer:
+    """The work of a run: see :func:`.kit.loop.run_steps`.
+
+    Arguments:
+        model: A :class:`.models.MaskedModel` that is a module; trained in place.
+        task: Prompts and rewards.
+        settings: What is trained, and how.
+        plan: Budget; rows are rollouts.
+        accelerator: Device and precision.
+
+    Raises:
+        UnmetHypothesis: Several processes, sharded weights, or samples that do not divide the rows.
+    """
+
+    def __init__(
+        self, model: Any, task: Task, settings: Settings, plan: Plan, accelerator: Accelerator | None = None
+    ) -> None:
+        self.accelerator = accelerator or Accelerator()
+        require_unsharded("diffpo", self.accelerator, "a step takes its whole batch")
+        if self.accelerator.num_processes > 1:
+            raise UnmetHypothesis("diffpo", "one process", f"{self.accelerator.num_processes}")
+        if plan.train_batch_size % settings.samples:
+            got = f"{plan.train_batch_size} rows, {settings.samples} samples of a prompt"
+            raise UnmetHypothesis("diffpo", "samples divides the rows of a step", got)
+        self.task, self.settings, self.plan = task, settings, plan
+        self.head = ThresholdHead(settings.thresholds, model.mask_token + 1).to(self.accelerator.device)
+        trains = settings.method.trains
+        self.parts = nn.ModuleDict()
+        if trains != "sampler":
+            self.parts["model"] = model
+        if trains != "model":
+            self.parts["head"] = self.head
+        self.weights = [weight for weight in self.parts.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(self.weights, lr=plan.learning_rate)
+        self.model: Any = model.to(self.accelerator.device).eval()
+        self.wrapped, self.prepared = self.accelerator.prepare(model, self.optimizer)
+        self.rows: list[Tensor] = []
+
+    def run(self, checkpoint: Path | None = None, title: str = "diffpo", **config: object) -> float:
+        """Train, from a checkpoint if there is one; the seconds.
+
+        Arguments:
+            checkpoint: A file to resume from and to save to.
+            title: The label of the progress bar.
+            config: What the checkpoint must have been made with beside plan and settings.
+        """
+        plan = self.plan
+        identity = identity_of(
+            lambda step, length: replace(plan, max_steps=length).rate(step),
+            plan=plan,
+            settings=self.settings,
+            precision=self.accelerator.mixed_precision,
+            **config,
+        )
+        run = Run(checkpoint, identity, self.accelerator)
+        return run_steps(self, run, plan.max_steps, plan.save_steps, plan.seed, title)
+
+    def column(self, name: str) -> list[float]:
+        """A number of every step: reward, evaluations, mismatch or loss."""
+        return [float(row[COLUMNS.index(name)]) for row in self.rows]
+
+    # -- one step -----------------------------------------------------------------------------------------
+
+    def gather(self, generator: torch.Generator) -> tuple[Rollout, Tensor, Tensor]:
+        """Rollouts, the indices of their thresholds, and their rewards less what their evaluations cost."""
+        settings, count = self.settings, self.plan.train_batch_size
+        prompts, attention = self.task.draw(generator, count // settings.samples)
+        z, attention = (part.repeat_interleave(settings.samples, dim=0) for part in (prompts, attention))
+        device, size = generator.device, len(settings.thresholds)
+        uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=device)
+        noise = torch.rand(z.shape, generator=generator, dtype=torch.float64, device=device)
+        if settings.method.trains == "model":  # one threshold for all samples of a prompt
+            one = uniform[:: settings.samples].repeat_interleave(settings.samples)
+            index = (one * size).long()
+        else:
+            index = self.head.choose(z, attention, uniform)
+        gamma = self.head.thresholds[index]
+        rollout = roll_out(self.model, z, attention, gamma, noise, settings.temperature)
+        rewards = self.task.reward(z, rollout.x).double() - settings.cost * rollout.evaluations
+        return rollout, index, rewards
+
+    def losses(
+        self, rollout: Rollout, index: Tensor, rewards: Tensor, generator: torch.Generator
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        """What is descended on these rollouts, again and again, and how far the surrogate is from what was recorded.
+
+        The thresholds are scored in the first pass: their loss has no ratio that would make another one right.
+        """
+        settings, method = self.settings, self.settings.method
+        grouped = rewards.reshape(-1, settings.samples)
+        advantages = group_advantages.kernel(xp, grouped).reshape(-1)
+        scored = surrogate(method, rollout, self.model.mask_token, generator)
+        kept: list[Tensor] = []
+
+        def loss() -> tuple[Tensor, Tensor]:
+            total, first = torch.zeros((), device=rewards.device), not kept
+            mismatch = torch.zeros((), dtype=torch.float64, device=rewards.device)
+            if method.trains != "sampler":
+                log_p = scored(self.wrapped)
+                kept.append(log_p.detach())
+                total = total + policy_loss(method, rollout, log_p, kept[0], advantages)
+                if log_p.ndim == 2:
+                    off = (kept[0].double() - rollout.log_probs).abs()
+                    mismatch = off[rollout.completion].mean()
+            if method.trains != "model" and first:
+                log_choice = self.head(rollout.z, rollout.attention).gather(1, index[:, None])[:, 0]
+                own = sampler_loss.kernel(xp, log_choice, advantages.to(log_choice.dtype))
+                total = total + method.weight * own
+                kept.append(log_choice.detach())
+            return total, mismatch
+
+        return loss
+
+    def advance(self, step: int) -> float:
+        plan, settings = self.plan, self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        generator = generator_of(plan.seed, step, self.accelerator.device)
+        rollout, index, rewards = self.gather(generator)
+        loss = self.losses(rollout, index, rewards, generator)
+        value, mismatch = torch.zeros(()), torch.zeros(())
+        for _ in range(settings.iterations if settings.method.trains != "sampler" else 1):
+            value, off = loss()
+            mismatch = off if not float(mismatch) else mismatch  # of the first pass
+            if not math.isfinite(float(value.detach())):
+                raise FloatingPointError(
+                    f"diffpo: the loss of step {step} is {float(value.detach())}; nothing was updated"
+                )
+            self.prepared.zero_grad(set_to_none=True)
+            self.accelerator.backward(value)
+            what = f"diffpo: the gradient of step {step}"
+            clipped_step(self.accelerator, self.prepared, self.weights, plan.max_grad_norm, what)
+        won = float(rewards.mean())
+        seen = (won, float(rollout.evaluations.double().mean()), float(mismatch), float(value.detach()))
+        self.rows.append(torch.tensor(seen, dtype=torch.float64))
+        return -won  # the bar shows what falls
+
+    # -- what is saved ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        return prefixed("parts", self.parts.state_dict())
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimizer": self.optimizer}
+
+    def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {"rows": torch.stack(self.rows)}, {}
+
+    def resumed(self, found: Resumed) -> None:
+        self.rows = list(found.series["rows"].unbind())
+
+    def logged(self, step: int) -> Mapping[str, float]:
+        return dict(zip(COLUMNS, self.rows[step].tolist(), strict=True))

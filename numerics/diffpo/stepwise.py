@@ -37,7 +37,9 @@ def _require_trace(xp: Namespace, *, log_p: Array, step: Array, shrink: int) -> 
     _require_shrink("trace_log_probs", shrink)
     if step.shape[-1] and bool(xp.any(step > float(log_p.shape[-2] * shrink))):
         got = f"a step {float(xp.max(step)):g}, K = {log_p.shape[-2]}, shrink = {shrink}"
-        raise UnmetHypothesis("trace_log_probs", "a state for every step: step <= K shrink", got)
+        raise UnmetHypothesis(
+            "trace_log_probs", "step <= K shrink, so that every evaluation has its state", got
+        )
 
 
 @public(wide=True, check=_require_trace, differentiates=("log_p",), step="in [1, inf)")

@@ -307,16 +307,11 @@ def test_the_reward_rises(loss: Any) -> None:
     assert np.mean(rewards[-5:]) > np.mean(rewards[:5]) + 0.5, rewards
 
 
-@SECONDS
-def test_sudoku_is_solved_more_often_in_one_evaluation() -> None:
-    """The model of the zoo, all cells at once: what it draws for a cell must come to fit what it draws for another."""
-    from driftproof.backends.torch.diffpo.experiment import Sudoku, _model
-
-    plan = Plan(
-        max_steps=25, train_batch_size=64, learning_rate=3e-4, lr_scheduler_type="constant_with_warmup"
+def test_a_prompt_that_masks_nothing_is_told() -> None:
+    trainer = trainer_of(Method("trace"), 16, samples=4)
+    trainer.task.draw = lambda generator, count: (  # type: ignore[method-assign]
+        torch.zeros(count, LENGTH, dtype=torch.long),
+        torch.ones(count, LENGTH, dtype=torch.long),
     )
-    settings = Settings(Method("diffpo"), (0.5, 0.6), samples=8)
-    trainer = Trainer(_model().requires_grad_(True), Sudoku(5), settings, plan)
-    trainer.run()
-    rewards = trainer.column("reward")
-    assert np.mean(rewards[-6:]) > np.mean(rewards[:6])
+    with pytest.raises(UnmetHypothesis, match="every prompt masks a position"):
+        trainer.run()

@@ -137,9 +137,15 @@ class Trainer:
     # -- one step -----------------------------------------------------------------------------------------
 
     def gather(self, generator: torch.Generator) -> tuple[Rollout, Tensor, Tensor]:
-        """Rollouts, the indices of their thresholds, and their rewards less what their evaluations cost."""
+        """Rollouts, the indices of their thresholds, and their rewards less what their evaluations cost.
+
+        Raises:
+            UnmetHypothesis: A prompt masks nothing.
+        """
         settings, count = self.settings, self.plan.train_batch_size
         prompts, attention = self.task.draw(generator, count // settings.samples)
+        if not bool(((prompts == self.model.mask_token) & (attention > 0)).any(dim=1).all()):
+            raise UnmetHypothesis("diffpo", "every prompt masks a position", "one masks none")
         z, attention = (part.repeat_interleave(settings.samples, dim=0) for part in (prompts, attention))
         device, size = generator.device, len(settings.thresholds)
         uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=device)
@@ -193,10 +199,10 @@ class Trainer:
         generator = generator_of(plan.seed, step, self.accelerator.device)
         rollout, index, rewards = self.gather(generator)
         loss = self.losses(rollout, index, rewards, generator)
-        value, mismatch = torch.zeros(()), torch.zeros(())
+        value, first = torch.zeros(()), None
         for _ in range(settings.iterations if settings.method.trains != "sampler" else 1):
-            value, off = loss()
-            mismatch = off if not float(mismatch) else mismatch  # of the first pass
+            value, mismatch = loss()
+            first = mismatch if first is None else first
             if not math.isfinite(float(value.detach())):
                 raise FloatingPointError(
                     f"diffpo: the loss of step {step} is {float(value.detach())}; nothing was updated"
@@ -206,7 +212,7 @@ class Trainer:
             what = f"diffpo: the gradient of step {step}"
             clipped_step(self.accelerator, self.prepared, self.weights, plan.max_grad_norm, what)
         won = float(rewards.mean())
-        seen = (won, float(rollout.evaluations.double().mean()), float(mismatch), float(value.detach()))
+        seen = (won, float(rollout.evaluations.double().mean()), float(first or 0.0), float(value.detach()))
         self.rows.append(torch.tensor(seen, dtype=torch.float64))
         return -won  # the bar shows what falls
 

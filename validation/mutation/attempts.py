@@ -19,7 +19,7 @@ from .sites import Site
 from .swap import forget, import_wrong, swapped
 from .testing import Test, run_tests
 
-__all__ = ["Attempt", "Status", "attempt"]
+__all__ = ["Attempt", "Status", "by_claims", "by_others"]
 
 Status = Literal["killed", "timeout", "survived", "not covered", "equivalent", "error"]
 GRACE, PATIENCE = 20.0, 20.0  # seconds, and multiples of what the evidence takes on the right code
@@ -45,30 +45,48 @@ class Attempt:
     seconds: float = 0.0
 
 
-def attempt(
+def by_claims(
+    site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool, libraries: Sequence[str]
+) -> Attempt:
+    """Plant one error, and run the evidence that touches it.
+
+    Arguments:
+        pieces: In the order in which they are tried.
+        at_import: Whether imports run the line: see :mod:`~driftproof.validation.mutation.swap`.
+        libraries: What a process imports before it forks, besides the modules.
+    """
+    before = _ready(pieces, setting, at_import, libraries)
+    found = _by_claims(site, pieces, setting, at_import)
+    return replace(found, seconds=round(spent() - before, 3))
+
+
+def by_others(
     site: Site,
+    found: Attempt,
     pieces: Sequence[Piece],
     tests: Sequence[Test],
     setting: Setting,
     at_import: bool,
     libraries: Sequence[str],
 ) -> Attempt:
-    """Plant one error, and run the evidence that touches it, then the tests.
+    """Plant one error that no claim notices, run the tests, and ask whether it changes anything.
 
     Arguments:
-        pieces, tests: In the order in which they are tried.
-        at_import: Whether imports run the line: see :mod:`~driftproof.validation.mutation.swap`.
-        libraries: What a process imports before it forks, besides the modules.
+        found: What the claims have said.
     """
-    HERE.bare(libraries) if at_import else HERE.load(setting)
-    HERE.require([piece.requires for piece in pieces])
-    before = spent()
-    found = _by_claims(site, pieces, setting, at_import)
-    if found.status in ("survived", "not covered") and tests:
+    before = _ready(pieces, setting, at_import, libraries) - found.seconds
+    if tests:
         found = _by_tests(site, tests, setting, at_import, found.tried)
     if found.status == "survived" and not at_import and (equal := equal_everywhere(site, pieces, setting)):
         found = Attempt("equivalent", "", equal, found.tried)
     return replace(found, seconds=round(spent() - before, 3))
+
+
+def _ready(pieces: Sequence[Piece], setting: Setting, at_import: bool, libraries: Sequence[str]) -> float:
+    """Import what all forks need; the processor time from which an error counts."""
+    HERE.bare(libraries) if at_import else HERE.load(setting)
+    HERE.require([piece.requires for piece in pieces])
+    return spent()
 
 
 def _by_claims(site: Site, pieces: Sequence[Piece], setting: Setting, at_import: bool) -> Attempt:

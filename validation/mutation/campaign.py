@@ -1,5 +1,8 @@
 """A campaign: errors are drawn, planted one by one, and what notices them is counted.
 
+First the claims see all of them.  Only files of tests that can reach an error which no claim notices are run to
+learn which test touches which line, and only those tests then see it.
+
 Every error that has been tried is kept at once, under the identity of all code, claims and versions: a
 campaign that was killed goes on where it was.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import final
 
@@ -20,16 +23,16 @@ from driftproof.validation.statements import Claim
 from driftproof.validation.supervision import Account, parcel
 from driftproof.validation.workers import carried
 
-from .attempts import Attempt, attempt
+from .attempts import Attempt, by_claims, by_others
 from .drawing import drawn, module_of, named, replayed, sites_of
 from .found import Campaign, Tried
 from .kept import Shelf
-from .loaded import Setting
-from .reach import reached
+from .loaded import Piece, Setting
+from .reach import reached, runs
 from .records import Records, records
 from .sites import Site
 from .swap import text
-from .testing import Tests, tests_of
+from .testing import Tests, test_files, tests_of
 
 __all__ = ["mutate"]
 
@@ -92,7 +95,8 @@ def mutate(
         raise ValueError(f"mutate: no error can be planted in {', '.join(modules)}")
     universe = _universe(modules)
     planted = {site.module for site in chosen}
-    claims = [made for made in registry.claims.values() if planted & reached(made.module)]
+    claims = [made for made in registry.claims.values() if runs(reached(made.module), planted)]
+    files = test_files(tests) if tests else []
     made = tuple(dict.fromkeys(claim.module for claim in claims))
     setting = Setting(plan.seed, plan.effort.value, plan.weight, {text(m)[0]: m for m in universe}, made)
 
@@ -100,18 +104,17 @@ def mutate(
         return Shelf.of(plan, about, *universe)
 
     errors, done, interrupted = list[str](), dict[str, Attempt](), False
-    known, mapped = None, Tests()
+    known, work = None, None
     ready = began
     try:
         known = records(claims, setting, shelf, jobs=jobs, timeout=timeout, announce=recording)
-        whole = shelf(claims)
-        if tests:
-            mapped = tests_of(
-                tests, setting, whole, limit=test_seconds, jobs=jobs, timeout=None, announce=recording
-            )
         ready = time.perf_counter()
-        work = _Work(chosen, known, mapped, setting, whole)
-        for site, result in work.results(jobs, timeout, resume):
+
+        def mapped(modules: Collection[str]) -> Tests:
+            return tests_of(files, modules, setting, plan, limit=test_seconds, jobs=jobs, announce=recording)
+
+        work = _Work(chosen, known, mapped, setting, shelf(claims), jobs, timeout)
+        for site, result in work.results(resume):
             if isinstance(result, str):
                 errors.append(result)
                 continue
@@ -127,59 +130,98 @@ def mutate(
         tried=tuple(Tried(site, done[site.key]) for site in chosen if site.key in done),
         effort=plan.effort.value,
         tests=tuple(tests),
-        unusable=(*known.unusable, *mapped.unusable) if known else (),
+        unusable=(*known.unusable, *work.unusable) if known and work else (),
         errors=tuple(errors),
         at_least=at_least,
         interrupted=interrupted,
         seconds=time.perf_counter() - began,
-        recording=ready - began,
+        recording=ready - began + (work.mapping if work else 0.0),
     )
 
 
 @final
-@dataclass(frozen=True)
+@dataclass
 class _Work:
+    """The two passes: claims, then tests and the search for what is equivalent.
+
+    Attributes:
+        mapping: Seconds of the clock that the tests' lines took.
+    """
+
     chosen: Sequence[Site]
     known: Records
-    tests: Tests
+    tests_of: Callable[[Collection[str]], Tests]
     setting: Setting
     shelf: Shelf
+    jobs: int
+    timeout: float | None
+    mapping: float = 0.0
+    unusable: tuple[str, ...] = ()
 
-    def results(self, jobs: int, timeout: float | None, resume: bool) -> Iterator[tuple[Site, Attempt | str]]:
+    def results(self, resume: bool) -> Iterator[tuple[Site, Attempt | str]]:
         """The errors as they have been tried; a line for one that has come to no end."""
+        left = dict[Site, Attempt]()
+        for site, result in self._tried(self.chosen, self._by_claims, lambda site: "", resume):
+            if not isinstance(result, str) and result.status in ("survived", "not covered"):
+                left[site] = result
+            else:
+                yield site, result
+        if not left:
+            return
+        began = time.perf_counter()
+        tests = self.tests_of({site.module for site in left})
+        self.mapping, self.unusable = time.perf_counter() - began, tests.unusable
+        touching = {site: tests.touching(site, self.known.at_import(site)) for site in left}
+
+        def work(site: Site) -> bytes:
+            pieces, *rest = self._circumstances(site)
+            return parcel(by_others, site, left[site], pieces, touching[site], self.setting, *rest)
+
+        names = {site: f" behind claims {[test.name for test in found]}" for site, found in touching.items()}
+        yield from self._tried(list(left), work, names.__getitem__, resume)
+
+    def _tried(
+        self,
+        sites: Sequence[Site],
+        work: Callable[[Site], bytes],
+        name: Callable[[Site], str],
+        resume: bool,
+    ) -> Iterator[tuple[Site, Attempt | str]]:
+        """One pass: what is kept of it under these names, and the others."""
         todo = []
-        for site in self.chosen:
-            if resume and (kept := self.shelf.read(self._name(site))):
+        for site in sites:
+            if resume and (kept := self.shelf.read(site.key + name(site))):
                 yield site, Attempt(**kept)
             else:
                 todo.append(site)
         # What is imported anew starts from a bare process, which a loaded one no longer is: these come first.
         todo.sort(key=lambda site: not self.known.at_import(site))
-        sites = {site.key: site for site in todo}
-        sent = {key: self._parcel(site) for key, site in sites.items()}
-        with contextlib.closing(_closed(carried(sent, jobs, None, timeout))) as accounts:
+        keyed = {site.key: site for site in todo}
+        sent = {key: work(site) for key, site in keyed.items()}
+        with contextlib.closing(_closed(carried(sent, self.jobs, None, self.timeout))) as accounts:
             for key, account in accounts:
+                site = keyed[key]
                 if account.end == "returned":
                     result: Attempt = account.result
                 elif account.end == "limit":
                     result = Attempt("timeout", "the clock", account.why, seconds=account.seconds)
                 else:
-                    yield sites[key], f"{key}: {account.why}"
+                    yield site, f"{key}: {account.why}"
                     continue
                 if result.status != "error":
-                    self.shelf.write(self._name(sites[key]), asdict(result))
-                yield sites[key], result
+                    self.shelf.write(site.key + name(site), asdict(result))
+                yield site, result
 
-    def _name(self, site: Site) -> str:
-        return f"{site.key} {[test.name for test in self.tests.touching(site, self.known.at_import(site))]}"
+    def _by_claims(self, site: Site) -> bytes:
+        pieces, *rest = self._circumstances(site)
+        return parcel(by_claims, site, pieces, self.setting, *rest)
 
-    def _parcel(self, site: Site) -> bytes:
+    def _circumstances(self, site: Site) -> tuple[list[Piece], bool, Sequence[str]]:
+        """The evidence that touches a site, whether imports run it, and what a process imports for that."""
         at_import = self.known.at_import(site)
         users = _users(site, self.setting.files) if at_import and site.name else ()
-        pieces = self.known.touching(site, users)
         libraries = self.known.libraries if at_import else ()
-        tests = self.tests.touching(site, at_import)
-        return parcel(attempt, site, pieces, tests, self.setting, at_import, libraries)
+        return self.known.touching(site, users), at_import, libraries
 
 
 def _closed(accounts: Iterator[tuple[str, Account]]) -> Generator[tuple[str, Account]]:

@@ -1,4 +1,8 @@
-"""What a campaign keeps between runs: small documents in the user's cache, of one identity of code and claims."""
+"""What a campaign keeps between runs: small documents in the user's cache, of one identity of code and claims.
+
+What is kept of a claim speaks of the modules that it reaches: an edit elsewhere leaves it valid, so that a
+campaign after an edit records little anew.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from driftproof._identity import digest
+from driftproof._identity import digest, identity
 from driftproof.validation.engine import Plan
-from driftproof.validation.journal import Journal, identity_of, write_atomically
+from driftproof.validation.journal import Journal, write_atomically
 from driftproof.validation.statements import Claim
+
+from .reach import code_of, reached
 
 __all__ = ["Shelf"]
 
@@ -27,10 +33,17 @@ class Shelf:
     @classmethod
     def of(cls, plan: Plan, claims: Sequence[Claim], *circumstances: str) -> Shelf:
         """The shelf of these claims, of all code that they run on, of the plan and of what else counts."""
-        speaks_of, journal = identity_of(claims, plan), Journal.of(plan).directory
-        if speaks_of is None or journal is None:
+        modules = dict.fromkeys(claim.module for claim in claims)
+        if identity(*modules) is None:  # a claim of a notebook: nobody can tell whether it has changed
             return cls(None)
-        return cls(journal.with_name(f"mutate-{digest(repr((speaks_of, circumstances)))}"))
+        about = [code_of(module) for module in map(reached, modules)], [claim.id for claim in claims]
+        return cls.named(plan, repr((about, repr(plan), circumstances)))
+
+    @classmethod
+    def named(cls, plan: Plan, identity: str) -> Shelf:
+        """The shelf of whatever has this identity."""
+        journal = Journal.of(plan).directory
+        return cls(journal and journal.with_name(f"mutate-{digest(identity)}"))
 
     def read(self, name: str) -> Any:
         """A document, or None."""

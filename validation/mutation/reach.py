@@ -1,24 +1,33 @@
-"""Which claims can run a line at all: those whose module imports its module, directly or not.
+"""What claims and tests can run at all: the modules that their text imports, directly or not.
 
-Imports are read from the text, wherever they stand in it.  What nothing imports runs nowhere, so no other
-claim needs its coverage recorded.
+Imports are read from the text, wherever they stand in it.  What nothing imports runs nowhere, so nothing else
+needs its coverage recorded; and what has been recorded is believed for as long as none of that text changes.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Collection, Iterable
 from functools import cache
+from pathlib import Path
 
-from driftproof._identity import LIBRARY, source_files, specification
+from driftproof._identity import LAYERS, LIBRARY, digest, library, source_files, specification, versions
 
-__all__ = ["reached"]
+__all__ = ["code_of", "reached", "reached_by", "runs"]
 
 # It imports what it offers when it is asked for: whoever asks names it.
-_LAZY = frozenset({"driftproof.validation"})
+_LAZY = frozenset({f"{LIBRARY}.validation"})
+
+# They go over all that is public, and name none of it: whoever imports them may run everything.
+_WALKERS = frozenset({f"{LIBRARY}.validation.inventory", f"{LIBRARY}.validation.registry.REGISTRY"})
+
+_MODULE = re.compile(rf"\b{LIBRARY}(?:\.\w+)+")
 
 
+@cache
 def reached(module: str) -> frozenset[str]:
     """The modules that a module runs on, itself among them: of this library, and of what is not installed.
 
@@ -28,42 +37,134 @@ def reached(module: str) -> frozenset[str]:
         >>> "driftproof.theory.opd.exact" in reached("driftproof.theory.laws")
         False
     """
-    try:
-        own = set(source_files(module))
-    except LookupError:  # it has no file
-        own = set()
-    known, pending = set[str](), [module, *own]
+    return _closure([module])
+
+
+@cache
+def reached_by(tests: Path) -> tuple[frozenset[str], tuple[Path, ...]]:
+    """The modules that a file of tests runs on, by its text and that of its helpers; and those helpers.
+
+    Helpers are the files around it that it imports, the ``conftest.py`` of its folders among them.
+    """
+    folders = tests.resolve().parents[:3]
+    pending = [tests.resolve(), *(folder / "conftest.py" for folder in folders)]
+    files, found = dict[Path, None](), set[str]()
+    while pending:
+        file = pending.pop()
+        if file in files or not file.is_file():
+            continue
+        files[file] = None
+        found.update(_MODULE.findall(file.read_text(encoding="utf-8")))  # in a command, or for importlib
+        for name in _names(file, ""):
+            found.add(name)
+            if name.partition(".")[0] == LIBRARY:
+                continue
+            places = [folder.joinpath(*name.split(".")) for folder in folders]
+            pending += [
+                file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")
+            ]
+    helpers = tuple(sorted(file for file in files if file != tests.resolve()))
+    return _closure(found), helpers
+
+
+def runs(found: Collection[str], modules: Collection[str]) -> bool:
+    """Whether what reaches these modules may run one of those."""
+    return not _WALKERS.isdisjoint(found) or not set(modules).isdisjoint(found)
+
+
+def code_of(found: Iterable[str], *files: Path) -> str:
+    """A digest of the text of modules and files, of the harness that runs them, and of versions."""
+    found = set(found)
+    ours = library() if not _WALKERS.isdisjoint(found) else _harness()
+    texts = sorted((name, _digest(origin)) for name in found if (origin := _origin(name)) is not None)
+    return digest(repr([versions(), ours, texts, [_digest(str(file)) for file in files]]))
+
+
+@cache
+def _harness() -> str:
+    """Of all that judges, and of the data that code reads: whatever runs may run on them."""
+    packages = [Path(str(_origin(f"{LIBRARY}.{layer}"))).parent for layer in LAYERS]
+    judging = (packages[-1], "*.py")
+    data = [(package, kind) for package in packages for kind in ("*.json", "*.toml")]
+    content = [
+        (str(file.relative_to(package)), _digest(str(file)))
+        for package, kind in (judging, *data)
+        for file in sorted(package.rglob(kind))
+        if not file.is_relative_to(packages[-1] / "claims")
+    ]
+    return digest(repr(content))
+
+
+@cache
+def _digest(file: str) -> str:
+    return digest(Path(file).read_bytes())
+
+
+def _closure(names: Iterable[str]) -> frozenset[str]:
+    known, pending = set[str](), list(names)
     while pending:
         name = pending.pop()
-        if name not in known:
-            known.add(name)
-            pending += [found for found in _imported(name) if found.partition(".")[0] == LIBRARY]
+        if name in known:
+            continue
+        known.add(name)
+        if name.partition(".")[0] == LIBRARY:
+            pending += _imported(name)
+            continue
+        for own in _own(name):
+            known.add(own)
+            pending += _imported(own)
     return frozenset(known)
 
 
 @cache
-def _imported(module: str) -> tuple[str, ...]:
-    spec = specification(module)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py") or module in _LAZY:
+def _own(module: str) -> tuple[str, ...]:
+    """The modules of the user's own that one runs on."""
+    if module.partition(".")[0] in sys.stdlib_module_names:
         return ()
-    with open(spec.origin, "rb") as file:
-        tree = ast.parse(file.read())
-    package = module if spec.submodule_search_locations else module.rpartition(".")[0]
-    return tuple(dict.fromkeys(_names(tree, package)))
+    try:
+        return tuple(source_files(module))
+    except LookupError:  # it has no file
+        return ()
 
 
-def _names(tree: ast.Module, package: str) -> Iterator[str]:
+@cache
+def _imported(module: str) -> tuple[str, ...]:
+    """The modules of this library that the text of a module imports."""
+    origin = _origin(module)
+    if origin is None or not origin.endswith(".py") or module in _LAZY:
+        return ()
+    is_package = Path(origin).stem == "__init__"
+    names = _names(Path(origin), module if is_package else module.rpartition(".")[0])
+    return tuple(dict.fromkeys(name for name in names if name.partition(".")[0] == LIBRARY))
+
+
+@cache
+def _origin(module: str) -> str | None:
+    """The file of a module: looked for below a package that has one, so that a name of a function costs little."""
+    package, _, _ = module.rpartition(".")
+    above = _origin(package) if package else None
+    if package and (above is None or Path(above).stem != "__init__"):
+        return None
+    spec = specification(module)
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+@cache
+def _names(file: Path, package: str) -> tuple[str, ...]:
     """The modules that a text may import, their packages included."""
-    for node in ast.walk(tree):
+    found = dict[str, None]()
+    for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
+            if node.level and not package:
+                continue  # of a helper that is a package: its modules are reached by their names
             if node.level:
                 base = importlib.util.resolve_name("." * node.level + base, package)
-            found = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
-        for name in found:
-            parts = name.split(".")
-            yield from (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        for parts in (name.split(".") for name in names):
+            found |= dict.fromkeys(".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return tuple(found)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import gc
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import process_time
 from typing import Any, final
 
-from driftproof._identity import digest
+from driftproof.validation.engine import Plan
 from driftproof.validation.supervision import parcel
 from driftproof.validation.workers import carried
 
@@ -23,6 +23,7 @@ from .forks import Tell, allow, forked
 from .kept import Shelf
 from .lines import Lines, recorded
 from .loaded import HERE, Setting
+from .reach import code_of, reached_by, runs
 from .sites import Site
 
 __all__ = ["Test", "Tests", "run_tests", "test_files", "tests_of"]
@@ -91,33 +92,32 @@ test_files.__test__ = False  # type: ignore[attr-defined]
 
 
 def tests_of(
-    paths: Sequence[str],
+    files: Sequence[str],
+    modules: Collection[str],
     setting: Setting,
-    shelf: Shelf,
+    plan: Plan,
     *,
     limit: float,
     jobs: int,
-    timeout: float | None,
     announce: Any = lambda file, done, total: None,
 ) -> Tests:
-    """The tests of these paths and what they touch: what is kept of unchanged files, and the others recorded."""
-    files = test_files(paths)
-    beside = {file.parent: "" for file in map(Path, files)}
-    for folder in beside:
-        helpers = [f for f in folder.glob("*.py") if not f.name.startswith("test_")]
-        beside[folder] = digest("".join(f.read_text(encoding="utf-8") for f in sorted(helpers)))
-    names = {
-        file: f"tests {file} {digest(Path(file).read_bytes())} {beside[Path(file).parent]}" for file in files
-    }
-    found = {file: kept for file, name in names.items() if (kept := shelf.read(name)) is not None}
-    unusable, work = (
-        list[str](),
-        {file: parcel(_record, file, setting) for file in files if file not in found},
-    )
-    for done, (file, account) in enumerate(carried(work, jobs, None, timeout), 1):
+    """The tests of those of these files that can run these modules, and what they touch.
+
+    What is kept of a file is believed while neither it nor what it reaches has changed; the others are recorded.
+    """
+    shelves = dict[str, Shelf]()
+    for file in files:
+        reach, helpers = reached_by(Path(file))
+        if runs(reach, modules):
+            about = [code_of(reach, Path(file), *helpers), sorted(setting.files.values())]
+            shelves[file] = Shelf.named(plan, repr((file, about)))
+    found = {file: kept for file, shelf in shelves.items() if (kept := shelf.read("tests")) is not None}
+    unusable = list[str]()
+    work = {file: parcel(_record, file, setting) for file in shelves if file not in found}
+    for done, (file, account) in enumerate(carried(work, jobs, None, None), 1):
         if account.end == "returned":
             found[file] = account.result
-            shelf.write(names[file], account.result)
+            shelves[file].write("tests", account.result)
         else:
             unusable.append(f"{file}: {account.why}")
         announce(file, done, len(work))

@@ -327,3 +327,22 @@ class TestClusters:
 
 def test_one_name_needs_no_list() -> None:
     assert [claim.id for claim in run("CONVENTION-TIME-1", effort="quick").claims] == ["CONVENTION-TIME-1"]
+
+
+@pytest.mark.slow(ci=True)
+def test_evidence_that_leaves_torch_alone_loads_no_compiler() -> None:
+    """Setting the determinism that is set imports torch's compiler: seconds in every worker, and in every fork."""
+    pytest.importorskip("torch")
+    text = """
+import sys
+import torch
+from driftproof.validation.surroundings import restored
+before = {name for name in sys.modules if name.startswith("torch._dynamo")}
+with restored():
+    pass
+assert {name for name in sys.modules if name.startswith("torch._dynamo")} == before
+with restored():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+assert not torch.are_deterministic_algorithms_enabled()
+"""
+    subprocess.run([sys.executable, "-c", text], check=True)

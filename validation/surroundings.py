@@ -120,15 +120,15 @@ def _torch() -> Iterator[Restore]:
     if torch is None or not hasattr(torch, "get_default_dtype"):  # absent, or just being imported
         return
     dtype, threads, grad = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
-    same, drawn = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
-    lenient, precision = (
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+    same, drawn, precision = (
+        _deterministic(torch),
+        torch.get_rng_state(),
         torch.get_float32_matmul_precision(),
     )
     yield lambda: torch.set_default_dtype(dtype)
     yield lambda: torch.set_num_threads(threads)
     yield lambda: torch.set_grad_enabled(grad)
-    yield lambda: torch.use_deterministic_algorithms(same, warn_only=lenient)
+    yield lambda: _set_deterministic(torch, *same)
     yield lambda: torch.set_rng_state(drawn)
     yield lambda: torch.set_float32_matmul_precision(precision)
     if getattr(torch, "get_default_device", None) is not None:
@@ -137,3 +137,16 @@ def _torch() -> Iterator[Restore]:
             yield lambda: torch.set_default_device(device)
         else:
             yield lambda: torch.set_default_device(None)
+
+
+def _deterministic(torch: Any) -> tuple[bool, bool]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def _set_deterministic(torch: Any, mode: bool, warn_only: bool) -> None:
+    # Setting it imports torch's compiler: three seconds of processor time in every process.
+    if _deterministic(torch) != (mode, warn_only):
+        torch.use_deterministic_algorithms(mode, warn_only=warn_only)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -21,9 +22,10 @@ from driftproof.validation.mutation.forks import Fork, allow, forked
 from driftproof.validation.mutation.found import Tried
 from driftproof.validation.mutation.lines import recorded
 from driftproof.validation.mutation.loaded import Piece
-from driftproof.validation.mutation.reach import reached
+from driftproof.validation.mutation.reach import code_of, reached, reached_by, runs
 from driftproof.validation.mutation.records import Records, Touched
 from driftproof.validation.mutation.swap import functions_of, swapped
+from driftproof.validation.mutation.testing import Test, run_tests
 from driftproof.validation.registry import Registry
 from tests.mutable_toy import KERNELS, project
 
@@ -96,6 +98,15 @@ class TestForks:
         assert forked(work).ours and "ours" in forked(work).why
 
 
+def test_tests_run_beside_a_conftest(tmp_path: Path) -> None:
+    """pytest then leaves plugins out by their sets, for what the conftest does not speak of."""
+    (tmp_path / "conftest.py").write_text("def pytest_collectreport(report): pass")
+    (tmp_path / "test_one.py").write_text("def test_one(): assert True")
+    one = Test(f"{tmp_path / 'test_one.py'}::test_one", 0.1)
+    done = forked(lambda tell: run_tests([one], 30.0, tell))
+    assert [told[1] for told in done.told if told[0] == "tests"] == [0], done.told
+
+
 def test_lines_are_recorded_and_only_of_the_files(toy: str) -> None:
     module, _ = live(toy)
     start = KERNELS.splitlines().index("def clipped(x: float) -> float:") + 1
@@ -158,6 +169,34 @@ def test_claims_reach_what_they_import(toy: str) -> None:
     assert not {name for name in reached(claims) if name.startswith("driftproof.theory.adjoint")}
     assert f"{toy}.kernels" in reached(f"{toy}.claims")
     assert "driftproof.validation.registry" in reached(f"{toy}.claims")
+
+
+def test_tests_reach_what_they_and_their_helpers_import(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("from driftproof.theory import laws")
+    (tmp_path / "conftest.py").write_text("import os")
+    test = tmp_path / "test_one.py"
+    test.write_text(
+        'from helper import laws\nimport driftproof.theory.opd\nMODULE = "driftproof.numerics.rates"\n'
+    )
+    found, helpers = reached_by(test)
+    assert {
+        "driftproof.theory.laws.normal",
+        "driftproof.theory.opd.exact",
+        "driftproof.numerics.rates",
+    } <= found
+    assert not runs(found, {"driftproof.theory.adjoint.discrete"})
+    assert [file.name for file in helpers] == ["conftest.py", "helper.py"]
+    everything, _ = reached_by(Path(__file__).with_name("test_inventory.py"))
+    assert runs(everything, {"driftproof.theory.adjoint.discrete"})  # it goes over the inventory
+
+
+def test_a_record_is_believed_while_what_it_reaches_stays(tmp_path: Path) -> None:
+    file, found = tmp_path / "test_one.py", reached("driftproof.theory.laws")
+    file.write_text("")
+    before = code_of(found, file)
+    assert before == code_of(found, file)
+    assert before != code_of(found - {"driftproof.theory.laws.normal"}, file)
+    assert before != code_of(found)
 
 
 @pytest.fixture(scope="module")

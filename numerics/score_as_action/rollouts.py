@@ -86,6 +86,8 @@ def rollout(
         UnmetHypothesis: eta < 0, no paths, a grid that does not fall, or leaves [0, T], a score
             of another shape, or states that do not stay finite.
 
+    Claims: SCORE-ACTION-PATHS-1
+
     Example:
         >>> import numpy as np
         >>> from driftproof.theory.processes import VE

@@ -177,6 +177,8 @@ def transfer_gain(direct: CurveFit, transfer: CurveFit, risk: float) -> float:
     Raises:
         UnmetHypothesis: Neither reaches this risk.
 
+    Claims: TRANSFER-GAIN-1
+
     Example:
         >>> curve = lambda c, floor: CurveFit(1.0, c, floor, (1.0, 1.0), (floor, floor), 0, True, 0.95)
         >>> transfer_gain(curve(8.0, 0.0), curve(1.0, 0.5), 1.0), transfer_gain(curve(8.0, 0.0), curve(1.0, 0.5), 0.25)

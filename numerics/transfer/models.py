@@ -73,6 +73,8 @@ def direct(name: str, x: Array, y: Array) -> Predictor:
         LookupError: There is no such baseline.
         UnmetHypothesis: A feature without variance, or shapes that do not match.
 
+    Claims: TRANSFER-BASELINE-1
+
     Example:
         >>> model = direct("linear", [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0])
         >>> bool(abs(model.predict([[4.0]])[0] - 9.0) < 0.05)

@@ -28,7 +28,7 @@ from .drawing import drawn, module_of, named, replayed, sites_of
 from .found import Campaign, Tried
 from .kept import Shelf
 from .loaded import Piece, Setting
-from .reach import reached, runs
+from .reach import planting, reached, runs
 from .records import Records, records
 from .sites import Site
 from .swap import text
@@ -190,7 +190,7 @@ class _Work:
         """One pass: what is kept of it under these names, and the others."""
         todo = []
         for site in sites:
-            if resume and (kept := self.shelf.read(site.key + name(site))):
+            if resume and (kept := self.shelf.read(_kept_as(site, name))):
                 yield site, Attempt(**kept)
             else:
                 todo.append(site)
@@ -209,7 +209,7 @@ class _Work:
                     yield site, f"{key}: {account.why}"
                     continue
                 if result.status != "error":
-                    self.shelf.write(site.key + name(site), asdict(result))
+                    self.shelf.write(_kept_as(site, name), asdict(result))
                 yield site, result
 
     def _by_claims(self, site: Site) -> bytes:
@@ -222,6 +222,10 @@ class _Work:
         users = _users(site, self.setting.files) if at_import and site.name else ()
         libraries = self.known.libraries if at_import else ()
         return self.known.touching(site, users), at_import, libraries
+
+
+def _kept_as(site: Site, name: Callable[[Site], str]) -> str:
+    return f"{site.key}{name(site)} {planting()}"
 
 
 def _closed(accounts: Iterator[tuple[str, Account]]) -> Generator[tuple[str, Account]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from driftproof._identity import LAYERS, LIBRARY, digest, library, source_files, specification, versions
 
-__all__ = ["code_of", "reached", "reached_by", "runs"]
+__all__ = ["code_of", "planting", "reached", "reached_by", "runs"]
 
 # It imports what it offers when it is asked for: whoever asks names it.
 _LAZY = frozenset({f"{LIBRARY}.validation"})
@@ -82,7 +82,10 @@ def code_of(found: Iterable[str], *files: Path) -> str:
 
 @cache
 def _harness() -> str:
-    """Of all that judges, and of the data that code reads: whatever runs may run on them."""
+    """Of all that judges, and of the data that code reads: whatever runs may run on them.
+
+    Not of what plants errors: it changes no record of lines.
+    """
     packages = [Path(str(_origin(f"{LIBRARY}.{layer}"))).parent for layer in LAYERS]
     judging = (packages[-1], "*.py")
     data = [(package, kind) for package in packages for kind in ("*.json", "*.toml")]
@@ -90,9 +93,16 @@ def _harness() -> str:
         (str(file.relative_to(package)), _digest(str(file)))
         for package, kind in (judging, *data)
         for file in sorted(package.rglob(kind))
-        if not file.is_relative_to(packages[-1] / "claims")
+        if not any(file.is_relative_to(packages[-1] / folder) for folder in ("claims", "mutation"))
     ]
     return digest(repr(content))
+
+
+@cache
+def planting() -> str:
+    """A digest of what plants errors and says what became of them."""
+    folder = Path(__file__).parent
+    return digest(repr([_digest(str(file)) for file in sorted(folder.glob("*.py"))]))
 
 
 @cache

@@ -150,7 +150,7 @@ def run_tests(tests: Sequence[Test], seconds: float, tell: Tell) -> None:
 
 
 @final
-@dataclass
+@dataclass(eq=False)  # pytest puts plugins into sets
 class _First:
     """Notes the first failure."""
 

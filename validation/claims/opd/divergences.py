@@ -30,7 +30,7 @@ DELTAS = (-6.0, -1.3, -1e-6, 0.0, 1e-6, 0.4, 2.0, 6.0)
     "OPD-DIV-1",
     "Generators, derivatives and advantages in the log-ratio",
     r"f, \; f', \; f'', \; A_c(u) = u f'(u) - f(u) - f'(1) \quad \mathrm{at} \; u = e^\delta",
-    covers=[get, FDivergence.f, FDivergence.df, FDivergence.d2f, FDivergence.advantage],
+    covers=[get, names, FDivergence.f, FDivergence.df, FDivergence.d2f, FDivergence.advantage],
     hypotheses=[r"u > 0", r"f \; \mathrm{convex}, \; f(1) = 0"],
 )
 class Generators:
@@ -51,6 +51,12 @@ class Generators:
                 log_u = float(mp.log(exact_u))
                 want = exact_u * first - printed(exact_u) - lean
                 yield f"A_c, delta = {delta:g}", advantage(found, log_u), want
+
+    @exact(0.0)
+    def names_are_those_of_the_table(names):
+        """Each once, and no other; and total variation, which has no second derivative to be in it."""
+        families = {"tv", *(name.partition("(")[0] for name in textbook.GENERATORS)}
+        return float(sorted(name.partition("(")[0] for name in names()) == sorted(families)), 1.0
 
     refuses = [(ValueError, get, name) for name in ("kl", "gjsd(0)", "gjsd(1)", "alpha(inf)", "skew_kl(2)")]
 
@@ -75,6 +81,7 @@ class Generators:
         "stop-gradient advantage": {FDivergence.advantage: FDivergence.stop_gradient_advantage},
         "f'' of the swapped divergence": wrong(FDivergence.d2f, self=lambda self: self.swap()),
         "f of another scale": wrong(FDivergence.f, lambda value: 1.01 * value),
+        "names without the families": wrong(names, lambda value: tuple(n for n in value if "(" not in n)),
         "the reverse for every name": wrong(get, name=lambda name: "reverse_kl"),
     }
 

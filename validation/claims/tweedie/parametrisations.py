@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from driftproof.numerics.tweedie import Parametrization, affine, convert, from_score, to_score
+from driftproof.numerics.tweedie import Parametrization, admitted, affine, convert, from_score, to_score
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow, LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.validation import claim, exact
@@ -92,7 +92,7 @@ def cases() -> Iterator[tuple[str, AbstractProcess, float, float, Mapping[Parame
       E[N \mid x_0, x] & n \\ 2 \rho\,n / x & g
     \end{cases} \qquad \text{given } X_0 = x_0
     """,
-    covers=[affine, to_score, from_score, convert],
+    covers=[affine, to_score, from_score, convert, admitted],
     hypotheses=[r"x > 0 \text{ on the half-line}", r"t > 0"],
 )
 class Parametrisations:
@@ -131,6 +131,12 @@ class Parametrisations:
                     got = convert(process, x, t, float(output), kind, wanted)
                     yield f"{label}, {kind} to {wanted}", got / size, want / size
 
+    @exact(0.0)
+    def what_a_process_has(admitted):
+        """Those of which the table above knows an output, each once."""
+        for label, process, _, _, known, _ in cases():
+            yield label, float(sorted(admitted(process)) == sorted(known)), 1.0
+
     refuses = [
         call
         for process, kind in ((VP(), "count"), (GBM(0.3, 0.8), "ratio"), (BESQ(1.0), "epsilon"))
@@ -154,5 +160,6 @@ class Parametrisations:
         "one part in 10^9 of the score": wrong(to_score, lambda value: (1.0 + 1e-9) * value),
         "one part in 10^9 of the output": wrong(from_score, lambda value: (1.0 + 1e-9) * value),
         "wanted and given exchanged": wrong(convert, kind=lambda wanted: wanted, wanted=lambda kind: kind),
+        "those of noise for every process": wrong(admitted, lambda value: value[:1] + value[-2:]),
         "one part in 10^9 of a conversion": wrong(convert, lambda value: (1.0 + 1e-9) * value),
     }

@@ -52,14 +52,20 @@ def _rates(content: Mapping[str, Any]) -> Iterator[str]:
         yield "| drawn from | places | errors | change nothing | noticed by claims | by claims and tests |"
         yield "| --- | --: | --: | --: | --: | --: |"
         for campaign in campaigns:
-            by_claims, by_all = _rate(campaign, False), _rate(campaign, True)
+            by_claims = _rate(campaign, tests=False)
+            by_all = _rate(campaign, tests=True) if campaign["tests"] else "no tests were run"
             fates = Counter(mutant["status"] for mutant in campaign["mutants"])
             shown = [campaign["places"], len(campaign["mutants"]), fates["equivalent"], by_claims, by_all]
             yield f"| {campaign['stratum']} | {' | '.join(map(str, shown))} |"
         whole = sum(campaign["places"] for campaign in campaigns)
-        weights = [(campaign["places"] / whole, campaign) for campaign in campaigns]
-        shares = [sum(weight * _share(_rate(c, tests)) for weight, c in weights) for tests in (False, True)]
-        yield f"| weighted by places | {whole} | | | {shares[0]:.0%} | {shares[1]:.0%} |"
+        shares = []
+        for tests in (False, True):
+            if tests <= all(bool(campaign["tests"]) for campaign in campaigns):
+                parts = [
+                    campaign["places"] / whole * _share(_rate(campaign, tests)) for campaign in campaigns
+                ]
+                shares.append(f"{sum(parts):.0%}")
+        yield f"| weighted by places | {whole} | | | {' | '.join([*shares, ''][:2])} |"
 
 
 def _left(content: Mapping[str, Any]) -> Iterator[str]:
@@ -78,7 +84,7 @@ def _equivalent(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _covered(content: Mapping[str, Any]) -> Iterator[str]:
-    yield "| of | public functions | in evidence of a claim, with a planted error that is caught |"
+    yield "| folder | public functions | covered by a claim |"
     yield "| --- | --: | --: |"
     for name, (functions, covered) in content["coverage"].items():
         yield f"| {name} | {functions} | {covered} |"

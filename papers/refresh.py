@@ -4,6 +4,8 @@
     python papers/refresh.py --take report   take report/verify.json as that record first
     python papers/refresh.py --atlas FILE FILE
                              take what driftproof audit LIBRARY --json FILE wrote: the atlas of that library
+    python papers/refresh.py --mutation FILE FILE
+                             take what driftproof mutate --json FILE wrote: all of evidence.md
     python papers/refresh.py --training RUN RUN
                                              take RUN/report.json, which driftproof train wrote: all of a paper
 
@@ -17,6 +19,7 @@ A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!
 ``errors``          the largest error of each special function, by region, backend and dtype
 ``namespaces``      how many public functions take which arrays, from the inventory and the parity table
 ``atlas LIBRARY``   what an audit of a library found: counts, and each setting that is not simply right
+``mutation PART``   what random errors found: rates, what was left, what changes nothing, what is covered
 ==================  ===========================================================================
 """
 
@@ -36,6 +39,7 @@ from driftproof.validation.reporting.page import short
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests load this file by its path
 import atlas
+import mutation
 
 PAGES = Path(__file__).resolve().parent
 ROOT = PAGES.parent
@@ -56,9 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--atlas", type=Path, metavar="FILE", nargs="+", default=[], help="documents of driftproof audit"
     )
+    parser.add_argument(
+        "--mutation", type=Path, metavar="FILE", nargs="+", help="documents of driftproof mutate"
+    )
     given = parser.parse_args(arguments)
     for file in given.atlas:
         atlas.take(file, PAGES)
+    if given.mutation is not None:
+        mutation.take(given.mutation, PAGES)
     if given.take is not None:
         take(given.take, PAGES)
     take_trainings(given.training, PAGES)
@@ -299,6 +308,7 @@ KINDS = {
     "errors": _errors,
     "namespaces": _namespaces,
     "atlas": atlas.lines,
+    "mutation": mutation.lines,
 }
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from .algebra import symbolic
 from .base import Effort, Evidence, Thing, Verdict, drawn
 from .cases import Cases, grid, rows
 from .chance import Statistic, statistical
-from .comparison import Gap, compare
+from .comparison import Gap, compare, rounding
 from .deterministic import Rate, bound, boundary, exact, parity, property, raises, rate
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "property",
     "raises",
     "rate",
+    "rounding",
     "rows",
     "statistical",
     "symbolic",

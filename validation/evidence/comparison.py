@@ -16,7 +16,7 @@ import array_api_compat
 import mpmath
 import numpy as np
 
-__all__ = ["Gap", "compare"]
+__all__ = ["Gap", "compare", "rounding"]
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -105,3 +105,21 @@ def _objects(array: Numbers) -> Numbers:
 
 def _show(number: Any) -> str:
     return mpmath.nstr(number, 17) if isinstance(number, mpmath.mpf | mpmath.mpc) else repr(number.item())
+
+
+def rounding(operations: float, condition: float = 1.0, unit: float = 2.0**-52) -> float:
+    r"""A tolerance that follows from a computation, and from no run of it.
+
+    .. math:: k\,\kappa\,u
+
+    Arguments:
+        operations: k, how many roundings in a row a result has behind it, with those of the functions that it calls.
+        condition: How many times a relative change of what is rounded is larger in the result, or in the unit of
+            ``scale`` where that is larger: of the worst of all cases.
+        unit: One rounding: 2^-52, or 2^-23 in single precision.
+
+    Example:
+        >>> rounding(64) == 64 * 2.0**-52, rounding(4, condition=10.0, unit=2.0**-23) == 40.0 * 2.0**-23
+        (True, True)
+    """
+    return float(operations * condition * unit)

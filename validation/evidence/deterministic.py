@@ -41,18 +41,18 @@ class Comparison(AbstractKind):
 
 def exact(tolerance: float, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Two computations agree to ``tolerance`` relative to ``max(|want|, scale)``."""
-    return decorator(Comparison("exact", 1, tolerance, scale), common)
+    return decorator(Comparison("exact", 1, float(tolerance), scale), common)
 
 
 def parity(tolerance: float = 8 * ULP, *, scale: float = 0.0, **common: Unpack[Common]) -> Decorator:
     """Two backends agree: by default to 8 ulp of float64, and only where torch is installed."""
     common.setdefault("requires", "torch")
-    return decorator(Comparison("parity", 2, tolerance, scale), common)
+    return decorator(Comparison("parity", 2, float(tolerance), scale), common)
 
 
 def property(tolerance: float, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Two computations agree on everything that Hypothesis draws; a counterexample is shrunk."""
-    return decorator(Comparison("property", 5, tolerance, scale), common)
+    return decorator(Comparison("property", 5, float(tolerance), scale), common)
 
 
 @final
@@ -224,7 +224,7 @@ class Boundary(AbstractKind):
 
 def boundary(tolerance: float = 1e-3, *, scale: float = 1.0, **common: Unpack[Common]) -> Decorator:
     """Where a hypothesis is dropped, the two sides differ by more than ``tolerance``, or :func:`raises`."""
-    return decorator(Boundary(tolerance, scale), common)
+    return decorator(Boundary(float(tolerance), scale), common)
 
 
 def _within(error: float, tolerance: float, detail: str) -> Verdict:

@@ -22,7 +22,7 @@ from driftproof.numerics.score_as_action import (
 from driftproof.theory.laws import Gaussian
 from driftproof.theory.rewards import Linear, Quadratic
 from driftproof.theory.score_as_action import ShiftedScore, response
-from driftproof.validation import Rate, boundary, claim, exact, grid, rate, rows
+from driftproof.validation import Rate, boundary, claim, exact, grid, rate, rounding, rows
 from driftproof.validation.mutants import wrong
 
 from .textbook import (
@@ -217,7 +217,7 @@ class Ratios:
         want = norm.logpdf(step, f * g2dt[:, None] * change, width) - norm.logpdf(step, 0.0, width)
         return log_ratio(change, noise, g2dt, eta), want.sum(axis=-1)
 
-    @exact(1e-12)
+    @exact(rounding(64))  # of 1: a sum of 16384 terms in pairs, each of one sign
     def spread_of_a_latent_image(log_ratio):
         # A change of 1e-3 in each of 4 x 64 x 64 coordinates; one standard deviation of noise along it.
         d, g2 = 4 * 64 * 64, 0.075

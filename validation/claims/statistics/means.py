@@ -19,7 +19,7 @@ from driftproof.numerics.montecarlo import (
     two_sample_mean_test,
     variance_test,
 )
-from driftproof.validation import bound, claim, exact, grid
+from driftproof.validation import bound, claim, exact, grid, rounding
 from driftproof.validation.mutants import wrong
 
 from .textbook import binomial, further, level, scaled
@@ -159,7 +159,8 @@ class NormalMeans:
         total = float(np.sum(np.sign(u) * np.log(1.0 + np.abs(u) + u * u / 2.0)))
         yield "p", found.p_value, min(1.0, math.exp(4.0 * tilt**2) / math.cosh(total))
 
-    @exact(1e-9, over=grid(n=(1, 40, 10_000), alpha=(0.05, 1e-8), power=(0.5, 0.999)))
+    # The density of a normal law, at most 0.4, times a shift of at most 9.
+    @exact(rounding(64, condition=4.0), over=grid(n=(1, 40, 10_000), alpha=(0.05, 1e-8), power=(0.5, 0.999)))
     def the_effect_is_detected_with_its_power(detectable_effect, n, alpha, power):
         """P(|Z + shift| > z), of which the far side is below alpha / 2."""
         shift = detectable_effect(n, alpha, power, 2.0) * math.sqrt(n) / 2.0
@@ -207,7 +208,9 @@ class NormalMeans:
     covers=[gaussian_test],
 )
 class GaussianVectors:
-    @exact(1e-9, scale=0.0, over=grid(d=(1, 3), n=(8, 40)))
+    # The logarithm of the tail falls by (n - d) / 2 < 20 for a relative change of T^2, and solving for T^2 multiplies
+    # by the condition of the covariance, below 10.
+    @exact(rounding(64, condition=20.0 * 10.0), scale=0.0, over=grid(d=(1, 3), n=(8, 40)))
     def the_mean_by_hotelling(gaussian_test, d, n):
         x = _vectors(n, d)
         t2 = n * x.mean(axis=0) @ np.linalg.inv(np.atleast_2d(np.cov(x.T))) @ x.mean(axis=0)
@@ -215,7 +218,8 @@ class GaussianVectors:
         tail = mpmath.betainc(b, a, 0, 1 / (1 + mpmath.mpf(float(t2)) / (n - 1)), regularized=True)
         return gaussian_test(x, np.zeros(d), None, 1e-3).p_value, tail
 
-    @exact(1e-6, scale=0.0, over=grid(n=(5, 12, 60), spread=(0.2, 0.8, 1.7)))
+    # Half of the largest term of the statistic, 170, moves the logarithm of the tail by as much.
+    @exact(rounding(64, condition=85.0), scale=0.0, over=grid(n=(5, 12, 60), spread=(0.2, 0.8, 1.7)))
     def a_variance_on_the_line(gaussian_test, n, spread):
         """In one dimension the statistic is w - N log(w / N) - N of a chi-square w: two of its tails."""
         x = spread * _vectors(n, 1)

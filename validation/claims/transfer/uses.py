@@ -18,7 +18,7 @@ from driftproof.theory.transfer import (
     sobolev_transport_risk,
     transfer_exponent,
 )
-from driftproof.validation import Rate, bound, claim, exact, grid, rate, rows
+from driftproof.validation import Rate, bound, claim, exact, grid, rate, rounding, rows
 from driftproof.validation.mutants import wrong
 
 from .textbook import SMOOTHNESS, norm, sphere
@@ -130,8 +130,9 @@ class PlugIn:
                         excess_error_bound(size, margin, 2.0**margin),
                     )
 
+    # At the minimum an error of the point, the root of a rounding, is a rounding of the value.
     @exact(
-        1e-9,
+        rounding(64),
         scale=0.0,
         over=rows(
             "error, margin, constant", lambda: itertools.product((1e-3, 0.02), (0.3, 1.0, 4.0), (0.5, 3.0))

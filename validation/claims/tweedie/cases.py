@@ -9,6 +9,7 @@ from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, Flow
 from driftproof.theory.processes.clock import LinearClock
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess
 from driftproof.theory.processes.squared_bessel import AbstractSquaredBessel
+from driftproof.validation import rounding
 
 __all__ = [
     "ATOMS",
@@ -29,7 +30,7 @@ __all__ = [
 
 # Closed forms of a few dozen operations, each correctly rounded, on functions good to some units in the
 # last place: at most 64 roundings of the largest term.
-ROUNDING = 64 * 2.0**-52
+ROUNDING = rounding(64)
 
 DIMENSIONS = (0.5, 1.0, 2.0, 2.0001, 4.0, 9.0)
 POINTS = (1e-12, 1.0, 1e8)

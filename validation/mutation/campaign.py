@@ -28,7 +28,7 @@ from .drawing import drawn, module_of, named, replayed, sites_of
 from .found import Campaign, Tried
 from .kept import Shelf
 from .loaded import Piece, Setting
-from .reach import planting, reached, runs
+from .reach import planting, reached
 from .records import Records, records
 from .sites import Site
 from .swap import text
@@ -95,7 +95,7 @@ def mutate(
         raise ValueError(f"mutate: no error can be planted in {', '.join(modules)}")
     universe = _universe(modules)
     planted = {site.module for site in chosen}
-    claims = [made for made in registry.claims.values() if runs(reached(made.module), planted)]
+    claims = [made for made in registry.claims.values() if planted & reached(made.module)]
     files = test_files(tests) if tests else []
     made = tuple(dict.fromkeys(claim.module for claim in claims))
     setting = Setting(plan.seed, plan.effort.value, plan.weight, {text(m)[0]: m for m in universe}, made)

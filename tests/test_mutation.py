@@ -22,7 +22,7 @@ from driftproof.validation.mutation.forks import Fork, allow, forked
 from driftproof.validation.mutation.found import Tried
 from driftproof.validation.mutation.lines import recorded
 from driftproof.validation.mutation.loaded import Piece
-from driftproof.validation.mutation.reach import code_of, reached, reached_by, runs
+from driftproof.validation.mutation.reach import code_of, reached, reached_by, reread, runs
 from driftproof.validation.mutation.records import Records, Touched
 from driftproof.validation.mutation.swap import functions_of, swapped
 from driftproof.validation.mutation.testing import Test, run_tests
@@ -197,6 +197,21 @@ def test_a_record_is_believed_while_what_it_reaches_stays(tmp_path: Path) -> Non
     assert before == code_of(found, file)
     assert before != code_of(found - {"driftproof.theory.laws.normal"}, file)
     assert before != code_of(found)
+
+
+def test_an_edit_is_seen_also_in_a_folder_that_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    kernels, test = tmp_path / "plain" / "kernels.py", tmp_path / "test_one.py"
+    kernels.write_text("ONE = 1")
+    test.write_text("from plain import kernels")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reread()
+    before = code_of(reached_by(test)[0], test)
+    kernels.write_text("ONE = 2")
+    reread()
+    assert before != code_of(reached_by(test)[0], test)
 
 
 @pytest.fixture(scope="module")

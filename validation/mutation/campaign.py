@@ -28,7 +28,7 @@ from .drawing import drawn, module_of, named, replayed, sites_of
 from .found import Campaign, Tried
 from .kept import Shelf
 from .loaded import Piece, Setting
-from .reach import planting, reached
+from .reach import planting, reached, reread
 from .records import Records, records
 from .sites import Site
 from .swap import text
@@ -82,6 +82,7 @@ def mutate(
     if jobs == 0:
         raise ValueError("mutate: expected jobs >= 1, or -1 for every core, got 0")
     began = time.perf_counter()
+    reread()
     registry.load() if registry is REGISTRY else None
     plan = Plan(0, Effort(effort), registry.weight or 1.0)
     modules = (

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from driftproof._identity import LAYERS, LIBRARY, digest, library, source_files, specification, versions
 
-__all__ = ["code_of", "planting", "reached", "reached_by", "runs"]
+__all__ = ["code_of", "planting", "reached", "reached_by", "reread", "runs"]
 
 # It imports what it offers when it is asked for: whoever asks names it.
 _LAZY = frozenset({f"{LIBRARY}.validation"})
@@ -65,6 +65,12 @@ def reached_by(tests: Path) -> tuple[frozenset[str], tuple[Path, ...]]:
             ]
     helpers = tuple(sorted(file for file in files if file != tests.resolve()))
     return _closure(found), helpers
+
+
+def reread() -> None:
+    """Forget all texts: they may have changed since they were last read."""
+    for kept in (reached, reached_by, planting, _harness, _digest, _own, _imported, _origin, _names):
+        kept.cache_clear()
 
 
 def runs(found: Collection[str], modules: Collection[str]) -> bool:
@@ -150,11 +156,12 @@ def _imported(module: str) -> tuple[str, ...]:
 
 @cache
 def _origin(module: str) -> str | None:
-    """The file of a module: looked for below a package that has one, so that a name of a function costs little."""
+    """The file of a module; of ours looked for in packages only, so that the name of a function costs little."""
     package, _, _ = module.rpartition(".")
-    above = _origin(package) if package else None
-    if package and (above is None or Path(above).stem != "__init__"):
-        return None
+    if module.startswith(f"{LIBRARY}."):
+        above = _origin(package)
+        if above is None or Path(above).stem != "__init__":
+            return None
     spec = specification(module)
     return spec.origin if spec is not None and spec.has_location else None
 

@@ -24,9 +24,11 @@ BLOCK = 16384
 
 
 def elementwise(
-    kernel: Callable[Concatenate[Namespace, P], Array],
+    kernel: Callable[Concatenate[Namespace, P], Array], block: int = BLOCK
 ) -> Callable[Concatenate[Namespace, P], Array]:
     """Declare that a kernel acts on each element by itself, so that numpy may take it block by block.
+
+    One that makes many numbers of each element says how many elements are a ``block`` of it.
 
     Example:
         >>> @elementwise
@@ -43,7 +45,7 @@ def elementwise(
         shapes = [value.shape for value in (*args, *kwargs.values()) if isinstance(value, np.ndarray)]
         shape = np.broadcast_shapes(*shapes)
         size = int(np.prod(shape))
-        if size < 2 * BLOCK:
+        if size < 2 * block:
             return kernel(xp, *args, **kwargs)
 
         def cut(value: Any, here: slice) -> Any:
@@ -52,8 +54,8 @@ def elementwise(
         flat = [_flatten(value, shape) for value in args]
         named = {name: _flatten(value, shape) for name, value in kwargs.items()}
         result: Any = None
-        for start in range(0, size, BLOCK):
-            here = slice(start, start + BLOCK)
+        for start in range(0, size, block):
+            here = slice(start, start + block)
             part = kernel(xp, *(cut(v, here) for v in flat), **{k: cut(v, here) for k, v in named.items()})
             if result is None:
                 result = np.empty(size, dtype=part.dtype)

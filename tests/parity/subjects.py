@@ -24,7 +24,7 @@ class Subject(Protocol):
 
 
 def subjects() -> Mapping[str, Subject]:
-    """Public functions of theory and numerics and the four kernels of every elementwise law, by name."""
+    """Public functions of theory and numerics and the kernels of every elementwise law, by name."""
     found: dict[str, Subject] = dict(kernels())
     for law in ElementwiseLaw.__subclasses__():
         home = law.__module__.removeprefix("driftproof.")
@@ -33,7 +33,9 @@ def subjects() -> Mapping[str, Subject]:
             for method in METHODS:
                 if method == "score" and on_integers(law):
                     continue
-                found[f"{home}.{law.__name__}.{method}"] = LawMethod(law, method)
+                if method in TAILS and "log_tails" not in vars(law):
+                    continue
+                found[f"{home}.{law.__name__}.{method}"] = LawMethod.of(law, method)
     return found
 
 
@@ -42,7 +44,8 @@ def on_integers(law: type[ElementwiseLaw]) -> bool:
     return law.score_function.__annotations__["return"] == "NoReturn"
 
 
-METHODS = ("log_prob", "score", "mean", "variance")
+TAILS = ("log_cdf", "log_sf")
+METHODS = ("log_prob", "score", "mean", "variance", *TAILS)
 
 
 @final
@@ -52,23 +55,23 @@ class LawMethod:
 
     law: type[ElementwiseLaw]
     method: str
+    capabilities: Capabilities
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """A score follows the caller; densities and moments stay float32; a count is an integer."""
-        names = tuple(field.name for field in fields(self.law))  # type: ignore[arg-type]
-        return Capabilities(
-            ANY,
-            kernel=True,
-            differentiates=names if self.method == "log_prob" and on_integers(self.law) else None,
-            wide=self.method != "score",
+    @classmethod
+    def of(cls, law: type[ElementwiseLaw], method: str) -> LawMethod:
+        """A score follows the caller; densities, tails and moments stay float32; a count is an integer."""
+        names = tuple(field.name for field in fields(law))  # type: ignore[arg-type]
+        discrete = method == "log_prob" and on_integers(law)
+        wide = method != "score"
+        return cls(
+            law, method, Capabilities(ANY, kernel=True, differentiates=names if discrete else None, wide=wide)
         )
 
     def __call__(self, x: Any = None, **parameters: Any) -> Any:
         law = self.law(**parameters)
         return (
             getattr(law, self.method)(x)
-            if self.method in ("log_prob", "score")
+            if self.method in ("log_prob", "score", *TAILS)
             else getattr(law, self.method)
         )
 
@@ -78,6 +81,10 @@ class LawMethod:
                 return self.law.log_density(xp, x, *parameters.values())
             case "score":
                 return self.law.score_function(xp, x, *parameters.values())
+            case "log_cdf":
+                return self.law.log_tails(xp, x, *parameters.values())[0]
+            case "log_sf":
+                return self.law.log_tails(xp, x, *parameters.values())[1]
             case "mean":
                 return self.law.moments(xp, *parameters.values())[0]
         return self.law.moments(xp, *parameters.values())[1]

@@ -11,8 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from array_api_compat import device, is_array_api_obj
 
 from driftproof._blocks import elementwise
-from driftproof._namespace import Array, Down, Namespace, boundary, explain, require, require_broadcastable
+from driftproof._namespace import (
+    Array,
+    Down,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    explain,
+    require,
+    require_broadcastable,
+)
 from driftproof._random import Rng, Source, source
+from driftproof.theory.special.elementary import sqrt_or_zero
+from driftproof.theory.special.quadrature import still
+
+from .tails import log_levels, on_level
 
 __all__ = ["AbstractLaw", "ElementwiseLaw", "remembering", "widened"]
 
@@ -24,6 +37,10 @@ class AbstractLaw(ABC):
 
     ``sample(shape, rng)`` has shape ``shape`` + batch shape of the parameters (+ ``(d,)`` for a law
     on R^d), as in torch.distributions.
+
+    Quantiles are called ``icdf`` as there.  The logarithms of both tails have no other limit than the dtype; draws of
+    ``rsample`` have derivatives in the parameters: of normal laws along the path, of gamma and chi-square laws along the
+    level, an implicit reparametrisation.
 
     Half precision is computed in float32.  Draws and scores follow the caller; log-densities, means and variances
     stay float32.  A law that a process or a theorem makes keeps its parameters in float32 and remembers the dtype
@@ -56,6 +73,12 @@ class AbstractLaw(ABC):
     def variance(self) -> Array:
         """Variance, coordinate by coordinate."""
 
+    @property
+    def std(self) -> Array:
+        """Standard deviation, coordinate by coordinate."""
+        xp, down, (variance,) = boundary(type(self).__name__, variance=self.variance)
+        return down.wide(sqrt_or_zero(xp, variance))
+
     @abstractmethod
     def log_prob(self, x: Array) -> Array:
         """Logarithm of the density (or of the mass) at ``x``."""
@@ -67,6 +90,55 @@ class AbstractLaw(ABC):
     @abstractmethod
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         """Draws; ``rng`` is a numpy or torch generator or an integer seed."""
+
+    def log_cdf(self, x: Array) -> Array:
+        """Logarithm of P(X <= x), at any x."""
+        raise self._unknown("log_cdf", "the distribution function is known")
+
+    def log_sf(self, x: Array) -> Array:
+        """Logarithm of P(X > x), at any x."""
+        raise self._unknown("log_sf", "the distribution function is known")
+
+    def cdf(self, x: Array) -> Array:
+        """P(X <= x)."""
+        xp, down, (log,) = boundary(type(self).__name__, log=self.log_cdf(x))
+        return down.wide(xp.exp(log))
+
+    def sf(self, x: Array) -> Array:
+        """P(X > x), the survival function."""
+        xp, down, (log,) = boundary(type(self).__name__, log=self.log_sf(x))
+        return down.wide(xp.exp(log))
+
+    def icdf(self, p: Array) -> Array:
+        """The quantile: the least x with P(X <= x) >= p, for p in [0, 1].  It differentiates once."""
+        raise self._unknown("icdf", "quantiles are known")
+
+    def isf(self, q: Array) -> Array:
+        """The least x with P(X > x) <= q: for small q, where icdf(1 - q) has no digits left."""
+        raise self._unknown("isf", "quantiles are known")
+
+    def interval(self, level: Array) -> tuple[Array, Array]:
+        """The interval of that probability, in (0, 1), with as much of it on either side."""
+        xp, _, (level, *_) = boundary(type(self).__name__, level=level, **self.parameters)
+        require(xp, type(self).__name__, "level", level, "in (0, 1)")
+        outside = 0.5 * (1.0 - level)
+        return self.icdf(outside), self.isf(outside)
+
+    def entropy(self) -> Array:
+        """Expectation of minus the log-density (or of minus the logarithm of the mass), in nats."""
+        raise self._unknown("entropy", "a closed form is known")
+
+    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        """Draws with derivatives in the parameters; those of :meth:`sample` have none."""
+        raise self._unknown("rsample", "draws have derivatives in the parameters")
+
+    def _unknown(self, method: str, hypothesis: str) -> UnmetHypothesis:
+        return unknown(type(self), method, hypothesis)
+
+
+def unknown(law: type, method: str, hypothesis: str) -> UnmetHypothesis:
+    """The error for what a family of laws does not have."""
+    return UnmetHypothesis(f"{law.__name__}.{method}", hypothesis, f"not for {law.__name__} laws")
 
 
 class ElementwiseLaw(AbstractLaw):
@@ -98,6 +170,25 @@ class ElementwiseLaw(AbstractLaw):
     def draw(xp: Namespace, noise: Source, like: Array, *parameters: Any) -> Array:
         """One draw for every element of ``like``."""
 
+    # -- kernels of families that have them
+
+    pathwise: ClassVar[bool] = False  # whether a draw has derivatives in the parameters
+
+    @classmethod
+    def log_tails(cls, xp: Namespace, x: Array, *parameters: Any) -> tuple[Array, Array]:
+        """Logarithms of P(X <= x) and P(X > x), at any x: the smaller one in all of its digits."""
+        raise unknown(cls, "log_cdf", "the distribution function is known")
+
+    @classmethod
+    def quantile(cls, xp: Namespace, log_p: Array, log_q: Array, *parameters: Any) -> Array:
+        """The point with these tails."""
+        raise unknown(cls, "icdf", "quantiles are known")
+
+    @classmethod
+    def entropy_function(cls, xp: Namespace, *parameters: Any) -> Array:
+        """Entropy in nats."""
+        raise unknown(cls, "entropy", "a closed form is known")
+
     # What stays a Python number when it comes as one: it selects an algorithm, not a value.
     static: ClassVar[frozenset[str]] = frozenset()
 
@@ -123,14 +214,50 @@ class ElementwiseLaw(AbstractLaw):
     def score(self, x: Array) -> Array:
         return self._evaluate(self.score_function, x, wide=False)
 
+    def log_cdf(self, x: Array) -> Array:
+        return self._evaluate(lambda xp, x, *p: self.log_tails(xp, x, *p)[0], x, domain="in [-inf, inf]")
+
+    def log_sf(self, x: Array) -> Array:
+        return self._evaluate(lambda xp, x, *p: self.log_tails(xp, x, *p)[1], x, domain="in [-inf, inf]")
+
+    def icdf(self, p: Array) -> Array:
+        def kernel(xp: Namespace, p: Array, *parameters: Any) -> Array:
+            return self.quantile(xp, *log_levels(xp, p), *parameters)
+
+        return self._evaluate(kernel, p, wide=False, domain="in [0, 1]", point="p")
+
+    def isf(self, q: Array) -> Array:
+        def kernel(xp: Namespace, q: Array, *parameters: Any) -> Array:
+            log_q, log_p = log_levels(xp, q)
+            return self.quantile(xp, log_p, log_q, *parameters)
+
+        return self._evaluate(kernel, q, wide=False, domain="in [0, 1]", point="q")
+
+    def entropy(self) -> Array:
+        return self._evaluate(self.entropy_function)
+
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        return still(self._drawn_with(shape, rng, lambda xp, draws, *p: draws))
+
+    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        def kernel(xp: Namespace, draws: Array, *parameters: Any) -> Array:
+            if self.pathwise:
+                return draws
+            x = still(draws)
+            tails = self.log_tails(xp, x, *parameters)
+            return on_level(xp, tails, self.log_density(xp, x, *parameters), x, *map(still, tails))
+
+        return self._drawn_with(shape, rng, kernel)
+
+    def _drawn_with(self, shape: tuple[int, ...], rng: Rng, then: Callable[..., Array]) -> Array:
         arrays = self.parameters
         xp, down, values = boundary(type(self).__name__, **arrays)
         noise = source(rng)
         xp, values = noise.adopt(xp, values)
         batch = tuple(xp.broadcast_arrays(*values)[0].shape)
         like = xp.zeros((*shape, *batch), dtype=values[0].dtype, device=device(values[0]))
-        return self._drawn(down, self.draw(xp, noise, like, *self._merge(values)))
+        parameters = self._merge(values)
+        return self._drawn(down, then(xp, self.draw(xp, noise, like, *parameters), *parameters))
 
     def take(self, xp: Namespace, index: Array) -> Self:
         """The law whose parameters are picked by ``index`` on their last axis: components of a mixture."""
@@ -146,12 +273,19 @@ class ElementwiseLaw(AbstractLaw):
         known = dict(zip(self.parameters, values, strict=True))
         return [known.get(name, value) for name, value in self._fields().items()]
 
-    def _evaluate(self, kernel: Callable[..., Array], *points: Array, wide: bool = True) -> Array:
+    def _evaluate(
+        self,
+        kernel: Callable[..., Array],
+        *points: Array,
+        wide: bool = True,
+        domain: str | None = None,
+        point: str = "x",
+    ) -> Array:
         name = type(self).__name__
-        given = {"x": points[0]} if points else {}
+        given = {point: points[0]} if points else {}
         xp, down, values = boundary(name, **given, **self.parameters)
         if points:
-            require(xp, name, "x", values[0], self.support)
+            require(xp, name, point, values[0], self.support if domain is None else domain)
         try:
             result = elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :]))
         except (ValueError, RuntimeError) as error:

@@ -24,12 +24,13 @@ from typing import ClassVar, final
 
 from driftproof._namespace import Array, Namespace, checked
 from driftproof._random import Source
-from driftproof.theory.special import gammaln
+from driftproof.theory.special import digamma, gammaln
 from driftproof.theory.special.bessel import ladder_of_square
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import deviance, divide, xlogy
 
 from .base import ElementwiseLaw
+from .tails import half_line_quantile, half_line_tails
 
 __all__ = ["Gamma", "NoncentralChi2"]
 
@@ -47,7 +48,7 @@ class Gamma(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point is negative.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
 
     Example:
         >>> float(Gamma(2.0, 0.5).mean), float(Gamma(1.0, 1.0).log_prob(3.0))
@@ -87,6 +88,21 @@ class Gamma(ElementwiseLaw):
     def draw(xp: Namespace, noise: Source, like: Array, shape: Array, scale: Array) -> Array:
         return scale * noise.gamma(shape + xp.zeros_like(like))
 
+    @staticmethod
+    def log_tails(xp: Namespace, x: Array, shape: Array, scale: Array) -> tuple[Array, Array]:
+        return half_line_tails(xp, x, shape, 0.0, scale)
+
+    @staticmethod
+    def quantile(xp: Namespace, log_p: Array, log_q: Array, shape: Array, scale: Array) -> Array:
+        def log_density(x: Array) -> Array:
+            return Gamma.log_density(xp, x, shape, scale)
+
+        return half_line_quantile(xp, log_density, log_p, log_q, shape, 0.0, scale)
+
+    @staticmethod
+    def entropy_function(xp: Namespace, shape: Array, scale: Array) -> Array:
+        return gamma_entropy(xp, shape + xp.zeros_like(scale)) + xp.log(scale)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -108,7 +124,7 @@ class NoncentralChi2(ElementwiseLaw):
     References:
         | Continuous Univariate Distributions, vol. 2 (Johnson, Kotz & Balakrishnan, 1995), ch. 29
 
-    Claims: TWEEDIE-LAW-1, TWEEDIE-DRAW-1
+    Claims: TWEEDIE-LAW-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3
 
     Example:
         >>> float(NoncentralChi2(2.0, 0.0, 1.0).log_prob(4.0)) == -2.0 - math.log(2.0)
@@ -153,9 +169,34 @@ class NoncentralChi2(ElementwiseLaw):
             return scale * (shifted * shifted + 2.0 * noise.gamma(0.5 * (df - 1.0) + blank))
         return scale * (2.0 * noise.gamma(0.5 * df + noise.poisson(0.5 * nc + blank)))
 
+    @staticmethod
+    def log_tails(xp: Namespace, x: Array, df: Array, nc: Array, scale: Array) -> tuple[Array, Array]:
+        return half_line_tails(xp, x, 0.5 * df, 0.5 * nc, 2.0 * scale)
+
+    @staticmethod
+    def quantile(xp: Namespace, log_p: Array, log_q: Array, df: Array, nc: Array, scale: Array) -> Array:
+        def log_density(x: Array) -> Array:
+            return NoncentralChi2.log_density(xp, x, df, nc, scale)
+
+        return half_line_quantile(xp, log_density, log_p, log_q, 0.5 * df, 0.5 * nc, 2.0 * scale)
+
 
 def log_gamma(xp: Namespace, shape: Array) -> Array:
     """log Gamma(shape), of a Python float as well; infinite where it overflows."""
     if not isinstance(shape, int | float):
         return gammaln.kernel(xp, shape)
     return math.lgamma(shape) if shape < 1e305 else math.inf
+
+
+def gamma_entropy(xp: Namespace, shape: Array) -> Array:
+    r"""Entropy at scale 1: :math:`k + \log\Gamma(k) + (1-k)\,\psi(k)`, without cancellation at large k."""
+    large = shape > 16.0
+    k = xp.where(large, xp.ones_like(shape), shape)
+    direct = k + gammaln.kernel(xp, k) + (1.0 - k) * digamma.kernel(xp, k)
+    k = xp.where(large, shape, xp.full_like(shape, 16.0))
+    w = 1.0 / (k * k)
+    # What Stirling's formula leaves out of log Gamma, and of its derivative.
+    rest = (1.0 / 12.0 - w * (1.0 / 360.0 - w * (1.0 / 1260.0 - w * (1.0 / 1680.0 - w / 1188.0)))) / k
+    slope = w * (1.0 / 12.0 - w * (1.0 / 120.0 - w * (1.0 / 252.0 - w * (1.0 / 240.0 - w / 132.0))))
+    asymptotic = 0.5 * xp.log(k) + 0.5 * math.log(2.0 * math.pi) + rest + (k - 1.0) * (0.5 / k + slope)
+    return xp.where(large, asymptotic, direct)

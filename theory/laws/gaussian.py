@@ -20,10 +20,12 @@ from array_api_compat import device
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
 from driftproof.theory.special.elementary import log_mean_exp, shares, weighed
+from driftproof.theory.special.quadrature import still
 
 from .base import AbstractLaw
 from .matrices import constant, sqrt_psd
 from .mixture import check_weights, draw_index
+from .tails import normal_tails
 
 __all__ = ["Gaussian", "GaussianMixture"]
 
@@ -82,10 +84,41 @@ class Gaussian(AbstractLaw):
         check_regular(xp, "Gaussian.score", cov)
         return down(score_function(xp, x, mean, cov))
 
+    def log_cdf(self, x: Array) -> Array:
+        """Logarithm of the probability that no coordinate exceeds that of ``x``, of a law with a diagonal covariance."""
+        xp, down, z = self._standard("log_cdf", x)
+        return down.wide(xp.sum(normal_tails(xp, z)[0], axis=-1))
+
+    def log_sf(self, x: Array) -> Array:
+        """Logarithm of the probability that every coordinate exceeds that of ``x``, of such a law: 1 - cdf if d = 1."""
+        xp, down, z = self._standard("log_sf", x)
+        return down.wide(xp.sum(normal_tails(xp, z)[1], axis=-1))
+
+    def entropy(self) -> Array:
+        xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
+        check_regular(xp, "Gaussian.entropy", cov)
+        log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(xp.linalg.cholesky(cov))), axis=-1)
+        return down.wide(0.5 * (cov.shape[-1] * (1.0 + math.log(2.0 * math.pi)) + log_det))
+
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+        return still(self.rsample(shape, rng))
+
+    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
         like = xp.zeros((*shape, mean.shape[0]), dtype=mean.dtype, device=device(mean))
         return self._drawn(down, mean + source(rng, like=mean).normal(like) @ sqrt_psd(xp, cov))
+
+    def _standard(self, method: str, x: Array) -> tuple[Namespace, Any, Array]:
+        """The coordinates in standard deviations from the mean."""
+        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+        variances = xp.linalg.diagonal(cov)
+        beside = constant(cov) - xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov)) * constant(
+            variances
+        )
+        if bool(xp.any(beside != 0.0)) or not bool(xp.all(constant(variances) > 0.0)):
+            got = f"cov of shape {tuple(cov.shape)} with entries beside the diagonal, or a zero on it"
+            raise UnmetHypothesis(f"Gaussian.{method}", "cov is diagonal and positive", got)
+        return xp, down, (x - mean) / xp.sqrt(variances)
 
 
 @final
@@ -174,7 +207,7 @@ class GaussianMixture(AbstractLaw):
         roots = xp.take(sqrt_psd(xp, covs), index, axis=0)
         flat = xp.reshape(z, (-1, 1, means.shape[1])) @ roots
         draws = xp.take(means, index, axis=0) + xp.squeeze(flat, axis=1)
-        return self._drawn(down, xp.reshape(draws, (*shape, means.shape[1])))
+        return still(self._drawn(down, xp.reshape(draws, (*shape, means.shape[1]))))
 
     def _lifted(self) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (w, means, covs) = boundary("GaussianMixture", **self.parameters)

@@ -2,7 +2,8 @@ r"""Finite mixtures of an elementwise law, and laws on finitely many atoms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,15 +12,19 @@ from array_api_compat import device
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof._random import Rng, source
 from driftproof.theory.special.elementary import (
+    log_complement,
     log_mean_exp,
     log_or_minus_infinity,
     log_sum_exp,
     shares,
     weighed,
+    xlogy,
 )
+from driftproof.theory.special.quadrature import still
 
 from .base import AbstractLaw, ElementwiseLaw
 from .matrices import constant
+from .tails import between, log_levels, on_level, solve
 
 __all__ = ["Discrete", "Mixture"]
 
@@ -97,6 +102,18 @@ class Mixture(AbstractLaw):
                 *_, logs = self._parts(xp.where(x == 0, beside, x))
         return down.wide(shares(xp, w, logs))
 
+    def log_cdf(self, x: Array) -> Array:
+        return self._tails(x)[0]
+
+    def log_sf(self, x: Array) -> Array:
+        return self._tails(x)[1]
+
+    def icdf(self, p: Array) -> Array:
+        return self._quantile("p", p)
+
+    def isf(self, q: Array) -> Array:
+        return self._quantile("q", q)
+
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, (w,) = boundary("Mixture", weights=self.weights)
         noise = source(rng, like=w)
@@ -104,7 +121,50 @@ class Mixture(AbstractLaw):
         index = draw_index(xp, w, noise.uniform(like))
         picked = self.components.take(xp, index)
         _, _, values = boundary("Mixture", **picked.parameters)
-        return self._drawn(down, picked.draw(xp, noise, like, *picked._merge(values)))
+        return still(self._drawn(down, picked.draw(xp, noise, like, *picked._merge(values))))
+
+    def _tails(self, x: Array) -> tuple[Array, Array]:
+        parts = {
+            "lower": self.components.log_cdf(x[..., None]),
+            "upper": self.components.log_sf(x[..., None]),
+        }
+        xp, down, (w, lower, upper) = boundary("Mixture", weights=self.weights, **parts)
+        lower, upper = log_mean_exp(xp, w, lower), log_mean_exp(xp, w, upper)
+        less = lower <= upper  # the larger one has more digits as a complement
+        rest = log_complement(xp, xp.where(less, lower, upper))
+        return down.wide(xp.where(less, lower, rest)), down.wide(xp.where(less, rest, upper))
+
+    def _quantile(self, name: str, level: Array) -> Array:
+        """Between the least and the largest quantile of the components, on a scale that suits them."""
+        xp, down, (level, w) = boundary("Mixture", **{name: level}, weights=self.weights)
+        require(xp, "Mixture", name, level, "in [0, 1]")
+        invert = self.components.icdf if name == "p" else self.components.isf
+        _, _, (w, parts) = boundary("Mixture", weights=w, parts=still(invert(level[..., None])))
+        low = xp.min(xp.where(w > 0, parts, xp.inf), axis=-1)
+        high = xp.max(xp.where(w > 0, parts, -xp.inf), axis=-1)
+        logs = log_levels(xp, level + xp.zeros_like(low))
+        log_p, log_q = logs if name == "p" else logs[::-1]
+        apart = (low < high) & (low > -xp.inf) & (high < xp.inf)
+        one, zero = xp.ones_like(low), xp.zeros_like(low)
+        ends = xp.where(apart, low, one), xp.where(apart, high, 2.0 * one)
+        point, log_slope = between(xp, *ends, positive=self.components.support != "finite")
+        found = solve(
+            xp,
+            lambda u: self._tails(point(u)),
+            lambda u: self.log_prob(point(u)) + log_slope(u),
+            still(log_p),
+            still(log_q),
+            start=0.5 * one,
+            low=zero,
+            high=xp.where(apart, one, zero),
+        )
+        known = (log_p == -xp.inf) | (log_q == -xp.inf) | (low == -xp.inf) | (high == xp.inf)
+        known = known | (low == 0) & (found < 1e-6)  # it underflows
+        x = xp.where(apart, point(found), xp.where(known, one, low))
+        half = xp.full_like(low, math.log(0.5))
+        log_p, log_q = xp.where(known, half, log_p), xp.where(known, half, log_q)
+        x = on_level(xp, self._tails(x), self.log_prob(x), x, log_p, log_q)
+        return down(xp.where(known, low, x))
 
     def _parts(self, x: Array) -> tuple[Namespace, Any, Array, Array, Array]:
         xp, down, (x, w) = boundary("Mixture", x=x, weights=self.weights)
@@ -181,12 +241,62 @@ class Discrete(AbstractLaw):
     def score(self, x: Array) -> Array:
         raise UnmetHypothesis("Discrete.score", "the law has a density", "a law on finitely many atoms")
 
+    def log_cdf(self, x: Array) -> Array:
+        return self._log_mass("log_cdf", x, lambda atom, x: atom <= x)
+
+    def log_sf(self, x: Array) -> Array:
+        return self._log_mass("log_sf", x, lambda atom, x: atom > x)
+
+    def icdf(self, p: Array) -> Array:
+        return self._quantile("p", p)
+
+    def isf(self, q: Array) -> Array:
+        return self._quantile("q", q)
+
+    def entropy(self) -> Array:
+        xp, down, (w,) = boundary("Discrete", weights=self.weights)
+        return down.wide(-xp.sum(xlogy(xp, w, w)))
+
     def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
         xp, down, (atoms, w) = boundary("Discrete", atoms=self.atoms, weights=self.weights)
         like = xp.zeros(shape, dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, source(rng, like=w).uniform(like))
         picked = xp.take(atoms, xp.reshape(index, (-1,)), axis=0)
-        return self._drawn(down, xp.reshape(picked, (*shape, *atoms.shape[1:])))
+        return still(self._drawn(down, xp.reshape(picked, (*shape, *atoms.shape[1:]))))
+
+    def _log_mass(self, method: str, x: Array, counts: Callable[[Array, Array], Array]) -> Array:
+        xp, down, (x, atoms, w) = boundary("Discrete", x=x, atoms=self.atoms, weights=self.weights)
+        self._require_line(method)
+        here = counts(atoms, x[..., None])
+        total = xp.sum(xp.where(here, w, xp.zeros_like(w)), axis=-1)
+        # Beyond the last atom that has a weight it is 1, whatever the sum of the weights rounds to.
+        every = xp.all(here | (w == 0), axis=-1)
+        return down.wide(log_or_minus_infinity(xp, xp.where(every, xp.ones_like(total), total)))
+
+    def _quantile(self, name: str, level: Array) -> Array:
+        """The first atom, in their order, up to which there is enough: at the ends the first and last one with a weight."""
+        xp, down, (level, atoms, w) = boundary(
+            "Discrete", **{name: level}, atoms=self.atoms, weights=self.weights
+        )
+        self._require_line("icdf" if name == "p" else "isf")
+        require(xp, "Discrete", name, level, "in [0, 1]")
+        order = xp.argsort(atoms)
+        atoms, w = xp.take(atoms, order), xp.take(w, order)
+        if name == "p":
+            enough = xp.cumulative_sum(w) >= level[..., None]
+        else:  # what lies above each atom, summed from the far end
+            above = xp.flip(xp.cumulative_sum(xp.flip(w))) - w
+            enough = above <= level[..., None]
+        within = enough & (w > 0)
+        last = xp.max(xp.where(w > 0, atoms, -xp.inf))
+        found = xp.min(xp.where(within, atoms, xp.inf), axis=-1)
+        return down(xp.where(found < xp.inf, found, last))
+
+    def _require_line(self, method: str) -> None:
+        if self.atoms.ndim != 1:
+            raise UnmetHypothesis(
+                f"Discrete.{method}", "atoms of shape (K,)", f"shape {tuple(self.atoms.shape)}"
+            )
 
     def _expect(self, values: Array) -> Array:
         xp, _, (values, w) = boundary("Discrete", values=values, weights=self.weights)

@@ -16,6 +16,7 @@ from driftproof._namespace import Array, Namespace, checked
 from driftproof._random import Source
 
 from .base import ElementwiseLaw
+from .tails import normal_quantile, normal_tails
 
 __all__ = ["LogNormal", "Normal"]
 
@@ -35,7 +36,7 @@ class Normal(ElementwiseLaw):
     Raises:
         UnmetHypothesis: ``scale`` is not positive.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
 
     Example:
         >>> float(Normal(0.0, 1.0).score(2.0))
@@ -44,6 +45,7 @@ class Normal(ElementwiseLaw):
 
     loc: Array
     scale: Array
+    pathwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require(scale="> 0")
@@ -65,6 +67,18 @@ class Normal(ElementwiseLaw):
     def draw(xp: Namespace, noise: Source, like: Array, loc: Array, scale: Array) -> Array:
         return loc + scale * noise.normal(like)
 
+    @staticmethod
+    def log_tails(xp: Namespace, x: Array, loc: Array, scale: Array) -> tuple[Array, Array]:
+        return normal_tails(xp, (x - loc) / scale)
+
+    @staticmethod
+    def quantile(xp: Namespace, log_p: Array, log_q: Array, loc: Array, scale: Array) -> Array:
+        return loc + scale * normal_quantile(xp, log_p, log_q)
+
+    @staticmethod
+    def entropy_function(xp: Namespace, loc: Array, scale: Array) -> Array:
+        return xp.log(scale) + (_HALF_LOG_TWO_PI + 0.5) + xp.zeros_like(loc)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -79,7 +93,7 @@ class LogNormal(ElementwiseLaw):
     Raises:
         UnmetHypothesis: ``scale`` is not positive, or a point at which the law is asked is not.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
 
     Example:
         >>> float(LogNormal(0.0, 1.0).score(1.0))
@@ -89,6 +103,7 @@ class LogNormal(ElementwiseLaw):
     loc: Array
     scale: Array
     support: ClassVar[str] = "> 0"
+    pathwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require(scale="> 0")
@@ -116,3 +131,17 @@ class LogNormal(ElementwiseLaw):
     @staticmethod
     def draw(xp: Namespace, noise: Source, like: Array, loc: Array, scale: Array) -> Array:
         return xp.exp(Normal.draw(xp, noise, like, loc, scale))
+
+    @staticmethod
+    def log_tails(xp: Namespace, x: Array, loc: Array, scale: Array) -> tuple[Array, Array]:
+        inside = x > 0
+        log_x = xp.where(inside, xp.log(xp.where(inside, x, xp.ones_like(x))), -xp.inf)
+        return Normal.log_tails(xp, log_x, loc, scale)
+
+    @staticmethod
+    def quantile(xp: Namespace, log_p: Array, log_q: Array, loc: Array, scale: Array) -> Array:
+        return xp.exp(Normal.quantile(xp, log_p, log_q, loc, scale))
+
+    @staticmethod
+    def entropy_function(xp: Namespace, loc: Array, scale: Array) -> Array:
+        return Normal.entropy_function(xp, loc, scale) + loc

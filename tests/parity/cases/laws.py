@@ -13,7 +13,25 @@ counts = [mesh({"nu": nu}, z=ARGUMENTS) for nu in ORDERS]
 ends = [mesh({"delta": delta}, left=PULLS, right=PULLS, scale=SCALES) for delta in DEGREES]
 inside = [mesh({"delta": delta}, x=HALF_LINE, left=PULLS, right=PULLS, scale=SCALES) for delta in DEGREES]
 
+# Tails are asked anywhere.  Beyond 100 deviations the noise of the bounds moves where log_ndtr rounds its square.
+everywhere = (-3.0, 0.0, 1e-300, 1e-3, 0.5, 4.0, 90.0)
+normal_tails = [mesh(x=(-40.0, -3.0, -1e-8, 0.0, 0.5, 40.0), loc=(-2.0, 3.0), scale=(0.5, 30.0))]
+lognormal_tails = [mesh(x=everywhere, loc=(-2.0, 3.0), scale=(0.7, 3.0))]
+gamma_tails = [
+    mesh({"shape": 0.3}, x=everywhere, scale=(0.7,)),
+    mesh(x=everywhere, shape=(0.3, 60.0), scale=(0.7,)),
+]
+noncentral_tails = [mesh({"df": df}, x=everywhere, nc=(0.0, 50.0), scale=(0.7,)) for df in (0.3, 80.0)]
+
 ROWS = {
+    "theory.laws.Normal.log_cdf": row(normal_tails),
+    "theory.laws.Normal.log_sf": row(normal_tails),
+    "theory.laws.LogNormal.log_cdf": row(lognormal_tails),
+    "theory.laws.LogNormal.log_sf": row(lognormal_tails),
+    "theory.laws.Gamma.log_cdf": row(gamma_tails),
+    "theory.laws.Gamma.log_sf": row(gamma_tails[1:]),
+    "theory.laws.NoncentralChi2.log_cdf": row(noncentral_tails),
+    "theory.laws.NoncentralChi2.log_sf": row(noncentral_tails[1:]),
     "theory.laws.Normal.log_prob": row([mesh(x=REAL, loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
     "theory.laws.Normal.score": row([mesh(x=REAL, loc=(-2.0, 0.0, 3.0), scale=SCALES)]),
     "theory.laws.Normal.mean": row([mesh(loc=(-2.0, 0.0, 3.0), scale=SCALES)]),

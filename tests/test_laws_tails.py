@@ -134,3 +134,21 @@ def test_gaussian_laws_with_a_diagonal_covariance_have_a_distribution_function()
 def test_what_has_no_answer_is_refused(call, words):
     with pytest.raises(UnmetHypothesis, match=words):
         call()
+
+
+def test_a_draw_near_the_smallest_number_moves_with_its_shape_too():
+    """There F = (x / c)^k / Gamma(k + 1) exactly, and d log x / dk is elementary."""
+    shape = torch.tensor([0.01], dtype=torch.float64, requires_grad=True)
+    law, level = Gamma(shape, torch.ones_like(shape)), 0.5
+    x = law.icdf(torch.tensor([level], dtype=torch.float64))
+    (slope,) = torch.autograd.grad(torch.log(x).sum(), shape)
+    k = shape.detach()
+    want = (torch.digamma(k + 1.0) - torch.log(x.detach())) / k
+    assert x.item() < 1e-29
+    assert slope.item() == pytest.approx(want.item(), rel=1e-10)
+    draw = law.rsample((200,), 0)
+    least = draw[draw.detach() > 0].min()
+    (slope,) = torch.autograd.grad(torch.log(least), shape)
+    want = (torch.digamma(k + 1.0) - torch.log(least.detach())) / k
+    assert least.item() < 1e-100
+    assert slope.item() == pytest.approx(want.item(), rel=1e-10)

@@ -245,7 +245,8 @@ class ElementwiseLaw(AbstractLaw):
                 return draws
             x = still(draws)
             tails = self.log_tails(xp, x, *parameters)
-            return on_level(xp, tails, self.log_density(xp, x, *parameters), x, *map(still, tails))
+            unit = xp.abs(x)  # of laws on the half-line, which are those whose draws have no path
+            return on_level(xp, tails, self.log_density(xp, x, *parameters), x, unit, *map(still, tails))
 
         return self._drawn_with(shape, rng, kernel)
 

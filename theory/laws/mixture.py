@@ -163,7 +163,8 @@ class Mixture(AbstractLaw):
         x = xp.where(apart, point(found), xp.where(known, one, low))
         half = xp.full_like(low, math.log(0.5))
         log_p, log_q = xp.where(known, half, log_p), xp.where(known, half, log_q)
-        x = on_level(xp, self._tails(x), self.log_prob(x), x, log_p, log_q)
+        unit = still(x if self.components.support != "finite" else self.std + xp.zeros_like(x))
+        x = on_level(xp, self._tails(x), self.log_prob(x), x, unit, log_p, log_q)
         return down(xp.where(known, low, x))
 
     def _parts(self, x: Array) -> tuple[Namespace, Any, Array, Array, Array]:

@@ -113,10 +113,8 @@ def half_line_quantile(
     power = (log_p + b + gammaln.kernel(xp, a + 1.0)) / a + xp.log(unit)
     tiny = power < least
     known = first | last | tiny
-    low, high = (
-        xp.full_like(blank, least),
-        xp.log(still(unit)) + (0.5 * most - 3.0),
-    )  # tails are numbers up to there
+    low = xp.full_like(blank, least)
+    high = xp.log(still(unit)) + (0.5 * most - 3.0)  # tails are numbers up to there
     high = xp.where(high < most, high, xp.full_like(blank, most))
     fixed = tuple(still(value) for value in (a, b, unit))
     found = solve(
@@ -130,7 +128,7 @@ def half_line_quantile(
         high=xp.where(known, xp.zeros_like(high), high),
     )
     x = xp.exp(xp.where(known, xp.zeros_like(found), found))
-    x = on_level(xp, half_line_tails(xp, x, a, b, unit), log_density(x), x, log_p, log_q)
+    x = on_level(xp, half_line_tails(xp, x, a, b, unit), log_density(x), x, x, log_p, log_q)
     x = xp.where(tiny, xp.exp(xp.where(tiny, power, xp.full_like(power, least))), x)
     return xp.where(first, xp.zeros_like(x), xp.where(last, xp.inf, x))
 
@@ -157,12 +155,11 @@ def solve(
     low: Array,
     high: Array,
 ) -> Array:
-    """The coordinate in [low, high] at which the tails are p and q, and their derivatives that of minus or plus ``rate``."""
+    """The coordinate in [low, high] at which the tails are p and q; ``log_rate`` is the logarithm of the density in it."""
     left = log_p <= log_q
     level = xp.where(left, log_p, log_q)
-    close = (
-        float(xp.finfo(start.dtype).eps) ** 0.3
-    )  # its square is left after the step, and less after `on_level`
+    # After a step so small its square is left, and after `on_level` less.
+    close = float(xp.finfo(start.dtype).eps) ** 0.3
     at = xp.where((start > low) & (start < high), start, 0.5 * (low + high))
     for _ in range(_ROUNDS):
         lower, upper = tails(at)
@@ -193,11 +190,17 @@ def between(
     return lambda u: low * xp.exp(way * u), lambda u: xp.log(low) + way * u + xp.log(way)
 
 
-def on_level(xp: Namespace, tails: Tails, log_density: Array, x: Array, log_p: Array, log_q: Array) -> Array:
-    """One more of Newton's steps, which carries the derivatives of the levels and of the tails at x, a constant."""
+def on_level(
+    xp: Namespace, tails: Tails, log_density: Array, x: Array, unit: Array, log_p: Array, log_q: Array
+) -> Array:
+    """One more of Newton's steps, which carries the derivatives of the levels and of the tails at x, a constant.
+
+    It is counted in ``unit``, 0 or of the size of what is likely there: a density may be as large as 1 / x.
+    """
     left = log_p <= log_q
     got, level = xp.where(left, *tails), xp.where(left, log_p, log_q)
-    return x + _step(xp, level, got, still(log_density), left)[0]
+    log_rate = still(log_density) + log_or_minus_infinity(xp, unit)
+    return x + unit * _step(xp, level, got, log_rate, left)[0]
 
 
 def _step(xp: Namespace, level: Array, got: Array, log_rate: Array, left: Array) -> Tails:

@@ -121,6 +121,11 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
         lambda psi: 1.0 + psi * psi, lambda t, psi: 1.0 + t * psi, a([[1.0, -1.0], [0.5, 0.25]]), 1.0, 0.5
     ),
     "numerics.art.learn_clock": lambda a: art.learn_clock(lambda psi: 1.0 + 0.0 * psi, 1.0, 2, 0, rounds=4, paths=8),
+    "numerics.art.nearest_subgrid": lambda a: art.nearest_subgrid(
+        lambda x, t: 2.0 * x / t, a([[[4.0]], [[1.0]], [[0.0]]]), a([2.0, 1.0, 0.0]), 2
+    ),
+    "numerics.art.nonuniform_grid": lambda a: art.nonuniform_grid(2, 0.1, 2.0),
+    "numerics.art.solver_weights": lambda a: art.solver_weights([2.0, 1.0, 0.5]),
     "numerics.art.order_grid": lambda a: art.order_grid(a([2.0, 1.0, 0.5]), a([1.0, 2.0, 4.0]), 3),
     "numerics.art.path_acceleration": lambda a: art.path_acceleration(lambda x, t: x * t, a([1.0, 2.0]), a(0.5)),
     "numerics.art.resample_levels": lambda a: art.resample_levels([16.0, 1.0, 0.0], 3),

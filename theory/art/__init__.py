@@ -7,6 +7,8 @@ How should N noise levels be placed between noise and data?
 * :mod:`ancestral`: the variance that the stochastic sampler loses, a sum over its steps;
 * :mod:`densities`: where the levels of good grids lie, and the leading constant of every density;
 * :mod:`equidistribution`: a grid of any density; the best one for a Gaussian of several scales;
+* :mod:`guidance`: a guided flow, whose best grid is another;
+* :mod:`path_kl`: the bound that AYS minimises, and its best grid;
 * :mod:`clock`: ART's functional, its first integral and multiplier, the duality gap, and the exploratory policy.
 
 The full texts of the papers were not available to us: what is checked here is derived here.
@@ -17,7 +19,9 @@ from .clock import ClockProblem
 from .cosine import euler_ratio, grid_w2, std_error
 from .densities import error_constant, level_density
 from .equidistribution import equidistribute, optimal_grid, scale_weights, scales_density
-from .grids import ancestral_grid, flow_grid, tangent_grid
+from .grids import ancestral_grid, flow_grid, path_kl_grid, tangent_grid
+from .guidance import guided_ratio, guided_stiffness
+from .path_kl import path_kl_steps
 
 __all__ = [
     "ClockProblem",
@@ -29,8 +33,12 @@ __all__ = [
     "euler_ratio",
     "flow_grid",
     "grid_w2",
+    "guided_ratio",
+    "guided_stiffness",
     "level_density",
     "optimal_grid",
+    "path_kl_grid",
+    "path_kl_steps",
     "scale_weights",
     "scales_density",
     "std_error",

@@ -26,12 +26,12 @@ from typing import Any, Literal, TypeAlias
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
-__all__ = ["Solver", "euler_ratio", "grid_w2", "std_error"]
+__all__ = ["Solver", "check_levels", "euler_ratio", "grid_w2", "std_error"]
 
 Solver: TypeAlias = Literal["euler", "heun"]
 
 
-def _levels(subject: str) -> Any:
+def check_levels(subject: str) -> Any:
     """The check that there is a step and, where ``alpha`` comes, that no level is without both data and noise."""
 
     def check(xp: Namespace, *, grid: Array, alpha: Array | None = None, **_: Any) -> None:
@@ -43,7 +43,9 @@ def _levels(subject: str) -> Any:
     return check
 
 
-@public(wide=True, check=_levels("euler_ratio"), grid="in [0, inf)", s="in (0, inf)", alpha="in [0, inf)")
+@public(
+    wide=True, check=check_levels("euler_ratio"), grid="in [0, inf)", s="in (0, inf)", alpha="in [0, inf)"
+)
 def euler_ratio(xp: Namespace, grid: Array, s: Array, alpha: Array | None = None) -> Array:
     r"""The standard deviation that Euler's method arrives at, over the exact one.
 
@@ -70,7 +72,7 @@ def euler_ratio(xp: Namespace, grid: Array, s: Array, alpha: Array | None = None
     return xp.prod(_sine(xp, grid, s, alpha)[1], axis=-1)
 
 
-@public(wide=True, check=_levels("std_error"), grid="in [0, inf)", s="in (0, inf)")
+@public(wide=True, check=check_levels("std_error"), grid="in [0, inf)", s="in (0, inf)")
 def std_error(xp: Namespace, grid: Array, s: Array, solver: Solver = "euler") -> Array:
     r"""The relative error of the standard deviation at the end of a grid, with its sign and without cancellation.
 
@@ -104,7 +106,7 @@ def std_error(xp: Namespace, grid: Array, s: Array, solver: Solver = "euler") ->
     return _composed(xp, losses)
 
 
-@public(wide=True, check=_levels("grid_w2"), grid="in [0, inf)", scales="in (0, inf)")
+@public(wide=True, check=check_levels("grid_w2"), grid="in [0, inf)", scales="in (0, inf)")
 def grid_w2(xp: Namespace, grid: Array, scales: Array, solver: Solver = "euler") -> Array:
     r"""The Wasserstein distance that a grid leaves on a centred Gaussian of several scales.
 

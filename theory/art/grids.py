@@ -21,7 +21,7 @@ from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 
-__all__ = ["ancestral_grid", "flow_grid", "tangent_grid"]
+__all__ = ["ancestral_grid", "flow_grid", "path_kl_grid", "tangent_grid"]
 
 
 def _falls(subject: str) -> Callable[..., None]:
@@ -142,6 +142,35 @@ def flow_grid(xp: Namespace, n: int, s: Array) -> Array:
     like = {"dtype": s.dtype, "device": device(s)}
     z, x = xp.asarray(noise, **like), xp.asarray(data, **like)
     return s[..., None] * z / (x + s[..., None] * z)
+
+
+@public(check=_falls("path_kl_grid"), s="in (0, inf)", sigma_min="in (0, inf)", sigma_max="in (0, inf)")
+def path_kl_grid(xp: Namespace, n: int, s: Array, sigma_min: Array, sigma_max: Array) -> Array:
+    r"""Noise levels of equal steps of :math:`\log(1 + \mathrm{SNR})`: the best grid of AYS's bound, for every n.
+
+    .. math:: \log\Big(1+\frac{s^2}{\sigma_k^2}\Big) = \ell_k, \qquad \sigma_k = \frac s{\sqrt{e^{\ell_k} - 1}}
+
+    The least bound is :math:`\frac n2(e^{L/n} - 1 - \frac Ln)` for the whole way L (:mod:`.path_kl`).
+
+    Arguments:
+        n, s, sigma_min, sigma_max: Symbols of the module; sigma_min > 0, for at 0 the bound is infinite.
+
+    Returns:
+        Levels (..., n + 1), falling from sigma_max to sigma_min, both exact.
+
+    Raises:
+        UnmetHypothesis: n < 1, or sigma_min >= sigma_max.
+
+    Claims: ART-AYS-2
+
+    Example:
+        >>> [round(x, 12) for x in path_kl_grid(2, 1.0, 15.0**-0.5, 1.0 / 3.0**0.5).tolist()]  # 1 + SNR = 4, 8, 16
+        [0.57735026919, 0.377964473009, 0.258198889747]
+    """
+    up, down = _fractions(xp, n, s, sigma_min, sigma_max)
+    s, low, high = s[..., None], sigma_min[..., None], sigma_max[..., None]
+    length = down * xp.log1p((s / high) ** 2) + up * xp.log1p((s / low) ** 2)
+    return _with_ends(xp, s / xp.sqrt(xp.expm1(length)), up, down, low, high)
 
 
 def _fractions(xp: Namespace, n: int, *like: Array) -> tuple[Array, Array]:

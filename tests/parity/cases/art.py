@@ -20,6 +20,7 @@ NOISE = np.random.default_rng(4).normal(size=(5, 3))
 STIFF = np.random.default_rng(5).uniform(0.5, 4.0, size=(5, 3))
 VALUES = np.random.default_rng(6).normal(size=(5, 4))
 FEATURES = np.random.default_rng(7).normal(size=(5, 3, 2))
+TEACHER = np.random.default_rng(9).normal(size=(4, 5, 2))
 ERRORS = np.random.default_rng(8).normal(size=(5, 3))
 
 
@@ -50,6 +51,25 @@ ROWS = {
     "theory.art.grids.tangent_grid": row([ENDS], gentle=GENTLE_ENDS),
     "theory.art.grids.ancestral_grid": row([ENDS], gentle=GENTLE_ENDS),
     "theory.art.grids.flow_grid": row([{"n": n, "s": S} for n in (1, 6)], gentle={"s": LEVELS}),
+    "theory.art.grids.path_kl_grid": row(
+        [mesh({"n": 5}, s=(1e-3, 0.5, 30.0), sigma_min=(1e-3, 0.1), sigma_max=(0.5, 80.0))],
+        gentle=GENTLE_ENDS,
+    ),
+    "theory.art.path_kl.path_kl_steps": row(
+        [mesh({}, a=(80.0, 1.0), b=(1e-3, 0.5, 0.99999), s=(0.01, 0.5, 4.0))],
+        gentle={"a": 3.0 * LEVELS, "b": 2.0 * LEVELS, "s": LEVELS},
+    ),
+    "theory.art.guidance.guided_ratio": row(
+        [
+            {"grid": FALLING, "s": S[:3], "condition": 0.5 * S[:3], "weight": np.array(weight)}
+            for weight in ([1.0, 0.0, 7.5], [1.2, -0.5, 2.0])
+        ],
+        gentle={**GENTLE, "condition": np.array([0.3, 1.0]), "weight": np.array([1.2, 2.0])},
+    ),
+    "theory.art.guidance.guided_stiffness": row(
+        [mesh({}, sigma=(0.0, 0.5, 80.0), s=(0.5, 4.0), condition=(0.1, 1.0), weight=(0.0, 1.0, 7.5))],
+        gentle={"sigma": LEVELS, "s": 2.0 * LEVELS, "condition": LEVELS, "weight": np.array([1.0, 1.3, 3.0])},
+    ),
     "theory.art.densities.level_density": row(
         [
             mesh({"criterion": criterion}, sigma=(0.0, 1e-3, 0.5, 80.0), s=(0.01, 0.5, 4.0))
@@ -88,6 +108,25 @@ ROWS = {
         whole=True,
         shared=("s",),
         gentle={"levels": np.array([3.0, 1.0, 0.3]), "s": np.array(0.7)},
+    ),
+    "numerics.art.trajectories.departures": row(
+        [
+            {"states": TEACHER, "slopes": 0.3 * TEACHER[::-1], "levels": np.array([3.0, 1.0, 0.4, 0.0])},
+            {
+                "states": TEACHER,
+                "slopes": TEACHER[::-1].copy(),
+                "levels": np.array([3.0, 1.0, 0.4, 0.0]),
+                "gain": np.array([0.1, 0.5, 0.9, 1.0]),
+            },
+        ],
+        whole=True,
+        shared=("levels", "gain"),
+        gentle={
+            "states": TEACHER,
+            "slopes": TEACHER[::-1].copy(),
+            "levels": np.array([3.0, 1.0, 0.4, 0.0]),
+            "gain": np.array([0.1, 0.5, 0.9, 1.0]),
+        },
     ),
     "numerics.art.stiffness.mean_stiffness": row(
         [{"acceleration": SPEED}, {"acceleration": SPEED, "adjoint": NOISE}],

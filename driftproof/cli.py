@@ -1,12 +1,12 @@
 """The command line.
 
-``driftproof claims | verify | soak | mutate | audit | bench | train | recipes | models | report | inventory``
+``driftproof claims | verify | soak | mutate | audit | bench | train | grid | recipes | models | report | inventory``
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
 something unsettled; 130 (ctrl-C), 143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
 
-Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train`` and ``audit`` only.
+Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train``, ``grid`` and ``audit`` only.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ._commands import (
     write_json,
     written,
 )
+from ._grids import grid
 from ._models import models
 from ._mutating import mutate
 from ._training import recipes, train
@@ -293,6 +294,7 @@ def bench(
     console(is_stdout(json_file)).print(table(rows))
 
 
+app.command()(grid)
 app.command()(mutate)
 app.command()(train)
 app.command()(recipes)

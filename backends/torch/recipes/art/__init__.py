@@ -1,0 +1,1 @@
+"""Recipes of ART, as package data."""

@@ -18,6 +18,7 @@ A generated part stands between ``<!-- generated: KIND [ARGUMENT] -->`` and ``<!
 ``training PAPER``  the tables and figures that its recipe wrote
 ``errors``          the largest error of each special function, by region, backend and dtype
 ``namespaces``      how many public functions take which arrays, from the inventory and the parity table
+``passing``         what a grid becomes in every scheduler of diffusers, as ``papers/passing.py`` measured it
 ``atlas LIBRARY``   what an audit of a library found: counts, and each setting that is not simply right
 ``mutation PART``   what random errors found: rates, what was left, what changes nothing, what is covered
 ==================  ===========================================================================
@@ -40,6 +41,7 @@ from driftproof.validation.reporting.page import short
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests load this file by its path
 import atlas
 import mutation
+import passing
 
 PAGES = Path(__file__).resolve().parent
 ROOT = PAGES.parent
@@ -309,6 +311,7 @@ KINDS = {
     "namespaces": _namespaces,
     "atlas": atlas.lines,
     "mutation": mutation.lines,
+    "passing": passing.lines,
 }
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def test_every_paper_with_a_config_has_recipes() -> None:
         "csdm",
         "rich_po",
         "diffpo",
+        "art",
     }
     for paper in TRAINED:
         assert recipes_of(paper).paper == paper

@@ -111,18 +111,19 @@ def measure(
             if solver == "euler":
                 errors[-1] = _acceleration(velocity, x, b, jvp)
             places.append(float(b) if solver == "euler" else float((a * b) ** 0.5))
-    extra = count * (fine - 1) if jvp and solver == "euler" else 0
+    # What a Jacobian-vector product, or a backward pass, costs beside the forward pass that was counted.
+    extra = count * (fine - 1) * (1 if flow.guidance == 1.0 else 2) if jvp and solver == "euler" else 0
     adjoints: list[Tensor | None] = [None] * len(errors)
     if carried:
-        # An error of the step from a to b stands at b; one of the level b, too.
+        forward = flow.evaluations
         adjoints = list(_adjoints(velocity, states, grid, generator))
-        extra += 2 * count * (fine - 1)
+        extra += flow.evaluations - forward
     values = [
         float(mean_stiffness(error.flatten(1), None if a is None else a.flatten(1)))
         for error, a in zip(errors, adjoints, strict=True)
         if error is not None
     ]
-    cost = flow.evaluations - before + extra * (1 if flow.guidance == 1.0 else 2)
+    cost = flow.evaluations - before + extra
     order = ORDERS[solver]
     last = float(grid[-1])
     ends = [float(grid[0])], [0.0] if places[-1] == last else [last, 0.0]

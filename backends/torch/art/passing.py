@@ -29,6 +29,7 @@ __all__ = [
     "Passed",
     "arguments",
     "best",
+    "is_rounded",
     "kind_of_levels",
     "levels_of_labels",
     "set_grid",
@@ -82,6 +83,10 @@ class Passed:
         if self.levels.shape != wanted.shape or self.told.shape != wanted[:-1].shape:
             return math.inf
         return max(_apart(self.levels, wanted), _apart(self.told, wanted[:-1]))
+
+    def told_error(self, wanted: Floats) -> float:
+        """Of what the network is told alone."""
+        return _apart(self.told, wanted[:-1]) if self.told.shape == wanted[:-1].shape else math.inf
 
 
 def kind_of_levels(scheduler: Any) -> Kind | None:
@@ -138,7 +143,23 @@ def arguments(scheduler: Any, argument: str, with_end: bool, levels: Sequence[fl
     """What is given to ``set_timesteps``: the levels, or their labels."""
     wanted = np.asarray(levels, dtype=np.float64)
     given = wanted if argument == "sigmas" else _labels(scheduler, wanted)
+    if argument == "timesteps" and kind_of_levels(scheduler) == "table":
+        given = np.round(given)  # most of these index by them
     return given if with_end else given[:-1]
+
+
+def is_rounded(scheduler: Any, way: Passed, levels: Sequence[float], close: float) -> bool:
+    """Whether the grid came out but for labels that are whole numbers.
+
+    The steps go through the levels, or those of the nearest labels; the network is told labels less than one off.
+    """
+    wanted = np.asarray(levels, dtype=np.float64)
+    if way.levels.shape != wanted.shape or way.told.shape != wanted[:-1].shape:
+        return False
+    exact = _labels(scheduler, wanted[:-1])
+    nearest = np.append(levels_of_labels(scheduler, np.round(exact)), wanted[-1])
+    off = np.abs(_labels(scheduler, way.told) - exact)
+    return min(_apart(way.levels, wanted), _apart(way.levels, nearest)) <= close and bool((off < 1.001).all())
 
 
 def set_grid(
@@ -192,7 +213,7 @@ def _labels(scheduler: Any, levels: Floats) -> Floats:
     if getattr(scheduler, "alphas_cumprod", None) is None:
         return levels
     table = VPLevels(np.asarray(scheduler.alphas_cumprod, dtype=np.float64), 1.0)
-    return np.round(table.timesteps(np.maximum(levels, 1e-12)))
+    return table.timesteps(np.maximum(levels, 1e-12))
 
 
 def _apart(got: Floats, wanted: Floats) -> float:

@@ -16,7 +16,7 @@ from driftproof.backends.torch.kit.report import write_whole
 from driftproof.backends.torch.schedulers.levels import Floats
 from driftproof.numerics.art import order_grid
 
-from .passing import PLAIN, Kind, Passed, arguments, best, kind_of_levels, set_grid
+from .passing import PLAIN, Kind, Passed, arguments, best, is_rounded, kind_of_levels, set_grid
 
 __all__ = ["ORDERS", "ARTSchedule", "GridError"]
 
@@ -107,7 +107,7 @@ class ARTSchedule:
 
         Arguments:
             scheduler: Of a pipeline; its configuration is kept but for shifts and respacings, which would move the levels.
-            rounded: Accept the labels nearest to the levels, of a scheduler that has no others.
+            rounded: Accept whole numbers for labels, of a scheduler that has no others.
 
         Raises:
             UnmetHypothesis: Levels of another kind, or the scheduler takes no grid, or makes another one of it.
@@ -123,7 +123,9 @@ class ARTSchedule:
             return type(scheduler).from_config({**scheduler.config, **plain})
 
         found = best(made, self.levels)
-        _require_passed(name, kind, found, self.levels, rounded)
+        whole = found is not None and is_rounded(made(), found, self.levels, _CLOSE)
+        if not (whole and rounded):
+            _require_passed(name, kind, found, self.levels, whole)
         assert found is not None
         given = arguments(made(), found.argument, found.with_end, self.levels)
         return _held(made(), found, given)
@@ -184,7 +186,7 @@ class ARTSchedule:
 
 
 def _require_passed(
-    name: str, kind: Kind, found: Passed | None, levels: Sequence[float], rounded: bool
+    name: str, kind: Kind, found: Passed | None, levels: Sequence[float], whole: bool
 ) -> None:
     wanted = np.asarray(levels, dtype=np.float64)
     other = (
@@ -197,11 +199,16 @@ def _require_passed(
         got = f"{name} refuses: {found.reason}{other}"
         raise UnmetHypothesis("ARTSchedule.on", f"the scheduler takes {found.argument}", got)
     error = found.error(wanted)
-    if error <= _CLOSE or (rounded and found.argument == "timesteps" and np.isfinite(error)):
+    if error <= _CLOSE:
         return
     made = ", ".join(f"{level:.4g}" for level in found.levels[:6])
-    hint = "; rounded=True accepts the nearest labels" if np.isfinite(error) else ""
-    got = f"{name} makes [{made}, ...] of it, off by {error:.2g} in the logarithm{hint}{other}"
+    does = (
+        f"makes [{made}] of it"
+        if found.told_error(wanted) < error or error == np.inf
+        else "tells the network other levels"
+    )
+    hint = "; rounded=True accepts labels that are whole numbers" if whole else ""
+    got = f"{name} {does}, off by {error:.2g} in the logarithm{hint}{other}"
     raise UnmetHypothesis("ARTSchedule.on", "the scheduler goes through the levels of the grid", got)
 
 

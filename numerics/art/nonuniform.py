@@ -138,7 +138,7 @@ def nonuniform_grid(n: int, sigma_min: float, sigma_max: float) -> Floats:
     steps = np.eye(n, n - 1, k=0) - np.eye(n, n - 1, k=-1)
     low = np.full(n, least)
     low[0], low[-1] = least - start[0], least + start[-1]
-    found = minimize(
+    found = minimize(  # type: ignore[call-overload]  # its stubs have no LinearConstraint for SLSQP
         lambda inner: error_multiplier(levels(inner).tolist()),
         start[1:-1],
         method="SLSQP",

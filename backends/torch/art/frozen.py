@@ -157,7 +157,7 @@ def load(
         decode = images_of(decoder("sit", zoo("mnist-vae").to(device)))
         labels = {"label": torch.tensor(given, device=device)}
         return FrozenFlow(
-            SiTDenoiser(network, weight),
+            cast("Denoiser", SiTDenoiser(network, weight)),
             None,
             labels,
             (network.config.in_channels, side, side),

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.schedulers.levels import Floats
 from driftproof.numerics.art import mean_stiffness, order_grid, path_acceleration, rho_grid
+from driftproof.numerics.art.stiffness import Jvp
 from driftproof.theory.art import flow_grid
 
 from .frozen import FrozenFlow
@@ -202,7 +203,7 @@ def _doubled(velocity: Velocity, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _acceleration(velocity: Velocity, x: Tensor, at: Tensor, jvp: bool) -> Tensor:
-    found: Tensor = path_acceleration(velocity, x, at, torch.func.jvp if jvp else None)
+    found: Tensor = path_acceleration(velocity, x, at, cast("Jvp", torch.func.jvp) if jvp else None)
     return found.to(x.dtype)  # forward mode makes float64 of a level without axes
 
 

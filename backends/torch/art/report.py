@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.report import Section, svg
@@ -54,11 +55,11 @@ def study_section(study: Study) -> Section:
     return {"summary": _summary(study), "tables": tables, "figures": figures, "metrics": metrics}
 
 
-def figure_of_levels(levels: Mapping[str, Sequence[float]]) -> Figure:
+def figure_of_levels(levels: Mapping[str, ArrayLike]) -> Figure:
     """Levels against their place in the grid; a last 0 is left out where the axis is logarithmic."""
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
-    flow = all(max(grid) <= 1.0 for grid in levels.values())
+    flow = all(np.max(np.asarray(grid)) <= 1.0 for grid in levels.values())
     for name, grid in levels.items():
         values = np.asarray(grid, dtype=np.float64)
         kept = values if flow else np.where(values > 0.0, values, np.nan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -84,19 +84,18 @@ class ARTSchedule:
         """N."""
         return len(self.levels) - 1
 
-    def resampled(self, steps: int, solver: str | None = None) -> ARTSchedule:
-        """The grid of another number of steps, or of another solver, from the same stiffness.
+    def resampled(self, steps: int) -> ARTSchedule:
+        """The grid of another number of steps of the same solver, from the same stiffness.
 
         Raises:
-            UnmetHypothesis: It was made without a stiffness, or the solver is unknown.
+            UnmetHypothesis: It was made without a stiffness, or for a solver that is unknown.
         """
-        solver = solver or self.solver
-        if not self.stiffness[0] or solver not in ORDERS:
-            got = f"{len(self.stiffness[0])} levels of stiffness, solver = {solver!r}"
+        if not self.stiffness[0] or self.solver not in ORDERS:
+            got = f"{len(self.stiffness[0])} levels of stiffness, solver = {self.solver!r}"
             raise UnmetHypothesis("ARTSchedule", f"a stiffness, and a solver of {', '.join(ORDERS)}", got)
-        grid = order_grid(*(np.asarray(part) for part in self.stiffness), steps, ORDERS[solver])
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return ARTSchedule(**{**fields, "levels": tuple(grid.tolist()), "solver": solver})
+        levels, values = (np.asarray(part) for part in self.stiffness)
+        grid = order_grid(levels, values, steps, ORDERS[self.solver])
+        return replace(self, levels=tuple(grid.tolist()))
 
     # -- in a pipeline
 

@@ -88,7 +88,7 @@ class Recipe:
         if self.features and not self.model.startswith("zoo:mnist"):
             got = f"model = {self.model!r}"
             raise UnmetHypothesis(
-                "art recipe", "features are those of digits: model is one of zoo:mnist-*", got
+                "art recipe", "the model is one of the zoo that draws digits, where features are wanted", got
             )
 
 

@@ -100,18 +100,18 @@ def measure(
     states, errors, places = [x], [], []
     with torch.no_grad():
         for a, b in pairwise(grid):
-            errors.append(_doubled(velocity, x, a, b) if solver == "heun" else None)
-            x = _heun(velocity, x, a, b)
-            if not bool(torch.isfinite(x).all()):
+            ahead = _heun(velocity, x, a, b)
+            if not bool(torch.isfinite(ahead).all()):
                 raise UnmetHypothesis(
                     "measure",
                     "the network is finite on its paths",
                     f"NaN or infinity below the level {float(a):.4g}",
                 )
+            heun = solver == "heun"
+            errors.append(_doubled(velocity, x, a, b) if heun else _acceleration(velocity, ahead, b, jvp))
+            places.append(float((a * b) ** 0.5) if heun else float(b))
+            x = ahead
             states.append(x)
-            if solver == "euler":
-                errors[-1] = _acceleration(velocity, x, b, jvp)
-            places.append(float(b) if solver == "euler" else float((a * b) ** 0.5))
     # What a Jacobian-vector product, or a backward pass, costs beside the forward pass that was counted.
     extra = count * (fine - 1) * (1 if flow.guidance == 1.0 else 2) if jvp and solver == "euler" else 0
     adjoints: list[Tensor | None] = [None] * len(errors)
@@ -122,7 +122,6 @@ def measure(
     values = [
         float(mean_stiffness(error.flatten(1), None if a is None else a.flatten(1)))
         for error, a in zip(errors, adjoints, strict=True)
-        if error is not None
     ]
     cost = flow.evaluations - before + extra
     order = ORDERS[solver]

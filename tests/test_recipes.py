@@ -21,6 +21,7 @@ from driftproof.backends.torch.kit.entry import SMOKE, Paper, as_it_is, run_reci
 from driftproof.backends.torch.kit.identity import identity_of
 from driftproof.backends.torch.kit.recipe import RecipeError, Recipes
 from driftproof.backends.torch.recipes import changed, find, names, read, shipped
+from driftproof.backends.torch.recipes.shipped import ZOO
 from driftproof.validation.documents import FORMATS
 from driftproof.validation.papers import PAPERS
 from tests.test_cli import without
@@ -85,13 +86,11 @@ def test_what_a_recipe_needs_is_what_it_resolves_to(paper: str, name: str) -> No
             expected |= {pipeline.name, pipeline.vae if pipeline.name else "", pipeline.prompt_file}
             for reward in (recipe.reward, getattr(recipe, "second", recipe.reward)):
                 expected |= {reward.model, reward.head} if reward.kind in ("clip", "aesthetic") else set()
-            expected = {
-                name for name in expected if not name.startswith("zoo:")
-            }  # these come with the package
         if (published := getattr(recipe, "published", None)) is not None:
             expected |= {published.student, published.teacher, published.dataset}
         if (pairs := getattr(recipe, "pairs", None)) is not None:
             expected.add(pairs.table)
+        expected = {name for name in expected if not name.startswith(ZOO)}  # comes with the package
         assert set(needs) == {*expected, getattr(recipe, "pretrained", "")} - {""}
         if smoke and name in recipes_of(paper).packaged_names:
             assert not needs, "the smoke run of the command needs no download"
@@ -149,7 +148,7 @@ def test_a_recipe_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: 
     assert find("tweedie", "digits.toml") == Path("digits.toml"), "a file that is there comes first"
     with pytest.raises(RecipeError, match=r"digts: neither a file nor .*.did you mean 'digits'\? There are"):
         find("tweedie", "digts")
-    with pytest.raises(RecipeError, match=r"there are arithmetic, qwen3-8b\)"):
+    with pytest.raises(RecipeError, match=r"there are arithmetic, qwen3-8b, sums-in-steps\)"):
         find("opd", "somewhere/else.toml")
     with pytest.raises(RecipeError, match="neither a file nor a recipe"):
         find("opd", "../csdm/digits")

@@ -120,11 +120,11 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
     assert {"backbone.width", "backbone.features"} <= told(
         lambda: fewshot.source_model(recipe, 0, tmp_path, cpu)
     )
-    small, _ = opd_config.RECIPES.load(opd_config.RECIPES.packaged()[0], True)
+    small, _ = opd_config.RECIPES.load(opd_config.RECIPES.find("arithmetic"), True)
     supervised = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"size.width", "size.layers", "size.heads", "task.digits", "initial_seed"} <= supervised
     with monkeypatch.context() as patch:
-        patch.setattr(opd, "_supervised", lambda size, seed, *rest: opd.small_model(size, seed))
+        patch.setattr(opd, "_supervised", lambda size, seed, *rest: opd.small_qwen(size, seed))
         patch.setattr(opd, "_measure", lambda *rest: (0.0, 0.0))
         distilled = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"teacher.size.width", "student.size.width", "teacher.training.max_steps", "clip"} <= distilled

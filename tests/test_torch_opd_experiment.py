@@ -23,10 +23,11 @@ from driftproof import UnmetHypothesis
 from driftproof.backends.torch.kit import checkpoint
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.opd import main
-from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
-from driftproof.backends.torch.opd.config import RECIPES, ModelSize, Recipe
-from driftproof.backends.torch.opd.experiment import compare, small_model
+from driftproof.backends.torch.opd.config import RECIPES, Recipe
+from driftproof.backends.torch.opd.experiment import compare
 from driftproof.backends.torch.opd.rollouts import rollout, token_log_probs
+from driftproof.backends.torch.pretrained.arithmetic import Arithmetic, tokenizer
+from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 
 RECIPE = """
 title = "Toy"
@@ -89,7 +90,7 @@ def test_rollouts_follow_the_chain_and_end_with_it() -> None:
 
 def test_log_probs_are_those_that_the_rollout_sampled_from() -> None:
     """The shift by one: token n is scored at the state that it was sampled at."""
-    model = small_model(ModelSize(width=8, layers=1), seed=0).eval()
+    model = small_qwen(ModelSize(width=8, layers=1), seed=0).eval()
     prompts, _ = Arithmetic(digits=1).encode(torch.tensor([[4, 8], [9, 9]]))
     noise = torch.tensor([[0.1, 0.6, 0.9], [0.8, 0.2, 0.4]])
     tokens, _ = rollout(model, prompts, noise, 3, int(tokenizer().eos_token_id))
@@ -240,7 +241,7 @@ from driftproof.backends.torch.kit.plan import Plan
 
 accelerator = Accelerator(cpu=True)
 size, task = ModelSize(width=16, layers=1), Arithmetic(digits=1)
-student, teacher = small_model(size, seed=0), small_model(size, seed=1).eval()
+student, teacher = small_qwen(size, seed=0), small_qwen(size, seed=1).eval()
 plan = Plan(max_steps=6, train_batch_size=4, learning_rate=1e-2, ema_decay=0.0)
 found = {{}}
 for divergence, advantage in (("jsd", "centered"), ("forward_kl", "sg")):

@@ -19,9 +19,9 @@ if not hasattr(trl, "DistillationTrainer"):
     pytest.skip("this TRL has no DistillationTrainer", allow_module_level=True)
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.opd.arithmetic import tokenizer
-from driftproof.backends.torch.opd.experiment import small_model
 from driftproof.backends.torch.opd.trainer import OPDPlusTrainer
+from driftproof.backends.torch.pretrained.arithmetic import tokenizer
+from driftproof.backends.torch.pretrained.qwen import small_qwen
 from tests.test_torch_opd_trainer import TINY, arguments, prompts
 
 ROOT = Path(__file__).parent.parent
@@ -30,8 +30,8 @@ WHOLE = r"teacher is its backbone and a linear head"
 
 def trainer(out: Path, student: Any = None, teacher: Any = None, **changes: Any) -> OPDPlusTrainer:
     return OPDPlusTrainer(
-        model=small_model(TINY, 0) if student is None else student,
-        teacher_model=small_model(TINY, 1) if teacher is None else teacher,
+        model=small_qwen(TINY, 0) if student is None else student,
+        teacher_model=small_qwen(TINY, 1) if teacher is None else teacher,
         args=arguments(out, **changes),
         train_dataset=prompts(),
         processing_class=tokenizer(),
@@ -105,7 +105,7 @@ def test_absolute_positions_count_from_the_first_token(tmp_path: Path) -> None:
 
 def test_an_adapter_on_the_head_of_the_teacher_is_refused(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
-    teacher = peft.get_peft_model(small_model(TINY, 1), peft.LoraConfig(r=2, target_modules=["lm_head"]))
+    teacher = peft.get_peft_model(small_qwen(TINY, 1), peft.LoraConfig(r=2, target_modules=["lm_head"]))
     torch.manual_seed(0)
     for name, p in teacher.named_parameters():
         if "lora_B" in name:
@@ -113,19 +113,19 @@ def test_an_adapter_on_the_head_of_the_teacher_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UnmetHypothesis, match=WHOLE + r".*differ by .* of their spread"):
         trainer(tmp_path, teacher=teacher)
     body = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
-    trainer(tmp_path, teacher=peft.get_peft_model(small_model(TINY, 1), body))
+    trainer(tmp_path, teacher=peft.get_peft_model(small_qwen(TINY, 1), body))
 
 
 def test_a_soft_prompt_is_refused(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     soft = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     with pytest.raises(UnmetHypothesis, match=WHOLE):
-        trainer(tmp_path, teacher=peft.get_peft_model(small_model(TINY, 1), soft))
+        trainer(tmp_path, teacher=peft.get_peft_model(small_qwen(TINY, 1), soft))
 
 
 def test_logits_that_are_no_product_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnmetHypothesis, match=WHOLE):
-        trainer(tmp_path, teacher=scaled(Capped(small_model(TINY, 1).config)))
+        trainer(tmp_path, teacher=scaled(Capped(small_qwen(TINY, 1).config)))
     with pytest.raises(UnmetHypothesis, match=WHOLE):
         trainer(tmp_path, teacher=bert(1))
     with pytest.raises(UnmetHypothesis, match=WHOLE.replace("teacher", "student")):
@@ -134,11 +134,11 @@ def test_logits_that_are_no_product_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_rounding_is_no_difference(tmp_path: Path, dtype: Any) -> None:
-    trainer(tmp_path, teacher=scaled(small_model(TINY, 1)).to(dtype))
+    trainer(tmp_path, teacher=scaled(small_qwen(TINY, 1)).to(dtype))
 
 
 def test_an_empty_head_is_refused(tmp_path: Path) -> None:
-    teacher = small_model(TINY, 1)
+    teacher = small_qwen(TINY, 1)
     teacher.lm_head.weight = torch.nn.Parameter(torch.empty(0))
     with pytest.raises(UnmetHypothesis, match="ZeRO-3"):
         trainer(tmp_path, teacher=teacher)

@@ -24,11 +24,11 @@ from driftproof.backends.torch.kit.moved import RoundingWarning
 from driftproof.backends.torch.kit.recipe import RecipeError
 from driftproof.backends.torch.kit.stop import TrainingInterrupted, session
 from driftproof.backends.torch.opd import main
-from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
-from driftproof.backends.torch.opd.config import ModelSize, Published
-from driftproof.backends.torch.opd.experiment import small_model
+from driftproof.backends.torch.opd.config import Published
 from driftproof.backends.torch.opd.published import distil
 from driftproof.backends.torch.opd.trainer import OPDPlusTrainer
+from driftproof.backends.torch.pretrained.arithmetic import Arithmetic, tokenizer
+from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 
 TINY = ModelSize(width=16, layers=1)
 
@@ -42,7 +42,7 @@ def prompts(count: int = 12) -> Any:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("published")
     for seed, name in enumerate(("student", "teacher")):
-        small_model(TINY, seed).save_pretrained(place / name)
+        small_qwen(TINY, seed).save_pretrained(place / name)
         tokenizer().save_pretrained(place / name)
     prompts().rename_column("prompt", "question").save_to_disk(place / "data")
     return place

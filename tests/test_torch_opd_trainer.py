@@ -18,10 +18,9 @@ if not hasattr(trl, "DistillationTrainer"):
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.opd import full_vocabulary_loss, opd_loss
-from driftproof.backends.torch.opd.arithmetic import Arithmetic, tokenizer
-from driftproof.backends.torch.opd.config import ModelSize
-from driftproof.backends.torch.opd.experiment import small_model
 from driftproof.backends.torch.opd.trainer import OPDPlusConfig, OPDPlusTrainer
+from driftproof.backends.torch.pretrained.arithmetic import Arithmetic, tokenizer
+from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 
 TINY = ModelSize(width=16, layers=1)
 
@@ -51,8 +50,8 @@ def arguments(out: Path, **changes: Any) -> OPDPlusConfig:
 
 def trainer(out: Path, teacher: Any = None, **changes: Any) -> OPDPlusTrainer:
     return OPDPlusTrainer(
-        model=small_model(TINY, seed=0),
-        teacher_model=teacher if teacher is not None else small_model(TINY, seed=1),
+        model=small_qwen(TINY, seed=0),
+        teacher_model=teacher if teacher is not None else small_qwen(TINY, seed=1),
         args=arguments(out, **changes),
         train_dataset=prompts(),
         processing_class=tokenizer(),
@@ -193,16 +192,16 @@ def test_generation_options_do_not_change_the_law_behind_our_back(tmp_path: Path
 
 
 def test_models_that_the_loss_does_not_fit_are_refused(tmp_path: Path) -> None:
-    softcapped = small_model(TINY, seed=1)
+    softcapped = small_qwen(TINY, seed=1)
     softcapped.config.final_logit_softcapping = 30.0
     with pytest.raises(UnmetHypothesis, match=r"teacher are linear .*final_logit_softcapping = 30\.0"):
         trainer(tmp_path, teacher=softcapped)
     with pytest.raises(UnmetHypothesis, match="a teacher_model is given"):
-        OPDPlusTrainer(small_model(TINY, seed=0), args=arguments(tmp_path), processing_class=tokenizer())
+        OPDPlusTrainer(small_qwen(TINY, seed=0), args=arguments(tmp_path), processing_class=tokenizer())
     with pytest.raises(TypeError, match="OPDPlusConfig, got DistillationConfig"):
         OPDPlusTrainer(
-            small_model(TINY, seed=0),
-            small_model(TINY, seed=1),
+            small_qwen(TINY, seed=0),
+            small_qwen(TINY, seed=1),
             args=trl.DistillationConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none"),
             train_dataset=prompts(),
             processing_class=tokenizer(),
@@ -210,10 +209,10 @@ def test_models_that_the_loss_does_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
-    config = small_model(TINY, seed=1).config
+    config = small_qwen(TINY, seed=1).config
     config.vocab_size += 1
     with pytest.raises(ValueError, match="vocab"):
-        trainer(tmp_path, teacher=type(small_model(TINY, seed=1))(config))
+        trainer(tmp_path, teacher=type(small_qwen(TINY, seed=1))(config))
 
 
 @pytest.mark.slow(ci=True)
@@ -230,8 +229,8 @@ def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
     # A model from the hub brings its tokenizer along; these have no name to find one by.
     lines = lines.replace("train_dataset=prompts", "train_dataset=prompts, processing_class=tokens")
     scope: dict[str, Any] = {
-        "student": small_model(TINY, 0),
-        "teacher": small_model(TINY, 1),
+        "student": small_qwen(TINY, 0),
+        "teacher": small_qwen(TINY, 1),
         "prompts": prompts(),
         "tokens": tokenizer(),
         "settings": settings,

@@ -273,12 +273,12 @@ DISTIL = """
 import sys
 import time
 from pathlib import Path
-from tests.test_torch_opd_published import TINY, distil, prompts, published_run, small_model, tokenizer
+from tests.test_torch_opd_published import TINY, distil, prompts, published_run, small_qwen, tokenizer
 
 place, out = Path(sys.argv[1]), Path(sys.argv[2])
 if not place.exists():
     for seed, name in enumerate(("student", "teacher")):
-        small_model(TINY, seed).save_pretrained(place / name)
+        small_qwen(TINY, seed).save_pretrained(place / name)
         tokenizer().save_pretrained(place / name)
     prompts().rename_column("prompt", "question").save_to_disk(place / "data")
 distil(published_run(place, max_steps=12, save_steps=1), out)

@@ -106,4 +106,4 @@ class Recipe:
             raise UnmetHypothesis("adjoint recipe", "a table [gaussian] or [pipeline]", "none or both")
 
 
-RECIPES = Recipes("adjoint", Recipe, ("gaussian", "flux2-klein-4b"))
+RECIPES = Recipes("adjoint", Recipe, ("gaussian", "sit-xl-2"))

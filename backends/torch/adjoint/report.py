@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from driftproof.backends.torch.kit.changes import Change, change_metrics, change_table
 from driftproof.backends.torch.kit.report import Section, svg
 
 from .experiment import GaussianOutcome, ModelOutcome, interval
@@ -75,8 +76,23 @@ def model_section(outcome: ModelOutcome) -> Section:
         "svg": _training_figure(o.tuned, None),
     }
     columns = ["", "reward", "objective", "matching loss", "deviation of pixels over noises"]
-    tables = [{"caption": caption, "columns": columns, "rows": rows}]
-    return {"tables": tables, "figures": [figure], "summary": summary}
+    changes = [
+        Change.paired(
+            f"{o.recipe.title}: {name} of {len(first)} held-out noises",
+            first.cpu().numpy(),
+            last.cpu().numpy(),
+        )
+        for name, first, last in (
+            ("reward", o.before.rewards, o.after.rewards),
+            ("objective", o.before.costs, o.after.costs),
+            ("matching loss", o.before.losses, o.after.losses),
+        )
+    ]
+    tables = [
+        {"caption": caption, "columns": columns, "rows": rows},
+        change_table("Before and after, from the same noises.", changes),
+    ]
+    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": change_metrics(changes)}
 
 
 def _training_figure(tuned: Tuned, optimum: float | None) -> str:

@@ -11,24 +11,11 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.plan import Plan, SeededPlan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import Seeds, validated
+from driftproof.backends.torch.pretrained.arithmetic import IN_STEPS
+from driftproof.backends.torch.pretrained.qwen import ModelSize
 from driftproof.theory.divergences import get
 
-__all__ = ["RECIPES", "Method", "ModelSize", "Published", "Recipe"]
-
-
-@final
-@validated(frozen=True, slots=True)
-class ModelSize:
-    """The configuration of a small Qwen3 model."""
-
-    width: PositiveInt
-    layers: PositiveInt
-    heads: PositiveInt = 2
-
-    def __post_init__(self) -> None:
-        if self.width % (2 * self.heads):  # rotary pairs
-            got = f"width = {self.width}, heads = {self.heads}"
-            raise UnmetHypothesis("ModelSize", "each head has an even width", got)
+__all__ = ["RECIPES", "Method", "Published", "Recipe"]
 
 
 @final
@@ -91,6 +78,7 @@ class Recipe:
         method: The ways to distil.
         seeds: One student for each.
         digits: Digits of the numbers.
+        zoo: In place of sizes and supervised trainings: ``qwen3-teacher`` and ``qwen3-student``, and sums in steps.
         clip: Largest absolute log-ratio.
         published: In place of all others: a run with published models through TRL.
     """
@@ -104,20 +92,19 @@ class Recipe:
     method: tuple[Method, ...] = ()
     seeds: Seeds = (0,)
     digits: PositiveInt = 2
+    zoo: bool = False
     clip: PositiveFloat = 6.0
     published: Published | None = None
 
     def __post_init__(self) -> None:
-        parts = (
-            self.teacher,
-            self.student,
-            self.teacher_training,
-            self.student_training,
-            self.distillation,
-        )
-        if self.published is None and (any(part is None for part in parts) or not self.method):
+        own = (self.teacher, self.student, self.teacher_training, self.student_training)
+        whole = all(part is not None for part in own) or self.zoo
+        if self.published is None and not (whole and self.distillation and self.method):
             hypothesis = "a recipe has [published], or models, budgets and at least one [[method]]"
             raise UnmetHypothesis("opd recipe", hypothesis, "a part is missing")
+        if self.zoo and (any(part is not None for part in own) or self.digits != IN_STEPS.digits):
+            hypothesis = f"zoo brings sizes and supervised trainings of its own, and {IN_STEPS.digits} digits"
+            raise UnmetHypothesis("opd recipe", hypothesis, "others as well")
         if len({c.label for c in self.method}) < len(self.method):
             raise UnmetHypothesis("opd recipe", "every method differs from the others", "one comes twice")
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
@@ -23,14 +23,17 @@ from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.kit.supervised import train
+from driftproof.backends.torch.pretrained.arithmetic import IN_STEPS, Arithmetic, tokenizer
+from driftproof.backends.torch.pretrained.cards import sha256
+from driftproof.backends.torch.pretrained.models import zoo, zoo_path
+from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 from driftproof.theory.divergences import get
 
-from .arithmetic import Arithmetic, tokenizer
-from .config import Method, ModelSize, Recipe
+from .config import Method, Recipe
 from .losses import opd_loss, per_token_divergence
 from .rollouts import rollout, token_log_probs
 
-__all__ = ["Outcome", "compare", "small_model"]
+__all__ = ["Outcome", "compare"]
 
 
 @final
@@ -43,45 +46,17 @@ class Outcome:
     kl: tuple[float, ...]
 
 
-def small_model(size: ModelSize, seed: int) -> nn.Module:
-    """A Qwen3 model of a small configuration with random weights."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    vocabulary = tokenizer()
-    config = Qwen3Config(
-        vocab_size=len(vocabulary),
-        hidden_size=size.width,
-        intermediate_size=2 * size.width,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
-        head_dim=size.width // size.heads,
-        pad_token_id=vocabulary.pad_token_id,
-        eos_token_id=vocabulary.eos_token_id,
-        bos_token_id=None,
-        use_cache=False,
-    )
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        return cast(nn.Module, Qwen3ForCausalLM(config))
-
-
 def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Outcome, list[Outcome]]:
     """The students before distillation, and after it by each method."""
-    task = Arithmetic(recipe.digits)
-    assert recipe.teacher and recipe.student and recipe.teacher_training  # checked by Recipe
-    assert recipe.student_training and recipe.distillation
-    teacher = _supervised(
-        recipe.teacher, 1000, task, recipe.teacher_training, folder / "teacher", accelerator
-    ).eval()
-    taught = {"size": recipe.teacher, "training": recipe.teacher_training}
+    assert recipe.distillation  # checked by Recipe
+    task = IN_STEPS if recipe.zoo else Arithmetic(recipe.digits)
+    teacher, taught = _teacher(recipe, task, folder, accelerator)
     before: list[tuple[float, float]] = []
     after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.method}
     for seed in recipe.seeds:
         name = f"student-{seed}"
-        plan = replace(recipe.student_training, seed=seed)
-        student = _supervised(recipe.student, seed, task, plan, folder / name, accelerator)
-        models = {"teacher": taught, "student": {"size": recipe.student, "training": plan}}
+        student, made = _student(recipe, seed, task, folder / name, accelerator)
+        models = {"teacher": taught, "student": made}
         before.append(_measure(student, teacher, task))
         for method in recipe.method:
             plan = replace(recipe.distillation, seed=seed)
@@ -103,6 +78,35 @@ def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:
     return Outcome(label, tuple(accuracy), tuple(kl))
 
 
+def _teacher(
+    recipe: Recipe, task: Arithmetic, folder: Path, accelerator: Accelerator
+) -> tuple[nn.Module, object]:
+    """The teacher, and what a checkpoint is told of it."""
+    if recipe.zoo:
+        return _of_the_zoo("qwen3-teacher", accelerator)
+    assert recipe.teacher and recipe.teacher_training  # checked by Recipe
+    size, plan = recipe.teacher, recipe.teacher_training
+    network = _supervised(size, 1000, task, plan, folder / "teacher", accelerator)
+    return network.eval(), {"size": size, "training": plan}
+
+
+def _student(
+    recipe: Recipe, seed: int, task: Arithmetic, place: Path, accelerator: Accelerator
+) -> tuple[nn.Module, object]:
+    """The student of a seed, and what a checkpoint is told of it; the zoo has one for all seeds."""
+    if recipe.zoo:
+        return _of_the_zoo("qwen3-student", accelerator)
+    assert recipe.student and recipe.student_training  # checked by Recipe
+    plan = replace(recipe.student_training, seed=seed)
+    network = _supervised(recipe.student, seed, task, plan, place, accelerator)
+    return network, {"size": recipe.student, "training": plan}
+
+
+def _of_the_zoo(name: str, accelerator: Accelerator) -> tuple[nn.Module, object]:
+    weights = sha256(zoo_path(name) / "model.safetensors")
+    return zoo(name).to(accelerator.device), {"zoo": name, "sha256": weights}
+
+
 def _supervised(
     size: ModelSize, seed: int, task: Arithmetic, plan: Plan, place: Path, accelerator: Accelerator
 ) -> nn.Module:
@@ -118,7 +122,7 @@ def _supervised(
         return -logp.gather(-1, answers[..., None]).mean()
 
     done = train(
-        small_model(size, seed),
+        small_qwen(size, seed),
         draw,
         loss,
         plan,
@@ -197,7 +201,7 @@ def _measure(model: nn.Module, teacher: nn.Module, task: Arithmetic) -> tuple[fl
     prompts, answers = (part.to(device) for part in task.encode(pairs))
     noise = torch.rand(answers.shape, generator=generator_of(12345, 0)).to(device)
     tokens, mask = rollout(model, prompts, noise, task.answer_length, int(tokenizer().eos_token_id))
-    right = (tokens == answers).all(-1).float().mean()
+    right = task.right(tokens, answers).float().mean()
     logp, logq = token_log_probs(model, prompts, tokens), token_log_probs(teacher, prompts, tokens)
     kl = per_token_divergence(logp.double(), logq.double(), get("reverse_kl"))
     return float(right), float((kl * mask).sum() / mask.sum())

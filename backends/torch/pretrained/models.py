@@ -17,7 +17,10 @@ from .digits import DigitClassifier
 __all__ = [
     "digit_features",
     "read_classifier",
+    "read_ddpm",
+    "read_market",
     "read_masked",
+    "read_qwen",
     "read_sit",
     "read_stable_diffusion",
     "zoo",
@@ -118,6 +121,13 @@ def read_masked(path: Path) -> Any:
     return _single(BertForMaskedLM, path)
 
 
+def read_qwen(path: Path) -> Any:
+    """``qwen3-teacher`` or ``qwen3-student`` from its folder; see :mod:`.arithmetic`."""
+    from transformers import Qwen3ForCausalLM
+
+    return _single(Qwen3ForCausalLM, path)
+
+
 def read_ddpm(path: Path) -> Any:
     """``mnist-unet`` from its folder."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
@@ -127,10 +137,13 @@ def read_ddpm(path: Path) -> Any:
 
 
 def read_market(path: Path) -> Any:
-    """``market-unet1d`` from its folder: of windows with shape (B, 2, 64), in units of trailing volatility."""
+    """The network of ``market-unet1d`` from its folder, of windows (B, 2, 64) in units of trailing volatility.
+
+    It predicts v; its schedule lies beside it, in ``zoo_path("market-unet1d") / "scheduler"``.
+    """
     from diffusers import UNet1DModel
 
-    return _single(UNet1DModel, path)
+    return _single(UNet1DModel, path / "unet")
 
 
 def _single(kind: Any, path: Path) -> Any:
@@ -152,4 +165,6 @@ READERS: Final[dict[str, Callable[[Path], Any]]] = {
     "masked-lm": read_masked,
     "mnist-unet": read_ddpm,
     "market-unet1d": read_market,
+    "qwen3-teacher": read_qwen,
+    "qwen3-student": read_qwen,
 }

@@ -11,8 +11,10 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftproof.backends.torch.kit.changes import Change
 from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.rl.gaussian import vp_sampler
+from driftproof.backends.torch.rl.held_out import held_out_rewards
 from driftproof.backends.torch.rl.history import Log
 from driftproof.backends.torch.rl.rewards import make_reward
 from driftproof.backends.torch.rl.sampler import Sampler
@@ -71,10 +73,17 @@ class GaussianOutcome:
 @final
 @dataclass(frozen=True, slots=True)
 class PipelineOutcome:
-    """One run on a pipeline."""
+    """One run on a pipeline.
+
+    Arguments:
+        recipe: What was run.
+        log: Of the run.
+        change: Of the reward from held-out starts, without noise.
+    """
 
     recipe: Recipe
     log: Log
+    change: Change
 
 
 def trainer_of(
@@ -135,10 +144,15 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     parts = policy.denoiser, policy.sampler, policy.task
     trainer = trainer_of(recipe, *parts, accelerator, recipe.method, recipe.budget.seed)
     place = folder / f"{model.kind}-{recipe.method}.safetensors"
+    before = held_out_rewards(
+        trainer, recipe.budget.pairs
+    )  # train() alone takes up the weights of a checkpoint
     log = trainer.train(place, config=_fingerprint(recipe))
+    after = held_out_rewards(trainer, recipe.budget.pairs)
     if accelerator.is_main_process:
         save_adapter(policy.network, folder / "lora")
-    return PipelineOutcome(recipe, log)
+    what = f"{recipe.title}: reward without noise from {len(before)} held-out starts"
+    return PipelineOutcome(recipe, log, Change.paired(what, before, after))
 
 
 def _fingerprint(recipe: Recipe) -> dict[str, object]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from driftproof.backends.torch.kit.changes import change_metrics, change_table
 from driftproof.backends.torch.kit.report import Section
 
 from .experiment import GaussianOutcome, PipelineOutcome
@@ -75,7 +76,13 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
     summary = (
         f"{title}: reward of the ODE {before.ode:.4g} before, {after.ode:.4g} after; gap to the SDE {after}."
     )
-    return {"tables": [_gaps(outcome.log.gaps, title)], "figures": [figure], "summary": summary}
+    changed = change_table("Before and after, from the same starts.", [outcome.change])
+    return {
+        "tables": [_gaps(outcome.log.gaps, title), changed],
+        "figures": [figure],
+        "summary": summary,
+        "metrics": change_metrics([outcome.change]),
+    }
 
 
 def _gaps(gaps: Sequence[tuple[int, Any]], title: str) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class Recipe:
         reward: Of a pipeline.
         seeds: Of the Gaussian model: runs, whose spread gives the interval; a pipeline has ``budget.seed``.
         evaluation: Of the Gaussian model: trajectories of the last measurement, >= 2.
+        held_out: Of a pipeline: starts of the measurement before and after, >= 2.
     """
 
     title: str
@@ -119,6 +120,7 @@ class Recipe:
     reward: RewardChoice = field(default_factory=RewardChoice)
     seeds: Seeds = (0,)
     evaluation: TwoOrMore = field(default=20000, metadata=HOW)
+    held_out: TwoOrMore = field(default=64, metadata=HOW)
 
     def __post_init__(self) -> None:
         require_one_model("score_as_action recipe", self.gaussian, self.pipeline, self.seeds, self.budget)

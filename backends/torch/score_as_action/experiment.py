@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
+from driftproof.backends.torch.kit.changes import Change
 from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.rl.gaussian import GaussianModel
+from driftproof.backends.torch.rl.held_out import held_out_rewards
 from driftproof.backends.torch.rl.history import Log
 from driftproof.backends.torch.rl.rewards import make_reward
 from driftproof.theory.processes import VP
@@ -69,10 +71,11 @@ def numbers(moments: Moments) -> Floats:
 @final
 @dataclass(frozen=True, slots=True)
 class PipelineOutcome:
-    """Runs on a pipeline: for each actor a log."""
+    """Runs on a pipeline: for each actor a log, and the change of the reward from held-out starts, without noise."""
 
     recipe: Recipe
     logs: Mapping[str, Log]
+    changes: tuple[Change, ...]
 
 
 def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> GaussianOutcome:
@@ -123,6 +126,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
     logs: dict[str, Log] = {}
+    changes = []
     for actor in recipe.actors:
         reward = make_reward(recipe.reward, accelerator.device)
         policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
@@ -138,10 +142,15 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
             accelerator=accelerator,
             title=actor,
         )
+        before = held_out_rewards(
+            trainer, recipe.held_out
+        )  # train() alone takes up the weights of a checkpoint
         logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_fingerprint(recipe))
         if accelerator.is_main_process:
             save_adapter(policy.network, folder / f"lora-{actor}")
-    return PipelineOutcome(recipe, logs)
+        what = f"{recipe.title}: {actor}: reward without noise from {len(before)} held-out starts"
+        changes.append(Change.paired(what, before, held_out_rewards(trainer, recipe.held_out)))
+    return PipelineOutcome(recipe, logs, tuple(changes))
 
 
 def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from driftproof.backends.torch.kit.changes import change_metrics, change_table
 from driftproof.backends.torch.kit.report import Section, svg
 
 from .experiment import GaussianOutcome, PipelineOutcome
@@ -118,10 +119,12 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
         "caption": f"{recipe.title}: mean reward of every rollout.",
         "svg": _curves(curves, "reward", {}),
     }
+    changed = change_table("Before and after, from the same starts.", outcome.changes)
     return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}],
+        "tables": [{"caption": caption, "columns": columns, "rows": rows}, changed],
         "figures": [figure],
         "summary": summary,
+        "metrics": change_metrics(outcome.changes),
     }
 
 

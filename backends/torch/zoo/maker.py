@@ -41,6 +41,7 @@ class Maker:
         data: What it was trained on.
         licence: Of the weights.
         uses: The models of the zoo that it stands on.
+        version: Of the weights: raised when a recipe changes.
     """
 
     recipes: Recipes[Any]
@@ -50,3 +51,4 @@ class Maker:
     data: str
     licence: str
     uses: tuple[str, ...] = ()
+    version: int = 1

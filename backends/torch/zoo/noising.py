@@ -11,20 +11,22 @@ __all__ = ["noised", "sampled"]
 
 
 def noised(rows: Tensor, scheduler: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """States, their times and their noise; times are uniform."""
+    """States, their times, and what is predicted of them: noise, or ``v_prediction``; times are uniform."""
     levels = scheduler.alphas_cumprod
     t = torch.randint(len(levels), (len(rows),), generator=generator)
     noise = torch.randn(rows.shape, generator=generator)
     kept = levels[t].reshape(-1, *[1] * (rows.ndim - 1))
-    return kept.sqrt() * rows + (1.0 - kept).sqrt() * noise, t, noise
+    alpha, sigma = kept.sqrt(), (1.0 - kept).sqrt()
+    is_v = scheduler.config.prediction_type == "v_prediction"
+    return alpha * rows + sigma * noise, t, alpha * noise - sigma * rows if is_v else noise
 
 
 @torch.no_grad()
 def sampled(network: Any, scheduler: Any, x: Tensor, steps: int, at_once: int = 125) -> Tensor:
-    """The ends of DDIM without noise that begins at states x, whose network predicts the noise."""
+    """The ends of DDIM without noise that begins at states x; it clips where the scheduler does."""
     from diffusers import DDIMScheduler
 
-    ddim = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+    ddim = DDIMScheduler.from_config(scheduler.config)
     ddim.set_timesteps(steps)
     parts = []
     for part in torch.split(x, at_once):

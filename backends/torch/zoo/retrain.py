@@ -20,6 +20,7 @@ from .scores import Score
 
 __all__ = ["maker_of", "retrain", "written"]
 
+# The module of each model, and the name of its maker where it is not MAKER.
 MODULES: Final = {
     "mnist-classifier": "classifier",
     "mnist-vae": "autoencoder",
@@ -28,9 +29,10 @@ MODULES: Final = {
     "masked-lm": "masked",
     "mnist-unet": "pixels",
     "market-unet1d": "market",
+    "qwen3-teacher": "sums:TEACHER",
+    "qwen3-student": "sums:STUDENT",
 }
 POINTS: Final = 50  # of the log
-VERSION: Final = 1  # of the weights: raised when a recipe changes
 
 
 def maker_of(name: str) -> Maker:
@@ -40,7 +42,8 @@ def maker_of(name: str) -> Maker:
         RecipeError: There is no recipe of that name.
     """
     known = find("zoo", name).stem
-    maker: Maker = import_module(f".{MODULES[known]}", __package__).MAKER
+    module, _, attribute = MODULES[known].partition(":")
+    maker: Maker = getattr(import_module(f".{module}", __package__), attribute or "MAKER")
     return maker
 
 
@@ -84,7 +87,7 @@ def written(
     content = {
         "format": FORMAT,
         "name": name,
-        "version": VERSION,
+        "version": maker.version,
         "title": recipe.title,
         "data": maker.data,
         "licence": maker.licence,

@@ -1,17 +1,17 @@
-"""A verifiable task that needs no download: sums of two numbers, with a tokenizer trained on the spot."""
+"""A verifiable task that needs no download: sums of two numbers, at once or in steps, with a tokenizer trained on the spot."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
 
-__all__ = ["Arithmetic", "tokenizer"]
+__all__ = ["IN_STEPS", "Arithmetic", "tokenizer"]
 
 DIGITS = "0123456789"
 
@@ -21,18 +21,25 @@ DIGITS = "0123456789"
 class Arithmetic:
     """Prompts ``12+34=`` and answers ``046`` followed by the end of the sequence, all of fixed width.
 
+    In steps, the digits of the second number are added one after the other, the highest first: the answer to
+    ``47+85=`` is ``127+5=132``.
+
     Arguments:
-        digits: Digits of each number, 1 to 3; the answer has one more.
+        digits: Digits of each number, 1 to 3; their sum has one more.
         held_out: Share of all pairs that is kept from training, in (0, 1).
+        steps: Whether the answer shows its steps.
 
     Example:
         >>> task = Arithmetic(digits=2)
         >>> task.prompt_length, task.answer_length
         (6, 4)
+        >>> Arithmetic(digits=2, steps=True).answer_length
+        10
     """
 
     digits: int = 2
     held_out: float = 0.2
+    steps: bool = False
 
     def __post_init__(self) -> None:
         if self.digits not in (1, 2, 3):
@@ -48,7 +55,13 @@ class Arithmetic:
     @property
     def answer_length(self) -> int:
         """Tokens of an answer with its end."""
-        return self.digits + 2
+        # A step is a sum so far, "+", the digits that are left, "=".
+        return self.digits + 2 + sum(self.digits + 3 + left for left in self._left)
+
+    @property
+    def _left(self) -> range:
+        """The digits of the second number that are left after each step."""
+        return range(self.digits - 1, 0, -1) if self.steps else range(0)
 
     def pairs(self, part: str) -> Tensor:
         """All pairs of numbers of a part, ``train`` or ``held_out``, shape (N, 2); split once and for all."""
@@ -79,8 +92,25 @@ class Arithmetic:
 
         left, right = pairs[:, 0], pairs[:, 1]
         prompts = [spell(left, self.digits), symbol("+"), spell(right, self.digits), symbol("=")]
-        answers = [spell(left + right, self.digits + 1), symbol("<eos>")]
+        answers = []
+        for count in self._left:
+            rest = right % 10**count
+            answers += [
+                spell(left + right - rest, self.digits + 1),
+                symbol("+"),
+                spell(rest, count),
+                symbol("="),
+            ]
+        answers += [spell(left + right, self.digits + 1), symbol("<eos>")]
         return torch.cat(prompts, dim=1), torch.cat(answers, dim=1)
+
+    def right(self, tokens: Tensor, answers: Tensor) -> Tensor:
+        """Whether completions (N, A) end with the sum, whatever the steps before it; shape (N,)."""
+        last = self.digits + 2
+        return (tokens[:, -last:] == answers[:, -last:]).all(dim=1)
+
+
+IN_STEPS: Final = Arithmetic(digits=2, steps=True)  # what qwen3-teacher and qwen3-student are trained on
 
 
 @cache

@@ -125,7 +125,7 @@ def test_recipes_tell_their_trainings_all_that_defines_them(
     assert {"size.width", "size.layers", "size.heads", "task.digits", "initial_seed"} <= supervised
     with monkeypatch.context() as patch:
         patch.setattr(opd, "_supervised", lambda size, seed, *rest: opd.small_qwen(size, seed))
-        patch.setattr(opd, "_measure", lambda *rest: (0.0, 0.0))
+        patch.setattr(opd, "_measure", lambda *rest: (0.0, 0.0, (0.0, 0.0)))
         distilled = told(lambda: opd.compare(small, tmp_path, cpu))
     assert {"teacher.size.width", "student.size.width", "teacher.training.max_steps", "clip"} <= distilled
     assert {"student.training.seed", "method.divergence", "method.advantage"} <= distilled

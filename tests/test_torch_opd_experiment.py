@@ -122,6 +122,24 @@ def test_sums_are_spelt_and_split_without_overlap(digits: int) -> None:
         assert tokenizer()(question)["input_ids"] == prompt.tolist()
 
 
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_steps_are_sums_that_hold_and_the_last_one_is_the_answer(digits: int) -> None:
+    task = Arithmetic(digits=digits, steps=True)
+    pairs = task.pairs("held_out")[:200]
+    prompts, answers = task.encode(pairs)
+    assert answers.shape[1] == task.answer_length
+    for (a, b), prompt, answer in zip(pairs.tolist(), prompts, answers, strict=True):
+        chain = (tokenizer().decode(prompt) + tokenizer().decode(answer).removesuffix("<eos>")).split("=")
+        assert len(chain) == digits + 1 and chain[0] == f"{a:0{digits}}+{b:0{digits}}"
+        assert all(sum(map(int, link.split("+"))) == a + b for link in chain)
+    assert bool(task.right(answers, answers).all())
+    slips = answers.clone()
+    slips[:, 0] = 2  # a wrong step alone is forgiven, a wrong sum is not
+    assert bool(task.right(slips, answers).all()) == (digits > 1)
+    slips[:, -2] = (answers[:, -2] + 1) % 10
+    assert not bool(task.right(slips, answers).any())
+
+
 def test_a_task_that_does_not_exist_is_refused() -> None:
     for wrong in ({"digits": 0}, {"digits": 4}, {"held_out": 0.0}, {"held_out": 1.0}):
         with pytest.raises(UnmetHypothesis):
@@ -173,6 +191,14 @@ def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, old: str, new: s
     assert old in RECIPE
     with pytest.raises(RecipeError, match=match):
         toy(tmp_path, RECIPE.replace(old, new))
+
+
+def test_models_of_the_zoo_come_with_their_sizes() -> None:
+    recipe = RECIPES.load(RECIPES.find("sums-in-steps"), False)[0]
+    assert recipe.zoo and recipe.teacher is None and recipe.student_training is None
+    for others in ({"digits": 1}, {"teacher": ModelSize(8, 1)}):
+        with pytest.raises(UnmetHypothesis, match="zoo brings sizes"):
+            replace(recipe, **others)
 
 
 def test_a_recipe_needs_all_of_its_parts() -> None:

@@ -15,7 +15,7 @@ for needed in ("accelerate", "diffusers", "peft", "transformers"):
     pytest.importorskip(needed)
 
 from driftproof import UnmetHypothesis
-from driftproof.backends.torch.kit.changes import LEVEL, Change, change_metrics, change_table
+from driftproof.backends.torch.kit.changes import LEVEL, Change, change_metrics, change_table, loss_section
 
 # -- changes
 
@@ -49,6 +49,12 @@ def test_what_has_no_interval_is_refused() -> None:
             Change.along("loss", series)
 
 
+def test_losses_too_short_to_tell_are_left_out() -> None:
+    assert loss_section({"a": np.ones(7)}) == []
+    (found,) = loss_section({"a": np.ones(7), "b": np.arange(16.0)[::-1]})
+    assert [row[0] for row in found["tables"][0]["rows"]] == ["b: training loss"] == list(found["metrics"])
+
+
 def test_a_change_is_a_row_and_numbers() -> None:
     found = Change.paired("loss of 2 rows", [3.0, 5.0], [1.0, 3.0])
     table = change_table("Before and after.", [found])
@@ -63,6 +69,13 @@ RUNS = [
     ("score_as_action", "sd15", "Actor and critic on mnist-sd, for thickness: ppo: reward", True),
     ("adjoint", "sit-xl-2", "mnist-sit, tuned for thickness: reward", True),
     ("adjoint", "sit-xl-2", "mnist-sit, tuned for thickness: objective", False),
+    ("tweedie", "prices", "Daily S&P 500 prices: VP: training loss", False),
+    ("tweedie", "prices", "Daily S&P 500 prices: GBM: training loss", False),
+    ("tweedie", "prices", "Daily S&P 500 prices: CIR: training loss", False),
+    ("opd", "sums-in-steps", "On-policy distillation on sums in steps", False),
+    ("csdm", "digits", "Handwritten digits: m = 32: training loss", False),
+    ("csdm", "digits", "Handwritten digits: m = 64: training loss", False),
+    ("transfer", "shifts", "Transfer against direct learning", False),
 ]
 
 
@@ -86,5 +99,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("paper", "config", "what", "rises"), RUNS)
 def test_a_smoke_run_trains_what_it_says(paper: str, config: str, what: str, rises: bool, runs: Path) -> None:
     metrics = smoke(paper, config, runs)
-    (found,) = (Change(what=name, **metrics[name]) for name in metrics if name.startswith(what))
-    assert found.rises if rises else found.falls, found
+    changes = [Change(what=name, **metrics[name]) for name in metrics if name.startswith(what)]
+    assert changes
+    for found in changes:
+        assert found.rises if rises else found.falls, found

@@ -164,7 +164,7 @@ def test_a_folder_of_transformers_runs_the_recipe(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "model")
     text = RECIPE.replace('title = "Toy"', f'title = "Toy"\npretrained = "{tmp_path / "model"}"', 1)
     recipe, _ = RECIPES.load(toy(tmp_path, text), smoke=False)
-    network = source_model(recipe, 0, tmp_path, Accelerator())
+    network = source_model(recipe, 0, tmp_path, Accelerator()).model
     assert network.head.in_features == network.backbone.features == 6
     for before, after in zip(model.parameters(), network.backbone.model.parameters(), strict=True):
         assert torch.equal(before, after.to(before.device))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftproof.backends.torch.kit.changes import loss_section
 from driftproof.backends.torch.kit.entry import Paper, run_recipes
 
 from .config import RECIPES
@@ -37,7 +38,9 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
         return recipe, load(recipe.data)
 
     def sections(loaded: tuple[Recipe, Data], out: Path, accelerator: Accelerator) -> list[Section]:
-        return [study_section(run(*loaded, out / "checkpoints", accelerator))]
+        study = run(*loaded, out / "checkpoints", accelerator)
+        losses = {f"{study.recipe.title}: m = {m}": series for m, series in study.losses.items()}
+        return [study_section(study), *loss_section(losses)]
 
     title, packages = "Diffusion in a sketch of real data", ("torch", "numpy", "scipy", "accelerate")
     run_recipes(Paper(RECIPES, loaded, sections, title, packages), config, smoke, out, changes)

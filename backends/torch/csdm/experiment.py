@@ -106,6 +106,7 @@ class Study:
         predictions: One for each share of energy.
         floor: The training rows measured like samples.
         samples: A few samples by label at the largest budget.
+        losses: Of every step of training, by the latent dimension, first seed.
     """
 
     recipe: Recipe
@@ -114,6 +115,7 @@ class Study:
     floor: Mapping[str, Estimate]
     rows: tuple[Row, ...]
     samples: Mapping[str, Rows]
+    losses: Mapping[int, Rows]
 
 
 def run(recipe: Recipe, data: Data, folder: Path, accelerator: Accelerator) -> Study:
@@ -129,9 +131,11 @@ def run(recipe: Recipe, data: Data, folder: Path, accelerator: Accelerator) -> S
     held = HeldOut(data.held_out, data.block, lambda rows: None)
     collected: dict[tuple[str, int], list[Row]] = {}
     samples: dict[str, Rows] = {}
+    losses: dict[int, Rows] = {}
     for seed in recipe.seeds:
         for m in dimensions:
-            pipe, seconds = _trained(recipe, data, basis, m, seed, folder, accelerator)
+            pipe, seconds, series = _trained(recipe, data, basis, m, seed, folder, accelerator)
+            losses.setdefault(m, series)
             for budget in recipe.sampling.budgets:
                 for row, rows, one in _measured(recipe, data, held, pipe, budget, seed, seconds):
                     collected.setdefault((row.label, budget), []).append(row)
@@ -147,6 +151,7 @@ def run(recipe: Recipe, data: Data, folder: Path, accelerator: Accelerator) -> S
         floor,
         tuple(_averaged(rows) for rows in collected.values()),
         samples,
+        losses,
     )
 
 
@@ -163,7 +168,7 @@ def _trained(
     seed: int,
     folder: Path,
     accelerator: Accelerator,
-) -> tuple[CSDMPipeline, float]:
+) -> tuple[CSDMPipeline, float, Rows]:
     d = data.dimension
     rng = np.random.default_rng([seed, _SKETCH, m])
     sketch = np.eye(d) if m == d else SKETCHES[recipe.sketch](m, d, rng)
@@ -200,7 +205,7 @@ def _trained(
         None if basis is None else tensor(basis),
         config,
     )
-    return pipe, trained.seconds
+    return pipe, trained.seconds, trained.losses.numpy()
 
 
 def _full(rows: Rows) -> Latents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self, final
 
@@ -14,10 +14,12 @@ from scipy.stats import t as student_t
 from driftproof._namespace import UnmetHypothesis
 
 from .intervals import student_interval
+from .report import Section
 
-__all__ = ["LEVEL", "Change", "change_metrics", "change_table"]
+__all__ = ["LEVEL", "Change", "change_metrics", "change_table", "loss_section"]
 
 LEVEL: Final = 0.99  # coverage of the intervals, each alone
+SHORTEST: Final = 8  # steps of a series: two in each quarter
 
 
 @final
@@ -67,7 +69,7 @@ class Change:
             UnmetHypothesis: Fewer than eight steps, or a number that is not finite.
         """
         values = np.asarray(series, dtype=np.float64)
-        if values.ndim != 1 or len(values) < 8 or not np.isfinite(values).all():
+        if values.ndim != 1 or len(values) < SHORTEST or not np.isfinite(values).all():
             raise UnmetHypothesis(
                 "Change", "a finite number of each of eight steps or more", f"{values.shape}"
             )
@@ -103,3 +105,20 @@ def change_table(caption: str, changes: Sequence[Change]) -> dict[str, Any]:
 def change_metrics(changes: Sequence[Change]) -> dict[str, Any]:
     """The same for programs, by what was measured: ``metrics`` of a section."""
     return {c.what: {k: v for k, v in asdict(c).items() if k != "what"} for c in changes}
+
+
+def loss_section(losses: Mapping[str, ArrayLike]) -> list[Section]:
+    """What the losses of trainings did, by the names of the trainings; nothing of those too short to tell.
+
+    Arguments:
+        losses: The loss of every step, by what was trained.
+    """
+    changes = [
+        Change.along(f"{name}: training loss", series)
+        for name, series in losses.items()
+        if len(np.atleast_1d(series)) >= SHORTEST
+    ]
+    if not changes:
+        return []
+    table = change_table("Training losses, of the first quarter of the steps and of the last.", changes)
+    return [{"summary": "", "tables": [table], "figures": [], "metrics": change_metrics(changes)}]

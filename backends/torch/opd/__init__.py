@@ -49,7 +49,7 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
         return
 
     def sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
-        return [comparison_section(*compare(recipe, out / "checkpoints", accelerator))]
+        return [comparison_section(recipe.title, *compare(recipe, out / "checkpoints", accelerator))]
 
     run_recipes(
         Paper(RECIPES, as_it_is, sections, packages=("torch", "transformers", "accelerate")),

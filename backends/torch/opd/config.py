@@ -21,10 +21,14 @@ __all__ = ["RECIPES", "Method", "Published", "Recipe"]
 @final
 @validated(frozen=True, slots=True)
 class Method:
-    """One way to distil: a divergence and an advantage."""
+    """One way to distil: a divergence, and an advantage of each sampled token.
+
+    In the place of an advantage, ``full`` takes the divergence over the whole vocabulary at the states that were
+    sampled: the gradient that ``centered`` and ``plus`` estimate from one token.
+    """
 
     divergence: str
-    advantage: Literal["centered", "plus", "sg"]
+    advantage: Literal["centered", "plus", "sg", "full"]
 
     def __post_init__(self) -> None:
         get(self.divergence)
@@ -109,4 +113,4 @@ class Recipe:
             raise UnmetHypothesis("opd recipe", "every method differs from the others", "one comes twice")
 
 
-RECIPES = Recipes("opd", Recipe, ("arithmetic",))
+RECIPES = Recipes("opd", Recipe, ("sums-in-steps",))

@@ -13,12 +13,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
+from driftproof.backends.torch.kit.changes import Change
 from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.seeding import generator_of
@@ -30,20 +31,30 @@ from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 from driftproof.theory.divergences import get
 
 from .config import Method, Recipe
-from .losses import opd_loss, per_token_divergence
+from .losses import full_vocabulary_loss, opd_loss, per_token_divergence
 from .rollouts import rollout, token_log_probs
 
 __all__ = ["Outcome", "compare"]
+
+Measured: TypeAlias = tuple[float, float, tuple[float, ...]]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Measurements of one method: a value for each seed."""
+    """Measurements of one method: a value for each seed, and for the first one a value for each held-out prompt."""
 
     label: str
     accuracy: tuple[float, ...]
     kl: tuple[float, ...]
+    prompts: tuple[float, ...]
+
+    def change_from(self, before: Outcome, title: str) -> Change:
+        """Of the divergence, prompt by prompt."""
+        what = (
+            f"{title}: {self.label}: KL(p|q) per token over {len(self.prompts)} held-out prompts, first seed"
+        )
+        return Change.paired(what, before.prompts, self.prompts)
 
 
 def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Outcome, list[Outcome]]:
@@ -51,8 +62,8 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
     assert recipe.distillation  # checked by Recipe
     task = IN_STEPS if recipe.zoo else Arithmetic(recipe.digits)
     teacher, taught = _teacher(recipe, task, folder, accelerator)
-    before: list[tuple[float, float]] = []
-    after: dict[str, list[tuple[float, float]]] = {c.label: [] for c in recipe.method}
+    before: list[Measured] = []
+    after: dict[str, list[Measured]] = {c.label: [] for c in recipe.method}
     for seed in recipe.seeds:
         name = f"student-{seed}"
         student, made = _student(recipe, seed, task, folder / name, accelerator)
@@ -73,9 +84,9 @@ def interval(values: Sequence[float]) -> str:
     return f"{mean:.3g}" if math.isnan(half) else f"{mean:.3g} ± {half:.2g}"
 
 
-def _outcome(label: str, rows: Sequence[tuple[float, float]]) -> Outcome:
-    accuracy, kl = zip(*rows, strict=True)
-    return Outcome(label, tuple(accuracy), tuple(kl))
+def _outcome(label: str, rows: Sequence[Measured]) -> Outcome:
+    accuracy, kl, prompts = zip(*rows, strict=True)
+    return Outcome(label, tuple(accuracy), tuple(kl), prompts[0])
 
 
 def _teacher(
@@ -155,16 +166,20 @@ def _distil(
 
     def loss(model: Any, prompts: Tensor, uniform: Tensor) -> Tensor:
         tokens, mask = rollout(model, prompts, uniform, task.answer_length, eos)
-        chosen = tokens[..., None]
-        logp = token_log_probs(model, prompts, tokens).gather(-1, chosen)[..., 0]
+        logp = token_log_probs(model, prompts, tokens)
         with torch.no_grad():
-            logq = token_log_probs(teacher, prompts, tokens).gather(-1, chosen)[..., 0]
+            logq = token_log_probs(teacher, prompts, tokens)
         # Completions have different lengths: a mean over the tokens of each process, averaged over the
         # processes, is not the mean over all tokens.  With their number per process it is.
         share = accelerator.reduce(mask.sum().float(), reduction="mean")
+        if method.advantage == "full":
+            return full_vocabulary_loss(
+                logp, logq, mask, divergence=method.divergence, num_items_in_batch=share
+            )
+        chosen = tokens[..., None]
         return opd_loss(
-            logp,
-            logq,
+            logp.gather(-1, chosen)[..., 0],
+            logq.gather(-1, chosen)[..., 0],
             mask,
             divergence=method.divergence,
             mode=method.advantage,
@@ -193,8 +208,8 @@ def _file(place: Path) -> Path:
 
 
 @torch.no_grad()
-def _measure(model: nn.Module, teacher: nn.Module, task: Arithmetic) -> tuple[float, float]:
-    """Share of right answers of sampled completions, and KL(p|q) per token along them."""
+def _measure(model: nn.Module, teacher: nn.Module, task: Arithmetic) -> Measured:
+    """Share of right answers of sampled completions, and KL(p|q) per token along them, of all and of each."""
     model.eval()
     device = next(model.parameters()).device
     pairs = task.pairs("held_out")[:2000]
@@ -204,4 +219,5 @@ def _measure(model: nn.Module, teacher: nn.Module, task: Arithmetic) -> tuple[fl
     right = task.right(tokens, answers).float().mean()
     logp, logq = token_log_probs(model, prompts, tokens), token_log_probs(teacher, prompts, tokens)
     kl = per_token_divergence(logp.double(), logq.double(), get("reverse_kl"))
-    return float(right), float((kl * mask).sum() / mask.sum())
+    each = (kl * mask).sum(dim=1) / mask.sum(dim=1)
+    return float(right), float((kl * mask).sum() / mask.sum()), tuple(each.tolist())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from driftproof.backends.torch.kit.changes import change_metrics, change_table
 from driftproof.backends.torch.kit.report import Section
 
 from .experiment import Outcome, interval
@@ -11,7 +12,7 @@ from .experiment import Outcome, interval
 __all__ = ["comparison_section"]
 
 
-def comparison_section(before: Outcome, outcomes: Sequence[Outcome]) -> Section:
+def comparison_section(title: str, before: Outcome, outcomes: Sequence[Outcome]) -> Section:
     """A row for each method, with intervals over seeds."""
     rows = [[row.label, *_cells(row, before), str(len(row.kl))] for row in (before, *outcomes)]
     nearer = {row.label: _nearer(row, before) for row in outcomes if row.label != "teacher"}
@@ -40,7 +41,14 @@ def comparison_section(before: Outcome, outcomes: Sequence[Outcome]) -> Section:
         ],
         "rows": rows,
     }
-    return {"summary": summary, "tables": [table], "figures": []}
+    changes = [row.change_from(before, title) for row in outcomes if row.label != "teacher"]
+    changed = change_table("The first student before and after, prompt by prompt.", changes)
+    return {
+        "summary": summary,
+        "tables": [table, changed],
+        "figures": [],
+        "metrics": change_metrics(changes),
+    }
 
 
 def _cells(row: Outcome, before: Outcome) -> list[str]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from driftproof.backends.torch.kit.supervised import train
+from driftproof.backends.torch.kit.supervised import Trained, train
 from driftproof.numerics.transport import fit_gaussian
 
 from .backbones import Classifier, PretrainedFeatures, extract, small_backbone
@@ -70,7 +70,7 @@ class Prepared:
     head: Tensor
 
 
-def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerator) -> Classifier:
+def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerator) -> Trained[Classifier]:
     """A network trained on the source images of one seed."""
     images, labels = digits(Shift("none"), seed).source
     with torch.random.fork_rng([]):
@@ -92,10 +92,9 @@ def source_model(recipe: Recipe, seed: int, folder: Path, accelerator: Accelerat
     names = ("pretrained", "frozen") if recipe.pretrained else ("width", "features")
     config = {"backbone": {name: getattr(recipe, name) for name in names}}
     place = folder / f"source-{seed}.safetensors"
-    done = train(
+    return train(
         network, draw, loss, plan, checkpoint=place, config=config, accelerator=accelerator, title=place.stem
     )
-    return done.model
 
 
 def prepare(network: Classifier, source: tuple[Tensor, Tensor]) -> Prepared:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftproof.backends.torch.kit.changes import loss_section
 from driftproof.backends.torch.kit.entry import Paper, run_recipes
 from driftproof.backends.torch.score_models.data import vix
 
@@ -39,7 +40,8 @@ def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = (
 def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[Section]:
     """Everything that one recipe asks for."""
     recipe, folder = prepared.recipe, out / "checkpoints"
-    sections = [comparison_section(run(prepared, folder, accelerator))]
+    comparison = run(prepared, folder, accelerator)
+    sections = [comparison_section(comparison)]
     if recipe.laws is not None:
         sections.append(
             laws_section(study(prepared, recipe.laws, folder, accelerator), f"{recipe.name}-laws")
@@ -48,4 +50,6 @@ def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[S
         sections.append(market_section(*forecasts(vix(), recipe.data.held_out)))
     if recipe.energies is not None:
         sections.append(energies_section(compare_estimators(prepared.data, recipe.energies)))
+    losses = {f"{recipe.title}: {name}": result.losses for name, result in comparison.results.items()}
+    sections += loss_section(losses)
     return sections

@@ -100,7 +100,8 @@ def run_recipes(
         _write_numbers(out, sections, versioned(meta, paper.packages))
         heading = paper.title if len(recipes) > 1 else recipes[0][0].title
         write_report(out, name, heading, sections, meta, paper.packages)
-        print(f"{out / 'report.json'}: {' '.join(section['summary'] for section in sections).strip()}")
+        told = " ".join(section["summary"] for section in sections if section["summary"])
+        print(f"{out / 'report.json'}: {told}")
 
 
 def either(

@@ -46,7 +46,7 @@ def write_report(
         "format": FORMAT,
         "title": title,
         "paper": paper,
-        "summary": " ".join(section["summary"] for section in sections).strip(),
+        "summary": " ".join(section["summary"] for section in sections if section["summary"]),
         "tables": [table for section in sections for table in section["tables"]],
         "figures": [figure for section in sections for figure in section["figures"]],
         "meta": versioned(meta, packages),

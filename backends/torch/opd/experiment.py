@@ -1,9 +1,10 @@
 r"""A comparison that can fail: one teacher, students of several seeds, stop-gradient against exact.
 
 Every model is a ``Qwen3ForCausalLM`` of a small configuration.  The teacher is trained on sums; each
-student gets a short supervised training, or both come trained from the zoo; then every method distils a copy of the same student on its
-own rollouts with the same noise.  Reported on held-out prompts: the share of right answers, and the exact
-KL(p|q) per token at the states that the student visits (whole vocabulary, no estimator).
+student gets a short supervised training, or both come trained from the zoo; then every method distils a
+copy of the same student on its own rollouts with the same noise.  Reported on held-out prompts: the share
+of right answers, and the exact KL(p|q) per token at the states that the student visits (whole vocabulary,
+no estimator).
 """
 
 from __future__ import annotations

@@ -74,8 +74,10 @@ def windows() -> tuple[Rows, Rows]:
         from arch.data import nasdaq, sp500
     except ImportError:
         raise RecipeError("zoo: the prices come with arch: pip install 'driftproof[data]'") from None
-    both = sp500.load()[["Adj Close"]].join(nasdaq.load()[["Adj Close"]], how="inner", rsuffix=" 2")
-    returns = np.diff(np.log(both.to_numpy(dtype=np.float64)), axis=0).T
+    indices = sp500.load(), nasdaq.load()
+    days = indices[0].index.intersection(indices[1].index)
+    closes = [index.loc[days, "Adj Close"].to_numpy(dtype=np.float64) for index in indices]
+    returns = np.diff(np.log(closes), axis=1)
     trailing = np.lib.stride_tricks.sliding_window_view(returns**2, TRAILING, axis=1).mean(axis=-1)
     found = np.lib.stride_tricks.sliding_window_view(returns[:, TRAILING:], DAYS, axis=1).swapaxes(0, 1)
     scaled = found / np.sqrt(trailing.T[: len(found), :, None])

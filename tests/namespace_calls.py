@@ -149,6 +149,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "numerics.doob.multilevel_splitting": lambda a: particles.multilevel_splitting(
         a([0.3, 1.5, 0.7, 2.2]), lambda x: x, [0.5, 1.0], lambda x, noise: 0.9 * x + 0.1, 0
     ),
+    "numerics.doob.reject": lambda a: particles.reject(
+        doob.half_space(a([1.0]), 0.0), lambda n, noise: noise.normal(a([[0.0]] * n)), 3, a([0.0]), 200, 0
+    ).points,
     "numerics.doob.systematic_ancestors": lambda a: particles.systematic_ancestors(a([[0.0, -1.0, -2.0]]), 0),
     "numerics.doob.twisted_particles": lambda a: particles.twisted_particles(
         a([0.3, 1.5, 0.7, 2.2]), lambda k, x, noise: (x + 0.1 * noise.normal(x), 0.0), lambda k, x: k * x, 3, 0

@@ -6,9 +6,11 @@ r"""Learning and using the h-transform: trajectories, losses, particles, placeme
 * :mod:`particles`: sequential Monte Carlo with h as the twist;
 * :mod:`splitting`: multilevel splitting, for events without positives;
 * :mod:`finisher`: the last step into the event;
+* :mod:`baselines`: guidance by the denoised point, and rejection;
 * :mod:`grids`: steps in the posterior variance.
 """
 
+from .baselines import Accepted, plug_in_guidance, reject, residual_guidance
 from .finisher import finish, truncated_normal
 from .grids import variance_clock_grid
 from .losses import (
@@ -25,6 +27,7 @@ from .splitting import multilevel_splitting
 from .trajectories import TrajectoryStore, collect
 
 __all__ = [
+    "Accepted",
     "ParticleRun",
     "TrajectoryStore",
     "collect",
@@ -41,6 +44,9 @@ __all__ = [
     "guided_state",
     "martingale_loss",
     "multilevel_splitting",
+    "plug_in_guidance",
+    "reject",
+    "residual_guidance",
     "systematic_ancestors",
     "truncated_normal",
     "twisted_particles",

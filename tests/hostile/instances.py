@@ -17,6 +17,7 @@ from driftproof.numerics.art.actor_critic import ClockPaths
 from driftproof.numerics.art.learning import LearnedClock
 from driftproof.numerics.csdm import Latents, SparseDecoder
 from driftproof.numerics.diffpo.rollouts import Rollouts
+from driftproof.numerics.doob.baselines import Accepted
 from driftproof.numerics.doob.particles import ParticleRun
 from driftproof.numerics.doob.trajectories import TrajectoryStore
 from driftproof.numerics.montecarlo.sequences import ConfidenceSequence
@@ -276,6 +277,7 @@ VALID: Mapping[type, Mapping[str, Any]] = {
         "evaluations": 64,
     },
     ClockProblem: {"stiffness": lambda t: 1.0 + 0.0 * t, "horizon": 1.0},
+    Accepted: {"points": np.ones((2, 1)), "tries": 5},
     ParticleRun: {
         "states": np.ones((2, 1)),
         "log_weights": np.zeros(2),

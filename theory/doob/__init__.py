@@ -7,6 +7,7 @@ Data given an event A are drawn exactly by the reverse process whose score has :
 * :mod:`linear`, :mod:`shapes`, :mod:`unions`: half-spaces, slabs, quadrants, boxes, balls and their unions;
 * :mod:`transform`: h, the guidance, the guided score and drift, for normal data and mixtures;
 * :mod:`clock`: label noise, divergences and starts of a half-space, in two numbers;
+* :mod:`violations`: how often a run that stops misses a half-space;
 * :mod:`starts`: how far the noised data are from what samplers start from;
 * :mod:`bounds`: total variation and Wasserstein distance from the errors of score and guidance;
 * :mod:`chain`: the exact twist of a finite chain;
@@ -49,6 +50,7 @@ from .transform import (
     log_h,
 )
 from .unions import Union
+from .violations import draw_violation, mean_violation, step_violation
 
 __all__ = [
     "AbstractEvent",
@@ -61,6 +63,7 @@ __all__ = [
     "chain_twists",
     "conditional_error",
     "conditional_mean",
+    "draw_violation",
     "event_log_probability",
     "floor_success_bound",
     "guidance",
@@ -77,12 +80,14 @@ __all__ = [
     "log_h",
     "log_interval",
     "log_second_moment",
+    "mean_violation",
     "measurement_guidance",
     "path_divergence",
     "prior_divergence",
     "require_start",
     "start_distance",
     "start_divergence",
+    "step_violation",
     "total_variation_bound",
     "twisted_transitions",
     "wasserstein_bound",

@@ -38,9 +38,9 @@ __all__ = [
 
 # The trapezoidal rule on a normal law converges like exp(-2 pi^2 / h^2) and, with the zeros of Phi at a distance of
 # 2.8 from the line, like exp(-2 pi 2.8 / h).
-_STEP = 0.4
-_POINTS = [_STEP * k for k in range(-22, 23)]
-_WEIGHTS = [_STEP * math.exp(-0.5 * v * v) / math.sqrt(2.0 * math.pi) for v in _POINTS]
+NORMAL_STEP = 0.4
+NORMAL_POINTS = [NORMAL_STEP * k for k in range(-22, 23)]
+_WEIGHTS = [NORMAL_STEP * math.exp(-0.5 * v * v) / math.sqrt(2.0 * math.pi) for v in NORMAL_POINTS]
 _NODES, _SHARES = (part.tolist() for part in np.polynomial.legendre.leggauss(20))
 _PANELS = 6
 
@@ -240,7 +240,7 @@ def _pull(xp: Namespace, z: Array, r: Array) -> Array:
     """m(z) E m(r z + sqrt(1 - r^2) V)."""
     root = sqrt_or_zero(xp, (1.0 - r) * (1.0 + r))
     total = 0.0 * (z + r)
-    for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
+    for point, weight in zip(NORMAL_POINTS, _WEIGHTS, strict=True):
         total = total + weight * mills.kernel(xp, r * z + root * point)
     return mills.kernel(xp, z) * total
 

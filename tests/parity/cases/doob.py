@@ -148,6 +148,44 @@ ROWS = {
         ],
         gentle={"x0": A, "x": B, "t": TIMES, "score": A},
     ),
+    **{
+        f"theory.doob.violations.{name}": row([CLOCK], gentle={"z": A, "kept": UNIT})
+        for name in ("draw_violation", "mean_violation", "step_violation")
+    },
+    "numerics.doob.baselines.plug_in_guidance": row(
+        [
+            {
+                "functional": np.array([-30.0, 0.4, 2.0]),
+                "slope": np.array([[1.0, -2.0], [0.0, 0.4], [0.3, 5.0]]),
+                "level": level,
+                "width": np.array([0.1, 1.0, 3.0]),
+            }
+            for level in (0.0, 1.5)
+        ],
+        gentle={
+            "functional": A,
+            "slope": np.array([[1.0, -2.0], [0.5, 0.4], [0.3, 1.0]]),
+            "level": B,
+            "width": UNIT,
+        },
+    ),
+    "numerics.doob.baselines.residual_guidance": row(
+        [
+            {
+                "functional": A,
+                "slope": np.array([[1.0, -2.0], [0.0, 0.4], [0.3, 5.0]]),
+                "level": level,
+                "scale": np.array([0.0, 1.0, 3.0]),
+            }
+            for level in (0.0, 1.5)
+        ],
+        gentle={
+            "functional": A,
+            "slope": np.array([[1.0, -2.0], [0.5, 0.4], [0.3, 1.0]]),
+            "level": B,
+            "scale": UNIT,
+        },
+    ),
     "numerics.doob.finisher.truncated_normal": row(
         [{"low": np.array([-1.0, 5.0, -30.0, 2.0]), "high": np.array([0.5, 6.0, -29.0, np.inf])}],
         gentle={"low": A, "high": A + 0.8},

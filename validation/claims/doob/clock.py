@@ -30,12 +30,22 @@ from driftproof.validation.mutants import wrong
 
 from .textbook import Floats, legendre, runge_kutta, scalar_levels
 
-__all__ = ["GuidanceEnergy", "GuidanceStrength", "HMoments", "KullbackLeibler", "PriorStart", "UntiltedStart"]
+__all__ = [
+    "KEPT",
+    "GuidanceEnergy",
+    "GuidanceStrength",
+    "HMoments",
+    "KullbackLeibler",
+    "PriorStart",
+    "UntiltedStart",
+    "Z",
+    "clock_nodes",
+]
 
 Z, KEPT = (-8.0, -1.8, 0.0, 1.5), (0.02, 0.5, 0.97)
 
 
-def _clock(z: float, kept: float, tilted: bool = False) -> tuple[Floats, Floats, Floats]:
+def clock_nodes(z: float, kept: float, tilted: bool = False) -> tuple[Floats, Floats, Floats]:
     """Nodes U, their weights under N(0, 1) or the law tilted by h, and log h there; kinks have a width of q."""
     r, q = math.sqrt(kept), math.sqrt(1.0 - kept)
     edge, width = -z / r, max(q / r, 1e-3)
@@ -67,10 +77,10 @@ def _clock(z: float, kept: float, tilted: bool = False) -> tuple[Floats, Floats,
 class HMoments:
     @exact(1e-12, scale=0.0, over=grid(z=Z, kept=KEPT))
     def moments_of_h(log_second_moment, label_noise, z, kept):
-        _, w, logs = _clock(z, kept)
+        _, w, logs = clock_nodes(z, kept)
         yield "second moment", np.exp(log_second_moment(z, kept)), float(np.sum(w * np.exp(2.0 * logs)))
         q, r = math.sqrt(1.0 - kept), math.sqrt(kept)
-        u, w, logs = _clock(z, kept)
+        u, w, logs = clock_nodes(z, kept)
         yield "noise", label_noise(z, kept), float(np.sum(w * np.exp(logs) * ndtr(-(z + r * u) / q)))
 
     @exact(1e-12)
@@ -132,7 +142,7 @@ class GuidanceEnergy:
     def the_mean_square_of_the_guidance(guidance_energy, z, kept):
         """From the slope of log Phi, under the law tilted by h."""
         r, q = math.sqrt(kept), math.sqrt(1.0 - kept)
-        u, w, logs = _clock(z, kept, tilted=True)
+        u, w, logs = clock_nodes(z, kept, tilted=True)
         zeta = (z + r * u) / q
         slope = np.exp(-0.5 * zeta**2 - 0.5 * math.log(2.0 * math.pi) - logs) / q
         return guidance_energy(z, kept), float(np.sum(w * slope**2))
@@ -171,7 +181,7 @@ class KullbackLeibler:
 
     @exact(1e-11, over=grid(z=(*Z, -37.0), kept=(0.02, 0.9)))
     def the_start_by_quadrature(start_divergence, z, kept):
-        _, w, logs = _clock(z, kept, tilted=True)
+        _, w, logs = clock_nodes(z, kept, tilted=True)
         return start_divergence(z, kept), float(np.sum(w * (logs - log_ndtr(z))))
 
     @exact(1e-10, over=grid(z=(*Z, -37.0), kept=(0.0, 0.95)))

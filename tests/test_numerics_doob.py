@@ -14,7 +14,7 @@ from driftproof import UnmetHypothesis
 from driftproof.numerics import doob
 from driftproof.theory.doob import Box, Slab, guidance, half_space, log_h
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.processes import VP, Flow
+from driftproof.theory.processes import VP
 
 torch = pytest.importorskip("torch")
 
@@ -132,7 +132,7 @@ def test_the_guided_process_with_a_last_step_has_no_violation() -> None:
         (lambda: doob.cross_entropy_loss(-1.0, 1.5), "hit in [0, 1]"),
         (lambda: doob.covariation_target(0.1, [0.1], 0.0), "clock > 0"),
         (lambda: doob.covariation_noise(0), "d >= 1"),
-        (lambda: doob.guidance_target(Flow(), 0.0, 0.0, 0.0, 0.0), "t > 0"),
+        (lambda: doob.guidance_target(0.0, 0.0, 0.0, 1.0, 0.0), "sigma > 0"),
         (lambda: doob.truncated_normal(1.0, 0.0, 0), "low < high"),
         (lambda: doob.finish(EVENT.complement().complement(), [[0.0, 0.0]], [[1.0]], 0), "mean (..., 1)"),
         (lambda: doob.finish(Box([0.0], [1.0]), [0.0], [[0.0]], 0), "a density"),

@@ -57,6 +57,7 @@ def test_every_paper_with_a_config_has_recipes() -> None:
         "rich_po",
         "diffpo",
         "art",
+        "doob",
     }
     for paper in TRAINED:
         assert recipes_of(paper).paper == paper

@@ -22,7 +22,6 @@ Symbols:
 from __future__ import annotations
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked, public
-from driftproof.theory.processes import AbstractGaussianProcess
 from driftproof.theory.special.elementary import log_complement
 
 __all__ = [
@@ -182,15 +181,9 @@ def covariation_noise(d: int, repeats: int = 1, drift: float = 0.0) -> float:
     return (d + 1.0 + drift) / repeats
 
 
-def _is_noised(xp: Namespace, *, process: AbstractGaussianProcess, **_: Array) -> None:
-    if not isinstance(process, AbstractGaussianProcess):
-        got = f"process {type(process).__name__}"
-        raise UnmetHypothesis("guidance_target", "the process is Gaussian", got)
-
-
-@public(check=_is_noised, x0="finite", x="finite", t="> 0")
+@public(x0="finite", x="finite", score="finite", sigma="> 0")
 def guidance_target(
-    xp: Namespace, process: AbstractGaussianProcess, x0: Array, x: Array, t: Array, score: Array
+    xp: Namespace, x0: Array, x: Array, score: Array, alpha: float | Array, sigma: float | Array
 ) -> Array:
     r"""The regression target of the guidance, on data points that lie in the event.
 
@@ -201,24 +194,18 @@ def guidance_target(
     Its noise is :math:`\alpha^2\,\mathrm{tr}\,\mathrm{Cov}[X_0 \mid x, A]/\sigma^4`.
 
     Arguments:
-        process: VP, VE or Flow.
         x0: Data points in the event, any shape.
-        x: The same, noised to the time t.
-        t: Noise time, > 0, broadcastable with x.
+        x: The same, noised to these levels.
         score: The unguided score at x, broadcastable with it.
+        alpha, sigma: Levels of x, broadcastable with it; sigma > 0.
 
     Returns:
         Array of the broadcast shape.
 
-    Raises:
-        UnmetHypothesis: Another process, or t = 0.
-
     Claims: DOOB-DENOISE-1
 
     Example:
-        >>> from driftproof.theory.processes import Flow
-        >>> float(guidance_target(Flow(), 2.0, 0.5, 0.5, -1.0))
+        >>> float(guidance_target(2.0, 0.5, -1.0, 0.5, 0.5))
         3.0
     """
-    alpha, sigma = process.alpha_sigma(xp, t)
     return (alpha * x0 - x) / (sigma * sigma) - score

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from driftproof.theory.processes import VE, VP, Flow
 from tests.parity.rows import GAUSSIAN, mesh, row
 
 A, B = np.array([-1.3, 0.4, 2.0]), np.array([0.2, -0.7, 1.1])
@@ -142,11 +141,8 @@ ROWS = {
         },
     ),
     "numerics.doob.losses.guidance_target": row(
-        [
-            mesh({"process": process}, x0=(-3.0, 0.5), x=(-1.0, 2.0), t=(1e-3, 0.3, 0.95), score=(-1.0, 0.5))
-            for process in (VP(), VE(), Flow())
-        ],
-        gentle={"x0": A, "x": B, "t": TIMES, "score": A},
+        [mesh(x0=(-3.0, 0.5), x=(-1.0, 2.0), score=(-1.0, 0.5), alpha=(0.1, 1.0), sigma=(0.03, 0.9))],
+        gentle={"x0": A, "x": B, "score": A, "alpha": UNIT, "sigma": UNIT},
     ),
     **{
         f"theory.doob.violations.{name}": row([CLOCK], gentle={"z": A, "kept": UNIT})

@@ -18,7 +18,7 @@ from driftproof.numerics.doob import (
 )
 from driftproof.theory.doob import guidance, half_space
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.processes import GBM, VE, VP, Flow
+from driftproof.theory.processes import VE, VP, Flow
 from driftproof.validation import bound, boundary, claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
@@ -245,7 +245,7 @@ class DenoisingGuidance:
         for x in (-0.8, 0.6, 2.0):
             _, mean = moments_by_bayes((alpha, sigma), law, x, [(level, math.inf)])
             score = float(process.marginal(data, t).score([x])[0])
-            got = guidance_target(process, mean, x, t, score)
+            got = guidance_target(mean, x, score, alpha, sigma)
             scale = max(1.0, abs(alpha * mean - x)) / sigma**2
             yield (
                 f"x = {x}",
@@ -253,20 +253,13 @@ class DenoisingGuidance:
                 guidance(process, data, half_space([1.0], level), [x], t)[0] / scale,
             )
 
-    refuses = [
-        (guidance_target, Flow(), 1.0, 0.5, 0.0, 0.0),
-        (guidance_target, GBM(0.1, 0.2), 1.0, 0.5, 0.5, 0.0),
-    ]
+    refuses = [(guidance_target, 1.0, 0.5, 0.0, 1.0, 0.0)]
 
     mutants = {
         "the conditional score": wrong(guidance_target, score=lambda score: 0.0 * score),
         "deviation for variance": wrong(
             guidance_target,
-            lambda xp, process, x0, x, t, score: (
-                (process.alpha_sigma(xp, t)[0] * x0 - x) / process.alpha_sigma(xp, t)[1] - score
-            ),
+            lambda x0, x, score, alpha, sigma: (alpha * x0 - x) / sigma - score,
         ),
-        "data point not noised": wrong(
-            guidance_target, x0=lambda xp, process, x0, t: x0 / process.alpha_sigma(xp, t)[0] + 0.1
-        ),
+        "data point not noised": wrong(guidance_target, alpha=lambda alpha: 1.0),
     }

@@ -1,0 +1,106 @@
+r"""A learned guidance in a pipeline of diffusers, which stays as it is:
+
+.. code-block:: python
+
+    guide = GuidanceCallback(load_guidance("runs/doob/guidance/cross-entropy.safetensors"), latents, eta=1.0)
+    images = pipe(prompt, latents=latents, eta=1.0, callback_on_step_end=guide).images
+
+A step of a DDIM scheduler is affine in the predicted noise, :math:`x_s = A x_t + B\epsilon + \varsigma Z`, so that
+noise which is guided *before* the step, :math:`\epsilon - \sigma_t g`, gives the same as a state that is moved by
+:math:`-B\sigma_t\,g(x_t)` *after* it.  That is where pipelines call back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.report import write_whole
+
+from .method import gradient_guide
+from .models import FLOOR, Guide
+from .networks import LatentLogH
+
+__all__ = ["GuidanceCallback", "load_guidance", "save_log_h"]
+
+
+@final
+class GuidanceCallback:
+    """What ``callback_on_step_end`` of a pipeline takes.
+
+    Arguments:
+        guide: The gradient of log h at latents and timesteps of the scheduler.
+        latents: What the pipeline is called with: it tells callbacks of a step where it ended alone.
+        eta: What the pipeline is called with.
+    """
+
+    def __init__(self, guide: Guide, latents: Tensor, eta: float = 0.0) -> None:
+        self.guide, self.latents, self.eta = guide, latents, eta
+        self._before = latents
+
+    @torch.no_grad()
+    def __call__(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        """The latents of a step that was guided.
+
+        Raises:
+            UnmetHypothesis: A scheduler whose steps are not affine in the predicted noise, or not known to be.
+        """
+        x, after = (self.latents if step == 0 else self._before), values["latents"]
+        if x.shape != after.shape:
+            got = f"{tuple(self.latents.shape)} for a pipeline of {tuple(after.shape)}"
+            raise UnmetHypothesis("GuidanceCallback", "latents are those of the call", got)
+        t = int(timestep)
+        bar = float(pipe.scheduler.alphas_cumprod[t])
+        alpha, sigma = bar**0.5, (1.0 - bar) ** 0.5
+        if alpha > FLOOR * sigma:
+            rows = torch.full((len(x),), t, device=x.device)
+            push = -sigma * _of_the_noise(pipe.scheduler, t, self.eta) * self.guide(x.float(), rows)
+            after = after + push.to(after)
+        self._before = after
+        return {"latents": after}
+
+
+def _of_the_noise(scheduler: Any, t: int, eta: float) -> float:
+    """B: what a step multiplies the predicted noise by."""
+    from diffusers import DDIMScheduler
+
+    config, one = scheduler.config, torch.ones(1, 1, dtype=torch.float64)
+    affine = not config.clip_sample and not config.get("thresholding", False)
+    if not (isinstance(scheduler, DDIMScheduler) and affine and config.prediction_type == "epsilon"):
+        hypothesis = "the scheduler is a DDIMScheduler of predicted noise that clips nothing"
+        raise UnmetHypothesis("GuidanceCallback", hypothesis, type(scheduler).__name__)
+    still = torch.zeros_like(one)
+    return float(scheduler.step(one, t, still, eta=eta, variance_noise=still, return_dict=False)[0])
+
+
+def save_log_h(path: Path, network: LatentLogH, told: Mapping[str, object]) -> None:
+    """A trained h with its sizes, for :func:`load_guidance`."""
+    from safetensors.torch import save
+
+    sizes = {"channels": network.first.in_channels, "width": network.first.out_channels}
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_whole(path, save(state, {"log_h": json.dumps(sizes), "told": json.dumps(told)}))
+
+
+def load_guidance(path: Path | str, device: torch.device | str = "cpu") -> Guide:
+    """The guidance of a file that a run has left.
+
+    Raises:
+        UnmetHypothesis: The file holds something else.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if "log_h" not in metadata:
+            raise UnmetHypothesis("load_guidance", "the file holds a log h of latents", str(path))
+        sizes = json.loads(metadata["log_h"])
+        network = LatentLogH(sizes["channels"], sizes["width"], 0.5)
+        network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return gradient_guide(network.to(device).eval().requires_grad_(False))

@@ -2,7 +2,7 @@ r"""A learned guidance in a pipeline of diffusers, which stays as it is:
 
 .. code-block:: python
 
-    guide = GuidanceCallback(load_guidance("runs/doob/guidance/cross-entropy.safetensors"), latents, eta=1.0)
+    guide = GuidanceCallback(load_guidance("runs/doob/guidance/cross-entropy.safetensors"), latents, 1.0, "mean")
     images = pipe(prompt, latents=latents, eta=1.0, callback_on_step_end=guide).images
 
 A step of a DDIM scheduler is affine in the predicted noise, :math:`x_s = A x_t + B\epsilon + \varsigma Z`, so that
@@ -24,7 +24,7 @@ from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.report import write_whole
 
 from .method import gradient_guide
-from .models import FLOOR, Guide
+from .models import FLOOR, Guide, Place
 from .networks import LatentLogH
 
 __all__ = ["GuidanceCallback", "load_guidance", "save_log_h"]
@@ -38,10 +38,16 @@ class GuidanceCallback:
         guide: The gradient of log h at latents and timesteps of the scheduler.
         latents: What the pipeline is called with: it tells callbacks of a step where it ended alone.
         eta: What the pipeline is called with.
+        place: ``mean``, for an h of trajectories with this eta > 0, or ``noise``; see :mod:`.models`.
+
+    Raises:
+        UnmetHypothesis: Guidance on the mean of steps that are not random.
     """
 
-    def __init__(self, guide: Guide, latents: Tensor, eta: float = 0.0) -> None:
-        self.guide, self.latents, self.eta = guide, latents, eta
+    def __init__(self, guide: Guide, latents: Tensor, eta: float = 0.0, place: Place = "noise") -> None:
+        if place == "mean" and not eta > 0.0:
+            raise UnmetHypothesis("GuidanceCallback", "eta > 0, for guidance on the mean", f"eta = {eta!r}")
+        self.guide, self.latents, self.eta, self.place = guide, latents, eta, place
         self._before = latents
 
     @torch.no_grad()
@@ -58,16 +64,17 @@ class GuidanceCallback:
         t = int(timestep)
         bar = float(pipe.scheduler.alphas_cumprod[t])
         alpha, sigma = bar**0.5, (1.0 - bar) ** 0.5
-        if alpha > FLOOR * sigma:
+        of_noise, std = _coefficients(pipe.scheduler, t, self.eta)
+        strength = std**2 if self.place == "mean" else -sigma * of_noise
+        if self.place == "mean" or alpha > FLOOR * sigma:
             rows = torch.full((len(x),), t, device=x.device)
-            push = -sigma * _of_the_noise(pipe.scheduler, t, self.eta) * self.guide(x.float(), rows)
-            after = after + push.to(after)
+            after = after + (strength * self.guide(x.float(), rows)).to(after)
         self._before = after
         return {"latents": after}
 
 
-def _of_the_noise(scheduler: Any, t: int, eta: float) -> float:
-    """B: what a step multiplies the predicted noise by."""
+def _coefficients(scheduler: Any, t: int, eta: float) -> tuple[float, float]:
+    """What a step multiplies the predicted noise by, and the deviation of its own noise."""
     from diffusers import DDIMScheduler
 
     config, one = scheduler.config, torch.ones(1, 1, dtype=torch.float64)
@@ -75,8 +82,11 @@ def _of_the_noise(scheduler: Any, t: int, eta: float) -> float:
     if not (isinstance(scheduler, DDIMScheduler) and affine and config.prediction_type == "epsilon"):
         hypothesis = "the scheduler is a DDIMScheduler of predicted noise that clips nothing"
         raise UnmetHypothesis("GuidanceCallback", hypothesis, type(scheduler).__name__)
-    still = torch.zeros_like(one)
-    return float(scheduler.step(one, t, still, eta=eta, variance_noise=still, return_dict=False)[0])
+
+    def stepped(noise: Tensor, own: Tensor) -> float:
+        return float(scheduler.step(noise, t, 0.0 * one, eta=eta, variance_noise=own, return_dict=False)[0])
+
+    return stepped(one, 0.0 * one), stepped(0.0 * one, one) if eta > 0.0 else 0.0
 
 
 def save_log_h(path: Path, network: LatentLogH, told: Mapping[str, object]) -> None:

@@ -5,9 +5,10 @@ Every unguided step is affine, :math:`x_{k+1} = F_k x_k + f_k + \varsigma_k Z`, 
 
 .. math:: h_k(x) = \Phi\Big(\frac{n \cdot (A_k x + b_k) - b}{\sqrt{n^\top C_k n}}\Big)
 
-without an error of discretisation: what a trainer has to find.  A step that is guided by g has its mean moved by
-:math:`c_k g`; the best one is moved by :math:`\varsigma_k^2\,E\nabla h_{k+1}/h_k`, and the divergence of paths is that of
-the Gaussian steps.
+without an error of discretisation: what labels have to find.  The mean of a step given the event is moved by
+:math:`\varsigma_k^2\,E\nabla h_{k+1}/h_k = \varsigma_k^2\,F_k^{-\top}\nabla\log h_k`: what covariations have to find.  The
+denoising regression has to find the score of noised *last states* given the event, less that of the model: the closed
+form of :mod:`driftproof.theory.doob` for their law, which is Gaussian.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import GaussianData
-from .models import Frozen, Guide
+from driftproof.theory.doob import guided_score, half_space
+from driftproof.theory.laws import Gaussian
+from driftproof.theory.processes import VP
 
-__all__ = ["ChainH", "guidance_share"]
+from .config import GaussianData, Loss
+from .models import Frozen, Guide, columns
+
+__all__ = ["ChainH", "exact_guide", "guidance_share"]
 
 
 @final
@@ -33,12 +38,14 @@ class ChainH:
 
     Arguments:
         slopes, shifts: :math:`\\zeta_k = a_k \\cdot x + b_k`, with shapes (N, d) and (N,).
+        pulls: :math:`F_k^{-\\top} a_k`, shape (N, d).
         timesteps: Of the steps, shape (N,).
         mean, cov: Of the last state of unguided paths from N(0, I).
     """
 
     slopes: Tensor
     shifts: Tensor
+    pulls: Tensor
     timesteps: Tensor
     mean: Tensor
     cov: Tensor
@@ -51,33 +58,45 @@ class ChainH:
         points = torch.cat([torch.zeros(1, d), torch.eye(d)]).double()
         a, b = torch.eye(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
         c = torch.zeros(d, d, dtype=torch.float64)
-        slopes, shifts = [], []
+        slopes, shifts, pulls = [], [], []
         for k in reversed(range(sampler.n_steps)):
             steps = torch.full((d + 1,), k)
             output = frozen.output(points, sampler.times(steps))
             moved, std = sampler.moments(output, steps, points, sampler.eta)
             c = c + float(std.reshape(-1)[0]) ** 2 * a @ a.T
             b = a @ moved[0] + b
-            a = a @ (moved[1:] - moved[0]).T
+            forward = (moved[1:] - moved[0]).T
+            a = a @ forward
             spread = math.sqrt(float(normal @ c @ normal))
             slopes.append(a.T @ normal / spread)
+            pulls.append(torch.linalg.solve(forward.T, slopes[-1]))
             shifts.append((normal @ b - model.level) / spread)
-        return cls(torch.stack(slopes[::-1]), torch.stack(shifts[::-1]), sampler.timesteps, b, c + a @ a.T)
-
-    def margin(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The margin of each row, and its slope."""
-        k = (t[:, None] == self.timesteps).int().argmax(dim=1)
-        return (self.slopes[k] * x).sum(dim=1) + self.shifts[k], self.slopes[k]
+        return cls(
+            torch.stack(slopes[::-1]),
+            torch.stack(shifts[::-1]),
+            torch.stack(pulls[::-1]),
+            sampler.timesteps,
+            b,
+            c + a @ a.T,
+        )
 
     def log_h(self, x: Tensor, t: Tensor) -> Tensor:
         """log h."""
-        return torch.special.log_ndtr(self.margin(x, t)[0])
+        return torch.special.log_ndtr(self._margin(x, t)[0])
 
     def guide(self, x: Tensor, t: Tensor) -> Tensor:
         """Its gradient."""
-        margin, slope = self.margin(x, t)
-        logs = -0.5 * margin**2 - 0.5 * math.log(2.0 * math.pi) - torch.special.log_ndtr(margin)
-        return torch.exp(logs)[:, None] * slope
+        margin, k = self._margin(x, t)
+        return _hazard(margin)[:, None] * self.slopes[k]
+
+    def pull(self, x: Tensor, t: Tensor) -> Tensor:
+        """What the mean of the step is moved by given the event, over the variance of the step."""
+        margin, k = self._margin(x, t)
+        return _hazard(margin)[:, None] * self.pulls[k]
+
+    def _margin(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        k = (t[:, None] == self.timesteps).int().argmax(dim=1)
+        return (self.slopes[k] * x).sum(dim=1) + self.shifts[k], k
 
     def log_probability(self, model: GaussianData) -> float:
         """Of the event, of unguided paths."""
@@ -86,26 +105,41 @@ class ChainH:
         return float(torch.special.log_ndtr(z))
 
 
-def guidance_share(
-    frozen: Frozen, chain: ChainH, guide: Guide, count: int, generator: torch.Generator
-) -> float:
-    """The mean square of the error of a guidance, over that of the exact one, along paths that the exact one guides.
+def exact_guide(loss: Loss, model: GaussianData, frozen: Frozen, chain: ChainH) -> Guide:
+    """What this loss has to find."""
+    if loss == "covariation":
+        return chain.pull
+    if loss != "denoising":
+        return chain.guide
+    process = VP(model.decay, model.decay, 1.0)
+    ends = Gaussian(chain.mean.numpy(), 0.5 * (chain.cov + chain.cov.T).numpy())
+    event = half_space(np.asarray(model.normal), model.level)
 
-    Steps count by the square of what guidance moves their means by, in units of their noise: by the divergence of paths.
+    def guide(x: Tensor, t: Tensor) -> Tensor:
+        times = (t.double().numpy() + 1.0) / model.levels
+        found = guided_score(process, ends, event, x.numpy(), times)
+        return torch.as_tensor(found) + frozen.noise(x, t) / columns(frozen.sampler, t, x)[1]
+
+    return guide
+
+
+def guidance_share(
+    frozen: Frozen, chain: ChainH, guide: Guide, exact: Guide, count: int, generator: torch.Generator
+) -> float:
+    """The mean square of the error of a guidance, over that of the exact one, along paths that are guided exactly.
+
+    Steps count by the variance of their noise: by what an error adds to the divergence of the paths.
     """
-    sampler = frozen.sampler
     x = frozen.start(count, generator)
     wrong = whole = 0.0
-    for k in range(sampler.n_steps):
-        steps = torch.full((count,), k)
-        t = sampler.times(steps)
-        exact, found = chain.guide(x, t), guide(x, t)
-        still = torch.zeros_like(x)
-        moved, std = sampler.moments(
-            frozen.guided(still, torch.ones_like(x), x, t), steps, still, sampler.eta
-        )
-        weight = float(np.square((moved / std).reshape(-1)[0].item()))
-        wrong += weight * float(((found - exact) ** 2).sum(dim=1).mean())
-        whole += weight * float((exact**2).sum(dim=1).mean())
-        x = frozen.step(x, k, chain.guide, generator)
+    for k, std in enumerate(frozen.sampler.stds(frozen.sampler.eta)):
+        t = frozen.sampler.times(torch.full((count,), k))
+        right = exact(x, t)
+        wrong += std**2 * float(((guide(x, t) - right) ** 2).sum(dim=1).mean())
+        whole += std**2 * float((right**2).sum(dim=1).mean())
+        x = frozen.step(x, k, chain.pull, generator, "mean")
     return wrong / whole
+
+
+def _hazard(margin: Tensor) -> Tensor:
+    return torch.exp(-0.5 * margin**2 - 0.5 * math.log(2.0 * math.pi) - torch.special.log_ndtr(margin))

@@ -15,9 +15,9 @@ from driftproof.backends.torch.kit.seeding import generator_of
 
 from .callback import save_log_h
 from .config import Recipe
-from .exact import ChainH, guidance_share
-from .method import Learned, Learner
-from .models import Frozen, Guide, gaussian_model, image_model
+from .exact import ChainH, exact_guide, guidance_share
+from .method import Learner
+from .models import Frozen, Guide, Place, gaussian_model, image_model
 from .networks import LatentLogH
 from .store import make_store
 
@@ -56,15 +56,15 @@ class Outcome:
         recipe: What was run.
         draws: By method: unguided, each loss, the exact h where it is known, rejection.
         frozen: The model.
-        probes: Of the Gaussian model: margins of h at probe points, for each loss one row a seed.
-        exact: The exact ones.
+        probes: Of the Gaussian model: guidance at probe points, for each loss one row a seed.
+        exact: The exact ones of each loss.
     """
 
     recipe: Recipe
     draws: Mapping[str, Draws]
     frozen: Frozen
     probes: Mapping[str, Tensor]
-    exact: Tensor | None
+    exact: Mapping[str, Tensor]
 
 
 def frozen_of(recipe: Recipe, device: torch.device) -> Frozen:
@@ -85,7 +85,11 @@ def run(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     each = [_seed(recipe, frozen, chain, seed, out, accelerator) for seed in recipe.seeds]
     draws = {name: _together([found[0][name] for found in each]) for name in each[0][0]}
     probes = {name: torch.stack([found[1][name] for found in each]) for name in each[0][1]}
-    exact = None if chain is None else _probed(chain.guide, *_probe_points(frozen, chain))
+    exact = {}
+    if chain is not None and recipe.gaussian is not None:
+        x, t = _probe_points(frozen)
+        for loss in recipe.losses:
+            exact[loss] = exact_guide(loss, recipe.gaussian, frozen, chain)(x, t).flatten()
     return Outcome(recipe, draws, frozen, probes, exact)
 
 
@@ -105,57 +109,46 @@ def _seed(
         UNGUIDED: Draws(learner.last.cpu(), learner.hits.cpu() > 0, steps),
         REJECTION: Draws(kept.cpu(), torch.ones(len(kept), dtype=torch.bool), steps / learner.share),
     }
-    probes = {}
-    guides: dict[str, tuple[Guide, Learned | None]] = {}
+    probes: dict[str, Tensor] = {}
+    shares: dict[str, float] = {}
+    guides: dict[str, tuple[Guide, Place, float]] = {}
     for loss in recipe.losses:
         learned = learner.learn(loss, replace(recipe.plan, seed=seed))
-        guides[loss] = learned.guide, learned
+        guides[loss] = learned.guide, learned.place, learned.seconds
         network = learned.networks.get("log_h")
-        if (
-            isinstance(network, LatentLogH)
-            and "field" not in learned.networks
-            and accelerator.is_main_process
-        ):
+        if isinstance(network, LatentLogH) and loss != "covariation" and accelerator.is_main_process:
             where = out / "guidance" / f"{loss.replace(' ', '-')}.safetensors"
             save_log_h(where, network, {"title": recipe.title, "seed": seed})
-    if chain is not None:
-        guides[EXACT] = chain.guide, None
-    for number, (name, (guide, found)) in enumerate(guides.items()):
-        points = _drawn(recipe, frozen, guide, seed, number, accelerator)
-        inside = torch.cat([frozen.member(part) for part in points.split(recipe.at_once)])
-        shares: tuple[float, ...] = ()
-        if chain is not None:
+        if chain is not None and recipe.gaussian is not None:
+            exact = exact_guide(loss, recipe.gaussian, frozen, chain)
             generator = generator_of(seed, DRAWING - 1)
-            shares = (guidance_share(frozen, chain, guide, recipe.evaluation, generator),)
-            probes[name] = _probed(guide, *_probe_points(frozen, chain))
-        draws[name] = Draws(
-            points.cpu(), inside.cpu(), steps, shares, 0.0 if found is None else found.seconds
-        )
+            shares[loss] = guidance_share(frozen, chain, learned.guide, exact, recipe.evaluation, generator)
+            probes[loss] = learned.guide(*_probe_points(frozen)).detach().flatten()
+    if chain is not None:
+        guides[EXACT] = chain.pull, "mean", 0.0
+    for number, (name, (guide, place, seconds)) in enumerate(guides.items()):
+        generator = generator_of(seed, DRAWING + number, accelerator.device)
+        points = _drawn(recipe, frozen, guide, place, generator)
+        inside = torch.cat([frozen.member(part) for part in points.split(recipe.at_once)])
+        found = (shares[name],) if name in shares else ()
+        draws[name] = Draws(points.cpu(), inside.cpu(), steps, found, seconds)
     return draws, probes
 
 
-def _drawn(
-    recipe: Recipe, frozen: Frozen, guide: Guide, seed: int, number: int, accelerator: Accelerator
-) -> Tensor:
-    generator = generator_of(seed, DRAWING + number, accelerator.device)
+def _drawn(recipe: Recipe, frozen: Frozen, guide: Guide, place: Place, generator: torch.Generator) -> Tensor:
     sizes = [
         min(recipe.at_once, recipe.evaluation - first)
         for first in range(0, recipe.evaluation, recipe.at_once)
     ]
-    return torch.cat([frozen.sample(size, generator, guide) for size in sizes])
+    return torch.cat([frozen.sample(size, generator, guide, place) for size in sizes])
 
 
-def _probe_points(frozen: Frozen, chain: ChainH) -> tuple[Tensor, Tensor]:
+def _probe_points(frozen: Frozen) -> tuple[Tensor, Tensor]:
     """Where guidance is compared: the mean of the unguided path a quarter, a half and three quarters on the way."""
     n = frozen.sampler.n_steps
     steps = torch.tensor([n // 4, n // 2, (3 * n) // 4])
     x = torch.zeros(3, *frozen.shape, dtype=frozen.dtype)
     return x, frozen.sampler.times(steps)
-
-
-def _probed(guide: Guide, x: Tensor, t: Tensor) -> Tensor:
-    """Guidance at the probe points, shape (3 d,)."""
-    return guide(x, t).detach().flatten()
 
 
 def _together(found: list[Draws]) -> Draws:

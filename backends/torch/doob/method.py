@@ -3,7 +3,8 @@ r"""How a guidance is learned from a store: four losses, each of them a line of 
 * ``cross entropy``, ``martingale``: h at a random step of a trajectory, from whether it ends in the event; the guidance
   is the gradient of log h;
 * ``covariation``: the gradient of h, from increments of the h that the martingale loss has found times increments of
-  the state less their mean; the guidance is their quotient;
+  the state less their mean; the guidance is their quotient.  Of a random step it is *exactly* what moves the mean given
+  the event, :math:`\varsigma^2\,E\nabla h_{k+1}/h_k`, however long the step;
 * ``denoising``: the guidance itself, from last states in the event that are noised anew; no other state is read.
 """
 
@@ -30,7 +31,7 @@ from driftproof.numerics.doob import (
 )
 
 from .config import Loss
-from .models import FLOOR, Frozen, Guide, columns
+from .models import FLOOR, Frozen, Guide, Place, columns
 from .networks import LatentField, LatentLogH, Net, Of, ProbitField, ProbitLogH
 from .store import Store
 
@@ -43,13 +44,15 @@ class Learned:
     """A guidance and what it was learned with.
 
     Arguments:
-        guide: The gradient of log h.
+        guide: The gradient of log h, and
+        place: where it goes.
         networks: The trained modules by name: ``log_h``, ``field``.
         losses: Of each step of the last training.
         seconds: Of all trainings.
     """
 
     guide: Guide
+    place: Place
     networks: Mapping[str, nn.Module]
     losses: Tensor
     seconds: float
@@ -129,19 +132,18 @@ class Learner:
         """A guidance from one of the losses."""
         if loss == "denoising":
             field = self._fit(self._field("guidance"), self._noised, _squared, plan, loss)
-            return Learned(
-                field_guide(field.model, self.frozen), {"field": field.model}, field.losses, field.seconds
-            )
+            guide = field_guide(field.model, self.frozen)
+            return Learned(guide, "noise", {"field": field.model}, field.losses, field.seconds)
         if loss != "covariation":
             fitted = self._log_h(loss, plan)
             guide = gradient_guide(fitted.model)
-            return Learned(guide, {"log_h": fitted.model}, fitted.losses, fitted.seconds)
+            return Learned(guide, "mean", {"log_h": fitted.model}, fitted.losses, fitted.seconds)
         known = self._log_h("martingale", plan)
         draw = self._increments(known.model)
         field = self._fit(self._field("gradient"), draw, _squared, plan, loss)
         guide = quotient_guide(known.model, field.model, self.frozen)
         networks = {"log_h": known.model, "field": field.model}
-        return Learned(guide, networks, field.losses, known.seconds + field.seconds)
+        return Learned(guide, "mean", networks, field.losses, known.seconds + field.seconds)
 
     def _log_h(self, loss: Loss, plan: Plan) -> Trained[nn.Module]:
         of = cross_entropy_loss if loss == "cross entropy" else martingale_loss

@@ -1,8 +1,14 @@
 r"""A frozen model with its grid: unguided, or guided by a change of what it predicts.
 
-With :math:`x = \alpha x_0 + \sigma\epsilon` guidance g changes the predicted noise by :math:`-\sigma g`
-(:func:`~driftproof.numerics.doob.guided_noise`), and the velocity of a flow, :math:`\epsilon - x_0`, by
-:math:`-\sigma g/\alpha`.  Where the state is nearly pure noise nothing can be told of the data: there is no guidance
+Guidance g goes to one of two places (:mod:`driftproof.numerics.doob.placements`):
+
+* ``noise``: the predicted noise is changed by :math:`-\sigma g`, and the velocity of a flow, :math:`\epsilon - x_0`, by
+  :math:`-\sigma g/\alpha`, where g is the score of the data given the event, less their score;
+* ``mean``: that of the random step is moved by :math:`\varsigma^2 g`, where g belongs to the h of the *steps*, from
+  whose trajectories it was learned.  With few steps this h is steeper than that of the data, since a step has less
+  noise than the posterior is wide: put on the noise it is far too strong.
+
+  Where the state is nearly pure noise nothing can be told of the data: there is no guidance
 below :data:`FLOOR`, and what that costs is :func:`~driftproof.theory.doob.start_distance`.
 """
 
@@ -10,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -20,17 +26,27 @@ from torch import Tensor, nn
 from driftproof.backends.torch.pretrained.guidance import Condition
 from driftproof.backends.torch.rl.gaussian import vp_sampler
 from driftproof.backends.torch.rl.sampler import Sampler, Sampling
-from driftproof.numerics.doob import guided_noise
+from driftproof.numerics.doob import guided_mean, guided_noise
 from driftproof.theory.laws import Gaussian
 
 from .config import Event, GaussianData, ImageModel
 
-__all__ = ["FLOOR", "Frozen", "GaussianDenoiser", "Guide", "columns", "gaussian_model", "image_model"]
+__all__ = [
+    "FLOOR",
+    "Frozen",
+    "GaussianDenoiser",
+    "Guide",
+    "Place",
+    "columns",
+    "gaussian_model",
+    "image_model",
+]
 
 FLOOR: Final = 0.03  # of alpha / sigma
 
 # guide(x, t): the gradient of log h at states (B, *) and timesteps (B,).
 Guide: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Place: TypeAlias = Literal["noise", "mean"]
 Member: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -84,14 +100,18 @@ class Frozen:
         return guided_noise.kernel(xp, output, torch.where(alpha > FLOOR * sigma, guidance, 0.0), strength)
 
     @torch.no_grad()
-    def step(self, x: Tensor, k: int, guide: Guide | None, generator: torch.Generator) -> Tensor:
+    def step(
+        self, x: Tensor, k: int, guide: Guide | None, generator: torch.Generator, place: Place = "noise"
+    ) -> Tensor:
         """Step k of the sampler."""
         steps = torch.full((len(x),), k, device=x.device)
         t = self.sampler.times(steps)
-        output = self.output(x, t)
-        if guide is not None:
-            output = self.guided(output, guide(x, t), x, t)
+        output, guidance = self.output(x, t), None if guide is None else guide(x, t)
+        if guidance is not None and place == "noise":
+            output = self.guided(output, guidance, x, t)
         mean, std = self.sampler.moments(output, steps, x, self.sampler.eta)
+        if guidance is not None and place == "mean":
+            mean = guided_mean.kernel(xp, mean, guidance, std)
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (mean + std * noise).to(x.dtype)
 
@@ -99,11 +119,13 @@ class Frozen:
         """Pure noise."""
         return torch.randn(count, *self.shape, generator=generator, dtype=self.dtype, device=generator.device)
 
-    def sample(self, count: int, generator: torch.Generator, guide: Guide | None = None) -> Tensor:
+    def sample(
+        self, count: int, generator: torch.Generator, guide: Guide | None = None, place: Place = "noise"
+    ) -> Tensor:
         """Last states."""
         x = self.start(count, generator)
         for k in range(self.sampler.n_steps):
-            x = self.step(x, k, guide, generator)
+            x = self.step(x, k, guide, generator, place)
         return x
 
 

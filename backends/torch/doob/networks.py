@@ -60,19 +60,27 @@ class ProbitLogH(_Probit):
 
 @final
 class ProbitField(_Probit):
-    r""":math:`\sigma\,\nabla\log\Phi(\zeta)`, or :math:`\sigma\,\nabla\Phi(\zeta)`."""
+    r""":math:`\sigma\,\nabla\Phi(\zeta)`, or :math:`\sigma\,(\nabla\log\Phi(\zeta) + B_k x + c_k)`.
+
+    The affine part of a guidance is what the law of last states differs by from the data of the frozen score.
+    """
 
     def __init__(self, sampler: Sampler, d: int, shift: float, of: Of) -> None:
         super().__init__(sampler, d, shift)
-        self.of = of
+        n, self.of = sampler.n_steps, of
         nn.init.constant_(self.slope, 1e-2)  # the gradient of an h that is flat says nothing of its slope
+        if of == "guidance":
+            self.affine = nn.Parameter(torch.zeros(n, d, d, dtype=torch.float64))
+            self.constant = nn.Parameter(torch.zeros(n, d, dtype=torch.float64))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         margin, slope, sigma = self.margin(x, t)
         logs = -0.5 * margin**2 - 0.5 * math.log(2.0 * math.pi)
-        if self.of == "guidance":
-            logs = logs - torch.special.log_ndtr(margin)
-        return sigma * torch.exp(logs)[:, None] * slope
+        if self.of == "gradient":
+            return sigma * torch.exp(logs)[:, None] * slope
+        pull = torch.exp(logs - torch.special.log_ndtr(margin))[:, None] * slope
+        k = (t[:, None] == self.timesteps).int().argmax(dim=1)
+        return sigma * (pull + torch.einsum("bij,bj->bi", self.affine[k], x) + self.constant[k])
 
 
 class _Latent(nn.Module):

@@ -31,7 +31,7 @@ def satisfaction(draws: Draws) -> str:
 def gaussian_section(outcome: Outcome) -> Section:
     """What was learned beside the exact h of the chain."""
     recipe, model = outcome.recipe, outcome.recipe.gaussian
-    assert model is not None and outcome.exact is not None  # the outcome of a Gaussian run
+    assert model is not None  # the outcome of a Gaussian run
     chain = ChainH.of(model, outcome.frozen)
     mean, deviation = _conditional(model, chain)
     rows, verdicts = [], []
@@ -143,7 +143,7 @@ def _conditional(model: GaussianData, chain: ChainH) -> tuple[float, float]:
 def _inside(outcome: Outcome, name: str) -> str:
     """Whether the exact guidance at all probe points lies in the joint interval over seeds."""
     found = outcome.probes[name].numpy()
-    if len(found) < 2 or outcome.exact is None:
+    if len(found) < 2:
         return "one seed"
     mean, half = student_interval(found, LEVEL, together=found.shape[1])
-    return "inside" if bool(np.all(np.abs(mean - outcome.exact.numpy()) <= half)) else "OUTSIDE"
+    return "inside" if bool(np.all(np.abs(mean - outcome.exact[name].numpy()) <= half)) else "OUTSIDE"

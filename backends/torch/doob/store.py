@@ -117,7 +117,7 @@ def make_store(
         frozen.sampler.description(),
         made_with,
     )
-    manifest = {"format": FORMAT, "digest": digest_of(parts), "bytes": size}
+    manifest = {"format": FORMAT, "digest": digest_of([repr(part) for part in parts]), "bytes": size}
 
     def begun() -> int:
         announce(told)

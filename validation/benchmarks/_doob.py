@@ -296,5 +296,5 @@ def _fitted(loss: Callable[[Tensor, Tensor], Tensor], guess: tuple[Any, Any], co
         value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]  # a closure may give a tensor
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return Learned(a.detach().numpy(), b.detach().numpy())

@@ -120,8 +120,8 @@ class _Made:
             self._row(
                 f"P = {p:g}: {name}",
                 problem,
-                lambda rng, guide=guide: (_finite(problem, guide, rng), guide),
-                lambda guide: f"inside before the last step {_inside(problem, guide):.3f}; ",
+                _drawing(problem, guide),
+                lambda guide: f"inside by a plain last draw {_inside(problem, guide):.3f}; ",
             )
             for name, guide in guides.items()
         ]
@@ -158,10 +158,7 @@ class _Made:
         ends = {"finish": problem.finished(x, rng), "draw": problem.unfinished(x, rng)}
         missed = {name: int(np.sum(~np.asarray(problem.event.contains(y)))) for name, y in ends.items()}
         spent = seconds(
-            {
-                name: lambda f=f: f(x, rng)
-                for name, f in (("ours", problem.finished), ("theirs", problem.unfinished))  # type: ignore[misc]
-            }
+            {"ours": lambda: problem.finished(x, rng), "theirs": lambda: problem.unfinished(x, rng)}
         )
         predicted = float(draw_violation(problem.z, kept))
         note = (
@@ -176,6 +173,10 @@ class _Made:
             spent["theirs"],
             note,
         )
+
+
+def _drawing(problem: Problem, guide: Guide) -> Callable[[Any], Any]:
+    return lambda rng: (_finite(problem, guide, rng), guide)
 
 
 def _finite(problem: Problem, guide: Guide, rng: Any) -> Any:

@@ -85,7 +85,7 @@ def run(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     each = [_seed(recipe, frozen, chain, seed, out, accelerator) for seed in recipe.seeds]
     draws = {name: _together([found[0][name] for found in each]) for name in each[0][0]}
     probes = {name: torch.stack([found[1][name] for found in each]) for name in each[0][1]}
-    exact = {}
+    exact: dict[str, Tensor] = {}
     if chain is not None and recipe.gaussian is not None:
         x, t = _probe_points(frozen)
         for loss in recipe.losses:
@@ -129,7 +129,7 @@ def _seed(
     for number, (name, (guide, place, seconds)) in enumerate(guides.items()):
         generator = generator_of(seed, DRAWING + number, accelerator.device)
         points = _drawn(recipe, frozen, guide, place, generator)
-        inside = torch.cat([frozen.member(part) for part in points.split(recipe.at_once)])
+        inside = torch.cat([frozen.member(part) for part in torch.split(points, recipe.at_once)])
         found = (shares[name],) if name in shares else ()
         draws[name] = Draws(points.cpu(), inside.cpu(), steps, found, seconds)
     return draws, probes

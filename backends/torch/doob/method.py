@@ -119,7 +119,7 @@ class Learner:
         self.frozen, self.store, self.width = frozen, store, width
         self.folder, self.accelerator, self.made_with = folder, accelerator, made_with
         self.last = store.last(frozen.dtype).to(accelerator.device)
-        self.hits = torch.cat([frozen.member(part) for part in self.last.split(256)]).to(frozen.dtype)
+        self.hits = torch.cat([frozen.member(part) for part in torch.split(self.last, 256)]).to(frozen.dtype)
         self.share = float(self.hits.mean())
         if not 0.0 < self.share < 1.0:
             got = f"{int(self.hits.sum())} of {len(self.hits)}"

@@ -135,8 +135,8 @@ class LatentField(_Latent):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width)
         self.head = nn.Conv2d(width, channels, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for part in self.head.parameters():
+            nn.init.zeros_(part)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         found: Tensor = self.head(self.features(x, t))

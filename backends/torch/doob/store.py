@@ -66,7 +66,7 @@ class Store:
         rows, steps = rows.cpu(), steps.cpu()
         places = rows // self.shard
         found = np.empty((len(rows), *self._parts[0].shape[2:]), dtype=self.words)
-        for k in places.unique().tolist():
+        for k in sorted(set(places.tolist())):
             mine = (places == k).numpy()
             within = (rows[places == k] - k * self.shard).numpy()
             found[mine] = self._parts[k][within, steps[places == k].numpy()]

@@ -28,7 +28,15 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    holds,
+    public,
+)
 
 __all__ = [
     "ClockPaths",
@@ -96,7 +104,7 @@ def clock_rollout(
     speeds, met = [], []
     for k in range(steps):
         q = stiffness(psi[-1])
-        if not bool(xp.all((q > 0.0) & xp.isfinite(q))):
+        if not holds(xp.all((q > 0.0) & xp.isfinite(q))):
             raise UnmetHypothesis("clock_rollout", "Q > 0 and finite on the path", f"at step {k} it is not")
         speeds.append(mean(k * dt, psi[-1]) + xp.sqrt(exploration / q) * noise[:, k])
         psi.append(psi[-1] + dt * speeds[-1])

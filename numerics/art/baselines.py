@@ -29,7 +29,13 @@ from array_api_compat import device
 
 from driftproof._arguments import checked
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 from driftproof.numerics._samples import Floats
 
 __all__ = ["AYS_LEVELS", "resample_levels", "rho_grid", "shifted_grid"]
@@ -47,9 +53,9 @@ AYS_LEVELS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 def _falls(xp: Namespace, *, n: int, sigma_min: Array, sigma_max: Array, rho: float, **_: Any) -> None:
     if n < 1:
         raise UnmetHypothesis("rho_grid", "n >= 1", f"n = {n}")
-    if not bool(xp.all(sigma_min < sigma_max)):
+    if not holds(xp.all(sigma_min < sigma_max)):
         raise UnmetHypothesis("rho_grid", "sigma_min < sigma_max", "a range that does not fall")
-    if rho == float("inf") and not bool(xp.all(sigma_min > 0.0)):
+    if rho == float("inf") and not holds(xp.all(sigma_min > 0.0)):
         raise UnmetHypothesis("rho_grid", "sigma_min > 0 for rho = inf", "the level 0 has no logarithm")
 
 

@@ -19,7 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    holds,
+    public,
+)
 from driftproof.numerics._checks import require_batch
 from driftproof.numerics._samples import Floats
 
@@ -75,7 +82,7 @@ def _finite(xp: Namespace, value: Array, x: Array) -> Array:
     if tuple(value.shape) != tuple(x.shape):
         got = f"shapes {tuple(value.shape)}, {tuple(x.shape)}"
         raise UnmetHypothesis("path_acceleration", "the velocity has the shape of the state", got)
-    if not bool(xp.all(xp.isfinite(value))):
+    if not holds(xp.all(xp.isfinite(value))):
         raise UnmetHypothesis("path_acceleration", "the velocity is finite", "NaN or infinity in it")
     return value
 

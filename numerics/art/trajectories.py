@@ -19,7 +19,14 @@ from collections.abc import Callable
 from typing import Any
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    holds,
+    public,
+)
 
 from .stiffness import Velocity
 
@@ -41,7 +48,7 @@ def _teacher(subject: str) -> Callable[..., None]:
             if value is not None and tuple(value.shape) != tuple(shape):
                 got = f"shape {tuple(value.shape)}"
                 raise UnmetHypothesis(subject, f"{name} has the shape {tuple(shape)} of states", got)
-        if not bool(xp.all(levels[1:] < levels[:-1])):
+        if not holds(xp.all(levels[1:] < levels[:-1])):
             raise UnmetHypothesis(subject, "levels fall", "a level is not below the one before it")
 
     return check
@@ -141,7 +148,7 @@ def nearest_subgrid(velocity: Velocity, states: Array, levels: Array, n: int) ->
 
 def _slope(xp: Namespace, velocity: Velocity, x: Array, level: Array) -> Array:
     slope = velocity(x, level)
-    if tuple(slope.shape) != tuple(x.shape) or not bool(xp.all(xp.isfinite(slope))):
+    if tuple(slope.shape) != tuple(x.shape) or not holds(xp.all(xp.isfinite(slope))):
         got = f"shape {tuple(slope.shape)}, or NaN or infinity in it, at the level {float(level)!r}"
         raise UnmetHypothesis("nearest_subgrid", "the velocity is finite, with the shape of the state", got)
     return slope

@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    known,
+    public,
+)
 from driftproof.theory.diffpo.elbo import gauss_nodes
 
 __all__ = [
@@ -33,13 +39,13 @@ def _require_masks(xp: Namespace, **given: Any) -> None:
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise UnmetHypothesis("estimate", "log-probabilities and masks of one shape (..., L)", got)
     for name in ("mask", "real"):
-        if name in given and bool(xp.any((given[name] != 0.0) & (given[name] != 1.0))):
+        if name in given and known(xp.any((given[name] != 0.0) & (given[name] != 1.0))):
             raise UnmetHypothesis("estimate", f"{name} holds zeros and ones", "other numbers")
 
 
 def _require_hidden(xp: Namespace, **given: Any) -> None:
     _require_masks(xp, **given)
-    if bool(xp.any(xp.sum(given["mask"] * given["real"], axis=-1) < 1.0)):
+    if known(xp.any(xp.sum(given["mask"] * given["real"], axis=-1) < 1.0)):
         raise UnmetHypothesis(
             "count_estimate", "every mask hides a token of the completion", "one hides none"
         )

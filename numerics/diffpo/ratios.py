@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    known,
+)
 
 __all__ = ["clipped", "kept", "log_ratio", "require_batch"]
 
@@ -21,9 +26,9 @@ def require_batch(xp: Namespace, **given: Any) -> None:
         got = f"log_p {shape}, advantages {tuple(given['advantages'].shape)}"
         raise UnmetHypothesis("loss", "log_p (B, T) and advantages (B,)", got)
     mask = given["mask"]
-    if bool(xp.any((mask != 0.0) & (mask != 1.0))):
+    if known(xp.any((mask != 0.0) & (mask != 1.0))):
         raise UnmetHypothesis("loss", "the mask holds zeros and ones", "other numbers")
-    if bool(xp.any(xp.sum(mask, axis=-1) < 1.0)):
+    if known(xp.any(xp.sum(mask, axis=-1) < 1.0)):
         raise UnmetHypothesis("loss", "every sequence has a token", "a row of the mask has none")
 
 

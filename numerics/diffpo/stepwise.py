@@ -23,7 +23,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    known,
+    public,
+)
 
 from .ratios import clipped, kept, log_ratio, require_batch
 
@@ -35,7 +41,7 @@ def _require_trace(xp: Namespace, *, log_p: Array, step: Array, shrink: int) -> 
         got = f"log_p {tuple(log_p.shape)}, step {tuple(step.shape)}"
         raise UnmetHypothesis("trace_log_probs", "log_p (..., K, T) and step (..., T)", got)
     _require_shrink("trace_log_probs", shrink)
-    if step.shape[-1] and bool(xp.any(step > float(log_p.shape[-2] * shrink))):
+    if step.shape[-1] and known(xp.any(step > float(log_p.shape[-2] * shrink))):
         got = f"a step {float(xp.max(step)):g}, K = {log_p.shape[-2]}, shrink = {shrink}"
         raise UnmetHypothesis(
             "trace_log_probs", "step <= K shrink, so that every evaluation has its state", got

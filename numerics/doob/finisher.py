@@ -13,7 +13,14 @@ from __future__ import annotations
 import math
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    holds,
+    public,
+)
 from driftproof._random import Rng, source
 from driftproof.theory.doob.events import lifted
 from driftproof.theory.doob.linear import Slab
@@ -29,7 +36,7 @@ _NEWTON = 10  # steps; the first guess is within 2.2, and the last digits double
 
 
 def _has_an_interior(xp: Namespace, *, low: Array, high: Array, **_: Rng) -> None:
-    if not bool(xp.all(low < high)):
+    if not holds(xp.all(low < high)):
         raise UnmetHypothesis("truncated_normal", "low < high", "an interval without an interior")
 
 

@@ -23,7 +23,14 @@ import array_api_compat
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    known,
+)
 from driftproof._random import Rng, Source, source
 from driftproof.theory.special.elementary import log_sum_exp
 
@@ -235,6 +242,6 @@ def _twist(
     if not found or 0 in found or found != wanted:
         got = f"step {k}: shape {found} beside states {tuple(x.shape)}"
         raise UnmetHypothesis(name, "the twist has one number for each particle", got)
-    if bool(xp.any(xp.isnan(value))) or bool(xp.any(value == xp.inf)):
+    if known(xp.any(xp.isnan(value))) or known(xp.any(value == xp.inf)):
         raise UnmetHypothesis(name, "the twist is a number or minus infinity", f"step {k}")
     return value

@@ -25,7 +25,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 
 __all__ = ["guided_data", "guided_mean", "guided_noise", "guided_state"]
 
@@ -80,7 +86,7 @@ def guided_data(xp: Namespace, x0: Array, guidance: Array, alpha_t: Array, sigma
 def _to_the_data(
     xp: Namespace, *, alpha_t: Array, sigma_t: Array, alpha_s: Array, sigma_s: Array, **_: Any
 ) -> None:
-    if not bool(xp.all(sigma_s * alpha_t <= sigma_t * alpha_s)):
+    if not holds(xp.all(sigma_s * alpha_t <= sigma_t * alpha_s)):
         got = f"sigma_s / alpha_s up to {float(xp.max(sigma_s / alpha_s))!r}"
         raise UnmetHypothesis("guided_state", "SNR_s >= SNR_t", got)
 

@@ -23,7 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+    require,
+)
 from driftproof.theory.special.elementary import log_complement, softplus
 
 from .losses import positive_part, require_pairs
@@ -94,7 +101,7 @@ def _require_probabilities(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, **given: Array) -> None:
         pairs(xp, **given)
         for name in ("chosen", "rejected"):
-            if not bool(xp.all(given[name] < 0)):
+            if not holds(xp.all(given[name] < 0)):
                 got = f"up to {float(xp.max(given[name])):.6g}: a density has no odds"
                 raise UnmetHypothesis(subject, f"{name} < 0", got)
             require(xp, subject, name, given[name], "finite")

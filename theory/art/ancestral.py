@@ -12,7 +12,13 @@ logarithm is one.
 
 from __future__ import annotations
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 
 __all__ = ["ancestral_deficit", "ancestral_deficits"]
 
@@ -22,7 +28,7 @@ def _falls(xp: Namespace, *, grid: Array, **_: Array) -> None:
         raise UnmetHypothesis(
             "ancestral_deficit", "grid (..., N + 1) with N >= 1", f"shape {tuple(grid.shape)}"
         )
-    if not bool(xp.all(grid[..., 1:] <= grid[..., :-1])) or not bool(xp.all(grid[..., :-1] > 0.0)):
+    if not holds(xp.all(grid[..., 1:] <= grid[..., :-1])) or not holds(xp.all(grid[..., :-1] > 0.0)):
         hypothesis = "the levels fall, and only the last may be 0"
         raise UnmetHypothesis(
             "ancestral_deficit", hypothesis, "a level is above the one before it, or 0 too early"
@@ -60,7 +66,7 @@ def ancestral_deficit(xp: Namespace, grid: Array, s: Array) -> Array:
 
 
 def _ordered(xp: Namespace, *, a: Array, b: Array, end: Array, **_: Array) -> None:
-    if not bool(xp.all((end <= b) & (b <= a))):
+    if not holds(xp.all((end <= b) & (b <= a))):
         raise UnmetHypothesis(
             "ancestral_deficits", "end <= b <= a", "a step that rises, or ends below the last level"
         )

@@ -24,7 +24,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 
 __all__ = ["Solver", "check_levels", "euler_ratio", "grid_w2", "std_error"]
 
@@ -37,7 +43,7 @@ def check_levels(subject: str) -> Any:
     def check(xp: Namespace, *, grid: Array, alpha: Array | None = None, **_: Any) -> None:
         if grid.ndim == 0 or grid.shape[-1] < 2:
             raise UnmetHypothesis(subject, "grid (..., N + 1) with N >= 1", f"shape {tuple(grid.shape)}")
-        if alpha is not None and not bool(xp.all(grid + alpha > 0.0)):
+        if alpha is not None and not holds(xp.all(grid + alpha > 0.0)):
             raise UnmetHypothesis(subject, "alpha + sigma > 0", "both vanish at a level")
 
     return check

@@ -19,7 +19,13 @@ from typing import Any
 
 from array_api_compat import device
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 
 __all__ = ["ancestral_grid", "flow_grid", "path_kl_grid", "tangent_grid"]
 
@@ -30,7 +36,7 @@ def _falls(subject: str) -> Callable[..., None]:
     def check(xp: Namespace, *, n: int, **ends: Any) -> None:
         if n < 1:
             raise UnmetHypothesis(subject, "n >= 1", f"n = {n}")
-        if "sigma_min" in ends and not bool(xp.all(ends["sigma_min"] < ends["sigma_max"])):
+        if "sigma_min" in ends and not holds(xp.all(ends["sigma_min"] < ends["sigma_max"])):
             got = f"sigma_min up to {float(xp.max(ends['sigma_min']))!r}"
             raise UnmetHypothesis(subject, "sigma_min < sigma_max", got)
 

@@ -18,13 +18,19 @@ References:
 
 from __future__ import annotations
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 
 __all__ = ["path_kl_steps"]
 
 
 def _falls(xp: Namespace, *, a: Array, b: Array, **_: Array) -> None:
-    if not bool(xp.all(b <= a)):
+    if not holds(xp.all(b <= a)):
         raise UnmetHypothesis("path_kl_steps", "b <= a", "a step that rises")
 
 

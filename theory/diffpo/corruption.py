@@ -27,7 +27,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    known,
+    public,
+)
 
 __all__ = ["corruption_step_kl", "reverse_corruption"]
 
@@ -41,9 +48,9 @@ def _require_corruption(
             got = f"{name} {tuple(law.shape)}, noise {tuple(noise.shape)}"
             raise UnmetHypothesis("corruption", "noise (W,), and laws of shape (..., W)", got)
         mass = xp.sum(law, axis=-1)
-        if bool(xp.any(xp.abs(mass - 1.0) > 0.05)):
+        if known(xp.any(xp.abs(mass - 1.0) > 0.05)):
             raise UnmetHypothesis("corruption", f"{name} sums to 1", f"{float(xp.max(mass)):.6g}")
-    if not bool(xp.all((survival_t <= survival_s) & (survival_s > 0.0))):
+    if not holds(xp.all((survival_t <= survival_s) & (survival_s > 0.0))):
         got = f"survival_t up to {float(xp.max(survival_t))!r}, survival_s from {float(xp.min(survival_s))!r}"
         raise UnmetHypothesis("corruption", "survival_t <= survival_s, and survival_s > 0", got)
 

@@ -13,7 +13,13 @@ from typing import final
 import array_api_compat
 import numpy as np
 
-from driftproof._namespace import Array, UnmetHypothesis, boundary, checked
+from driftproof._namespace import (
+    Array,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    holds,
+)
 
 from .states import Denoiser, States, host, log_sum_exp
 
@@ -48,7 +54,7 @@ class TabularDenoiser:
         if len(shape) != 3 or shape[2] < 1 or shape[1] < 1 or shape[0] != (shape[2] + 1) ** shape[1]:
             raise UnmetHypothesis("TabularDenoiser", "logits have shape ((V+1)**L, L, V)", f"shape {shape}")
         largest = xp.max(logits, axis=-1)
-        if not bool(xp.all(xp.isfinite(largest))):
+        if not holds(xp.all(xp.isfinite(largest))):
             raise UnmetHypothesis("TabularDenoiser", "the largest logit of a position is finite", "infinite")
         object.__setattr__(self, "logits", logits)
 

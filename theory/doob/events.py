@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    holds,
+    require,
+)
 from driftproof.theory.special.elementary import log_or_minus_infinity, log_sum_exp
 
 __all__ = [
@@ -135,7 +143,7 @@ def normal_rows(subject: str, name: str, value: Array, axes: int) -> Array:
         raise UnmetHypothesis(
             subject, f"{name} {('(d,)', '(2, d)')[axes - 1]}", f"shape {tuple(value.shape)}"
         )
-    if not bool(xp.all(xp.any(value != 0, axis=-1))):
+    if not holds(xp.all(xp.any(value != 0, axis=-1))):
         raise UnmetHypothesis(subject, f"no {name} is 0", "a functional that is 0 everywhere")
     return value
 
@@ -147,7 +155,7 @@ def require_interior(subject: str, holds: bool, got: str) -> None:
 
 
 def require_spread(xp: Namespace, subject: str, spread: Array) -> None:
-    if not bool(xp.all(spread > 0)):
+    if not holds(xp.all(spread > 0)):
         raise UnmetHypothesis(subject, "the law has a density along the event's functionals", "a spread of 0")
 
 

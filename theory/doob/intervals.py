@@ -17,7 +17,13 @@ import math
 import numpy as np
 
 from driftproof._blocks import elementwise
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+)
 from driftproof.theory.special.elementary import log_or_minus_infinity
 from driftproof.theory.special.normal import log_ndtr, mills
 
@@ -28,7 +34,7 @@ _NEAR = 0.5  # log Phi(b) - log Phi(a) below which Gauss's rule is exact, and a 
 
 
 def _has_an_interior(xp: Namespace, *, low: Array, high: Array) -> None:
-    if not bool(xp.all(low < high)):
+    if not holds(xp.all(low < high)):
         raise UnmetHypothesis("log_interval", "low < high", "an interval without an interior")
 
 

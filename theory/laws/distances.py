@@ -6,7 +6,13 @@ from functools import singledispatch
 from typing import Any
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    holds,
+)
 from driftproof.theory.special.elementary import deviance, relative_entropy, sqrt_or_zero
 from driftproof.theory.special.gamma_excess import gammaln_excess
 
@@ -157,7 +163,7 @@ def _whiten(xp: Namespace, c: Array, e: Array) -> Array:
 def _(p: Discrete, q: Discrete) -> Array:
     given = {"p": p.atoms, "p_weights": p.weights, "q": q.atoms, "q_weights": q.weights}
     xp, down, (a, v, b, w) = boundary("kl", **given)
-    if a.shape != b.shape or not bool(xp.all(a == b)):
+    if a.shape != b.shape or not holds(xp.all(a == b)):
         raise UnmetHypothesis("kl", "both laws have the same atoms in the same order", "different atoms")
     return down.wide(xp.sum(relative_entropy(xp, v, w)))
 

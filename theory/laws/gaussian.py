@@ -17,7 +17,15 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    checked,
+    holds,
+    known,
+)
 from driftproof._random import Rng, source
 from driftproof.theory.special.elementary import log_mean_exp, shares, weighed
 from driftproof.theory.special.quadrature import still
@@ -115,7 +123,7 @@ class Gaussian(AbstractLaw):
         beside = constant(cov) - xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov)) * constant(
             variances
         )
-        if bool(xp.any(beside != 0.0)) or not bool(xp.all(constant(variances) > 0.0)):
+        if known(xp.any(beside != 0.0)) or not holds(xp.all(constant(variances) > 0.0)):
             got = f"cov of shape {tuple(cov.shape)} with entries beside the diagonal, or a zero on it"
             raise UnmetHypothesis(f"Gaussian.{method}", "cov is diagonal and positive", got)
         return xp, down, (x - mean) / xp.sqrt(variances)

@@ -12,7 +12,14 @@ from __future__ import annotations
 
 import math
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, require_broadcastable
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    holds,
+    public,
+    require_broadcastable,
+)
 from driftproof.theory.laws.gaussian import check_regular
 
 __all__ = ["captured_gain", "gold_gain", "mixture_coefficient", "peak_penalty", "product"]
@@ -31,7 +38,7 @@ def _require_space(subject: str, cov: Array, **vectors: Array) -> None:
 
 
 def _require_variance(xp: Namespace, subject: str, name: str, cov: Array, reward: Array) -> None:
-    if not bool(xp.all(product(xp, reward, cov, reward) > 0)):
+    if not holds(xp.all(product(xp, reward, cov, reward) > 0)):
         raise UnmetHypothesis(
             subject, f"{name}^T S0 {name} > 0", "a reward without variance under the reference"
         )
@@ -66,7 +73,7 @@ def _require_proxy(xp: Namespace, *, kl: Array, w: Array, proxy: Array, cov: Arr
 def _require_aligned(xp: Namespace, *, w: Array, proxy: Array, cov: Array, **_: float) -> None:
     _require_space("peak_penalty", cov, w=w, proxy=proxy)
     gain = product(xp, w, cov, proxy)
-    if not bool(xp.all(gain > 0)):
+    if not holds(xp.all(gain > 0)):
         got = f"{float(xp.min(gain)):.6g}: the proxy lowers the gold reward"
         raise UnmetHypothesis("peak_penalty", "w^T S0 v > 0", got)
 

@@ -31,7 +31,7 @@ $(ready): pyproject.toml constraints.txt
 	@test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the environment below $(VENV): a few minutes the first time"
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --config-settings editable_mode=compat --editable ".[torch,hub,data,dev]"
+	  --config-settings editable_mode=compat --editable ".[torch,jax,hub,data,dev]"
 	@touch $@
 
 # A claim that is refuted or unsettled must not hide the report that shows it: the status comes last.

@@ -32,6 +32,7 @@ from typing import Any, Literal
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
 from driftproof.numerics._checks import require_batch, require_eta
+from driftproof.theory.special.quadrature import readable
 
 __all__ = [
     "likelihood_weights",
@@ -72,7 +73,9 @@ def _paths(
             raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
         f = _drift_share(given["eta"], likelihood) if terms else 1.0
         # Where f <= 1, as at eta = 1, it makes nothing overflow: no number has to be read off a device.
-        if f > 1.0 and not _largest(xp, terms, f=f, g2dt=g2dt, **given) <= float(xp.finfo(value.dtype).max):
+        if f <= 1.0 or not readable(value):
+            return
+        if not _largest(xp, terms, f=f, g2dt=g2dt, **given) <= float(xp.finfo(value.dtype).max):
             hypothesis = "eta of a size that keeps results finite"
             raise UnmetHypothesis(subject, hypothesis, f"eta = {given['eta']!r}")
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, public
 from driftproof.numerics._checks import require_batch
 
 __all__ = [
@@ -243,9 +243,10 @@ def _check_lstd(xp: Namespace, *, traces: Array, features: Array, errors: Array)
     _shapes("lstd", traces="BNp", features="BMp", errors="BN")(
         xp, traces=traces, features=features, errors=errors
     )
-    end = float(xp.max(xp.abs(features[:, -1, :])))
-    if not end <= 1e-6 * float(xp.max(xp.abs(features))):
-        raise UnmetHypothesis("lstd", "features vanish at the end of the paths", f"up to {end:.3g} there")
+    end = xp.max(xp.abs(features[:, -1, :]))
+    if not holds(end <= 1e-6 * xp.max(xp.abs(features))):
+        got = f"up to {float(end):.3g} there"
+        raise UnmetHypothesis("lstd", "features vanish at the end of the paths", got)
     _require_regular(xp, "lstd", _lstd_system(xp, traces, features))
 
 
@@ -259,9 +260,9 @@ def _check_regression(xp: Namespace, *, features: Array, targets: Array, dt: Arr
 
 def _require_regular(xp: Namespace, subject: str, system: Array) -> None:
     values = xp.linalg.svdvals(system)
-    least, most = float(xp.min(values)), float(xp.max(values))
-    if not least > system.shape[0] * float(xp.finfo(system.dtype).eps) * most:
-        got = f"singular values in [{least:.3g}, {most:.3g}]"
+    least, most = xp.min(values), xp.max(values)
+    if not holds(least > system.shape[0] * float(xp.finfo(system.dtype).eps) * most):
+        got = f"singular values in [{float(least):.3g}, {float(most):.3g}]"
         raise UnmetHypothesis(subject, "features are linearly independent on the paths", got)
 
 

@@ -20,8 +20,10 @@ def over_weight(xp: Namespace, subject: str, value: Array, lam: float) -> Array:
     Raises:
         UnmetHypothesis: The weight is so small that the quotient is not finite.
     """
-    most = float(xp.max(xp.abs(value))) if 0 not in tuple(value.shape) else 0.0
-    if not most / lam <= float(xp.finfo(value.dtype).max):
+    most = float(xp.finfo(value.dtype).max)
+    if 0 not in tuple(value.shape) and not holds(
+        xp.max(xp.abs(value)) / max(lam, 1.0) <= min(lam, 1.0) * most
+    ):
         raise _overflow(subject, lam)
     return value / lam
 

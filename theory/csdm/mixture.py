@@ -22,7 +22,7 @@ import numpy as np
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
 from driftproof.theory.laws import GaussianMixture
 from driftproof.theory.laws.gaussian import log_density
 
@@ -83,10 +83,10 @@ def _check(
     if y is not None and (y.ndim < 1 or y.shape[-1] != m):
         raise UnmetHypothesis(subject, "y has m measurements", f"y of shape {tuple(y.shape)}, m = {m}")
     if y is not None:
-        largest = variance * s * float(xp.max(xp.sum(sketch * sketch, axis=0)))
-        floor = math.sqrt(4.0 * m * float(xp.finfo(sketch.dtype).eps) * largest)
-        if not noise > floor:
-            hypothesis = f"noise > {floor:.3g}, what {sketch.dtype} can tell from the signal"
+        largest = variance * s * xp.max(xp.sum(sketch * sketch, axis=0))
+        floor = xp.sqrt(4.0 * m * float(xp.finfo(sketch.dtype).eps) * largest)
+        if not holds(noise > floor):
+            hypothesis = f"noise > {float(floor):.3g}, what {sketch.dtype} can tell from the signal"
             raise UnmetHypothesis(subject, hypothesis, f"noise = {noise!r}")
 
 

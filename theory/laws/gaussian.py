@@ -251,20 +251,22 @@ def check_psd(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> Non
     """Raise unless the matrices are symmetric positive semi-definite to rounding."""
     cov = constant(cov)  # a check reads numbers; torch warns where a number with a gradient is read
     eps = float(xp.finfo(cov.dtype).eps)
-    size = float(xp.max(xp.abs(cov)))
-    if not size < float("inf"):
-        raise UnmetHypothesis(subject, f"{name} is finite", f"max |C| = {size:.3g}")
-    skew = float(xp.max(xp.abs(cov - xp.matrix_transpose(cov))))
-    if skew > 64.0 * eps * size:
-        raise UnmetHypothesis(subject, f"{name} is symmetric", f"max |C - C^T| = {skew:.3g}")
-    least = float(xp.min(xp.linalg.eigvalsh(cov)))
-    if least < -64.0 * cov.shape[-1] * eps * size:
-        raise UnmetHypothesis(subject, f"{name} is positive semi-definite", f"least eigenvalue = {least:.3g}")
+    size = xp.max(xp.abs(cov))
+    if not holds(size < float("inf")):
+        raise UnmetHypothesis(subject, f"{name} is finite", f"max |C| = {float(size):.3g}")
+    skew = xp.max(xp.abs(cov - xp.matrix_transpose(cov)))
+    if known(skew > 64.0 * eps * size):
+        raise UnmetHypothesis(subject, f"{name} is symmetric", f"max |C - C^T| = {float(skew):.3g}")
+    least = xp.min(xp.linalg.eigvalsh(cov))
+    if known(least < -64.0 * cov.shape[-1] * eps * size):
+        got = f"least eigenvalue = {float(least):.3g}"
+        raise UnmetHypothesis(subject, f"{name} is positive semi-definite", got)
 
 
 def check_regular(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
     """Raise unless the matrices are numerically invertible."""
     values = xp.linalg.eigvalsh(constant(cov))
-    least, most = float(xp.min(values)), float(xp.max(values))
-    if not least > cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most:
-        raise UnmetHypothesis(subject, f"{name} is not singular", f"eigenvalues in [{least:.3g}, {most:.3g}]")
+    least, most = xp.min(values), xp.max(values)
+    if not holds(least > cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most):
+        got = f"eigenvalues in [{float(least):.3g}, {float(most):.3g}]"
+        raise UnmetHypothesis(subject, f"{name} is not singular", got)

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from array_api_compat import device
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, holds, require
 from driftproof._random import Rng, source
 from driftproof.theory.special.elementary import (
     log_complement,
@@ -309,9 +309,9 @@ def check_weights(xp: Namespace, subject: str, weights: Array) -> None:
     if weights.ndim != 1 or weights.shape[0] == 0:
         raise UnmetHypothesis(subject, "weights of shape (K,), K >= 1", f"shape {tuple(weights.shape)}")
     require(xp, subject, "weights", weights, ">= 0")
-    total = float(xp.sum(constant(weights)))
-    if abs(total - 1.0) > 64.0 * float(xp.finfo(weights.dtype).eps):
-        raise UnmetHypothesis(subject, "weights sum to 1", f"sum = {total!r}")
+    total = xp.sum(constant(weights))
+    if not holds(xp.abs(total - 1.0) <= 64.0 * float(xp.finfo(weights.dtype).eps)):
+        raise UnmetHypothesis(subject, "weights sum to 1", f"sum = {float(total)!r}")
 
 
 def draw_index(xp: Namespace, weights: Array, uniform: Array) -> Array:

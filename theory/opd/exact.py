@@ -26,6 +26,9 @@ References:
 
 from __future__ import annotations
 
+import array_api_compat.numpy as numpy_namespace
+import numpy as np
+
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, known, public
 from driftproof.theory.divergences import FDivergence, Generator
 
@@ -229,4 +232,4 @@ def _centre(xp: Namespace, logp: Array, logq: Array, kernel: Generator, at_zero:
 
 def _at_zero(xp: Namespace, f: FDivergence) -> float:
     """A_c(0+) = -f(0) - f'(1)."""
-    return -f.at_zero - float(f.slope(xp, xp.zeros((1,), dtype=xp.float64))[0])
+    return -f.at_zero - float(f.slope(numpy_namespace, np.zeros(1))[0])

@@ -51,9 +51,9 @@ def _require_directions(xp: Namespace, *, cov: Array, w: Array, directions: Arra
         got = f"shape {tuple(directions.shape)}, d = {d}"
         raise UnmetHypothesis("captured_gain", "directions (d, k), 1 <= k <= d", got)
     sizes = xp.linalg.svdvals(directions)
-    least, most = float(xp.min(sizes)), float(xp.max(sizes))
-    if not least > d * float(xp.finfo(directions.dtype).eps) * most:
-        got = f"singular values in [{least:.3g}, {most:.3g}]"
+    least, most = xp.min(sizes), xp.max(sizes)
+    if not holds(least > d * float(xp.finfo(directions.dtype).eps) * most):
+        got = f"singular values in [{float(least):.3g}, {float(most):.3g}]"
         raise UnmetHypothesis("captured_gain", "the directions are linearly independent", got)
     _require_variance(xp, "captured_gain", "w", cov, w)
 

@@ -1,0 +1,251 @@
+"""jax, the third namespace: every public function compiled, mapped and differentiated, as numpy and torch have it.
+
+The functions themselves are traced, not their kernels: shapes and dtypes are checked while jax traces, values where
+there are numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftproof import UnmetHypothesis
+from driftproof.theory.laws import Gamma, Gaussian, NoncentralChi2, Normal
+from driftproof.theory.laws.bessel_count import BesselCount
+from driftproof.theory.special import gammaln, mills
+from tests.parity import checks
+from tests.parity.cases import table
+from tests.parity.rows import Row, Sample
+from tests.parity.subjects import Subject, subjects
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
+
+SUBJECTS, ROWS = subjects(), table()
+# What these do depends on numbers: how many proposals are rejected, how large a support is.
+UNTRACEABLE = {
+    "numerics.samplers.reverse.matched_bridge_step": "BesselCount draws by rejection until all are accepted",
+    "numerics.sensing.greedy.debias": "the largest support is the shape of an array",
+}
+KNOWN = sorted((SUBJECTS.keys() & ROWS.keys()) - UNTRACEABLE.keys())
+DETERMINISTIC = [name for name in KNOWN if not SUBJECTS[name].capabilities.random]
+DIFFERENTIABLE = [name for name in DETERMINISTIC if SUBJECTS[name].capabilities.differentiates != ()]
+REPRESENTATIVE = [
+    "theory.special.normal.mills",
+    "theory.tweedie.first_order.conditional_score",
+    "numerics.samplers.gddim.gddim_step",
+]
+# The bound is for functions that are right to one ulp; XLA's are to some four.
+XLA = 4.0
+
+
+@pytest.fixture(autouse=True)
+def _double_precision() -> Any:
+    with jax.enable_x64(True):
+        yield
+
+
+def compiled(subject: Subject, sample: Sample, **more: Any) -> list[np.ndarray]:
+    """What the jitted public function returns."""
+    given = {k: jnp.asarray(v) for k, v in checks.arrays_of(sample).items()}
+    rest = {k: v for k, v in sample.items() if k not in given}
+
+    def function(*values: Any) -> Any:
+        return checks.tuple_of(subject(**{**rest, **more, **dict(zip(given, values, strict=True))}))
+
+    return [np.asarray(result) for result in jax.jit(function)(*given.values())]
+
+
+def near(
+    subject: Subject, row: Row, sample: Sample, ours: list[np.ndarray], theirs: list[np.ndarray]
+) -> None:
+    """Within the bound between two correct computations, for a compiler that contracts and reorders."""
+
+    def allowed() -> list[np.ndarray]:
+        return [XLA * part for part in checks.bounds_of(subject, row, sample, ours, everything=True)]
+
+    checks.within(ours, theirs, allowed, sample)
+
+
+def jit_is_numpy(name: str) -> None:
+    subject, row = SUBJECTS[name], ROWS[name]
+    sample = row.samples[0]
+    if subject.capabilities.random:
+        key = jax.random.key(3)
+        first, again = compiled(subject, sample, rng=key), compiled(subject, sample, rng=key)
+        like = checks.tuple_of(checks.call(subject, row, sample))
+        for one, other, ours in zip(first, again, like, strict=True):
+            assert one.shape == ours.shape and np.isfinite(one).all() and (one == other).all()
+        return
+    near(subject, row, sample, checks.run(subject, row, sample, np.asarray), compiled(subject, sample))
+
+
+def vmap_is_the_loop(name: str) -> None:
+    subject, row = SUBJECTS[name], ROWS[name]
+    sample = row.samples[0]
+    given = {k: jnp.asarray(v) for k, v in checks.arrays_of(sample).items()}
+    mapped = [k for k in given if k not in row.shared]
+    fixed = {k: given[k] for k in row.shared if k in given}
+    rest = {k: v for k, v in sample.items() if k not in given}
+    chosen = {k: np.stack([sample[k], sample[k][::-1]]) if row.whole else sample[k][:3] for k in mapped}
+
+    def function(*values: Any) -> Any:
+        return checks.tuple_of(subject(**{**rest, **fixed, **dict(zip(mapped, values, strict=True))}))
+
+    batch = [jnp.asarray(v.copy()) for v in chosen.values()]
+    together = [np.asarray(part) for part in jax.jit(jax.vmap(function))(*batch)]
+    if not row.whole:  # its arrays are a batch of cases already
+        cases = {**sample, **chosen}
+        near(subject, row, cases, checks.run(subject, row, cases, np.asarray), together)
+        return
+    for k in range(batch[0].shape[0]):
+        one = {**sample, **{name: value[k] for name, value in chosen.items()}}
+        near(subject, row, one, checks.run(subject, row, one, np.asarray), [part[k] for part in together])
+
+
+def gradient_is_that_of_torch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    subject, row = SUBJECTS[name], ROWS[name]
+    arguments, named = checks.gently(row, row.samples[0]), subject.capabilities.differentiates
+    smooth = [k for k in checks.arrays_of(arguments) if named is None or k in named]
+
+    def total(xp: Any, convert: Callable[..., Any]) -> Callable[..., Any]:
+        fixed = {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
+
+        def function(*values: Any) -> Any:
+            parts = checks.tuple_of(subject(**{**fixed, **dict(zip(smooth, values, strict=True))}))
+            weighed = [part * convert(np.cos(np.arange(part.reshape(-1).shape[0]))).reshape(part.shape)
+                       for part in parts if "float" in str(part.dtype)]  # fmt: skip
+            return sum(part.sum() for part in weighed)
+
+        return function
+
+    points = [torch.as_tensor(arguments[k]).clone().requires_grad_() for k in smooth]
+    value = total(torch, torch.as_tensor)(*points)
+    slopes = (
+        torch.autograd.grad(value, points, allow_unused=True) if value.requires_grad else [None] * len(points)
+    )
+    which = tuple(range(len(smooth)))
+    found = jax.jit(jax.grad(total(jnp, jnp.asarray), argnums=which))(
+        *(jnp.asarray(arguments[k]) for k in smooth)
+    )
+    for place, slope, got in zip(smooth, slopes, found, strict=True):
+        want = np.zeros_like(arguments[place]) if slope is None else slope.numpy()
+        # Two programs for one derivative at generic points: a loss of seven of sixteen digits is an error.
+        np.testing.assert_allclose(
+            np.asarray(got), want, rtol=1e-9, atol=1e-12 * max(1.0, np.abs(want).max())
+        )
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_compiled_mapped_and_differentiated(name: str) -> None:
+    jit_is_numpy(name)
+    vmap_is_the_loop(name)
+    gradient_is_that_of_torch(name)
+
+
+@pytest.mark.slow(ci=True)
+@pytest.mark.parametrize("name", KNOWN)
+def test_jit_is_numpy(name: str) -> None:
+    jit_is_numpy(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_vmap_is_the_loop(name: str) -> None:
+    vmap_is_the_loop(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradient_is_that_of_torch(name: str) -> None:
+    gradient_is_that_of_torch(name)
+
+
+@pytest.mark.parametrize("name", UNTRACEABLE)
+def test_what_cannot_be_traced_says_so(name: str) -> None:
+    more = {"rng": jax.random.key(0)} if SUBJECTS[name].capabilities.random else {}
+    with pytest.raises(jax.errors.ConcretizationTypeError):
+        compiled(SUBJECTS[name], ROWS[name].samples[0], **more)
+
+
+class TestBoundary:
+    def test_values_are_checked_where_there_are_numbers(self) -> None:
+        with pytest.raises(UnmetHypothesis, match="x > 0"):
+            gammaln(jnp.asarray([1.0, -1.0]))
+        traced = jax.jit(gammaln)(jnp.asarray([3.0, 1.0]))
+        assert np.allclose(traced, [np.log(2.0), 0.0], atol=1e-15)
+
+    def test_kinds_are_checked_while_tracing(self) -> None:
+        with pytest.raises(TypeError, match="expected a real floating array for x"):
+            jax.jit(gammaln)(jnp.asarray([1, 2]))
+        with pytest.raises(TypeError, match="one dtype"):
+            jax.jit(lambda x: NoncentralChi2(3.0, x, 1.0).log_prob(x.astype(jnp.float32)))(jnp.ones(2))
+
+    def test_other_errors_are_not_taken_for_tracing(self) -> None:
+        with pytest.raises(UnmetHypothesis, match="NaN"):
+            mills(jnp.asarray([np.nan]))
+
+
+class TestLaws:
+    def test_made_and_asked_inside_of_a_trace(self) -> None:
+        x = jnp.asarray([0.5, 2.0])
+
+        def value(scale: Any) -> Any:
+            return Gamma(2.0, scale).log_prob(x).sum()
+
+        slope = jax.jit(jax.grad(value))(jnp.asarray(0.7))
+        assert np.isclose(slope, float((x / 0.7**2 - 2.0 / 0.7).sum()), rtol=1e-13)
+        cov = jnp.asarray([[2.0, 0.3], [0.3, 1.0]])
+        traced = jax.jit(lambda c: Gaussian(jnp.zeros(2), c).log_prob(x))(cov)
+        assert np.isclose(traced, Gaussian(np.zeros(2), np.asarray(cov)).log_prob(np.asarray(x)), rtol=1e-13)
+
+    def test_mapped_over_parameters(self) -> None:
+        locs = jnp.asarray([0.0, 1.0, -2.0])
+        mapped = jax.vmap(lambda m: Normal(m, 0.5).log_prob(jnp.asarray(0.3)))(locs)
+        assert np.allclose(mapped, Normal(np.asarray(locs), 0.5).log_prob(0.3), rtol=1e-14)
+
+
+class TestKeys:
+    def test_draws_follow_the_law(self) -> None:
+        """Moments of 4,000 draws within six standard errors, from typed keys and from the words of old ones."""
+        for key in (jax.random.key(1), jax.random.PRNGKey(1)):
+            for law in (
+                Normal(1.0, 2.0),
+                Gamma(jnp.asarray(0.3), 2.0),
+                NoncentralChi2(3.0, jnp.asarray(2.0), 0.5),
+            ):
+                draws = np.asarray(law.sample((4000,), key))
+                assert abs(draws.mean() - float(law.mean)) < 6.0 * float(law.variance) ** 0.5 / 4000**0.5
+
+    def test_counts_are_not_those_of_jax(self) -> None:
+        """Its own have 1.3 times the standard deviation at this rate."""
+        from driftproof._random import source
+
+        rate = 1e9
+        draws = np.asarray(source(jax.random.key(2)).poisson(jnp.full((4000,), rate)))
+        assert abs(draws.std() / rate**0.5 - 1.0) < 6.0 / 8000**0.5
+        theirs = np.asarray(jax.random.poisson(jax.random.key(2), rate, (4000,)), dtype=float)
+        assert theirs.std() / rate**0.5 > 1.2, "jax draws counts well by now: take its own"
+
+    def test_the_same_key_is_the_same_draws_traced_or_not(self) -> None:
+        def draw(key: Any) -> Any:
+            law = NoncentralChi2(0.5, jnp.asarray([0.0, 40.0]), 1.0)
+            return law.sample((3,), key)
+
+        key = jax.random.key(5)
+        assert (np.asarray(draw(key)) == np.asarray(jax.jit(draw)(key))).all()
+        assert jax.vmap(draw)(jax.random.split(key, 4)).shape == (4, 3, 2)
+
+    def test_where_a_key_does_not_fit(self) -> None:
+        with pytest.raises(TypeError, match="beside numpy arrays, got a key of jax"):
+            Normal(np.zeros(2), 1.0).sample((3,), jax.random.key(0))
+        with pytest.raises(TypeError, match="a key of jax or an int"):
+            Normal(0.0, 1.0).sample((3,), jnp.zeros(2))
+
+    def test_no_rejection_is_traced(self) -> None:
+        with pytest.raises(jax.errors.ConcretizationTypeError):
+            jax.jit(lambda key: BesselCount(0.5, jnp.asarray(2.0)).sample((2,), key))(jax.random.key(0))

@@ -17,9 +17,8 @@ The kernel stays reachable as ``f.kernel`` for code that is compiled or vectoris
 from __future__ import annotations
 
 import functools
-import math
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, NoneType, UnionType
 from typing import (
     Annotated,
@@ -41,6 +40,7 @@ from ._arguments import Parameters, checked
 from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
 from ._results import Down, holds, is_array, known, require_no_nan
+from ._shapes import explain, require_broadcastable
 
 __all__ = [
     "Array",
@@ -247,48 +247,6 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
     hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
     where = "" if flat.shape[0] == 1 else f" among {flat.shape[0]} values"
     raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
-
-
-def explain(subject: str, arguments: Mapping[str, Array], error: Exception) -> None:
-    """Raise an error about shapes in their terms, where the namespace's own one comes from shapes that do not fit.
-
-    Raises:
-        UnmetHypothesis: The arrays cannot be broadcast together, or one has no elements or no axes.
-    """
-    if type(error).__name__ not in (
-        "ValueError",
-        "IndexError",
-        "RuntimeError",
-        "AxisError",
-        "LinAlgError",
-        "_LinAlgError",
-    ):
-        return  # ours, or not about shapes
-    shapes = {name: tuple(value.shape) for name, value in arguments.items() if is_array(value)}
-    if all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values()):
-        return
-    got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-    raise UnmetHypothesis(
-        subject, "the shapes of the arguments fit together", f"{got}: {error!s:.200}"
-    ) from error
-
-
-def require_broadcastable(subject: str, **arrays: Array) -> None:
-    """Raise :class:`UnmetHypothesis` unless the shapes of the arrays can be broadcast together."""
-    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
-    if not _broadcastable(shapes.values()):
-        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise UnmetHypothesis(subject, "the shapes of the arguments fit together", got)
-
-
-def _broadcastable(shapes: Iterable[tuple[int, ...]]) -> bool:
-    if len(set(shapes)) < 2:
-        return True
-    try:
-        np.broadcast_shapes(*shapes)
-    except ValueError:
-        return False
-    return True
 
 
 def plain_array(subject: str, name: str, value: Array) -> Array:

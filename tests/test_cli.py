@@ -196,7 +196,7 @@ class TestVerify:
             (["bench", "nothing"], "there is no nothing"),
             (["verify", "tweedie", "--jobs", "0"], "expected jobs >= 1"),
             (["train", "schedulers", "--smoke"], "no recipe for 'schedulers'; there are tweedie, opd"),
-            (["train", "art", "--smoke"], "no recipe for 'art'"),
+            (["train", "statistics", "--smoke"], "no recipe for 'statistics'"),
             (["verify", "--json", "/dev/null/x"], "cannot write below /dev/null"),
             (["verify", "--html", "/dev/null/x"], "cannot write below /dev/null/x"),
             (["audit", "trl", "--json", "/dev/null/x"], "cannot write below /dev/null"),

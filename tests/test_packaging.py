@@ -206,7 +206,13 @@ def test_the_constraints_pin_every_dependency_that_make_installs() -> None:
             name, _, version = line.partition("==")
             pinned[canonical(name)] = version
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["torch"], *extras["jax"], *extras["data"], *extras["dev"]]
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *extras["torch"],
+        *extras["jax"],
+        *extras["data"],
+        *extras["dev"],
+    ]
     missing = {canonical(re.split(r"[><=~!]", each)[0]) for each in wanted} - set(pinned) - {"setuptools"}
     assert not missing
     assert pinned["torch"] == "2.13.0"

@@ -91,6 +91,7 @@ def test_a_table_is_read_between_its_labels_and_past_its_ends() -> None:
     assert abs(mislabelling(clock, at + 20.0, alpha, sigma).steps) == pytest.approx(20.0)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("steps", [(5, 10, 20, 40, 80), (5, 10, 20, 40, 80, 160), (3, 30)])
 def test_a_step_of_one_length_never_converges(steps: tuple[int, ...]) -> None:
     row = audit(FixedStep(), steps=steps)
@@ -129,6 +130,7 @@ def scaled(size: float) -> Any:
     return step
 
 
+@pytest.mark.slow(ci=True)
 def test_what_stays_away_and_what_diverges() -> None:
     assert audit(scaled(0.2), fast=True).severity in ("diverges", "mismatch")
     row = audit(scaled(2e-3), fast=True)

@@ -30,6 +30,7 @@ def at(row: Any, steps: int) -> tuple[float, float]:
     return row.mean_error[index], row.std_error[index]
 
 
+@pytest.mark.slow(ci=True)
 def test_a_stochastic_flow_needs_a_consistency_function() -> None:
     """github.com/huggingface/diffusers/issues/8549."""
     row = audit(library.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
@@ -155,6 +156,7 @@ def test_ddpm_with_fixed_large_log_is_not_a_number() -> None:
             assert row.severity == "nan"
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("name", "order"),
     [
@@ -259,6 +261,7 @@ def test_the_flow_that_a_scheduler_steps_on_is_named(prediction: str, steps: tup
     assert "its steps are those of (1 - sigma) x_0 + sigma z with its sigmas" in row.verdict
 
 
+@pytest.mark.slow(ci=True)
 def test_scalings_that_are_not_ours_are_no_error() -> None:
     row = audit(library.CMStochasticIterativeScheduler(clip_denoised=False))
     assert row.severity == "conditional", row.verdict
@@ -327,6 +330,7 @@ def test_a_level_at_which_a_run_ends_too_early_is_a_floor() -> None:
     assert "the last call does nothing" in row.verdict
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample", "flow_prediction"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.5])
 def test_our_own_scheduler(prediction: str, eta: float) -> None:

@@ -259,6 +259,7 @@ def test_the_command_says_not_as_documented_by_its_status(
     assert isinstance(run(cli.app, ["audit", "pairs:vague", "--form", "kind"]).exception, ValueError)
 
 
+@pytest.mark.slow(ci=True)
 def test_planted_errors_are_found_and_right_losses_pass() -> None:
     """A few of a seed: the whole is slow."""
     found = tally(drawn(7, each=1)[::12])

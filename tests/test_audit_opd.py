@@ -80,6 +80,7 @@ def gathering(student_logits: Any, teacher_logits: Any, tokens: Any) -> Any:
     return k2(logp, logq)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("loss", "objective"),
     [

@@ -114,6 +114,7 @@ class TestVerify:
         assert driftproof(tmp_path, "report", "report")[0] == 0
         assert (tmp_path / "report" / "index.html").exists()
 
+    @pytest.mark.slow(ci=True)
     @pytest.mark.parametrize(
         ("claims", "status", "told"),
         [

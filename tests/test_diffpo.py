@@ -47,6 +47,7 @@ def table(seed: int, length: int = 3, size: int = 2, scale: float = 1.0) -> np.n
 # -- laws
 
 
+@pytest.mark.slow(ci=True)
 @given(
     st.integers(0, 2**31),
     st.sampled_from([(1, 3), (2, 1), (3, 2), (2, 3)]),

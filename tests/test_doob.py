@@ -145,6 +145,7 @@ def test_mixtures_of_one_component_are_normal() -> None:
 # -- the clock
 
 
+@pytest.mark.slow(ci=True)
 @given(st.floats(-37.0, 8.0), st.floats(0.0, 1.0))
 def test_divergences_are_parts_of_one_whole(z: float, kept: float) -> None:
     parts = [float(f(z, kept)) for f in (doob.path_divergence, doob.start_divergence)]
@@ -153,6 +154,7 @@ def test_divergences_are_parts_of_one_whole(z: float, kept: float) -> None:
     assert sum(parts) == pytest.approx(whole, rel=1e-11, abs=1e-15)
 
 
+@pytest.mark.slow(ci=True)
 @given(st.floats(-37.0, 5.0), st.floats(0.0, 0.999))
 def test_the_distance_of_the_start_obeys_pinsker(z: float, kept: float) -> None:
     distance = float(doob.start_distance(z, kept))

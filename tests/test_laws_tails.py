@@ -42,6 +42,7 @@ def test_agrees_with_scipy_stats(law, theirs):
     assert float(law.std) == pytest.approx(float(theirs.std()), rel=1e-12)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     "law", [law for law, _ in PAIRS] + [Mixture([0.3, 0.7], Gamma(2.0, [0.5, 3.0]))], ids=str
 )

@@ -98,6 +98,7 @@ class TestForks:
         assert forked(work).ours and "ours" in forked(work).why
 
 
+@pytest.mark.slow(ci=True)
 def test_tests_run_beside_a_conftest(tmp_path: Path) -> None:
     """pytest then leaves plugins out by their sets, for what the conftest does not speak of."""
     (tmp_path / "conftest.py").write_text("def pytest_collectreport(report): pass")
@@ -243,6 +244,7 @@ class TestCampaign:
         assert not campaign.errors and not campaign.unusable
         assert campaign.whole == Rate(3, 5)
 
+    @pytest.mark.slow(ci=True)
     def test_kills_name_their_evidence(self, campaign: Campaign) -> None:
         by = {one.site.before: one.attempt.by for one in campaign.tried}
         assert by["y + x"] == "TOY-CUBE-1 others"

@@ -93,6 +93,7 @@ def test_cvxpy() -> None:
     np.testing.assert_allclose(solve(A, Y[0], LAM, tolerance=1e-12).x, x.value, atol=1e-9)
 
 
+@pytest.mark.slow(ci=True)
 def test_denoising_of_cvxpy() -> None:
     import cvxpy
 

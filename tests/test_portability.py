@@ -54,6 +54,7 @@ def test_a_relative_error_of_1e12_is_noticed_in_every_row(computed) -> None:
     assert not blind
 
 
+@pytest.mark.slow(ci=True)
 def test_bounds_are_about_those_of_eight_roundings(computed) -> None:
     """A bound that passes everything is worthless: of most results it is smaller than the typed one was."""
     medians = []

@@ -67,6 +67,7 @@ def test_the_response_is_that_of_twice_as_many_nodes(monkeypatch: pytest.MonkeyP
             assert found == pytest.approx(float(response(process, variance, t, eta)), rel=1e-12)
 
 
+@pytest.mark.slow(ci=True)
 def test_the_stated_error_of_a_mean_error_contains_the_true_one() -> None:
     """An error of the score that is right for other data, off by 1, moves the mean by 1 - q_T^(c/2), c = 1 + eta^2."""
     rng = np.random.default_rng(2)

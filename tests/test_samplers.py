@@ -86,6 +86,7 @@ def test_eta_one_is_the_bridge_from_the_predicted_data_point(process, start, end
     assert spread**2 == pytest.approx(float(bridge.variance), rel=1e-11)
 
 
+@pytest.mark.slow(ci=True)
 @each_gaussian
 @pytest.mark.parametrize("eta", ORDERS)
 def test_gddim_is_of_order_one_on_gaussian_data(process, start, end, eta):

@@ -69,6 +69,7 @@ def image(pipe: Any, noise: torch.Tensor, sizes: Any) -> torch.Tensor:
     return (0.5 * x + 0.5).clamp(0.0, 1.0)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("kind", "sizes"),
     [

@@ -247,6 +247,7 @@ def test_the_reference_is_the_network_without_its_adapter(kind: str) -> None:
         assert torch.equal(reference(x, t, rows), before)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("change", ["adapters that do something", "another trained weight", "no adapter"])
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_the_reference_is_the_model_as_it_was(change: str, precision: str) -> None:

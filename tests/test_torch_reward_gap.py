@@ -77,6 +77,7 @@ def test_the_exact_divergence_is_the_sum_over_steps() -> None:
     assert reference.objective(theta, kappa) == pytest.approx(objective, rel=1e-6)
 
 
+@pytest.mark.slow(ci=True)
 def test_the_direction_of_the_full_window_is_the_gradient_and_its_zero_the_maximum() -> None:
     reference = exact()
     h = 1e-5
@@ -114,6 +115,7 @@ def gradients(method: str, kl: str, window: Window, seeds: int = 20) -> np.ndarr
     return np.array(rows)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize(
     ("method", "kl", "window"),
     [("ddpo", "path", FULL), ("ddpo", "loss", FULL), ("mixgrpo", "path", FULL), ("mixgrpo", "path", SLIDING)],

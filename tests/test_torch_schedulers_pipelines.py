@@ -61,6 +61,7 @@ def test_a_saved_pipeline_finds_the_scheduler_again(tmp_path):
     assert pipe(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 3)
 
 
+@pytest.mark.slow(ci=True)
 def test_stable_diffusion_runs_as_with_ddim(tmp_path):
     torch.manual_seed(0)
     pipe = stable_diffusion(diffusers.DDIMScheduler(**SD, clip_sample=False))

@@ -89,6 +89,7 @@ def toy(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow(ci=True)
 def test_a_run_leaves_a_report_metrics_samples_and_checkpoints(
     toy: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -48,6 +48,7 @@ def noise_and_prompts(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 # -- what is loaded
 
 
+@pytest.mark.slow(ci=True)
 def test_a_recipe_names_a_model_of_the_zoo() -> None:
     lora = Lora(2, 2, TARGETS)
     made = load_parts(

@@ -169,7 +169,7 @@ class JaxSource(Source):
         return array_api_compat.array_namespace(*scalars), scalars
 
     def poisson(self, rate: Array) -> Array:
-        import jax
+        jax: Any = sys.modules["jax"]
 
         def host(words: Any, rate: Any) -> Any:
             generator = np.random.default_rng(np.asarray(words).tolist())

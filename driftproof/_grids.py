@@ -60,6 +60,6 @@ def grid(
     with written():
         others = {name: grid.tolist() for name, grid in baselines(flow, steps).items()}
         write_whole(file.with_suffix(".svg"), schedule_figure(made, others).encode())
-    spent = f"{flow.evaluations} evaluations" if flow.evaluations else "measured before"
+    spent = f"{made.evaluations} evaluations" + ("" if flow.evaluations else ", measured before")
     typer.echo(f"grid: {file} ({spent}), figure: {file.with_suffix('.svg')}", err=True)
     typer.echo(made.text())

@@ -240,6 +240,28 @@ def test_a_grid_is_kept_and_measured_once(tmp_path: Path) -> None:
     assert local.file_name != first.file_name
 
 
+def test_what_was_measured_otherwise_is_measured_anew(tmp_path: Path) -> None:
+    """Other data, levels, paths, seeds, prompts or errors: none takes the grid of another."""
+
+    def learned(flow: FrozenFlow, **given: Any) -> ARTSchedule:
+        return learn_grid(flow, 4, **{"count": 8, "fine": 8, "folder": tmp_path, **given})
+
+    flow, wide = gaussian_flow(0.5, "ratio"), gaussian_flow(3.0, "ratio")
+    local = learned(flow, carried=False)
+    carried = learned(flow)
+    assert (local.carried, carried.carried) == (False, True) and local.levels != carried.levels
+    assert learned(wide).levels != carried.levels
+    assert learned(gaussian_flow(0.5, "flow")).kind == "flow"
+    for other in ({"seed": 1}, {"count": 16}, {"fine": 12}):
+        before = flow.evaluations
+        learned(flow, **other)
+        assert flow.evaluations > before, other
+    asked = gaussian_flow(0.5, "ratio")
+    asked.conditions = {"label": torch.tensor([3])}
+    learned(asked)
+    assert asked.evaluations > 0
+
+
 def test_a_file_that_is_no_grid_is_told(tmp_path: Path) -> None:
     file = FLOW.save(tmp_path / "grid.json")
     with pytest.raises(GridError, match=r"expected abc"):

@@ -84,9 +84,19 @@ class FrozenFlow:
         network = getattr(self.denoiser, "network", None)
         return weights_digest(network) if network is not None else "closed form"
 
+    @property
+    def description(self) -> tuple[bytes | str, ...]:
+        """What its velocities follow from beside the weights of a network: labels, prompts and, without one, the formula."""
+        table = b"" if self.table is None else np.asarray(self.table).tobytes()
+        rows = (self.conditions[name].detach().cpu().double().numpy() for name in sorted(self.conditions))
+        formula = "" if hasattr(self.denoiser, "network") else repr(self.denoiser)
+        known = f"{self.kind} {self.denoiser.prediction} {sorted(self.conditions)} {formula}"
+        return known, table, *(part.tobytes() for part in rows)
+
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Standard normal draws for states, on the device of the conditions."""
-        device = next((rows.device for rows in self.conditions.values()), torch.device("cpu"))
+        """Standard normal draws for states, on the device of the network."""
+        network = getattr(self.denoiser, "network", None)
+        device = torch.device("cpu") if network is None else next(network.parameters()).device
         return torch.randn(count, *self.shape, generator=generator).to(device)
 
     def state(self, noise: Tensor, level: float) -> Tensor:
@@ -153,7 +163,8 @@ def load(
         network = zoo("mnist-sit").to(device)
         weight = 1.0 if guidance is None else guidance
         side = int(network.config.sample_size)
-        given = [int(prompt) for prompt in prompts] or list(range(len(CLASSES)))
+        given = [_class_of(prompt, int(network.config.num_embeds_ada_norm)) for prompt in prompts]
+        given = given or list(range(len(CLASSES)))
         decode = images_of(decoder("sit", zoo("mnist-vae").to(device)))
         labels = {"label": torch.tensor(given, device=device)}
         return FrozenFlow(
@@ -176,6 +187,14 @@ def load(
 
         pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, local_files_only=True)
     return flow_of(pipeline, guidance, prompts or ("",), device)
+
+
+def _class_of(prompt: str, count: int) -> int:
+    if not prompt.isdecimal() or int(prompt) >= count:
+        raise UnmetHypothesis(
+            "grid", f"a prompt of a class-conditional model is one of 0..{count - 1}", prompt
+        )
+    return int(prompt)
 
 
 def flow_of(

@@ -28,6 +28,9 @@ class GaussianDenoiser:
         self.log = None if table is None else torch.as_tensor(0.5 * (np.log1p(-table) - np.log(table)))
         self.prediction: Parametrization = "flow_prediction" if table is None else "epsilon"
 
+    def __repr__(self) -> str:
+        return f"GaussianDenoiser({self.scale!r})"
+
     def __call__(self, x: Tensor, t: Tensor, condition: Any = None) -> Tensor:
         t = t.reshape(-1, *(1,) * (x.ndim - 1)).to(x.dtype)
         data = self.scale**2
@@ -49,6 +52,6 @@ def stable_diffusion_table() -> Floats:
 
 
 def gaussian_flow(scale: float, kind: str, width: int = 64) -> FrozenFlow:
-    """A Gaussian of ``width`` coordinates, as a flow or by the table of Stable Diffusion, from its own exact start."""
+    """A Gaussian of ``width`` coordinates, as a flow or by the table of Stable Diffusion, from standard normal states as a pipeline is."""
     table = None if kind == "flow" else stable_diffusion_table()
     return FrozenFlow(GaussianDenoiser(scale, table), table, {}, (width,))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.schedulers.levels import Floats
 from driftproof.numerics.art import mean_stiffness, order_grid, path_acceleration, rho_grid
 from driftproof.numerics.art.stiffness import Jvp
@@ -135,9 +136,15 @@ _UNKNOWN = Stiffness(np.asarray([1.0, 0.5, 0.0]), np.ones(3), 1, 0)
 
 
 def schedule_of(
-    flow: FrozenFlow, found: Stiffness, steps: int, solver: Solver, *, carried: bool = True
+    flow: FrozenFlow,
+    found: Stiffness,
+    steps: int,
+    solver: Solver,
+    *,
+    carried: bool = True,
+    measured: str = "",
 ) -> ARTSchedule:
-    """The grid of equal shares of :math:`Q^{1/(p+1)}`."""
+    """The grid of equal shares of :math:`Q^{1/(p+1)}`; ``measured`` tells how its stiffness was found."""
     grid = order_grid(found.levels, found.values, steps, found.order)
     return ARTSchedule(
         tuple(grid.tolist()),
@@ -148,6 +155,7 @@ def schedule_of(
         flow.guidance,
         carried,
         found.evaluations,
+        measured,
         (tuple(found.levels.tolist()), tuple(found.values.tolist())),
     )
 
@@ -169,24 +177,31 @@ def learn_grid(
         flow, solver, count, fine, carried: Of :func:`measure`.
         steps: Of the grid.
         seed: Of starts and directions.
-        folder: Where grids are kept: one of this model, size, guidance and solver is there measured once, for any number of steps.
+        folder: Where grids are kept: what was measured alike is measured once, for any number of steps.
 
     Raises:
         GridError: A file of the folder is damaged.
     """
-    measured = None
+    how = digest_of([*flow.description, f"{count} {fine} {seed} {carried}"])
+    known = None
     if folder is not None:
-        like = schedule_of(flow, _UNKNOWN, steps, solver, carried=carried).stem
-        measured = next((ARTSchedule.load(file) for file in sorted(folder.glob(f"{like}-*.json"))), None)
-    if measured is None:
+        like = schedule_of(flow, _UNKNOWN, steps, solver, carried=carried, measured=how)
+        kept = (ARTSchedule.load(file) for file in sorted(folder.glob(f"{like.stem}-*.json")))
+        known = next((grid for grid in kept if _made_as(grid) == _made_as(like)), None)
+    if known is None:
         found = measure(
             flow, count, fine, torch.Generator().manual_seed(seed), solver=solver, carried=carried
         )
-        measured = schedule_of(flow, found, steps, solver, carried=carried)
-    made = measured.resampled(steps)
+        known = schedule_of(flow, found, steps, solver, carried=carried, measured=how)
+    made = known.resampled(steps)
     if folder is not None:
         made.save(folder / made.file_name)
     return made
+
+
+def _made_as(grid: ARTSchedule) -> tuple[object, ...]:
+    """All that a grid follows from but the number of its steps."""
+    return grid.model, grid.kind, grid.solver, grid.carried, grid.guidance, grid.resolution, grid.measured
 
 
 def _heun(velocity: Velocity, x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from .passing import PLAIN, Kind, Passed, arguments, best, is_rounded, kind_of_l
 
 __all__ = ["ORDERS", "ARTSchedule", "GridError"]
 
-FORMAT: Final = 1  # of the files
+FORMAT: Final = 2  # of the files
 ORDERS: Final[Mapping[str, int]] = {"euler": 1, "heun": 2}
 _CLOSE = 1e-3  # of a level's logarithm: labels and levels are kept in single precision
 
@@ -66,6 +66,7 @@ class ARTSchedule:
     guidance: float = 1.0
     carried: bool = True
     evaluations: int = 0
+    measured: str = ""
     stiffness: tuple[tuple[float, ...], tuple[float, ...]] = field(default=((), ()), repr=False)
 
     def __post_init__(self) -> None:
@@ -164,7 +165,7 @@ class ARTSchedule:
 
     @property
     def file_name(self) -> str:
-        """By what it was learned for: two grids of one name are of the same model, size, guidance, solver and steps."""
+        """By what it was learned for: two grids of one name were measured alike, for as many steps."""
         return f"{self.stem}-{self.steps}.json"
 
     @property
@@ -173,7 +174,8 @@ class ARTSchedule:
         size = "x".join(str(side) for side in self.resolution)
         guidance = re.sub(r"[^0-9a-z]+", "_", f"{self.guidance:g}")
         local = "" if self.carried else "-local"
-        return f"{self.model[:12] or 'any'}-{size}-guidance{guidance}-{self.solver}{local}"
+        how = f"-{self.measured[:8]}" if self.measured else ""
+        return f"{self.model[:12] or 'any'}-{size}-guidance{guidance}-{self.solver}{local}{how}"
 
     def sigmas(self) -> list[float]:
         """The list for ComfyUI's ``SIGMAS`` and k-diffusion's ``sigmas``: the levels, from noise to data, the end in it."""

@@ -20,16 +20,12 @@ from tests.parity import checks
 from tests.parity.cases import table
 from tests.parity.rows import Row, Sample
 from tests.parity.subjects import Subject, subjects
+from tests.parity.traced import UNTRACEABLE
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
 SUBJECTS, ROWS = subjects(), table()
-# What these do depends on numbers: how many proposals are rejected, how large a support is.
-UNTRACEABLE = {
-    "numerics.samplers.reverse.matched_bridge_step": "BesselCount draws by rejection until all are accepted",
-    "numerics.sensing.greedy.debias": "the largest support is the shape of an array",
-}
 KNOWN = sorted((SUBJECTS.keys() & ROWS.keys()) - UNTRACEABLE.keys())
 DETERMINISTIC = [name for name in KNOWN if not SUBJECTS[name].capabilities.random]
 DIFFERENTIABLE = [name for name in DETERMINISTIC if SUBJECTS[name].capabilities.differentiates != ()]

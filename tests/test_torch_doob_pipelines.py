@@ -150,4 +150,4 @@ def test_smoke_runs_of_digits(name: str, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     rows = report["tables"][0]["rows"]
     assert [row[0] for row in rows] == ["unguided", "rejection", "cross entropy"]
-    assert list(tmp_path.rglob("guidance/cross-entropy.safetensors"))
+    assert list(tmp_path.rglob("guidance/cross-entropy-seed-*.safetensors"))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds
 
@@ -64,8 +65,9 @@ def readable(value: Array) -> bool:
         >>> readable(np.ones(2))
         True
     """
+    xp = array_namespace(value)
     try:
-        return bool((still(value) == 0.0).reshape((-1,))[:1].any()) or True
+        return bool(xp.any(xp.reshape(still(value) == 0.0, (-1,))[:1])) or True
     except (RuntimeError, TypeError):  # torch's error, and jax's
         return False
 

@@ -2,8 +2,11 @@ r"""A learned guidance in a pipeline of diffusers, which stays as it is:
 
 .. code-block:: python
 
-    guide = GuidanceCallback(load_guidance("runs/doob/guidance/cross-entropy.safetensors"), latents, 1.0, "mean")
-    images = pipe(prompt, latents=latents, eta=1.0, callback_on_step_end=guide).images
+    guide = GuidanceCallback(load_guidance("runs/mnist-sd/guidance/cross-entropy-seed-0.safetensors"), latents, 1.0, "mean")
+    images = pipe(prompt, latents=latents, eta=1.0, num_inference_steps=25, guidance_scale=1.0,
+                  callback_on_step_end=guide).images
+
+The prompt, the weight of guidance and the steps are those that h was learned with.
 
 A step of a DDIM scheduler is affine in the predicted noise, :math:`x_s = A x_t + B\epsilon + \varsigma Z`, so that
 noise which is guided *before* the step, :math:`\epsilon - \sigma_t g`, gives the same as a state that is moved by

@@ -129,7 +129,7 @@ class Recipe:
     event: Event | None = None
     seeds: Seeds = (0,)
     evaluation: Annotated[int, Field(ge=2)] = field(default=1000, metadata=HOW)
-    at_once: PositiveInt = field(default=256, metadata=HOW)
+    at_once: PositiveInt = 256
 
     def __post_init__(self) -> None:
         if (self.gaussian is None) == (self.image is None) or (self.image is None) != (self.event is None):

@@ -11,7 +11,9 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor
 
+from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.seeding import generator_of
+from driftproof.backends.torch.pretrained.pipelines import weights_digest
 
 from .callback import save_log_h
 from .config import Recipe
@@ -78,8 +80,14 @@ def frozen_of(recipe: Recipe, device: torch.device) -> Frozen:
 def run(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     """Make the stores, train, draw.
 
-    Images of what cross entropy and the martingale loss have learned are left in ``out / "guidance"``.
+    Of images what cross entropy and the martingale loss have learned is left in ``out / "guidance"``.
+
+    Raises:
+        UnmetHypothesis: The Gaussian model on another device than the CPU.
     """
+    if recipe.gaussian is not None and accelerator.device.type != "cpu":
+        hypothesis = "the Gaussian model runs on the CPU, as with ACCELERATE_USE_CPU=true"
+        raise UnmetHypothesis("doob", hypothesis, str(accelerator.device))
     frozen = frozen_of(recipe, accelerator.device)
     chain = None if recipe.gaussian is None else ChainH.of(recipe.gaussian, frozen)
     each = [_seed(recipe, frozen, chain, seed, out, accelerator) for seed in recipe.seeds]
@@ -96,12 +104,21 @@ def run(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
 def _seed(
     recipe: Recipe, frozen: Frozen, chain: ChainH | None, seed: int, out: Path, accelerator: Accelerator
 ) -> tuple[dict[str, Draws], dict[str, Tensor]]:
-    told = {"model": recipe.gaussian or recipe.image}
+    image = (
+        None if recipe.image is None else replace(recipe.image, width=1)
+    )  # of what is learned, not of the model
+    told = {"model": recipe.gaussian or image, "weights": weights_digest(frozen.denoiser)}
     made = make_store(
         out / "store" / f"seed-{seed}", frozen, recipe.store, seed, told, accelerator, recipe.at_once
     )
     width = 0 if recipe.image is None else recipe.image.width
-    made_with = {**told, "event": recipe.event, "sampling": recipe.sampling, "store": recipe.store}
+    made_with = {
+        **told,
+        "width": width,
+        "event": recipe.event,
+        "sampling": recipe.sampling,
+        "store": recipe.store,
+    }
     learner = Learner(frozen, made, width, out / "checkpoints" / f"seed-{seed}", accelerator, made_with)
     steps = float(frozen.sampler.n_steps)
     kept = learner.last[learner.hits > 0]
@@ -117,8 +134,9 @@ def _seed(
         guides[loss] = learned.guide, learned.place, learned.seconds
         network = learned.networks.get("log_h")
         if isinstance(network, LatentLogH) and loss != "covariation" and accelerator.is_main_process:
-            where = out / "guidance" / f"{loss.replace(' ', '-')}.safetensors"
-            save_log_h(where, network, {"title": recipe.title, "seed": seed})
+            where = out / "guidance" / f"{loss.replace(' ', '-')}-seed-{seed}.safetensors"
+            of = {"eta": recipe.sampling.eta, "timesteps": frozen.sampler.timesteps.tolist()}
+            save_log_h(where, network, {"title": recipe.title, "seed": seed, **of})
         if chain is not None and recipe.gaussian is not None:
             exact = exact_guide(loss, recipe.gaussian, frozen, chain)
             generator = generator_of(seed, DRAWING - 1)

@@ -35,6 +35,8 @@ from .models import FLOOR, Frozen, Guide, Place, columns
 from .networks import LatentField, LatentLogH, Net, Of, ProbitField, ProbitLogH
 from .store import Store
 
+_STEEPEST = 80.0
+
 __all__ = ["Learned", "Learner", "field_guide", "gradient_guide", "quotient_guide"]
 
 
@@ -86,7 +88,9 @@ def quotient_guide(log_h: Net, field: Net, frozen: Frozen) -> Guide:
 
     @torch.no_grad()
     def guide(x: Tensor, t: Tensor) -> Tensor:
-        return gradient(x, t) * torch.exp(-log_h(x, t)).reshape(-1, *(1,) * (x.ndim - 1))
+        # Of single precision: a field of a vanishing h is 0, and 0 times infinity no number.
+        rising = torch.exp((-log_h(x, t)).clamp_max(_STEEPEST))
+        return gradient(x, t) * rising.reshape(-1, *(1,) * (x.ndim - 1))
 
     return guide
 

@@ -112,6 +112,8 @@ class Frozen:
         mean, std = self.sampler.moments(output, steps, x, self.sampler.eta)
         if guidance is not None and place == "mean":
             mean = guided_mean.kernel(xp, mean, guidance, std)
+        if not bool(torch.isfinite(mean).all()):
+            raise FloatingPointError(f"doob: step {k} is no number: the guidance or the model overflows")
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return (mean + std * noise).to(x.dtype)
 

@@ -115,6 +115,7 @@ def make_store(
         storage.dtype,
         seed,
         frozen.sampler.description(),
+        at_once,  # draws of a shard come in batches
         made_with,
     )
     manifest = {"format": FORMAT, "digest": digest_of([repr(part) for part in parts]), "bytes": size}

@@ -117,7 +117,7 @@ class Trajectories:
             value if gain is None else value / xp.asarray(gain) * xp.asarray(gain)[:, None]
         )),
         "gain left out": wrong(departures, gain=lambda: None),
-        "mean over coordinates of a sum": wrong(departures, lambda value, states: value * np.asarray(states).shape[1] ** 0.5),
+        "a sum over samples for their mean": wrong(departures, lambda value, states: value * np.asarray(states).shape[1] ** 0.5),
         "slope at the end of the step": wrong(departures, slopes=lambda slopes: np.roll(slopes, -1, axis=0)),
         "the teacher's states for the student's": wrong(nearest_subgrid, lambda velocity, states, levels, n: _local(
             velocity, np.asarray(states), np.asarray(levels), n

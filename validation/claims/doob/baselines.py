@@ -105,9 +105,11 @@ class PlugIn:
     ]
 
     mutants = {
-        "width for its square": wrong(plug_in_guidance, width=lambda width: np.asarray(width) ** 2),
+        "square of the width for the width": wrong(
+            plug_in_guidance, width=lambda width: np.asarray(width) ** 2
+        ),
         "one width forgotten": wrong(plug_in_guidance, lambda value, width: value * np.asarray(width)),
-        "away from the event": wrong(
+        "the margin's sign": wrong(
             plug_in_guidance,
             functional=lambda functional, level: 2.0 * np.asarray(level) - np.asarray(functional),
         ),

@@ -101,10 +101,10 @@ class Stopping:
         "of the unguided process": wrong(draw_violation, lambda value, z: value * np.exp(log_ndtr(z))),
         "mean of the unguided process": wrong(mean_violation, lambda value, z: value * np.exp(log_ndtr(z))),
         "share for its root": wrong(mean_violation, kept=lambda kept: np.asarray(kept) ** 2),
-        "two draws for one": wrong(draw_violation, lambda value: 2.0 * value),
+        "twice as often": wrong(draw_violation, lambda value: 2.0 * value),
         "no pull in the step": wrong(step_violation, lambda value, z, kept: draw_violation(z, kept)),
         "deviation for variance": wrong(step_violation, kept=lambda kept: 1.0 - np.sqrt(1.0 - kept)),
-        "the step from the untilted law": wrong(
+        "divided by the probability of the event": wrong(
             step_violation, lambda value, z: np.minimum(value * np.exp(-log_ndtr(z)), 1.0)
         ),
     }

@@ -127,11 +127,15 @@ def test_labels_without_noise_teach_the_exact_h(
 
 @pytest.mark.slow(ci=True)
 def test_what_is_learned_is_the_exact_guidance_within_the_spread_of_seeds(tmp_path: Path) -> None:
-    """From real labels and real noise, through the loop of trainings; and planted errors of the guidance are seen."""
+    """From real labels and real noise, through the loop of trainings; and planted errors of the guidance are seen.
+
+    Of four seeds intervals are 5.4 deviations wide, and twice the guidance is seen or not by the luck of their noise;
+    of eight they are 1.7.
+    """
     plan = replace(
         RECIPES.load(RECIPES.find("gaussian"), smoke=True)[0].plan, max_steps=150, train_batch_size=512
     )
-    recipe = small(seeds=(0, 1, 2, 3), losses=("cross entropy", "denoising"), plan=plan, evaluation=400)
+    recipe = small(seeds=tuple(range(8)), losses=("cross entropy", "denoising"), plan=plan, evaluation=400)
     outcome = run(recipe, tmp_path, Accelerator())
     for loss in recipe.losses:
         assert _inside(outcome, loss) == "inside", loss

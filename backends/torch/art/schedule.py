@@ -104,6 +104,8 @@ class ARTSchedule:
         """A scheduler like this one whose steps are those of the grid, whatever a pipeline asks of ``set_timesteps``.
 
         It is tried before: what the scheduler makes of the grid is read back, and refused unless it is the grid.
+        It serves this process: a pipeline that is saved keeps a plain scheduler of equal steps without a shift, and
+        takes its grid again where it is loaded.
 
         Arguments:
             scheduler: Of a pipeline; its configuration is kept but for shifts and respacings, which would move the levels.

@@ -29,6 +29,7 @@ __all__ = ["Store", "make_store", "size_of"]
 
 WORDS = {"bfloat16": (np.int16, torch.bfloat16), "float32": (np.int32, torch.float32)}
 FORMAT = 1
+STORING = 2 * 10**6  # the step number of shards, beyond those of trainings and of evaluations
 
 
 def size_of(storage: Storage, steps: int, shape: tuple[int, ...]) -> int:
@@ -136,7 +137,9 @@ def make_store(
         if k % accelerator.num_processes == accelerator.process_index and not _whole(
             folder, k, size * count // storage.trajectories
         ):
-            states = _trajectories(frozen, count, generator_of(seed, k, accelerator.device), at_once)
+            states = _trajectories(
+                frozen, count, generator_of(seed, STORING + k, accelerator.device), at_once
+            )
             kept = (
                 states.to(WORDS[storage.dtype][1])
                 .contiguous()

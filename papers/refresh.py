@@ -275,6 +275,7 @@ def _namespaces(_record: Path, _: str) -> list[str]:
     sys.path.insert(0, str(ROOT))
     from driftproof.validation.inventory import of_kind
     from tests.parity.subjects import subjects
+    from tests.parity.traced import UNTRACEABLE
 
     functions, known = list(of_kind("function")), subjects()
     plain = [subject.capabilities for subject in known.values() if not subject.capabilities.random]
@@ -286,7 +287,8 @@ def _namespaces(_record: Path, _: str) -> list[str]:
     told = (
         f"{ours} of {len(functions)} public functions and {len(known) - ours} methods of laws are written over the "
         "array API, and tested on numpy and torch in float64, float32 and bfloat16; autograd differentiates "
-        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}. Of the other functions {every} take "
+        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}; `jax.jit` compiles "
+        f"{len(known) - len(UNTRACEABLE)} of the {len(known)}, draws from a key of jax among them. Of the other functions {every} take "
         f"arrays of numpy and torch, {len(others) - every} those of numpy, and {scalar} numbers alone; each docstring "
         "says which. Tensors may lie on any device; tests run on the CPU."
     )

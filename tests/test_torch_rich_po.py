@@ -8,6 +8,7 @@ import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from driftproof.backends.torch.rich_po import (
     GaussianSource,
     Noising,
     Objective,
+    PairChoice,
     PreferenceTrainer,
     ReachWarning,
     ShiftedGaussian,
@@ -40,6 +42,8 @@ from driftproof.backends.torch.rich_po import (
 )
 from driftproof.backends.torch.rich_po.config import RECIPES
 from driftproof.backends.torch.rich_po.gaussian import noising_of
+from driftproof.backends.torch.rich_po.pairs import table_of_edits
+from driftproof.backends.torch.rl.rewards import RewardChoice, make_reward
 from driftproof.backends.torch.schedulers import GDDIMScheduler
 from driftproof.numerics.rich_po import dpo_loss
 
@@ -381,6 +385,33 @@ def test_encoding_undoes_decoding(kind: str, config: dict[str, Any] | None) -> N
     vae = None if config is None else Still(3, **config)
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(decoder(kind, vae)(encoder(kind, vae)(images)), images)
+
+
+def test_edits_of_another_model_are_not_trained_on(tmp_path: Path) -> None:
+    """Two models whose images differ, in one folder: each gets its own four pairs; another maker is refused."""
+    choice = RewardChoice("thickness", target=3.0, scale=4.0)
+    judge = make_reward(choice, torch.device("cpu"))
+
+    def pairs_of(width: int, **made_by: object) -> int:
+        def images(latents: Any) -> Any:
+            x = torch.zeros(len(latents), 1, 32, 32)
+            for k in range(len(x)):
+                x[k, 0, 4:28, 10 + k : 10 + k + width] = 1.0
+            return x
+
+        task, sampler = SimpleNamespace(prompts=["a medium one, upright"]), SimpleNamespace(n_steps=8)
+        studio = SimpleNamespace(images=images, task=task, sampler=sampler)
+        rows = torch.zeros(4, dtype=torch.long)
+        pool: Any = SimpleNamespace(seed=0, studio=studio, draw=lambda k: torch.zeros(4, 2), rows=rows)
+        return len(
+            table_of_edits(pool, PairChoice("edit", count=4), choice, judge, tmp_path, "half", made_by)
+        )
+
+    assert pairs_of(1, prompts=("a", "b")) == 4
+    assert pairs_of(2, prompts=("a", "b")) == 4
+    assert pairs_of(1, prompts=("a", "b")) == 4
+    with pytest.raises(OtherRun, match="another made_by"):
+        pairs_of(1, prompts=("a", "c"))
 
 
 @pytest.mark.slow(ci=True)

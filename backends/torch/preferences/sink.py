@@ -50,7 +50,7 @@ class PairSink:
     def __init__(self, folder: Path, made_with: Mapping[str, Any], shard: int = 256) -> None:
         if shard < 1:
             raise UnmetHypothesis("PairSink", "shard >= 1", f"shard = {shard!r}")
-        self.folder, self.shard, self.made_with = folder, shard, dict(made_with)
+        self.folder, self.shard, self.made_with = folder, shard, json.loads(json.dumps(dict(made_with)))
         self._journal = folder / "journal.jsonl"
         self._open: list[dict[str, Any]] = []
         self._states: dict[str, str] = {}

@@ -23,7 +23,7 @@ from .config import Recipe
 from .gaussian import GaussianSource, ShiftedGaussian, noising_of, population_optimum
 from .models import Studio, open_studio
 from .objective import compare, drawn
-from .pairs import LatentPairs, Pool, encoded, made_pairs
+from .pairs import LatentPairs, Pool, encoded, made_pairs, maker
 from .trainer import PreferenceTrainer
 
 __all__ = [
@@ -128,7 +128,8 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
         pairs = encoded(studio, table, model.side or scale * studio.task.shape[-1])
     else:
         pool, place = Pool(studio, recipe.pairs.count, seed), folder / f"{recipe.name}-pairs"
-        pairs = made_pairs(pool, recipe.pairs, recipe.reward, judges[0], place, objective.ties)
+        made_by = maker(model, recipe.sampling)
+        pairs = made_pairs(pool, recipe.pairs, recipe.reward, judges[0], place, objective.ties, made_by)
     announced = tuple(objective.announced(studio.dimension, studio.noising.log_snr_range))
     if accelerator.is_main_process:
         for line in announced:

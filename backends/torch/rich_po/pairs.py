@@ -25,14 +25,17 @@ from driftproof.backends.torch.preferences import (
     read_pairs,
 )
 from driftproof.backends.torch.preferences.table import tensor_of
+from driftproof.backends.torch.pretrained.config import PipelineModel
+from driftproof.backends.torch.pretrained.loader import prompts_of
 from driftproof.backends.torch.rl.rewards import Reward, RewardChoice, checked
+from driftproof.backends.torch.rl.sampler import Sampling
 from driftproof.numerics.rich_po import Labels
 
 from .config import PairChoice
 from .models import Studio
 from .trainer import Pairs
 
-__all__ = ["LatentPairs", "Pool", "encoded", "made_pairs", "table_of_edits"]
+__all__ = ["LatentPairs", "Pool", "encoded", "made_pairs", "maker", "table_of_edits"]
 
 # Numbers of the draws of a seed: images of pairs, labels.
 IMAGES, LABELS = 1 << 20, 1 << 21
@@ -117,7 +120,13 @@ class LatentPairs:
 
 
 def made_pairs(
-    pool: Pool, choice: PairChoice, reward: RewardChoice, judge: Reward, folder: Path, ties: str
+    pool: Pool,
+    choice: PairChoice,
+    reward: RewardChoice,
+    judge: Reward,
+    folder: Path,
+    ties: str,
+    made_by: Mapping[str, object] | None = None,
 ) -> LatentPairs:
     """Pairs of the model's own images, for the prompts of its evaluation.
 
@@ -128,9 +137,10 @@ def made_pairs(
         judge: The reward itself.
         folder: Where edits are kept as they are made, see :class:`.PairSink`.
         ties: The rule.
+        made_by: What made the images, as JSON: a folder of edits is of one maker.
     """
     if choice.policy in EDITS:
-        return encoded(pool.studio, table_of_edits(pool, choice, reward, judge, folder, ties))
+        return encoded(pool.studio, table_of_edits(pool, choice, reward, judge, folder, ties, made_by))
     generator, count = generator_of(pool.seed, LABELS), len(pool.rows)
     each = [pool.draw(k) for k in range(2 if choice.policy == "random" else choice.of)]
     rewards = torch.stack([_rewards(pool.studio, judge, x, pool.rows) for x in each]).double().cpu()
@@ -148,9 +158,17 @@ def made_pairs(
 
 
 def table_of_edits(
-    pool: Pool, choice: PairChoice, reward: RewardChoice, judge: Reward, folder: Path, ties: str
+    pool: Pool,
+    choice: PairChoice,
+    reward: RewardChoice,
+    judge: Reward,
+    folder: Path,
+    ties: str,
+    made_by: Mapping[str, object] | None = None,
 ) -> PairTable:
     """The pipeline of rules for digits on the model's own images, kept pair by pair; a kill loses none.
+
+    Of what the folder holds only pairs of these images are taken.
 
     Raises:
         UnmetHypothesis: Another reward than thickness, or flipped labels, which a relabeler of rules does not make.
@@ -169,6 +187,8 @@ def table_of_edits(
     )
     studio, latents = pool.studio, pool.draw(0)
     made_with = feedback.description() | {"steps": studio.sampler.n_steps, "count": len(latents)}
+    made_with["made_by"] = dict(made_by or {})
+    mine = set[str]()
     with PairSink(folder, made_with) as sink:
         for start in range(0, len(latents), AT_ONCE):
             images = studio.images(latents[start : start + AT_ONCE]).cpu()
@@ -177,8 +197,24 @@ def table_of_edits(
                 Job(studio.task.prompts[row], image, "the model itself", start + k)
                 for k, (row, image) in enumerate(zip(rows, images, strict=True))
             ]
+            mine |= {job.key for job in jobs}
             feedback.run(jobs, sink)
-        return read_pairs(sink.rows(), ties)
+        return read_pairs([row for row in sink.rows() if row["key"] in mine], ties)
+
+
+def maker(model: PipelineModel, sampling: Sampling) -> dict[str, object]:
+    """What makes the images of a pipeline, as JSON."""
+    return {
+        "kind": model.kind,
+        "name": model.name,
+        "vae": model.vae,
+        "revision": model.revision,
+        "side": model.side,
+        "dtype": model.dtype,
+        "guidance": model.guidance,
+        "prompts": prompts_of(model),
+        "sampling": asdict(sampling),
+    }
 
 
 def encoded(studio: Studio, table: PairTable, side: int | None = None) -> LatentPairs:

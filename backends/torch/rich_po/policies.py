@@ -31,7 +31,7 @@ from driftproof.numerics.rich_po import PairMoments, one_step_gain
 from .config import Recipe
 from .experiment import Measured, measured
 from .models import Studio, open_studio
-from .pairs import LatentPairs, Pool, made_pairs
+from .pairs import LatentPairs, Pool, made_pairs, maker
 from .trainer import PreferenceTrainer
 
 __all__ = ["Comparison", "Gained", "compare_policies", "normal_model", "predicted_share"]
@@ -92,7 +92,15 @@ def compare_policies(recipe: Recipe, folder: Path, accelerator: Accelerator) -> 
         for policy in recipe.policies:  # all pairs are of the model as it was
             choice = replace(recipe.pairs, policy=policy)
             place = folder / f"{recipe.name}-{policy}-{seed}"
-            made[policy] = made_pairs(pool, choice, recipe.reward, judges[0], place, recipe.objective.ties)
+            made[policy] = made_pairs(
+                pool,
+                choice,
+                recipe.reward,
+                judges[0],
+                place,
+                recipe.objective.ties,
+                maker(model, recipe.sampling),
+            )
         levels.append(float(before.reward.mean()))
         normal = normal_model(pool, judges[0])
         for policy, pairs in made.items():

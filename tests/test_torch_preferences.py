@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ def test_what_goes_wrong_is_recorded_and_never_trained_on(
         assert len(table) == 1 and table.left_out == {status: 1}
     assert not bad["has_label"] and bad["best_image_uid"] == "" and says in bad["error"]
     assert bad["jpg_1"] == image_bytes(one.image), "the original is kept in any case"
+
+
+def test_an_original_that_is_not_finite_is_no_pair() -> None:
+    one = jobs(1)[0]
+    row = feedback(labels="decreed").pair(replace(one, image=one.image / 0.0))
+    assert (row["status"], row["has_label"]) == ("critic failed", False) and "finite" in row["error"]
+
+
+def test_both_images_are_judged_as_they_are_kept() -> None:
+    seen = list[torch.Tensor]()
+    judge = stub("prefer", lambda prompt, *images: seen.extend(images) or 0.9)
+    row = feedback(relabeler=judge).pair(replace(jobs(1)[0], image=0.8231 * bar()))
+    for number, image in enumerate(seen):
+        assert torch.equal(image, tensor_of(row[f"jpg_{number}"])[:1])
 
 
 def test_what_a_programmer_interrupts_is_not_recorded(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ class RichFeedback:
         said: dict[str, Any] = {"critique": "", "instructions": [], "wins_0": math.nan}
         status, error, edited = "critic failed", "", b""
         try:
+            _image(job.image, job.image)
             critique = self.critic.criticise(job.image, job.prompt)
             said["critique"] = _text(critique)
             status = "instructor failed"
@@ -146,7 +147,9 @@ class RichFeedback:
             status = "relabeler failed"
             if self.labels != "decreed":
                 said["wins_0"] = _probability(
-                    self.relabeler.prefer(job.prompt, _as_kept(edited, job), job.image)
+                    self.relabeler.prefer(
+                        job.prompt, _as_kept(edited, job), _as_kept(image_bytes(job.image), job)
+                    )
                 )
         except Exception as problem:  # noqa: BLE001  # a role is foreign code: what it raises belongs to its pair
             error = f"{type(problem).__name__}: {problem}"[:SHOWN]

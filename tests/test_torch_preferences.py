@@ -220,7 +220,7 @@ def test_pickapics_own_rows_are_read() -> None:
 
 
 def test_a_finished_pair_is_on_the_disk_before_the_next_begins(tmp_path: Path) -> None:
-    """Every prefix of the journal is what a kill may leave: complete lines are pairs, the rest is cut off."""
+    """Every prefix of the journal is what a kill may leave: complete lines are pairs, the rest is dropped."""
     made = feedback()
     with sink(tmp_path / "whole", made) as kept:
         for job in jobs(3):
@@ -233,13 +233,52 @@ def test_a_finished_pair_is_on_the_disk_before_the_next_begins(tmp_path: Path) -
         folder = tmp_path / str(place)
         folder.mkdir()
         (folder / "journal.jsonl").write_bytes(whole[:place])
+        (folder / "pipeline.json").write_bytes((tmp_path / "whole" / "pipeline.json").read_bytes())
         finished = sum(end <= place for end in ends)
         torn = place not in {0, *ends}
-        told = pytest.warns(RunWarning, match="cut off") if torn else nullcontext()
+        told = pytest.warns(RunWarning, match="no finished pair") if torn else nullcontext()
         with told, sink(folder, made) as kept:
             assert sum(kept.counts().values()) == finished
             made.run(jobs(3), kept)
             assert list(kept.rows()) == rows
+
+
+def test_a_damaged_line_costs_itself_alone(tmp_path: Path) -> None:
+    made, journal = feedback(), tmp_path / "journal.jsonl"
+    with sink(tmp_path, made) as kept:
+        for job in jobs(3):
+            kept.add(made.pair(job))
+    whole = journal.read_bytes()
+    place = whole.index(b"\n") // 2
+    damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    journal.write_bytes(damaged)
+    with pytest.warns(RunWarning, match=f"{whole.index(10) + 1} bytes are no finished pair"):
+        sink(tmp_path, made).__enter__().__exit__(None, None, None)
+    assert (tmp_path / "journal.damaged").read_bytes() == damaged
+    with sink(tmp_path, made) as kept:
+        assert [kept.done(job.key) for job in jobs(3)] == [False, True, True]
+
+
+def test_a_new_table_never_takes_the_name_of_another(tmp_path: Path) -> None:
+    made = feedback()
+    with sink(tmp_path, made, shard=1) as kept:
+        made.run(jobs(3), kept)
+        (tmp_path / "pairs-000000.parquet").unlink()
+        made.run(jobs(4), kept)
+        assert len(kept.rows()) == 3
+    names = sorted(file.name for file in tmp_path.glob("pairs-*"))
+    assert names == [f"pairs-{k:06d}.parquet" for k in (1, 2, 3)]
+
+
+def test_pairs_of_nobody_are_refused(tmp_path: Path) -> None:
+    made = feedback()
+    with sink(tmp_path, made) as kept:
+        kept.add(made.pair(jobs(1)[0]))
+    (tmp_path / "pipeline.json").unlink()
+    with pytest.raises(OtherRun, match=r"no pipeline\.json"):
+        sink(tmp_path, made).__enter__()
+    with pytest.raises(OtherRun, match=r"no pipeline\.json"):
+        sink(tmp_path, feedback(labels="decreed")).__enter__()
 
 
 @pytest.mark.parametrize("when", ["table written", "table half written"])

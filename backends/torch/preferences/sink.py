@@ -1,8 +1,9 @@
 """Where finished pairs go: each one is on the disk before the next begins, and none is there twice.
 
 A pair is first a line of ``journal.jsonl``, with a digest, flushed to the disk; when enough have come they become
-``pairs-000003.parquet``, written whole, and the journal is emptied.  A kill may tear the last line, which is then cut off, or
-fall between the two writes: a line whose pair a table already has is dropped.
+``pairs-000003.parquet``, written whole, and the journal is emptied.  A kill may tear the last line, or fall between the two
+writes: a line whose pair a table already has is dropped.  So is a line that is torn or damaged, and what the journal was then is
+kept in ``journal.damaged``.
 """
 
 from __future__ import annotations
@@ -107,7 +108,10 @@ class PairSink:
         """Turn what the journal holds into a table."""
         if not self._open:
             return
-        number = len(list(self.folder.glob("pairs-*.parquet")))
+        numbers = [
+            int(file.stem[6:]) for file in self.folder.glob("pairs-*.parquet") if file.stem[6:].isdigit()
+        ]
+        number = max(numbers, default=-1) + 1  # one may be missing
         place = self.folder / f"pairs-{number:06d}.parquet"
         write_whole(place, _parquet(self._open))
         with place.open("rb") as file:
@@ -135,6 +139,10 @@ class PairSink:
                 old, new = there.get(name), self.made_with.get(name)
                 if old != new:
                     raise OtherRun(f"{self.folder} was made with another {name}: {old!r} there, {new!r} here")
+        elif any(self.folder.glob("pairs-*.parquet")) or (
+            self._journal.exists() and self._journal.stat().st_size
+        ):
+            raise OtherRun(f"{self.folder} holds pairs and no pipeline.json: nobody knows what made them")
         else:
             write_whole(place, json.dumps(self.made_with, indent=1, sort_keys=True).encode())
 
@@ -146,17 +154,19 @@ class PairSink:
             written |= {(row["key"], row["status"]) for row in rows}
             self._states |= {row["key"]: row["status"] for row in rows}
         content = self._journal.read_bytes() if self._journal.exists() else b""
-        kept, good = [], 0
+        kept, lost = [], list[bytes]()
         for line in content.splitlines(keepends=True):
             row = _decoded(line)
             if row is None:
-                break
-            good += len(line)
-            if (row["key"], row["status"]) not in written:
+                lost.append(line)
+            elif (row["key"], row["status"]) not in written:
                 kept.append(row)
-        if good < len(content):
+        if lost:
+            damaged = self.folder / "journal.damaged"
+            before = damaged.read_bytes() if damaged.exists() else b""
+            write_whole(damaged, before + content)
             warnings.warn(
-                f"{self._journal}: {len(content) - good} bytes at its end are no finished pair and were cut off",
+                f"{self._journal}: {sum(map(len, lost))} bytes are no finished pair; as it was, it is in {damaged}",
                 RunWarning,
                 stacklevel=3,
             )

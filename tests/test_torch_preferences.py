@@ -68,6 +68,18 @@ def test_a_class_is_read_and_cannot_be_edited() -> None:
         DigitEditor().edit(bar(), ["paint it red"], "")
 
 
+def test_the_critics_version_tells_what_it_sees_by() -> None:
+    first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    critics: list[Any] = [
+        DigitCritic(4.0),
+        DigitCritic(4.0, tolerance=2.0),
+        DigitCritic(4.0 + 1e-9),
+        DigitCritic(4.0, ("class",), first),  # type: ignore[arg-type]
+        DigitCritic(4.0, ("class",), second),  # type: ignore[arg-type]
+    ]
+    assert len({critic.version for critic in critics}) == 5
+
+
 # -- pairs
 
 

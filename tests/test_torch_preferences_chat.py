@@ -45,14 +45,17 @@ class Stand(BaseHTTPRequestHandler):
         urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
         images = [tensor_of(base64.b64decode(url.partition(",")[2])) for url in urls]
         found = type(self).answer(parts[0]["text"], images)
-        code, content = (
+        code, content, *headers = (
             found if isinstance(found, tuple) else (200, {"choices": [{"message": {"content": found}}]})
         )
-        sent = content if isinstance(content, bytes) else json.dumps(content).encode()
+        sent = content if isinstance(content, bytes | Iterator) else json.dumps(content).encode()
         try:
             self.send_response(code)
+            for name, value in headers[0].items() if headers else ():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(sent)
+            for part in content if isinstance(content, Iterator) else [sent]:
+                self.wfile.write(part)
         except OSError:
             pass  # whoever asked has gone
 
@@ -104,7 +107,20 @@ def test_a_judge_that_looks_at_the_place_alone_says_nothing(answer: str, wins: f
 
 
 @pytest.mark.parametrize(
-    "answer", ["I cannot compare them", "12", "", None, ["1"], (200, b"<html>"), (200, {"choices": []})]
+    "answer",
+    [
+        "I cannot compare them",
+        "1 and 2 are equally good",
+        "2 images",
+        "1.5",
+        "1st",
+        "12",
+        "",
+        None,
+        ["1"],
+        (200, b"<html>"),
+        (200, {"choices": []}),
+    ],
 )
 def test_nonsense_of_a_judge_is_no_label(answer: Any) -> None:
     with served(lambda text, images: answer) as (server, _), pytest.raises(NonsenseAnswer, match="expected"):
@@ -128,6 +144,51 @@ def test_a_busy_server_is_asked_again_and_a_strict_one_is_not() -> None:
             server.ask("?")
         finally:
             assert len(handler.asked) == 1
+
+
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    with served(lambda text, images: "yes") as (elsewhere, other):
+        there = {"Location": f"{elsewhere.url}/chat/completions"}
+        with (
+            served(lambda text, images: (302, b"", there), key="secret") as (server, _),
+            pytest.raises(OSError, match="answers 302"),
+        ):
+            server.ask("?")
+        assert other.asked == []
+
+
+def test_an_answer_that_is_cut_or_comes_in_drops_is_none() -> None:
+    whole = {"choices": [{"message": {"content": "1"}, "finish_reason": "length"}]}
+    with (
+        served(lambda text, images: (200, whole)) as (server, _),
+        pytest.raises(NonsenseAnswer, match="an end within 512 tokens"),
+    ):
+        server.ask("?")
+
+    def drops() -> Iterator[bytes]:
+        for byte in json.dumps(whole).encode():
+            yield bytes([byte])
+            time.sleep(0.05)
+
+    with (
+        served(lambda text, images: (200, drops()), timeout=0.2, attempts=1) as (server, _),
+        pytest.raises(TimeoutError, match=r"0\.2 s"),
+    ):
+        server.ask("?")
+    with (
+        served(lambda text, images: (200, b"{}", {"Content-Length": "9"}), attempts=1) as (server, _),
+        pytest.raises(ConnectionError, match="IncompleteRead"),
+    ):
+        server.ask("?")
+
+
+def test_no_secret_is_shown_and_versions_tell_answers_apart() -> None:
+    with pytest.raises(UnmetHypothesis, match="names no user") as told:
+        ChatServer("http://me:secret@x/v1", "m")
+    assert "secret" not in str(told.value)
+    short, long = (ChatServer("http://x/v1", "m", max_tokens=tokens) for tokens in (8, 512))
+    for role in (ChatCritic, ChatInstructor, ChatJudge):
+        assert role(short).version != role(long).version
 
 
 def test_a_server_that_is_slow_or_gone_is_told() -> None:

@@ -11,6 +11,7 @@ import json
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,17 @@ from .table import image_bytes
 __all__ = ["ChatCritic", "ChatInstructor", "ChatJudge", "ChatServer", "NonsenseAnswer"]
 
 WAIT_AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_ANSWER: Final = re.compile(r"\s*(?:image\s*)?([12])\b|\s*(tie)\b", re.IGNORECASE)
+_ANSWER: Final = re.compile(r"\s*(?:(?:image\s*)?([12])|(tie))\s*[.!]?\s*", re.IGNORECASE)
+
+
+class _Unmoved(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the key is for one server."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        """None: the redirect is an error."""
+
+
+_OPENER: Final = urllib.request.build_opener(_Unmoved)
 
 
 class NonsenseAnswer(ValueError):
@@ -47,7 +58,7 @@ class ChatServer:
         max_tokens: Of an answer.
 
     Raises:
-        UnmetHypothesis: Numbers out of range, or an address that is not http.
+        UnmetHypothesis: Numbers out of range, or an address that is not http, or that names a user.
     """
 
     url: str
@@ -60,7 +71,11 @@ class ChatServer:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise UnmetHypothesis("ChatServer", "url begins with http:// or https://", repr(self.url))
+            raise UnmetHypothesis("ChatServer", "url begins with http:// or https://", "another beginning")
+        if "@" in urllib.parse.urlsplit(self.url).netloc:  # errors show the url
+            raise UnmetHypothesis(
+                "ChatServer", "url names no user; a key is given as key", "an @ before the host"
+            )
         if not (self.timeout > 0.0 and self.attempts >= 1 and self.pause >= 0.0 and self.max_tokens >= 1):
             hypothesis = "timeout > 0, attempts >= 1, pause >= 0 and max_tokens >= 1"
             raise UnmetHypothesis("ChatServer", hypothesis, repr(self))
@@ -85,11 +100,14 @@ class ChatServer:
         }
         answer = self._posted(json.dumps(body).encode())
         try:
-            content = json.loads(answer)["choices"][0]["message"]["content"]
+            choice = json.loads(answer)["choices"][0]
+            content, end = choice["message"]["content"], choice.get("finish_reason")
         except (ValueError, KeyError, IndexError, TypeError):
             raise NonsenseAnswer(f"expected a chat completion, got {answer[:80]!r}") from None
         if not isinstance(content, str) or not content.strip():
             raise NonsenseAnswer(f"expected a text, got {content!r:.80}")
+        if end == "length":
+            raise NonsenseAnswer(f"expected an end within {self.max_tokens} tokens, got {content!r:.80}")
         return content
 
     def _posted(self, body: bytes) -> bytes:
@@ -100,9 +118,7 @@ class ChatServer:
         for attempt in range(self.attempts):
             last = attempt + 1 == self.attempts
             try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as reply:
-                    found: bytes = reply.read()
-                    return found
+                return self._read(request)
             except urllib.error.HTTPError as error:
                 if last or error.code not in WAIT_AGAIN:
                     raise OSError(f"{self.url} answers {error.code} {error.reason}") from None
@@ -112,6 +128,18 @@ class ChatServer:
             time.sleep(self.pause * 2.0**attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    def _read(self, request: urllib.request.Request) -> bytes:
+        """The body.  The timeout of a socket is that of each read; the deadline is for all of them."""
+        deadline, parts = time.monotonic() + self.timeout, list[bytes]()
+        with _OPENER.open(request, timeout=self.timeout) as reply:
+            while part := reply.read1(1 << 16):
+                parts.append(part)
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            if reply.length:  # the rest of Content-Length
+                raise http.client.IncompleteRead(b"".join(parts), reply.length)
+        return b"".join(parts)
+
     def _gone(self, error: Exception) -> OSError:
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):
@@ -119,12 +147,16 @@ class ChatServer:
         return ConnectionError(f"{self.url} cannot be reached ({type(reason).__name__}: {reason})")
 
 
+def _named(server: ChatServer) -> str:
+    return f"{server.model}, {server.max_tokens} tokens"
+
+
 @final
 class ChatCritic:
     """Asks for a critique of an image."""
 
     def __init__(self, server: ChatServer) -> None:
-        self.server, self.version = server, f"chat critic 1, {server.model}"
+        self.server, self.version = server, f"chat critic 2, {_named(server)}"
 
     def criticise(self, image: Tensor, prompt: str) -> str:
         """The critique."""
@@ -143,7 +175,7 @@ class ChatInstructor:
         if most < 1:
             raise UnmetHypothesis("ChatInstructor", "most >= 1", f"most = {most!r}")
         self.server, self.most = server, most
-        self.version = f"chat instructor 1, {server.model}, at most {most}"
+        self.version = f"chat instructor 2, {_named(server)}, at most {most}"
 
     def instruct(self, critique: str, prompt: str) -> list[str]:
         """The instructions.
@@ -174,7 +206,7 @@ class ChatJudge:
     """
 
     def __init__(self, server: ChatServer) -> None:
-        self.server, self.version = server, f"chat judge 1, {server.model}, both orders"
+        self.server, self.version = server, f"chat judge 2, {_named(server)}, both orders"
 
     def prefer(self, prompt: str, first: Tensor, second: Tensor) -> float:
         """The probability that the first one wins: 0, 1/4, 1/2, 3/4 or 1.
@@ -190,6 +222,6 @@ class ChatJudge:
             "Answer with 1, 2 or tie, and nothing else."
         )
         answer = self.server.ask(question, [shown_first, shown_second])
-        if (match := _ANSWER.match(answer)) is None:
+        if (match := _ANSWER.fullmatch(answer)) is None:
             raise NonsenseAnswer(f"expected 1, 2 or tie, got {answer!r:.80}")
         return 0.5 if match[2] else float(match[1] == "1")

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.pretrained.digits import (
     CLASSES,
     SLANT_LIMITS,
@@ -66,7 +67,11 @@ class DigitCritic:
             raise UnmetHypothesis("DigitCritic", "thickness > 0 and tolerance >= 0", got)
         self.thickness, self.attributes, self.tolerance = thickness, tuple(attributes), tolerance
         self.classifier = classifier
-        self.version = f"digit critic 1, {', '.join(self.attributes)}, {thickness:g} pixels"
+        self.version = (
+            f"digit critic 2, {', '.join(self.attributes)}, {thickness!r} pixels, tolerance {tolerance!r}"
+        )
+        if "class" in attributes:
+            self.version += f", classifier {_weights(classifier)}"
 
     def criticise(self, image: Tensor, prompt: str) -> str:
         """The sentences, or that nothing is wrong."""
@@ -170,6 +175,13 @@ class RewardRelabeler:
         """The probability that the first one wins."""
         rewards = self.reward(torch.stack([first, second]), [prompt, prompt]).double()
         return float(torch.sigmoid(rewards[0] - rewards[1]))
+
+
+def _weights(classifier: object) -> str:
+    """What tells a classifier from others."""
+    weights = classifier.state_dict() if isinstance(classifier, nn.Module) else {}
+    parts = [weight.cpu().contiguous().numpy().tobytes() for weight in weights.values()]
+    return f"{type(classifier).__name__} {digest_of(parts)}"
 
 
 def _widened(image: Tensor, pixels: float, how: str) -> Tensor:

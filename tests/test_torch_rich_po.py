@@ -301,6 +301,15 @@ def test_a_run_that_was_stopped_is_the_run_that_was_not(tmp_path: Path) -> None:
         trainer(model=replace(MODEL, w=(1.0, 1.0)), checkpoint=tmp_path / "x.safetensors").train()
 
 
+def test_other_noise_times_are_another_run(tmp_path: Path) -> None:
+    parts = ShiftedGaussian(MODEL), GaussianSource(MODEL)
+    plan, place = replace(PLAN, max_steps=1), tmp_path / "x.safetensors"
+    trainer(plan=plan, checkpoint=place).train()
+    other = Noising(torch.tensor([0.2, 0.1]), torch.tensor([0.9, 0.99]), torch.arange(2))
+    with pytest.raises(OtherRun, match=r"noising\.levels"):
+        PreferenceTrainer(*parts, other, DPO, plan, checkpoint=place).train()
+
+
 def test_parts_of_a_batch_make_the_same_step() -> None:
     whole, parts = trainer(), trainer(at_once=5)
     for one, other in zip(whole.train(), parts.train(), strict=True):

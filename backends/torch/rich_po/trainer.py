@@ -26,7 +26,7 @@ from driftproof.backends.torch.kit.distributed import (
     sync_on_last,
 )
 from driftproof.backends.torch.kit.ema import EMA
-from driftproof.backends.torch.kit.identity import identity_of
+from driftproof.backends.torch.kit.identity import digest_of, identity_of
 from driftproof.backends.torch.kit.loop import run_steps
 from driftproof.backends.torch.kit.moved import Moved
 from driftproof.backends.torch.kit.plan import Plan
@@ -125,6 +125,13 @@ class PreferenceTrainer:
             objective=objective,
             plan=plan,
             source=source.description(),
+            noising={
+                "levels": digest_of(
+                    v.double().cpu().numpy().tobytes()
+                    for v in (noising.alpha, noising.sigma, noising.timesteps)
+                ),
+                "density": noising.density,
+            },
             prediction=self.kind,
             precision=self.accelerator.mixed_precision,
             **(config or {}),

@@ -228,6 +228,23 @@ def test_pickapics_own_rows_are_read() -> None:
         tensor_of(b"no image")
 
 
+def test_a_row_without_a_label_needs_none() -> None:
+    row = {"caption": "a", "jpg_0": b"0", "jpg_1": b"1"}
+    none = {**row, "label_0": None, "label_1": None, "has_label": False}
+    found = read_pairs([none, {**row, "label_0": 1, "label_1": 0}])
+    assert len(found) == 1 and found.left_out == {"no label": 1}
+
+
+def test_a_first_table_without_instructions_is_read_back(tmp_path: Path) -> None:
+    nothing, made = feedback(instructor=stub("instruct", lambda c, p: [])), feedback()
+    with sink(tmp_path, made, shard=1) as kept:
+        for job, by in zip(jobs(2), (nothing, made), strict=True):
+            kept.add(by.pair(job))
+        with pytest.raises(UnmetHypothesis, match=r"these differ: .'colour'"):
+            kept.add({**made.pair(jobs(1)[0]), "colour": "red"})
+    assert [len(one) for one in table_in(tmp_path)["instructions"]] == [0, 1]
+
+
 # -- what survives
 
 

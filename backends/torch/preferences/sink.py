@@ -25,7 +25,7 @@ from driftproof.backends.torch.kit.identity import OtherRun
 from driftproof.backends.torch.kit.lock import RunWarning, locked
 from driftproof.backends.torch.kit.report import write_whole
 
-from .table import FAILED
+from .table import COLUMNS, FAILED, schema
 
 __all__ = ["BYTES", "PairSink"]
 
@@ -88,7 +88,11 @@ class PairSink:
 
         Raises:
             OSError: It cannot be written, for instance to a full disk; the pairs before are as they were.
+            UnmetHypothesis: It has other columns than those of :mod:`.table`.
         """
+        if row.keys() != COLUMNS.keys():
+            got = f"these differ: {sorted(row.keys() ^ COLUMNS.keys())}"
+            raise UnmetHypothesis("PairSink", "a pair has the columns of the table", got)
         line = _encoded(row)
         with self._journal.open("ab", buffering=0) as file:
             end = file.tell()
@@ -208,5 +212,5 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema()), buffer)
     return buffer.getvalue()

@@ -7,6 +7,7 @@ column                                holds
 ``jpg_0``, ``jpg_1``                  the two images, in any format that Pillow reads: here PNG, without loss
 ``label_0``, ``label_1``              1 and 0, 0 and 1, or 1/2 twice for a tie
 ``has_label``                         whether the pair may be trained on
+``are_different``                     whether there are two images, and they differ
 ``image_0_uid``, ``image_1_uid``      digests of the images
 ``best_image_uid``                    that of the winner; empty for a tie
 ``ranking_id``                        the number of the job
@@ -41,6 +42,7 @@ __all__ = [
     "PairTable",
     "image_bytes",
     "read_pairs",
+    "schema",
     "table_in",
     "tensor_of",
     "uid",
@@ -50,7 +52,7 @@ __all__ = [
 STATUSES: Final = (
     "kept",
     "tie",
-    "disagreed",  # the relabeler prefers the original, where only edits that win are kept
+    "disagreed",  # the relabeler does not prefer the edit, where only edits that win are kept
     "nothing to do",  # no instruction, or an edit that changed nothing
     "critic failed",
     "instructor failed",
@@ -58,6 +60,30 @@ STATUSES: Final = (
     "relabeler failed",
 )
 FAILED: Final = tuple(status for status in STATUSES if status.endswith("failed"))
+
+
+COLUMNS: Final[Mapping[str, str]] = {
+    "key": "text",
+    "ranking_id": "count",
+    "caption": "text",
+    "jpg_0": "bytes",
+    "jpg_1": "bytes",
+    "label_0": "number",
+    "label_1": "number",
+    "has_label": "flag",
+    "are_different": "flag",
+    "image_0_uid": "text",
+    "image_1_uid": "text",
+    "best_image_uid": "text",
+    "model_0": "text",
+    "model_1": "text",
+    "critique": "text",
+    "instructions": "texts",
+    "wins_0": "number",
+    "status": "text",
+    "error": "text",
+    "versions": "text",
+}
 
 
 @final
@@ -109,10 +135,11 @@ def read_pairs(rows: Sequence[Mapping[str, Any]], ties: str = "half", most: int 
     for number, row in enumerate(rows):
         if most is not None and len(captions) == most:
             break
-        label = float(row["label_0"])
         if not row.get("has_label", True):
             status = str(row.get("status", "no label"))
-        elif not (label in (0.0, 0.5, 1.0) and label + float(row["label_1"]) == 1.0):
+        elif not (
+            (label := float(row["label_0"])) in (0.0, 0.5, 1.0) and label + float(row["label_1"]) == 1.0
+        ):
             got = f"label_0 = {row['label_0']!r}, label_1 = {row['label_1']!r} in row {number}"
             raise UnmetHypothesis("read_pairs", "labels are 1 and 0, 0 and 1, or 1/2 twice", got)
         elif label == 0.5 and ties == "dropped":
@@ -180,6 +207,15 @@ def table_in(folder: Path) -> Any:
     if not files:
         raise FileNotFoundError(f"pairs: no parquet file in {folder}")
     return Dataset.from_parquet(files)
+
+
+def schema() -> Any:
+    """The types of the columns for pyarrow: a table whose lists are all empty has them too."""
+    import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+
+    types = {"text": pa.string(), "bytes": pa.binary(), "number": pa.float64(), "count": pa.int64()}
+    types |= {"flag": pa.bool_(), "texts": pa.list_(pa.string())}
+    return pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
 
 
 def versions_of(**roles: Any) -> str:

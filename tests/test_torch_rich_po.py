@@ -29,6 +29,7 @@ from driftproof.backends.torch.rich_po import (
     DisplacementWarning,
     GaussianPairs,
     GaussianSource,
+    LatentPairs,
     Noising,
     Objective,
     PairChoice,
@@ -37,6 +38,7 @@ from driftproof.backends.torch.rich_po import (
     ShiftedGaussian,
     compare,
     drawn,
+    made_pairs,
     main,
     population_optimum,
 )
@@ -394,6 +396,28 @@ def test_encoding_undoes_decoding(kind: str, config: dict[str, Any] | None) -> N
     vae = None if config is None else Still(3, **config)
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(decoder(kind, vae)(encoder(kind, vae)(images)), images)
+
+
+def test_the_best_of_equal_rewards_is_a_tie() -> None:
+    """Three draws of three images; all draws of the first image have one reward."""
+    draws = [torch.tensor([[0.0], [k], [-k]]) for k in (1.0, 2.0, 3.0)]
+    task = SimpleNamespace(prompts=["a"])
+    studio = SimpleNamespace(task=task, images=lambda latents: latents[:, :, None, None])
+    rows = torch.zeros(3, dtype=torch.long)
+    pool: Any = SimpleNamespace(seed=0, studio=studio, draw=draws.__getitem__, rows=rows)
+
+    def made(ties: str) -> LatentPairs:
+        def judge(images: Any, prompts: Any) -> Any:
+            return images.flatten(1).mean(dim=1)
+
+        return made_pairs(
+            pool, PairChoice("best", of=3), RewardChoice("brightness"), judge, Path("none"), ties
+        )
+
+    half, dropped = made("half"), made("dropped")
+    assert half.wins.tolist() == [0.5, 1.0, 1.0] and half.left_out == {}
+    assert dropped.chosen.flatten().tolist() == [3.0, -1.0] and dropped.left_out == {"tie": 1}
+    assert dropped.rejected.flatten().tolist() == [1.0, -3.0]
 
 
 def test_edits_of_another_model_are_not_trained_on(tmp_path: Path) -> None:

@@ -144,8 +144,12 @@ def made_pairs(
     generator, count = generator_of(pool.seed, LABELS), len(pool.rows)
     each = [pool.draw(k) for k in range(2 if choice.policy == "random" else choice.of)]
     rewards = torch.stack([_rewards(pool.studio, judge, x, pool.rows) for x in each]).double().cpu()
+    chances = torch.ones(count)
     if choice.policy == "best":
         won, lost = rewards.argmax(dim=0), rewards.argmin(dim=0)
+        tied = won == lost  # all rewards of a row are equal: nobody won
+        lost = torch.where(tied, (won + 1) % choice.of, lost)
+        chances[tied] = 0.5
     else:
         wins = torch.sigmoid(rewards[0] - rewards[1])
         first = torch.rand(count, generator=generator, dtype=torch.float64) < wins
@@ -153,8 +157,10 @@ def made_pairs(
     flipped = torch.rand(count, generator=generator) < choice.flips
     won, lost = torch.where(flipped, lost, won), torch.where(flipped, won, lost)
     stacked, places = torch.stack(each).cpu(), torch.arange(count)
-    rows = pool.rows.cpu()
-    return LatentPairs(stacked[won, places], stacked[lost, places], torch.ones(count), rows, pool.studio)
+    kept = places if ties == "half" else places[chances == 1.0]
+    won, lost, chances, rows = won[kept], lost[kept], chances[kept], pool.rows.cpu()[kept]
+    left_out = {"tie": count - len(kept)} if len(kept) < count else {}
+    return LatentPairs(stacked[won, kept], stacked[lost, kept], chances, rows, pool.studio, left_out)
 
 
 def table_of_edits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -112,6 +113,32 @@ def test_draws_of_real_numbers_are_refused_by_name() -> None:
         audit(Gumbel())
     (row,) = discrete_rows(Gumbel, "Gumbel")
     assert row.severity == "unsupported"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: torch.empty_like(x).random_(0, 2),
+        lambda x: x.double().bernoulli_(0.5).long(),
+        lambda x: torch.randint_like(x, 0, 2),
+        lambda x: x * 0 + np.random.randint(2),  # noqa: NPY002  # as others draw
+        lambda x: x * 0 + random.randrange(2),
+        lambda x: torch.bernoulli(torch.zeros(x.shape), 0.5).long(),
+    ],
+)
+def test_draws_by_other_means_are_no_certainties(draw: Any) -> None:
+    with pytest.raises(Unlisted, match=r"it draws by other means|bernoulli"):
+        list(branches(lambda: draw(torch.zeros(1, 2, dtype=torch.long))))
+
+
+def test_draws_from_the_generator_that_is_handed_in_are_seen() -> None:
+    class Hidden(Tokens):
+        def step(self, model_output: Any, timestep: Any, sample: Any, generator: Any = None) -> Any:
+            with torch._C.DisableTorchFunctionSubclass(), torch._C.DisableTorchFunction():
+                return (torch.empty_like(sample).random_(0, 2, generator=generator),)
+
+    with pytest.raises(Unlisted, match="it draws by other means"):
+        audit(Hidden(), steps=(1,))
 
 
 def test_the_distance_is_the_one_of_the_laws() -> None:

@@ -2,25 +2,30 @@
 
 Calls of ``torch.multinomial``, ``torch.bernoulli``, ``torch.randint`` and ``torch.randperm`` inside are answered by each possible
 outcome in turn.  Noise that is moved about and never looked at need not be listed: ``torch.randint`` then gives numbers that
-stand for a draw (*pending*), and what is left of them at the end is spread out.
+stand for a draw (*pending*), and what is left of them at the end is spread out.  What draws by other means moves a random state,
+of torch, numpy or Python, and is refused.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Unlisted", "branches", "spread"]
+__all__ = ["OTHER_MEANS", "Unlisted", "branches", "spread"]
 
 T = TypeVar("T")
 
 PENDING: Final = 1 << 40  # above every token
+
+OTHER_MEANS: Final = "it draws by other means than those that can be listed"
 
 _CONTINUOUS: Final = frozenset(
     getattr(owner, name)
@@ -53,6 +58,8 @@ class _Draws(TorchFunctionMode):
         if func in (torch.multinomial, Tensor.multinomial):
             return self._multinomial(*args, **kwargs)
         if func in (torch.bernoulli, Tensor.bernoulli):
+            if len(args) > 1 or "p" in kwargs:
+                raise Unlisted("it draws bernoulli(x, p) with p given, which is not listed")
             p = args[0]
             drawn = [self._choose([1.0 - q, q]) for q in p.reshape(-1).tolist()]
             return torch.tensor(drawn, dtype=p.dtype).reshape(p.shape)
@@ -121,8 +128,11 @@ def branches(run: Callable[[], T], pending: bool = False) -> Iterator[tuple[floa
     script: list[int] = []
     while True:
         draws = _Draws(script, pending)
+        before = _random_states()
         with draws:
             found = run()
+        if _random_states() != before:
+            raise Unlisted(OTHER_MEANS)
         yield draws.chance, found, draws.ranges
         script = draws.script[: len(draws.sizes)]
         while script and script[-1] + 1 == draws.sizes[len(script) - 1]:
@@ -130,6 +140,12 @@ def branches(run: Callable[[], T], pending: bool = False) -> Iterator[tuple[floa
         if not script:
             return
         script[-1] += 1
+
+
+def _random_states() -> tuple[Any, ...]:
+    """What every draw from a global generator moves."""
+    legacy: Any = np.random.get_state()  # noqa: NPY002  # the global one is what others draw from
+    return torch.get_rng_state().numpy().tobytes(), legacy[1].tobytes(), legacy[2:], random.getstate()
 
 
 def spread(tokens: Sequence[int], ranges: Mapping[int, range]) -> Iterator[tuple[float, tuple[int, ...]]]:

@@ -14,7 +14,7 @@ import torch
 from driftproof._namespace import UnmetHypothesis
 from driftproof.validation.audits.interface import option, parameters
 
-from .branches import Unlisted, branches, spread
+from .branches import OTHER_MEANS, Unlisted, branches, spread
 from .texts import Floats, Text
 
 __all__ = ["Sampler", "is_discrete", "sampled_law", "total_variation"]
@@ -60,9 +60,13 @@ class Sampler:
         made = copy.deepcopy(made)
         logits = torch.from_numpy(np.log(text.denoised(canvas, level, self.mask)))[None]
         given = dict(self.step_options)
+        generator = torch.Generator()
+        untouched = generator.get_state()
         if "generator" in parameters(made.step):
-            given["generator"] = torch.Generator()
+            given["generator"] = generator
         out = _tokens(made.step(logits, time, torch.tensor([canvas]), **given))
+        if not torch.equal(generator.get_state(), untouched):
+            raise Unlisted(OTHER_MEANS)
         if tuple(out.shape) != (1, text.length):
             got = f"shape {tuple(out.shape)} for {(1, text.length)}"
             raise UnmetHypothesis("audit", "step returns a canvas of the shape that it is given", got)

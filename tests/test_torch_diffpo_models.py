@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.diffpo import (
     MaskedLM,
+    Method,
+    Settings,
+    Trainer,
     models,
-    require_padding,
+    require_same_law,
     roll_out,
     rollouts,
     token_log_probs,
 )
+from driftproof.backends.torch.kit.plan import Plan
 from driftproof.numerics.diffpo import categorical
 
 
@@ -70,11 +74,11 @@ CANVASES = torch.tensor([[8, 3, 8, 1, 8, 8], [0, 8, 8, 8, 2, 5]])
 @pytest.mark.parametrize("made", NETWORKS)
 def test_padded_and_unpadded_rows_have_the_same_law(made: Any) -> None:
     model = MaskedLM(made(), mask_token=8, vocabulary=8)
-    require_padding(model, CANVASES)
     noise = torch.rand(2, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     attention = torch.ones(2, 9, dtype=torch.long)
     attention[:, 6:] = 0
     padded = torch.cat([CANVASES, torch.full((2, 3), 8)], dim=1)  # padding that looks like masks
+    require_same_law(model, padded, attention)
     long = roll_out(model, padded, attention, torch.tensor([0.0, 3.0]), noise)
     short = roll_out(model, CANVASES, attention[:, :6], torch.tensor([0.0, 3.0]), noise[:, :6])
     assert torch.equal(long.x[:, :6], short.x)
@@ -84,8 +88,31 @@ def test_padded_and_unpadded_rows_have_the_same_law(made: Any) -> None:
 
 
 def test_models_that_do_not_hear_the_mask_are_refused() -> None:
+    class Padded:
+        def draw(self, generator: Any, count: int) -> tuple[Tensor, Tensor]:
+            attention = torch.ones_like(CANVASES)
+            attention[1, 4:] = 0
+            return CANVASES, attention
+
+        def reward(self, z: Tensor, x: Tensor) -> Tensor:
+            return x.double().mean(dim=1)
+
+    plan = Plan(max_steps=1, train_batch_size=4, learning_rate=0.1)
+    trainer = Trainer(Deaf(), Padded(), Settings(Method("diffpo"), (0.0, 9.0), samples=2), plan)
     with pytest.raises(UnmetHypothesis, match="padded and unpadded rows have the same logits"):
-        require_padding(Deaf(), CANVASES)
+        trainer.run()
+
+
+@pytest.mark.parametrize("made", [bert, modern_bert])
+def test_padding_on_the_left_is_refused_where_it_moves_the_positions(made: Any) -> None:
+    attention = torch.ones_like(CANVASES)
+    attention[0, :2] = 0
+    model = MaskedLM(made(), mask_token=8, vocabulary=8)
+    if made is modern_bert:  # it knows distances alone
+        require_same_law(model, CANVASES, attention)
+    else:
+        with pytest.raises(UnmetHypothesis, match="padded and unpadded rows have the same logits"):
+            require_same_law(model, CANVASES, attention)
 
 
 @pytest.mark.parametrize("made", NETWORKS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
 
 from .config import RECIPES, Method
-from .models import MaskedLM, MaskedModel, require_padding, token_log_probs
+from .models import MaskedLM, MaskedModel, require_same_law, token_log_probs
 from .rollouts import Rollout, roll_out
 from .thresholds import ThresholdHead
 from .trainer import Settings, Task, Trainer
@@ -34,7 +34,7 @@ __all__ = [
     "ThresholdHead",
     "Trainer",
     "main",
-    "require_padding",
+    "require_same_law",
     "roll_out",
     "token_log_probs",
 ]

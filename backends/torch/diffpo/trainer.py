@@ -30,6 +30,7 @@ from driftproof.numerics.diffpo import group_advantages, sampler_loss
 
 from .config import Method
 from .losses import policy_loss, surrogate
+from .models import require_same_law
 from .rollouts import Rollout, roll_out
 from .thresholds import ThresholdHead
 
@@ -140,12 +141,14 @@ class Trainer:
         """Rollouts, the indices of their thresholds, and their rewards less what their evaluations cost.
 
         Raises:
-            UnmetHypothesis: A prompt masks nothing.
+            UnmetHypothesis: A prompt masks nothing, or the model looks at padding.
         """
         settings, count = self.settings, self.plan.train_batch_size
         prompts, attention = self.task.draw(generator, count // settings.samples)
         if not bool(((prompts == self.model.mask_token) & (attention > 0)).any(dim=1).all()):
             raise UnmetHypothesis("diffpo", "every prompt masks a position", "one masks none")
+        if not bool((attention > 0).all()):
+            require_same_law(self.model, prompts, attention)
         z, attention = (part.repeat_interleave(settings.samples, dim=0) for part in (prompts, attention))
         device, size = generator.device, len(settings.thresholds)
         uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=device)

@@ -91,7 +91,8 @@ def group_advantages(
         return advantages
     gap = rewards - xp.mean(rewards, axis=-1, keepdims=True)
     square = xp.sum(gap * gap, axis=-1, keepdims=True) / (rewards.shape[-1] - 1.0)
-    varied = square > 0.0
+    unequal = xp.max(rewards, axis=-1, keepdims=True) > xp.min(rewards, axis=-1, keepdims=True)
+    varied = unequal & (square > 0.0)  # the mean of equal numbers is another one by rounding
     deviation = xp.sqrt(xp.where(varied, square, xp.ones_like(square)))
     return xp.where(varied, advantages / (deviation + ridge), xp.zeros_like(advantages))
 

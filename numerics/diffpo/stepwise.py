@@ -238,7 +238,8 @@ def draft_advantages(xp: Namespace, rewards: Array, ridge: float = 1e-4) -> Arra
     value = rewards - before + xp.stack(columns, axis=-1)
     gap = value - xp.mean(value, axis=-2, keepdims=True)
     square = xp.sum(gap * gap, axis=-2, keepdims=True) / (rewards.shape[-2] - 1.0)
-    varied = square > 0.0
+    unequal = xp.max(value, axis=-2, keepdims=True) > xp.min(value, axis=-2, keepdims=True)
+    varied = unequal & (square > 0.0)  # the mean of equal numbers is another one by rounding
     deviation = xp.sqrt(xp.where(varied, square, xp.ones_like(square)))
     return xp.where(varied, gap / (deviation + ridge), xp.zeros_like(gap))
 

@@ -109,6 +109,8 @@ class PublishedLosses:
         want = (r - r.mean(axis=-1, keepdims=True)) / (deviation + 1e-4)
         yield "standardised", group_advantages(r, "group_mean", True), want
         yield "sum", group_advantages(r).sum(axis=-1), [0.0, 0.0]
+        found = group_advantages(np.full(7, 0.7), standardise=True, ridge=0.0)
+        yield "equal but for rounding", found, np.zeros(7)
 
     @exact(1e-13)
     def what_stands_in_padding_is_nothing(diffu_grpo_loss):
@@ -141,6 +143,14 @@ class PublishedLosses:
         "sign of wd1": wrong(wd1_loss, advantages=lambda advantages: -np.asarray(advantages)),
         "ratio of the sum": wrong(sequence_loss, lengths=lambda: None),
         "sum over sequences": wrong(sequence_loss, lambda value, advantages: value * advantages.shape[0]),
+        "spread of rounding": wrong(
+            group_advantages,
+            lambda value, rewards, standardise: np.where(
+                standardise & (np.ptp(rewards, axis=-1, keepdims=True) == 0.0),
+                np.sign(rewards - np.mean(rewards, axis=-1, keepdims=True)),
+                value,
+            ),
+        ),
         "group mean": wrong(group_advantages, baseline=lambda: "group_mean"),
         "deviation with G": wrong(
             group_advantages, lambda value, standardise: value * (4.0 / 3.0) ** 0.5 if standardise else value

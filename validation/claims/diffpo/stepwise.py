@@ -166,11 +166,10 @@ class Traces:
                 np.minimum(np.asarray(step, dtype=int) - 1, len(log_p) - 1), np.arange(len(step))
             ],
         ),
-        "mean over tokens": wrong(trace_loss, shrink=lambda: 99),
+        "mean over sequences": wrong(trace_loss, shrink=lambda: 99),
         "evaluations one by one": wrong(trace_loss, shrink=lambda: 1),
-        "divergence averaged": wrong(trace_loss, beta=lambda beta: 0.5 * beta),
+        "half of the divergence": wrong(trace_loss, beta=lambda beta: 0.5 * beta),
         "never clipped": wrong(trace_loss, clip=lambda: 1e9),
-        "mean over sequences": wrong(trace_loss, lambda value, mask: value * 8.0 / mask.shape[0]),
     }
 
 
@@ -211,6 +210,7 @@ class Drafts:
         yield "by hand", found, want
         yield "sum", found.sum(axis=0), [0.0, 0.0, 0.0]
         yield "all equal", draft_advantages(np.full((4, 3), 0.7), 1e-4), np.zeros((4, 3))
+        yield "equal but for rounding", draft_advantages(np.full((3, 3), 0.1), ridge), np.zeros((3, 3))
 
     @exact(1e-9)
     def without_the_second_division_it_is_the_bound(draft_loss):
@@ -247,10 +247,18 @@ class Drafts:
                 / np.sum(mask)
             ),
         ),
-        "k1 for k2": wrong(draft_loss, beta=lambda beta: 2.0 * beta),
+        "without its half": wrong(draft_loss, beta=lambda beta: 2.0 * beta),
         "ascent": wrong(draft_loss, lambda value: -value),
         "never clipped": wrong(draft_loss, clip=lambda: 1e9),
         "deviation with G": wrong(draft_advantages, lambda value, rewards: value * (len(rewards) / (len(rewards) - 1.0)) ** 0.5),
+        "spread of rounding": wrong(
+            draft_advantages,
+            lambda value, rewards: np.where(
+                np.ptp(rewards, axis=-2, keepdims=True) > 0.0,
+                value,
+                np.sign(rewards - np.sum(rewards, axis=-2, keepdims=True) / len(rewards)),
+            ),
+        ),
         "what came before": wrong(draft_advantages, rewards=lambda rewards: np.asarray(rewards)[..., ::-1]),
         "rewards alone": wrong(
             draft_advantages,

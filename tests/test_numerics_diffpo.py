@@ -179,6 +179,17 @@ def test_a_far_behaviour_is_capped_without_overflow() -> None:
     assert float(masked.diffpo_loss(**far)) == pytest.approx(float(masked.diffpo_loss(**near)), rel=1e-14)
 
 
+def test_far_ratios_are_clipped_without_overflow() -> None:
+    """An advantage of 0 teaches nothing however far the ratio is, and what is clipped has no gradient."""
+    assert float(masked.diffu_grpo_loss([[-1.0]], [[-1000.0]], [0.0], [[1.0]])) == 0.0
+    log_p = torch.tensor([[-1.0, -1.0]], requires_grad=True)
+    loss = masked.diffu_grpo_loss(
+        log_p, torch.tensor([[-100.0, -1.0]]), torch.tensor([1.0]), torch.ones(1, 2)
+    )
+    loss.backward()
+    assert log_p.grad.tolist() == [[0.0, -0.5]]
+
+
 def test_a_group_of_equal_rewards_teaches_nothing() -> None:
     for baseline in ("group_mean", "leave_one_out"):
         for standardise in (False, True):

@@ -34,7 +34,7 @@ def require_batch(xp: Namespace, **given: Any) -> None:
 
 def clipped(xp: Namespace, log_rho: Array, advantages: Array, clip: float) -> Array:
     """The smaller of the ratio times the advantage, clipped or not."""
-    ratio = xp.exp(log_rho)
+    ratio = xp.exp(xp.clip(log_rho, -80.0, 80.0))  # finite in single precision, so that 0 times it is 0
     return xp.minimum(ratio * advantages, xp.clip(ratio, 1.0 - clip, 1.0 + clip) * advantages)
 
 

@@ -38,7 +38,9 @@ class MaskedModel(Protocol):
 
 @final
 class MaskedLM(nn.Module):
-    """A masked language model of transformers: BERT, RoBERTa, ModernBERT and what is shaped like them.
+    """A masked language model of transformers whose mask comes after all tokens that can be revealed.
+
+    RoBERTa, ModernBERT, the zoo's BERT and what is shaped like them; the mask of ``bert-base-uncased`` is among its tokens.
 
     ``forward`` gives log-probabilities of given tokens at given positions, and holds the logits of a chunk of those alone.
 

@@ -90,6 +90,9 @@ def roll_out(
         gamma: A bound for each row, (B,), in nats.
         uniform: Uniform numbers in [0, 1), double, (B, L).
         temperature: T > 0 of the draws.
+
+    Raises:
+        FloatingPointError: A logit of a masked position is NaN.
     """
     x, step = z.clone(), torch.zeros_like(z)
     hidden = (z == model.mask_token) & (attention > 0)
@@ -99,6 +102,8 @@ def roll_out(
         count += 1
         logits = model.logits(x[rows], attention[rows])
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        if torch.isnan(logits[hidden[rows]]).any():
+            raise FloatingPointError("diffpo: a logit is NaN")
         chosen = accepted(_entropy(logits), hidden[rows], gamma[rows])
         token, score = _draw(logits[chosen], uniform[rows][chosen], temperature)
         x[rows] = x[rows].masked_scatter(chosen, token)

@@ -39,7 +39,9 @@ class ThresholdHead(nn.Module):
     def forward(self, z: Tensor, attention: Tensor) -> Tensor:
         """Log-probabilities (B, K), for canvases and their attention masks (B, L)."""
         real = attention.to(self.bias.dtype)
-        mean = (self.said(z) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        mean = (self.said(torch.where(attention > 0, z, 0)) * real[..., None]).sum(dim=1) / real.sum(
+            dim=1, keepdim=True
+        )
         return torch.log_softmax(self.bias + mean, dim=-1)
 
     @torch.no_grad()

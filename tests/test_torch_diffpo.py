@@ -26,12 +26,13 @@ from driftproof.backends.torch.diffpo import (
     roll_out,
 )
 from driftproof.backends.torch.diffpo.losses import surrogate
-from driftproof.backends.torch.diffpo.rollouts import accepted
+from driftproof.backends.torch.diffpo.rollouts import Rollout, accepted
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from driftproof.theory.diffpo import (
     EntropyBound,
     TabularDenoiser,
+    elbo,
     mean_field,
     output_law,
     path,
@@ -206,6 +207,19 @@ def test_masks_of_coupled_and_of_quadrature_are_complements_and_draws() -> None:
         assert bool(torch.isfinite(first).all())
 
 
+def test_the_mean_of_quadrature_over_its_draws_is_the_lower_bound() -> None:
+    """One sequence, 20000 draws of its masks: two nodes are exact for two tokens."""
+    _, rollout = gradient(Method("trace"))
+    row = (rollout.x == 1).all(dim=1).nonzero()[:1, 0].repeat(20000)
+    parts = {name: getattr(rollout, name)[row] for name in ("z", "attention", "x", "step", "log_probs")}
+    scored = surrogate(Method("gdpo"), Rollout(**parts), SIZE, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = scored(Table())
+    want = float(elbo(TabularDenoiser(TABLE), (1, 1)))
+    assert float(found.std()) > 0.01
+    assert abs(float(found.mean()) - want) < 6.0 * float(found.std()) / 20000**0.5
+
+
 # -- rollouts
 
 
@@ -237,6 +251,17 @@ def test_temperature_is_of_the_draws() -> None:
     np.testing.assert_allclose(cold.log_probs, 0.0, atol=1e-9)
 
 
+def test_a_logit_that_is_nan_is_no_certainty() -> None:
+    model, (z, attention) = Table(), Every().draw(None, 64)
+    with torch.no_grad():
+        model.table[0] = float("nan")  # where nothing is masked: never asked for
+    roll_out(model, z, attention, torch.zeros(64), grid())
+    with torch.no_grad():
+        model.table[-1, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="a logit is NaN"):
+        roll_out(model, z, attention, torch.zeros(64), grid())
+
+
 # -- runs
 
 
@@ -245,10 +270,40 @@ def test_samples_must_divide_the_rows() -> None:
         trainer_of(Method("trace"), samples=7)
 
 
+def test_a_temperature_needs_weights_by_the_rollout() -> None:
+    with pytest.raises(UnmetHypothesis, match="temperature = 1, for a loss that does not weigh"):
+        trainer_of(Method("trace"), temperature=0.5)
+    trainer_of(Method("diffpo"), temperature=0.5)
+    trainer_of(Method("trace", trains="sampler"), temperature=0.5)
+
+
+def test_another_task_or_model_is_another_run(tmp_path: Path) -> None:
+    def trainer(trains: Any = "model", reward: str = "sum", shift: float = 0.0, size: int = SIZE) -> Trainer:
+        found = trainer_of(Method("diffpo", trains=trains), 16, samples=4)
+        found.task.description = lambda: {"reward": reward}
+        found.model.vocabulary = size
+        with torch.no_grad():
+            found.model.table += shift
+        return found
+
+    trainer().run(tmp_path / "model.safetensors")
+    trainer("sampler").run(tmp_path / "sampler.safetensors")
+    trainer().run(tmp_path / "model.safetensors")  # the same resumes
+    trainer("sampler").run(tmp_path / "sampler.safetensors")
+    with pytest.raises(ValueError, match=r"another configuration \(task.reward: 'sum' there"):
+        trainer(reward="product").run(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"another configuration \(model: "):
+        trainer(size=1).run(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"another configuration \(weights: "):
+        trainer("sampler", shift=1.0).run(tmp_path / "sampler.safetensors")
+
+
 def test_padding_says_nothing_of_a_threshold() -> None:
     head = ThresholdHead((0.0, 1.0, 2.0), 4)
     nn.init.normal_(head.said.weight)
     z, attention = torch.tensor([[1, 2, 3], [1, 2, 0]]), torch.tensor([[1, 1, 0], [1, 1, 0]])
+    torch.testing.assert_close(*head(z, attention))
+    z[0, 2] = -100  # as others write padding
     torch.testing.assert_close(*head(z, attention))
     assert head.choose(z, attention, torch.tensor([0.0, 0.999999])).tolist() == [0, 2]
 

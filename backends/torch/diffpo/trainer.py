@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.checkpoint import prefixed
 from driftproof.backends.torch.kit.distributed import clipped_step, require_unsharded
-from driftproof.backends.torch.kit.identity import identity_of
+from driftproof.backends.torch.kit.identity import digest_of, identity_of
 from driftproof.backends.torch.kit.loop import run_steps
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.run import Resumed, Run
@@ -40,7 +40,10 @@ COLUMNS = ("reward", "evaluations", "mismatch", "loss")
 
 
 class Task(Protocol):
-    """Prompts and what they are rewarded for."""
+    """Prompts and what they are rewarded for.
+
+    One with a method ``description()`` is told from others by it, in what JSON can hold, where a run is resumed.
+    """
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Canvases and attention masks, (count, L), on the generator's device."""
@@ -85,7 +88,8 @@ class Trainer:
         accelerator: Device and precision.
 
     Raises:
-        UnmetHypothesis: Several processes, sharded weights, or samples that do not divide the rows.
+        UnmetHypothesis: Several processes, sharded weights, samples that do not divide the rows, or a temperature other
+            than 1 for a loss that takes the rollouts for draws of the policy that is trained.
     """
 
     def __init__(
@@ -98,9 +102,15 @@ class Trainer:
         if plan.train_batch_size % settings.samples:
             got = f"{plan.train_batch_size} rows, {settings.samples} samples of a prompt"
             raise UnmetHypothesis("diffpo", "samples divides the rows of a step", got)
+        method = settings.method
+        if settings.temperature != 1.0 and method.loss != "diffpo" and method.trains != "sampler":
+            got = f"temperature = {settings.temperature}, loss = {method.loss}"
+            raise UnmetHypothesis(
+                "diffpo", "temperature = 1, for a loss that does not weigh by the rollout", got
+            )
         self.task, self.settings, self.plan = task, settings, plan
         self.head = ThresholdHead(settings.thresholds, model.mask_token + 1).to(self.accelerator.device)
-        trains = settings.method.trains
+        trains = method.trains
         self.parts = nn.ModuleDict()
         if trains != "sampler":
             self.parts["model"] = model
@@ -118,14 +128,20 @@ class Trainer:
         Arguments:
             checkpoint: A file to resume from and to save to.
             title: The label of the progress bar.
-            config: What the checkpoint must have been made with beside plan and settings.
+            config: What the checkpoint must have been made with beside plan, settings, model and task.
         """
-        plan = self.plan
+        plan, model = self.plan, self.model
+        described = getattr(self.task, "description", None)
+        if described is not None:
+            config["task"] = described()
+        if self.settings.method.trains == "sampler":
+            config["weights"] = _digest(model)  # they stay, and the checkpoint has none
         identity = identity_of(
             lambda step, length: replace(plan, max_steps=length).rate(step),
             plan=plan,
             settings=self.settings,
             precision=self.accelerator.mixed_precision,
+            model=(type(model).__qualname__, model.mask_token, model.vocabulary),
             **config,
         )
         run = Run(checkpoint, identity, self.accelerator)
@@ -235,3 +251,12 @@ class Trainer:
 
     def logged(self, step: int) -> Mapping[str, float]:
         return dict(zip(COLUMNS, self.rows[step].tolist(), strict=True))
+
+
+def _digest(model: nn.Module) -> str:
+    """Of every weight, in its own bytes."""
+    return digest_of(
+        part
+        for name, value in model.state_dict().items()
+        for part in (name, value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    )

@@ -171,9 +171,11 @@ class JaxSource(Source):
     def poisson(self, rate: Array) -> Array:
         jax: Any = sys.modules["jax"]
 
+        wanted = np.dtype(rate.dtype)
+
         def host(words: Any, rate: Any) -> Any:
             generator = np.random.default_rng(np.asarray(words).tolist())
-            return np.asarray(NumpySource(generator).poisson(np.asarray(rate)), dtype=rate.dtype)
+            return np.asarray(NumpySource(generator).poisson(np.asarray(rate)), dtype=wanted)
 
         like = jax.ShapeDtypeStruct(rate.shape, rate.dtype)
         words = jax.random.key_data(self._next())

@@ -40,8 +40,11 @@ XLA = 4.0
 
 @pytest.fixture(autouse=True)
 def _double_precision() -> Any:
-    with jax.enable_x64(True):
-        yield
+    # Not as a context, which is one of this thread: callbacks to the host run in another.
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def compiled(subject: Subject, sample: Sample, **more: Any) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ import numpy as np
 from ._arguments import Parameters, checked
 from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
-from ._results import Down, holds, is_array, known, require_no_nan
+from ._results import Down, holds, is_array, known, require_no_nan, still
 from ._shapes import explain, require_broadcastable
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "refuse_flags",
     "require",
     "require_broadcastable",
+    "still",
 ]
 
 # An Array API object.  The standard has no static type yet, and a protocol narrow enough to be

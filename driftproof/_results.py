@@ -13,7 +13,7 @@ import numpy as np
 
 from ._checks import UnmetHypothesis
 
-__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan"]
+__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan", "still"]
 
 
 class Down:
@@ -88,6 +88,15 @@ def _met(condition: Any, traced: bool) -> bool:
         if jax is None or not isinstance(error, jax.errors.ConcretizationTypeError):
             raise
         return traced
+
+
+def still(value: Any) -> Any:
+    """The array without its gradient: where panels lie, and how large an error is, changes no value."""
+    if hasattr(value, "detach"):  # of torch
+        return value.detach()
+    if array_api_compat.is_jax_array(value):
+        return sys.modules["jax"].lax.stop_gradient(value)
+    return value
 
 
 def is_array(value: object) -> bool:

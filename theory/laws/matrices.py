@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from driftproof._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace, still
 
 __all__ = ["constant", "polar_factor", "sqrt_psd"]
 
@@ -55,7 +55,7 @@ def polar_factor(xp: Namespace, matrix: Array) -> Array:
 
 def constant(value: Array) -> Array:
     """The numbers of an array without their gradient; the array itself where there is none."""
-    return value.detach() if hasattr(value, "detach") else value
+    return still(value)
 
 
 def _sylvester(xp: Namespace, vectors: Array, roots: Array) -> Callable[[Array], Array]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from array_api_compat import device
 
-from driftproof._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace, still
 
 from .bessel import ladder_of_square
 from .elementary import deviance
@@ -77,7 +77,7 @@ class _Bump(NamedTuple):
 
 
 def _bump(xp: Namespace, a: float, b: float, x: Array) -> _Bump:
-    fixed = x.detach() if hasattr(x, "detach") else x  # where the nodes lie changes no value
+    fixed = still(x)  # where the nodes lie changes no value
     low, high = _window(xp, a, b, fixed)
     step, where = (high - low) / (_NODES - 1), device(x)
     shares = xp.linspace(0.0, 1.0, _NODES, dtype=x.dtype, device=where)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds, still
 
 __all__ = ["Integral", "composite", "integrate", "readable", "require_resolved", "resolution", "still"]
 
@@ -51,11 +51,6 @@ def resolution(xp: Namespace, dtype: Any) -> float:
         1e-10
     """
     return max(1e-10, 256.0 * float(xp.finfo(dtype).eps))
-
-
-def still(value: Array) -> Array:
-    """The array without its gradient: where panels lie, and how large an error is, changes no value."""
-    return value.detach() if hasattr(value, "detach") else value
 
 
 def readable(value: Array) -> bool:

@@ -74,7 +74,7 @@ class ChatServer:
             raise UnmetHypothesis("ChatServer", "url begins with http:// or https://", "another beginning")
         if "@" in urllib.parse.urlsplit(self.url).netloc:  # errors show the url
             raise UnmetHypothesis(
-                "ChatServer", "url names no user; a key is given as key", "an @ before the host"
+                "ChatServer", "url names no user, for a key is given as key", "an @ before the host"
             )
         if not (self.timeout > 0.0 and self.attempts >= 1 and self.pause >= 0.0 and self.max_tokens >= 1):
             hypothesis = "timeout > 0, attempts >= 1, pause >= 0 and max_tokens >= 1"

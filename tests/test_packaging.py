@@ -186,7 +186,7 @@ def the_metadata_is_complete(built: Built, outside: Path) -> None:
     metadata = archive.read(name).decode("utf-8")
     assert "License-Expression: Apache-2.0" in metadata
     assert "Requires-Python: >=3.11" in metadata
-    assert {"torch", "hub", "cluster", "data", "dev"} == set(
+    assert {"torch", "jax", "hub", "cluster", "data", "dev"} == set(
         re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE)
     )
     required = {

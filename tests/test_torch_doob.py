@@ -21,7 +21,8 @@ from driftproof.backends.torch.doob import make_store
 from driftproof.backends.torch.doob.config import RECIPES, Recipe, Storage
 from driftproof.backends.torch.doob.exact import ChainH, guidance_share
 from driftproof.backends.torch.doob.experiment import frozen_of, run
-from driftproof.backends.torch.doob.method import Learner
+from driftproof.backends.torch.doob.method import Learner, quotient_guide
+from driftproof.backends.torch.doob.models import columns
 from driftproof.backends.torch.doob.report import _inside, gaussian_section, satisfaction
 from driftproof.backends.torch.doob.store import size_of
 from driftproof.backends.torch.kit.identity import OtherRun
@@ -123,6 +124,47 @@ def test_labels_without_noise_teach_the_exact_h(
     assert share(guide) < 2e-3
     assert share(lambda x, t: 0.0 * x) == 1.0, "what an untrained one scores"
     assert share(lambda x, t: 1.1 * guide(x, t)) > 5e-3, "a strength that is off by a tenth is seen"
+
+
+def test_increments_regress_on_the_exact_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step of every trajectory once: the target of the covariation is sigma h times the pull, in the mean."""
+    recipe = small(trajectories=20_000)
+    frozen, chain, learner = parts(recipe, tmp_path)
+    n, count = frozen.sampler.n_steps, recipe.store.trajectories
+    every = torch.arange(count).repeat(n), torch.arange(n).repeat_interleave(count)
+    monkeypatch.setattr(learner, "_places", lambda *_: every)
+    x, t, target = learner._increments(chain.log_h)(generator_of(0, 0), n * count)
+    sigma = columns(frozen.sampler, t, x)[1]
+    exact = sigma * torch.exp(chain.log_h(x, t))[:, None] * chain.pull(x, t)
+    for k in range(n):
+        y, u = target[every[1] == k], exact[every[1] == k]
+        slope = float((y * u).sum() / (u * u).sum())
+        error = float((((y - slope * u) * u).sum(dim=1) ** 2).sum().sqrt() / (u * u).sum())
+        assert error < 0.02, f"step {k}: a factor of 1.12 would not be seen"
+        assert abs(slope - 1.0) < 6.0 * error, f"step {k}: {slope} +- {error}"
+
+
+def test_the_quotient_of_the_exact_parts_is_the_exact_pull_and_a_number_everywhere() -> None:
+    recipe = small()
+    frozen = frozen_of(recipe, CPU)
+    assert recipe.gaussian is not None
+    chain = ChainH.of(recipe.gaussian, frozen)
+    x = torch.tensor([[0.3, -0.4], [1.0, 0.2]], dtype=torch.float64)
+    t = frozen.sampler.times(torch.tensor([1, 4]))
+
+    def field(x: Any, t: Any) -> Any:
+        return columns(frozen.sampler, t, x)[1] * torch.exp(chain.log_h(x, t))[:, None] * chain.pull(x, t)
+
+    torch.testing.assert_close(quotient_guide(chain.log_h, field, frozen)(x, t), chain.pull(x, t))
+    vanished = quotient_guide(lambda x, t: torch.full((2,), -800.0), lambda x, t: 0.0 * x, frozen)
+    assert bool((vanished(x.float(), t) == 0.0).all())
+
+
+def test_a_step_that_is_no_number_is_no_draw() -> None:
+    frozen = frozen_of(small(), CPU)
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    with pytest.raises(FloatingPointError, match="step 1 is no number"):
+        frozen.step(x, 1, lambda x, t: x * torch.nan, generator_of(0, 0))
 
 
 @pytest.mark.slow(ci=True)

@@ -6,6 +6,7 @@ there are numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from driftproof import UnmetHypothesis
-from driftproof.theory.laws import Gamma, Gaussian, NoncentralChi2, Normal
+from driftproof._namespace import holds, known
+from driftproof.theory.laws import Gamma, Gaussian, Mixture, NoncentralChi2, Normal
 from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.special import gammaln, mills
 from tests.parity import checks
 from tests.parity.cases import table
-from tests.parity.rows import Row, Sample
+from tests.parity.rows import Sample
 from tests.parity.subjects import Subject, subjects
 from tests.parity.traced import UNTRACEABLE
 
@@ -34,8 +36,8 @@ REPRESENTATIVE = [
     "theory.tweedie.first_order.conditional_score",
     "numerics.samplers.gddim.gddim_step",
 ]
-# The bound is for functions that are right to one ulp; XLA's are to some four.
-XLA = 4.0
+# The bound is for elementary functions that are right to one ulp, and leaves out lgamma, of which XLA's is off by ten.
+OFF = {"theory.special.gamma.gammaln": 4.0, "theory.special.normal.log_ndtr": 4.0}
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +60,12 @@ def compiled(subject: Subject, sample: Sample, **more: Any) -> list[np.ndarray]:
     return [np.asarray(result) for result in jax.jit(function)(*given.values())]
 
 
-def near(
-    subject: Subject, row: Row, sample: Sample, ours: list[np.ndarray], theirs: list[np.ndarray]
-) -> None:
+def near(name: str, sample: Sample, ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
     """Within the bound between two correct computations, for a compiler that contracts and reorders."""
 
     def allowed() -> list[np.ndarray]:
-        return [XLA * part for part in checks.bounds_of(subject, row, sample, ours, everything=True)]
+        bounds = checks.bounds_of(SUBJECTS[name], ROWS[name], sample, ours, everything=True)
+        return [OFF.get(name, 1.0) * part for part in bounds]
 
     checks.within(ours, theirs, allowed, sample)
 
@@ -79,7 +80,7 @@ def jit_is_numpy(name: str) -> None:
         for one, other, ours in zip(first, again, like, strict=True):
             assert one.shape == ours.shape and np.isfinite(one).all() and (one == other).all()
         return
-    near(subject, row, sample, checks.run(subject, row, sample, np.asarray), compiled(subject, sample))
+    near(name, sample, checks.run(subject, row, sample, np.asarray), compiled(subject, sample))
 
 
 def vmap_is_the_loop(name: str) -> None:
@@ -105,11 +106,11 @@ def vmap_is_the_loop(name: str) -> None:
     together = [np.asarray(part) for part in jax.jit(jax.vmap(function))(*batch)]
     if not row.whole:  # its arrays are a batch of cases already
         cases = {**sample, **chosen}
-        near(subject, row, cases, checks.run(subject, row, cases, np.asarray), together)
+        near(name, cases, checks.run(subject, row, cases, np.asarray), together)
         return
     for k in range(batch[0].shape[0]):
         one = {**sample, **{name: value[k] for name, value in chosen.items()}}
-        near(subject, row, one, checks.run(subject, row, one, np.asarray), [part[k] for part in together])
+        near(name, one, checks.run(subject, row, one, np.asarray), [part[k] for part in together])
 
 
 def gradient_is_that_of_torch(name: str) -> None:
@@ -191,9 +192,20 @@ class TestBoundary:
         with pytest.raises(TypeError, match="one dtype"):
             jax.jit(lambda x: NoncentralChi2(3.0, x, 1.0).log_prob(x.astype(jnp.float32)))(jnp.ones(2))
 
-    def test_other_errors_are_not_taken_for_tracing(self) -> None:
+    def test_nan_is_refused_where_there_are_numbers(self) -> None:
         with pytest.raises(UnmetHypothesis, match="NaN"):
             mills(jnp.asarray([np.nan]))
+
+    @pytest.mark.parametrize("judge", [holds, known])
+    def test_other_errors_are_not_taken_for_tracing(self, judge: Callable[[Any], bool]) -> None:
+        class Odd:
+            def __bool__(self) -> bool:
+                raise ValueError("odd")
+
+        with pytest.raises(ValueError, match="odd"):
+            judge(Odd())
+        with pytest.raises(ValueError, match="ambiguous"):
+            judge(np.ones(2))
 
 
 class TestLaws:
@@ -216,16 +228,25 @@ class TestLaws:
 
 
 class TestKeys:
-    def test_draws_follow_the_law(self) -> None:
-        """Moments of 4,000 draws within six standard errors, from typed keys and from the words of old ones."""
-        for key in (jax.random.key(1), jax.random.PRNGKey(1)):
-            for law in (
-                Normal(1.0, 2.0),
-                Gamma(jnp.asarray(0.3), 2.0),
-                NoncentralChi2(3.0, jnp.asarray(2.0), 0.5),
-            ):
-                draws = np.asarray(law.sample((4000,), key))
-                assert abs(draws.mean() - float(law.mean)) < 6.0 * float(law.variance) ** 0.5 / 4000**0.5
+    @pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+    def test_draws_follow_the_law(self, make: Callable[[int], Any]) -> None:
+        """Kolmogorov's distance of 20,000 draws is within Massart's bound at 1e-9, and outside for a wrong law."""
+        n = 20_000
+        bound = math.sqrt(math.log(2e9) / (2.0 * n))
+        two = jnp.asarray([0.3, 0.7]), Normal(jnp.asarray([-2.0, 1.0]), jnp.asarray([0.5, 1.0]))
+        laws = (
+            (Normal(jnp.asarray(1.0), 2.0), Normal(1.0, 2.3)),
+            (Gamma(jnp.asarray(0.3), 2.0), Gamma(0.35, 2.0)),
+            (NoncentralChi2(3.0, jnp.asarray(2.0), 0.5), NoncentralChi2(3.0, 2.5, 0.5)),
+            (Mixture(*two), Normal(0.1, 1.6)),
+        )
+        for number, (law, other) in enumerate(laws):
+            draws = np.sort(np.asarray(law.sample((n,), make(number))))
+            steps = np.arange(n + 1) / n
+            for asked, right in ((law, True), (other, False)):
+                values = np.asarray(asked.cdf(draws if asked is other else jnp.asarray(draws)))
+                distance = max((steps[1:] - values).max(), (values - steps[:-1]).max())
+                assert bool(distance < bound) is right, (law, asked, distance, bound)
 
     def test_counts_are_not_those_of_jax(self) -> None:
         """Its own have 1.3 times the standard deviation at this rate."""
@@ -237,6 +258,7 @@ class TestKeys:
         theirs = np.asarray(jax.random.poisson(jax.random.key(2), rate, (4000,)), dtype=float)
         assert theirs.std() / rate**0.5 > 1.2, "jax draws counts well by now: take its own"
 
+    @pytest.mark.slow(ci=True)
     def test_the_same_key_is_the_same_draws_traced_or_not(self) -> None:
         def draw(key: Any) -> Any:
             law = NoncentralChi2(0.5, jnp.asarray([0.0, 40.0]), 1.0)

@@ -36,7 +36,8 @@ REPRESENTATIVE = [
     "theory.tweedie.first_order.conditional_score",
     "numerics.samplers.gddim.gddim_step",
 ]
-# The bound is for elementary functions that are right to one ulp, and leaves out lgamma, of which XLA's is off by ten.
+# Two are over the bound, by a factor of 2.6 and of 1.2 where it was seen: lgamma, which the bound leaves out and of
+# which XLA's is off by some ten roundings, and the logarithm of a normal tail, of which the reason is not known.
 OFF = {"theory.special.gamma.gammaln": 4.0, "theory.special.normal.log_ndtr": 4.0}
 
 

@@ -112,19 +112,7 @@ class MixtureFlow:
         """Velocity of the flow and its derivative in x."""
         _require_time(t)
         x = np.asarray(x, dtype=np.float64)
-        m, scale = self._parts()
-        variance = scale**2
-        squared = (1.0 - t) ** 2 * variance + t**2
-        rate = (t - (1.0 - t) * variance) / squared
-        away = x[..., None] - (1.0 - t) * m
-        scores = -away / squared
-        log_p = np.log(self.law.weights) - 0.5 * np.log(squared) + 0.5 * away * scores
-        p = np.exp(log_p - np.max(log_p, axis=-1, keepdims=True))
-        p = p / np.sum(p, axis=-1, keepdims=True)
-        velocities = rate * away - m
-        mean, slope = np.sum(p * velocities, axis=-1), np.sum(p * rate, axis=-1)
-        covariance = np.sum(p * velocities * scores, axis=-1) - mean * np.sum(p * scores, axis=-1)
-        return mean, slope + covariance
+        return _velocity(x, t, np.log(self.law.weights), *self._parts())
 
     def tilted(self, reward: Linear | Quadratic, lam: float) -> Mixture:
         """The tilt of the data by the reward: what memoryless adjoint matching samples."""
@@ -161,10 +149,11 @@ class MixtureFlow:
         c, q = _scalars(reward, lam)
         z = np.asarray(z, dtype=np.float64)
         begin = np.stack([z, -(c - q * z), np.zeros_like(z)])
+        law = np.log(self.law.weights), *self._parts()  # asked once: the law checks each time
 
         def rates(t: float, flat: Floats) -> Floats:
             x, adjoint, _ = flat.reshape(begin.shape)
-            v, slope = self.velocity(x, t)
+            v, slope = _velocity(x, t, *law)
             return np.stack([v + adjoint / lam, -slope * adjoint, 0.5 / lam * adjoint**2]).ravel()
 
         solved = solve_ivp(rates, (0.0, 1.0), begin.ravel(), "DOP853", rtol=rtol, atol=1e-2 * rtol)
@@ -291,14 +280,27 @@ class MixtureFlow:
 
     @staticmethod
     def _least_cost(at: float, ends: Floats, noise: Floats, extremals: Extremals) -> float:
-        """The least cost of all trajectories from one noise, by bisection wherever the noise of the ends passes it."""
+        """The least cost of all trajectories from one noise, by bracketing wherever the noise of the ends passes it."""
         passes = np.flatnonzero((noise[:-1] - at) * (noise[1:] - at) <= 0.0)
-        low, high, rising = ends[passes], ends[passes + 1], noise[passes + 1] > noise[passes]
-        for _ in range(24):  # to 1e-8 of an end
-            middle = 0.5 * (low + high)
-            beyond = (extremals(middle)[0] > at) == rising
-            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-        return float(np.min(extremals(0.5 * (low + high))[1]))
+        low, high = ends[passes], ends[passes + 1]
+        short, over = noise[passes] - at, noise[passes + 1] - at
+        least, tried = np.inf, low
+        for _ in range(40):
+            # Regula falsi; the end that stays counts for half (Illinois), or it would stay for ever.
+            level = over == short
+            middle = np.where(level, low, (low * over - high * short) / np.where(level, 1.0, over - short))
+            there, cost, _ = extremals(middle)
+            least = float(np.min(cost))
+            if np.max(np.abs(middle - tried)) < 1e-8:
+                break
+            left, tried = (there - at) * short > 0.0, middle
+            low, short, over = (
+                np.where(left, middle, low),
+                np.where(left, there - at, 0.5 * short),
+                np.where(left, 0.5 * over, there - at),
+            )
+            high = np.where(left, high, middle)
+        return least
 
     def _parts(self) -> tuple[Floats, Floats]:
         """Means and deviations of the components."""
@@ -328,6 +330,22 @@ class MixtureFlow:
         z = (x[..., None] - m) / s
         terms = np.log(w) - 0.5 * z**2 - np.log(s) - 0.5 * np.log(2.0 * np.pi)
         return np.asarray(logsumexp(terms, axis=-1))
+
+
+def _velocity(x: Floats, t: float, log_w: Floats, m: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Velocity and its slope: means over the components, given x, of theirs."""
+    variance = scale**2
+    squared = (1.0 - t) ** 2 * variance + t**2
+    rate = (t - (1.0 - t) * variance) / squared
+    away = x[..., None] - (1.0 - t) * m
+    scores = -away / squared
+    log_p = log_w - 0.5 * np.log(squared) + 0.5 * away * scores
+    p = np.exp(log_p - log_p.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    velocities = rate * away - m
+    mean, slope = (p * velocities).sum(axis=-1), (p * rate).sum(axis=-1)
+    covariance = (p * velocities * scores).sum(axis=-1) - mean * (p * scores).sum(axis=-1)
+    return mean, slope + covariance
 
 
 def _require_time(t: float) -> None:

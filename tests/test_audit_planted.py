@@ -51,6 +51,7 @@ def test_every_fault_that_can_be_drawn_is_drawn(fault: str) -> None:
     assert all(low <= recipe.size <= high for recipe in recipes if recipe.fault == fault)
 
 
+@pytest.mark.slow(ci=True)
 def test_some_of_them() -> None:
     """A short form of the count below, of the seed that thresholds were looked at with."""
     objects = made(2, 0, seed=0)

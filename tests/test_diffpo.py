@@ -64,6 +64,7 @@ def test_what_is_sampled_is_a_law(seed: int, shape: tuple[int, int], sampler: An
         assert math.fsum(diffpo.nfe_law(denoiser, sampler)) == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.slow(ci=True)
 @given(st.integers(0, 2**31), st.floats(0.0, 20.0))
 def test_the_bound_is_below_the_likelihood_and_above_no_order(seed: int, scale: float) -> None:
     denoiser = TabularDenoiser(table(seed, 3, 2, scale))

@@ -13,6 +13,7 @@ def ours() -> list[Comparison]:
     return comparisons(REGISTRY.load().claims.values())
 
 
+@pytest.mark.slow(ci=True)
 def test_no_claim_rests_on_itself(ours: list[Comparison]) -> None:
     """What stands on both sides of a comparison is proved by another one, whose sides do not share it."""
     lost = {

@@ -172,6 +172,7 @@ def test_claims_reach_what_they_import(toy: str) -> None:
     assert "driftproof.validation.registry" in reached(f"{toy}.claims")
 
 
+@pytest.mark.slow(ci=True)
 def test_tests_reach_what_they_and_their_helpers_import(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("from driftproof.theory import laws")
     (tmp_path / "conftest.py").write_text("import os")
@@ -250,6 +251,7 @@ class TestCampaign:
         assert by["y + x"] == "TOY-CUBE-1 others"
         assert by["0.0"] == "TOY-CUBE-1 at_points"
 
+    @pytest.mark.slow(ci=True)
     def test_document(self, campaign: Campaign) -> None:
         document = json.loads(json.dumps(campaign.to_json()))
         assert document["rates"]["all"]["all"][:2] == [3, 5]

@@ -154,6 +154,7 @@ def test_bridges_have_their_law(process, x0, xt):
     holds(distribution_test(x, bridge_cdf(process, x0, xt, 0.3, 0.8), ALPHA))
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("process", [*SQUARED, GBM(0.3, 0.5), VP(), Flow()], ids=lambda p: type(p).__name__)
 def test_a_bridge_between_draws_is_a_draw(process):
     """Exchangeability of order: (X_t, then X_s by the bridge) has the transition at s."""

@@ -63,6 +63,7 @@ def test_numpy_and_torch_agree(name: str) -> None:
     every_sample(checks.namespaces_agree, name)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", KNOWN)
 def test_array_api_strict_is_identical(name: str) -> None:
     every_sample(checks.strict_is_identical, name)

@@ -146,6 +146,7 @@ def test_quadrature_is_exact_for_polynomials_and_reaches_singular_ends():
     assert float(np.sum(w * (2.0 - t) ** -0.5)) == pytest.approx(2 * 2**0.5, rel=1e-5)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("eta", [0.5, 1.0])
 def test_a_sampled_toy_has_the_moments_of_the_formula(eta):
     """Exact moments of 2000 Euler steps of the library: within their O(1/N) of the formula."""

@@ -164,6 +164,7 @@ class TestKeeping:
 
 
 class TestCommand:
+    @pytest.mark.slow(ci=True)
     def test_writes_what_it_found(self, tmp_path: Path) -> None:
         file = tmp_path / "soak.json"
         done = CliRunner().invoke(

@@ -170,6 +170,7 @@ def test_derivatives_of_log_ndtr_in_the_far_tail() -> None:
     torch.testing.assert_close(second, torch.tensor(exact, dtype=torch.float64), rtol=5e-14, atol=0)
 
 
+@pytest.mark.slow(ci=True)
 @given(st.floats(0.05, 50.0), st.floats(0.05, 50.0), st.floats(0.0, 1e4))
 def test_derivative_of_log_hyp1f1_is_the_ratio(a: float, b: float, x: float) -> None:
     torch = pytest.importorskip("torch")

@@ -118,6 +118,7 @@ def test_feedback_on_standard_data_holds_what_it_states() -> None:
         assert abs(float(arrived.cov[0, 0]) - spread) <= STATED * spread
 
 
+@pytest.mark.slow(ci=True)
 def test_feedback_on_other_data_holds_what_it_states() -> None:
     """Samples of the gains -1 and 1/2, whose integrals are rational or logarithms in q = exp(-r)."""
     rng = np.random.default_rng(5)
@@ -206,6 +207,7 @@ def test_gains_that_no_panel_resolves_are_refused() -> None:
         LinearFeedback(vp(30.0), Gaussian([0.0], [[1.0]]), Linear([1.0]), 0.5, -1e3)
 
 
+@pytest.mark.slow(ci=True)
 def test_surrogates_under_vmap_are_nan_where_they_would_raise() -> None:
     """No value can be read inside of a map: what is outside of the range, or not resolved, says so by NaN."""
     torch = pytest.importorskip("torch")

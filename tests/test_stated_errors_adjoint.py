@@ -178,6 +178,7 @@ def test_costs_in_the_plane_are_broken_at_every_kink() -> None:
 # -- trajectories of a mixture --------------------------------------------------------------------
 
 
+@pytest.mark.slow(ci=True)
 def test_extremals_of_one_mode_hold_what_they_state() -> None:
     """Of one normal law everything is affine: the endpoint is pushed by the Gramian."""
     rng = np.random.default_rng(8)

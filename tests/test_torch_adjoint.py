@@ -73,6 +73,7 @@ def test_the_exact_control_has_no_loss_and_the_optimal_cost():
     torch.testing.assert_close(found.costs.mean(), grid.objective(REWARD, 0.9), rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow(ci=True)
 def test_killed_and_resumed_is_the_same_bit_for_bit(tmp_path):
     whole = trainer(plan(save_steps=7))
     log = whole.train().log

@@ -61,6 +61,7 @@ def parts(recipe: Recipe, folder: Path) -> tuple[Any, ChainH, Learner]:
 # -- the exact h
 
 
+@pytest.mark.slow(ci=True)
 def test_the_h_of_the_chain_becomes_that_of_the_data_like_one_over_the_steps() -> None:
     """Two derivations that share nothing: the recursion of the sampler's steps, and the posterior of the data."""
     x = torch.tensor([[0.3, -0.4], [1.0, 0.2], [-0.5, 0.5]], dtype=torch.float64)

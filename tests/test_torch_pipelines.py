@@ -76,7 +76,13 @@ def test_every_pipeline_has_its_script() -> None:
     assert set(SCRIPTS) == set(KINDS)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "StableDiffusionPipeline" else pytest.mark.slow(ci=True))
+        for name in KINDS
+    ],
+)
 def test_five_lines(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh pipeline that loads the adapter makes the image of the trained policy, which is another one than before."""
     monkeypatch.chdir(tmp_path)

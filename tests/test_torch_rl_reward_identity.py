@@ -98,6 +98,7 @@ def test_what_cannot_be_told_apart_is_named_with_a_warning(reward, words):
         reward_identity(reward)
 
 
+@pytest.mark.slow(ci=True)
 def test_a_training_does_not_go_on_with_another_reward(tmp_path):
     def trained(reward, steps, resume):
         torch.manual_seed(0)

@@ -6,7 +6,8 @@ Exit status: 0 all that was asked for is settled and every output written; 1 ref
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
 something unsettled; 130 (ctrl-C), 143 (SIGTERM) and 129 (SIGHUP) stopped, with what was settled kept for ``--resume``.
 
-Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train``, ``grid`` and ``audit`` only.
+Commands import what they need when they run: ``--help`` is quick, and torch is loaded by ``train``, ``grid`` and
+``audit`` only.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ Timeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="For a claim or an audit: what has no verdict by then is ended."),
 ]
+
+# By their files, as importing them would make --help slow.
+_FILES = (Path(__file__).parent / "validation" / "benchmarks").glob("[a-z]*.py")
+_BENCHMARKS = ", ".join(sorted(file.stem for file in _FILES))
 
 
 def main() -> None:
@@ -280,7 +285,7 @@ def audit(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks; all unless given.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help=f"Of {_BENCHMARKS}; all unless given.")] = None,
     json_file: Json = None,
 ) -> None:
     """Compare with the peers, in one run, as ratios."""

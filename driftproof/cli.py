@@ -1,6 +1,6 @@
 """The command line.
 
-``driftproof claims | verify | soak | mutate | audit | bench | train | grid | recipes | models | report | inventory``
+``driftproof claims | verify | soak | coverage | mutate | audit | bench | train | grid | recipes | models | report | inventory``
 
 Exit status: 0 all that was asked for is settled and every output written; 1 refuted, a planted error that
 survives, an audit at or above ``--fail-on``, or a loss that is not as documented; 2 wrong input; 3 an error, or
@@ -34,6 +34,7 @@ from ._commands import (
     write_json,
     written,
 )
+from ._covering import coverage
 from ._grids import grid
 from ._models import models
 from ._mutating import mutate
@@ -299,6 +300,7 @@ def bench(
     console(is_stdout(json_file)).print(table(rows))
 
 
+app.command()(coverage)
 app.command()(grid)
 app.command()(mutate)
 app.command()(train)

@@ -7,6 +7,8 @@ training recipes write::
     {"format", "title", "paper", "summary", "tables": [{"caption", "columns", "rows"}],
      "figures": [{"caption", "svg" (text) or "file" (a path below the folder of report.json)}], "meta": {...}}
 
+and from ``coverage.json``, which ``driftproof coverage --html`` puts there (:func:`add_coverage`).
+
 Both write what :mod:`driftproof.validation.outputs` lists as theirs, and touch nothing else.  A figure that holds
 more than a drawing is not shown; the page says what it holds.
 """
@@ -19,12 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from driftproof.validation import documents, outputs
+from driftproof.validation.covering import Coverage
 from driftproof.validation.outcomes import Run
 
 from .page import render
-from .schema import require_run, require_training
+from .schema import require_coverage, require_run, require_training
 
-__all__ = ["rebuild", "require_writable", "write"]
+__all__ = ["add_coverage", "rebuild", "require_writable", "write"]
 
 _LARGEST: Final = 20_000_000  # bytes of a figure
 
@@ -59,6 +62,17 @@ def write(run: Run, directory: Path, announce: Callable[[str], None] = lambda li
     return rebuild(directory)
 
 
+def add_coverage(found: Coverage, directory: Path) -> Path:
+    """Put into the report below ``directory`` what the evidence of its claims runs; returns the path of the page.
+
+    Raises:
+        ValueError: There is no report, or a file is in the way that is not ours.
+    """
+    document = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+    outputs.write(directory, "coverage", {"coverage.json": document})
+    return rebuild(directory)
+
+
 def rebuild(directory: Path) -> Path:
     """Write ``directory/index.html`` from what lies in ``directory``; returns its path.
 
@@ -76,7 +90,9 @@ def rebuild(directory: Path) -> Path:
         name = f"figures/{claim}-{figure}.svg"
         return _figure(directory, name) if _inside(directory, name) else None
 
-    page = render(document, trainings, picture)
+    covered = directory / "coverage.json"
+    coverage = _checked(covered, "coverage", require_coverage) if covered.is_file() else None
+    page = render(document, trainings, picture, coverage)
     outputs.write(directory, "report", {"index.html": page})
     return directory / "index.html"
 

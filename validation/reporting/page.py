@@ -25,6 +25,7 @@ def render(
     document: Mapping[str, Any],
     trainings: Sequence[Mapping[str, Any]] = (),
     pictures: Callable[[str, str], str | None] = lambda claim, figure: None,
+    coverage: Mapping[str, Any] | None = None,
 ) -> str:
     """The HTML page of a run.
 
@@ -32,6 +33,7 @@ def render(
         document: What ``driftproof verify --json`` writes.
         trainings: What the training recipes write, with the SVG text of each figure under ``"svg"``.
         pictures: The SVG text of a figure, by claim and name.
+        coverage: What ``driftproof coverage --json`` writes.
     """
     tex, gallery = Typesetter(), Gallery()
     environment = jinja2.Environment(
@@ -58,6 +60,7 @@ def render(
         groups=_groups(claims),
         statistics=[(claim, e) for claim in claims for e in claim["evidence"] if e["kind"] == "statistical"],
         replay=_replay(document),
+        coverage=_covered(coverage) if coverage else None,
         outlines=lambda: tex.outlines() + gallery.outlines(),
     )
 
@@ -217,6 +220,20 @@ def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) ->
     if refuted:
         parts.insert(1, f"{refuted} false statements kept on record")
     return {"tone": tone, "headline": headline, "detail": " · ".join(parts), "unexpected": unexpected}
+
+
+def _covered(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of modules, those with the smallest share first, and their sum."""
+    counted = ("lines", "run", "branches", "taken")
+    total = {key: sum(row[key] for row in document["modules"]) for key in counted}
+    rows = [{**row, "share": _share(row)} for row in document["modules"]]
+    rows.sort(key=lambda row: row["share"])
+    head = {"claims": document["claims"], "effort": document["effort"]}
+    return {**head, "rows": rows, "total": {**total, "share": _share(total)}}
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    return (row["run"] + row["taken"]) / max(1, row["lines"] + row["branches"])
 
 
 def _replay(document: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-__all__ = ["require_run", "require_training"]
+__all__ = ["require_coverage", "require_run", "require_training"]
 
 # Raises ValueError, naming the place, where a value is not what it should be.
 Check: TypeAlias = Callable[[Any, str], None]
@@ -148,6 +148,22 @@ _TRAINING = _object(
     {"summary": _text, "meta": _table_of(_anything)},
 )
 
+_COVERAGE = _object(
+    {
+        "claims": _count,
+        "effort": _text,
+        "modules": _list(
+            _object(
+                {
+                    "name": _text,
+                    "missing": _text,
+                    **dict.fromkeys(("lines", "run", "branches", "taken"), _count),
+                }
+            )
+        ),
+    }
+)
+
 
 def require_run(document: Mapping[str, Any]) -> None:
     """Raise ValueError where a document of a run lacks what its page shows, or has it of another type."""
@@ -157,3 +173,8 @@ def require_run(document: Mapping[str, Any]) -> None:
 def require_training(document: Mapping[str, Any]) -> None:
     """Raise ValueError where a document of a training lacks what the page shows, or has it of another type."""
     _TRAINING(document, "")
+
+
+def require_coverage(document: Mapping[str, Any]) -> None:
+    """Raise ValueError where a document of coverage lacks what the page shows, or has it of another type."""
+    _COVERAGE(document, "")

@@ -17,7 +17,7 @@ for needed in ("accelerate", "diffusers", "peft", "transformers"):
 from accelerate import Accelerator
 
 from driftproof import cli
-from driftproof.backends.torch.kit.entry import SMOKE, Paper, as_it_is, run_recipes
+from driftproof.backends.torch.kit.entry import SMOKE, Paper
 from driftproof.backends.torch.kit.identity import identity_of
 from driftproof.backends.torch.kit.recipe import RecipeError, Recipes
 from driftproof.backends.torch.recipes import changed, find, names, read, shipped
@@ -232,13 +232,8 @@ def test_the_report_and_the_run_see_what_was_set(tmp_path: Path) -> None:
         return [{"summary": "done.", "tables": [], "figures": []}]
 
     recipes = recipes_of("tweedie")
-    run_recipes(
-        Paper(recipes, as_it_is, run),
-        recipes.find("digits"),
-        True,
-        tmp_path,
-        ["training.max_steps=7", "seeds=[5]"],
-    )
+    changes = ["training.max_steps=7", "seeds=[5]"]
+    Paper(recipes, run)(recipes.find("digits"), True, tmp_path, changes)
     assert (seen[0].training.max_steps, seen[0].plan(5).seed, seen[0].seeds) == (7, 5, (5,))
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["summary"] == SMOKE, "a smoke run finds nothing"

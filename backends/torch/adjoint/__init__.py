@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
 from driftproof.backends.torch.pretrained.denoisers import Flux2Denoiser, SD3Denoiser, SiTDenoiser, Velocity
 from driftproof.backends.torch.rl.rewards import Reward
 from driftproof.backends.torch.rl.task import Task
 
-from .config import RECIPES, Cost, Matching
+from .config import RECIPES, Cost, Matching, Recipe
 from .flows import AffineFlow, FlowModel, NetworkFlow
 from .rewards import closed_form
 from .trainer import Evaluation, FlowTrainer, Tuned
@@ -41,13 +43,13 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import tune_gaussian, tune_model
     from .report import gaussian_section, model_section
 
-    run = either(
-        lambda *run: gaussian_section(tune_gaussian(*run)), lambda *run: model_section(tune_model(*run))
-    )
-    packages = ("torch", "diffusers", "peft", "accelerate")
-    run_recipes(Paper(RECIPES, as_it_is, run, "Adjoint matching", packages), config, smoke, out, changes)
+    if recipe.gaussian is not None:
+        return [gaussian_section(tune_gaussian(recipe, out / "checkpoints", accelerator))]
+    return [model_section(tune_model(recipe, out / "checkpoints", accelerator))]
+
+
+main = Paper(RECIPES, _sections, "Adjoint matching", ("torch", "diffusers", "peft", "accelerate"))

@@ -10,24 +10,18 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from driftproof.backends.torch.kit.entry import Paper, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from .config import RECIPES
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
+
+from .config import RECIPES, Recipe
 from .frozen import FrozenFlow, flow_of, load
 from .gaussian import gaussian_flow
 from .measuring import Stiffness, learn_grid, measure, run_solver, schedule_of
 from .schedule import ARTSchedule, GridError
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
-    from .config import Recipe
 
 __all__ = [
     "ARTSchedule",
@@ -45,18 +39,23 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or all that come with the package; see :func:`.kit.entry.run_recipes`."""
+def _loaded(recipe: Recipe) -> tuple[Recipe, FrozenFlow]:
+    if recipe.gaussian is not None:
+        return recipe, gaussian_flow(recipe.gaussian.scale, recipe.gaussian.kind, recipe.gaussian.width)
+    return recipe, load(recipe.model, recipe.guidance, recipe.prompts)
+
+
+def _sections(loaded: tuple[Recipe, FrozenFlow], out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import run
     from .report import study_section
 
-    def loaded(recipe: Recipe) -> tuple[Recipe, FrozenFlow]:
-        if recipe.gaussian is not None:
-            return recipe, gaussian_flow(recipe.gaussian.scale, recipe.gaussian.kind, recipe.gaussian.width)
-        return recipe, load(recipe.model, recipe.guidance, recipe.prompts)
+    return [study_section(run(*loaded))]
 
-    def sections(loaded: tuple[Recipe, FrozenFlow], out: Path, accelerator: Accelerator) -> list[Section]:
-        return [study_section(run(*loaded))]
 
-    title, packages = "Grids of noise levels, learned and in use", ("torch", "diffusers", "accelerate")
-    run_recipes(Paper(RECIPES, loaded, sections, title, packages), config, smoke, out, changes)
+main = Paper(
+    RECIPES,
+    _sections,
+    "Grids of noise levels, learned and in use",
+    ("torch", "diffusers", "accelerate"),
+    prepare=_loaded,
+)

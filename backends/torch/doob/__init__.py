@@ -5,32 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
 
 from .callback import GuidanceCallback, load_guidance
-from .config import RECIPES
+from .config import RECIPES, Recipe
 from .models import Frozen, Guide
 from .store import Store, make_store
 
 __all__ = ["Frozen", "GuidanceCallback", "Guide", "Store", "load_guidance", "main", "make_store"]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import run
     from .report import gaussian_section, image_section
 
-    def section(recipe, out, accelerator):  # type: ignore[no-untyped-def]  # as Paper's
-        found = run(recipe, out / (recipe.image.name if recipe.image else "gaussian"), accelerator)
-        return [image_section(found) if recipe.gaussian is None else gaussian_section(found)]
+    found = run(recipe, out / (recipe.image.name if recipe.image else "gaussian"), accelerator)
+    return [image_section(found) if recipe.gaussian is None else gaussian_section(found)]
 
-    run_recipes(
-        Paper(RECIPES, as_it_is, section, "Hard constraints", ("torch", "accelerate", "diffusers")),
-        config,
-        smoke,
-        out,
-        changes,
-    )
+
+main = Paper(RECIPES, _sections, "Hard constraints", ("torch", "accelerate", "diffusers"))

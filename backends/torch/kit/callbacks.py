@@ -69,15 +69,8 @@ class TrainerCallback:
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """After a step."""
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Where numbers are logged."""
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Where numbers are logged: ``kwargs["logs"]``."""
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """After a checkpoint was written."""
@@ -162,16 +155,9 @@ class _Log(TrainerCallback):
         if state.is_world_process_zero:
             logger.info("training from step %d to %d", state.global_step, state.max_steps)
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in kwargs["logs"].items())
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -193,15 +179,8 @@ class _Trackers(TrainerCallback):
         }
         self.accelerator.init_trackers(args.run_name or "driftproof", config)
 
-    def on_log(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.accelerator.log(dict(logs or {}), step=state.global_step)
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.accelerator.log(dict(kwargs["logs"]), step=state.global_step)
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         for tracker in self.accelerator.trackers:

@@ -24,7 +24,7 @@ from .report import Section, versioned, write_report, write_whole
 from .run import held
 from .stop import TrainingInterrupted
 
-__all__ = ["SMOKE", "Paper", "as_it_is", "either", "ending", "interruptible", "run_recipes"]
+__all__ = ["SMOKE", "Paper", "as_it_is", "ending", "interruptible"]
 
 # In the place of every summary of a smoke run: what these compare is noise at such a budget.
 SMOKE: Final = "A smoke run: it shows that it runs, not what it finds."
@@ -33,93 +33,78 @@ RecipeT = TypeVar("RecipeT")
 WorkT = TypeVar("WorkT")
 
 
+def as_it_is(recipe: Any) -> Any:
+    """For papers whose recipes need no preparation."""
+    return recipe
+
+
 @final
 @dataclass(frozen=True)
 class Paper(Generic[RecipeT, WorkT]):
-    """What ``driftproof train PAPER`` needs of a paper.
+    """What ``driftproof train PAPER`` runs: the ``main`` of a paper.
 
     Arguments:
         recipes: Its recipes.
-        prepare: What is done with a recipe before any work, for instance to load its data, which may be refused.
         run: ``run(prepared, out, accelerator)`` gives the sections of the report on a recipe; checkpoints go to
             ``out / "checkpoints"``, from which an interrupted run goes on.
         title: Title of the report on several recipes; a recipe alone has its own.
         packages: Installed packages whose versions are told.
+        prepare: What is done with a recipe before any work, for instance to load its data, which may be refused.
     """
 
     recipes: Recipes[RecipeT]
-    prepare: Callable[[RecipeT], WorkT]
     run: Callable[[WorkT, Path, Accelerator], Sequence[Section]]
     title: str = ""
     packages: tuple[str, ...] = ("torch", "accelerate")
+    prepare: Callable[[RecipeT], WorkT] = as_it_is
 
+    def __call__(self, config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
+        """Run recipes one after the other and write ``out/report.json``.
 
-def run_recipes(
-    paper: Paper[Any, Any], config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()
-) -> None:
-    """Run recipes one after the other and write ``out/report.json``.
+        The summary of a smoke run says that it is one, and ranks nothing.
 
-    The summary of a smoke run says that it is one, and ranks nothing.
+        Sections with ``metrics`` or ``samples``, named numbers and arrays for programs, have them in
+        ``out/metrics.json`` and ``out/samples``.
 
-    Sections with ``metrics`` or ``samples``, named numbers and arrays for programs, have them in
-    ``out/metrics.json`` and ``out/samples``.
+        Arguments:
+            config: A recipe; None for the packaged ones, which need no download.
+            smoke: Whether the budgets are the small ones.
+            out: The folder of the report.
+            changes: Values that are set in the recipe, see :func:`..recipes.changed`.
 
-    Arguments:
-        paper: What to run.
-        config: A recipe; None for the packaged ones, which need no download.
-        smoke: Whether the budgets are the small ones.
-        out: The folder of the report.
-        changes: Values that are set in the recipe, see :func:`..recipes.changed`.
-
-    Raises:
-        RecipeError: A recipe that cannot be run; raised before any work.
-        UnmetHypothesis: Data that a recipe refuses; raised before any work.
-        InUse: Another run writes to ``out``.
-        SystemExit: After a signal or the limit of the session, with everything saved; see :func:`ending`.
-    """
-    name = paper.recipes.paper
-    files = paper.recipes.packaged() if config is None else [config]
-    recipes = [paper.recipes.load(file, smoke, changes) for file in files]
-    prepared = [paper.prepare(recipe) for recipe, _ in recipes]
-    started = time.perf_counter()
-    accelerator = Accelerator()
-    with interruptible(out, accelerator):
-        sections = [section for work in prepared for section in paper.run(work, out, accelerator)]
-        if not accelerator.is_main_process:
-            return
-        if smoke:
-            sections = [{**section, "summary": SMOKE if i == 0 else ""} for i, section in enumerate(sections)]
-        meta = {
-            "seed": [_seeds(recipe) for recipe, _ in recipes],
-            "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
-            "smoke": smoke,
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        _write_numbers(out, sections, versioned(meta, paper.packages))
-        heading = paper.title if len(recipes) > 1 else recipes[0][0].title
-        write_report(out, name, heading, sections, meta, paper.packages)
-        told = " ".join(section["summary"] for section in sections if section["summary"])
-        print(f"{out / 'report.json'}: {told}")
-
-
-def either(
-    gaussian: Callable[[Any, Path, Accelerator], Section],
-    pipeline: Callable[[Any, Path, Accelerator], Section],
-) -> Callable[[Any, Path, Accelerator], list[Section]]:
-    """What runs a recipe that has a closed form, ``gaussian``, or a pipeline; both are told where checkpoints go."""
-
-    def run(recipe: Any, out: Path, accelerator: Accelerator) -> list[Section]:
-        chosen = pipeline if recipe.gaussian is None else gaussian
-        return [chosen(recipe, out / "checkpoints", accelerator)]
-
-    return run
-
-
-def as_it_is(recipe: RecipeT) -> RecipeT:
-    """For papers whose recipes need no preparation."""
-    return recipe
+        Raises:
+            RecipeError: A recipe that cannot be run; raised before any work.
+            UnmetHypothesis: Data that a recipe refuses; raised before any work.
+            InUse: Another run writes to ``out``.
+            SystemExit: After a signal or the limit of the session, with everything saved; see :func:`ending`.
+        """
+        name = self.recipes.paper
+        files = self.recipes.packaged() if config is None else [config]
+        recipes: list[Any] = [self.recipes.load(file, smoke, changes) for file in files]
+        prepared = [self.prepare(recipe) for recipe, _ in recipes]
+        started = time.perf_counter()
+        accelerator = Accelerator()
+        with interruptible(out, accelerator):
+            sections = [section for work in prepared for section in self.run(work, out, accelerator)]
+            if not accelerator.is_main_process:
+                return
+            if smoke:
+                sections = [
+                    {**section, "summary": SMOKE if i == 0 else ""} for i, section in enumerate(sections)
+                ]
+            meta = {
+                "seed": [_seeds(recipe) for recipe, _ in recipes],
+                "recipes": {recipe.title: dict(tables) for recipe, tables in recipes},
+                "smoke": smoke,
+                "device": str(accelerator.device),
+                "processes": accelerator.num_processes,
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+            _write_numbers(out, sections, versioned(meta, self.packages))
+            heading = self.title if len(recipes) > 1 else recipes[0][0].title
+            write_report(out, name, heading, sections, meta, self.packages)
+            found = " ".join(section["summary"] for section in sections if section["summary"])
+            print(f"{out / 'report.json'}: {found}")
 
 
 def _seeds(recipe: Any) -> object:

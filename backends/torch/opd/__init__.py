@@ -9,21 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, ending, run_recipes
-from driftproof.backends.torch.kit.report import write_whole
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from .config import RECIPES
+from driftproof.backends.torch.kit.entry import Paper, ending
+from driftproof.backends.torch.kit.report import Section, write_whole
+
+from .config import RECIPES, Published, Recipe
 from .linear import linear_divergence, linear_log_probs, linear_opd_loss
 from .losses import OPDLoss, full_vocabulary_loss, opd_loss
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
-    from .config import Published, Recipe
 
 __all__ = [
     "OPDLoss",
@@ -37,27 +31,24 @@ __all__ = [
 
 
 def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or the comparison on arithmetic; see :func:`.kit.entry.run_recipes`.
+    """Run one recipe, or the comparison on arithmetic, as :class:`.kit.entry.Paper` does.
 
     A recipe with a table ``[published]`` is run by TRL, with its own accelerator, and leaves ``out/log.json``.
     """
+    if config is not None and (published := RECIPES.load(config, smoke, changes)[0].published) is not None:
+        _distil(published, out)
+    else:
+        COMPARISON(config, smoke, out, changes)
+
+
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import compare
     from .report import comparison_section
 
-    if config is not None and (published := RECIPES.load(config, smoke, changes)[0].published) is not None:
-        _distil(published, out)
-        return
+    return [comparison_section(recipe.title, *compare(recipe, out / "checkpoints", accelerator))]
 
-    def sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
-        return [comparison_section(recipe.title, *compare(recipe, out / "checkpoints", accelerator))]
 
-    run_recipes(
-        Paper(RECIPES, as_it_is, sections, packages=("torch", "transformers", "accelerate")),
-        config,
-        smoke,
-        out,
-        changes,
-    )
+COMPARISON = Paper(RECIPES, _sections, packages=("torch", "transformers", "accelerate"))
 
 
 def _distil(published: Published, out: Path) -> None:

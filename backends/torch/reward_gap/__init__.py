@@ -14,17 +14,19 @@ one's own:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
 from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser
 from driftproof.backends.torch.pretrained.unets import UNetDenoiser
 from driftproof.backends.torch.rl.rewards import AestheticReward, CLIPReward, JPEGReward, Reward
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.task import Task
 
-from .config import RECIPES, Budget
+from .config import RECIPES, Budget, Recipe
 from .methods import DDPO, MixGRPO
 from .trainers import DDPOConfig, DDPOTrainer, MixGRPOConfig, MixGRPOTrainer
 
@@ -50,19 +52,13 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
 
-    run = either(
-        lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
-    )
-    packages = ("torch", "accelerate", "diffusers")
-    run_recipes(
-        Paper(RECIPES, as_it_is, run, "Policy gradients on samplers", packages),
-        config,
-        smoke,
-        out,
-        changes,
-    )
+    if recipe.gaussian is not None:
+        return [gaussian_section(run_gaussian(recipe, out / "checkpoints", accelerator))]
+    return [pipeline_section(run_pipeline(recipe, out / "checkpoints", accelerator))]
+
+
+main = Paper(RECIPES, _sections, "Policy gradients on samplers", ("torch", "accelerate", "diffusers"))

@@ -5,26 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from .config import RECIPES, GaussianPairs, Objective, PairChoice, ReachWarning
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
+
+from .config import RECIPES, GaussianPairs, Objective, PairChoice, ReachWarning, Recipe
 from .gaussian import GaussianSource, ShiftedGaussian, population_optimum
 from .models import Studio, open_studio
 from .noising import Noising
 from .objective import Compared, PairBatch, compare, drawn
 from .pairs import LatentPairs, encoded, made_pairs
 from .trainer import DisplacementWarning, PreferenceTrainer
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
-    from .config import Recipe
 
 __all__ = [
     "Compared",
@@ -50,19 +44,17 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import train_gaussian, train_pipeline
     from .policies import compare_policies
     from .report import comparison_section, gaussian_section, pipeline_section
 
-    def of_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Section:
-        if recipe.policies:
-            return comparison_section(compare_policies(recipe, folder, accelerator))
-        return pipeline_section(train_pipeline(recipe, folder, accelerator))
+    where = out / "checkpoints", accelerator
+    if recipe.gaussian is not None:
+        return [gaussian_section(train_gaussian(recipe, *where))]
+    if recipe.policies:
+        return [comparison_section(compare_policies(recipe, *where))]
+    return [pipeline_section(train_pipeline(recipe, *where))]
 
-    run = either(lambda *run: gaussian_section(train_gaussian(*run)), of_pipeline)
-    packages = ("torch", "diffusers", "peft", "accelerate")
-    run_recipes(
-        Paper(RECIPES, as_it_is, run, "Preference optimisation", packages), config, smoke, out, changes
-    )
+
+main = Paper(RECIPES, _sections, "Preference optimisation", ("torch", "diffusers", "peft", "accelerate"))

@@ -6,12 +6,14 @@ the closed-form Gaussian model, whose optimum is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from driftproof.backends.torch.kit.entry import Paper, as_it_is, either, run_recipes
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
-from .config import RECIPES, Budget, CriticChoice
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
+
+from .config import RECIPES, Budget, CriticChoice, Recipe
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
 from .trainers import ScoreAsActionConfig, ScoreAsActionTrainer
@@ -29,13 +31,13 @@ __all__ = [
 ]
 
 
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or those that need no download; see :func:`.kit.entry.run_recipes`."""
+def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Section]:
     from .experiment import run_gaussian, run_pipeline
     from .report import gaussian_section, pipeline_section
 
-    run = either(
-        lambda *run: gaussian_section(run_gaussian(*run)), lambda *run: pipeline_section(run_pipeline(*run))
-    )
-    packages = ("torch", "accelerate", "diffusers", "peft")
-    run_recipes(Paper(RECIPES, as_it_is, run, "Score as action", packages), config, smoke, out, changes)
+    if recipe.gaussian is not None:
+        return [gaussian_section(run_gaussian(recipe, out / "checkpoints", accelerator))]
+    return [pipeline_section(run_pipeline(recipe, out / "checkpoints", accelerator))]
+
+
+main = Paper(RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"))

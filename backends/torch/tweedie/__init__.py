@@ -7,12 +7,13 @@ rows held out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
 from driftproof.backends.torch.kit.changes import loss_section
-from driftproof.backends.torch.kit.entry import Paper, run_recipes
+from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.report import Section
 from driftproof.backends.torch.score_models.data import vix
 
 from .config import RECIPES
@@ -22,19 +23,7 @@ from .laws import study
 from .market_fit import forecasts
 from .report import comparison_section, energies_section, laws_section, market_section
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-
-    from driftproof.backends.torch.kit.report import Section
-
-
 __all__ = ["main"]
-
-
-def main(config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
-    """Run one recipe, or all that come with the package; see :func:`.kit.entry.run_recipes`."""
-    title, packages = "Diffusion beyond Gaussian, on real data", ("torch", "numpy", "scipy", "accelerate")
-    run_recipes(Paper(RECIPES, prepare, _sections, title, packages), config, smoke, out, changes)
 
 
 def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[Section]:
@@ -53,3 +42,12 @@ def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[S
     losses = {f"{recipe.title}: {name}": result.losses for name, result in comparison.results.items()}
     sections += loss_section(losses)
     return sections
+
+
+main = Paper(
+    RECIPES,
+    _sections,
+    "Diffusion beyond Gaussian, on real data",
+    ("torch", "numpy", "scipy", "accelerate"),
+    prepare=prepare,
+)

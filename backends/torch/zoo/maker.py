@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from torch import nn
+
 from driftproof.backends.torch.kit.recipe import Recipes
 
 from .scores import Score
 
-__all__ = ["Maker", "Training"]
+__all__ = ["Maker", "Training", "save_parts"]
 
 
 @final
@@ -20,12 +22,20 @@ class Training:
     """What a training gives.
 
     Arguments:
-        parts: The trained modules and what belongs to them, by the folder that each is written to.
+        parts: The trained modules and what belongs to them, by the folder that each is written to, ``.`` alone.
         losses: Of every step.
     """
 
     parts: dict[str, Any]
     losses: Sequence[float]
+
+
+def save_parts(training: Training, folder: Path) -> None:
+    """Write each part into the folder of its name; modules in half precision, in which they stay."""
+    for name, part in training.parts.items():
+        if isinstance(part, nn.Module):
+            part.half()
+        part.save_pretrained(folder / name)
 
 
 @final
@@ -36,19 +46,19 @@ class Maker:
     Arguments:
         recipes: How its file of settings becomes a recipe.
         train: From a recipe, and a folder for checkpoints, to a training.
-        write: Puts the parts into a folder, in half precision.
         evaluate: Scores what lies in a folder.
         data: What it was trained on.
         licence: Of the weights.
         uses: The models of the zoo that it stands on.
+        write: Puts the parts into a folder, in half precision.
         version: Of the weights: raised when a recipe changes.
     """
 
     recipes: Recipes[Any]
     train: Callable[[Any, Path], Training]
-    write: Callable[[Training, Path], None]
     evaluate: Callable[[Path], list[Score]]
     data: str
     licence: str
     uses: tuple[str, ...] = ()
+    write: Callable[[Training, Path], None] = save_parts
     version: int = 1

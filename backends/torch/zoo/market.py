@@ -20,18 +20,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import NOT_EMPTY, validated
-from driftproof.backends.torch.kit.supervised import train
 from driftproof.backends.torch.pretrained.models import read_market
 from driftproof.backends.torch.recipes import RecipeError
 from driftproof.backends.torch.score_models.metrics import Estimate, clustering, resample, w1
 
 from .maker import Maker, Training
-from .noising import noised, sampled
+from .noising import fit_noised, sampled
 from .scores import Score
 
 __all__ = ["MAKER", "MarketRecipe", "windows"]
@@ -115,21 +114,7 @@ def _scheduler() -> Any:
 
 def _train(recipe: MarketRecipe, checkpoints: Path) -> Training:
     rows, scheduler = torch.tensor(windows()[0], dtype=torch.float32), _scheduler()
-
-    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
-        return noised(rows[torch.randint(len(rows), (batch,), generator=generator)], scheduler, generator)
-
-    def loss(network: Any, x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
-        return nn.functional.mse_loss(network(x, t).sample, velocity)
-
-    torch.manual_seed(recipe.plan.seed)
-    done = train(_network(recipe), draw, loss, recipe.plan, checkpoint=checkpoints / "market")
-    return Training({"unet": done.model, "scheduler": scheduler}, done.losses.tolist())
-
-
-def _write(training: Training, folder: Path) -> None:
-    training.parts["unet"].half().save_pretrained(folder / "unet")
-    training.parts["scheduler"].save_pretrained(folder / "scheduler")
+    return fit_noised(lambda: _network(recipe), rows, scheduler, recipe.plan, checkpoints / "market")
 
 
 def _squares(rows: Rows) -> Rows:
@@ -180,7 +165,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", MarketRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "S&P 500 and NASDAQ, daily adjusted closes 1999-2018, as arch ships them",
     "Weights: Apache-2.0, as the package. Trained on prices distributed by arch (NCSA).",

@@ -86,11 +86,7 @@ def _train(recipe: MaskedRecipe, checkpoints: Path) -> Training:
 
     torch.manual_seed(recipe.plan.seed)
     done = train(_network(recipe), draw, loss, recipe.plan, checkpoint=checkpoints / "masked")
-    return Training({"model": done.model}, done.losses.tolist())
-
-
-def _write(training: Training, folder: Path) -> None:
-    training.parts["model"].half().save_pretrained(folder)
+    return Training({".": done.model}, done.losses.tolist())
 
 
 @torch.no_grad()
@@ -144,7 +140,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", MaskedRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "240 of the 288 Sudoku grids of 4 x 4, generated",
     "Weights: Apache-2.0, as the package. Trained on generated data.",

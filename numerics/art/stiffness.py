@@ -39,7 +39,12 @@ Jvp: TypeAlias = Callable[[Velocity, tuple[Any, Any], tuple[Any, Any]], tuple[An
 
 @arrays()
 def path_acceleration(
-    velocity: Velocity, x: Array, tau: Array, jvp: Jvp | None = None, step: float = 0.0
+    velocity: Velocity,
+    x: Array,
+    tau: Array,
+    jvp: Jvp | None = None,
+    step: float = 0.0,
+    slope: Array | None = None,
 ) -> Array:
     r"""The acceleration of the path through a state.
 
@@ -51,6 +56,7 @@ def path_acceleration(
         tau: Their place on the path, a scalar array; the velocity is called at tau +- h too.
         jvp: ``torch.func.jvp`` or one like it: exact, one forward pass.  None: central differences.
         step: h of the difference; 0: the cube root of a rounding times tau, which balances rounding and curvature.
+        slope: F at the state, where it is known already: a network is not asked for it again.
 
     Returns:
         The acceleration, with the shape of ``x``.
@@ -68,7 +74,7 @@ def path_acceleration(
     require_batch("path_acceleration", x)
     if not 0.0 <= step < math.inf:
         raise UnmetHypothesis("path_acceleration", "step >= 0", f"step = {step!r}")
-    first = _finite(xp, velocity(x, tau), x)
+    first = _finite(xp, velocity(x, tau) if slope is None else slope, x)
     if jvp is not None:
         return down(_finite(xp, jvp(velocity, (x, tau), (first, xp.ones_like(tau)))[1], x))
     # A float here would be a constant for a compiler: tau is data.

@@ -98,18 +98,29 @@ def measure(
     levels = flow_grid(fine, 1.0)[:-1] if flow.kind == "flow" else rho_grid(fine - 1, low, high)
     x = flow.state(flow.noise(count, generator), high)
     grid = [torch.tensor(float(level), dtype=x.dtype, device=x.device) for level in levels]
-    states, errors, places = [x], [], []
+    states, errors, places, heun = [x], [], [], solver == "heun"
     with torch.no_grad():
+        slope = None  # of the state, where the error of the step before has asked for it
         for a, b in pairwise(grid):
-            ahead = _heun(velocity, x, a, b)
+            slope = velocity(x, a) if slope is None else slope
+            ahead = _heun(velocity, x, a, b, slope)
             if not bool(torch.isfinite(ahead).all()):
                 raise UnmetHypothesis(
                     "measure",
                     "the network is finite on its paths",
                     f"NaN or infinity below the level {float(a):.4g}",
                 )
-            heun = solver == "heun"
-            errors.append(_doubled(velocity, x, a, b) if heun else _acceleration(velocity, ahead, b, jvp))
+            if heun:
+                middle = 0.5 * (a + b)
+                twice = _heun(velocity, _heun(velocity, x, a, middle, slope), middle, b)
+                errors.append((ahead - twice) / (0.75 * (a - b).abs() ** 3))  # C of the local error C h^3
+                slope = None
+            else:
+                slope = velocity(ahead, b)
+                made = path_acceleration(
+                    velocity, ahead, b, cast("Jvp", torch.func.jvp) if jvp else None, slope=slope
+                )
+                errors.append(made.to(x.dtype))  # forward mode makes float64 of a level without axes
             places.append(float((a * b) ** 0.5) if heun else float(b))
             x = ahead
             states.append(x)
@@ -204,21 +215,9 @@ def _made_as(grid: ARTSchedule) -> tuple[object, ...]:
     return grid.model, grid.kind, grid.solver, grid.carried, grid.guidance, grid.resolution, grid.measured
 
 
-def _heun(velocity: Velocity, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    slope = velocity(x, a)
+def _heun(velocity: Velocity, x: Tensor, a: Tensor, b: Tensor, slope: Tensor | None = None) -> Tensor:
+    slope = velocity(x, a) if slope is None else slope
     return x + 0.5 * (b - a) * (slope + velocity(x + (b - a) * slope, b))
-
-
-def _doubled(velocity: Velocity, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """C of the local error C h^3 of Heun."""
-    middle = 0.5 * (a + b)
-    once, twice = _heun(velocity, x, a, b), _heun(velocity, _heun(velocity, x, a, middle), middle, b)
-    return (once - twice) / (0.75 * (a - b).abs() ** 3)
-
-
-def _acceleration(velocity: Velocity, x: Tensor, at: Tensor, jvp: bool) -> Tensor:
-    found: Tensor = path_acceleration(velocity, x, at, cast("Jvp", torch.func.jvp) if jvp else None)
-    return found.to(x.dtype)  # forward mode makes float64 of a level without axes
 
 
 def _adjoints(

@@ -7,9 +7,8 @@ out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -20,11 +19,10 @@ from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.checkpoint import prefixed
-from driftproof.backends.torch.kit.distributed import clipped_step, require_unsharded
-from driftproof.backends.torch.kit.identity import digest_of, identity_of
-from driftproof.backends.torch.kit.loop import run_steps
+from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.kit.plan import Plan
-from driftproof.backends.torch.kit.run import Resumed, Run
+from driftproof.backends.torch.kit.planned import Planned
+from driftproof.backends.torch.kit.run import Resumed
 from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.numerics.diffpo import group_advantages, sampler_loss
 
@@ -77,7 +75,7 @@ class Settings:
 
 
 @final
-class Trainer:
+class Trainer(Planned):
     """The work of a run: see :func:`.kit.loop.run_steps`.
 
     Arguments:
@@ -88,17 +86,16 @@ class Trainer:
         accelerator: Device and precision.
 
     Raises:
-        UnmetHypothesis: Several processes, sharded weights, samples that do not divide the rows, or a temperature other
-            than 1 for a loss that takes the rollouts for draws of the policy that is trained.
+        UnmetHypothesis: Several processes, samples that do not divide the rows, a temperature other than 1 for a loss
+            that takes the rollouts for draws of the policy that is trained, or what :class:`.kit.planned.Planned` refuses.
     """
 
     def __init__(
         self, model: Any, task: Task, settings: Settings, plan: Plan, accelerator: Accelerator | None = None
     ) -> None:
-        self.accelerator = accelerator or Accelerator()
-        require_unsharded("diffpo", self.accelerator, "a step takes its whole batch")
-        if self.accelerator.num_processes > 1:
-            raise UnmetHypothesis("diffpo", "one process", f"{self.accelerator.num_processes}")
+        accelerator = accelerator or Accelerator()
+        if accelerator.num_processes > 1:
+            raise UnmetHypothesis("diffpo", "one process", f"{accelerator.num_processes}")
         if plan.train_batch_size % settings.samples:
             got = f"{plan.train_batch_size} rows, {settings.samples} samples of a prompt"
             raise UnmetHypothesis("diffpo", "samples divides the rows of a step", got)
@@ -108,18 +105,17 @@ class Trainer:
             raise UnmetHypothesis(
                 "diffpo", "temperature = 1, for a loss that does not weigh by the rollout", got
             )
-        self.task, self.settings, self.plan = task, settings, plan
-        self.head = ThresholdHead(settings.thresholds, model.mask_token + 1).to(self.accelerator.device)
+        self.task, self.settings = task, settings
+        self.head = ThresholdHead(settings.thresholds, model.mask_token + 1).to(accelerator.device)
         trains = method.trains
         self.parts = nn.ModuleDict()
         if trains != "sampler":
             self.parts["model"] = model
         if trains != "model":
             self.parts["head"] = self.head
-        self.weights = [weight for weight in self.parts.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.Adam(self.weights, lr=plan.learning_rate)
-        self.model: Any = model.to(self.accelerator.device).eval()
-        self.wrapped, self.prepared = self.accelerator.prepare(model, self.optimizer)
+        self.model: Any = model.to(accelerator.device).eval()
+        weights = [weight for weight in self.parts.parameters() if weight.requires_grad]
+        super().__init__("diffpo", model, weights, plan, accelerator, "diffpo")
         self.rows: list[Tensor] = []
 
     def run(self, checkpoint: Path | None = None, title: str = "diffpo", **config: object) -> float:
@@ -130,22 +126,14 @@ class Trainer:
             title: The label of the progress bar.
             config: What the checkpoint must have been made with beside plan, settings, model and task.
         """
-        plan, model = self.plan, self.model
+        self.title, model = title, self.model
         described = getattr(self.task, "description", None)
         if described is not None:
             config["task"] = described()
         if self.settings.method.trains == "sampler":
             config["weights"] = _digest(model)  # they stay, and the checkpoint has none
-        identity = identity_of(
-            lambda step, length: replace(plan, max_steps=length).rate(step),
-            plan=plan,
-            settings=self.settings,
-            precision=self.accelerator.mixed_precision,
-            model=(type(model).__qualname__, model.mask_token, model.vocabulary),
-            **config,
-        )
-        run = Run(checkpoint, identity, self.accelerator)
-        return run_steps(self, run, plan.max_steps, plan.save_steps, plan.seed, title)
+        named = type(model).__qualname__, model.mask_token, model.vocabulary
+        return self.run_plan(checkpoint, settings=self.settings, model=named, **config)
 
     def column(self, name: str) -> list[float]:
         """A number of every step: reward, evaluations, mismatch or loss."""
@@ -212,24 +200,19 @@ class Trainer:
         return loss
 
     def advance(self, step: int) -> float:
-        plan, settings = self.plan, self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate(step)
-        generator = generator_of(plan.seed, step, self.accelerator.device)
+        settings = self.settings
+        self.set_rate(step)
+        generator = generator_of(self.plan.seed, step, self.accelerator.device)
         rollout, index, rewards = self.gather(generator)
         loss = self.losses(rollout, index, rewards, generator)
         value, first = torch.zeros(()), None
         for _ in range(settings.iterations if settings.method.trains != "sampler" else 1):
             value, mismatch = loss()
             first = mismatch if first is None else first
-            if not math.isfinite(float(value.detach())):
-                raise FloatingPointError(
-                    f"diffpo: the loss of step {step} is {float(value.detach())}; nothing was updated"
-                )
-            self.prepared.zero_grad(set_to_none=True)
+            self.require_finite(float(value.detach()), step)
+            self.prepared_optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(value)
-            what = f"diffpo: the gradient of step {step}"
-            clipped_step(self.accelerator, self.prepared, self.weights, plan.max_grad_norm, what)
+            self.descend(step)
         won = float(rewards.mean())
         seen = (won, float(rollout.evaluations.double().mean()), float(first or 0.0), float(value.detach()))
         self.rows.append(torch.tensor(seen, dtype=torch.float64))
@@ -239,9 +222,6 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         return prefixed("parts", self.parts.state_dict())
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimizer": self.optimizer}
 
     def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"rows": torch.stack(self.rows)}, {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -12,16 +11,11 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from driftproof._namespace import UnmetHypothesis
-
 from .checkpoint import prefixed
-from .distributed import clipped_step, local_rows, require_unsharded
 from .ema import EMA
-from .identity import identity_of
-from .loop import run_steps
-from .moved import Moved
 from .plan import Plan
-from .run import Resumed, Run
+from .planned import Planned
+from .run import Resumed
 from .seeding import generator_of
 
 __all__ = ["Trained", "train"]
@@ -29,7 +23,6 @@ __all__ = ["Trained", "train"]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Draw = Callable[[torch.Generator, int], Sequence[Tensor]]
 Loss = Callable[..., Tensor]
-WATCH_EVERY = 50  # steps between two looks at whether updates round to nothing
 
 
 @final
@@ -72,30 +65,15 @@ def train(
     Raises:
         FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
         TrainingInterrupted, InUse, OtherRun, CheckpointError, OSError: As in :func:`.loop.run_steps`.
-        UnmetHypothesis: The batch cannot be dealt evenly to the processes, or the accelerator shards the weights
-            or accumulates gradients.
+        UnmetHypothesis: As :class:`.planned.Planned` does.
     """
-    accelerator = accelerator or Accelerator()
-    require_unsharded("train", accelerator, "a step takes its whole batch")
-    world = accelerator.num_processes
-    if plan.train_batch_size % world:
-        raise UnmetHypothesis(
-            "train", "processes divide the batch", f"{plan.train_batch_size} rows, {world} processes"
-        )
     work = _Fit(model, draw, loss, plan, accelerator, [] if rows is None else rows, title)
-    identity = identity_of(
-        lambda step, length: replace(plan, max_steps=length).rate(step),
-        plan=plan,
-        precision=accelerator.mixed_precision,
-        **(config or {}),
-    )
-    run = Run(checkpoint, identity, accelerator)
-    seconds = run_steps(work, run, plan.max_steps, plan.save_steps, plan.seed, title)
+    seconds = work.run_plan(checkpoint, **(config or {}))
     return Trained(work.ema.averaged(work.inner), torch.tensor(work.losses, dtype=torch.float64), seconds)
 
 
 @final
-class _Fit(Generic[ModuleT]):
+class _Fit(Planned, Generic[ModuleT]):
     """The work of :func:`train`."""
 
     def __init__(
@@ -104,24 +82,18 @@ class _Fit(Generic[ModuleT]):
         draw: Draw,
         loss: Loss,
         plan: Plan,
-        accelerator: Accelerator,
+        accelerator: Accelerator | None,
         rows: list[Tensor],
         title: str,
     ) -> None:
-        self.draw, self.loss, self.plan, self.accelerator = draw, loss, plan, accelerator
-        self.rows, self.title, self.losses = rows, title, list[float]()
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
-        self.wrapped, self.prepared_optimizer = accelerator.prepare(model, self.optimizer)
-        self.inner: ModuleT = accelerator.unwrap_model(self.wrapped)
+        super().__init__("train", model, model.parameters(), plan, accelerator, title, fused=True)
+        self.draw, self.loss, self.rows, self.losses = draw, loss, rows, list[float]()
+        self.inner: ModuleT = self.accelerator.unwrap_model(self.wrapped)
         self.wrapped.train()
-        self.ema, self.moved = EMA(self.inner, plan.ema_decay), Moved(self.inner.parameters())
-        self.mine = local_rows(accelerator, plan.train_batch_size)
+        self.ema = EMA(self.inner, plan.ema_decay)
 
     def state(self) -> dict[str, Tensor]:
         return {**prefixed("model", self.inner.state_dict()), **prefixed("ema", self.ema.state)}
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimizer": self.optimizer}
 
     def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         series = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
@@ -136,22 +108,14 @@ class _Fit(Generic[ModuleT]):
 
     def advance(self, step: int) -> float:
         plan, accelerator = self.plan, self.accelerator
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate(step)
+        self.set_rate(step)
         batch = self.draw(generator_of(plan.seed, step, accelerator.device), plan.train_batch_size)
         value = self.loss(self.wrapped, *(part[self.mine] for part in batch))
         mean = float(accelerator.reduce(value.detach().float(), reduction="mean"))
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"{self.title}: the loss of step {step} is {mean}; nothing was updated")
+        self.require_finite(mean, step)
         self.prepared_optimizer.zero_grad(set_to_none=True)
         accelerator.backward(value)
-        what = f"{self.title}: the gradient of step {step}"
-        moved = self.moved if step % WATCH_EVERY == 0 else None
-        clipped_step(
-            accelerator, self.prepared_optimizer, self.wrapped.parameters(), plan.max_grad_norm, what, moved
-        )
-        if moved is not None:
-            moved.share()  # warns where most updates round to nothing
+        self.descend(step)
         self.ema.update(self.inner, step)
         self.losses.append(mean)
         return mean

@@ -22,7 +22,7 @@ from driftproof.backends.torch.rl.rewards import Reward, checked, make_reward
 from .config import Recipe
 from .gaussian import GaussianSource, ShiftedGaussian, noising_of, population_optimum
 from .models import Studio, open_studio
-from .objective import compare, drawn
+from .objective import drawn, winner_reach
 from .pairs import LatentPairs, Pool, encoded, made_pairs, maker
 from .trainer import PreferenceTrainer
 
@@ -155,14 +155,12 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
     return PipelineOutcome(recipe, len(pairs), pairs.left_out, announced, rows, before, after)
 
 
-@torch.no_grad()
 def _winner_reach(trainer: PreferenceTrainer, pairs: LatentPairs, studio: Studio) -> float:
     """What of a margin the winners can give: their squared error under the reference, in the units of the loss."""
     objective = trainer.objective
     generator = generator_of(HELD_OUT, 1, trainer.accelerator.device)
     batch = drawn(generator, pairs.draw(generator, min(64, len(pairs))), studio.noising, objective)
-    found = compare(trainer.wrapped, trainer.reference, batch, studio.noising, objective, trainer.kind)
-    return float(found.seen["winner reach"].mean())
+    return float(winner_reach(trainer.reference, batch, studio.noising, objective, trainer.kind).mean())
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ from driftproof.numerics.samplers.parametrization import Parametrization, output
 from .config import Objective
 from .noising import Noising
 
-__all__ = ["Compared", "PairBatch", "compare", "drawn", "pair_loss"]
+__all__ = ["Compared", "PairBatch", "compare", "drawn", "pair_loss", "winner_reach"]
 
 
 @final
@@ -119,17 +119,11 @@ def compare(
         kind: What the model predicts.
     """
     data = torch.cat([batch.chosen, batch.rejected])
-    noise, times = batch.noise.flatten(0, 1), batch.times.flatten()
-    alpha, sigma = noising.levels(times, data)
-    noisy, target = alpha * data + sigma * noise, output_of(data, noise, alpha, sigma, kind)
-    told = noising.timesteps.to(data.device)[times]
     condition = {name: torch.cat([value, value]) for name, value in batch.condition.items()}
-    prediction = predict(noisy, told, condition).to(data.dtype)
-    was = reference(noisy, told, condition).to(data.dtype)
-
-    weight: float | Tensor = 1.0
-    if objective.errors == "noise" and kind != "epsilon":
-        weight = noise_error_weight.kernel(xp, alpha.flatten(), sigma.flatten(), kind)
+    noise, times = batch.noise.flatten(0, 1), batch.times.flatten()
+    asked, target, weight = _noised(data, noise, times, condition, noising, objective, kind)
+    prediction = predict(*asked).to(data.dtype)
+    was = reference(*asked).to(data.dtype)
     ratios = denoising_ratio.kernel(xp, prediction, was, target, weight)
     dimension = data[0].numel()
     if objective.loss == "clamped":
@@ -155,6 +149,36 @@ def compare(
         if objective.loss == "clamped":
             seen["outside"] = 0.5 * (_outside(won, objective.clip) + _outside(lost, objective.clip))
     return Compared(losses, seen)
+
+
+@torch.no_grad()
+def winner_reach(
+    reference: Predict, batch: PairBatch, noising: Noising, objective: Objective, kind: Parametrization
+) -> Tensor:
+    """The log-ratio that a perfect prediction of each winner would have; only the reference is asked, of winners alone."""
+    data = batch.chosen
+    asked, target, weight = _noised(
+        data, batch.noise[0], batch.times[0], batch.condition, noising, objective, kind
+    )
+    return weight * data[0].numel() * _mean_square(reference(*asked).to(data.dtype) - target)
+
+
+def _noised(
+    data: Tensor,
+    noise: Tensor,
+    times: Tensor,
+    condition: Condition,
+    noising: Noising,
+    objective: Objective,
+    kind: Parametrization,
+) -> tuple[tuple[Tensor, Tensor, Condition], Tensor, float | Tensor]:
+    """What a model is asked about noised data, what it should say, and the weight of its squared error."""
+    alpha, sigma = noising.levels(times, data)
+    asked = alpha * data + sigma * noise, noising.timesteps.to(data.device)[times], condition
+    weight: float | Tensor = 1.0
+    if objective.errors == "noise" and kind != "epsilon":
+        weight = noise_error_weight.kernel(xp, alpha.flatten(), sigma.flatten(), kind)
+    return asked, output_of(data, noise, alpha, sigma, kind), weight
 
 
 def pair_loss(objective: Objective, beta: float, won: Tensor, lost: Tensor) -> Tensor:

@@ -6,10 +6,8 @@ What is logged tells the two errors apart: a margin may grow although both image
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, cast, final
 
@@ -17,20 +15,13 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 
-from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.checkpoint import prefixed
-from driftproof.backends.torch.kit.distributed import (
-    clipped_step,
-    local_rows,
-    require_unsharded,
-    sync_on_last,
-)
+from driftproof.backends.torch.kit.distributed import sync_on_last
 from driftproof.backends.torch.kit.ema import EMA
-from driftproof.backends.torch.kit.identity import digest_of, identity_of
-from driftproof.backends.torch.kit.loop import run_steps
-from driftproof.backends.torch.kit.moved import Moved
+from driftproof.backends.torch.kit.identity import digest_of
 from driftproof.backends.torch.kit.plan import Plan
-from driftproof.backends.torch.kit.run import Resumed, Run
+from driftproof.backends.torch.kit.planned import Planned
+from driftproof.backends.torch.kit.run import Resumed
 from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.pretrained.denoisers import reference_of
 from driftproof.backends.torch.pretrained.guidance import Condition, Predict
@@ -45,7 +36,6 @@ __all__ = ["DisplacementWarning", "Pairs", "PreferenceTrainer", "Source"]
 Pairs: TypeAlias = tuple[Tensor, Tensor, Tensor, Condition]
 
 WINDOW: Final = 20  # steps that an alarm looks at
-WATCH_EVERY: Final = 50  # steps between two looks at whether updates round to nothing
 
 
 class DisplacementWarning(UserWarning):
@@ -65,7 +55,7 @@ class Source(Protocol):
 
 
 @final
-class PreferenceTrainer:
+class PreferenceTrainer(Planned):
     """Trains a denoiser on pairs; its trainable weights end as the average that the plan asks for.
 
     Arguments:
@@ -82,8 +72,7 @@ class PreferenceTrainer:
         title: The label of the progress bar.
 
     Raises:
-        UnmetHypothesis: No weights to train, a batch that cannot be dealt evenly to the processes, or an accelerator that
-            shards the weights or accumulates gradients.
+        UnmetHypothesis: As :class:`.kit.planned.Planned` does.
     """
 
     def __init__(
@@ -100,43 +89,27 @@ class PreferenceTrainer:
         accelerator: Accelerator | None = None,
         title: str = "preferences",
     ) -> None:
-        self.accelerator = accelerator or Accelerator()
-        require_unsharded("PreferenceTrainer", self.accelerator, "at_once cuts batches")
-        world = self.accelerator.num_processes
-        if plan.train_batch_size % world:
-            got = f"{plan.train_batch_size} pairs, {world} processes"
-            raise UnmetHypothesis("PreferenceTrainer", "processes divide the batch", got)
+        accelerator = accelerator or Accelerator()
         self.weights = {name: p for name, p in denoiser.named_parameters() if p.requires_grad}
-        if not self.weights:
-            raise UnmetHypothesis("PreferenceTrainer", "some weights require gradients", "none does")
-        self.source, self.noising, self.objective, self.plan = source, noising, objective, plan
-        self.at_once, self.title = at_once or plan.train_batch_size, title
-        self.kind = cast("Parametrization", denoiser.prediction)
         # Before the model is prepared: what it is now is the reference.
-        self.reference: Predict = reference_of(denoiser, self.accelerator.prepare_model)
-        self.optimizer = torch.optim.Adam(self.weights.values(), lr=plan.learning_rate)
-        self.wrapped, self.prepared_optimizer = self.accelerator.prepare(denoiser.eval(), self.optimizer)
-        self.ema = EMA(nn.ParameterList(self.weights.values()), plan.ema_decay)
-        self.moved = Moved(self.weights.values())
-        self.rows: list[dict[str, float]] = []
-        self._displaced = False
-        identity = identity_of(
-            lambda step, length: replace(plan, max_steps=length).rate(step),
-            objective=objective,
-            plan=plan,
-            source=source.description(),
-            noising={
-                "levels": digest_of(
-                    v.double().cpu().numpy().tobytes()
-                    for v in (noising.alpha, noising.sigma, noising.timesteps)
-                ),
-                "density": noising.density,
-            },
-            prediction=self.kind,
-            precision=self.accelerator.mixed_precision,
-            **(config or {}),
+        self.reference: Predict = reference_of(denoiser, accelerator.prepare_model)
+        super().__init__(
+            "PreferenceTrainer",
+            denoiser.eval(),
+            self.weights.values(),
+            plan,
+            accelerator,
+            title,
+            instead="at_once cuts batches",
         )
-        self.run = Run(checkpoint, identity, self.accelerator)
+        self.source, self.noising, self.objective = source, noising, objective
+        self.at_once, self.kind = (
+            at_once or plan.train_batch_size,
+            cast("Parametrization", denoiser.prediction),
+        )
+        self.ema = EMA(nn.ParameterList(self.weights.values()), plan.ema_decay)
+        self.rows: list[dict[str, float]] = []
+        self._displaced, self._checkpoint, self._config = False, checkpoint, dict(config or {})
 
     def train(self) -> list[dict[str, float]]:
         """Run the plan, from the checkpoint if there is one; the numbers of every step.
@@ -148,8 +121,19 @@ class PreferenceTrainer:
         Warns:
             DisplacementWarning: Once, where winners' errors have grown beyond the objective's bound.
         """
-        plan = self.plan
-        run_steps(self, self.run, plan.max_steps, plan.save_steps, plan.seed, self.title)
+        noising = self.noising
+        levels = (noising.alpha, noising.sigma, noising.timesteps)
+        self.run_plan(
+            self._checkpoint,
+            objective=self.objective,
+            source=self.source.description(),
+            noising={
+                "levels": digest_of(v.double().cpu().numpy().tobytes() for v in levels),
+                "density": noising.density,
+            },
+            prediction=self.kind,
+            **self._config,
+        )
         with torch.no_grad():
             for weight, mean in zip(self.weights.values(), self.ema.state.values(), strict=True):
                 weight.copy_(mean)
@@ -160,10 +144,6 @@ class PreferenceTrainer:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the weights that are trained, and their average."""
         return {**prefixed("weights", self.weights), **prefixed("ema", self.ema.state)}
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Those of a checkpoint."""
-        return {"optimizer": self.optimizer}
 
     def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The numbers of every step."""
@@ -179,17 +159,10 @@ class PreferenceTrainer:
 
     def advance(self, step: int) -> float:
         """One update; its loss."""
-        plan = self.plan
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate(step)
+        self.set_rate(step)
         numbers = self._gradient(step)
-        what = f"{self.title}: the gradient of step {step}"
-        moved = self.moved if step % WATCH_EVERY == 0 else None
-        weights = list(self.weights.values())
-        clipped_step(self.accelerator, self.prepared_optimizer, weights, plan.max_grad_norm, what, moved)
-        if moved is not None:
-            moved.share()  # warns where most updates round to nothing
-        self.ema.update(nn.ParameterList(weights), step)
+        self.descend(step)
+        self.ema.update(nn.ParameterList(self.trained), step)
         self.rows.append(numbers)
         self._watch()
         return numbers["loss"]
@@ -200,8 +173,7 @@ class PreferenceTrainer:
         generator = generator_of(plan.seed, step, accelerator.device)
         pairs = self.source.draw(generator, plan.train_batch_size)
         batch = drawn(generator, pairs, self.noising, self.objective)
-        mine = local_rows(accelerator, plan.train_batch_size)
-        batch, own = batch.rows(mine), mine.stop - mine.start
+        batch, own = batch.rows(self.mine), self.mine.stop - self.mine.start
         self.prepared_optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for start in range(0, own, self.at_once):
@@ -213,9 +185,7 @@ class PreferenceTrainer:
                 sums[name] = sums.get(name, torch.zeros((), device=values.device)) + values.detach().sum()
         means = accelerator.reduce(torch.stack(list(sums.values())), reduction="mean") / own
         numbers = dict(zip(sums, means.tolist(), strict=True))
-        if not math.isfinite(numbers["loss"]):  # the same in all processes
-            said = f"{self.title}: the loss of step {step} is {numbers['loss']}; nothing was updated"
-            raise FloatingPointError(said)
+        self.require_finite(numbers["loss"], step)
         return numbers
 
     def _watch(self) -> None:

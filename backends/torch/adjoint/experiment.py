@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -28,7 +27,7 @@ from .models import prepared
 from .rewards import closed_form
 from .trainer import Evaluation, FlowTrainer, Tuned
 
-__all__ = ["GaussianOutcome", "ModelOutcome", "interval", "tune_gaussian", "tune_model"]
+__all__ = ["GaussianOutcome", "ModelOutcome", "tune_gaussian", "tune_model"]
 
 
 @final
@@ -150,12 +149,6 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
     if accelerator.is_main_process:
         save_adapter(made.network, folder / "lora")
     return ModelOutcome(recipe, tuned, before, after, (spread, spread_after))
-
-
-def interval(values: Tensor | Sequence[float]) -> tuple[float, float]:
-    """Mean and half-width of a 95 % normal interval."""
-    found = torch.as_tensor(values, dtype=torch.float64)
-    return float(found.mean()), 1.96 * float(found.std()) / math.sqrt(len(found))
 
 
 def _held_out(task: Task, count: int, device: torch.device) -> tuple[Tensor, Tensor]:

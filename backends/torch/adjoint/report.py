@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from driftproof.backends.torch.kit.changes import Change, change_metrics, change_table
-from driftproof.backends.torch.kit.report import Section, svg
+from driftproof.backends.torch.kit.intervals import normal_interval, shown
+from driftproof.backends.torch.kit.report import Section, section_of, svg, table_of
 
-from .experiment import GaussianOutcome, ModelOutcome, interval
+from .experiment import GaussianOutcome, ModelOutcome
 from .trainer import COLUMNS, Tuned
 
 __all__ = ["gaussian_section", "model_section"]
@@ -42,21 +43,19 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         "caption": "Objective (estimated from each batch; dashed: the exact optimum) and matching loss while training.",
         "svg": _training_figure(o.tuned, o.optimum),
     }
-    tables = [{"caption": caption, "columns": ["", "value"], "rows": rows}]
-    return {"tables": tables, "figures": [figure], "summary": summary}
+    tables = [table_of(caption, ["", "value"], rows)]
+    return section_of(summary, tables, [figure])
 
 
 def model_section(outcome: ModelOutcome) -> Section:
     """Rewards on held-out noise before and after, paired."""
     o, model = outcome, outcome.recipe.pipeline
     assert model is not None
-    gain, half = interval(o.after.rewards.cpu() - o.before.rewards.cpu())
+    gain, half = normal_interval((o.after.rewards - o.before.rewards).cpu().double())
     rows = []
     for name, found, spread in (("before", o.before, o.spread[0]), ("after", o.after, o.spread[1])):
-        cells = [
-            f"{mean:.4g} ± {width:.2g}"
-            for mean, width in map(interval, (found.rewards.cpu(), found.costs.cpu(), found.losses.cpu()))
-        ]
+        parts = (found.rewards, found.costs, found.losses)
+        cells = [shown(*normal_interval(part.cpu().double()), ".4g") for part in parts]
         rows.append([name, *cells, f"{spread:.4g}"])
     size = model.name or "a small configuration with random weights"
     caption = (
@@ -70,7 +69,7 @@ def model_section(outcome: ModelOutcome) -> Section:
         + f"; {o.recipe.budget.max_steps} steps of {o.recipe.budget.train_batch_size}."
     )
     clear = "a clear gain" if gain > half else "no clear gain"
-    summary = f"{o.recipe.title}: reward {gain:+.4g} ± {half:.2g} on held-out noise, paired; {clear}."
+    summary = f"{o.recipe.title}: reward {shown(gain, half, '+.4g')} on held-out noise, paired; {clear}."
     figure = {
         "caption": "Reward and matching loss of each batch while training.",
         "svg": _training_figure(o.tuned, None),
@@ -89,10 +88,10 @@ def model_section(outcome: ModelOutcome) -> Section:
         )
     ]
     tables = [
-        {"caption": caption, "columns": columns, "rows": rows},
+        table_of(caption, columns, rows),
         change_table("Before and after, from the same noises.", changes),
     ]
-    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": change_metrics(changes)}
+    return section_of(summary, tables, [figure], metrics=change_metrics(changes))
 
 
 def _training_figure(tuned: Tuned, optimum: float | None) -> str:

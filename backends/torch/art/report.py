@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.report import Section, svg
+from driftproof.backends.torch.kit.intervals import student_text
+from driftproof.backends.torch.kit.report import Section, section_of, svg, table_of
 
 from .experiment import CARRIED, CLOSED, DEFAULT, LOCAL, Row, Study
 from .schedule import ARTSchedule
@@ -26,11 +26,8 @@ def study_section(study: Study) -> Section:
     tables = [_errors(study, settings) for settings in _settings(study)]
     if study.floor is not None:
         tables.append(_distances(study))
-    tables.append({
-        "caption": f"{recipe.title}: what measuring cost in evaluations of the network, for any number of steps",
-        "columns": ["grid, solver", "evaluations"],
-        "rows": [[name, count] for name, count in study.evaluations.items()],
-    })  # fmt: skip
+    caption = f"{recipe.title}: what measuring cost in evaluations of the network, for any number of steps"
+    tables.append(table_of(caption, ["grid, solver", "evaluations"], list(study.evaluations.items())))
     most = max(recipe.steps)
     levels = {
         row.grid: row.levels
@@ -52,7 +49,7 @@ def study_section(study: Study) -> Section:
         }
         for row in study.rows
     }
-    return {"summary": _summary(study), "tables": tables, "figures": figures, "metrics": metrics}
+    return section_of(_summary(study), tables, figures, metrics=metrics)
 
 
 def figure_of_levels(levels: Mapping[str, ArrayLike]) -> Figure:
@@ -91,15 +88,14 @@ def _errors(study: Study, setting: tuple[str, int]) -> dict[str, Any]:
     usual = next(row for row in rows if row.grid == DEFAULT)
     table = []
     for row in rows:
-        mean, half = student_interval(row.errors)
-        share, around = student_interval(np.asarray(row.errors) / np.asarray(usual.errors))
-        table.append([row.grid, _told(mean, half), _told(share, around)])
-    return {
-        "caption": f"{study.recipe.title}: {steps} steps of {solver}: root mean square distance from a reference of "
+        shares = np.asarray(row.errors) / np.asarray(usual.errors)
+        table.append([row.grid, student_text(row.errors), student_text(shares)])
+    return table_of(
+        f"{study.recipe.title}: {steps} steps of {solver}: root mean square distance from a reference of "
         f"{study.recipe.reference} steps of Heun, from the same noise; mean of {len(study.recipe.seeds)} seeds with 95 % intervals",
-        "columns": ["grid", "error", "over that of the default (paired)"],
-        "rows": table,
-    }
+        ["grid", "error", "over that of the default (paired)"],
+        table,
+    )
 
 
 def _distances(study: Study) -> dict[str, Any]:
@@ -113,13 +109,13 @@ def _distances(study: Study) -> dict[str, Any]:
             table.append(
                 [f"{solver}, {steps}", row.grid, str(row.frechet), "" if row is usual else str(less)]
             )
-    return {
-        "caption": f"{study.recipe.title}: Fréchet distance in features of mnist-classifier from 500 digits held out "
+    return table_of(
+        f"{study.recipe.title}: Fréchet distance in features of mnist-classifier from 500 digits held out "
         f"(real digits, as many: {study.floor}; the reference: {study.reference}); the same noise and prompts for all, 95 % "
         "bootstrap intervals",
-        "columns": ["solver, steps", "grid", "distance", "less that of the default (paired)"],
-        "rows": table,
-    }
+        ["solver, steps", "grid", "distance", "less that of the default (paired)"],
+        table,
+    )
 
 
 def _summary(study: Study) -> str:
@@ -159,7 +155,3 @@ def _figure_of_errors(study: Study) -> Figure:
     panels[0].set_ylabel("error at the end")
     panels[-1].legend(fontsize=7.5, frameon=False)
     return figure
-
-
-def _told(mean: float, half: Any) -> str:
-    return f"{mean:.3g}" if np.isnan(half) else f"{mean:.3g} ± {float(half):.2g}"

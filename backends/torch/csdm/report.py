@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 
 from .experiment import Row, Study
 from .figures import budget_figure, samples_figure
@@ -14,7 +14,7 @@ __all__ = ["study_section"]
 
 def study_section(study: Study) -> Section:
     """A table and two figures of a study."""
-    return {"summary": _summary(study), "tables": [_table(study)], "figures": _figures(study)}
+    return section_of(_summary(study), [_table(study)], _figures(study))
 
 
 def _prediction(study: Study) -> str:
@@ -70,7 +70,7 @@ def _table(study: Study) -> dict[str, Any]:
         floor + ([""] if drawdowns else []),
         *(_cells(row, _full(study, row.budget), drawdowns) for row in study.rows),
     ]
-    return {"caption": caption, "columns": columns, "rows": rows}
+    return table_of(caption, columns, rows)
 
 
 def _full(study: Study, budget: int) -> Row:

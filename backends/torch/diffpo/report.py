@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.report import Section, svg
+from driftproof.backends.torch.kit.intervals import student_text
+from driftproof.backends.torch.kit.report import Section, section_of, svg, table_of
 
 from .config import Recipe
 from .experiment import LEARNED, Outcome
@@ -27,16 +26,16 @@ def section(recipe: Recipe, outcomes: Sequence[Outcome]) -> Section:
     )
     columns = ["trained by", "threshold", "solved", "its change", "evaluations", "their change"]
     training = [
-        [outcome.label, _interval([_ends(row)[0] for row in outcome.rewards]), _interval([_ends(row)[1] for row in outcome.rewards])]
+        [outcome.label, student_text([_ends(row)[0] for row in outcome.rewards]), student_text([_ends(row)[1] for row in outcome.rewards])]
         for outcome in after
     ]  # fmt: skip
     tables = [
-        {"caption": caption, "columns": columns, "rows": rows},
-        {
-            "caption": "Mean reward of rollouts, less what evaluations cost, in the first and in the last fifth of training",
-            "columns": ["trained by", "first", "last"],
-            "rows": training,
-        },
+        table_of(caption, columns, rows),
+        table_of(
+            "Mean reward of rollouts, less what evaluations cost, in the first and in the last fifth of training",
+            ["trained by", "first", "last"],
+            training,
+        ),
     ]
     metrics = {
         outcome.label: [
@@ -46,24 +45,24 @@ def section(recipe: Recipe, outcomes: Sequence[Outcome]) -> Section:
         for outcome in outcomes
     }
     figures = [{"caption": "Accuracy beside evaluations, means over seeds", "svg": svg(_figure(outcomes))}]
-    return {
-        "summary": _summary(before, after),
-        "tables": tables,
-        "figures": figures,
-        "metrics": {"sudoku": metrics},
-    }
+    return section_of(_summary(before, after), tables, figures, metrics={"sudoku": metrics})
 
 
 def _rows(outcome: Outcome, before: Outcome) -> list[list[str]]:
     rows = []
     for name in outcome.points[0]:
         found = [points[name] for points in outcome.points]
-        cells = [_interval([p.accuracy for p in found]), "", _interval([p.evaluations for p in found]), ""]
+        cells = [
+            student_text([p.accuracy for p in found]),
+            "",
+            student_text([p.evaluations for p in found]),
+            "",
+        ]
         if outcome is not before and name in before.points[0]:
             pairs = list(zip(found, (points[name] for points in before.points), strict=True))
-            cells[1] = _interval([a.accuracy - b.accuracy for a, b in pairs])
-            cells[3] = _interval([a.evaluations - b.evaluations for a, b in pairs])
-        shown = f"{name}, mean {_interval(outcome.chosen)}" if name == LEARNED else name
+            cells[1] = student_text([a.accuracy - b.accuracy for a, b in pairs])
+            cells[3] = student_text([a.evaluations - b.evaluations for a, b in pairs])
+        shown = f"{name}, mean {student_text(outcome.chosen)}" if name == LEARNED else name
         rows.append([outcome.label, shown, *cells])
     return rows
 
@@ -74,7 +73,9 @@ def _summary(before: Outcome, after: Sequence[Outcome]) -> str:
     said = []
     for outcome in after:
         pairs = zip(outcome.points, before.points, strict=True)
-        said.append(f"{outcome.label} {_interval([a[last].accuracy - b[last].accuracy for a, b in pairs])}")
+        said.append(
+            f"{outcome.label} {student_text([a[last].accuracy - b[last].accuracy for a, b in pairs])}"
+        )
     return f"Share of puzzles solved at the threshold {last}, change by training: {'; '.join(said)}."
 
 
@@ -82,11 +83,6 @@ def _ends(rewards: Sequence[float]) -> tuple[float, float]:
     """Means over the first and the last fifth."""
     fifth = max(1, len(rewards) // 5)
     return sum(rewards[:fifth]) / fifth, sum(rewards[-fifth:]) / fifth
-
-
-def _interval(values: Sequence[float]) -> str:
-    mean, half = student_interval(values)
-    return f"{mean:.3g}" if math.isnan(half) else f"{mean:.3g} ± {half:.2g}"
 
 
 def _figure(outcomes: Sequence[Outcome]) -> Figure:

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binomtest
 
 from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 from driftproof.theory.doob import interval_mean
 
 from .config import GaussianData
@@ -71,11 +71,10 @@ def gaussian_section(outcome: Outcome) -> Section:
         "Error: mean square over that of the exact guidance, along exactly guided paths. Intervals of seeds: Student's, "
         "jointly for the guidance at three points."
     )
-    return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}],
-        "figures": [],
-        "summary": f"{recipe.title}: the exact guidance lies, for {'; '.join(verdicts)} of the intervals over seeds.",
-    }
+    return section_of(
+        f"{recipe.title}: the exact guidance lies, for {'; '.join(verdicts)} of the intervals over seeds.",
+        [table_of(caption, columns, rows)],
+    )
 
 
 def image_section(outcome: Outcome) -> Section:
@@ -123,11 +122,7 @@ def image_section(outcome: Outcome) -> Section:
         "the same ones."
     )
     said = "; ".join(f"{row[0]} {row[1]}" for row in rows if row[0] != REJECTION)
-    return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}],
-        "figures": [],
-        "summary": f"{recipe.title}: in the event {said}.",
-    }
+    return section_of(f"{recipe.title}: in the event {said}.", [table_of(caption, columns, rows)])
 
 
 def _conditional(model: GaussianData, chain: ChainH) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 from driftproof._namespace import UnmetHypothesis
 
 from .intervals import student_interval
-from .report import Section
+from .report import Section, section_of, table_of
 
 __all__ = ["LEVEL", "Change", "change_metrics", "change_table", "loss_section"]
 
@@ -99,7 +99,7 @@ def change_table(caption: str, changes: Sequence[Change]) -> dict[str, Any]:
         for c in changes
     ]
     told = f"{caption} {100.0 * LEVEL:g} % intervals, each alone."
-    return {"caption": told, "columns": ["", "before", "after", "change"], "rows": rows}
+    return table_of(told, ["", "before", "after", "change"], rows)
 
 
 def change_metrics(changes: Sequence[Change]) -> dict[str, Any]:
@@ -121,4 +121,4 @@ def loss_section(losses: Mapping[str, ArrayLike]) -> list[Section]:
     if not changes:
         return []
     table = change_table("Training losses, of the first quarter of the steps and of the last.", changes)
-    return [{"summary": "", "tables": [table], "figures": [], "metrics": change_metrics(changes)}]
+    return [section_of("", [table], metrics=change_metrics(changes))]

@@ -15,13 +15,25 @@ from typing import Any, Final, TypeAlias
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-__all__ = ["Section", "svg", "versioned", "write_report", "write_whole"]
+__all__ = ["Section", "section_of", "svg", "table_of", "versioned", "write_report", "write_whole"]
 
 # "summary", a sentence or two; "tables", each with "caption", "columns", "rows"; "figures", each with "caption", "svg";
 # for programs, where there are any, "metrics", named numbers, and "samples", named arrays.
 Section: TypeAlias = Mapping[str, Any]
 
 FORMAT: Final = 2  # of report.json, as validation/documents.py reads it
+
+
+def table_of(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, Any]:
+    """A table of a section."""
+    return {"caption": caption, "columns": columns, "rows": rows}
+
+
+def section_of(
+    summary: str, tables: Sequence[Any], figures: Sequence[Any] = (), **for_programs: Any
+) -> dict[str, Any]:
+    """A section; ``metrics`` and ``samples`` are for programs."""
+    return {"summary": summary, "tables": tables, "figures": figures, **for_programs}
 
 
 def write_report(

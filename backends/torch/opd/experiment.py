@@ -10,7 +10,6 @@ no estimator).
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor, nn
 
 from driftproof.backends.torch.kit.changes import Change
-from driftproof.backends.torch.kit.intervals import student_interval
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.seeding import generator_of
 from driftproof.backends.torch.kit.supervised import train
@@ -77,12 +75,6 @@ def compare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> tuple[Out
             after[method.label].append(_measure(distilled, teacher, task))
     outcomes = [_outcome(label, rows) for label, rows in after.items()]
     return _outcome("before", before), [_outcome("teacher", [_measure(teacher, teacher, task)]), *outcomes]
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and the half-width of a 95 % Student interval over seeds."""
-    mean, half = student_interval(values)
-    return f"{mean:.3g}" if math.isnan(half) else f"{mean:.3g} ± {half:.2g}"
 
 
 def _outcome(label: str, rows: Sequence[Measured]) -> Outcome:

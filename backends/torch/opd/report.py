@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from driftproof.backends.torch.kit.changes import change_metrics, change_table
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.intervals import student_text
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 
-from .experiment import Outcome, interval
+from .experiment import Outcome
 
 __all__ = ["comparison_section"]
 
@@ -27,10 +28,10 @@ def comparison_section(title: str, before: Outcome, outcomes: Sequence[Outcome])
         )
         if labels
     )
-    table = {
-        "caption": "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
+    table = table_of(
+        "Held-out prompts; mean and 95 % interval over seeds; changes are paired: "
         "each student against itself before distillation",
-        "columns": [
+        [
             "distilled by",
             "right answers",
             "their change",
@@ -39,26 +40,27 @@ def comparison_section(title: str, before: Outcome, outcomes: Sequence[Outcome])
             "its ratio to before, each seed",
             "seeds",
         ],
-        "rows": rows,
-    }
+        rows,
+    )
     changes = [row.change_from(before, title) for row in outcomes if row.label != "teacher"]
     changed = change_table("The first student before and after, prompt by prompt.", changes)
-    return {
-        "summary": summary,
-        "tables": [table, changed],
-        "figures": [],
-        "metrics": change_metrics(changes),
-    }
+    return section_of(summary, [table, changed], metrics=change_metrics(changes))
 
 
 def _cells(row: Outcome, before: Outcome) -> list[str]:
     """Values, and changes of each student: the students differ more than the methods do."""
     if row.label in (before.label, "teacher"):
-        return [interval(row.accuracy), "", interval(row.kl), "", ""]
+        return [student_text(row.accuracy), "", student_text(row.kl), "", ""]
     better = [after - start for after, start in zip(row.accuracy, before.accuracy, strict=True)]
     nearer = [after - start for after, start in zip(row.kl, before.kl, strict=True)]
     ratios = ", ".join(f"{after / start:.2g}" for after, start in zip(row.kl, before.kl, strict=True))
-    return [interval(row.accuracy), interval(better), interval(row.kl), interval(nearer), ratios]
+    return [
+        student_text(row.accuracy),
+        student_text(better),
+        student_text(row.kl),
+        student_text(nearer),
+        ratios,
+    ]
 
 
 def _nearer(row: Outcome, before: Outcome) -> int:

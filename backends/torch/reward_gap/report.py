@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from driftproof.backends.torch.kit.changes import change_metrics, change_table
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.intervals import shown
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 
 from .experiment import GaussianOutcome, PipelineOutcome
 from .figures import gaussian_figure, pipeline_figure
@@ -32,7 +32,9 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
 
     rows = [
         values("before", "0", "1", (0.0, 1.0)),
-        values(f"trained, {len(outcome.logs)} seeds", _pair(*found[0]), _pair(*found[1]), ended),
+        values(
+            f"trained, {len(outcome.logs)} seeds", shown(*found[0], ".4f"), shown(*found[1], ".4f"), ended
+        ),
         values("exact optimum of the N steps", f"{optimum[0]:.4f}", f"{optimum[1]:.4f}", optimum),
     ]
     if limit is not None:
@@ -50,11 +52,11 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
     else:
         verdict = f"The optimum lies {'inside' if inside else 'outside'} of the {100 * LEVEL:g} % intervals"
     summary = (
-        f"Gaussian model: trained to theta {_pair(*found[0])}, kappa {_pair(*found[1])}; the exact optimum is "
+        f"Gaussian model: trained to theta {shown(*found[0], '.4f')}, kappa {shown(*found[1], '.4f')}; the exact optimum is "
         f"{optimum[0]:.4f}, {optimum[1]:.4f}. {verdict}."
     )
     tables = [
-        {"caption": caption, "columns": columns, "rows": rows},
+        table_of(caption, columns, rows),
         _gaps(outcome.logs[0].gaps, recipe.title),
     ]
     figure = {
@@ -62,7 +64,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         "intervals), and the parameters of every seed; dashed: the exact optimum of the N steps.",
         "svg": gaussian_figure(outcome),
     }
-    return {"tables": tables, "figures": [figure], "summary": summary}
+    return section_of(summary, tables, [figure])
 
 
 def pipeline_section(outcome: PipelineOutcome) -> Section:
@@ -77,12 +79,9 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
         f"{title}: reward of the ODE {before.ode:.4g} before, {after.ode:.4g} after; gap to the SDE {after}."
     )
     changed = change_table("Before and after, from the same starts.", [outcome.change])
-    return {
-        "tables": [_gaps(outcome.log.gaps, title), changed],
-        "figures": [figure],
-        "summary": summary,
-        "metrics": change_metrics([outcome.change]),
-    }
+    return section_of(
+        summary, [_gaps(outcome.log.gaps, title), changed], [figure], metrics=change_metrics([outcome.change])
+    )
 
 
 def _gaps(gaps: Sequence[tuple[int, Any]], title: str) -> dict[str, Any]:
@@ -95,8 +94,4 @@ def _gaps(gaps: Sequence[tuple[int, Any]], title: str) -> dict[str, Any]:
         [str(epochs), f"{g.ode:.4g}", f"{g.sde:.4g}", f"{g.gap:+.3g} [{g.low:+.3g}, {g.high:+.3g}]"]
         for epochs, g in gaps
     ]
-    return {"caption": caption, "columns": ["epochs", "reward, ODE", "reward, SDE", "gap"], "rows": rows}
-
-
-def _pair(mean: float, half: float) -> str:
-    return f"{mean:.4f}" if math.isnan(half) else f"{mean:.4f} ± {half:.2g}"
+    return table_of(caption, ["epochs", "reward, ODE", "reward, SDE", "gap"], rows)

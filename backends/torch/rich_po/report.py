@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.report import Section, svg
+from driftproof.backends.torch.kit.intervals import normal_interval, shown, student_interval
+from driftproof.backends.torch.kit.report import Section, section_of, svg, table_of
 
 from .experiment import GaussianOutcome, PipelineOutcome, Rows
 from .policies import Comparison
@@ -29,7 +27,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
     d = len(o.optimum)
     tilt = np.asarray(model.cov) @ np.asarray(model.w)
     rows = [
-        [f"trained, {len(o.shifts)} seeds", *(f"{m:.4f} ± {h:.2g}" for m, h in zip(mean, half, strict=True))],
+        [f"trained, {len(o.shifts)} seeds", *(shown(*pair, ".4f") for pair in zip(mean, half, strict=True))],
         ["exact optimum", *(f"{v:.4f}" for v in o.optimum)],
         [
             "the direction of the tilt, as long",
@@ -45,17 +43,13 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         f"{o.recipe.budget.train_batch_size} pairs. {100 * LEVEL:g} % Student intervals over seeds, jointly for all "
         "coordinates. The optimum is that of RICH-PO-OPTIMUM-1."
     )
-    table = {
-        "caption": caption,
-        "columns": ["shift of the mean", *(f"m{i + 1}" for i in range(d))],
-        "rows": rows,
-    }
+    table = table_of(caption, ["shift of the mean", *(f"m{i + 1}" for i in range(d))], rows)
     figure = {
         "caption": "Errors of winners and losers apart, less the reference's, and the share of margins that are right.",
         "svg": _curves(next(iter(o.rows.values()))),
     }
     summary = f"Gaussian denoiser: the exact optimum lies {inside} of the {100 * LEVEL:g} % interval of {len(o.shifts)} seeds."
-    return {"tables": [table], "figures": [figure], "summary": summary}
+    return section_of(summary, [table], [figure])
 
 
 def pipeline_section(outcome: PipelineOutcome) -> Section:
@@ -65,11 +59,11 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
     rows, gains = [], []
     for name in ("reward", "second"):
         before, after = (getattr(m, name) for m in (o.before, o.after))
-        gain, half = _interval((after - before).tolist())
+        gain, half = normal_interval(after - before)
         gains.append((gain, half))
         label = r.reward.kind if name == "reward" else f"second: {r.second.kind}"
-        cells = [f"{m:.4g} ± {h:.2g}" for m, h in map(_interval, (before.tolist(), after.tolist()))]
-        rows.append([label, *cells, f"{gain:+.4g} ± {half:.2g}"])
+        cells = [shown(*normal_interval(values), ".4g") for values in (before, after)]
+        rows.append([label, *cells, shown(gain, half, "+.4g")])
     rows.append(["deviation of pixels", f"{o.before.spread:.4g}", f"{o.after.spread:.4g}", ""])
     last = o.rows[-min(20, len(o.rows)) :]
     error = {k: float(np.mean([row[k] for row in last])) for k in ("winner error", "winner before")}
@@ -86,21 +80,15 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
     )
     gain, half = gains[0]
     clear = "a clear change" if abs(gain) > half else "no clear change"
-    summary = f"{r.title}: reward {gain:+.4g} ± {half:.2g} on the same noises, paired; {clear}."
+    summary = f"{r.title}: reward {shown(gain, half, '+.4g')} on the same noises, paired; {clear}."
     figure = {
         "caption": "Errors of winners and losers apart, less the reference's, and the share of margins that are right.",
         "svg": _curves(o.rows),
     }
     columns = ["", "before", "after", "change"]
     metrics = {"gain": gain, "half_width": half, "pairs": o.pairs, "steps": len(o.rows)}
-    table = {"caption": caption, "columns": columns, "rows": rows}
-    return {"tables": [table], "figures": [figure], "summary": summary, "metrics": {r.title: metrics}}
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half-width of a 95 % normal interval."""
-    found = np.asarray(values)
-    return float(found.mean()), 1.96 * float(found.std(ddof=1)) / math.sqrt(len(found))
+    table = table_of(caption, columns, rows)
+    return section_of(summary, [table], [figure], metrics={r.title: metrics})
 
 
 def _length(vector: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
@@ -154,9 +142,8 @@ def comparison_section(outcome: Comparison) -> Section:
     metrics = {
         policy: {n: o.column(policy, n) for n in ("reward", "predicted", "pairs")} for policy in o.gained
     }
-    return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}],
-        "figures": [],
-        "summary": f"{r.title}: mean gains of {len(r.seeds)} seeds: {named}.",
-        "metrics": {r.title: metrics},
-    }
+    return section_of(
+        f"{r.title}: mean gains of {len(r.seeds)} seeds: {named}.",
+        [table_of(caption, columns, rows)],
+        metrics={r.title: metrics},
+    )

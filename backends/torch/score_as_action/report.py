@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from driftproof.backends.torch.kit.changes import change_metrics, change_table
-from driftproof.backends.torch.kit.report import Section, svg
+from driftproof.backends.torch.kit.intervals import shown
+from driftproof.backends.torch.kit.report import Section, section_of, svg, table_of
 
 from .experiment import GaussianOutcome, PipelineOutcome
 
@@ -30,7 +31,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
         entries = [*np.asarray(mean), *np.asarray(cov)[np.triu_indices(len(mean))]]
         if halves is None:
             return [f"{v:.4f}" for v in entries]
-        return [f"{v:.4f} ± {h:.2g}" for v, h in zip(entries, halves, strict=True)]
+        return [shown(v, h, ".4f") for v, h in zip(entries, halves, strict=True)]
 
     d = len(best.mean)
     pairs = [f"C{i + 1}{j + 1}" for i, j in zip(*np.triu_indices(d), strict=True)]
@@ -81,11 +82,7 @@ def gaussian_section(outcome: GaussianOutcome) -> Section:
             {"--": best.objective, ":": before.objective},
         ),
     }
-    return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}],
-        "figures": [figure],
-        "summary": summary,
-    }
+    return section_of(summary, [table_of(caption, columns, rows)], [figure])
 
 
 def pipeline_section(outcome: PipelineOutcome) -> Section:
@@ -120,12 +117,12 @@ def pipeline_section(outcome: PipelineOutcome) -> Section:
         "svg": _curves(curves, "reward", {}),
     }
     changed = change_table("Before and after, from the same starts.", outcome.changes)
-    return {
-        "tables": [{"caption": caption, "columns": columns, "rows": rows}, changed],
-        "figures": [figure],
-        "summary": summary,
-        "metrics": change_metrics(outcome.changes),
-    }
+    return section_of(
+        summary,
+        [table_of(caption, columns, rows), changed],
+        [figure],
+        metrics=change_metrics(outcome.changes),
+    )
 
 
 def _curves(curves: Mapping[str, Any], label: str, levels: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.intervals import student_interval
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 from driftproof.numerics.transfer import CurveFit, fit_curve, transfer_gain
 
 from .fewshot import Curves
@@ -42,7 +42,7 @@ def comparisons_section(compared: Sequence[Curves]) -> Section:
         caption = f"{curves.name}: error on held-out target rows; bands are 95 % intervals over seeds."
         figures.append({"caption": caption, "svg": curves_figure(curves)})
         sentences.append(_verdict(curves))
-    return {"summary": " ".join(sentences), "tables": tables, "figures": figures}
+    return section_of(" ".join(sentences), tables, figures)
 
 
 def _errors(curves: Curves) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _errors(curves: Curves) -> dict[str, Any]:
         ]
         rows.append([name, *cells])
     caption = f"{curves.name}: error by {curves.unit}; mean and 95 % interval over {seeds} seeds"
-    return {"caption": caption, "columns": ["", *map(str, curves.sizes)], "rows": rows}
+    return table_of(caption, ["", *map(str, curves.sizes)], rows)
 
 
 def _curves(curves: Curves, fits: Mapping[str, CurveFit]) -> dict[str, Any]:
@@ -74,11 +74,7 @@ def _curves(curves: Curves, fits: Mapping[str, CurveFit]) -> dict[str, Any]:
             ]
         )
     columns = ["", "exponent", "floor", "curve from", f"gain over direct at its error with {middle}"]
-    return {
-        "caption": f"{curves.name}: fitted learning curves, with 95 % intervals",
-        "columns": columns,
-        "rows": rows,
-    }
+    return table_of(f"{curves.name}: fitted learning curves, with 95 % intervals", columns, rows)
 
 
 def _exponent(fit: CurveFit) -> str:

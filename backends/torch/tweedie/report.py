@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftproof.backends.torch.kit.report import Section
+from driftproof.backends.torch.kit.report import Section, section_of, table_of
 from driftproof.backends.torch.score_models.metrics import Estimate
 
 from .accuracy import Error
@@ -39,7 +39,7 @@ def comparison_section(comparison: Comparison) -> Section:
         f"Same network, {plan.max_steps} steps of {plan.train_batch_size} rows, {sampling.steps} reverse steps, "
         f"{sampling.count} samples, mean over {len(recipe.seeds)} training seeds; ± is a 95 % half-width."
     )
-    tables = [{"caption": caption, "columns": columns, "rows": rows}]
+    tables = [table_of(caption, columns, rows)]
     if len(comparison.results) > 1:
         tables.append(_pairs(comparison))
     if any(result.errors for result in comparison.results.values()):
@@ -54,13 +54,7 @@ def comparison_section(comparison: Comparison) -> Section:
         "processes": {name: _result(result) for name, result in comparison.results.items()},
     }
     samples = {f"{recipe.name}-{name.lower()}": result.samples for name, result in comparison.results.items()}
-    return {
-        "tables": tables,
-        "figures": figures,
-        "summary": _verdict(comparison),
-        "metrics": {recipe.name: metrics},
-        "samples": samples,
-    }
+    return section_of(_verdict(comparison), tables, figures, metrics={recipe.name: metrics}, samples=samples)
 
 
 def laws_section(study: LawsStudy, name: str) -> Section:
@@ -90,13 +84,13 @@ def laws_section(study: LawsStudy, name: str) -> Section:
         "levels": [{field: getattr(level, field) for field in fields} for level in study.levels],
         "objectives": {name: [_error(error) for error in errors] for name, errors in study.errors.items()},
     }
-    tables = [{"caption": caption, "columns": columns, "rows": rows}]
+    tables = [table_of(caption, columns, rows)]
     if len(study.errors) > 1:
         caption = (
             "The same network with three objectives: exact error in nats, of what the conjugate score leaves."
         )
         tables.append(_error_table(caption, study.errors))
-    return {"tables": tables, "figures": [figure], "summary": summary, "metrics": {name: metrics}}
+    return section_of(summary, tables, [figure], metrics={name: metrics})
 
 
 def market_section(fit: CIRFit, forecasts: Sequence[Forecast]) -> Section:
@@ -123,8 +117,8 @@ def market_section(fit: CIRFit, forecasts: Sequence[Forecast]) -> Section:
             for f in forecasts
         ],
     }
-    table = {"caption": caption, "columns": columns, "rows": rows}
-    return {"tables": [table], "figures": [], "summary": summary, "metrics": {"vix": metrics}}
+    table = table_of(caption, columns, rows)
+    return section_of(summary, [table], metrics={"vix": metrics})
 
 
 def energies_section(rows: Sequence[EnergyRow]) -> Section:
@@ -146,8 +140,8 @@ def energies_section(rows: Sequence[EnergyRow]) -> Section:
         {"delta": r.delta, "t": r.t, "estimator": r.estimator, "risk": r.risk, "saving": _number(r.saving)}
         for r in rows
     ]
-    table = {"caption": caption, "columns": columns, "rows": cells}
-    return {"tables": [table], "figures": [], "summary": summary, "metrics": {"energies": metrics}}
+    table = table_of(caption, columns, cells)
+    return section_of(summary, [table], metrics={"energies": metrics})
 
 
 def _pairs(comparison: Comparison) -> dict[str, Any]:
@@ -161,7 +155,7 @@ def _pairs(comparison: Comparison) -> dict[str, Any]:
     caption = (
         f"{comparison.prepared.recipe.title}: distance less that of {baseline}, paired on the held-out rows."
     )
-    return {"caption": caption, "columns": ["", "W1", "MMD"], "rows": rows}
+    return table_of(caption, ["", "W1", "MMD"], rows)
 
 
 def _errors(comparison: Comparison) -> dict[str, Any]:
@@ -177,7 +171,7 @@ def _error_table(caption: str, errors: Mapping[Any, Sequence[Error]]) -> dict[st
     some = next(iter(errors.values()))
     columns = ["", *(f"r in [{error.low:.2g}, {error.high:.2g}]" for error in some)]
     rows = [[name, *(f"{e.network:.3g} of {e.conjugate:.3g}" for e in each)] for name, each in errors.items()]
-    return {"caption": caption, "columns": columns, "rows": rows}
+    return table_of(caption, columns, rows)
 
 
 def _error(error: Error) -> dict[str, float]:

@@ -119,7 +119,7 @@ def _best(ways: list[Any], wanted: Any) -> str:
     error = best.error(wanted)
     if error <= SAME:
         return f"as given{with_end}{form}"
-    if best.told_error(wanted) >= error and not math.isinf(error) and best.levels.shape == wanted.shape:
+    if best.labelled_error(wanted) >= error and not math.isinf(error) and best.levels.shape == wanted.shape:
         off = float(np.abs(np.log(best.levels[:-1] / wanted[:-1])).max())
         if off <= SAME:
             return f"as given{with_end}{form}, and the network is told other labels"

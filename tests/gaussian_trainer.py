@@ -31,7 +31,7 @@ BUDGET = Budget(
     advantage_clip=0.0,
     beta=BETA,
     kl="path",
-    history=0.9,
+    decay=0.9,
     pairs=64,
 )
 FULL, SLIDING = Window(), Window(size=3, every=1)

@@ -106,7 +106,7 @@ def test_wrong_calls_are_refused_with_the_number() -> None:
     with pytest.raises(UnmetHypothesis, match="factor = -1"):
         DecoderConfig(factor=-1.0)
     with pytest.raises(NotConverged, match="gap"):
-        pipeline(factor=1e-4, most=2)(num_inference_steps=10, generator=0)
+        pipeline(factor=1e-4, max_iterations=2)(num_inference_steps=10, generator=0)
 
 
 def test_stress_windows_fall_and_share_no_day() -> None:

@@ -328,4 +328,4 @@ def test_adapters_are_denoisers() -> None:
     assert UNetDenoiser(torch.nn.Module()).prediction == "epsilon"
     assert SD3Denoiser(torch.nn.Module()).prediction == "flow_prediction"
     flux = FluxDenoiser(module, guidance=2.0)
-    assert (flux.told, flux.guidance) == (None, 2.0)
+    assert (flux.embedded, flux.guidance) == (None, 2.0)

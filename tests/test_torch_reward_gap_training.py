@@ -78,7 +78,7 @@ def test_every_pipeline_trains_and_resumes(kind: str, tmp_path: Path) -> None:
 def test_rewards_are_compared_within_their_prompt(method) -> None:
     """A prompt that is worth 100 more is no reason to take its steps again."""
     pipe = policy("stable_diffusion")
-    budget = Budget(epochs=1, prompts=2, num_generations=2, least=2, pairs=2)
+    budget = Budget(epochs=1, prompts=2, num_generations=2, min_count=2, pairs=2)
     trainer = RolloutTrainer(
         method(budget), pipe.denoiser, pipe.sampler, pipe.task, accelerator=Accelerator(cpu=True)
     )

@@ -55,7 +55,7 @@ def test_a_small_unet_trains_and_resumes(skip, loss, tmp_path):
         beta=1e-3,
         normalise="prompt",
         standardise=True,
-        least=2,
+        min_count=2,
     )
 
     def made():
@@ -125,7 +125,7 @@ def test_a_pathwise_actor_takes_no_skip():
 
 def test_equal_rewards_of_a_prompt_stay_zero_in_double_precision():
     """Their deviation is 1e-17 by rounding: as a divisor it would turn nothing into one."""
-    statistics = PromptStatistics(1, history=0.9, least=2)
+    statistics = PromptStatistics(1, decay=0.9, min_count=2)
     rewards, prompts = torch.full((7,), 0.1, dtype=torch.float64), torch.zeros(7, dtype=torch.long)
     for _ in range(3):
         centre, scale = statistics.of_rows(rewards, prompts, slice(None))

@@ -124,9 +124,9 @@ def _shapes(subject: str, **wanted: str) -> Callable[..., None]:
                 letter, size = ("K", size - 1) if letter == "M" else (letter, size)
                 good = good and sizes.setdefault(letter, size) == size
             if not good:
-                told = ", ".join(f"{k} ({', '.join(w.replace('M', '1'))})" for k, w in wanted.items())
+                expected = ", ".join(f"{k} ({', '.join(w.replace('M', '1'))})" for k, w in wanted.items())
                 got = ", ".join(f"{k} {tuple(given[k].shape)}" for k in wanted)
-                raise UnmetHypothesis(subject, told.replace("1", "K + 1"), got)
+                raise UnmetHypothesis(subject, expected.replace("1", "K + 1"), got)
 
     return check
 

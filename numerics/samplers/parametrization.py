@@ -32,6 +32,13 @@ output be nonnegative.
 
 The first four are the words of diffusers for a ``prediction_type``, :data:`DIFFUSERS`.
 
+Symbols:
+    process: The forward process.
+    x: The noised state :math:`x_t`, with shape :math:`(B, *)`, in the state space.
+    t: The noise time, broadcastable with ``x``, > 0.
+    output: The output of a network, with the shape of ``x``.
+    kind: Its parametrization, a row of the tables above.
+
 References:
     | Tweedie's Formulae and Diffusion Generative Models Beyond Gaussian (Tang, Touzi, Zhang, Zhou, 2026)
     | https://arxiv.org/abs/2605.19391 (formulae derived here)
@@ -160,10 +167,7 @@ def affine(
     :math:`a (B/u)^2`.
 
     Arguments:
-        process: The forward process.
-        x: The noised state :math:`x_t`, with shape :math:`(B, *)`, in the state space.
-        t: The noise time, broadcastable with ``x``, > 0.
-        kind: The parametrization, a row of the tables above.
+        process, x, t, kind: Symbols of the module.
 
     Returns:
         :math:`u`, :math:`A` and :math:`B`, with the broadcast shape of ``x`` and ``t``.
@@ -194,11 +198,7 @@ def to_score(
     .. math:: s = \frac{A + B\,\text{output}}{u}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, > 0.
-        output: The network output, with the shape of ``x``.
-        kind: The parametrization of ``output``.
+        process, x, t, output, kind: Symbols of the module.
 
     Returns:
         The score, with the shape of ``x``; infinite at x = 0 for BESQ and CIR unless nu = 0.
@@ -222,9 +222,7 @@ def from_score(
     .. math:: \text{output} = \frac{u\,s - A}{B}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, > 0.
+        process, x, t: Symbols of the module.
         score: The score :math:`s(x, t)`, with the shape of ``x``.
         kind: The parametrization wanted.
 
@@ -259,11 +257,7 @@ def convert(
     .. math:: \text{output}' = \frac{A - A' + B\,\text{output}}{B'}
 
     Arguments:
-        process: The forward process.
-        x: The noised state, with shape :math:`(B, *)`.
-        t: The noise time, broadcastable with ``x``, >= 0; > 0 on the half-line.
-        output: The output of parametrization ``kind``, with the shape of ``x``.
-        kind: The parametrization of ``output``.
+        process, x, t, output, kind: Symbols of the module; t may be 0 where the process is Gaussian.
         wanted: The parametrization of the result.
 
     Returns:

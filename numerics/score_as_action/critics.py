@@ -52,10 +52,10 @@ def _shapes(subject: str, **wanted: str) -> Any:
                 steps = size - 1 if letter == "M" else size
                 good = good and sizes.setdefault("N" if letter == "M" else letter, steps) == steps
             if not good:
-                told = ", ".join(f"{k} ({', '.join(w.replace('M', '1'))})" for k, w in wanted.items())
-                told = told.replace("1", "N + 1")
+                expected = ", ".join(f"{k} ({', '.join(w.replace('M', '1'))})" for k, w in wanted.items())
+                expected = expected.replace("1", "N + 1")
                 got = ", ".join(f"{k} {tuple(given[k].shape)}" for k in wanted)
-                raise UnmetHypothesis(subject, told, got)
+                raise UnmetHypothesis(subject, expected, got)
             require_batch(subject, given[name])
 
     return check

@@ -11,6 +11,11 @@ convex in the grid, so that its stationary point is the optimum.  There
 .. math:: \rho^2 \propto \sum_i \lambda_i\,\omega_i'^2, \qquad \lambda_i \propto (s_i^2+\sigma_N^2)\,e_i :
 
 the density depends on the weights, the weights on the errors that it leaves.
+
+Symbols:
+    n: Number of steps, >= 1.
+    scales: Standard deviations :math:`s_i > 0`, one for each principal axis.
+    sigma_min, sigma_max: The ends, 0 <= sigma_min < sigma_max.
 """
 
 from __future__ import annotations
@@ -41,8 +46,7 @@ def equidistribute(density: Density, n: int, sigma_min: float, sigma_max: float)
     Arguments:
         density: :math:`\rho`, from levels of shape (N,) to values > 0 and finite inside of the range, smooth in the
             logarithm of the level, up to a constant.
-        n: Number of steps, >= 1.
-        sigma_min, sigma_max: The ends, 0 <= sigma_min < sigma_max.
+        n, sigma_min, sigma_max: Symbols of the module.
 
     Returns:
         Levels (n + 1,), falling, the ends exact; the others to rounding.
@@ -96,8 +100,7 @@ def scale_weights(scales: Sequence[float], sigma_min: float, sigma_max: float) -
         \rho^2 = \sum_i \lambda_i\,\omega_i'^2
 
     Arguments:
-        scales: Standard deviations :math:`s_i > 0`.
-        sigma_min, sigma_max: The ends, 0 <= sigma_min < sigma_max.
+        scales, sigma_min, sigma_max: Symbols of the module.
 
     Returns:
         The weights, of sum 1.
@@ -141,9 +144,7 @@ def optimal_grid(scales: Sequence[float], n: int, sigma_min: float, sigma_max: f
     :func:`.tangent_grid`, which is best for every n.
 
     Arguments:
-        scales: Standard deviations :math:`s_i > 0`, one for each principal axis.
-        n: Number of steps, >= 1.
-        sigma_min, sigma_max: The ends, 0 <= sigma_min < sigma_max.
+        scales, n, sigma_min, sigma_max: Symbols of the module.
 
     Returns:
         Levels (n + 1,), falling.

@@ -141,8 +141,8 @@ def soft_threshold_risk(theta: float, tau: float) -> float:
     if not math.isfinite(theta):
         raise UnmetHypothesis("soft_threshold_risk", "theta is finite", f"theta = {theta!r}")
     theta = abs(theta)
-    killed = float(ndtr(tau - theta) - ndtr(-tau - theta))
-    return theta * killed * theta + _tail(tau, tau - theta) + _tail(tau, tau + theta)
+    zeroed = float(ndtr(tau - theta) - ndtr(-tau - theta))
+    return theta * zeroed * theta + _tail(tau, tau - theta) + _tail(tau, tau + theta)
 
 
 def known_support_risk(sigma: float, m: int, s: int) -> float:

@@ -87,12 +87,12 @@ def _above_rounding(
         raise UnmetHypothesis(subject, "the score tells of the data beyond its rounding", got)
 
 
-def _mean_is_told(xp: Namespace, **given: Any) -> None:
+def _mean_is_known(xp: Namespace, **given: Any) -> None:
     _carries_data("posterior_mean")(xp, **given)
     _above_rounding(xp, "posterior_mean", _parts(xp, **given), t=given["t"])
 
 
-def _variance_is_told(
+def _variance_is_known(
     xp: Namespace, *, process: AbstractProcess, t: Array, score_prime: Array, **_: Any
 ) -> None:
     _carries_data("posterior_variance")(xp, process=process, t=t)
@@ -102,7 +102,7 @@ def _variance_is_told(
         _above_rounding(xp, "posterior_variance", parts, t=t)
 
 
-@public(check=_mean_is_told, x="state", t="> 0")
+@public(check=_mean_is_known, x="state", t="> 0")
 def posterior_mean(
     xp: Namespace,
     process: AbstractProcess,
@@ -191,7 +191,7 @@ def posterior_mean_from_counts(
     return 4.0 * rho**2 / (decay * x) * (pairs + (process.nu + 1.0) * n)
 
 
-@public(wide=True, check=_variance_is_told, t="> 0")
+@public(wide=True, check=_variance_is_known, t="> 0")
 def posterior_variance(
     xp: Namespace, process: AbstractGaussianProcess, x: Array, t: Array, score_prime: Array
 ) -> Array:

@@ -79,11 +79,11 @@ class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
             return Velocity(denoiser_of(kind, adapted.network, guidance))
 
         # A distilled model is told its guidance, and has one velocity.
-        told, guided = kind == "flux", None
-        if guidance != 1.0 and not told:
+        distilled, guided = kind == "flux", None
+        if guidance != 1.0 and not distilled:
             guided = velocity(guidance)
         flow = NetworkFlow(
-            velocity(guidance if told else 1.0),
+            velocity(guidance if distilled else 1.0),
             guided,
             at_once=args.per_device_train_batch_size,
             sampled_at_once=args.per_device_rollout_batch_size,

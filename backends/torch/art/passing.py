@@ -67,7 +67,7 @@ class Passed:
         form: ``list``, ``array`` or ``tensor``: of what kind it was given.
         with_end: Whether the last level is in it.
         levels: What its steps go through, (N + 1,); empty where it was refused.
-        told: The levels of which the network is told before each step, (N,).
+        labelled: The levels of which the network is told before each step, (N,).
         reason: Why it was refused.
     """
 
@@ -75,18 +75,18 @@ class Passed:
     form: str
     with_end: bool
     levels: Floats
-    told: Floats
+    labelled: Floats
     reason: str = ""
 
     def error(self, wanted: Floats) -> float:
         """The largest deviation of a level, gone through or told, from the one wanted: of its logarithm, or of 0 infinite."""
-        if self.levels.shape != wanted.shape or self.told.shape != wanted[:-1].shape:
+        if self.levels.shape != wanted.shape or self.labelled.shape != wanted[:-1].shape:
             return math.inf
-        return max(_apart(self.levels, wanted), _apart(self.told, wanted[:-1]))
+        return max(_apart(self.levels, wanted), _apart(self.labelled, wanted[:-1]))
 
-    def told_error(self, wanted: Floats) -> float:
+    def labelled_error(self, wanted: Floats) -> float:
         """Of what the network is told alone."""
-        return _apart(self.told, wanted[:-1]) if self.told.shape == wanted[:-1].shape else math.inf
+        return _apart(self.labelled, wanted[:-1]) if self.labelled.shape == wanted[:-1].shape else math.inf
 
 
 def kind_of_levels(scheduler: Any) -> Kind | None:
@@ -154,11 +154,11 @@ def is_rounded(scheduler: Any, way: Passed, levels: Sequence[float], close: floa
     The steps go through the levels, or those of the nearest labels; the network is told labels less than one off.
     """
     wanted = np.asarray(levels, dtype=np.float64)
-    if way.levels.shape != wanted.shape or way.told.shape != wanted[:-1].shape:
+    if way.levels.shape != wanted.shape or way.labelled.shape != wanted[:-1].shape:
         return False
     exact = _labels(scheduler, wanted[:-1])
     nearest = np.append(levels_of_labels(scheduler, np.round(exact)), wanted[-1])
-    off = np.abs(_labels(scheduler, way.told) - exact)
+    off = np.abs(_labels(scheduler, way.labelled) - exact)
     return min(_apart(way.levels, wanted), _apart(way.levels, nearest)) <= close and bool((off < 1.001).all())
 
 
@@ -180,22 +180,22 @@ def _set(scheduler: Any, argument: str, form: str, given: Floats, with_end: bool
     nothing = np.zeros(0)
     try:
         set_grid(scheduler, argument, form, given)
-        levels, told = _read(scheduler)
+        levels, labelled = _read(scheduler)
     except Exception as error:  # noqa: BLE001  # of other people's code: whatever it raises is its answer
         said = str(error).partition("\n")[0] or type(error).__name__
         return Passed(argument, form, with_end, nothing, nothing, said)
-    return Passed(argument, form, with_end, levels, told)
+    return Passed(argument, form, with_end, levels, labelled)
 
 
 def _read(scheduler: Any) -> tuple[Floats, Floats]:
     """The levels of the steps and those told, without what a method of two stages repeats."""
     labels = np.asarray(torch.as_tensor(scheduler.timesteps).double().cpu())
-    told = levels_of_labels(scheduler, labels)
+    labelled = levels_of_labels(scheduler, labels)
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is None:  # of labels alone: it ends at the data
-        return np.append(told, 0.0), told
+        return np.append(labelled, 0.0), labelled
     levels = _once(np.asarray(torch.as_tensor(sigmas).double().cpu()))
-    return levels, _once(told)
+    return levels, _once(labelled)
 
 
 def _once(values: Floats) -> Floats:

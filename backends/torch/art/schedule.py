@@ -207,7 +207,7 @@ def _require_passed(
     made = ", ".join(f"{level:.4g}" for level in found.levels[:6])
     does = (
         f"makes [{made}] of it"
-        if found.told_error(wanted) < error or error == np.inf
+        if found.labelled_error(wanted) < error or error == np.inf
         else "tells the network other levels"
     )
     hint = "; rounded=True accepts labels that are whole numbers" if whole else ""
@@ -217,7 +217,7 @@ def _require_passed(
 
 def _held(scheduler: Any, way: Passed, given: Floats) -> Any:
     """The scheduler, whose ``set_timesteps`` sets this grid; its class has the name that pipelines look at."""
-    own, steps = type(scheduler), len(way.told)
+    own, steps = type(scheduler), len(way.labelled)
 
     def set_timesteps(
         self: Any,

@@ -55,7 +55,7 @@ class DecoderConfig:
         factor: The penalty, in units of the universal one; 0: no decoding, the sketch must be square.
         low, high: Bounds of the data, low <= 0 <= high, only without a basis; None for none.
         refit: Whether least squares on the support follows.
-        tolerance, most: The duality gap relative to the squared measurements, and the steps allowed.
+        tolerance, max_iterations: The duality gap relative to the squared measurements, and the steps allowed.
     """
 
     factor: NonNegativeFloat = 1.0
@@ -63,7 +63,7 @@ class DecoderConfig:
     high: NonNegativeFloat | None = None
     refit: bool = False
     tolerance: PositiveFloat = 1e-5
-    most: PositiveInt = 20_000
+    max_iterations: PositiveInt = 20_000
 
 
 @final
@@ -258,7 +258,7 @@ class CSDMPipeline:
             low=-math.inf if decoder.low is None else decoder.low,
             high=math.inf if decoder.high is None else decoder.high,
             tolerance=decoder.tolerance,
-            max_iterations=decoder.most,
+            max_iterations=decoder.max_iterations,
         ).x
         if decoder.refit:
             found = debias(turned, y, found)

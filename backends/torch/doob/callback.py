@@ -92,13 +92,13 @@ def _coefficients(scheduler: Any, t: int, eta: float) -> tuple[float, float]:
     return stepped(one, 0.0 * one), stepped(0.0 * one, one) if eta > 0.0 else 0.0
 
 
-def save_log_h(path: Path, network: LatentLogH, told: Mapping[str, object]) -> None:
+def save_log_h(path: Path, network: LatentLogH, metadata: Mapping[str, object]) -> None:
     """A trained h with its sizes, for :func:`load_guidance`."""
     from safetensors.torch import save
 
     sizes = {"channels": network.first.in_channels, "width": network.first.out_channels}
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_whole(path, save(state, {"log_h": json.dumps(sizes), "told": json.dumps(told)}))
+    write_whole(path, save(state, {"log_h": json.dumps(sizes), "metadata": json.dumps(metadata)}))
 
 
 def load_guidance(path: Path | str, device: torch.device | str = "cpu") -> Guide:

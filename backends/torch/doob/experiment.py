@@ -107,13 +107,13 @@ def _seed(
     image = (
         None if recipe.image is None else replace(recipe.image, width=1)
     )  # of what is learned, not of the model
-    told = {"model": recipe.gaussian or image, "weights": weights_digest(frozen.denoiser)}
+    identity = {"model": recipe.gaussian or image, "weights": weights_digest(frozen.denoiser)}
     made = make_store(
-        out / "store" / f"seed-{seed}", frozen, recipe.store, seed, told, accelerator, recipe.at_once
+        out / "store" / f"seed-{seed}", frozen, recipe.store, seed, identity, accelerator, recipe.at_once
     )
     width = 0 if recipe.image is None else recipe.image.width
     made_with = {
-        **told,
+        **identity,
         "width": width,
         "event": recipe.event,
         "sampling": recipe.sampling,

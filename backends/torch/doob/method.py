@@ -203,10 +203,10 @@ class Learner:
         """Last states in the event, noised to a random step, and the guidance in units of the noise."""
         sampler = self.frozen.sampler
         alphas, sigmas = columns(sampler, sampler.timesteps, torch.ones(1, dtype=torch.float64))
-        told = torch.nonzero(alphas > FLOOR * sigmas)[:, 0]
+        usable = torch.nonzero(alphas > FLOOR * sigmas)[:, 0]
         accepted = torch.nonzero(self.hits)[:, 0]
         picked = torch.randint(len(accepted), (batch,), generator=generator, device=self.last.device)
-        _, steps = self._places(generator, batch, told)
+        _, steps = self._places(generator, batch, usable)
         t = sampler.times(steps)
         x0 = self.last[accepted[picked]]
         alpha, sigma = columns(sampler, t, x0)

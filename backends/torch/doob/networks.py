@@ -98,8 +98,8 @@ class _Latent(nn.Module):
         angles = (
             (t.to(x.dtype) / 1000.0)[:, None] * math.pi * torch.arange(1, FREQUENCIES + 1, device=x.device)
         )
-        told = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))[:, :, None, None]
-        scale, shift, scale2, shift2 = told.chunk(4, dim=1)
+        embedded = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))[:, :, None, None]
+        scale, shift, scale2, shift2 = embedded.chunk(4, dim=1)
         y = silu(self.first(x) * (1.0 + scale) + shift)
         y = silu(self.second(y) * (1.0 + scale2) + shift2) + y
         found: Tensor = silu(self.third(y)) + y

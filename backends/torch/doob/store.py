@@ -107,9 +107,11 @@ def make_store(
     """
     n_steps = frozen.sampler.n_steps
     size = size_of(storage, n_steps, frozen.shape)
-    told = f"store: {storage.trajectories} trajectories of {n_steps} steps in {storage.dtype}, {_size(size)}"
+    announced = (
+        f"store: {storage.trajectories} trajectories of {n_steps} steps in {storage.dtype}, {_size(size)}"
+    )
     if size > storage.most_gib * 2**30:
-        raise UnmetHypothesis("store", f"at most most_gib = {storage.most_gib:g}", told)
+        raise UnmetHypothesis("store", f"at most most_gib = {storage.most_gib:g}", announced)
     parts = (
         storage.trajectories,
         storage.shard,
@@ -122,7 +124,7 @@ def make_store(
     manifest = {"format": FORMAT, "digest": digest_of([repr(part) for part in parts]), "bytes": size}
 
     def begun() -> int:
-        announce(told)
+        announce(announced)
         folder.mkdir(parents=True, exist_ok=True)
         note = folder / "store.json"
         if note.exists() and json.loads(note.read_text(encoding="utf-8")) != manifest:

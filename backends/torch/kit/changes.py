@@ -98,8 +98,8 @@ def change_table(caption: str, changes: Sequence[Change]) -> dict[str, Any]:
         [c.what, f"{c.before:.4g}", f"{c.after:.4g}", f"{c.difference:+.3g} ± {c.half_width:.2g}"]
         for c in changes
     ]
-    told = f"{caption} {100.0 * LEVEL:g} % intervals, each alone."
-    return table_of(told, ["", "before", "after", "change"], rows)
+    covered = f"{caption} {100.0 * LEVEL:g} % intervals, each alone."
+    return table_of(covered, ["", "before", "after", "change"], rows)
 
 
 def change_metrics(changes: Sequence[Change]) -> dict[str, Any]:

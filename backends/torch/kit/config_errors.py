@@ -56,8 +56,8 @@ def problems(kind: type[Any], error: ValidationError, tables: object) -> str:
         tables: As they were read.
     """
     found = sorted(error.errors(), key=lambda one: one["type"] not in UNKNOWN)  # the cause of missing ones
-    told = [_problem(kind, one, tables) for one in found[:SHOWN]]
-    return "; ".join([*told, *([f"{len(found) - SHOWN} more"] if len(found) > SHOWN else [])])
+    lines = [_problem(kind, one, tables) for one in found[:SHOWN]]
+    return "; ".join([*lines, *([f"{len(found) - SHOWN} more"] if len(found) > SHOWN else [])])
 
 
 def unknown_key(dotted: str, known: Sequence[str]) -> str:

@@ -68,10 +68,10 @@ def card(path: Path) -> Mapping[str, Any]:
             f"{subject} has format {written!r}, and this version reads {FORMAT}: retrain the model"
         )
     files = found.get("files")
-    told = isinstance(files, dict) and all(
+    complete = isinstance(files, dict) and all(
         isinstance(made, dict) and isinstance(made.get("sha256"), str) for made in files.values()
     )
-    if not told or found.get("name") != path.name:
+    if not complete or found.get("name") != path.name:
         raise ZooError(
             f"{subject} is damaged (digests are missing, or it is the card of another model): install driftproof again"
         )

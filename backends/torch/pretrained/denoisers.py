@@ -105,7 +105,7 @@ class FluxDenoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told, self.guidance = _told(transformer, guidance)
+        self.embedded, self.guidance = _guidances(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         if x.shape[-1] % 2 or x.shape[-2] % 2:
@@ -118,7 +118,7 @@ class FluxDenoiser(nn.Module):
                 self.network(
                     hidden_states=_packed(x.to(hidden.dtype)),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=_number(self.told, t),
+                    guidance=_number(self.embedded, t),
                     pooled_projections=rows["pooled"],
                     encoder_hidden_states=hidden,
                     txt_ids=torch.zeros(hidden.shape[1], 3, dtype=hidden.dtype, device=x.device),
@@ -145,7 +145,7 @@ class Flux2Denoiser(nn.Module):
     def __init__(self, transformer: nn.Module, guidance: float = 1.0) -> None:
         super().__init__()
         self.network, self.prediction = transformer, "flow_prediction"
-        self.told, self.guidance = _told(transformer, guidance)
+        self.embedded, self.guidance = _guidances(transformer, guidance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         def conditional(x: Tensor, t: Tensor, rows: Condition) -> Tensor:
@@ -155,7 +155,7 @@ class Flux2Denoiser(nn.Module):
                 self.network(
                     hidden_states=x.flatten(2).transpose(1, 2).to(hidden.dtype),
                     timestep=(t / 1000.0).to(hidden.dtype),
-                    guidance=_number(self.told, t),
+                    guidance=_number(self.embedded, t),
                     encoder_hidden_states=hidden,
                     txt_ids=_ids(x, 1, 1, 1, hidden.shape[1]).expand(len(x), -1, -1),
                     img_ids=_ids(x, 1, height, width, 1).expand(len(x), -1, -1),
@@ -263,14 +263,14 @@ def _adapters_are_zero(network: nn.Module) -> bool:
     return not any(bool(weight.any()) for name, weight in network.named_parameters() if "lora_B" in name)
 
 
-def _told(transformer: nn.Module, guidance: float) -> tuple[float | None, float]:
+def _guidances(transformer: nn.Module, guidance: float) -> tuple[float | None, float]:
     """The guidance that a distilled model is told, and the weight of classifier-free guidance."""
     distilled = cast("Any", transformer).config.guidance_embeds
     return (guidance, 1.0) if distilled else (None, guidance)
 
 
-def _number(told: float | None, like: Tensor) -> Tensor | None:
-    return None if told is None else torch.full_like(like, told, dtype=torch.float32)
+def _number(value: float | None, like: Tensor) -> Tensor | None:
+    return None if value is None else torch.full_like(like, value, dtype=torch.float32)
 
 
 def _first(output: Any) -> Tensor:

@@ -173,8 +173,8 @@ def _pipeline(model: PipelineModel, prompts: tuple[str, ...], device: torch.devi
         if isinstance(module, nn.Module):
             module.requires_grad_(False).eval()
             encoders += [module.to(device)] if name.startswith("text_encoder") else []
-    told = model.kind == "flux" and pipeline.transformer.config.guidance_embeds
-    negatives = model.guidance != 1.0 and not told
+    distilled = model.kind == "flux" and pipeline.transformer.config.guidance_embeds
+    negatives = model.guidance != 1.0 and not distilled
     shape = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
     conditions = encoded_prompts(model.kind, pipeline, prompts, device, shape, negatives=negatives)
     for encoder in encoders:

@@ -36,7 +36,7 @@ class Budget(RolloutBudget):
         beta: Coefficient of the KL divergence from the model as it was, >= 0, in units of the advantages.
         kl: ``loss``: the gradient of the divergence of each step, at the states that were visited; ``path``:
             the gradient of the divergence of the paths, which also counts how a step changes later states.
-        history, least: Of DDPO: weight that past rewards keep (1 keeps all), and the rewards of a prompt before
+        decay, min_count: Of DDPO: weight that past rewards keep (1 keeps all), and the rewards of a prompt before
             its own statistics are used.
         baseline: Of MixGRPO: ``others`` or ``group``.
         evaluate_every: Epochs between two measurements of the reward gap; 0 measures before and after only.
@@ -50,8 +50,8 @@ class Budget(RolloutBudget):
     scale_rewards: bool = True
     beta: NonNegativeFloat = 0.0
     kl: Literal["loss", "path"] = "loss"
-    history: Share = 1.0
-    least: TwoOrMore = 16
+    decay: Share = 1.0
+    min_count: TwoOrMore = 16
     baseline: Literal["others", "group"] = "others"
     evaluate_every: NonNegativeInt = field(default=0, metadata=HOW)
     pairs: NonNegativeInt = field(default=64, metadata=HOW)

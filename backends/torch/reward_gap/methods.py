@@ -159,7 +159,7 @@ class DDPO(AbstractPolicyGradient):
     def check(self) -> None:
         super().check()
         self.statistics = PromptStatistics(
-            len(self.setting.task.prompts), self.budget.history, self.budget.least
+            len(self.setting.task.prompts), self.budget.decay, self.budget.min_count
         ).to(self.setting.accelerator.device)
 
     def window(self, epoch: int) -> Sequence[int]:
@@ -172,7 +172,7 @@ class DDPO(AbstractPolicyGradient):
         budget = self.budget
         self.statistics.take_in(rewards, prompts)
         members = nn.functional.one_hot(prompts, len(self.setting.task.prompts)).double()
-        clip, least = budget.advantage_clip or None, float(budget.least)
+        clip, least = budget.advantage_clip or None, float(budget.min_count)
         count, mean, squares = self.statistics.buffers()
         values = rewards.double()
         found = running_advantages.kernel(

@@ -48,11 +48,11 @@ class DDPOConfig(PolicyGradientConfig):
     """The arguments of :class:`DDPOTrainer`, those of :class:`PolicyGradientConfig` and two of its advantages.
 
     Arguments: those of its base, and
-        history, least: Weight that past rewards of a prompt keep, and its rewards before its own statistics are used.
+        decay, min_count: Weight that past rewards of a prompt keep, and its rewards before its own statistics are used.
     """
 
-    history: float = 1.0
-    least: int = 16
+    decay: float = 1.0
+    min_count: int = 16
 
 
 @final

@@ -22,19 +22,19 @@ class PromptStatistics(nn.Module):
 
     Arguments:
         prompts: Their number.
-        history: The weight that past rewards keep, in (0, 1].
-        least: The rewards of a prompt before its own statistics are used; until then those of the batch are.
+        decay: The weight that past rewards keep, in (0, 1].
+        min_count: The rewards of a prompt before its own statistics are used; until then those of the batch are.
 
     Example:
-        >>> statistics = PromptStatistics(1, history=1.0, least=2)
+        >>> statistics = PromptStatistics(1, decay=1.0, min_count=2)
         >>> rewards, prompts = torch.tensor([1.0, 3.0]), torch.tensor([0, 0])
         >>> [part.tolist() for part in statistics.of_rows(rewards, prompts, slice(None))]
         [[2.0, 2.0], [1.4142135381698608, 1.4142135381698608]]
     """
 
-    def __init__(self, prompts: int, history: float, least: int) -> None:
+    def __init__(self, prompts: int, decay: float, min_count: int) -> None:
         super().__init__()
-        self.history, self.least = history, least
+        self.decay, self.min_count = decay, min_count
         self.count: Tensor
         self.mean: Tensor
         self.squares: Tensor
@@ -45,9 +45,7 @@ class PromptStatistics(nn.Module):
         """Take in the rewards of all processes."""
         members = nn.functional.one_hot(prompts, len(self.count)).double()
         values = rewards.double()
-        found = update_statistics.kernel(
-            xp, self.count, self.mean, self.squares, values, members, self.history
-        )
+        found = update_statistics.kernel(xp, self.count, self.mean, self.squares, values, members, self.decay)
         for buffer, value in zip((self.count, self.mean, self.squares), found, strict=True):
             buffer.copy_(value)
 
@@ -57,7 +55,7 @@ class PromptStatistics(nn.Module):
         values = rewards.double()
         own = prompts[mine]
         count = self.count[own]
-        known = count >= self.least
+        known = count >= self.min_count
         deviation = (self.squares[own] / (count - 1.0).clamp(min=1.0)).sqrt()
         centre = torch.where(known, self.mean[own], values.mean())
         scale = torch.where(known, deviation, values.std(correction=0))

@@ -44,7 +44,7 @@ class Budget(RolloutBudget):
         standardise: Divide the actor's loss by the spread of the advantages of the rollout: one number for all
             steps, so that the balance of steps and of the penalty stays what it is.
         normalise: ``prompt``: rewards less the running mean of their prompt, over its deviation.
-        history, least: Of these statistics: weight that past rewards keep, and the rewards of a prompt before
+        decay, min_count: Of these statistics: weight that past rewards keep, and the rewards of a prompt before
             its own are used.
     """
 
@@ -54,8 +54,8 @@ class Budget(RolloutBudget):
     clip_range: ProperShare = 0.2
     standardise: bool = False
     normalise: Literal["none", "prompt"] = "none"
-    history: Share = 1.0
-    least: TwoOrMore = 16
+    decay: Share = 1.0
+    min_count: TwoOrMore = 16
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""

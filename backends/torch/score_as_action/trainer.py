@@ -107,7 +107,9 @@ class ActorCritic(AbstractMethod[Told]):
         if self.actor == "pathwise":
             self._require_gradient(device)
         self.critic.to(device)
-        self.statistics = PromptStatistics(len(setting.task.prompts), budget.history, budget.least).to(device)
+        self.statistics = PromptStatistics(len(setting.task.prompts), budget.decay, budget.min_count).to(
+            device
+        )
         t = sampler.timesteps.double()
         t = torch.cat([t, t.new_zeros(1)]) / len(sampler.scheduler)
         self.dt = (t[:-1] - t[1:])[: self.count].clamp(min=float(t[0]) * 1e-6).to(device)
@@ -151,16 +153,16 @@ class ActorCritic(AbstractMethod[Told]):
         output = self.setting.policies.trained(batch.x, batch.t, batch.condition)
         mean, std = sampler.moments(output, batch.steps, batch.x, sampler.eta)
         penalty = self.budget.beta * step_kl.kernel(xp, mean, recorded["reference"][place], std)
-        told = signal.steps[place].to(mean.dtype)
+        given = signal.steps[place].to(mean.dtype)
         clipped = ratio = torch.zeros_like(penalty)
         if self.actor == "pathwise":
-            gain = (told * mean).flatten(1).sum(dim=1)
+            gain = (given * mean).flatten(1).sum(dim=1)
         else:
             logp = log_prob(batch.after, mean, std)
             old = logp.detach() if batch.first else recorded["log_probs"][place]
-            ratio, gain = (logp - old).detach(), logp * told
+            ratio, gain = (logp - old).detach(), logp * given
             if self.actor == "ppo":
-                gain, clipped = clipped_surrogate.kernel(xp, logp, old, told, self.budget.clip_range)
+                gain, clipped = clipped_surrogate.kernel(xp, logp, old, given, self.budget.clip_range)
         seen = {"clip_fraction": clipped, "squared_log_ratio": ratio.double() ** 2}
         return Losses((penalty - gain) / signal.divisor, seen)
 

@@ -33,8 +33,8 @@ class ScoreAsActionConfig(RolloutConfig):
     clip_range: float = 0.2
     standardise: bool = True
     normalise: Literal["none", "prompt"] = "prompt"
-    history: float = 1.0
-    least: int = 16
+    decay: float = 1.0
+    min_count: int = 16
 
 
 @final

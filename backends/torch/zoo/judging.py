@@ -47,9 +47,9 @@ def near_the_data(images: Tensor, seen_as: Callable[[Tensor], Tensor] | None = N
     for name, standing in found.items():
         value, half = standing.distance.value, standing.distance.half_width
         baseline = DISTANCES[name](trivial, held)
-        told = f"{name} of {len(images)} samples from 500 images held out"
+        what = f"{name} of {len(images)} samples from 500 images held out"
         floor = standing.floor.value
-        scores.append(Score(told, value, value - half, value + half, baseline, NOISE, CLOSER[name], floor))
+        scores.append(Score(what, value, value - half, value + half, baseline, NOISE, CLOSER[name], floor))
     return scores
 
 

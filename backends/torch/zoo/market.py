@@ -148,7 +148,7 @@ def _evaluate(folder: Path) -> list[Score]:
     ) / np.sqrt(len(seen))
     scores = []
     # Years differ in how returns cluster more than models do, so this alone is measured from the windows seen.
-    for name, metric, factor, rows, told in (
+    for name, metric, factor, rows, which in (
         ("W1", w1, 1.5, held, "held out"),
         ("clustering", _clustering_gap, 2.0, seen, "trained on"),
     ):
@@ -156,7 +156,7 @@ def _evaluate(folder: Path) -> list[Score]:
             _estimate(metric, x, block, rows) for x, block in ((samples, 1), (gaussian, 1), (seen, DAYS))
         )
         value, half = abs(measured.value), measured.half_width
-        title = f"{name} of {COUNT} samples from the windows {told}"
+        title = f"{name} of {COUNT} samples from the windows {which}"
         limits = (value, value - half, value + half)
         scores.append(Score(title, *limits, abs(trivial.value), GAUSSIAN, factor, abs(floors.value)))
     return scores

@@ -132,8 +132,8 @@ def _evaluate(folder: Path) -> list[Score]:
     scores = []
     for name, fill, factor in (("the surest cell first", greedy, 4.0), ("all cells at once", one_shot, 0.0)):
         hits = share((~solved(fill(network, given))).double().numpy())
-        told = f"of {PUZZLES} puzzles of unseen grids with {CLUES} clues, not solved, {name}"
-        scores.append(Score(told, *hits, missed, GUESS, factor))
+        what = f"of {PUZZLES} puzzles of unseen grids with {CLUES} clues, not solved, {name}"
+        scores.append(Score(what, *hits, missed, GUESS, factor))
     return scores
 
 

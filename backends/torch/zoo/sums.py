@@ -77,9 +77,9 @@ def _evaluate(folder: Path, factor: float) -> list[Score]:
     given = nn.functional.pad(tokens, (0, answers.shape[1] - tokens.shape[1]), value=tokenizer().pad_token_id)
     sums = pairs.sum(dim=1)
     commonest = float((sums == IN_STEPS.pairs("train").sum(dim=1).mode().values).double().mean())
-    told = f"right answers to {len(pairs)} sums held out, each token the likeliest"
+    what = f"right answers to {len(pairs)} sums held out, each token the likeliest"
     hits = share(IN_STEPS.right(given, answers).double().numpy())
-    return [Score(told, *hits, commonest, COMMONEST, factor, higher=True)]
+    return [Score(what, *hits, commonest, COMMONEST, factor, higher=True)]
 
 
 def _maker(factor: float) -> Maker:

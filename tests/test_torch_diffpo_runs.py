@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from driftproof import UnmetHypothesis
 from driftproof.backends.torch.diffpo import Method, Settings, ThresholdHead, Trainer
+from driftproof.backends.torch.kit.moved import RoundingWarning
 from driftproof.backends.torch.kit.plan import Plan
 from driftproof.backends.torch.kit.stop import TrainingInterrupted
 from tests.diffpo_table import LENGTH, SIZE, Every, Table, trainer_of
@@ -128,3 +129,11 @@ def test_a_prompt_that_masks_nothing_is_told() -> None:
     )
     with pytest.raises(UnmetHypothesis, match="every prompt masks a position"):
         trainer.run()
+
+
+def test_updates_that_round_to_nothing_are_seen() -> None:
+    settings = Settings(Method("trace"), (0.0, 9.0), samples=16)
+    plan = Plan(max_steps=1, train_batch_size=16, learning_rate=1e-7)
+    trainer = Trainer(Table().to(torch.bfloat16), Every(), settings, plan)
+    with pytest.warns(RoundingWarning, match="of the weights"):
+        trainer.advance(0)

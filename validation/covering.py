@@ -22,8 +22,9 @@ from typing import Any, final
 from driftproof import UnmetHypothesis, __version__
 
 from .documents import stamped
+from .evidence.base import Effort
 from .registry import REGISTRY, Registry
-from .trial import Effort, Plan
+from .trial import Plan
 
 __all__ = ["PACKAGES", "Coverage", "Module", "covering"]
 

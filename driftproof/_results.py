@@ -13,7 +13,7 @@ import numpy as np
 
 from ._checks import UnmetHypothesis
 
-__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan", "still"]
+__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan", "settled", "still"]
 
 
 class Down:
@@ -68,16 +68,26 @@ def require_no_nan(xp: ModuleType, subject: str, name: str, value: Any) -> None:
 
 
 def known(condition: Any) -> bool:
-    """Whether a condition on the numbers of arrays is met; no where jax is tracing, and there are no numbers yet.
+    """Whether a condition on the numbers of arrays is met; no where jax or torch.func traces, and there are no numbers yet.
 
-    What jax compiles or maps is checked for kinds, shapes and dtypes; for values, where it is called with numbers.
+    What is compiled or mapped is checked for kinds, shapes and dtypes; for values, where it is called with numbers.
     """
     return _met(condition, traced=False)
 
 
 def holds(condition: Any) -> bool:
-    """Whether a hypothesis on the numbers of arrays is met; yes where jax is tracing."""
+    """Whether a hypothesis on the numbers of arrays is met; yes where jax or torch.func traces."""
     return _met(condition, traced=True)
+
+
+def settled(condition: Any) -> bool:
+    """Like :func:`known`, and where torch.func.vmap maps, whether the condition is met in every example."""
+    if array_api_compat.is_torch_array(condition):
+        of = sys.modules["torch"]._C._functorch
+        while of.is_functorch_wrapped_tensor(condition):
+            condition = of.get_unwrapped(condition)
+        return bool(condition.all())
+    return known(condition)
 
 
 def _met(condition: Any, traced: bool) -> bool:
@@ -85,9 +95,21 @@ def _met(condition: Any, traced: bool) -> bool:
         return bool(condition)
     except Exception as error:
         jax = sys.modules.get("jax")
-        if jax is None or not isinstance(error, jax.errors.ConcretizationTypeError):
-            raise
-        return traced
+        if jax is not None and isinstance(error, jax.errors.ConcretizationTypeError):
+            return traced
+        if array_api_compat.is_torch_array(condition) and _mapped(condition):
+            return traced
+        raise
+
+
+def _mapped(value: Any) -> bool:
+    """Whether torch.func.vmap has made many of a tensor, or of what a transformation wrapped."""
+    of = sys.modules["torch"]._C._functorch
+    while of.is_functorch_wrapped_tensor(value):
+        if of.is_batchedtensor(value):
+            return True
+        value = of.get_unwrapped(value)
+    return False
 
 
 def still(value: Any) -> Any:

@@ -71,6 +71,18 @@ def test_a_mixture_of_one_is_gaussian():
     np.testing.assert_allclose(ours.means[0], theirs.mean)
 
 
+@pytest.mark.parametrize("data", [DATA, MIXTURE], ids=["Gaussian", "mixture"])
+def test_conditional_laws_come_in_rows(data):
+    t = np.asarray([0.2, 0.7])
+    rows = conditional_law(PROCESS, data, REWARD, BETA, X, t)
+    assert rows.batch_shape == (2,) and rows.event_shape == (2,)
+    for k in range(2):
+        alone = conditional_law(PROCESS, data, REWARD, BETA, X[k], float(t[k]))
+        np.testing.assert_allclose(rows.log_prob(X[1])[k], alone.log_prob(X[1]), rtol=1e-12)
+        np.testing.assert_allclose(rows.mean[k], alone.mean, rtol=1e-12)
+    assert conditional_law(PROCESS, data, REWARD, BETA, X, 0.4).batch_shape == (2,)
+
+
 def test_times_broadcast_like_states():
     t = np.asarray([0.2, 0.7])
     together = value(PROCESS, DATA, REWARD, BETA, X, t)
@@ -215,7 +227,6 @@ CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
         (lambda: value(PROCESS, DATA, Linear([1.0]), 1.0, X, 0.5), "a reward on R^2"),
         (lambda: value(None, DATA, REWARD, 1.0, X, 0.5), "the process is VP, VE or Flow"),
         (lambda: terminal_law(PROCESS, MIXTURE, REWARD, 1.0), "the data law is Gaussian"),
-        (lambda: conditional_law(PROCESS, DATA, REWARD, 1.0, X, 0.5), "one state x (d,)"),
         (lambda: jensen_gap(PROCESS, MIXTURE, REWARD, 0.5), "the data law is Gaussian"),
         (lambda: plug_in_value(PROCESS, SINGULAR, REWARD, X, 0.0), "cov is not singular"),
         (lambda: ShiftedScore(Flow(), DATA, REWARD, 1.0, [0.0, 0.0]), "the process is VP"),
@@ -232,7 +243,6 @@ CONVEX = Quadratic([0.0, 0.0], [[-10.0, 0.0], [0.0, 0.0]])
         (lambda: value(PROCESS, DATA, REWARD, 1.0, X[:, :1], 0.5), "x (..., 2), like the data"),
         (lambda: value(PROCESS, DATA, REWARD, 1.0, 0.5, 0.5), "x (..., 2), like the data"),
         (lambda: value(PROCESS, DATA, REWARD, 1.0, X, np.full(7, 0.5)), "t () or like x"),
-        (lambda: conditional_law(PROCESS, DATA, REWARD, 1.0, X[0], [0.5, 0.6]), "one time t ()"),
         (lambda: terminal_law(PROCESS, DATA, REWARD, 1.0, Gaussian([0.0], [[1.0]])), "x (..., 2)"),
         (lambda: terminal_law(PROCESS, DATA, REWARD, 1.0, Normal(0.0, 1.0)), "the start is Gaussian"),
         (

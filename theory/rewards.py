@@ -18,6 +18,7 @@ from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags, require
 
 from .laws import Gaussian
+from .laws.gaussian import require_single
 from .laws.matrices import constant, sqrt_psd
 
 __all__ = ["Linear", "Moments", "Quadratic", "Reward", "tilted"]
@@ -187,6 +188,7 @@ def tilted(law: Gaussian, reward: Reward, beta: float) -> Gaussian:
     refuse_flags("tilted", beta=beta)
     if not 0.0 < beta < float("inf"):
         raise UnmetHypothesis("tilted", "beta > 0", f"beta = {beta!r}")
+    require_single("tilted", law)
     given: dict[str, Any] = {"mean": law.mean, "cov": law.cov, "c": reward.c}
     if isinstance(reward, Quadratic):
         given["Q"] = reward.Q

@@ -39,7 +39,7 @@ from scipy.special import expit, log_ndtr
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Down, Namespace, UnmetHypothesis, boundary, checked
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.laws.matrices import constant
 from driftproof.theory.rich_po import mean_slope
 from driftproof.theory.special.elementary import divide
@@ -172,6 +172,7 @@ def edited_pairs(edit: Gaussian, w: Array, labels: Labels = "relabelled", flips:
         >>> pairs.mean.tolist(), pairs.cov.tolist()
         ([0.0], [[1.0]])
     """
+    require_single("edited_pairs", edit)
     given = {"delta": edit.mean, "spread": edit.cov, "w": w}
     xp, down, (delta, spread, w) = boundary("edited_pairs", **{k: constant(v) for k, v in given.items()})
     if w.shape != delta.shape:

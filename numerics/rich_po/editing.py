@@ -15,6 +15,7 @@ from typing import final, get_args
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked
 from driftproof._random import Rng, source
 from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import require_single
 from driftproof.theory.laws.matrices import sqrt_psd
 from driftproof.theory.special.elementary import logistic
 
@@ -80,7 +81,8 @@ class EditingPipeline:
         if not d or attributes.ndim != 2 or attributes.shape[0] != d or not 1 <= attributes.shape[1] <= d:
             got = f"shapes {tuple(w.shape)}, {tuple(attributes.shape)}"
             raise UnmetHypothesis("EditingPipeline", "w (d,) and attributes (d, k), 1 <= k <= d", got)
-        Gaussian(w, critic), Gaussian(w, editor)  # refuse what is no covariance of this space
+        # Refuse what is no covariance of this space.
+        require_single("EditingPipeline", Gaussian(w, critic), Gaussian(w, editor))
         sizes = xp.linalg.svdvals(attributes)
         if not float(xp.min(sizes)) > d * float(xp.finfo(w.dtype).eps) * float(xp.max(sizes)):
             got = f"singular values from {float(xp.min(sizes)):.3g} to {float(xp.max(sizes)):.3g}"

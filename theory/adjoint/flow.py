@@ -27,7 +27,7 @@ import numpy as np
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, refuse_flags
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.rewards import Linear, Quadratic
 
 from .endpoints import SmoothReward, hopf_lax, require_gradient
@@ -79,6 +79,7 @@ class GaussianFlow:
 
     def __post_init__(self) -> None:
         law = Gaussian(self.mean, self.cov)
+        require_single("GaussianFlow", law)
         check_path("GaussianFlow", self.path)
         _, down, _ = boundary("GaussianFlow", mean=self.mean, cov=self.cov)
         xp, _, (mean, cov) = boundary("GaussianFlow", mean=law.mean, cov=law.cov)

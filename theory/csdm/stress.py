@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, checked, require
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.laws.gaussian import check_psd
+from driftproof.theory.laws.gaussian import check_psd, require_single
 
 __all__ = ["FactorModel", "expected_shortfall", "value_at_risk"]
 
@@ -204,6 +204,7 @@ def _portfolio(
         raise UnmetHypothesis(subject, "0 < level < 1", f"level = {level!r}")
     if not 0.0 <= noise < math.inf:
         raise UnmetHypothesis(subject, "noise >= 0", f"noise = {noise!r}")
+    require_single(subject, law)
     xp, _, (mean, cov, w) = boundary(subject, mean=law.mean, cov=law.cov, weights=weights)
     if w.shape != mean.shape:
         raise UnmetHypothesis(subject, "a weight for each return", f"{tuple(w.shape)}, {tuple(mean.shape)}")

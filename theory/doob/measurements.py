@@ -13,7 +13,7 @@ from __future__ import annotations
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary, require
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.processes.posterior import matvec, posterior, require_states
 
@@ -60,6 +60,7 @@ def measurement_guidance(
         raise UnmetHypothesis(name, "the process is VP, VE or Flow", f"process {type(process).__name__}")
     if not isinstance(data, Gaussian):
         raise UnmetHypothesis(name, "the data law is Gaussian", f"data law {type(data).__name__}")
+    require_single(name, data)
     if not 0.0 < noise < float("inf"):
         raise UnmetHypothesis(name, "noise > 0 and finite", f"noise = {noise!r}")
     given = {"x": x, "t": t, "y": y, "operator": operator, **data.parameters}

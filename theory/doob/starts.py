@@ -11,7 +11,7 @@ from __future__ import annotations
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, UnmetHypothesis, boundary
 from driftproof.theory.laws import Gaussian
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.processes import VE, VP, Flow
 
 __all__ = ["prior_divergence", "require_start"]
@@ -49,6 +49,7 @@ def prior_divergence(process: VP | VE | Flow, data: Gaussian) -> Array:
     if not isinstance(data, Gaussian):
         got = f"data law {type(data).__name__}"
         raise UnmetHypothesis("prior_divergence", "the data law is Gaussian", got)
+    require_single("prior_divergence", data)
     xp, down, (mean, cov, end) = boundary("prior_divergence", mean=data.mean, cov=data.cov, T=process.T)
     check_regular(xp, "prior_divergence", cov)
     alpha, sigma = process.alpha_sigma(xp, end)

@@ -31,7 +31,7 @@ from typing import Any, TypeAlias, final
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, public, require
 from driftproof.theory.laws import Gaussian, GaussianMixture
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.processes import VE, VP, AbstractProcess, Flow, reverse_drift
 from driftproof.theory.processes.posterior import Posterior, matvec, posterior, require_states
 from driftproof.theory.special.elementary import log_mean_exp, shares, weighed
@@ -263,6 +263,7 @@ def _problem(subject: str, process: Any, data: Any, event: Any, /, **points: Arr
     if not isinstance(data, Gaussian | GaussianMixture):
         known = "the data law is Gaussian or GaussianMixture"
         raise UnmetHypothesis(subject, known, f"data law {type(data).__name__}")
+    require_single(subject, data)
     if not isinstance(event, AbstractEvent):
         raise TypeError(f"{subject}: expected an event, got {type(event).__name__}")
     xp, down, values = boundary(subject, **points, **data.parameters, **lifted(event))

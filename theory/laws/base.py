@@ -6,28 +6,20 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from array_api_compat import device, is_array_api_obj
+import numpy as np
+from array_api_compat import is_array_api_obj, is_torch_array
 
-from driftproof._blocks import elementwise
-from driftproof._namespace import (
-    Array,
-    Down,
-    Namespace,
-    UnmetHypothesis,
-    boundary,
-    explain,
-    require,
-    require_broadcastable,
-)
-from driftproof._random import Rng, Source, source
+from driftproof._checks import check_of
+from driftproof._namespace import Array, Down, UnmetHypothesis, boundary, require
+from driftproof._random import Rng
+from driftproof._results import is_array
 from driftproof.theory.special.elementary import sqrt_or_zero
-from driftproof.theory.special.quadrature import still
 
-from .tails import log_levels, on_level
+__all__ = ["AbstractLaw", "remembering", "size", "unknown", "widened"]
 
-__all__ = ["AbstractLaw", "ElementwiseLaw", "remembering", "widened"]
+_INTEGER: Any = check_of(int)
 
 LawT = TypeVar("LawT", bound="AbstractLaw")
 
@@ -35,10 +27,11 @@ LawT = TypeVar("LawT", bound="AbstractLaw")
 class AbstractLaw(ABC):
     """A probability law on the real line or on R^d.
 
-    ``sample(shape, rng)`` has shape ``shape`` + batch shape of the parameters (+ ``(d,)`` for a law
-    on R^d), as in torch.distributions.
+    ``sample(shape, rng)`` has shape ``shape`` + ``batch_shape`` + ``event_shape``, as in torch.distributions; an
+    integer is a shape too, as in scipy.stats.  Laws are equal by value: of one family, with parameters of the same
+    shapes and numbers.  They have no hash, since arrays may change.
 
-    Quantiles are called ``icdf`` as there.  The logarithms of both tails have no other limit than the dtype; draws of
+    Quantiles are called ``icdf`` as in torch: it is the ``ppf`` of scipy.stats, as ``log_prob`` is its ``logpdf``.  The logarithms of both tails have no other limit than the dtype; draws of
     ``rsample`` have derivatives in the parameters: of normal laws along the path, of gamma and chi-square laws along the
     level, an implicit reparametrisation.
 
@@ -48,6 +41,7 @@ class AbstractLaw(ABC):
     """
 
     _half: Any = None  # of draws, where it is not the dtype of the parameters
+    _lists: frozenset[str] = frozenset()  # parameters that came as lists, beside no array
 
     def remember(self, dtype: Any) -> Self:
         """The same law, which draws in this half precision."""
@@ -57,10 +51,53 @@ class AbstractLaw(ABC):
     def _drawn(self, down: Down, draws: Array) -> Array:
         return down(draws) if self._half is None else down.xp.astype(draws, self._half)
 
+    def _keep(self, **arrays: Array) -> None:
+        """Parameters as the arrays that they were brought to; lists beside no array are noted."""
+        if arrays and not any(is_array(value) for value in self.parameters.values()):
+            object.__setattr__(self, "_lists", frozenset(arrays))
+        for name, value in arrays.items():
+            object.__setattr__(self, name, value)
+
+    def _as_given(self, **arrays: Array) -> dict[str, Array]:
+        """Parameters for a boundary: lists again, where they came so, which follow the arrays beside them."""
+        return {name: v.tolist() if name in self._lists else v for name, v in arrays.items()}
+
+    def beside(self, **arrays: Array) -> Self:
+        """The law with what came as lists in the namespace, dtype and device of these arrays."""
+        made = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        laws = {name: v.beside(**arrays) for name, v in made.items() if isinstance(v, AbstractLaw)}
+        if not self._lists and all(made[name] is law for name, law in laws.items()):
+            return self
+        _, _, values = boundary(type(self).__name__, **arrays, **self.parameters)
+        moved = dict(zip((*arrays, *self.parameters), values, strict=True))
+        made = {name: moved[name] if name in self._lists else v for name, v in made.items()}
+        return type(self)(**{**made, **laws}).remember(self._half)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return all(_equal(ours, theirs) for ours, theirs in pairs)
+
+    __hash__ = None  # type: ignore[assignment]  # what has no hash says so like this
+
     @property
     @abstractmethod
     def parameters(self) -> Mapping[str, Array]:
-        """What defines the law, by name; it carries the namespace, dtype and device."""
+        """What defines the law, by name; it carries the namespace, dtype and device.
+
+        What came as lists, beside no array, comes as lists: these follow the arrays beside them.
+        """
+
+    @property
+    @abstractmethod
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the laws that the parameters make together: () of a single one."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one draw: () on the line, (d,) on R^d."""
+        return ()
 
     if TYPE_CHECKING:  # a parameter of some laws, so that it can't be a property here
 
@@ -80,15 +117,18 @@ class AbstractLaw(ABC):
         return down.wide(sqrt_or_zero(xp, variance))
 
     @abstractmethod
-    def log_prob(self, x: Array) -> Array:
-        """Logarithm of the density (or of the mass) at ``x``."""
+    def log_prob(self, x: Array, strict: bool = False) -> Array:
+        """Logarithm of the density (or of the mass) at ``x``: minus infinity outside of the support.
+
+        With ``strict`` a point outside of the support is refused, as a parameter outside of its domain always is.
+        """
 
     @abstractmethod
     def score(self, x: Array) -> Array:
-        """Gradient in ``x`` of the log-density."""
+        """Gradient in ``x`` of the log-density, of points in the support."""
 
     @abstractmethod
-    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+    def sample(self, shape: int | tuple[int, ...], rng: Rng) -> Array:
         """Draws; ``rng`` is a numpy or torch generator or an integer seed."""
 
     def log_cdf(self, x: Array) -> Array:
@@ -128,7 +168,7 @@ class AbstractLaw(ABC):
         """Expectation of minus the log-density (or of minus the logarithm of the mass), in nats."""
         raise self._unknown("entropy", "a closed form is known")
 
-    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+    def rsample(self, shape: int | tuple[int, ...], rng: Rng) -> Array:
         """Draws with derivatives in the parameters; those of :meth:`sample` have none."""
         raise self._unknown("rsample", "draws have derivatives in the parameters")
 
@@ -141,170 +181,29 @@ def unknown(law: type, method: str, hypothesis: str) -> UnmetHypothesis:
     return UnmetHypothesis(f"{law.__name__}.{method}", hypothesis, f"not for {law.__name__} laws")
 
 
-class ElementwiseLaw(AbstractLaw):
-    """A law of one real variable whose parameters are scalars or arrays.
+def size(subject: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape of draws, of which an integer is one axis, as numpy and scipy take it.
 
-    A family states its mathematics in four kernels, pure functions of the parameters, that compiled
-    code may call directly: ``log_density``, ``score_function``, ``moments`` and ``draw``.
+    Example:
+        >>> size("example", 3), size("example", (2, 3)), size("example", ())
+        ((3,), (2, 3), ())
     """
+    axes = shape if isinstance(shape, Sequence) and not isinstance(shape, str | bytes) else (shape,)
+    lengths = tuple(_INTEGER(subject, "shape", length) for length in axes)
+    if any(length < 0 for length in lengths):
+        raise UnmetHypothesis(subject, "shape >= 0", f"shape = {shape!r}")
+    return lengths
 
-    support: ClassVar[str] = "finite"
 
-    @staticmethod
-    @abstractmethod
-    def log_density(xp: Namespace, x: Array, *parameters: Any) -> Array:
-        """Log-density at ``x``."""
+def _equal(ours: Any, theirs: Any) -> bool:
+    """Whether two parameters are the same law, or of one shape with the same numbers, whatever holds these."""
+    if isinstance(ours, AbstractLaw) or isinstance(theirs, AbstractLaw):
+        return bool(ours == theirs)
+    return np.array_equal(_numbers(ours), _numbers(theirs))
 
-    @staticmethod
-    @abstractmethod
-    def score_function(xp: Namespace, x: Array, *parameters: Any) -> Array:
-        """Derivative in ``x`` of the log-density."""
 
-    @staticmethod
-    @abstractmethod
-    def moments(xp: Namespace, *parameters: Any) -> tuple[Array, Array]:
-        """Mean and variance."""
-
-    @staticmethod
-    @abstractmethod
-    def draw(xp: Namespace, noise: Source, like: Array, *parameters: Any) -> Array:
-        """One draw for every element of ``like``."""
-
-    # -- kernels of families that have them
-
-    pathwise: ClassVar[bool] = False  # whether a draw has derivatives in the parameters
-
-    @classmethod
-    def log_tails(cls, xp: Namespace, x: Array, *parameters: Any) -> tuple[Array, Array]:
-        """Logarithms of P(X <= x) and P(X > x), at any x: the smaller one in all of its digits."""
-        raise unknown(cls, "log_cdf", "the distribution function is known")
-
-    @classmethod
-    def quantile(cls, xp: Namespace, log_p: Array, log_q: Array, *parameters: Any) -> Array:
-        """The point with these tails."""
-        raise unknown(cls, "icdf", "quantiles are known")
-
-    @classmethod
-    def entropy_function(cls, xp: Namespace, *parameters: Any) -> Array:
-        """Entropy in nats."""
-        raise unknown(cls, "entropy", "a closed form is known")
-
-    # What stays a Python number when it comes as one: it selects an algorithm, not a value.
-    static: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def parameters(self) -> Mapping[str, Array]:
-        return {
-            name: value
-            for name, value in self._fields().items()
-            if not (name in self.static and isinstance(value, int | float))
-        }
-
-    @property
-    def mean(self) -> Array:
-        return self._evaluate(lambda xp, *p: self.moments(xp, *p)[0])
-
-    @property
-    def variance(self) -> Array:
-        return self._evaluate(lambda xp, *p: self.moments(xp, *p)[1])
-
-    def log_prob(self, x: Array) -> Array:
-        return self._evaluate(self.log_density, x)
-
-    def score(self, x: Array) -> Array:
-        return self._evaluate(self.score_function, x, wide=False)
-
-    def log_cdf(self, x: Array) -> Array:
-        return self._evaluate(lambda xp, x, *p: self.log_tails(xp, x, *p)[0], x, domain="in [-inf, inf]")
-
-    def log_sf(self, x: Array) -> Array:
-        return self._evaluate(lambda xp, x, *p: self.log_tails(xp, x, *p)[1], x, domain="in [-inf, inf]")
-
-    def icdf(self, p: Array) -> Array:
-        def kernel(xp: Namespace, p: Array, *parameters: Any) -> Array:
-            return self.quantile(xp, *log_levels(xp, p), *parameters)
-
-        return self._evaluate(kernel, p, wide=False, domain="in [0, 1]", point="p")
-
-    def isf(self, q: Array) -> Array:
-        def kernel(xp: Namespace, q: Array, *parameters: Any) -> Array:
-            log_q, log_p = log_levels(xp, q)
-            return self.quantile(xp, log_p, log_q, *parameters)
-
-        return self._evaluate(kernel, q, wide=False, domain="in [0, 1]", point="q")
-
-    def entropy(self) -> Array:
-        return self._evaluate(self.entropy_function)
-
-    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        return still(self._drawn_with(shape, rng, lambda xp, draws, *p: draws))
-
-    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        def kernel(xp: Namespace, draws: Array, *parameters: Any) -> Array:
-            if self.pathwise:
-                return draws
-            x = still(draws)
-            tails = self.log_tails(xp, x, *parameters)
-            unit = xp.abs(x)  # of laws on the half-line, which are those whose draws have no path
-            return on_level(xp, tails, self.log_density(xp, x, *parameters), x, unit, *map(still, tails))
-
-        return self._drawn_with(shape, rng, kernel)
-
-    def _drawn_with(self, shape: tuple[int, ...], rng: Rng, then: Callable[..., Array]) -> Array:
-        arrays = self.parameters
-        xp, down, values = boundary(type(self).__name__, **arrays)
-        noise = source(rng)
-        xp, values = noise.adopt(xp, values)
-        batch = tuple(xp.broadcast_arrays(*values)[0].shape)
-        like = xp.zeros((*shape, *batch), dtype=values[0].dtype, device=device(values[0]))
-        parameters = self._merge(values)
-        return self._drawn(down, then(xp, self.draw(xp, noise, like, *parameters), *parameters))
-
-    def take(self, xp: Namespace, index: Array) -> Self:
-        """The law whose parameters are picked by ``index`` on their last axis: components of a mixture."""
-        arrays = self.parameters
-        _, _, values = boundary(type(self).__name__, **arrays)
-        picked = {key: _pick(xp, value, index) for key, value in zip(arrays, values, strict=True)}
-        return type(self)(**{name: picked.get(name, value) for name, value in self._fields().items()})
-
-    def _fields(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-    def _merge(self, values: tuple[Array, ...]) -> list[Any]:
-        known = dict(zip(self.parameters, values, strict=True))
-        return [known.get(name, value) for name, value in self._fields().items()]
-
-    def _evaluate(
-        self,
-        kernel: Callable[..., Array],
-        *points: Array,
-        wide: bool = True,
-        domain: str | None = None,
-        point: str = "x",
-    ) -> Array:
-        name = type(self).__name__
-        given = {point: points[0]} if points else {}
-        xp, down, values = boundary(name, **given, **self.parameters)
-        if points:
-            require(xp, name, point, values[0], self.support if domain is None else domain)
-        try:
-            result = elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :]))
-        except (ValueError, RuntimeError) as error:
-            explain(name, dict(zip((*given, *self.parameters), values, strict=True)), error)
-            raise
-        return down.wide(result) if wide else down(result)
-
-    def _require(self, **domains: str) -> None:
-        """Raise unless every parameter lies in its domain (finite where none is given)."""
-        name = type(self).__name__
-        values = self._fields()
-        xp, _, arrays = boundary(name, **values)
-        require_broadcastable(name, **dict(zip(values, arrays, strict=True)))
-        for key, value in zip(values, arrays, strict=True):
-            require(xp, name, key, value, domains.get(key, "finite"))
-            require(xp, name, key, value, "finite")
-            if isinstance(values[key], Sequence):
-                object.__setattr__(self, key, value)
+def _numbers(value: Any) -> Any:
+    return np.asarray(value.detach().cpu().double() if is_torch_array(value) else value)
 
 
 def widened(law: LawT) -> LawT:
@@ -328,20 +227,10 @@ def remembering(method: Callable[..., LawT]) -> Callable[..., LawT]:
         if not isinstance(data_law, AbstractLaw):
             return method(self, data_law, t)
         _, down, _ = boundary(type(self).__name__, t=t, **data_law.parameters)
+        data_law = data_law.beside(t=t) if is_array(t) else data_law
         half = down.like(data_law).half
         return (
             method(self, data_law, t) if half is None else method(self, widened(data_law), t).remember(half)
         )
 
     return call
-
-
-def _pick(xp: Namespace, parameter: Array, index: Array) -> Array:
-    if parameter.ndim == 0:
-        return parameter
-    if parameter.ndim == 1:
-        flat = xp.take(parameter, xp.reshape(index, (-1,)), axis=0)
-        return xp.reshape(flat, tuple(index.shape))
-    kinds = xp.arange(parameter.shape[-1], dtype=index.dtype, device=device(index))
-    chosen = xp.astype(index[..., None] == kinds, parameter.dtype)
-    return xp.sum(chosen * parameter, axis=-1)

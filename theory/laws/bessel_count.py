@@ -32,7 +32,7 @@ from driftproof.theory.special import gammaln, log_ive_parts
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import xlogy
 
-from .base import ElementwiseLaw
+from .elementwise import ElementwiseLaw
 
 __all__ = ["BesselCount"]
 
@@ -51,7 +51,7 @@ class BesselCount(ElementwiseLaw):
         z: Argument :math:`z \ge 0`, any shape; at 0 the count is 0.
 
     Raises:
-        UnmetHypothesis: nu <= -1, z < 0, or a count that is negative or no integer.
+        UnmetHypothesis: nu <= -1 or z < 0.
 
     Claims: TWEEDIE-COUNT-1, TWEEDIE-COUNT-4, TWEEDIE-DSM-3, TWEEDIE-SIM-3
 
@@ -64,6 +64,7 @@ class BesselCount(ElementwiseLaw):
     nu: float
     z: Array
     support: ClassVar[str] = ">= 0"
+    integers: ClassVar[bool] = True
     static: ClassVar[frozenset[str]] = frozenset({"nu"})
 
     def __post_init__(self) -> None:

@@ -35,8 +35,8 @@ from driftproof.theory.special import log_ive_parts
 from driftproof.theory.special.bessel_square import log_iv_of_product, log_iv_of_square, quotient_of_square
 from driftproof.theory.special.elementary import divide, xlogy
 
-from .base import ElementwiseLaw
 from .bessel_count import BesselCount, moments_of_square
+from .elementwise import ElementwiseLaw
 
 __all__ = ["SquaredBesselBridge", "bridge_parameters"]
 
@@ -88,7 +88,7 @@ class SquaredBesselBridge(ElementwiseLaw):
         scale: Scale :math:`c > 0`, broadcastable with ``left``.
 
     Raises:
-        UnmetHypothesis: A parameter or a point is outside of its domain.
+        UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain.
 
     Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2, TWEEDIE-DRAW-1
 

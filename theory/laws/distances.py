@@ -17,10 +17,11 @@ from driftproof.theory.special.elementary import deviance, relative_entropy, sqr
 from driftproof.theory.special.gamma_excess import gammaln_excess
 
 from .base import AbstractLaw
+from .discrete import Discrete
 from .gamma import Gamma
-from .gaussian import Gaussian, check_regular
+from .gaussian import Gaussian, check_regular, solve_vectors
 from .matrices import polar_factor, sqrt_psd
-from .mixture import Discrete
+from .mixture import require_rows
 from .normal import LogNormal, Normal
 
 __all__ = ["kl", "wasserstein2"]
@@ -39,7 +40,7 @@ def wasserstein2(p: AbstractLaw, q: AbstractLaw) -> Array:
             R^d, d > 1, are solved as a linear programme.
 
     Returns:
-        The distance, elementwise for Normal laws.  It differentiates once; at distance 0, where it has a kink,
+        The distance, elementwise for Normal laws and row by row for Gaussian ones.  It differentiates once; at distance 0, where it has a kink,
         the derivative is taken as 0.
 
     Raises:
@@ -65,7 +66,7 @@ def kl(p: AbstractLaw, q: AbstractLaw) -> Array:
         p, q: Two Normal, LogNormal, Gamma, Gaussian or Discrete laws (Discrete: on the same atoms).
 
     Returns:
-        The divergence in nats, elementwise; infinite where p is not absolutely continuous.
+        The divergence in nats, elementwise and row by row; infinite where p is not absolutely continuous.
 
     Raises:
         UnmetHypothesis: No closed form is known for the pair, or a covariance is singular.
@@ -94,12 +95,14 @@ def _(p: Normal, q: Normal) -> Array:
 
 @_w2.register
 def _(p: Gaussian, q: Gaussian) -> Array:
-    given = {"p_mean": p.mean, "p_cov": p.cov, "q_mean": q.mean, "q_cov": q.cov}
+    _require_alike("wasserstein2", p, q)
+    given = {f"{law}_{name}": v for law, of in (("p", p), ("q", q)) for name, v in of.parameters.items()}
     xp, down, (m, c, n, e) = boundary("wasserstein2", **given)
     root, other = sqrt_psd(xp, c), sqrt_psd(xp, e)
     # The best Q is a constant to first order, and the square of a difference does not cancel as traces do.
     apart = root - other @ polar_factor(xp, other @ root)
-    return down.wide(sqrt_or_zero(xp, xp.sum((m - n) ** 2) + xp.sum(apart * apart)))
+    squares = xp.sum((m - n) ** 2, axis=-1) + xp.sum(apart * apart, axis=(-2, -1))
+    return down.wide(sqrt_or_zero(xp, squares))
 
 
 @_w2.register
@@ -143,18 +146,19 @@ def _(p: Gamma, q: Gamma) -> Array:
 
 @_kl.register
 def _(p: Gaussian, q: Gaussian) -> Array:
-    given = {"p_mean": p.mean, "p_cov": p.cov, "q_mean": q.mean, "q_cov": q.cov}
+    _require_alike("kl", p, q)
+    given = {f"{law}_{name}": v for law, of in (("p", p), ("q", q)) for name, v in of.parameters.items()}
     xp, down, (m, c, n, e) = boundary("kl", **given)
     check_regular(xp, "kl", c)
     check_regular(xp, "kl", e)
     shift = n - m
-    quadratic = xp.sum(shift * xp.linalg.solve(e, shift[:, None])[:, 0])
+    quadratic = xp.sum(shift * solve_vectors(xp, e, shift), axis=-1)
     excess = xp.linalg.eigvalsh(_whiten(xp, c - e, e))  # of E^-1/2 (C - E) E^-1/2
-    return down.wide(0.5 * (quadratic + xp.sum(deviance(xp, excess))))
+    return down.wide(0.5 * (quadratic + xp.sum(deviance(xp, excess), axis=-1)))
 
 
 def _whiten(xp: Namespace, c: Array, e: Array) -> Array:
-    root = xp.linalg.cholesky(e)
+    root = xp.broadcast_to(xp.linalg.cholesky(e), c.shape)
     half = xp.linalg.solve(root, c)
     return xp.linalg.solve(root, xp.matrix_transpose(half))
 
@@ -166,6 +170,13 @@ def _(p: Discrete, q: Discrete) -> Array:
     if a.shape != b.shape or not holds(xp.all(a == b)):
         raise UnmetHypothesis("kl", "both laws have the same atoms in the same order", "different atoms")
     return down.wide(xp.sum(relative_entropy(xp, v, w)))
+
+
+def _require_alike(subject: str, p: Gaussian, q: Gaussian) -> None:
+    if p.event_shape != q.event_shape:
+        got = f"R^{p.event_shape[0]} and R^{q.event_shape[0]}"
+        raise UnmetHypothesis(subject, "both laws are on one space", got)
+    require_rows(subject, p=p.batch_shape, q=q.batch_shape)
 
 
 def _name(law: object) -> str:

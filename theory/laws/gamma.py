@@ -29,7 +29,7 @@ from driftproof.theory.special.bessel import ladder_of_square
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import deviance, divide, xlogy
 
-from .base import ElementwiseLaw
+from .elementwise import ElementwiseLaw
 from .tails import half_line_quantile, half_line_tails
 
 __all__ = ["Gamma", "NoncentralChi2"]

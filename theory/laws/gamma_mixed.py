@@ -21,7 +21,7 @@ from driftproof._random import Source
 from driftproof.theory.special import hyp1f1_ratio, log_hyp1f1
 from driftproof.theory.special.elementary import divide, xlogy
 
-from .base import ElementwiseLaw
+from .elementwise import ElementwiseLaw
 
 __all__ = ["GammaMixedChi2"]
 
@@ -39,7 +39,7 @@ class GammaMixedChi2(ElementwiseLaw):
         scale: Scale :math:`c > 0`, broadcastable with ``mixing``.
 
     Raises:
-        UnmetHypothesis: A parameter is not positive, or a point is negative.
+        UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative.
 
     Claims: TWEEDIE-LAW-2, TWEEDIE-ORACLE-1, TWEEDIE-DRAW-1
 

@@ -1,4 +1,4 @@
-r"""Gaussian laws on R^d and their finite mixtures.
+r"""Gaussian laws on R^d.
 
 .. math::
     \log p(x) = -\tfrac12 (x-m)^\top C^{-1} (x-m) - \tfrac12 \log\det 2\pi C, \qquad
@@ -11,10 +11,11 @@ asking for one is an error that says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 from array_api_compat import device
 
 from driftproof._namespace import (
@@ -25,17 +26,17 @@ from driftproof._namespace import (
     checked,
     holds,
     known,
+    require,
 )
 from driftproof._random import Rng, source
-from driftproof.theory.special.elementary import log_mean_exp, shares, weighed
 from driftproof.theory.special.quadrature import still
 
-from .base import AbstractLaw
+from .base import AbstractLaw, size
 from .matrices import constant, sqrt_psd
-from .mixture import check_weights, draw_index
+from .mixture import require_rows
 from .tails import normal_tails
 
-__all__ = ["Gaussian", "GaussianMixture"]
+__all__ = ["Gaussian"]
 
 
 @final
@@ -45,8 +46,8 @@ class Gaussian(AbstractLaw):
     r"""The Gaussian law :math:`N(m, C)` on R^d.
 
     Arguments:
-        mean: Mean :math:`m`, shape (d,).
-        cov: Covariance :math:`C`, shape (d, d), symmetric positive semi-definite.
+        mean: Mean :math:`m`, shape (d,); or (..., d), a law for each row.
+        cov: Covariance :math:`C`, shape (d, d) or (..., d, d), symmetric positive semi-definite.
 
     Raises:
         UnmetHypothesis: ``cov`` is not symmetric positive semi-definite, or shapes do not match; in
@@ -66,30 +67,39 @@ class Gaussian(AbstractLaw):
         xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
         down(self)  # remembers half precision
         d = mean.shape[-1] if mean.ndim else 0
-        if mean.ndim != 1 or not d or cov.shape != (d, d):
+        if not d or tuple(cov.shape[-2:]) != (d, d):
             got = f"shapes {tuple(mean.shape)}, {tuple(cov.shape)}"
-            raise UnmetHypothesis("Gaussian", "mean (d,) and cov (d, d), d >= 1", got)
+            raise UnmetHypothesis("Gaussian", "mean (..., d) and cov (..., d, d), d >= 1", got)
+        require_rows("Gaussian", mean=tuple(mean.shape[:-1]), cov=tuple(cov.shape[:-2]))
         check_psd(xp, "Gaussian", cov)
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "cov", cov)
+        self._keep(mean=mean, cov=cov)
 
     @property
     def parameters(self) -> Mapping[str, Array]:
-        return {"mean": self.mean, "cov": self.cov}
+        return self._as_given(mean=self.mean, cov=self.cov)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(tuple(self.mean.shape[:-1]), tuple(self.cov.shape[:-2]))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.mean.shape[-1:])
 
     @property
     def variance(self) -> Array:
         xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
         return down.wide(xp.linalg.diagonal(cov))
 
-    def log_prob(self, x: Array) -> Array:
-        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+    def log_prob(self, x: Array, strict: bool = False) -> Array:
+        xp, down, (x, mean, cov) = self._at("log_prob", x)
         check_regular(xp, "Gaussian.log_prob", cov)
-        return down.wide(log_density(xp, x, mean, cov))
+        return down.wide(density_anywhere(xp, "Gaussian", x, strict, lambda x: log_density(xp, x, mean, cov)))
 
     def score(self, x: Array) -> Array:
-        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+        xp, down, (x, mean, cov) = self._at("score", x)
         check_regular(xp, "Gaussian.score", cov)
+        require(xp, "Gaussian", "x", x, "finite")
         return down(score_function(xp, x, mean, cov))
 
     def log_cdf(self, x: Array) -> Array:
@@ -106,19 +116,28 @@ class Gaussian(AbstractLaw):
         xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
         check_regular(xp, "Gaussian.entropy", cov)
         log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(xp.linalg.cholesky(cov))), axis=-1)
+        log_det = xp.broadcast_to(log_det, self.batch_shape)
         return down.wide(0.5 * (cov.shape[-1] * (1.0 + math.log(2.0 * math.pi)) + log_det))
 
-    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+    def sample(self, shape: int | tuple[int, ...], rng: Rng) -> Array:
         return still(self.rsample(shape, rng))
 
-    def rsample(self, shape: tuple[int, ...], rng: Rng) -> Array:
+    def rsample(self, shape: int | tuple[int, ...], rng: Rng) -> Array:
         xp, down, (mean, cov) = boundary("Gaussian", mean=self.mean, cov=self.cov)
-        like = xp.zeros((*shape, mean.shape[0]), dtype=mean.dtype, device=device(mean))
-        return self._drawn(down, mean + source(rng, like=mean).normal(like) @ sqrt_psd(xp, cov))
+        whole = (*size("Gaussian", shape), *self.batch_shape, *self.event_shape)
+        z = source(rng, like=mean).normal(xp.zeros(whole, dtype=mean.dtype, device=device(mean)))
+        root = sqrt_psd(xp, cov)
+        moved = z @ root if root.ndim == 2 else xp.squeeze(z[..., None, :] @ root, axis=-2)
+        return self._drawn(down, mean + moved)
+
+    def _at(self, method: str, x: Array) -> tuple[Namespace, Any, tuple[Array, ...]]:
+        xp, down, values = boundary("Gaussian", x=x, **self.parameters)
+        require_points(f"Gaussian.{method}", values[0], self)
+        return xp, down, values
 
     def _standard(self, method: str, x: Array) -> tuple[Namespace, Any, Array]:
         """The coordinates in standard deviations from the mean."""
-        xp, down, (x, mean, cov) = boundary("Gaussian", x=x, mean=self.mean, cov=self.cov)
+        xp, down, (x, mean, cov) = self._at(method, x)
         variances = xp.linalg.diagonal(cov)
         beside = constant(cov) - xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov)) * constant(
             variances
@@ -129,118 +148,21 @@ class Gaussian(AbstractLaw):
         return xp, down, (x - mean) / xp.sqrt(variances)
 
 
-@final
-@dataclass(frozen=True, eq=False)
-@checked
-class GaussianMixture(AbstractLaw):
-    r"""A finite mixture of Gaussian laws on R^d.
-
-    .. math:: p(x) = \sum_k w_k\, N(x; m_k, C_k), \qquad
-        \nabla \log p(x) = -\sum_k P(k \mid x)\, C_k^{-1}(x - m_k)
-
-    Arguments:
-        weights: Weights, shape (K,), with sum 1.
-        means: Means, shape (K, d).
-        covs: Covariances, shape (K, d, d), or (d, d) if shared.
-
-    Raises:
-        UnmetHypothesis: As for :class:`Gaussian`, or the weights do not sum to 1.
-
-    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
-
-    Example:
-        >>> law = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
-        >>> float(law.cov[0, 0])
-        2.0
-    """
-
-    weights: Array
-    means: Array
-    covs: Array
-
-    def __post_init__(self) -> None:
-        given = {"weights": self.weights, "means": self.means, "covs": self.covs}
-        xp, down, (weights, means, covs) = boundary("GaussianMixture", **given)
-        down(self)  # remembers half precision
-        check_weights(xp, "GaussianMixture", weights)
-        count, d = weights.shape[0], means.shape[-1] if means.ndim else 0
-        if covs.ndim == 2:
-            covs = xp.broadcast_to(covs, (count, *covs.shape))
-        if not d or means.shape != (count, d) or covs.shape != (count, d, d):
-            got = f"shapes {tuple(weights.shape)}, {tuple(means.shape)}, {tuple(covs.shape)}"
-            raise UnmetHypothesis(
-                "GaussianMixture", "weights (K,), means (K, d), covs (K, d, d), d >= 1", got
-            )
-        check_psd(xp, "GaussianMixture", covs)
-        for name, value in zip(given, (weights, means, covs), strict=True):
-            object.__setattr__(self, name, value)
-
-    @property
-    def parameters(self) -> Mapping[str, Array]:
-        return {"weights": self.weights, "means": self.means, "covs": self.covs}
-
-    @property
-    def mean(self) -> Array:
-        xp, down, (w, means) = boundary("GaussianMixture", weights=self.weights, means=self.means)
-        return down.wide(xp.sum(w[:, None] * means, axis=0))
-
-    @property
-    def cov(self) -> Array:
-        xp, down, w, means, covs = self._lifted()
-        centred = means - xp.sum(w[:, None] * means, axis=0)
-        outer = centred[:, :, None] * centred[:, None, :]
-        return down.wide(xp.sum(w[:, None, None] * (covs + outer), axis=0))
-
-    @property
-    def variance(self) -> Array:
-        xp, down, (cov,) = boundary("GaussianMixture", cov=self.cov)
-        return down.wide(xp.linalg.diagonal(cov))
-
-    def log_prob(self, x: Array) -> Array:
-        xp, down, w, logs, *_ = self._parts("log_prob", x)
-        return down.wide(log_mean_exp(xp, w, logs))
-
-    def score(self, x: Array) -> Array:
-        xp, down, w, logs, x, means, covs = self._parts("score", x)
-        scores = score_function(xp, x[..., None, :], means, covs)
-        # A component that cannot have drawn x has no say, however steep it is.
-        return down(xp.sum(weighed(xp, shares(xp, w, logs)[..., None], scores), axis=-2))
-
-    def sample(self, shape: tuple[int, ...], rng: Rng) -> Array:
-        xp, down, w, means, covs = self._lifted()
-        noise = source(rng, like=w)
-        like = xp.zeros(shape, dtype=w.dtype, device=device(w))
-        index = xp.reshape(draw_index(xp, w, noise.uniform(like)), (-1,))
-        z = noise.normal(xp.zeros((*shape, means.shape[1]), dtype=w.dtype, device=device(w)))
-        roots = xp.take(sqrt_psd(xp, covs), index, axis=0)
-        flat = xp.reshape(z, (-1, 1, means.shape[1])) @ roots
-        draws = xp.take(means, index, axis=0) + xp.squeeze(flat, axis=1)
-        return still(self._drawn(down, xp.reshape(draws, (*shape, means.shape[1]))))
-
-    def _lifted(self) -> tuple[Namespace, Any, Array, Array, Array]:
-        xp, down, (w, means, covs) = boundary("GaussianMixture", **self.parameters)
-        return xp, down, w, means, covs
-
-    def _parts(self, method: str, x: Array) -> tuple[Namespace, Any, Array, Array, Array, Array, Array]:
-        xp, down, (x, w, means, covs) = boundary("GaussianMixture", x=x, **self.parameters)
-        check_regular(xp, f"GaussianMixture.{method}", covs)
-        return xp, down, w, log_density(xp, x[..., None, :], means, covs), x, means, covs
-
-
 def log_density(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:
     """Gaussian log-density; x and mean (..., d), cov (..., d, d) broadcast over the batch."""
     root = xp.linalg.cholesky(cov)
-    white = _solve(xp, root, x - mean)
+    white = solve_vectors(xp, root, x - mean)
     log_det = xp.sum(xp.log(xp.linalg.diagonal(root)), axis=-1)
     return -0.5 * xp.sum(white * white, axis=-1) - log_det - 0.5 * x.shape[-1] * math.log(2.0 * math.pi)
 
 
 def score_function(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:
     """Gaussian score; x and mean (..., d), cov (..., d, d) broadcast over the batch."""
-    return -_solve(xp, cov, x - mean)
+    return -solve_vectors(xp, cov, x - mean)
 
 
-def _solve(xp: Namespace, matrix: Array, vector: Array) -> Array:
+def solve_vectors(xp: Namespace, matrix: Array, vector: Array) -> Array:
+    """Matrices (..., d, d) solved for vectors (..., d), broadcast over the batch."""
     # numpy's solve reads a stack of vectors as a matrix: the trailing axis keeps it a vector.
     batch = tuple(xp.broadcast_arrays(vector, matrix[..., 0])[0].shape)
     matrix = xp.broadcast_to(matrix, (*batch, batch[-1]))
@@ -248,25 +170,56 @@ def _solve(xp: Namespace, matrix: Array, vector: Array) -> Array:
 
 
 def check_psd(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
-    """Raise unless the matrices are symmetric positive semi-definite to rounding."""
+    """Raise unless each of the matrices is symmetric positive semi-definite to rounding."""
     cov = constant(cov)  # a check reads numbers; torch warns where a number with a gradient is read
     eps = float(xp.finfo(cov.dtype).eps)
-    size = xp.max(xp.abs(cov))
-    if not holds(size < float("inf")):
-        raise UnmetHypothesis(subject, f"{name} is finite", f"max |C| = {float(size):.3g}")
-    skew = xp.max(xp.abs(cov - xp.matrix_transpose(cov)))
-    if known(skew > 64.0 * eps * size):
-        raise UnmetHypothesis(subject, f"{name} is symmetric", f"max |C - C^T| = {float(skew):.3g}")
-    least = xp.min(xp.linalg.eigvalsh(cov))
-    if known(least < -64.0 * cov.shape[-1] * eps * size):
-        got = f"least eigenvalue = {float(least):.3g}"
+    size = xp.max(xp.abs(cov), axis=(-2, -1))
+    if not holds(xp.all(size < float("inf"))):
+        raise UnmetHypothesis(subject, f"{name} is finite", f"max |C| = {float(xp.max(size)):.3g}")
+    skew = xp.max(xp.abs(cov - xp.matrix_transpose(cov)), axis=(-2, -1))
+    if known(xp.any(skew > 64.0 * eps * size)):
+        raise UnmetHypothesis(subject, f"{name} is symmetric", f"max |C - C^T| = {float(xp.max(skew)):.3g}")
+    least = xp.min(xp.linalg.eigvalsh(cov), axis=-1)
+    if known(xp.any(least < -64.0 * cov.shape[-1] * eps * size)):
+        got = f"least eigenvalue = {float(xp.min(least)):.3g}"
         raise UnmetHypothesis(subject, f"{name} is positive semi-definite", got)
 
 
 def check_regular(xp: Namespace, subject: str, cov: Array, name: str = "cov") -> None:
-    """Raise unless the matrices are numerically invertible."""
+    """Raise unless each of the matrices is numerically invertible."""
     values = xp.linalg.eigvalsh(constant(cov))
-    least, most = xp.min(values), xp.max(values)
-    if not holds(least > cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most):
-        got = f"eigenvalues in [{float(least):.3g}, {float(most):.3g}]"
+    least, most = xp.min(values, axis=-1), xp.max(values, axis=-1)
+    above = least - cov.shape[-1] * float(xp.finfo(cov.dtype).eps) * most
+    if not holds(xp.all(above > 0.0)):
+        least, most, above = (xp.reshape(v, (-1,)) for v in (least, most, above))
+        k = int(xp.argmin(above))
+        got = f"eigenvalues in [{float(least[k]):.3g}, {float(most[k]):.3g}]"
         raise UnmetHypothesis(subject, f"{name} is not singular", got)
+
+
+def require_points(subject: str, x: Array, law: AbstractLaw) -> None:
+    """Raise unless x is (..., d), in rows that fit those of the law."""
+    (d,) = law.event_shape
+    if x.shape[-1:] != (d,):
+        raise UnmetHypothesis(subject, f"x (..., {d})", f"x of shape {tuple(x.shape)}")
+    require_rows(subject, x=tuple(x.shape[:-1]), law=law.batch_shape)
+
+
+def require_single(subject: str, *laws: AbstractLaw) -> None:
+    """Raise where a law is several in rows: what was called is of one."""
+    for law in laws:
+        if law.batch_shape != ():
+            got = f"{type(law).__name__} of batch shape {law.batch_shape}"
+            raise UnmetHypothesis(subject, "one law, without rows", got)
+
+
+def density_anywhere(
+    xp: Namespace, subject: str, x: Array, strict: bool, density: Callable[[Array], Array]
+) -> Array:
+    """The log-density at x (..., d): minus infinity, or refused, where a coordinate is infinite."""
+    if strict:
+        require(xp, subject, "x", x, "finite")
+    good = xp.all(xp.abs(x) < xp.inf, axis=-1)
+    if known(xp.all(good)):
+        return density(x)
+    return xp.where(good, density(xp.where(good[..., None], x, xp.zeros_like(x))), -xp.inf)

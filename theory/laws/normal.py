@@ -15,7 +15,7 @@ from typing import ClassVar, final
 from driftproof._namespace import Array, Namespace, checked
 from driftproof._random import Source
 
-from .base import ElementwiseLaw
+from .elementwise import ElementwiseLaw
 from .tails import normal_quantile, normal_tails
 
 __all__ = ["LogNormal", "Normal"]
@@ -91,7 +91,7 @@ class LogNormal(ElementwiseLaw):
         scale: Standard deviation :math:`\sigma > 0` of the logarithm, broadcastable with ``loc``.
 
     Raises:
-        UnmetHypothesis: ``scale`` is not positive, or a point at which the law is asked is not.
+        UnmetHypothesis: ``scale`` is not positive, or a point at which the score is asked is not.
 
     Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
 

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable
 
 from driftproof._namespace import Array, Namespace
+from driftproof._results import settled
 from driftproof.theory.special import gammaln
 from driftproof.theory.special.elementary import log_or_minus_infinity
 from driftproof.theory.special.noncentral_gamma import log_noncentral_gamma
@@ -170,7 +171,8 @@ def solve(
         step = xp.where(step > _STRIDE, _STRIDE, xp.where(step < -_STRIDE, -_STRIDE, step))
         newton = (rate > 0) & (at + step >= low) & (at + step <= high)
         at = xp.where(newton, at + step, 0.5 * (low + high))
-        if bool(xp.all(newton & (xp.abs(step) * (1.0 + rate) <= close) | (high - low <= close * close))):
+        close_enough = newton & (xp.abs(step) * (1.0 + rate) <= close) | (high - low <= close * close)
+        if settled(xp.all(close_enough)):  # where jax traces, the last round comes
             break
     return at
 

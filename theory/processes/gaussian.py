@@ -39,6 +39,13 @@ class AbstractGaussianProcess(AbstractProcess):
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         """Kernel: signal level alpha(t) and noise level sigma(t)."""
 
+    @abstractmethod
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        r"""Kernel: from s to t > s the share of the signal :math:`r = \alpha_t / \alpha_s` that is kept, and the noise.
+
+        .. math:: X_t = r X_s + \sqrt{\sigma_t^2 - r^2 \sigma_s^2}\,Z
+        """
+
     def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
         """Kernel: the noise time at which sigma / alpha has a given value; beyond the horizon where that is."""
         name = type(self).__name__
@@ -69,6 +76,10 @@ class AbstractGaussianProcess(AbstractProcess):
         alpha, sigma = self.alpha_sigma(xp, t)
         return alpha * x0, sigma
 
+    def step_parameters(self, xp: Namespace, x: Array, s: Array, t: Array) -> tuple[Array, ...]:
+        kept, noise = self.between(xp, s, t)
+        return kept * x, noise
+
     @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, alpha, sigma = self._levels(data_law, t)
@@ -76,17 +87,20 @@ class AbstractGaussianProcess(AbstractProcess):
             case Normal():
                 return Normal(alpha * data_law.loc, xp.sqrt((alpha * data_law.scale) ** 2 + sigma**2))
             case Gaussian():
-                cov = alpha**2 * data_law.cov + sigma**2 * _identity(xp, data_law.cov)
+                alpha, sigma = last_axis(alpha), last_axis(last_axis(sigma))  # times make rows
+                cov = last_axis(alpha) ** 2 * data_law.cov + sigma**2 * _identity(xp, data_law.cov)
                 return Gaussian(alpha * data_law.mean, cov)
             case GaussianMixture():
-                covs = alpha**2 * data_law.covs + sigma**2 * _identity(xp, data_law.covs)
+                alpha, sigma = last_axis(last_axis(alpha)), last_axis(last_axis(last_axis(sigma)))
+                covs = last_axis(alpha) ** 2 * data_law.covs + sigma**2 * _identity(xp, data_law.covs)
                 return GaussianMixture(data_law.weights, alpha * data_law.means, covs)
             case Discrete() if data_law.atoms.ndim == 1:
                 alpha, sigma = last_axis(alpha), last_axis(sigma)
                 return Mixture(data_law.weights, Normal(alpha * data_law.atoms, sigma))
             case Discrete():
-                d = data_law.atoms.shape[1]
-                covs = sigma**2 * _identity(xp, xp.zeros((d, d), dtype=sigma.dtype))
+                alpha, sigma = last_axis(last_axis(alpha)), last_axis(last_axis(last_axis(sigma)))
+                spread = sigma**2 * _identity(xp, data_law.atoms)
+                covs = xp.broadcast_to(spread, (*spread.shape[:-3], *data_law.atoms.shape, spread.shape[-1]))
                 return GaussianMixture(data_law.weights, alpha * data_law.atoms, covs)
             case Mixture(components=Normal() as parts):
                 alpha, sigma = last_axis(alpha), last_axis(sigma)
@@ -161,6 +175,10 @@ class VP(AbstractGaussianProcess):
         time = self.clock.time(t)
         return xp.exp(-0.5 * time), xp.sqrt(-xp.expm1(-time))
 
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        time = self.clock.time(t) - self.clock.time(s)
+        return xp.exp(-0.5 * time), xp.sqrt(-xp.expm1(-time))
+
     def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
         time = xp.log1p(ratio * ratio)
         bend = 2.0 * (self.beta_max - self.beta_min) / self.T
@@ -214,6 +232,10 @@ class VE(AbstractGaussianProcess):
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return xp.ones_like(t), self.sigma_min * xp.sqrt(xp.expm1(self.growth * t))
 
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        before = self.sigma_min * xp.exp(0.5 * self.growth * s)
+        return xp.ones_like(t), before * xp.sqrt(xp.expm1(self.growth * (t - s)))
+
     def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
         return xp.log1p((ratio / self.sigma_min) ** 2) / self.growth
 
@@ -243,6 +265,10 @@ class Flow(AbstractGaussianProcess):
 
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return 1.0 - t, t
+
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        kept = (1.0 - t) / (1.0 - s)
+        return kept, xp.sqrt((t - s) / (1.0 - s) * (t + kept * s))
 
     def time_of_ratio(self, xp: Namespace, ratio: Array) -> Array:
         return ratio / (1.0 + ratio)

@@ -26,6 +26,7 @@ import numpy as np
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
 from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import require_single
 from driftproof.theory.processes import VP
 from driftproof.theory.rewards import Reward
 from driftproof.theory.special.quadrature import Integral
@@ -79,6 +80,7 @@ def terminal_law(
         >>> [round(float(m), 12) for m in law.mean]  # a flow starts from exact noise
         [1.0, 2.0]
     """
+    require_single("terminal_law", data)
     given = {"mean": data.mean, "cov": data.cov, "shift": shift}
     xp, down, (mean, cov, shift) = boundary("terminal_law", **given)
     if tuple(shift.shape) not in ((), (1,), tuple(mean.shape)):

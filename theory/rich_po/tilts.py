@@ -44,7 +44,7 @@ def implicit_reward(
         >>> float(implicit_reward(shifted, reference, 2.0, [2.0]))
         3.0
     """
-    return beta * (policy.log_prob(x) - reference.log_prob(x))
+    return beta * (policy.log_prob(x, strict=True) - reference.log_prob(x, strict=True))
 
 
 @arrays()

@@ -31,6 +31,7 @@ from array_api_compat import device
 from driftproof._capabilities import arrays
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, holds
 from driftproof.theory.laws import Gaussian, GaussianMixture
+from driftproof.theory.laws.gaussian import require_single
 from driftproof.theory.rewards import Reward, tilted
 from driftproof.theory.special.elementary import log_mean_exp, shares
 
@@ -109,21 +110,21 @@ def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x:
 def conditional_law(
     process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array
 ) -> Gaussian | GaussianMixture:
-    r"""What the optimum samples from one state: the posterior, tilted by the reward.
+    r"""What the optimum samples from each state: the posterior, tilted by the reward.
 
     .. math:: P^*(dx_0 \mid x) \propto p(dx_0 \mid x)\,e^{r(x_0)/\beta}
         = \sum_k \pi_k\,N\big(G_k (M_k + C_k c/\beta),\; G_k C_k\big)
 
     Arguments:
         process, data, reward, beta: As for :func:`value`.
-        x: One state, shape (d,).
-        t: Its noise time in [0, T].
+        x: State, shape (..., d).
+        t: Noise time in [0, T], shape () or that of x without its last axis.
 
     Returns:
-        A law of the kind of the data.
+        A law of the kind of the data, with a row for each state: its batch shape is (...).
 
     Raises:
-        UnmetHypothesis: As for :func:`value`, or more than one state.
+        UnmetHypothesis: As for :func:`value`.
 
     Claims: SCORE-ACTION-MIX-1
 
@@ -136,16 +137,13 @@ def conditional_law(
     """
     law = problem("conditional_law", process, data, reward, x=x, t=t)
     xp = law.xp
-    if law.points[0].ndim != 1 or law.points[1].ndim:
-        got = f"shapes {tuple(law.points[0].shape)}, {tuple(law.points[1].shape)}"
-        raise UnmetHypothesis("conditional_law", "one state x (d,) at one time t ()", got)
     post, exponents = _optimum("conditional_law", process, law, beta)
     shrink = _shrink(xp, law, post.covs, beta)
     means = matvec(xp, shrink, post.means + matvec(xp, post.covs, law.c) / beta)
     covs = shrink @ post.covs
     covs = 0.5 * (covs + xp.matrix_transpose(covs))
     if isinstance(data, Gaussian):
-        return law.down(Gaussian(means[0, ...], covs[0, ...]))
+        return law.down(Gaussian(means[..., 0, :], covs[..., 0, :, :]))
     weights = shares(xp, law.weights, exponents)
     return law.down(GaussianMixture(weights, means, covs))
 
@@ -192,6 +190,7 @@ def terminal_law(
     start = prior(process, data) if start is None else start
     if not isinstance(start, Gaussian):
         raise UnmetHypothesis("terminal_law", "the start is Gaussian", f"start {type(start).__name__}")
+    require_single("terminal_law", start)
     law = problem("terminal_law", process, data, reward, x=start.mean, t=process.T, cov0=start.cov)
     xp, cov0 = law.xp, law.points[2]
     post, _ = _optimum("terminal_law", process, law, beta)

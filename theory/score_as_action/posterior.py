@@ -14,7 +14,7 @@ from array_api_compat import device
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, refuse_flags, require
 from driftproof.theory.laws import Gaussian, GaussianMixture
-from driftproof.theory.laws.gaussian import check_regular
+from driftproof.theory.laws.gaussian import check_regular, require_single
 from driftproof.theory.processes import VE, VP, Flow
 from driftproof.theory.processes.posterior import Posterior, matvec, require_states
 from driftproof.theory.processes.posterior import posterior as data_posterior
@@ -77,6 +77,7 @@ def problem(subject: str, process: Any, data: Any, reward: Any, /, **points: Arr
     if not isinstance(data, Gaussian | GaussianMixture):
         known = "the data law is Gaussian or GaussianMixture"
         raise UnmetHypothesis(subject, known, f"data law {type(data).__name__}")
+    require_single(subject, data)
     if not isinstance(reward, Reward):
         raise UnmetHypothesis(subject, "the reward is Linear or Quadratic", f"reward {type(reward).__name__}")
     bent = {"Q": reward.Q} if isinstance(reward, Quadratic) else {}
@@ -111,6 +112,7 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
 
 def prior(process: Process, data: Data) -> Gaussian:
     """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
+    require_single("prior", data)
     mean = data.mean if isinstance(data, Gaussian) else data.means[0]
     xp, down, (mean, t) = boundary("prior", mean=mean, t=process.T)
     variance = 1.0 if isinstance(process, VP) else process.alpha_sigma(xp, t)[1] ** 2

@@ -37,6 +37,7 @@ from driftproof._namespace import (
     public,
 )
 from driftproof.theory.laws import Gaussian
+from driftproof.theory.laws.gaussian import require_single
 from driftproof.theory.processes import VP
 from driftproof.theory.reward_gap import propagate
 from driftproof.theory.rewards import Reward
@@ -213,6 +214,7 @@ class ShiftedScore:
         if start.mean.shape != mean.shape:
             got = f"shapes {tuple(start.mean.shape)}, {tuple(mean.shape)}"
             raise UnmetHypothesis(name, "start (d,) like the data", got)
+        require_single(name, start)
 
     def value(self, x: Array, t: Array) -> Array:
         r"""Value :math:`V^\theta = E\,r(X_0) - \tfrac\beta2 |\theta|^2 B_t` from x (..., d) at noise time t."""

@@ -116,7 +116,7 @@ def forecasts(series: Rows, held_out: float, replicates: int = 500) -> tuple[CIR
 
 
 def _cir_log_density(process: CIR, series: Rows) -> Rows:
-    return np.asarray(process.transition(series[:-1], DAY).log_prob(series[1:]))
+    return np.asarray(process.transition(series[:-1], DAY).log_prob(series[1:], strict=True))
 
 
 def _cir_distribution(process: CIR, series: Rows) -> Rows:

@@ -10,7 +10,8 @@ import numpy as np
 from driftproof.numerics.samplers import step_log_prob
 from driftproof.theory.adjoint import BallCost, GaussianFlow, RegularizedFlow
 from driftproof.theory.laws import Gamma, Gaussian, LogNormal, Normal
-from driftproof.theory.laws.base import ElementwiseLaw, widened
+from driftproof.theory.laws.base import widened
+from driftproof.theory.laws.elementwise import ElementwiseLaw
 from driftproof.theory.processes import VP, AbstractProcess, Flow
 from driftproof.theory.rewards import Quadratic
 from driftproof.theory.score_as_action import LinearFeedback, ShiftedScore

@@ -11,7 +11,7 @@ import numpy as np
 from driftproof._namespace import UnmetHypothesis
 from driftproof._random import source
 from driftproof.theory.laws import Discrete, Gamma, LogNormal, NoncentralChi2, Normal
-from driftproof.theory.laws.base import ElementwiseLaw
+from driftproof.theory.laws.elementwise import ElementwiseLaw
 from driftproof.theory.processes import BESQ, CIR, GBM, VE, VP, AbstractProcess, Flow
 from driftproof.theory.processes.base import diffusion, drift, reverse_drift
 from driftproof.theory.processes.gaussian import AbstractGaussianProcess

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, final
 
 import numpy as np
@@ -28,8 +28,8 @@ from driftproof.theory.laws import (
     NoncentralChi2,
     Normal,
 )
-from driftproof.theory.laws.base import ElementwiseLaw
 from driftproof.theory.laws.bridges import SquaredBesselBridge
+from driftproof.theory.laws.elementwise import ElementwiseLaw
 from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
 from driftproof.validation import Thing, claim, exact
 from driftproof.validation.mutants import wrong
@@ -112,7 +112,7 @@ def expectations(sample: Thing, law: Any, sizes: tuple[int, ...]) -> list[float]
 def drawing(law: ElementwiseLaw, draw: Thing) -> Any:
     """The law, of which ``sample`` draws by ``draw``."""
     kind = type(type(law).__name__, (type(law),), {"draw": staticmethod(draw)})
-    return kind(**vars(law))
+    return kind(**{field.name: getattr(law, field.name) for field in fields(law)})  # type: ignore[arg-type]
 
 
 def raw(cumulants: tuple[float, float, float]) -> list[float]:

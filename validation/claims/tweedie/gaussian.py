@@ -38,6 +38,9 @@ class AnyGaussian(AbstractGaussianProcess):
     def alpha_sigma(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         return ALPHA, SIGMA
 
+    def between(self, xp: Namespace, s: Array, t: Array) -> tuple[Array, Array]:
+        raise NotImplementedError("the identities are of one time")
+
     def rates(self, xp: Namespace, t: Array) -> tuple[Array, Array]:
         raise NotImplementedError("the identities do not differentiate in time")
 

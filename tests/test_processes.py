@@ -177,6 +177,29 @@ def test_time_may_be_an_array_per_sample():
     assert mixture.log_prob(np.ones(2)).shape == (2,)
 
 
+@each_process
+def test_paths_follow_the_caller(process):
+    x0, times = np.asarray([[0.5, 1.0], [2.0, 0.1]]), np.asarray([0.0, 0.3, 0.9])
+    path = process.simulate(x0, times, 1)
+    assert path.shape == (3, 2, 2) and np.array_equal(path[0], x0)
+    assert np.isfinite(path).all() and (process.support == "finite" or (path >= 0).all())
+    theirs = process.simulate(torch.as_tensor(x0), torch.as_tensor(times), 1)
+    np.testing.assert_allclose(theirs, path, rtol=1e-9)
+    half = process.simulate(torch.tensor([0.5, 1.0]).bfloat16(), [0.3, 0.9], torch.Generator().manual_seed(0))
+    assert half.dtype == torch.bfloat16 and half.shape == (2, 2)
+
+
+def test_short_steps_keep_their_digits():
+    """The noise of a step of 1e-9 is the root of its rate times the step, to the digits of the step."""
+    import array_api_compat.numpy as xp
+
+    t = np.asarray(0.5)
+    for process in (VP(), VE(), Flow()):
+        _, noise = process.between(xp, t, t + 2.0**-30)
+        rate = float(process.rates(xp, t)[1])
+        assert float(noise) ** 2 * 2.0**30 == pytest.approx(rate, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -202,6 +225,11 @@ def test_time_may_be_an_array_per_sample():
         (lambda: BESQ(2.0).drift(np.asarray([1]), 0.5), TypeError, "real floating"),
         (lambda: BESQ(2.0).drift(np.ones(1), torch.ones(1)), TypeError, "one namespace"),
         (lambda: VP().reverse_drift(0.0, 0.5, 0.0, -0.1), UnmetHypothesis, "eta >= 0"),
+        (lambda: BESQ(2.0).simulate(-1.0, [0.5], 0), UnmetHypothesis, "x0 >= 0"),
+        (lambda: VP().simulate(0.0, [0.5, 0.5], 0), UnmetHypothesis, "times rise"),
+        (lambda: VP().simulate(0.0, 0.5, 0), UnmetHypothesis, r"times \(n,\)"),
+        (lambda: VP().simulate(0.0, np.zeros(0), 0), UnmetHypothesis, "n >= 1"),
+        (lambda: Flow().simulate(0.0, [0.5, 1.5], 0), UnmetHypothesis, r"times in \[0, 1\]"),
         (
             lambda: conjugate_posterior(BESQ(2.0), Gamma(2.0, 1.0), 1.0, 1.0),
             UnmetHypothesis,

@@ -1,6 +1,6 @@
 """Forward processes with exact transitions, marginals, bridges and reverse families."""
 
-from .base import AbstractProcess, diffusion, drift, reverse_drift
+from .base import AbstractProcess, diffusion, drift, reverse_drift, simulate
 from .clock import Clock, Identity, LinearClock
 from .gaussian import VE, VP, AbstractGaussianProcess, Flow
 from .gbm import GBM
@@ -22,4 +22,5 @@ __all__ = [
     "diffusion",
     "drift",
     "reverse_drift",
+    "simulate",
 ]

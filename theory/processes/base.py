@@ -21,10 +21,21 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
+from driftproof._namespace import (
+    Array,
+    Namespace,
+    UnmetHypothesis,
+    boundary,
+    holds,
+    known,
+    public,
+    require,
+    still,
+)
+from driftproof._random import Rng, source
 from driftproof.theory.laws import AbstractLaw, ElementwiseLaw
 
-__all__ = ["AbstractProcess"]
+__all__ = ["AbstractProcess", "diffusion", "drift", "reverse_drift", "simulate"]
 
 
 class AbstractProcess(ABC):
@@ -45,6 +56,10 @@ class AbstractProcess(ABC):
     @abstractmethod
     def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
         """Kernel: the parameters of the law of X_t given X_0 = x0 in ``family``."""
+
+    @abstractmethod
+    def step_parameters(self, xp: Namespace, x: Array, s: Array, t: Array) -> tuple[Array, ...]:
+        """Kernel: the parameters of the law of X_t given X_s = x in ``family``, 0 <= s < t."""
 
     @abstractmethod
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
@@ -68,6 +83,10 @@ class AbstractProcess(ABC):
         require(xp, name, key, t, domain)
         if self.last_time < math.inf:
             require(xp, name, key, t, f"in [0, {self.last_time:g}]")
+
+    def simulate(self, x0: Array, times: Array, rng: Rng) -> Array:
+        """Paths from x0, exact at the given times: shape times.shape + x0.shape."""
+        return simulate(self, x0, times, rng)
 
     def drift(self, x: Array, t: Array) -> Array:
         """Forward drift b(x, t), broadcast over x and t."""
@@ -160,6 +179,57 @@ def reverse_drift(
         raise UnmetHypothesis("reverse_drift", "eta >= 0", f"eta = {eta!r}")
     b, a, da = process.coefficients(xp, x, t)
     return -b + 0.5 * (1.0 + eta * eta) * (a * score + da)
+
+
+def _rising(xp: Namespace, *, process: AbstractProcess, times: Array, **_: object) -> None:
+    if times.ndim != 1 or not times.shape[0]:
+        raise UnmetHypothesis("simulate", "times (n,), n >= 1", f"shape {tuple(times.shape)}")
+    require(xp, "simulate", "times", times, f"in [0, {process.last_time:g}]")
+    require(xp, "simulate", "times", times, "finite")
+    if not holds(xp.all(times[1:] > times[:-1])):
+        raise UnmetHypothesis("simulate", "times rise", f"times from {float(times[0])!r}")
+
+
+@public(check=_rising, x0="state")
+def simulate(xp: Namespace, process: AbstractProcess, x0: Array, times: Array, rng: Rng) -> Array:
+    r"""Paths of a process, exact at the times asked for: each step is a draw from its own transition.
+
+    .. math:: X_{t_k} \sim P(X_{t_k} \in \cdot \mid X_{t_{k-1}}), \qquad X_0 = x_0
+
+    There is no error of discretisation, however far apart the times are.  Draws have no derivatives.
+
+    Arguments:
+        process: Symbol of the module.
+        x0: States at time 0, any shape; every element starts a path of its own.
+        times: Times, shape (n,), 0 <= t_1 < ... < t_n; at 0 the path is x0.
+        rng: A numpy or torch generator, a key of jax or an integer seed.
+
+    Returns:
+        The states, shape (n, ...) with the shape of x0 behind.
+
+    Raises:
+        UnmetHypothesis: States outside of the state space; times that do not rise, or where there is no law; a step
+            so short or so long that its law has no parameters.
+
+    Claims: TWEEDIE-PATH-1
+
+    Example:
+        >>> from driftproof.theory.processes import CIR
+        >>> path = simulate(CIR(kappa=2.0, theta=1.0, sigma=1.0), [1.0, 1.0], [0.0, 0.5, 9.0], 0)
+        >>> path.shape, path[0].tolist(), bool((path > 0).all())
+        ((3, 2), [1.0, 1.0], True)
+    """
+    noise = source(rng, like=x0)
+    x, path, before = x0, [], xp.zeros_like(times[0])
+    for k in range(times.shape[0]):
+        now = times[k]
+        if k or not known(now == 0.0):  # traced, it is none
+            parameters = process.step_parameters(xp, x, before, now)
+            process.family(*parameters)  # refuses what is no law
+            x = still(process.family.draw(xp, noise, xp.zeros_like(x), *parameters))
+        path.append(x)
+        before = now
+    return xp.stack(path)
 
 
 def require_parameters(

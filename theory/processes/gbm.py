@@ -71,6 +71,10 @@ class GBM(AbstractProcess):
     def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> tuple[Array, ...]:
         return xp.log(x0) + self.log_shift(t), xp.sqrt(self.log_variance(t))
 
+    def step_parameters(self, xp: Namespace, x: Array, s: Array, t: Array) -> tuple[Array, ...]:
+        shift, variance = (f(t) - f(s) for f in (self.log_shift, self.log_variance))
+        return xp.log(x) + shift, xp.sqrt(variance)
+
     @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         xp, _, (t, *_) = boundary("GBM", t=t, **data_law.parameters)

@@ -84,6 +84,10 @@ class AbstractSquaredBessel(AbstractProcess):
         decay, rho = self.decay_rho(xp, t)
         return self.delta, decay * x0 / rho, rho
 
+    def step_parameters(self, xp: Namespace, x: Array, s: Array, t: Array) -> tuple[Array, ...]:
+        decay, rho = self.between(xp, s, t)
+        return self.delta, decay * x / rho, rho
+
     @remembering
     def marginal(self, data_law: AbstractLaw, t: Array) -> AbstractLaw:
         r"""Law of X_t for data that are gamma, noncentral chi-square, discrete, or mixtures of these.

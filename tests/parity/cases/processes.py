@@ -1,4 +1,6 @@
-"""Drifts, diffusions and reverse drifts."""
+"""Drifts, diffusions, reverse drifts and paths."""
+
+import numpy as np
 
 from tests.parity.rows import PROCESSES, SCORES, mesh, row, states, times
 
@@ -13,5 +15,10 @@ ROWS = {
             for p in PROCESSES
             for eta in (0.0, 0.7)
         ],
+    ),
+    "theory.processes.base.simulate": row(
+        [mesh({"process": p, "times": np.asarray(times(p)[1:3])}, x0=states(p)) for p in PROCESSES],
+        whole=True,
+        gentle={"times": (0.2, 0.5, 0.9)},
     ),
 }

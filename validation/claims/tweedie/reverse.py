@@ -116,6 +116,9 @@ class AnyDiffusion(AbstractProcess):
     def transition_parameters(self, xp: Namespace, x0: Array, t: Array) -> NoReturn:
         raise NotImplementedError
 
+    def step_parameters(self, xp: Namespace, x: Array, s: Array, t: Array) -> NoReturn:
+        raise NotImplementedError
+
     def marginal(self, data_law: Any, t: Array) -> NoReturn:
         raise NotImplementedError
 

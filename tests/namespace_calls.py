@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy as sp
+from scipy import stats
 
 from driftproof.numerics import (
     adjoint,
@@ -294,6 +295,7 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "theory.doob.prior_divergence": lambda a: doob.prior_divergence(VP(0.1, 3.0, 1.0), _gaussian(a)),
     "theory.doob.require_start": lambda a: doob.require_start(VP(0.1, 3.0, 1.0), _gaussian(a), 10.0),
     "theory.doob.wasserstein_bound": lambda a: doob.wasserstein_bound(VP(), 1.0, lambda t: 0.1),
+    "theory.laws.from_scipy": lambda a: laws.from_scipy(stats.norm(a([0.5, 1.0]), a([2.0, 3.0]))),
     "theory.laws.kl": lambda a: laws.kl(Normal(a([2.0, 1.0]), a([1.0, 0.5])), Normal(a([0.0, 0.0]), 1.5)),
     "theory.laws.wasserstein2": lambda a: laws.wasserstein2(
         _gaussian(a), Gaussian(a([0.0, 0.0]), a([[1.0, 0.0], [0.0, 3.0]]))

@@ -12,6 +12,7 @@ from .gaussian import Gaussian
 from .gaussian_mixture import GaussianMixture
 from .mixture import Mixture
 from .normal import LogNormal, Normal
+from .scipy_laws import from_scipy
 
 __all__ = [
     "AbstractLaw",
@@ -27,6 +28,7 @@ __all__ = [
     "NoncentralChi2",
     "Normal",
     "SquaredBesselBridge",
+    "from_scipy",
     "kl",
     "wasserstein2",
 ]

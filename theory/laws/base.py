@@ -116,6 +116,11 @@ class AbstractLaw(ABC):
         xp, down, (variance,) = boundary(type(self).__name__, variance=self.variance)
         return down.wide(sqrt_or_zero(xp, variance))
 
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws have derivatives in the parameters (:meth:`rsample`)."""
+        return False
+
     @abstractmethod
     def log_prob(self, x: Array, strict: bool = False) -> Array:
         """Logarithm of the density (or of the mass) at ``x``: minus infinity outside of the support.

@@ -80,6 +80,11 @@ def kl(p: AbstractLaw, q: AbstractLaw) -> Array:
     raise UnmetHypothesis("kl", "both laws are of one family", f"{_name(p)} and {_name(q)}")
 
 
+def has_kl(p: AbstractLaw, q: AbstractLaw) -> bool:
+    """Whether a closed form is known for two such laws."""
+    return type(p) is type(q) and _kl.dispatch(type(p)) is not _kl.dispatch(object)
+
+
 @singledispatch
 def _w2(p: Any, q: Any) -> Array:
     raise UnmetHypothesis("wasserstein2", "a closed form is known", f"{_name(p)} laws")

@@ -106,6 +106,10 @@ class ElementwiseLaw(AbstractLaw):
     def batch_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(*(np.shape(value) for value in self._fields().values()))
 
+    @property
+    def has_rsample(self) -> bool:
+        return self.pathwise or ("log_tails" in vars(type(self)) and not self.integers)
+
     def log_prob(self, x: Array, strict: bool = False) -> Array:
         if strict:
             return self._evaluate(self._density_in_support, x)
@@ -140,6 +144,9 @@ class ElementwiseLaw(AbstractLaw):
         return still(self._drawn_with(shape, rng, lambda xp, draws, *p: draws))
 
     def rsample(self, shape: int | tuple[int, ...], rng: Rng) -> Array:
+        if not self.has_rsample:
+            raise unknown(type(self), "rsample", "draws have derivatives in the parameters")
+
         def kernel(xp: Namespace, draws: Array, *parameters: Any) -> Array:
             if self.pathwise:
                 return draws

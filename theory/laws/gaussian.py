@@ -87,6 +87,10 @@ class Gaussian(AbstractLaw):
         return tuple(self.mean.shape[-1:])
 
     @property
+    def has_rsample(self) -> bool:
+        return True
+
+    @property
     def variance(self) -> Array:
         xp, down, (cov,) = boundary("Gaussian", cov=self.cov)
         return down.wide(xp.linalg.diagonal(cov))

@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftproof._blocks import BLOCK
-from driftproof.theory import special
 from driftproof.theory.special import (
     bessel_quotient,
     bessel_ratio,
@@ -73,7 +72,7 @@ def elsewhere(name: str, rows: list[list[float]], dtype: str) -> dict[str, float
     groups: dict[tuple[float, ...], list[float]] = {}
     for *arguments, x, _ in rows:
         groups.setdefault(tuple(arguments), []).append(x)
-    function, room = getattr(special, name), {}
+    function, room = reference.ours(name), {}
     for parameters, points in groups.items():
         sample = {"x": np.asarray(points, dtype=dtype)}
         (ours,) = run(function, parameters, sample, np.asarray)

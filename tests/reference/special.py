@@ -6,7 +6,7 @@ r"""Reference values of driftproof.theory.special, from definitions, with mpmath
 Every value is computed at 60 digits or more and rounded once to float64.  Nothing here uses the uniform
 expansion that the library evaluates: Bessel functions come from their power series and, far out, from
 Hankel's expansion; the normal tail from erfc; Kummer's function from its power series and, far out, from
-its divergent one.
+its divergent one; the tails of noncentral chi-square laws from the sum over their count.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
+
+from driftproof.validation.claims.special.tails import log_tails
 
 DATA = Path(__file__).resolve().parents[2] / "validation" / "data" / "special.json"
 DIGITS = 60
@@ -42,6 +44,9 @@ NORMAL_POINTS = (*(-(10.0**e) for e in np.arange(8.0, -10.5, -0.5)), *np.arange(
 KUMMER = (0.01, 0.3, 1.0, 1.5, 2.5, 7.3, 10.0, 25.5, 41.2, 50.0)
 LARGE_KUMMER = ((60.0, 0.05), (200.0, 0.5), (3e3, 41.2), (0.02, 60.0), (7.3, 3e3), (800.0, 900.0), (2e4, 2e4))
 KUMMER_POINTS = (1e-8, 0.1, 3.0, 20.0, 40.0, 60.0, 100.0, 150.0, 230.0, 600.0, 1e4, 1e8)
+# Of tails: numbers that float32 has too.  Their logarithms go down to -38000.
+DEGREES, CENTRES = (2.0**-6, 1.0, 3.0, 60.0, 1000.0), (0.0, 2.0**-10, 30.0, 500.0)
+TAIL_POINTS = (1e-30, 1e-4, 0.1, 1.0, 10.0, 60.0, 300.0, 1000.0, 1600.0, 4000.0)
 GAMMA_POINTS = (*(10.0**e for e in range(-10, 9)), 0.5, 1.5, 2.5, 24.5, 171.5)
 
 
@@ -128,6 +133,14 @@ def gammaln(x: Any) -> Any:
     return mp.loggamma(mp.mpf(x))
 
 
+def log_cdf(df: Any, nc: Any, x: Any) -> Any:
+    return log_tails(x, df, nc)[0]
+
+
+def log_sf(df: Any, nc: Any, x: Any) -> Any:
+    return log_tails(x, df, nc)[1]
+
+
 def mills_polynomial(count: int = 26) -> list[float]:
     """(1 + x/5) R(x) in powers of v = (5 - x)/(5 + x): its Chebyshev series in v, cut, and rewritten."""
     nodes = 80
@@ -164,9 +177,20 @@ Row = tuple[float, ...]
 VALUES: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (log_iv, log_ive, bessel_ratio, log_ndtr, mills, log_hyp1f1, hyp1f1_ratio, gammaln, digamma)
-}
+} | {f"NoncentralChi2.{f.__name__}": f for f in (log_cdf, log_sf)}
 KINDS = ("float64", "float32", "torch float64", "torch float32")
-LOGARITHMS = ("log_iv", "log_ive", "log_hyp1f1", "gammaln")
+TAILS = ("NoncentralChi2.log_cdf", "NoncentralChi2.log_sf")
+LOGARITHMS = ("log_iv", "log_ive", "log_hyp1f1", "gammaln", *TAILS)
+
+
+def ours(name: str) -> Callable[..., Any]:
+    """The function of ours, of its parameters and the array of points."""
+    from driftproof.theory import laws, special
+
+    law, _, method = name.rpartition(".")
+    if not law:
+        return getattr(special, name)  # type: ignore[no-any-return]
+    return lambda *given: getattr(getattr(laws, law)(*given[:-1], 1.0), method)(given[-1])
 
 
 def grid(name: str) -> Iterable[Row]:
@@ -177,6 +201,8 @@ def grid(name: str) -> Iterable[Row]:
         return [(float(z),) for z in sorted(set(NORMAL_POINTS))]
     if name in {"gammaln", "digamma"}:
         return [(x,) for x in sorted(GAMMA_POINTS)]
+    if name in TAILS:
+        return [(df, nc, x) for df in DEGREES for nc in CENTRES for x in TAIL_POINTS]
     large = [(a, b, x) for a, b in LARGE_KUMMER for x in KUMMER_POINTS if x <= 1e3]
     return [(a, b, x) for a in KUMMER for b in KUMMER for x in KUMMER_POINTS] + large
 
@@ -199,6 +225,9 @@ def region(name: str, row: Row) -> str:
         return _band("z", row[0], (-1e8, -40.0, -1.0), (1.0, 37.5))
     if name in {"gammaln", "digamma"}:
         return _band("x", row[0], (0.0, 1.0, 10.0), (1e8,))
+    if name in TAILS:
+        law = "nc = 0" if row[1] == 0 else "nc > 0"
+        return f"{law}, {_band('x / mean', row[2] / (row[0] + row[1]), (0.0, 0.01, 1.0), (10.0, math.inf))}"
     if max(row[:2]) > 50.0:
         return f"max(a, b) > 50, {_band('x', row[2], (0.0, 1.0, 24.0), (1e3,))}"
     return _band("x", row[2], (0.0, 1.0, 24.0), (225.0, 1e8))
@@ -227,8 +256,7 @@ def error(name: str, row: Row, ours: float, exact: float) -> float:
 
 def measure(name: str, rows: Iterable[Row], kind: str) -> dict[str, float]:
     """The largest error of ours in every region, with argument and result of one kind: ``"torch float32"``."""
-    from driftproof.theory import special
-
+    function = ours(name)
     worst: dict[str, float] = {}
     kinds = np.dtype(kind.removeprefix("torch "))
     for *arguments, exact in rows:
@@ -239,11 +267,11 @@ def measure(name: str, rows: Iterable[Row], kind: str) -> dict[str, float]:
             import torch
 
             x = torch.from_numpy(x)
-        ours = float(getattr(special, name)(*arguments[:-1], x))
+        found = float(function(*arguments[:-1], x))
         key = region(name, tuple(arguments))
         if abs(exact) < np.finfo(kinds).tiny:  # underflow may round as it likes, to something as small
-            exact, ours = 0.0, ours if abs(ours) > np.finfo(kinds).tiny else 0.0
-        worst[key] = max(worst.get(key, 0.0), error(name, tuple(arguments), ours, exact))
+            exact, found = 0.0, found if abs(found) > np.finfo(kinds).tiny else 0.0
+        worst[key] = max(worst.get(key, 0.0), error(name, tuple(arguments), found, exact))
     return worst
 
 

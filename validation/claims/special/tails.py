@@ -22,7 +22,7 @@ LAWS = ((0.02, 0.0), (0.5, 3.0), (1.0, 30.0), (2.0, 1e-3), (60.0, 9.0))
 POINTS = (1e-200, 1e-3, 3.0, 60.0, 1500.0)
 
 
-def _log_tails(x: Any, df: Any, nc: Any) -> list[Any]:
+def log_tails(x: Any, df: Any, nc: Any) -> list[Any]:
     """The logarithms of P(X <= x) and P(X > x) as sums over the count of positive terms, at fifty digits."""
     rate, shape, y = mpf(nc) / 2, mpf(df) / 2, mpf(x) / 2
     count = int(y + rate + 12 * mpmath.sqrt(y + rate) + 60) if nc else 0
@@ -96,12 +96,12 @@ class Tails:
     @exact(ACCURACY, over=grid(rows("df, nc", LAWS), rows("x", POINTS)))
     def fifty_digits(NoncentralChi2, df, nc, x):
         law = NoncentralChi2(df, nc, 1.0)
-        return _relative([law.log_cdf(x), law.log_sf(x)], _log_tails(x, df, nc))
+        return _relative([law.log_cdf(x), law.log_sf(x)], log_tails(x, df, nc))
 
     @exact(ACCURACY, over=grid(shape=(0.01, 1.0, 2.5, 1e3), x=(1e-200, 1e-3, 0.9, 30.0, 800.0, 1300.0)))
     def incomplete_gamma_functions(Gamma, shape, x):
         law = Gamma(shape, 0.5)
-        return _relative([law.log_cdf(0.5 * x), law.log_sf(0.5 * x)], _log_tails(2.0 * x, 2.0 * shape, 0.0))
+        return _relative([law.log_cdf(0.5 * x), law.log_sf(0.5 * x)], log_tails(2.0 * x, 2.0 * shape, 0.0))
 
     @exact(1e-14)
     def everything_lies_on_the_half_line(NoncentralChi2, Gamma):

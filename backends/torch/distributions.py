@@ -6,7 +6,6 @@ of noncentral chi-square laws, tails of mixtures, divergences of laws that nearl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, final
 
@@ -48,7 +47,7 @@ class LawDistribution(td.Distribution):
         validate_args: As for every distribution; torch's default where it is None.
     """
 
-    arg_constraints: Mapping[str, constraints.Constraint] = {}  # declared so by torch
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # as torch declares it
 
     def __init__(
         self, law: AbstractLaw, generator: torch.Generator | None = None, validate_args: bool | None = None
@@ -85,7 +84,8 @@ class LawDistribution(td.Distribution):
         return found
 
     def entropy(self) -> Tensor:
-        return self.law.entropy().expand(self.batch_shape)  # type: ignore[no-any-return]
+        found: Tensor = self.law.entropy().expand(self.batch_shape)
+        return found
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         found: Tensor = self.law.sample(tuple(sample_shape), self._generator())
@@ -179,10 +179,14 @@ def _kl(p: td.Distribution, q: td.Distribution) -> Tensor:
     return found
 
 
-register_kl(LawDistribution, LawDistribution)(_kl)
+def _register(p: type[td.Distribution], q: type[td.Distribution]) -> None:
+    register_kl(p, q)(_kl)  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+
+_register(LawDistribution, LawDistribution)
 for _native in (td.Normal, td.LogNormal, td.Gamma, td.Exponential, td.MultivariateNormal):
-    register_kl(LawDistribution, _native)(_kl)
-    register_kl(_native, LawDistribution)(_kl)
+    _register(LawDistribution, _native)
+    _register(_native, LawDistribution)
 
 
 @final
@@ -196,7 +200,8 @@ class _Atoms(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        return self.law.log_prob(value) > -torch.inf  # type: ignore[no-any-return]
+        found: Tensor = self.law.log_prob(value) > -torch.inf
+        return found
 
 
 def _support(law: AbstractLaw) -> constraints.Constraint:

@@ -50,6 +50,8 @@ class BesselCount(ElementwiseLaw):
         nu: Order :math:`\nu > -1`, a float.
         z: Argument :math:`z \ge 0`, any shape; at 0 the count is 0.
 
+    It has no distribution function here: that is a sum as long as the count, of no length known before z is.
+
     Raises:
         UnmetHypothesis: nu <= -1 or z < 0.
 

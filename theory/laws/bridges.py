@@ -87,6 +87,8 @@ class SquaredBesselBridge(ElementwiseLaw):
         right: Pull of the later end, :math:`\mu \ge 0`, broadcastable with ``left``.
         scale: Scale :math:`c > 0`, broadcastable with ``left``.
 
+    It has no distribution function here: its transform is a Bessel function, at complex arguments on a contour.
+
     Raises:
         UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain.
 

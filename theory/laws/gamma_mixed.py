@@ -38,6 +38,9 @@ class GammaMixedChi2(ElementwiseLaw):
         mixing: Scale :math:`m > 0` of the half-noncentrality, any shape.
         scale: Scale :math:`c > 0`, broadcastable with ``mixing``.
 
+    It has no distribution function here: its transform has two branch points, and a path that is steep behind both of
+    them for every shape is not known.
+
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative.
 

@@ -51,11 +51,12 @@ def _cases() -> Iterator[tuple[str, Any, float, tuple[int, ...], list[float]]]:
     ):
         x0 = -1.3
         yield label, process, x0, (4, 4), _linear(list(kept * x0), list(noise), kept[1] / kept[0])
-    for label, process, at in (("GBM", GBM(0.3, 0.4), ends), ("GBM, a clock", GBM(0.3, 0.4, CLOCK), time)):
+    geometric = (("GBM", GBM(0.3, 0.4), ends), ("GBM, a clock", GBM(0.3, 0.4, CLOCK), time))
+    for name, gbm, at in geometric:
         (s, t), x0, v = at, 1.4, 0.16
         m, n = (x0 * math.exp(0.3 * u) for u in (s, t))
         second = [m * m * math.exp(v * s), m * n * math.exp(v * s), n * n * math.exp(v * t)]
-        yield label, process, x0, (24, 24), [m, n, *second]
+        yield name, gbm, x0, (24, 24), [m, n, *second]
     for delta, x0, sizes in ((3.0, 0.7, (3, 3, 3, 3)), (0.4, 0.2, (40, 3, 40, 3))):
         for label, clock, at in (("", {}, ends), (", a clock", {"clock": CLOCK}, time)):
             kappa, sigma = 1.5, 0.8

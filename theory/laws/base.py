@@ -31,9 +31,10 @@ class AbstractLaw(ABC):
     integer is a shape too, as in scipy.stats.  Laws are equal by value: of one family, with parameters of the same
     shapes and numbers.  They have no hash, since arrays may change.
 
-    Quantiles are called ``icdf`` as in torch: it is the ``ppf`` of scipy.stats, as ``log_prob`` is its ``logpdf``.  The logarithms of both tails have no other limit than the dtype; draws of
-    ``rsample`` have derivatives in the parameters: of normal laws along the path, of gamma and chi-square laws along the
-    level, an implicit reparametrisation.
+    Quantiles are called ``icdf`` as in torch: it is the ``ppf`` of scipy.stats, as ``log_prob`` is its ``logpdf``.  The
+    logarithms of both tails have no other limit than the dtype.  Draws of ``rsample`` have derivatives in the
+    parameters: of normal laws along the path, of gamma and chi-square laws along the level, an implicit
+    reparametrisation.
 
     Half precision is computed in float32.  Draws and scores follow the caller; log-densities, means and variances
     stay float32.  A law that a process or a theorem makes keeps its parameters in float32 and remembers the dtype

@@ -120,8 +120,7 @@ def _cir_log_density(process: CIR, series: Rows) -> Rows:
 
 
 def _cir_distribution(process: CIR, series: Rows) -> Rows:
-    decay, rho = process.decay(DAY), process.rho(DAY)
-    return np.asarray(stats.ncx2.cdf(series[1:] / rho, process.delta, series[:-1] * decay / rho))
+    return np.asarray(process.transition(series[:-1], DAY).cdf(series[1:]))
 
 
 def _moments(series: Rows) -> Rows:

@@ -39,7 +39,7 @@ import numpy as np
 from ._arguments import Parameters, checked
 from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
-from ._results import Down, holds, is_array, known, require_no_nan, still
+from ._results import Down, holds, is_array, known, require_no_nan, still, unmapped
 from ._shapes import explain, require_broadcastable
 
 __all__ = [
@@ -240,6 +240,7 @@ def boundary(subject: str, /, **arguments: Any) -> tuple[Namespace, Down, tuple[
 
 def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -> None:
     """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
+    value = unmapped(value)
     good = inside(value, domain)
     if holds(xp.all(good)):
         return

@@ -13,7 +13,17 @@ import numpy as np
 
 from ._checks import UnmetHypothesis
 
-__all__ = ["Down", "Remembers", "holds", "is_array", "known", "require_no_nan", "settled", "still"]
+__all__ = [
+    "Down",
+    "Remembers",
+    "holds",
+    "is_array",
+    "known",
+    "require_no_nan",
+    "settled",
+    "still",
+    "unmapped",
+]
 
 
 class Down:
@@ -61,6 +71,7 @@ class Remembers(Protocol):
 
 def require_no_nan(xp: ModuleType, subject: str, name: str, value: Any) -> None:
     """Raise :class:`UnmetHypothesis` where an array has a NaN, and say how many."""
+    value = unmapped(value)
     wrong = xp.isnan(value)
     if known(xp.any(wrong)):
         count = int(xp.sum(xp.astype(wrong, xp.int64)))
@@ -82,12 +93,16 @@ def holds(condition: Any) -> bool:
 
 def settled(condition: Any) -> bool:
     """Like :func:`known`, and where torch.func.vmap maps, whether the condition is met in every example."""
-    if array_api_compat.is_torch_array(condition):
+    return bool(unmapped(condition).all()) if array_api_compat.is_torch_array(condition) else known(condition)
+
+
+def unmapped(value: Any) -> Any:
+    """The numbers of an array: those of every example where torch.func.vmap maps, the array itself elsewhere."""
+    if array_api_compat.is_torch_array(value):
         of = sys.modules["torch"]._C._functorch
-        while of.is_functorch_wrapped_tensor(condition):
-            condition = of.get_unwrapped(condition)
-        return bool(condition.all())
-    return known(condition)
+        while of.is_functorch_wrapped_tensor(value):
+            value = of.get_unwrapped(value)
+    return value
 
 
 def _met(condition: Any, traced: bool) -> bool:

@@ -324,6 +324,12 @@ class TestMapped:
         looped = torch.stack([ask(*each) for each in zip(self.POINTS, *values, strict=True)])
         torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=0.0)
 
+    def test_values_are_checked_in_every_example(self):
+        with pytest.raises(UnmetHypothesis, match="scale > 0"):
+            torch.func.vmap(lambda s: Normal(0.0, s).log_prob(1.0))(torch.tensor([1.0, -1.0]))
+        with pytest.raises(UnmetHypothesis, match="no NaN"):
+            torch.func.vmap(lambda x: Normal(0.0, 1.0).log_prob(x))(torch.tensor([1.0, torch.nan]))
+
     @pytest.mark.slow(ci=True)
     def test_outside_of_the_support_and_under_two_transformations(self):
         x = torch.tensor([-1.0, 0.5], dtype=torch.float64)

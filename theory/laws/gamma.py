@@ -48,7 +48,7 @@ class Gamma(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point is negative.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4, SPECIAL-LAWS-1
 
     Example:
         >>> float(Gamma(2.0, 0.5).mean), float(Gamma(1.0, 1.0).log_prob(3.0))
@@ -124,7 +124,7 @@ class NoncentralChi2(ElementwiseLaw):
     References:
         | Continuous Univariate Distributions, vol. 2 (Johnson, Kotz & Balakrishnan, 1995), ch. 29
 
-    Claims: TWEEDIE-LAW-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3
+    Claims: TWEEDIE-LAW-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-LAWS-1
 
     Example:
         >>> float(NoncentralChi2(2.0, 0.0, 1.0).log_prob(4.0)) == -2.0 - math.log(2.0)

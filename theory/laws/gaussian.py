@@ -29,6 +29,7 @@ from driftproof._namespace import (
     require,
 )
 from driftproof._random import Rng, source
+from driftproof._results import settled
 from driftproof.theory.special.quadrature import still
 
 from .base import AbstractLaw, size
@@ -53,7 +54,7 @@ class Gaussian(AbstractLaw):
         UnmetHypothesis: ``cov`` is not symmetric positive semi-definite, or shapes do not match; in
             ``log_prob`` and ``score``: ``cov`` is singular.
 
-    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1, SPECIAL-LAWS-2
 
     Example:
         >>> float(Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 4.0]]).score([0.0, 2.0])[1])
@@ -224,6 +225,6 @@ def density_anywhere(
     if strict:
         require(xp, subject, "x", x, "finite")
     good = xp.all(xp.abs(x) < xp.inf, axis=-1)
-    if known(xp.all(good)):
+    if settled(xp.all(good)):
         return density(x)
     return xp.where(good, density(xp.where(good[..., None], x, xp.zeros_like(x))), -xp.inf)

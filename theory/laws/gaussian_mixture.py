@@ -47,7 +47,7 @@ class GaussianMixture(AbstractLaw):
     Raises:
         UnmetHypothesis: As for :class:`Gaussian`, or the weights do not sum to 1.
 
-    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1, SPECIAL-LAWS-2
 
     Example:
         >>> law = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])

@@ -44,7 +44,7 @@ class Mixture(AbstractLaw):
     Raises:
         UnmetHypothesis: The weights are negative or do not sum to 1.
 
-    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1
+    Claims: TWEEDIE-DRAW-1, TWEEDIE-MARGINAL-1, SPECIAL-LAWS-1, SPECIAL-LAWS-2
 
     Example:
         >>> from driftproof.theory.laws import Normal

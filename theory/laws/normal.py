@@ -36,7 +36,7 @@ class Normal(ElementwiseLaw):
     Raises:
         UnmetHypothesis: ``scale`` is not positive.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4, SPECIAL-LAWS-1
 
     Example:
         >>> float(Normal(0.0, 1.0).score(2.0))
@@ -93,7 +93,7 @@ class LogNormal(ElementwiseLaw):
     Raises:
         UnmetHypothesis: ``scale`` is not positive, or a point at which the score is asked is not.
 
-    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4
+    Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4, SPECIAL-LAWS-1
 
     Example:
         >>> float(LogNormal(0.0, 1.0).score(1.0))

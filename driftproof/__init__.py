@@ -10,8 +10,9 @@ from pathlib import Path as _Path
 from ._gradients import check_gradients
 from ._logging import set_verbosity
 from ._namespace import UnmetHypothesis
+from ._tracing import check_values
 
-__all__ = ["UnmetHypothesis", "__version__", "check_gradients", "set_verbosity"]
+__all__ = ["UnmetHypothesis", "__version__", "check_gradients", "check_values", "set_verbosity"]
 __version__ = "0.1.0"
 
 if not (_Path(__file__).parent / "theory").is_dir():  # a checkout without symbolic links

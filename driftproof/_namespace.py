@@ -39,8 +39,9 @@ import numpy as np
 from ._arguments import Parameters, checked
 from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
-from ._results import Down, holds, is_array, known, require_no_nan, still, unmapped
+from ._results import Down, is_array, require_no_nan
 from ._shapes import explain, require_broadcastable
+from ._tracing import holds, known, repeat, settle, still, unmapped
 
 __all__ = [
     "Array",
@@ -58,8 +59,10 @@ __all__ = [
     "public_functions",
     "refuse",
     "refuse_flags",
+    "repeat",
     "require",
     "require_broadcastable",
+    "settle",
     "still",
 ]
 
@@ -242,11 +245,11 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
     """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
     value = unmapped(value)
     good = inside(value, domain)
-    if holds(xp.all(good)):
+    hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
+    if holds(xp.all(good), f"{subject}: unmet hypothesis: {hypothesis}"):
         return
     flat, bad = xp.reshape(value, (-1,)), xp.reshape(~good, (-1,))
     worst = float(flat[int(xp.argmax(xp.astype(bad, xp.int64)))])
-    hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
     where = "" if flat.shape[0] == 1 else f" among {flat.shape[0]} values"
     raise UnmetHypothesis(subject, hypothesis, f"{name} = {worst!r}{where}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -12,18 +11,9 @@ import array_api_compat
 import numpy as np
 
 from ._checks import UnmetHypothesis
+from ._tracing import known, unmapped
 
-__all__ = [
-    "Down",
-    "Remembers",
-    "holds",
-    "is_array",
-    "known",
-    "require_no_nan",
-    "settled",
-    "still",
-    "unmapped",
-]
+__all__ = ["Down", "Remembers", "is_array", "require_no_nan"]
 
 
 class Down:
@@ -73,67 +63,9 @@ def require_no_nan(xp: ModuleType, subject: str, name: str, value: Any) -> None:
     """Raise :class:`UnmetHypothesis` where an array has a NaN, and say how many."""
     value = unmapped(value)
     wrong = xp.isnan(value)
-    if known(xp.any(wrong)):
+    if known(xp.any(wrong), f"{subject}: unmet hypothesis: {name} has no NaN"):
         count = int(xp.sum(xp.astype(wrong, xp.int64)))
         raise UnmetHypothesis(subject, f"{name} has no NaN", f"{count} NaN in shape {tuple(value.shape)}")
-
-
-def known(condition: Any) -> bool:
-    """Whether a condition on the numbers of arrays is met; no where jax or torch.func traces, and there are no numbers yet.
-
-    What is compiled or mapped is checked for kinds, shapes and dtypes; for values, where it is called with numbers.
-    """
-    return _met(condition, traced=False)
-
-
-def holds(condition: Any) -> bool:
-    """Whether a hypothesis on the numbers of arrays is met; yes where jax or torch.func traces."""
-    return _met(condition, traced=True)
-
-
-def settled(condition: Any) -> bool:
-    """Like :func:`known`, and where torch.func.vmap maps, whether the condition is met in every example."""
-    return bool(unmapped(condition).all()) if array_api_compat.is_torch_array(condition) else known(condition)
-
-
-def unmapped(value: Any) -> Any:
-    """The numbers of an array: those of every example where torch.func.vmap maps, the array itself elsewhere."""
-    if array_api_compat.is_torch_array(value):
-        of = sys.modules["torch"]._C._functorch
-        while of.is_functorch_wrapped_tensor(value):
-            value = of.get_unwrapped(value)
-    return value
-
-
-def _met(condition: Any, traced: bool) -> bool:
-    try:
-        return bool(condition)
-    except Exception as error:
-        jax = sys.modules.get("jax")
-        if jax is not None and isinstance(error, jax.errors.ConcretizationTypeError):
-            return traced
-        if array_api_compat.is_torch_array(condition) and _mapped(condition):
-            return traced
-        raise
-
-
-def _mapped(value: Any) -> bool:
-    """Whether torch.func.vmap has made many of a tensor, or of what a transformation wrapped."""
-    of = sys.modules["torch"]._C._functorch
-    while of.is_functorch_wrapped_tensor(value):
-        if of.is_batchedtensor(value):
-            return True
-        value = of.get_unwrapped(value)
-    return False
-
-
-def still(value: Any) -> Any:
-    """The array without its gradient: where panels lie, and how large an error is, changes no value."""
-    if hasattr(value, "detach"):  # of torch
-        return value.detach()
-    if array_api_compat.is_jax_array(value):
-        return sys.modules["jax"].lax.stop_gradient(value)
-    return value
 
 
 def is_array(value: object) -> bool:

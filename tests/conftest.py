@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 # Before torch is imported anywhere: two pytest workers with two threads each are slower than with one.
@@ -47,6 +48,18 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write("<svg></svg>"))
+
+
+@pytest.fixture
+def double_precision_of_jax() -> Iterator[None]:
+    """Numbers of 64 bits in jax, whose default is 32."""
+    import jax
+
+    # Not as a context, which is one of this thread: callbacks to the host run in another.
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def _has_cuda() -> bool:

@@ -21,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, repeat, still
 from driftproof.theory.processes import AbstractSquaredBessel
 from driftproof.theory.special.bessel_square import quotient_of_square
 
@@ -37,7 +37,7 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     .. math:: z \ge 0: \qquad \tfrac z2 R_\nu(z) = n
 
     Newton's method in :math:`(\log w, \log n)`, :math:`w = z^2`, a fixed number of steps inside the
-    bracket above.
+    bracket above.  The last two carry the first derivative in n, that of the inverse.
 
     Arguments:
         nu: Order :math:`\nu > -1`, a float.
@@ -62,15 +62,20 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     n = xp.where(positive, n, xp.ones_like(n))
     y = n + xp.sqrt(n * n + (nu + 1.5) ** 2 + 2.0 * n * (nu + 0.5))
     low, high = 4.0 * (nu + 1.0) * n, 2.0 * n * (nu + 0.5 + y)
-    w = high
-    for _ in range(_STEPS):
-        quotient = quotient_of_square(xp, nu, w)
-        mean = 0.5 * w * quotient
-        slope = 0.5 / quotient - mean - nu  # Var N / n; it cancels for large z, where it is 1/2
-        slope = xp.where(slope > 0.01, slope, 0.5 * xp.ones_like(n))
-        w = w * xp.exp(-xp.log(mean / n) / slope)
-        w = xp.where(w < low, low, xp.where(w > high, high, w))
+    fixed = still(n), still(low), still(high)
+    (w,) = repeat(lambda w: (_newton(xp, nu, *fixed, w),), _STEPS - 2, fixed[2])
+    for _ in range(2):  # of which the second makes good what the first slope has lost
+        w = _newton(xp, nu, n, low, high, w)
     return xp.where(positive, xp.sqrt(w), xp.zeros_like(n))
+
+
+def _newton(xp: Namespace, nu: float, n: Array, low: Array, high: Array, w: Array) -> Array:
+    quotient = quotient_of_square(xp, nu, w)
+    mean = 0.5 * w * quotient
+    slope = 0.5 / quotient - mean - nu  # Var N / n; it cancels for large z, where it is 1/2
+    slope = xp.where(slope > 0.01, slope, 0.5 * xp.ones_like(n))
+    w = w * xp.exp(-xp.log(mean / n) / slope)
+    return xp.where(w < low, low, xp.where(w > high, high, w))
 
 
 @public(x=">= 0", t="> 0", n=">= 0")

@@ -24,7 +24,7 @@ from driftproof._namespace import (
     require_broadcastable,
 )
 from driftproof._random import Rng, Source, source
-from driftproof._results import settled
+from driftproof._tracing import settled
 from driftproof.theory.special.quadrature import still
 
 from .base import AbstractLaw, size, unknown

@@ -29,7 +29,7 @@ from driftproof._namespace import (
     require,
 )
 from driftproof._random import Rng, source
-from driftproof._results import settled
+from driftproof._tracing import settled
 from driftproof.theory.special.quadrature import still
 
 from .base import AbstractLaw, size

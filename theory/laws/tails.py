@@ -19,13 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from driftproof._namespace import Array, Namespace
-from driftproof._results import settled
+from driftproof._namespace import Array, Namespace, repeat, settle, still
 from driftproof.theory.special import gammaln
 from driftproof.theory.special.elementary import log_or_minus_infinity
 from driftproof.theory.special.noncentral_gamma import log_noncentral_gamma
 from driftproof.theory.special.normal import log_ndtr, mills
-from driftproof.theory.special.quadrature import still
 
 __all__ = [
     "between",
@@ -73,9 +71,11 @@ def normal_quantile(xp: Namespace, log_p: Array, log_q: Array) -> Array:
     ended = level == -xp.inf
     level = xp.where(ended, xp.full_like(level, -1.0), level)
     fixed = still(level)
-    z = -xp.sqrt(-2.0 * fixed)
-    for _ in range(_NORMAL_ROUNDS):
-        z = z + (fixed - log_ndtr.kernel(xp, z)) / mills.kernel(xp, z)
+    (z,) = repeat(
+        lambda z: (z + (fixed - log_ndtr.kernel(xp, z)) / mills.kernel(xp, z),),
+        _NORMAL_ROUNDS,
+        -xp.sqrt(-2.0 * fixed),
+    )
     z = z + (level - log_ndtr.kernel(xp, z)) / mills.kernel(xp, z)
     z = xp.where(ended, xp.full_like(z, -xp.inf), z)
     return xp.where(left, z, -z)
@@ -161,20 +161,22 @@ def solve(
     level = xp.where(left, log_p, log_q)
     # After a step so small its square is left, and after `on_level` less.
     close = float(xp.finfo(start.dtype).eps) ** 0.3
-    at = xp.where((start > low) & (start < high), start, 0.5 * (low + high))
-    for _ in range(_ROUNDS):
+
+    def newton(at: Array, low: Array, high: Array) -> tuple[tuple[Array, Array, Array], Array]:
         lower, upper = tails(at)
         got = xp.where(left, lower, upper)
         beyond = xp.where(left, got > level, got < level)  # the quantile lies to the left
         low, high = xp.where(beyond, low, at), xp.where(beyond, at, high)
         step, rate = _step(xp, level, got, log_rate(at), left)
         step = xp.where(step > _STRIDE, _STRIDE, xp.where(step < -_STRIDE, -_STRIDE, step))
-        newton = (rate > 0) & (at + step >= low) & (at + step <= high)
-        at = xp.where(newton, at + step, 0.5 * (low + high))
-        close_enough = newton & (xp.abs(step) * (1.0 + rate) <= close) | (high - low <= close * close)
-        if settled(xp.all(close_enough)):  # where jax traces, the last round comes
-            break
-    return at
+        inside = (rate > 0) & (at + step >= low) & (at + step <= high)
+        at = xp.where(inside, at + step, 0.5 * (low + high))
+        return (at, low, high), inside & (xp.abs(step) * (1.0 + rate) <= close) | (
+            high - low <= close * close
+        )
+
+    at = xp.where((start > low) & (start < high), start, 0.5 * (low + high))
+    return settle(newton, _ROUNDS, at, low, high)[0]
 
 
 def between(

@@ -128,8 +128,8 @@ def _hypotheses(subject: str) -> Callable[..., None]:
         if s is not None and not holds(xp.all(s < t)):
             raise UnmetHypothesis(subject, "s < t", f"s = {float(xp.max(s))!r}")
         c = kappa * (1.0 + eta * eta)
-        silent = known(xp.any(process.alpha_sigma(xp, t)[0] == 0.0))
-        if silent and (c < 1.0 or (c == 1.0 and eta > 0.0)):
+        endless = c < 1.0 or (c == 1.0 and eta > 0.0)
+        if endless and known(xp.any(process.alpha_sigma(xp, t)[0] == 0.0)):
             got = f"kappa (1 + eta^2) = {c!r}: the variance is infinite"
             raise UnmetHypothesis(subject, "kappa (1 + eta^2) > 1 where alpha(t) = 0", got)
 

@@ -33,11 +33,10 @@ from typing import NamedTuple
 from array_api_compat import device
 
 from driftproof._blocks import elementwise
-from driftproof._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace, repeat, still
 
 from .elementary import deviance, log_complement, log_or_minus_infinity
 from .gamma import gammaln
-from .quadrature import still
 
 __all__ = ["log_noncentral_gamma"]
 
@@ -190,8 +189,8 @@ def _crossing(xp: Namespace, a: Array, b: Array, y: Array, gap: Array, upper: Ar
     """Where the integrand is least on the real axis: t / v for the upper tail, -t for the lower one."""
     limits = xp.finfo(y.dtype)
     most, square = 0.995 * math.log(float(limits.max)), math.sqrt(float(limits.max))
-    low, high = xp.full_like(y, -0.45 * most), xp.full_like(y, most)
-    for _ in range(_HALVINGS):
+
+    def halve(low: Array, high: Array) -> tuple[Array, Array]:
         exponent = 0.5 * (low + high)
         z = xp.exp(exponent)
         rest = 1.0 / (1.0 + z)
@@ -202,7 +201,9 @@ def _crossing(xp: Namespace, a: Array, b: Array, y: Array, gap: Array, upper: Ar
         wide = b * share * xp.where(z < square, z, xp.full_like(z, square))
         above = (a + 0.5 + 2.0 * b) * share + wide - (gap - 0.5) * rest - 1.0 / z
         beyond = xp.where(upper, above, below) > 0
-        low, high = xp.where(beyond, low, exponent), xp.where(beyond, exponent, high)
+        return xp.where(beyond, low, exponent), xp.where(beyond, exponent, high)
+
+    low, high = repeat(halve, _HALVINGS, xp.full_like(y, -0.45 * most), xp.full_like(y, most))
     return xp.exp(0.5 * (low + high))
 
 

@@ -41,7 +41,7 @@ from ._capabilities import ANY, Capabilities
 from ._checks import Check, UnmetHypothesis, inside, is_number, number, refuse, require_number
 from ._results import Down, is_array, require_no_nan
 from ._shapes import explain, require_broadcastable
-from ._tracing import holds, known, repeat, settle, still, unmapped
+from ._tracing import holds, known, repeat, settle, still, unmapped, weigh
 
 __all__ = [
     "Array",
@@ -64,6 +64,7 @@ __all__ = [
     "require_broadcastable",
     "settle",
     "still",
+    "weigh",
 ]
 
 # An Array API object.  The standard has no static type yet, and a protocol narrow enough to be

@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import device
 
 from driftproof._blocks import elementwise
-from driftproof._namespace import Array, Namespace, public
+from driftproof._namespace import Array, Namespace, public, weigh
 from driftproof.theory.special.elementary import sqrt_or_zero
 from driftproof.theory.special.normal import log_ndtr, mills
 
@@ -239,10 +239,11 @@ def guidance_shift(xp: Namespace, kept: Array, strength: float | Array, eta: flo
 def _pull(xp: Namespace, z: Array, r: Array) -> Array:
     """m(z) E m(r z + sqrt(1 - r^2) V)."""
     root = sqrt_or_zero(xp, (1.0 - r) * (1.0 + r))
-    total = 0.0 * (z + r)
-    for point, weight in zip(NORMAL_POINTS, _WEIGHTS, strict=True):
-        total = total + weight * mills.kernel(xp, r * z + root * point)
-    return mills.kernel(xp, z) * total
+
+    def pull(point: float | Array) -> Array:
+        return mills.kernel(xp, r * z + root * point)
+
+    return mills.kernel(xp, z) * weigh(pull, NORMAL_POINTS, _WEIGHTS, 0.0 * (z + r))
 
 
 def _accumulated(xp: Namespace, z: Array, low: Array, high: Array, width: Array | None = None) -> Array:

@@ -278,21 +278,32 @@ def _namespaces(_record: Path, _: str) -> list[str]:
     from tests.parity.traced import UNTRACEABLE
 
     functions, known = list(of_kind("function")), subjects()
-    plain = [subject.capabilities for subject in known.values() if not subject.capabilities.random]
-    smooth = sum(row.differentiates != () for row in plain)
+    plain = {name for name, subject in known.items() if not subject.capabilities.random}
+    smooth = {name for name in plain if known[name].capabilities.differentiates != ()}
+    traced = known.keys() - UNTRACEABLE.keys()
     ours = len(known.keys() & {entry.home for entry in functions})
     others = [entry for entry in functions if entry.takes == "array" and entry.home not in known]
     every = sum("torch" in entry.namespaces for entry in others)
     scalar = sum(entry.takes == "scalar" for entry in functions)
     told = (
         f"{ours} of {len(functions)} public functions and {len(known) - ours} methods of laws are written over the "
-        "array API, and tested on numpy and torch in float64, float32 and bfloat16; autograd differentiates "
-        f"{smooth} of these in the tests, and `torch.func.vmap` maps {len(plain)}; `jax.jit` compiles "
-        f"{len(known) - len(UNTRACEABLE)} of the {len(known)}, draws from a key of jax among them. Of the other functions {every} take "
-        f"arrays of numpy and torch, {len(others) - every} those of numpy, and {scalar} numbers alone; each docstring "
-        "says which. Tensors may lie on any device; tests run on the CPU."
+        f"array API. So many of these {len(known)} are tested against numpy in float64, their gradients against those "
+        f"of torch and finite differences; {len(known) - len(plain)} draw, and are neither differentiated nor mapped."
     )
-    return [told]
+    whole = str(len(known))
+    rows = [
+        ("float64", whole, whole, str(len(traced))),
+        ("float32", whole, whole, ""),
+        ("bfloat16", "", whole, ""),
+        ("compiled", "", f"{len(plain)} (`torch.compile`)", f"{len(traced)} (`jax.jit`)"),
+        ("gradient", "", str(len(smooth)), str(len(smooth & traced))),
+        ("`vmap`", "", str(len(plain)), str(len(plain & traced))),
+    ]
+    rest = (
+        f"Of the other functions {every} take arrays of numpy and torch, {len(others) - every} those of numpy, and "
+        f"{scalar} numbers alone; each docstring says which. Tensors may lie on any device; tests run on the CPU."
+    )
+    return [told, "", *_table(("", "numpy", "torch", "jax"), rows), "", rest]
 
 
 def _by_numbers(region: str) -> tuple[bool, list[float]]:

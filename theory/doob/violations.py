@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 
 from driftproof._blocks import elementwise
-from driftproof._namespace import Array, Namespace, public
+from driftproof._namespace import Array, Namespace, public, weigh
 from driftproof.theory.special.elementary import sqrt_or_zero
 from driftproof.theory.special.normal import log_ndtr, mills
 
@@ -109,12 +109,13 @@ def step_violation(xp: Namespace, z: Array, kept: Array) -> Array:
         True
     """
     r, q = sqrt_or_zero(xp, kept), sqrt_or_zero(xp, 1.0 - kept)
-    base, total = log_ndtr.kernel(xp, z), 0.0 * (z + r)
-    for v in NORMAL_POINTS:
+    base = log_ndtr.kernel(xp, z)
+
+    def missed(v: float | Array) -> Array:
         zeta = q * z + r * v
         ahead = zeta + mills.kernel(xp, zeta)
         gap = q * v - z * r
-        total = total + xp.exp(
-            log_ndtr.kernel(xp, zeta) + log_ndtr.kernel(xp, -ahead) - base - 0.5 * gap * gap
-        )
+        return xp.exp(log_ndtr.kernel(xp, zeta) + log_ndtr.kernel(xp, -ahead) - base - 0.5 * gap * gap)
+
+    total = weigh(missed, NORMAL_POINTS, [1.0] * len(NORMAL_POINTS), 0.0 * (z + r))
     return NORMAL_STEP / math.sqrt(2.0 * math.pi) * q * total

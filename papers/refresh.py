@@ -300,7 +300,7 @@ def _namespaces(_record: Path, _: str) -> list[str]:
         ("`vmap`", "", str(len(plain)), str(len(plain & traced))),
     ]
     rest = (
-        f"Of the other functions {every} take arrays of numpy and torch, {len(others) - every} those of numpy, and "
+        f"Of the other functions {every} take arrays of numpy, torch and jax, {len(others) - every} those of numpy, and "
         f"{scalar} numbers alone; each docstring says which. Tensors may lie on any device; tests run on the CPU."
     )
     return [told, "", *_table(("", "numpy", "torch", "jax"), rows), "", rest]

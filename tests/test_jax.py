@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat
 import numpy as np
 import pytest
 
@@ -19,17 +20,21 @@ from driftproof._namespace import holds, known
 from driftproof.theory.laws import Gamma, Gaussian, Mixture, NoncentralChi2, Normal
 from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.special import gammaln, mills
+from driftproof.validation.inventory import of_kind
+from tests.namespace_calls import CALLS
 from tests.parity import checks
 from tests.parity.cases import table
 from tests.parity.rows import Sample
 from tests.parity.subjects import Subject, subjects
 from tests.parity.traced import UNTRACEABLE
+from tests.test_namespaces import leaves
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 pytestmark = pytest.mark.usefixtures("double_precision_of_jax")
 
 SUBJECTS, ROWS = subjects(), table()
+FUNCTIONS = {entry.name: entry for entry in of_kind("function")}
 KNOWN = sorted((SUBJECTS.keys() & ROWS.keys()) - UNTRACEABLE.keys())
 DETERMINISTIC = [name for name in KNOWN if not SUBJECTS[name].capabilities.random]
 DIFFERENTIABLE = [name for name in DETERMINISTIC if SUBJECTS[name].capabilities.differentiates != ()]
@@ -171,6 +176,22 @@ def test_what_cannot_be_traced_says_so(name: str) -> None:
     more = {"rng": jax.random.key(0)} if SUBJECTS[name].capabilities.random else {}
     with pytest.raises(jax.errors.ConcretizationTypeError):
         compiled(SUBJECTS[name], ROWS[name].samples[0], **more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name, entry in FUNCTIONS.items() if "torch" in entry.namespaces and name in CALLS]
+)
+def test_what_is_no_kernel_takes_its_arrays_too(name: str) -> None:
+    """Not traced: equal numbers, as arrays of jax or of numpy as the function states."""
+    expected = leaves(CALLS[name](lambda value: np.asarray(value, dtype=np.float64)))
+    found = list(leaves(CALLS[name](lambda value: jnp.asarray(value, dtype=jnp.float64))))
+    wanted = {"numpy"} if FUNCTIONS[name].value.capabilities.results == "numpy" else {"jax", "jaxlib"}
+    arrays = [part for part in found if array_api_compat.is_array_api_obj(part)]
+    assert {type(part).__module__.partition(".")[0] for part in arrays} <= wanted
+    for ours, theirs in zip(found, expected, strict=True):
+        # Conditions are below 1e3; what iterates stops at 1e-10, or at the same iterate.
+        np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-9, atol=1e-9)
 
 
 class TestBoundary:

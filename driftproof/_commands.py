@@ -20,6 +20,7 @@ __all__ = [
     "console",
     "fail",
     "is_stdout",
+    "require_device",
     "require_ours",
     "require_torch",
     "require_writable",
@@ -109,6 +110,21 @@ def require_torch(command: str) -> None:
 
     if not installed("torch"):
         raise ValueError(f"{command}: {lacking('torch')}")
+
+
+def require_device(command: str, device: str) -> None:
+    """Find out before the work, and in one line, that a device is not there."""
+    import torch
+
+    try:
+        torch.zeros((), device=device).item()
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # torch says it in each of these ways
+        why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise ValueError(f"{command}: --device {device} is not usable here: {why}") from error
 
 
 def require_writable(file: Path | None, folder: Path | None = None) -> None:

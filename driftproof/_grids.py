@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._commands import require_torch, require_writable, written
+from ._commands import require_device, require_torch, require_writable, written
 
 __all__ = ["grid"]
 
@@ -51,6 +51,7 @@ def grid(
 
     if solver not in ORDERS:
         raise ValueError(f"grid: --solver is one of {', '.join(ORDERS)}, not {solver}")
+    require_device("grid", device)
     require_writable(None, out)
     flow = load(model, guidance, prompt or (), device)
     made = learn_grid(

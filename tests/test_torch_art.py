@@ -332,6 +332,20 @@ def test_the_command_learns_a_grid_of_the_zoo(tmp_path: Path) -> None:
         raise CliRunner().invoke(cli.app, [*asked, "--solver", "rk4"]).exception  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "nowhere"])
+def test_a_device_that_is_not_there_is_told_before_the_work(device: str, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from driftproof import cli
+
+    asked = ["grid", "zoo:mnist-sit", "--device", device, "--out", str(tmp_path / "out")]
+    error = CliRunner().invoke(cli.app, asked).exception
+    assert isinstance(error, ValueError)
+    assert str(error).startswith(f"grid: --device {device} is not usable here: ")
+    assert "\n" not in str(error)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_is_neither_in_the_zoo_nor_a_folder_is_told(tmp_path: Path) -> None:
     from driftproof.backends.torch.art import load
 

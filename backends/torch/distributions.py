@@ -55,6 +55,9 @@ class LawDistribution(td.Distribution):
         self.law, self.generator = law, generator
         super().__init__(Size(law.batch_shape), Size(law.event_shape), validate_args=validate_args)
 
+    def __repr__(self) -> str:
+        return f"LawDistribution({self.law!r})"
+
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]  # a property of the law, not of the class
         return self.law.has_rsample

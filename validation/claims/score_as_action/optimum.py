@@ -181,7 +181,7 @@ def _normal(x: Any, mean: Any, variance: float) -> Any:
 class Terminal:
     @exact(1e-8)
     def moments_of_the_controlled_equation(terminal_law):
-        mean, cov = _controlled(START)
+        mean, cov = _controlled()
         law = terminal_law(PROCESS, DATA, REWARD, BETA, START)
         yield "mean", law.mean, mean
         yield "covariance", law.cov, cov
@@ -202,8 +202,8 @@ class Terminal:
 
 
 @cache
-def _controlled(start: Gaussian) -> tuple[Any, Any]:
-    """Mean and covariance of the sampler with the optimal action, by their differential equation."""
+def _controlled() -> tuple[Any, Any]:
+    """Mean and covariance of the sampler from START with the optimal action, by their differential equation."""
 
     def field(tau: float, y: Any) -> Any:
         t = 1.0 - tau
@@ -215,7 +215,7 @@ def _controlled(start: Gaussian) -> tuple[Any, Any]:
         move = slope @ y[:2] + g2 * action[0]
         return np.concatenate([move, (slope @ cov + cov @ slope.T + g2 * np.eye(2)).ravel()])
 
-    y0 = np.concatenate([start.mean, np.asarray(start.cov).ravel()])
+    y0 = np.concatenate([START.mean, np.asarray(START.cov).ravel()])
     y = solve_ivp(field, (0.0, 1.0), y0, "DOP853", rtol=1e-9, atol=1e-10).y[:, -1]
     return y[:2], y[2:].reshape(2, 2)
 

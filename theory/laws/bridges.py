@@ -31,8 +31,7 @@ from typing import ClassVar, Protocol, final
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
 from driftproof._random import Source
-from driftproof.theory.special import log_ive_parts
-from driftproof.theory.special.bessel import ladder_of_square
+from driftproof.theory.special.bessel import ladder_of_square, scaled_remainder
 from driftproof.theory.special.bessel_square import exponent_of_product, quotient_of_square
 from driftproof.theory.special.elementary import divide, xlogy
 
@@ -120,14 +119,23 @@ class SquaredBesselBridge(ElementwiseLaw):
     def log_density(xp: Namespace, x: Array, delta: float, left: Array, right: Array, scale: Array) -> Array:
         nu, u = 0.5 * delta - 1.0, x / scale
         low, high = xp.minimum(left, right), xp.maximum(left, right)  # the law does not change when they swap
-        scale_low, scale_high, scale_ends, by_low, by_high, ends, close = _bessels(xp, nu, low, high, u)
+        # As one array: a compiler takes the walk down once, in the derivative too.
+        w = 4.0 * xp.stack(xp.broadcast_arrays(low * u, high * u, low * high))
+        ladder = ladder_of_square(xp, nu, w)
+        scale_low, scale_high, scale_ends = (ladder.scale[k, ...] for k in range(3))
+        exponents = nu + w / ladder.scale + ladder.rest
+        by_low, by_high, ends = (exponents[k, ...] for k in range(3))
+        second = ladder._replace(s=ladder.s[1, ...], scale=scale_high, rest=ladder.rest[1, ...])
+        close = exponent_of_product(xp, nu, high, u, second)
         # Each exponent is right where one of the three is nearly 0: the other two may be large and close.
         small_u = by_low + by_high - ends - (u + low + high)
         small_low = close + by_low - ends - low
         exponent = xp.where(u < low, small_u, small_low)
         near_zero = xp.minimum(u, low) * xp.minimum(xp.maximum(u, low), high) <= 1.0
-        one = xp.ones_like(low)
-        far = _exponent_of_large(xp, nu, *(xp.where(near_zero, one, v) for v in (low, high, u)))
+        # Where every product of two is large the squares of the roots are taken together.
+        p, q, y = (xp.sqrt(xp.where(near_zero, xp.ones_like(v), v)) for v in (low, high, u))
+        rest = scaled_remainder(nu, 2.0 * xp.stack(xp.broadcast_arrays(p * y, q * y, p * q)), ladder)
+        far = rest[0, ...] + rest[1, ...] - rest[2, ...] - (y - p - q) ** 2
         # The powers of left and right cancel, so that either end may be 0.
         power = xlogy(xp, nu, 2.0 * u * scale_ends / (scale_low * scale_high))
         return power + xp.where(near_zero, exponent, far) - xp.log(scale)
@@ -155,21 +163,3 @@ class SquaredBesselBridge(ElementwiseLaw):
         twice = 2.0 * BesselCount.draw(xp, noise, like, 0.5 * delta - 1.0, z)
         once = noise.poisson(left + right + xp.zeros_like(like))
         return scale * noise.gamma(0.5 * delta + once + twice)
-
-
-def _bessels(xp: Namespace, nu: float, low: Array, high: Array, u: Array) -> list[Array]:
-    """The scales of three functions, their exponents, and that of the second less both of its arguments."""
-    # As one array: a compiler takes the walk down once, in the derivative too.
-    w = 4.0 * xp.stack(xp.broadcast_arrays(low * u, high * u, low * high))
-    ladder = ladder_of_square(xp, nu, w)
-    exponents = nu + w / ladder.scale + ladder.rest
-    second = ladder._replace(s=ladder.s[1, ...], scale=ladder.scale[1, ...], rest=ladder.rest[1, ...])
-    parts = [value[k, ...] for value in (ladder.scale, exponents) for k in range(3)]
-    return [*parts, exponent_of_product(xp, nu, high, u, second)]
-
-
-def _exponent_of_large(xp: Namespace, nu: float, left: Array, right: Array, u: Array) -> Array:
-    """The exponent where every product of two is large: the squares of the roots are taken together."""
-    p, q, y = xp.sqrt(left), xp.sqrt(right), xp.sqrt(u)
-    rest = log_ive_parts.kernel(xp, nu, 2.0 * xp.stack(xp.broadcast_arrays(p * y, q * y, p * q)))[1]
-    return -((y - p - q) ** 2) + rest[0, ...] + rest[1, ...] - rest[2, ...]

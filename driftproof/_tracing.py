@@ -103,8 +103,10 @@ def _asking_line() -> str:
 
 
 def settled(condition: Any) -> bool:
-    """Like :func:`known`, and where torch.func.vmap maps, whether the condition is met in every example."""
-    return bool(unmapped(condition).all()) if array_api_compat.is_torch_array(condition) else known(condition)
+    """Whether a condition that is no hypothesis is met, in every example that torch.func.vmap maps; no under jax."""
+    if array_api_compat.is_torch_array(condition):
+        return bool(unmapped(condition).all())
+    return not _traced(condition) and bool(condition)
 
 
 def unmapped(value: Any) -> Any:

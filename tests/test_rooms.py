@@ -16,6 +16,7 @@ ROOMS = {
     "art": "kit pretrained schedulers score_models",
     "csdm": "kit score_models",
     "diffpo": "kit pretrained",
+    "distributions": "",
     "doob": "kit pretrained rl schedulers score_models",
     "opd": "kit pretrained",
     "reward_gap": "kit pretrained rl",
@@ -32,7 +33,7 @@ ROOMS = {
     "kit": "recipes",
     "recipes": "",
 }
-FLOORS = ("trainers", "papers", "preferences rl score_models", "pretrained", "schedulers kit", "recipes")
+FLOORS = ("trainers", "papers", "preferences rl score_models", "pretrained", "schedulers kit", "distributions recipes")
 
 
 def arrows() -> dict[str, set[str]]:

@@ -33,7 +33,14 @@ ROOMS = {
     "kit": "recipes",
     "recipes": "",
 }
-FLOORS = ("trainers", "papers", "preferences rl score_models", "pretrained", "schedulers kit", "distributions recipes")
+FLOORS = (
+    "trainers",
+    "papers",
+    "preferences rl score_models",
+    "pretrained",
+    "schedulers kit",
+    "distributions recipes",
+)
 
 
 def arrows() -> dict[str, set[str]]:

@@ -4,6 +4,7 @@ For conjugate data the count is linear in the state, so that a step has affine m
 source that answers with means instead of draws reads them off to rounding: no Monte Carlo.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,6 +83,19 @@ def test_the_bessel_mean_is_inverted_to_rounding(xp, nu):
     inverse = np.asarray(bessel_mean_inverse(nu, xp.asarray(n)))
     assert inverse == pytest.approx(z, rel=1e-12)
     assert float(bessel_mean_inverse(nu, 0.0)) == 0.0
+
+
+@pytest.mark.parametrize("nu", [-0.99999, -0.875, 0.0, 3.0, 40.0])
+def test_counts_down_to_the_least_number(nu: float) -> None:
+    """There w is 4 (nu + 1) n to rounding; a step on the way to it once divided by a mean that was 0."""
+    least = np.finfo(np.float64)
+    sizes = (1.0, 3.0, 1e4, 0.5 / least.eps, 1.0 / least.eps, 1.5 / least.eps, 1e20)
+    for n in [*(k * least.smallest_subnormal for k in sizes), *(k * least.smallest_normal for k in sizes)]:
+        z = float(bessel_mean_inverse(nu, n))
+        assert z == pytest.approx(2.0 * math.sqrt(nu + 1.0) * math.sqrt(n), rel=1e-15, abs=0.0)
+    state = np.ones(50)
+    y = matched_bridge_step(BESQ(2.0 * nu + 2.0), state, 1.0, 0.5, 5e-324 * state, 0)
+    assert bool((y >= 0.0).all())
 
 
 def test_the_inverse_has_the_derivative_of_the_inverse():

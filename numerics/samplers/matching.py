@@ -58,15 +58,18 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     """
     if not nu > -1.0:
         raise UnmetHypothesis("bessel_mean_inverse", "nu > -1", f"nu = {nu!r}")
-    positive = n > 0
-    n = xp.where(positive, n, xp.ones_like(n))
+    positive, asked = n > 0, n
+    # Below, w is 4 (nu + 1) n to the last digit, and the mean of a step on the way would underflow.
+    least = float(xp.finfo(n.dtype).smallest_normal) / float(xp.finfo(n.dtype).eps)
+    n = xp.where(n > least, n, xp.where(positive, least * xp.ones_like(n), xp.ones_like(n)))
+    share = xp.where(positive & (asked < least), asked / least, xp.ones_like(n))
     y = n + xp.sqrt(n * n + (nu + 1.5) ** 2 + 2.0 * n * (nu + 0.5))
     low, high = 4.0 * (nu + 1.0) * n, 2.0 * n * (nu + 0.5 + y)
     fixed = still(n), still(low), still(high)
     (w,) = repeat(lambda w: (_newton(xp, nu, *fixed, w),), _STEPS - 2, fixed[2])
     for _ in range(2):  # of which the second makes good what the first slope has lost
         w = _newton(xp, nu, n, low, high, w)
-    return xp.where(positive, xp.sqrt(w), xp.zeros_like(n))
+    return xp.where(positive, xp.sqrt(w) * xp.sqrt(share), xp.zeros_like(n))
 
 
 def _newton(xp: Namespace, nu: float, n: Array, low: Array, high: Array, w: Array) -> Array:

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from ._commands import Json, claims_registry, is_stdout, require_ours, require_writable, write_json, written
+from ._commands import (
+    LIMIT,
+    Json,
+    claims_registry,
+    is_stdout,
+    require_ours,
+    require_writable,
+    write_json,
+    written,
+)
 
 __all__ = ["coverage"]
 
@@ -27,6 +36,7 @@ def coverage(
         float, typer.Option(min=0.0, max=1.0, help="Exit status 1 if a smaller share is run.")
     ] = 0.0,
     jobs: Annotated[int, typer.Option(help="Processes at once; -1 takes every core.")] = -1,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="For a claim, on average.")] = LIMIT,
     json_file: Json = None,
     html: Annotated[
         Path | None, typer.Option(file_okay=False, help="Put the table into the report of this folder.")
@@ -49,7 +59,8 @@ def coverage(
         modules=module or (),
         effort="normal" if normal else "quick",
         jobs=jobs,
-        registry=claims_registry(module),
+        timeout=timeout,
+        registry=claims_registry(module, timeout),
         announce=lambda line: typer.echo(line, err=True),
     )
     with written():

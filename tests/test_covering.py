@@ -54,7 +54,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def of(folder: Path, other: float, off: float = 0.0) -> Coverage:
+def of(folder: Path, other: float, off: float = 0.0, timeout: float = 600.0) -> Coverage:
     """The coverage by the claim above, which alone is asked for, in a registry of its own."""
     (folder / "covered_claims.py").write_text(CLAIMS.format(other=other, off=off), encoding="utf-8")
     known = dict(REGISTRY.claims)
@@ -65,7 +65,11 @@ def of(folder: Path, other: float, off: float = 0.0) -> Coverage:
         registry = Registry()
         registry.claims, registry.loaded = {"COVERED-SIGN-1": REGISTRY.claims["COVERED-SIGN-1"]}, True
         return covering(
-            ["COVERED-SIGN-1"], packages=["covered_kernel"], modules=["covered_claims"], registry=registry
+            ["COVERED-SIGN-1"],
+            packages=["covered_kernel"],
+            modules=["covered_claims"],
+            timeout=timeout,
+            registry=registry,
         )
     finally:
         REGISTRY.claims.clear()
@@ -86,6 +90,11 @@ def test_lines_and_branches(mine: Path) -> None:
 def test_what_does_not_hold_covers_nothing(mine: Path) -> None:
     with pytest.raises(UnmetHypothesis, match=r"coverage: .*the evidence of covered holds.*by_division"):
         of(mine, 3.0, off=1.0)
+
+
+def test_what_does_not_end_is_ended(mine: Path) -> None:
+    with pytest.raises(UnmetHypothesis, match=r"the evidence of covered ends \(not in 0.01 s\)"):
+        of(mine, 3.0, timeout=0.01)
 
 
 def test_sums() -> None:

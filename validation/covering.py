@@ -93,6 +93,7 @@ def covering(
     modules: Sequence[str] = (),
     effort: str = "quick",
     jobs: int = -1,
+    timeout: float = 600.0,
     registry: Registry = REGISTRY,
     announce: Callable[[str], object] = lambda line: None,
 ) -> Coverage:
@@ -103,10 +104,11 @@ def covering(
         packages: What is recorded, as names that can be imported.
         modules: The user's modules of claims, imported in each process.
         jobs: Processes at once; -1 takes every core.
+        timeout: Seconds that a paper may take for each of its claims.
         announce: Is told of each paper that has been run.
 
     Raises:
-        UnmetHypothesis: Evidence does not hold: what it ran proves nothing.
+        UnmetHypothesis: Evidence does not hold, so that what it ran proves nothing, or does not end in time.
         ImportError: ``coverage`` is not installed.
     """
     import coverage
@@ -118,7 +120,7 @@ def covering(
         place = Path(folder)
 
         def measured(paper: str) -> None:
-            _measure(place, paper, papers[paper], packages, modules, effort)
+            _measure(place, paper, papers[paper], packages, modules, effort, timeout)
             announce(f"{paper}: {len(papers[paper])} claims")
 
         with ThreadPoolExecutor(workers) as pool:
@@ -137,19 +139,25 @@ def _measure(
     packages: Sequence[str],
     modules: Sequence[str],
     effort: str,
+    timeout: float,
 ) -> None:
     """Run the evidence of some claims in a process that records from its first import on."""
     rules = _rules(folder, packages)
     asked = json.dumps({"ids": ids, "modules": modules, "effort": effort})
     record = ("-m", "coverage", "run", f"--rcfile={rules}", f"--data-file={folder / paper}")
-    done = subprocess.run(
-        [sys.executable, *record, "-m", __name__],
-        input=asked,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    limit = timeout * len(ids)
+    try:
+        done = subprocess.run(
+            [sys.executable, *record, "-m", __name__],
+            input=asked,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnmetHypothesis("coverage", f"the evidence of {paper} ends", f"not in {limit:g} s") from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
         raise UnmetHypothesis("coverage", f"the evidence of {paper} holds", last)

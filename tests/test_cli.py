@@ -92,6 +92,7 @@ def driftproof(directory: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 class TestVerify:
+    @pytest.mark.slow(ci=True)
     def test_success_writes_the_document_and_the_page(self, tmp_path: Path) -> None:
         code, out, err = driftproof(
             tmp_path, "verify", "toy", "--module", "toy_module", "--jobs", "1", "--json", "deep/out.json",

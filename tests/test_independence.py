@@ -22,6 +22,7 @@ def test_no_claim_rests_on_itself(ours: list[Comparison]) -> None:
     assert lost == {}
 
 
+@pytest.mark.slow(ci=True)
 def test_what_is_tried_is_on_one_side(ours: list[Comparison]) -> None:
     """A mutant takes the place of the argument alone: a global of that name would stay right."""
     assert [f"{each.claim} {each.evidence}" for each in ours if each.tries & each.beside] == []

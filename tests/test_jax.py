@@ -260,16 +260,21 @@ class TestKeys:
         ("law", "same", "other"),
         [
             (lambda j: Normal(j(1.0), 2.0), Normal(1.0, 2.0), Normal(1.0, 2.3)),
-            (lambda j: Gamma(j(0.3), 2.0), Gamma(0.3, 2.0), Gamma(0.35, 2.0)),
-            (
-                lambda j: NoncentralChi2(3.0, j(2.0), 0.5),
-                NoncentralChi2(3.0, 2.0, 0.5),
-                NoncentralChi2(3.0, 2.5, 0.5),
-            ),
-            (
-                lambda j: Mixture(j([0.3, 0.7]), Normal(j([-2.0, 1.0]), j([0.5, 1.0]))),
-                Mixture([0.3, 0.7], Normal([-2.0, 1.0], [0.5, 1.0])),
-                Normal(0.1, 1.6),
+            *(
+                pytest.param(*case, marks=pytest.mark.slow(ci=True))
+                for case in (
+                    (lambda j: Gamma(j(0.3), 2.0), Gamma(0.3, 2.0), Gamma(0.35, 2.0)),
+                    (
+                        lambda j: NoncentralChi2(3.0, j(2.0), 0.5),
+                        NoncentralChi2(3.0, 2.0, 0.5),
+                        NoncentralChi2(3.0, 2.5, 0.5),
+                    ),
+                    (
+                        lambda j: Mixture(j([0.3, 0.7]), Normal(j([-2.0, 1.0]), j([0.5, 1.0]))),
+                        Mixture([0.3, 0.7], Normal([-2.0, 1.0], [0.5, 1.0])),
+                        Normal(0.1, 1.6),
+                    ),
+                )
             ),
         ],
         ids=["normal", "gamma", "noncentral", "mixture"],

@@ -74,6 +74,7 @@ def test_single_precision_is_close_to_double(name: str) -> None:
     every_sample(checks.single_precision_is_close, name)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", KNOWN)
 def test_half_precision_comes_back_finite(name: str) -> None:
     every_sample(checks.half_precision_comes_back, name)
@@ -84,6 +85,7 @@ def test_gradients_are_right(name: str) -> None:
     every_sample(checks.gradients_are_right, name, most=1)
 
 
+@pytest.mark.slow(ci=True)
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_vmap_is_the_loop(name: str) -> None:
     every_sample(checks.vmap_is_the_loop, name, most=1)

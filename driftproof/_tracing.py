@@ -105,7 +105,7 @@ def _asking_line() -> str:
 def settled(condition: Any) -> bool:
     """Whether a condition that is no hypothesis is met, in every example that torch.func.vmap maps; no under jax."""
     if array_api_compat.is_torch_array(condition):
-        return bool(unmapped(condition).all())
+        return _all(unmapped(condition))
     return not _traced(condition) and bool(condition)
 
 
@@ -196,7 +196,7 @@ def settle(step: Callable[..., tuple[State, Any]], rounds: int, *state: Any) -> 
         if _traced(*state):  # at once, or by what the step closes over
             return _settle_traced(step, left, state)
         state, done = step(*state)
-        if not _traced(done) and bool(unmapped(done).all()):
+        if not _traced(done) and _all(unmapped(done)):
             break
     return state
 
@@ -213,6 +213,11 @@ def _settle_traced(step: Callable[..., tuple[State, Any]], rounds: int, state: S
 
     found: State = jax.lax.while_loop(again, body, (rounds, jax.numpy.asarray(False), state))[2]
     return found
+
+
+def _all(condition: Any) -> bool:
+    xp = array_api_compat.array_namespace(condition) if hasattr(condition, "shape") else np
+    return bool(xp.all(condition))
 
 
 def _traced(*state: Any) -> bool:

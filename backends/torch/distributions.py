@@ -246,7 +246,7 @@ def _in_torch(law: AbstractLaw) -> AbstractLaw:
             elif isinstance(value, Tensor) or (field.name in kept and isinstance(value, int | float)):
                 made[field.name] = value
             else:
-                made[field.name] = torch.as_tensor(np.asarray(value), dtype=dtype, device=device)
+                made[field.name] = torch.as_tensor(np.array(value), dtype=dtype, device=device)
         return type(part)(**made).remember(part._half)
 
     return moved(law)

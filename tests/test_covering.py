@@ -87,6 +87,15 @@ def test_lines_and_branches(mine: Path) -> None:
 
 
 @pytest.mark.slow(ci=True)
+def test_of_this_library() -> None:
+    found = covering(["OPD-DIV-2"], packages=["driftproof.theory.opd", "driftproof.theory.rewards"])
+    names = [module.name for module in found.modules]
+    assert "driftproof.theory.opd.exact" in names and names[-1] == "driftproof.theory.rewards"
+    opd = found.total("driftproof.theory.opd")
+    assert 0 < opd.run < opd.lines and 0 < opd.taken < opd.branches
+
+
+@pytest.mark.slow(ci=True)
 def test_what_does_not_hold_covers_nothing(mine: Path) -> None:
     with pytest.raises(UnmetHypothesis, match=r"coverage: .*the evidence of covered holds.*by_division"):
         of(mine, 3.0, off=1.0)

@@ -155,7 +155,7 @@ class TestRows:
         assert Gaussian(MEANS[0], COVS).mean.shape == (2,)
 
     def test_draws_of_rows_have_their_moments(self):
-        """With 200 signs for normal numbers the moments of draws are those of the law to rounding."""
+        """With four signs for normal numbers the moments of draws are those of the law to rounding."""
         eye = np.concatenate([np.eye(2), -np.eye(2)])
 
         class Signs(np.random.Generator):
@@ -272,11 +272,10 @@ class TestLists:
             assert law.cdf(x).dtype == torch.float32
         assert not isinstance(law.log_prob([0.5, 2.0]), torch.Tensor)
 
-    @pytest.mark.parametrize("law", LAWS, ids=named)
+    # Arrays of gamma laws and of their mixtures have no marginal.
+    @pytest.mark.parametrize("law", [LAWS[0], *LAWS[3:]], ids=named)
     def test_and_times(self, law):
-        process = CIR(1.0, 1.0, 1.0) if isinstance(law, Gamma) else VP()
-        if isinstance(law, Gamma | Mixture):
-            return  # arrays of shapes have no marginal
+        process = VP()
         noised = process.marginal(law, torch.tensor(0.5, dtype=torch.float64))
         assert isinstance(noised.sample(2, 0), torch.Tensor)
         assert np.array_equal(noised.mean, process.marginal(law, 0.5).mean)

@@ -113,7 +113,7 @@ def covering(
     """
     import coverage
 
-    claims = sorted(registry.select(names), key=lambda claim: claim.paper)
+    claims = sorted(registry.load().select(names), key=lambda claim: claim.paper)
     papers = {paper: [c.id for c in group] for paper, group in groupby(claims, key=lambda c: c.paper)}
     workers = jobs if jobs > 0 else os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="driftproof-coverage-") as folder:
@@ -166,22 +166,27 @@ def _measure(
 def _rules(folder: Path, packages: Sequence[str]) -> Path:
     """The settings of ``coverage``, apart from those of any project."""
     file = folder / "rules"
-    listed = "".join(f"\n    {package}" for package in packages)
+    # By folders: of packages, coverage imports each and forgets it again, and numpy loads once in a process.
+    folders = dict.fromkeys(_folder(package) for package in packages)
+    listed = "".join(f"\n    {folder if folder.is_dir() else folder.parent}" for folder in folders)
     exclude = "\n    if TYPE_CHECKING:\n    raise NotImplementedError\n    @overload"
     file.write_text(
-        f"[run]\nbranch = true\nsource_pkgs ={listed}\n[report]\nexclude_also ={exclude}\n", encoding="utf-8"
+        f"[run]\nbranch = true\nsource ={listed}\n[report]\nexclude_also ={exclude}\n", encoding="utf-8"
     )
     return file
 
 
 def _modules(files: Mapping[str, Any], packages: Sequence[str]) -> Iterator[Module]:
-    roots = {package: Path(_folder(package)) for package in packages}
+    roots = {package: _folder(package) for package in packages}
     for file, found in sorted(files.items()):
         summary = found["summary"]
         if not summary["num_statements"]:
             continue
         path = Path(file).resolve()
-        package, root = next((p, r) for p, r in roots.items() if path.is_relative_to(r) or path == r)
+        inside = [(p, r) for p, r in roots.items() if path.is_relative_to(r)]
+        if not inside:  # beside a module that is asked for alone
+            continue
+        package, root = inside[0]
         parts = path.with_suffix("").relative_to(root).parts if path != root else ()
         name = ".".join((package, *parts)).removesuffix(".__init__")
         yield Module(

@@ -88,7 +88,7 @@ def test_lines_and_branches(mine: Path) -> None:
 
 @pytest.mark.slow(ci=True)
 def test_of_this_library() -> None:
-    found = covering(["OPD-DIV-2"], packages=["driftproof.theory.opd", "driftproof.theory.rewards"])
+    found = covering(["OPD-BIAS-1"], packages=["driftproof.theory.opd", "driftproof.theory.rewards"])
     names = [module.name for module in found.modules]
     assert "driftproof.theory.opd.exact" in names and names[-1] == "driftproof.theory.rewards"
     opd = found.total("driftproof.theory.opd")

@@ -116,13 +116,10 @@ def require_device(command: str, device: str) -> None:
     """Find out before the work, and in one line, that a device is not there."""
     import torch
 
+    ways = (RuntimeError, AssertionError, NotImplementedError)  # in each of them torch says it
     try:
         torch.zeros((), device=device).item()
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # torch says it in each of these ways
+    except ways as error:
         why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise ValueError(f"{command}: --device {device} is not usable here: {why}") from error
 

@@ -59,13 +59,22 @@ def test_are_those_of_torch(theirs):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("theirs", NATIVE[:6], ids=lambda d: type(d).__name__)
-def test_divergences_of_torch_find_ours(theirs):
+OTHERS = [
+    td.Normal(TWO + 0.25, 3.0 * TWO),
+    td.LogNormal(TWO + 0.25, 3.0 * TWO),
+    td.Gamma(TWO + 0.25, TWO),
+    td.Exponential(3.0 * TWO),
+    td.Chi2(TWO + 0.25),
+    td.MultivariateNormal(MEANS + 0.25, COV + torch.eye(2).double()),
+]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "other"), zip(NATIVE[:6], OTHERS, strict=True), ids=lambda d: type(d).__name__
+)
+def test_divergences_of_torch_find_ours(theirs, other):
     law = from_torch(theirs)
     ours = to_torch(law)
-    other = (
-        type(theirs)(*[v + 0.25 for v in (theirs.loc, theirs.scale)]) if hasattr(theirs, "scale") else theirs
-    )
     want = td.kl_divergence(theirs, other)
     for p, q in ((ours, other), (theirs, to_torch(from_torch(other))), (ours, to_torch(from_torch(other)))):
         torch.testing.assert_close(td.kl_divergence(p, q), want, rtol=1e-10, atol=1e-14)

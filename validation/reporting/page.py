@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from driftproof.validation.covering import Coverage, Module
 from driftproof.validation.papers import PAPERS, SHARED
 
 from .figures import Gallery
@@ -224,16 +226,11 @@ def _banner(document: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) ->
 
 def _covered(document: Mapping[str, Any]) -> dict[str, Any]:
     """The rows of modules, those with the smallest share first, and their sum."""
-    counted = ("lines", "run", "branches", "taken")
-    total = {key: sum(row[key] for row in document["modules"]) for key in counted}
-    rows = [{**row, "share": _share(row)} for row in document["modules"]]
-    rows.sort(key=lambda row: row["share"])
-    head = {"claims": document["claims"], "effort": document["effort"]}
-    return {**head, "rows": rows, "total": {**total, "share": _share(total)}}
-
-
-def _share(row: Mapping[str, Any]) -> float:
-    return (row["run"] + row["taken"]) / max(1, row["lines"] + row["branches"])
+    names = [field.name for field in fields(Module)]
+    modules = tuple(Module(**{name: row[name] for name in names}) for row in document["modules"])
+    found = Coverage(document["claims"], document["effort"], modules)
+    rows = sorted(modules, key=lambda module: module.share)
+    return {"claims": found.claims, "effort": found.effort, "rows": rows, "total": found.total()}
 
 
 def _replay(document: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ twice as fast.  Other namespaces fuse or schedule operations themselves and see 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -43,8 +44,11 @@ def elementwise(
         if xp is not numpy_namespace:
             return kernel(xp, *args, **kwargs)
         shapes = [value.shape for value in (*args, *kwargs.values()) if isinstance(value, np.ndarray)]
+        # Broadcast shapes have no more elements than the product of all, which is cheaper to know.
+        if math.prod(map(math.prod, shapes)) < 2 * block:
+            return kernel(xp, *args, **kwargs)
         shape = np.broadcast_shapes(*shapes)
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size < 2 * block:
             return kernel(xp, *args, **kwargs)
 

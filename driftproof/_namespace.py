@@ -246,6 +246,8 @@ def require(xp: Namespace, subject: str, name: str, value: Array, domain: str) -
     """Raise :class:`UnmetHypothesis` unless every element of ``value`` lies in ``domain``."""
     value = unmapped(value)
     good = inside(value, domain)
+    if isinstance(value, np.ndarray) and good.all():
+        return
     hypothesis = f"{name} is finite" if domain == "finite" else f"{name} {domain}"
     if holds(xp.all(good), f"{subject}: unmet hypothesis: {hypothesis}"):
         return
@@ -305,7 +307,7 @@ def refuse_flags(subject: str, **numbers: object) -> None:
 
 
 def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
-    if not found:
+    if all(isinstance(value, np.ndarray) for value in found.values()):
         return numpy_namespace
     try:
         return array_api_compat.array_namespace(*found.values())
@@ -316,6 +318,8 @@ def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
 
 def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any, Any]:
     """The dtype to compute in, the device, and the half precision that came, if one did."""
+    if all(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in found.values()):
+        return np.float64, None, None  # at once: it is what comes most
     dtype, device, half, first = xp.float64, None, None, ""
     for position, (name, value) in enumerate(found.items()):
         if not xp.isdtype(value.dtype, "real floating"):

@@ -111,7 +111,7 @@ def settled(condition: Any) -> bool:
 
 def unmapped(value: Any) -> Any:
     """The numbers of an array: those of every example where torch.func.vmap maps, the array itself elsewhere."""
-    if array_api_compat.is_torch_array(value):
+    if not isinstance(value, np.ndarray) and array_api_compat.is_torch_array(value):
         of = sys.modules["torch"]._C._functorch
         while of.is_functorch_wrapped_tensor(value):
             value = of.get_unwrapped(value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
@@ -180,7 +181,7 @@ class ElementwiseLaw(AbstractLaw):
         like = xp.zeros(
             (*size(type(self).__name__, shape), *batch), dtype=values[0].dtype, device=device(values[0])
         )
-        parameters = self._merge(values)
+        parameters = self._merge(arrays, values)
         return self._drawn(down, then(xp, self.draw(xp, noise, like, *parameters), *parameters))
 
     def take(self, xp: Namespace, index: Array, batch: tuple[int, ...], count: int) -> Self:
@@ -196,10 +197,11 @@ class ElementwiseLaw(AbstractLaw):
         return type(self)(**{name: picked.get(name, value) for name, value in self._fields().items()})
 
     def _fields(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in _names(type(self))}
 
-    def _merge(self, values: tuple[Array, ...]) -> list[Any]:
-        known = dict(zip(self.parameters, values, strict=True))
+    def _merge(self, names: Iterable[str], values: Iterable[Array]) -> list[Any]:
+        """All fields in their order, those of ``names`` as the arrays that they were brought to."""
+        known = dict(zip(names, values, strict=True))
         return [known.get(name, value) for name, value in self._fields().items()]
 
     def _evaluate(
@@ -212,13 +214,15 @@ class ElementwiseLaw(AbstractLaw):
     ) -> Array:
         name = type(self).__name__
         given = {point: points[0]} if points else {}
-        xp, down, values = boundary(name, **given, **self.parameters)
+        arrays = self.parameters
+        xp, down, values = boundary(name, **given, **arrays)
         if points:
             require(xp, name, point, values[0], self.support if domain is None else domain)
         try:
-            result = elementwise(kernel)(xp, *values[: len(points)], *self._merge(values[len(points) :]))
+            parameters = self._merge(arrays, values[len(points) :])
+            result = elementwise(kernel)(xp, *values[: len(points)], *parameters)
         except (ValueError, RuntimeError) as error:
-            explain(name, dict(zip((*given, *self.parameters), values, strict=True)), error)
+            explain(name, dict(zip((*given, *arrays), values, strict=True)), error)
             raise
         return down.wide(result) if wide else down(result)
 
@@ -233,6 +237,11 @@ class ElementwiseLaw(AbstractLaw):
             require(xp, name, key, value, "finite")
         lists = {key for key in values if isinstance(values[key], Sequence)}
         self._keep(**{key: value for key, value in zip(values, arrays, strict=True) if key in lists})
+
+
+@functools.cache
+def _names(law: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(law))
 
 
 def rows_at(xp: Namespace, values: Array, index: Array, batch: tuple[int, ...], axes: int = 0) -> Array:

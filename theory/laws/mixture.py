@@ -127,8 +127,9 @@ class Mixture(AbstractLaw):
         like = xp.zeros((*size("Mixture", shape), *batch), dtype=w.dtype, device=device(w))
         index = draw_index(xp, w, noise.uniform(like))
         picked = self.components.beside(w=w).take(xp, index, batch, w.shape[-1])
-        _, _, values = boundary("Mixture", **picked.parameters)
-        return still(self._drawn(down, picked.draw(xp, noise, like, *picked._merge(values))))
+        arrays = picked.parameters
+        _, _, values = boundary("Mixture", **arrays)
+        return still(self._drawn(down, picked.draw(xp, noise, like, *picked._merge(arrays, values))))
 
     def _tails(self, x: Array) -> tuple[Array, Array]:
         _, _, (x, *_) = boundary("Mixture", x=x, **self.parameters)

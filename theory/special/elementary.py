@@ -152,8 +152,11 @@ def xlogy(xp: Namespace, a: Array, x: Array) -> Array:
         0.0
     """
     inside = x > 0
-    a = a + xp.zeros_like(x)
-    edge = xp.where(a > 0, -xp.inf, xp.where(a < 0, xp.inf, xp.zeros_like(a)))
+    if isinstance(a, int | float):
+        edge = -math.copysign(math.inf, a) if a else 0.0
+    else:
+        a = a + xp.zeros_like(x)
+        edge = xp.where(a > 0, -xp.inf, xp.where(a < 0, xp.inf, xp.zeros_like(a)))
     return xp.where(inside, a * xp.log(xp.where(inside, x, xp.ones_like(x))), edge)
 
 
@@ -273,11 +276,11 @@ def deviance(xp: Namespace, e: Array, ratio: Array | None = None) -> Array:
     small = xp.abs(e) < 0.25
     near = xp.where(small, e, xp.zeros_like(e))
     v = near / (2.0 + near)
-    tail = xp.zeros_like(e)
-    for k in range(_TERMS, 0, -1):  # sum_{k >= 1} v^{2k - 2} / (2k + 1); |v| <= 1/7, so v^20 < 2e-17
-        tail = tail * (v * v) + 1.0 / (2.0 * k + 1.0)
+    square, tail = v * v, xp.full_like(e, 1.0 / (2.0 * _TERMS + 1.0))
+    for k in range(_TERMS - 1, 0, -1):  # sum_{k >= 1} v^{2k - 2} / (2k + 1); |v| <= 1/7, so v^20 < 2e-17
+        tail = tail * square + 1.0 / (2.0 * k + 1.0)
     far = xp.where(small, xp.ones_like(e), 1.0 + e if ratio is None else ratio)
-    return xp.where(small, near * v - 2.0 * v * v * v * tail, e - xp.log(far))
+    return xp.where(small, near * v - 2.0 * square * v * tail, e - xp.log(far))
 
 
 def sqrt_or_zero(xp: Namespace, x: Array) -> Array:

@@ -29,6 +29,7 @@ __all__ = [
     "number",
     "refuse",
     "require_number",
+    "unaliased",
 ]
 
 # check(subject, name, value) gives what goes on, or raises.
@@ -172,6 +173,7 @@ def check_of(hint: Any, domain: str = "finite") -> Check | None:
         ...
         driftproof.UnmetHypothesis: example: unmet hypothesis: side is one of 'left', 'right' (side = 'x')
     """
+    hint = unaliased(hint)
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar):
         return None
@@ -194,8 +196,22 @@ def check_of(hint: Any, domain: str = "finite") -> Check | None:
     return _instance(hint if origin is None else origin)
 
 
+def unaliased(hint: Any) -> Any:
+    """The type behind an alias of Python's ``type`` statement, as those of numpy are from 2.5 on.
+
+    Example:
+        >>> unaliased(float | None)
+        float | None
+    """
+    origin = typing.get_origin(hint)
+    if type(origin).__name__ == "TypeAliasType":
+        return unaliased(origin.__value__[typing.get_args(hint)])
+    return unaliased(hint.__value__) if type(hint).__name__ == "TypeAliasType" else hint
+
+
 def _one_of(hints: tuple[Any, ...], domain: str) -> Check | None:
     """The check of a union: None passes where it is named; classes are asked together, words too, the rest in turn."""
+    hints = tuple(unaliased(hint) for hint in hints)
     optional = type(None) in hints
     hints = tuple(hint for hint in hints if hint is not type(None))
     classes = [hint for hint in hints if isinstance(hint, type) and hint not in (float, int, bool)]

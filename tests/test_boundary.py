@@ -9,9 +9,11 @@ import array_api_strict
 import numpy as np
 import pytest
 import torch
+from typing_extensions import TypeAliasType, TypeVar
 
 from driftproof import UnmetHypothesis
 from driftproof._blocks import BLOCK, elementwise
+from driftproof._checks import check_of
 from driftproof._namespace import Array, boundary, public, public_functions
 from driftproof._random import NumpySource, TorchSource, source
 
@@ -132,3 +134,14 @@ def test_importing_the_library_does_not_import_torch():
     )
     code = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_alias_of_an_annotation_is_what_it_stands_for():
+    rows = TypeAliasType("rows", np.ndarray[tuple[int, ...], np.dtype[np.float64]])
+    kind = TypeVar("kind", bound=np.generic)
+    typed = TypeAliasType("typed", np.ndarray[tuple[int, ...], np.dtype[kind]], type_params=(kind,))
+    for hint in (rows, typed[np.float64], TypeAliasType("again", rows), rows | None):
+        check = check_of(hint)
+        assert check("example", "x", np.ones(2)).tolist() == [1.0, 1.0]
+        with pytest.raises(TypeError, match="expected a numpy array of float64 for x, got list"):
+            check("example", "x", [1.0])

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from driftproof._capabilities import Capabilities
+from driftproof._checks import unaliased
 from driftproof._namespace import Array, Public, public_functions
 from driftproof.theory.laws import AbstractLaw
 from driftproof.theory.processes import AbstractProcess
@@ -167,7 +168,10 @@ def _holds_arrays(value: Any) -> bool:
 
 
 def _mentions_arrays(hint: Any) -> bool:
-    if hint in (Array, ArrayLike) or typing.get_origin(hint) is np.ndarray:
+    if hint in (Array, ArrayLike):
+        return True
+    hint = unaliased(hint)
+    if typing.get_origin(hint) is np.ndarray:
         return True
     if inspect.isclass(hint):
         ours = hint.__module__.startswith(f"{_ROOT}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,24 @@ def test_the_lines_to_paste_train(page: str, tmp_path: Path) -> None:
 
 
 # -- published models, from folders
+
+
+@pytest.mark.parametrize("loss_form", ["full", "sampled"])
+def test_each_model_is_asked_once_a_row(loss_form: str, tmp_path: Path) -> None:
+    """Beside the rollout, which asks the student once a token: the teacher is not asked by itself, nor twice."""
+    rows = Counter[tuple[str, bool]]()
+    run = trainer(tmp_path, loss_form=loss_form, gradient_accumulation_steps=2)
+
+    def count(name: str, model: Any) -> None:
+        def seen(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            rows[name, torch.is_grad_enabled()] += len(output[0])
+
+        model.get_decoder().register_forward_hook(seen, with_kwargs=True)
+
+    count("student", run.model)
+    count("teacher", run.teacher_model)
+    run.train()
+    a_step = run.args.per_device_train_batch_size * run.args.gradient_accumulation_steps
+    every = run.args.max_steps * a_step
+    tokens = run.args.max_completion_length
+    assert rows == {("student", True): every, ("teacher", False): every, ("student", False): tokens * every}

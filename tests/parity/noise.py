@@ -188,6 +188,8 @@ def other_processor(seed: int, *modules: ModuleType) -> Iterator[None]:
                 return result
             return elementary(ufunc, args, result, _signs(result, seed))
 
+        for name in ("accumulate", "at", "outer", "reduce", "reduceat"):  # those of the processor at hand
+            setattr(function, name, getattr(ufunc, name))
         return function
 
     with contextlib.ExitStack() as stack:
@@ -202,6 +204,8 @@ _entered: list[object] = []  # a context manager that nobody holds ends at once
 def become_what_is_asked_for() -> None:
     """Make this process another processor, to its end, if the environment says which (:data:`VARIABLE`)."""
     if VARIABLE in os.environ and not _entered:
+        with contextlib.suppress(ImportError):
+            import ml_dtypes  # noqa: F401  # of jax: it writes into numpy's functions, while they are numpy's
         _entered.append(other_processor(int(os.environ[VARIABLE]), np))
         _entered[0].__enter__()  # type: ignore[attr-defined]
 

@@ -112,8 +112,9 @@ def tested(environment: Mapping[str, str], jobs: int) -> tuple[bool, str]:
         command, env=_environment(environment), capture_output=True, text=True, check=False, cwd=ROOT
     )
     lines = done.stdout.strip().splitlines()
+    why = [line for line in lines if line.startswith("E  ")]
     return done.returncode == 0, "\n".join(
-        l for l in lines[-40:] if l.startswith(("FAILED", "ERROR", lines[-1]))
+        [*why[:20], *(line for line in lines[-40:] if line.startswith(("FAILED", "ERROR", lines[-1])))]
     )
 
 

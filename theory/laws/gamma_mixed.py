@@ -20,8 +20,10 @@ from driftproof._namespace import Array, Namespace, checked
 from driftproof._random import Source
 from driftproof.theory.special import hyp1f1_ratio, log_hyp1f1
 from driftproof.theory.special.elementary import divide, xlogy
+from driftproof.theory.special.mixed_gamma import log_mixed_gamma
 
 from .elementwise import ElementwiseLaw
+from .tails import log_p_of_power, positive_quantile, positive_tails
 
 __all__ = ["GammaMixedChi2"]
 
@@ -37,9 +39,6 @@ class GammaMixedChi2(ElementwiseLaw):
         shape: Shape :math:`\alpha > 0` of the half-noncentrality, a float.
         mixing: Scale :math:`m > 0` of the half-noncentrality, any shape.
         scale: Scale :math:`c > 0`, broadcastable with ``mixing``.
-
-    It has no distribution function here: its transform has two branch points, and a path that is steep behind both of
-    them for every shape is not known.
 
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative.
@@ -94,3 +93,32 @@ class GammaMixedChi2(ElementwiseLaw):
         blank = xp.zeros_like(like)
         count = noise.poisson(mixing * noise.gamma(shape + blank))
         return scale * (2.0 * noise.gamma(0.5 * df + count))
+
+    @staticmethod
+    def log_tails(
+        xp: Namespace, x: Array, df: float, shape: float, mixing: Array, scale: Array
+    ) -> tuple[Array, Array]:
+        blank = xp.zeros_like(x + mixing + scale)
+        a, alpha, m, unit = (v + blank for v in (0.5 * df, shape, mixing, 2.0 * scale))
+        return positive_tails(
+            xp, x + blank, unit, lambda y, log_y: log_mixed_gamma(xp, a, alpha, m, y, log_y)
+        )
+
+    @staticmethod
+    def quantile(
+        xp: Namespace, log_p: Array, log_q: Array, df: float, shape: float, mixing: Array, scale: Array
+    ) -> Array:
+        blank = xp.zeros_like(log_p + mixing + scale)
+        a, alpha, m, unit = (v + blank for v in (0.5 * df, shape, mixing, 2.0 * scale))
+        mean, variance = a + alpha * m, a + alpha * m * (2.0 + m)
+        return positive_quantile(
+            xp,
+            lambda x, mixing, scale: GammaMixedChi2.log_tails(xp, x, df, shape, mixing, scale),
+            (m, 0.5 * unit),
+            lambda x: GammaMixedChi2.log_density(xp, x, df, shape, m, 0.5 * unit),
+            log_p + blank,
+            log_q + blank,
+            first=(log_p_of_power(xp, a, alpha * xp.log1p(m)), a),
+            moments=(mean, mean * (mean / variance)),
+            unit=unit,
+        )

@@ -30,9 +30,12 @@ __all__ = [
     "half_line_quantile",
     "half_line_tails",
     "log_levels",
+    "log_p_of_power",
     "normal_quantile",
     "normal_tails",
     "on_level",
+    "positive_quantile",
+    "positive_tails",
     "solve",
 ]
 
@@ -85,9 +88,14 @@ def half_line_tails(xp: Namespace, x: Array, a: Array | float, b: Array | float,
     """Both tails of a noncentral gamma variable times ``unit``; x may be any number."""
     blank = xp.zeros_like(x + unit + a + b)
     x, a, b, unit = (value + blank for value in (x, a, b, unit))
+    return positive_tails(xp, x, unit, lambda y, log_y: log_noncentral_gamma(xp, a, b, y, log_y))
+
+
+def positive_tails(xp: Namespace, x: Array, unit: Array, tails: Callable[[Array, Array], Tails]) -> Tails:
+    """Both tails at any number from those at x / unit > 0 and its logarithm; of the shape of unit."""
     inside = (x > 0) & (x < xp.inf)
     point = xp.where(inside, x, unit)
-    lower, upper = log_noncentral_gamma(xp, a, b, point / unit, xp.log(point) - xp.log(unit))
+    lower, upper = tails(point / unit, xp.log(point) - xp.log(unit))
     never, sure = xp.full_like(x, -xp.inf), xp.zeros_like(x)
     lower = xp.where(inside, lower, xp.where(x > 0, sure, never))
     return lower, xp.where(inside, upper, xp.where(x > 0, never, sure))
@@ -105,38 +113,81 @@ def half_line_quantile(
     """The quantile of that law, of which ``log_density`` is the log-density; 0 where it underflows."""
     blank = xp.zeros_like(log_p + unit + a + b)
     a, b, unit, log_p, log_q = (value + blank for value in (a, b, unit, log_p, log_q))
-    first, last = log_p == -xp.inf, log_q == -xp.inf
-    half = xp.full_like(blank, -math.log(2.0))
-    log_p, log_q = xp.where(first | last, half, log_p), xp.where(first | last, half, log_q)
-    limits = xp.finfo(blank.dtype)
+    return positive_quantile(
+        xp,
+        lambda x, a, b, unit: half_line_tails(xp, x, a, b, unit),
+        (a, b, unit),
+        log_density,
+        log_p,
+        log_q,
+        # The first power of the distribution function, which is more than it.
+        first=(log_p_of_power(xp, a, b), a),
+        moments=((a + b), (a + b) * ((a + b) / (a + 2.0 * b))),
+        unit=unit,
+    )
+
+
+def log_p_of_power(xp: Namespace, a: Array, none: Array) -> Array:
+    r"""The logarithm of the coefficient of :math:`y^a` in the distribution function, with :math:`e^{-\text{none}}` of no count."""
+    return -none - gammaln.kernel(xp, a + 1.0)
+
+
+def positive_quantile(
+    xp: Namespace,
+    tails: Callable[..., Tails],
+    parameters: tuple[Array, ...],
+    log_density: Callable[[Array], Array],
+    log_p: Array,
+    log_q: Array,
+    first: Tails,
+    moments: Tails,
+    unit: Array,
+) -> Array:
+    """The quantile of a law on the half-line, counted in ``unit``; 0 where it underflows.
+
+    Arguments:
+        tails: Both tails from x and the parameters.
+        parameters: Arrays of the shape of log_p.
+        log_density: From x.
+        log_p, log_q: Logarithms of the level and of what is left.
+        first: Logarithm of the coefficient, and the exponent, of the first power of the distribution function of
+            x / unit, which is not less than it near 0.
+        moments: Of x / unit, the mean, and the square of the mean over the variance.
+        unit: Scale, > 0.
+    """
+    none, sure = log_p == -xp.inf, log_q == -xp.inf
+    half = xp.full_like(log_p, -math.log(2.0))
+    log_p, log_q = xp.where(none | sure, half, log_p), xp.where(none | sure, half, log_q)
+    limits = xp.finfo(log_p.dtype)
     least, most = math.log(float(limits.smallest_normal)), math.log(float(limits.max))
-    # Of small p the first power of the distribution function, which is more than it, gives the quantile or less.
-    power = (log_p + b + gammaln.kernel(xp, a + 1.0)) / a + xp.log(unit)
+    # Of small p the first power gives the quantile or less.
+    power = (log_p - first[0]) / first[1] + xp.log(unit)
     tiny = power < least
-    known = first | last | tiny
-    low = xp.full_like(blank, least)
+    known = none | sure | tiny
+    low = xp.full_like(log_p, least)
     high = xp.log(still(unit)) + (0.5 * most - 3.0)  # tails are numbers up to there
-    high = xp.where(high < most, high, xp.full_like(blank, most))
-    fixed = tuple(still(value) for value in (a, b, unit))
+    high = xp.where(high < most, high, xp.full_like(high, most))
+    fixed = tuple(still(value) for value in parameters)
     found = solve(
         xp,
-        lambda y: half_line_tails(xp, xp.exp(y), *fixed),
+        lambda y: tails(xp.exp(y), *fixed),
         lambda y: y + still(log_density(xp.exp(y))),
         still(log_p),
         still(log_q),
-        start=_start(xp, still(log_p), still(log_q), still(power), *fixed),
+        start=_start(xp, still(log_p), still(log_q), still(power), *map(still, (*moments, unit))),
         low=xp.where(known, xp.zeros_like(low), low),
         high=xp.where(known, xp.zeros_like(high), high),
     )
     x = xp.exp(xp.where(known, xp.zeros_like(found), found))
-    x = on_level(xp, half_line_tails(xp, x, a, b, unit), log_density(x), x, x, log_p, log_q)
+    x = on_level(xp, tails(x, *parameters), log_density(x), x, x, log_p, log_q)
     x = xp.where(tiny, xp.exp(xp.where(tiny, power, xp.full_like(power, least))), x)
-    return xp.where(first, xp.zeros_like(x), xp.where(last, xp.inf, x))
+    return xp.where(none, xp.zeros_like(x), xp.where(sure, xp.inf, x))
 
 
-def _start(xp: Namespace, log_p: Array, log_q: Array, power: Array, a: Array, b: Array, unit: Array) -> Array:
+def _start(
+    xp: Namespace, log_p: Array, log_q: Array, power: Array, mean: Array, shape: Array, unit: Array
+) -> Array:
     """About the logarithm of the quantile: the cube root of the law is almost normal, unless it is near 0."""
-    mean, shape = a + b, (a + b) * ((a + b) / (a + 2.0 * b))
     root = 1.0 - 1.0 / (9.0 * shape) + normal_quantile(xp, log_p, log_q) / (3.0 * xp.sqrt(shape))
     cube = 3.0 * xp.log(xp.where(root > 0.3, root, xp.ones_like(root)))
     near = xp.where(power < xp.log(mean) + xp.log(unit), power, xp.log(mean) + xp.log(unit))

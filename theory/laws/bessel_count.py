@@ -32,6 +32,7 @@ from driftproof.theory.special import gammaln, log_ive_parts
 from driftproof.theory.special.bessel_square import quotient_of_square
 from driftproof.theory.special.elementary import xlogy
 
+from .count_tails import count_quantile, count_tails, log_ratio, log_step, width_of
 from .elementwise import ElementwiseLaw
 
 __all__ = ["BesselCount"]
@@ -49,8 +50,6 @@ class BesselCount(ElementwiseLaw):
     Arguments:
         nu: Order :math:`\nu > -1`, a float.
         z: Argument :math:`z \ge 0`, any shape; at 0 the count is 0.
-
-    It has no distribution function here: that is a sum as long as the count, of no length known before z is.
 
     Raises:
         UnmetHypothesis: nu <= -1 or z < 0.
@@ -99,6 +98,14 @@ class BesselCount(ElementwiseLaw):
         return moments_of_square(xp, nu, z * z)
 
     @staticmethod
+    def log_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Array]:
+        return count_tails(xp, x, nu, z)
+
+    @staticmethod
+    def quantile(xp: Namespace, log_p: Array, log_q: Array, nu: float, z: Array) -> Array:
+        return count_quantile(xp, log_p, log_q, nu, z)
+
+    @staticmethod
     def draw(xp: Namespace, noise: Source, like: Array, nu: float, z: Array) -> Array:
         """Exact rejection; every round has the full shape, and rounds end when all are accepted."""
         blank = xp.zeros_like(like)
@@ -114,7 +121,7 @@ class BesselCount(ElementwiseLaw):
         # quarters, which do not overflow.
         root = xp.hypot(blank + 0.25 * nu, 0.5 * half)
         m = xp.floor(0.5 * half * (half / (root + 0.25 * nu)) if nu > 0 else 2.0 * (root - 0.25 * nu))
-        width = _width(xp, nu, m)
+        width = width_of(xp, nu, m)
         # Above, one unit is below the spacing of the counts, and the normal limit, exact to 1 / width.
         huge = width > 0.25 / math.sqrt(float(limits.eps))
         count = xp.where(endless, xp.inf, blank)
@@ -123,21 +130,21 @@ class BesselCount(ElementwiseLaw):
             count = xp.where(huge, xp.where(limit > 0, limit, blank), count)
             half = xp.where(huge, blank + 0.5, half)
             m = xp.where(huge, blank, m)
-            width = _width(xp, nu, m)
+            width = width_of(xp, nu, m)
         near, far = xp.floor(math.sqrt(0.5) * width), xp.floor(math.sqrt(2.0) * width)
 
         # Right of r: the secant through b and b + 1.  b > m keeps its slope strictly negative.
         r, b = m + near, m + 1.0 + far
-        log_b = _log_ratio(xp, nu, half, m, b)
-        slope_b = _log_step(xp, nu, half, b + 1.0)
+        log_b = log_ratio(xp, nu, half, m, b)
+        slope_b = log_step(xp, nu, half, b + 1.0)
         mass_right = xp.exp(log_b + (r + 1.0 - b) * slope_b) / -xp.expm1(slope_b)
 
         # Left of l: the secant through a - 1 and a, with 1 <= a < m; small modes need no left tail.
         tail = (m >= 3.0) & (m - near >= 1.0)
         l = xp.where(tail, m - near, blank)
         a = xp.where(tail, xp.where(m - far >= 1.0, m - far, blank + 1.0), blank + 1.0)
-        log_a = _log_ratio(xp, nu, half, m, a)
-        slope_a = xp.where(tail, _log_step(xp, nu, half, a), blank + 1.0)
+        log_a = log_ratio(xp, nu, half, m, a)
+        slope_a = xp.where(tail, log_step(xp, nu, half, a), blank + 1.0)
         mass_left = xp.where(tail, xp.exp(log_a + (l - 1.0 - a) * slope_a) / -xp.expm1(-slope_a), blank)
 
         top = r - l + 1.0
@@ -155,7 +162,7 @@ class BesselCount(ElementwiseLaw):
             secant = xp.where(on_right, log_b + (n - b) * slope_b, log_a + (n - a) * slope_a)
             legal = n >= 0.0
             n = xp.where(legal, n, blank)
-            log_mass = _log_ratio(xp, nu, half, m, n) - xp.where(on_top, blank, secant)
+            log_mass = log_ratio(xp, nu, half, m, n) - xp.where(on_top, blank, secant)
             accepted = todo & legal & (xp.log1p(-height) <= log_mass)
             count = xp.where(accepted, n, count)
             todo = todo & ~accepted
@@ -174,41 +181,3 @@ def moments_of_square(xp: Namespace, nu: float, w: Array) -> tuple[Array, Array]
     r, v = (4.0 * nu * nu - 1.0) / 8.0, 1.0 / z
     hankel = 0.25 * z - r * v * (0.25 + v * (0.5 + 0.375 * (3.0 - r) * v))
     return mean, xp.where(large, hankel, exact)
-
-
-def _width(xp: Namespace, nu: float, m: Array) -> Array:
-    """The standard deviation of the normal limit of a law with mode m."""
-    return xp.sqrt((m + 1.0) * (0.5 * (m + (1.0 + nu)) / (m + (1.0 + 0.5 * nu))))
-
-
-def _log_step(xp: Namespace, nu: float, half: Array, n: Array) -> Array:
-    r"""log P(n) / P(n - 1); two quotients, because the square of z/2 may be no number."""
-    return xp.log(half / n) + xp.log(half / (n - 1.0 + (1.0 + nu)))
-
-
-def _log_ratio(xp: Namespace, nu: float, half: Array, m: Array, n: Array) -> Array:
-    r"""log P(n) / P(m), without the cancellation of the log-gammas at large counts."""
-    k = n - m
-    c, rest = _log_rising(xp, m + 1.0, n + 1.0, k)
-    d, more = _log_rising(xp, m + (1.0 + nu), n + (1.0 + nu), k)
-    return k * (xp.log(half / c) + xp.log(half / d)) - rest - more
-
-
-def _log_rising(xp: Namespace, start: Array, stop: Array, k: Array) -> tuple[Array, Array]:
-    r"""Shifted base c and remainder r with log Gamma(stop) - log Gamma(start) = k log c + r.
-
-    Stirling's formula from c = start + 8 on; the eight factors skipped are one product of quotients.
-    ``k = stop - start``, given beside them: near nu = -1 the difference of what is rounded is not it.
-    """
-    c = start + 8.0
-    product = xp.ones_like(c)
-    for i in range(8):
-        product = product * ((stop + float(i)) / (start + float(i)))
-    remainder = (c + k - 0.5) * xp.log1p(k / c) - k + _stirling(c + k) - _stirling(c) - xp.log(product)
-    return c, remainder
-
-
-def _stirling(c: Array) -> Array:
-    w = (1.0 / c) * (1.0 / c)
-    series = 1.0 / 12.0 - w * (1.0 / 360.0 - w * (1.0 / 1260.0 - w * (1.0 / 1680.0 - w * (1.0 / 1188.0))))
-    return series / c

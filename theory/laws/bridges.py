@@ -36,7 +36,9 @@ from driftproof.theory.special.bessel_square import exponent_of_product, quotien
 from driftproof.theory.special.elementary import divide, xlogy
 
 from .bessel_count import BesselCount, moments_of_square
+from .bridge_tails import log_tails_of_density
 from .elementwise import ElementwiseLaw
+from .tails import log_p_of_power, positive_quantile, positive_tails
 
 __all__ = ["SquaredBesselBridge", "bridge_parameters"]
 
@@ -86,8 +88,6 @@ class SquaredBesselBridge(ElementwiseLaw):
         left: Pull of the earlier end, :math:`\lambda \ge 0`, any shape.
         right: Pull of the later end, :math:`\mu \ge 0`, broadcastable with ``left``.
         scale: Scale :math:`c > 0`, broadcastable with ``left``.
-
-    It has no distribution function here: its transform is a Bessel function, at complex arguments on a contour.
 
     Raises:
         UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain.
@@ -163,3 +163,50 @@ class SquaredBesselBridge(ElementwiseLaw):
         twice = 2.0 * BesselCount.draw(xp, noise, like, 0.5 * delta - 1.0, z)
         once = noise.poisson(left + right + xp.zeros_like(like))
         return scale * noise.gamma(0.5 * delta + once + twice)
+
+    @staticmethod
+    def log_tails(
+        xp: Namespace, x: Array, delta: float, left: Array, right: Array, scale: Array
+    ) -> tuple[Array, Array]:
+        blank = xp.zeros_like(x + left + right + scale)
+        ends, unit, a = (left + blank, right + blank), scale + blank, 0.5 * delta
+        mean, _ = SquaredBesselBridge.moments(xp, delta, *ends, xp.ones_like(blank))
+        rate = 1.0 + (ends[0] + ends[1]) / a
+
+        def log_density(u: Array, left: Array, right: Array) -> Array:
+            return SquaredBesselBridge.log_density(xp, u, delta, left, right, xp.ones_like(u))
+
+        def tails(y: Array, log_y: Array) -> tuple[Array, Array]:
+            return log_tails_of_density(xp, log_density, a, ends, mean, rate, y, log_y)
+
+        return positive_tails(xp, x + blank, unit, tails)
+
+    @staticmethod
+    def quantile(
+        xp: Namespace, log_p: Array, log_q: Array, delta: float, left: Array, right: Array, scale: Array
+    ) -> Array:
+        blank = xp.zeros_like(log_p + left + right + scale)
+        left, right, scale = left + blank, right + blank, scale + blank
+        mean, variance = SquaredBesselBridge.moments(xp, delta, left, right, xp.ones_like(blank))
+        # The density at 0, where the Bessel functions of the product are left.
+        a, none = 0.5 * delta, left + right + log_hyp0f1(xp, 0.5 * delta, left * right)
+        return positive_quantile(
+            xp,
+            lambda x, *parameters: SquaredBesselBridge.log_tails(xp, x, delta, *parameters),
+            (left, right, scale),
+            lambda x: SquaredBesselBridge.log_density(xp, x, delta, left, right, scale),
+            log_p + blank,
+            log_q + blank,
+            first=(log_p_of_power(xp, a + blank, none), a + blank),
+            moments=(mean, mean * (mean / variance)),
+            unit=scale,
+        )
+
+
+def log_hyp0f1(xp: Namespace, b: float, x: Array) -> Array:
+    r"""The logarithm of :math:`{}_0F_1(; b; x) = \Gamma(b)\,x^{(1-b)/2} I_{b-1}(2\sqrt x)` for x >= 0."""
+    nu = b - 1.0
+    ladder = ladder_of_square(xp, nu, xp.stack([4.0 * x, xp.zeros_like(x)]))
+    power = nu * (xp.log(ladder.scale[1, ...]) - xp.log(ladder.scale[0, ...]))
+    rise = 4.0 * x / ladder.scale[0, ...]
+    return rise + power + ladder.rest[0, ...] - ladder.rest[1, ...]

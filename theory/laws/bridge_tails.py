@@ -26,7 +26,7 @@ __all__ = ["log_tails_of_density"]
 
 _DEPTH = 40.0  # exponents below the top that count
 _HALVINGS = 14
-_PANELS, _ORDER = 8, 16
+_PANELS, _ORDER = 8, 20
 
 
 def _graded(panels: int, order: int) -> tuple[list[float], list[float]]:

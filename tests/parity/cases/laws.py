@@ -22,8 +22,21 @@ gamma_tails = [
     mesh(x=everywhere, shape=(0.3, 60.0), scale=(0.7,)),
 ]
 noncentral_tails = [mesh({"df": df}, x=everywhere, nc=(0.0, 50.0), scale=(0.7,)) for df in (0.3, 80.0)]
+mixed_tails = [
+    mesh({"df": df, "shape": 1.3}, x=everywhere, mixing=(1e-3, 30.0), scale=(0.7,)) for df in (0.3, 80.0)
+]
+bridge_tails = [
+    mesh({"delta": delta}, x=everywhere, left=(0.0, 50.0), right=(0.8,), scale=(0.7,)) for delta in (0.3, 80.0)
+]
+count_tails = [mesh({"nu": nu}, x=(-3.0, 0.0, 4.5, 40.0), z=(0.0, 0.5, 50.0, 1e4)) for nu in (-0.5, 30.0)]
 
 ROWS = {
+    "theory.laws.GammaMixedChi2.log_cdf": row(mixed_tails),
+    "theory.laws.GammaMixedChi2.log_sf": row(mixed_tails[1:]),
+    "theory.laws.SquaredBesselBridge.log_cdf": row(bridge_tails),
+    "theory.laws.SquaredBesselBridge.log_sf": row(bridge_tails[1:]),
+    "theory.laws.BesselCount.log_cdf": row(count_tails, gentle={"x": (0.5, 1.5, 4.5)}),
+    "theory.laws.BesselCount.log_sf": row(count_tails, gentle={"x": (0.5, 1.5, 4.5)}),
     "theory.laws.Normal.log_cdf": row(normal_tails),
     "theory.laws.Normal.log_sf": row(normal_tails),
     "theory.laws.LogNormal.log_cdf": row(lognormal_tails),

@@ -11,7 +11,6 @@ from driftproof.theory.laws import (
     BesselCount,
     Discrete,
     Gamma,
-    GammaMixedChi2,
     Gaussian,
     LogNormal,
     Mixture,

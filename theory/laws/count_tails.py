@@ -23,7 +23,7 @@ import math
 from driftproof._namespace import Array, Namespace, repeat, settle, still
 from driftproof.theory.special import gammaln
 from driftproof.theory.special.bessel import ladder_of_square
-from driftproof.theory.special.elementary import log_complement, log_or_minus_infinity, xlogy
+from driftproof.theory.special.elementary import log_complement, xlogy
 from driftproof.theory.special.quadrature import composite
 
 __all__ = ["count_quantile", "count_tails", "log_ratio", "log_step", "width_of"]

@@ -197,9 +197,7 @@ class _Path(NamedTuple):
     speed: Complex
 
 
-def _path(
-    xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: Array, cross: _Crossing
-) -> _Path:
+def _path(xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: Array, cross: _Crossing) -> _Path:
     v, t, apart = cross
     q, w = apart / (1.0 + m), m / (1.0 + m)  # v - w
     # Second and third derivatives of the exponent, in units of 1 / q, with a barrier of a unit at w.
@@ -232,7 +230,9 @@ def _path(
         power, _ = _cumulant(xp, a, alpha, m, v, apart, step)
         fade = xp.where(upper & (lift < _SMALL) & (a < _FEW), -lift, power)
         height = y * step[0] + xp.where(power > fade, power, fade)
-        height = height + xp.log(xp.hypot(*speed) / xp.hypot(t - step[0], step[1])) + xp.log(xp.abs(t) / sigma)
+        height = (
+            height + xp.log(xp.hypot(*speed) / xp.hypot(t - step[0], step[1])) + xp.log(xp.abs(t) / sigma)
+        )
         over = height > -_DEPTH
         return xp.where(over, tau, low), xp.where(over, high, tau)
 

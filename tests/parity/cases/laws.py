@@ -26,7 +26,8 @@ mixed_tails = [
     mesh({"df": df, "shape": 1.3}, x=everywhere, mixing=(1e-3, 30.0), scale=(0.7,)) for df in (0.3, 80.0)
 ]
 bridge_tails = [
-    mesh({"delta": delta}, x=everywhere, left=(0.0, 50.0), right=(0.8,), scale=(0.7,)) for delta in (0.3, 80.0)
+    mesh({"delta": delta}, x=everywhere, left=(0.0, 50.0), right=(0.8,), scale=(0.7,))
+    for delta in (0.3, 80.0)
 ]
 count_tails = [mesh({"nu": nu}, x=(-3.0, 0.0, 4.5, 40.0), z=(0.0, 0.5, 50.0, 1e4)) for nu in (-0.5, 30.0)]
 

@@ -18,7 +18,14 @@ __all__ = ["CountedQuantiles", "CountedTails"]
 
 # Few degrees of freedom spread a law over many powers of ten, a small shape makes two bumps of it.
 MIXED = ((0.02, 0.25, 1.0), (0.5, 2.0, 0.5), (120.0, 0.1, 9.0), (1.0, 300.0, 0.01), (4e-3, 1e-3, 20.0))
-BRIDGES = ((0.02, 1.0, 3.0), (0.5, 0.0, 7.0), (3.0, 0.5, 2.0), (120.0, 3.0, 9.0), (4e-3, 1e-3, 0.0), (1.0, 30.0, 40.0))
+BRIDGES = (
+    (0.02, 1.0, 3.0),
+    (0.5, 0.0, 7.0),
+    (3.0, 0.5, 2.0),
+    (120.0, 3.0, 9.0),
+    (4e-3, 1e-3, 0.0),
+    (1.0, 30.0, 40.0),
+)
 POINTS = (1e-200, 1e-3, 3.0, 60.0, 400.0)
 # Sums of few terms, of many, and integrals; near the least order and argument.
 COUNTS = ((0.5, 2.0, 5.0), (-0.99, 1.0, 0.0), (40.0, 100.0, 60.0), (-0.5, 2000.0, 960.0), (-0.5, 2000.0, 1010.0), (3.0, 800.0, 300.0), (1.0, 1e-3, 1.0), (1e4, 3e3, 300.0))  # fmt: skip
@@ -63,7 +70,10 @@ def mixed_tails(x: Any, df: Any, shape: Any, mixing: Any) -> list[Any]:
 def bridge_tails(x: Any, delta: Any, left: Any, right: Any) -> list[Any]:
     r"""Those of unit scale: coefficients of :math:`{}_0F_1(a; \lambda u)\,{}_0F_1(a; \mu u)`, normalised."""
     a, y = mpf(delta) / 2, mpf(x)
-    most = int(y + left + right + 3 * np.sqrt(float(left * right)) + 14 * np.sqrt(float(x + left + right + 1.0))) + 80
+    most = (
+        int(y + left + right + 3 * np.sqrt(float(left * right)) + 14 * np.sqrt(float(x + left + right + 1.0)))
+        + 80
+    )
     rows = []
     for pull in (mpf(left), mpf(right)):
         row = [mpf(1)]
@@ -71,7 +81,8 @@ def bridge_tails(x: Any, delta: Any, left: Any, right: Any) -> list[Any]:
             row.append(row[-1] * pull / (n * (a + n - 1)))
         rows.append(row)
     weights = [
-        sum(p * q for p, q in zip(rows[0][: n + 1], reversed(rows[1][: n + 1]), strict=True)) * mpmath.rf(a, n)
+        sum(p * q for p, q in zip(rows[0][: n + 1], reversed(rows[1][: n + 1]), strict=True))
+        * mpmath.rf(a, n)
         for n in range(most)
     ]
     total = sum(weights)
@@ -159,9 +170,7 @@ class CountedTails:
         "square of the argument": {BesselCount: _square_root},
         "half of the last mass": _err(
             BesselCount,
-            log_cdf=lambda law, n: np.log(
-                law.cdf(n) - 0.5 * np.exp(law.log_prob(np.floor(np.asarray(n))))
-            ),
+            log_cdf=lambda law, n: np.log(law.cdf(n) - 0.5 * np.exp(law.log_prob(np.floor(np.asarray(n))))),
         ),
     }
 
@@ -239,9 +248,13 @@ class CountedQuantiles:
 
     mutants = {
         "quantile of the other tail": _err(SquaredBesselBridge, icdf=lambda law, p: law.isf(p)),
-        "upper quantile of 1 - q": _err(GammaMixedChi2, isf=lambda law, q: law.icdf(1.0 - np.maximum(q, 1e-15))),
+        "upper quantile of 1 - q": _err(
+            GammaMixedChi2, isf=lambda law, q: law.icdf(1.0 - np.maximum(q, 1e-15))
+        ),
         "one count too few": _err(BesselCount, icdf=lambda law, p: np.maximum(law.icdf(p) - 1.0, 0.0)),
         "the first count beyond": _err(BesselCount, isf=lambda law, q: law.isf(q) + 1.0),
-        "half of the derivative in the mixing scale": wrong(GammaMixedChi2, mixing=_half_of_slope),
+        "half of the derivative in the mixing scale": wrong(
+            GammaMixedChi2, mixing=lambda mixing: _half_of_slope(mixing)
+        ),
         "density for its share of the tail": _err(SquaredBesselBridge, log_cdf=lambda law, x: law.cdf(x)),
     }

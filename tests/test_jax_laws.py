@@ -10,6 +10,7 @@ import pytest
 
 from driftproof import UnmetHypothesis
 from driftproof.theory.laws import Gamma, Gaussian, LogNormal, Mixture, NoncentralChi2, Normal
+from driftproof.theory.laws.bessel_count import BesselCount
 from driftproof.theory.laws.bridges import SquaredBesselBridge
 from driftproof.theory.laws.gamma_mixed import GammaMixedChi2
 
@@ -34,6 +35,7 @@ LAWS: dict[str, tuple[Callable[[Any, Any], Any], np.ndarray]] = {
     "NoncentralChi2": (lambda nc, scale: NoncentralChi2(3.0, nc, scale), HALF_LINE),
     "GammaMixedChi2": (lambda mixing, scale: GammaMixedChi2(3.0, 2.0, mixing, scale), HALF_LINE),
     "SquaredBesselBridge": (lambda left, right: SquaredBesselBridge(3.0, left, right, 1.0), HALF_LINE),
+    "BesselCount": (lambda a, b: BesselCount(0.5, 30.0 * a * b), np.asarray([0.0, 3.0, 7.0])),
     "Mixture": (lambda a, b: Mixture([0.3, 0.7], Normal(_pair(a, -a), _pair(b, 1.0 + b))), LINE),
     "Mixture of Gamma": (lambda a, b: Mixture([0.3, 0.7], Gamma(_pair(a, 1.0 + a), _pair(b, b))), HALF_LINE),
     "Gaussian": (lambda a, b: Gaussian(_pair(a, b), _square(b, 0.1 * a)), LINE[:2]),

@@ -54,7 +54,7 @@ class BesselCount(ElementwiseLaw):
     Raises:
         UnmetHypothesis: nu <= -1 or z < 0.
 
-    Claims: TWEEDIE-COUNT-1, TWEEDIE-COUNT-4, TWEEDIE-DSM-3, TWEEDIE-SIM-3
+    Claims: TWEEDIE-COUNT-1, TWEEDIE-COUNT-4, TWEEDIE-DSM-3, TWEEDIE-SIM-3, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 
     Example:
         >>> law = BesselCount(0.5, 0.0)

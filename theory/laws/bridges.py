@@ -92,7 +92,7 @@ class SquaredBesselBridge(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain.
 
-    Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2, TWEEDIE-DRAW-1
+    Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2, TWEEDIE-DRAW-1, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 
     Example:
         >>> float(SquaredBesselBridge(3.0, 0.0, 0.5, 2.0).mean)  # from 0: one noncentral chi-square
@@ -172,6 +172,7 @@ class SquaredBesselBridge(ElementwiseLaw):
         ends, unit, a = (left + blank, right + blank), scale + blank, 0.5 * delta
         mean, _ = SquaredBesselBridge.moments(xp, delta, *ends, xp.ones_like(blank))
         rate = 1.0 + (ends[0] + ends[1]) / a
+        last = 0.1 * math.sqrt(float(xp.finfo(blank.dtype).max))  # beyond, products may overflow
 
         def log_density(u: Array, left: Array, right: Array) -> Array:
             return SquaredBesselBridge.log_density(xp, u, delta, left, right, xp.ones_like(u))
@@ -179,7 +180,7 @@ class SquaredBesselBridge(ElementwiseLaw):
         def tails(y: Array, log_y: Array) -> tuple[Array, Array]:
             return log_tails_of_density(xp, log_density, a, ends, mean, rate, y, log_y)
 
-        return positive_tails(xp, x + blank, unit, tails)
+        return positive_tails(xp, x + blank, unit, tails, last)
 
     @staticmethod
     def quantile(

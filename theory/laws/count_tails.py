@@ -38,11 +38,13 @@ _ENCKE = 10
 def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Array]:
     """Both tails at any number x: the smaller one relative to the larger of 1 and its size.
 
-    Beyond z = 1e6 its error is that of the position of a mode that is so large, eps times the root of z.
+    A tail beyond a tenth of the root of the largest number is taken as 0.  Beyond z = 1e6 the error is that of the position of a mode that is so large, eps times the root of z.
     """
     blank = xp.zeros_like(x + z)
     x, half = xp.floor(x + blank), 0.5 * z + blank
-    inside = (x >= 0.0) & (x < xp.inf)
+    inside = (x >= 0.0) & (
+        x < 0.1 * math.sqrt(float(xp.finfo(x.dtype).max))
+    )  # of larger counts squares are none
     n = xp.where(inside, x, blank)
     # Of the smallest numbers half a square is none: there the first mass above is the upper tail.
     tiny = half < 1e-18
@@ -62,7 +64,10 @@ def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Ar
 
 
 def count_quantile(xp: Namespace, log_p: Array, log_q: Array, nu: float, z: Array) -> Array:
-    """The least count up to which there is enough; what is short of the level by a few roundings is enough."""
+    """The least count up to which there is enough; what is short of the level by a few roundings is enough.
+
+    Of a level that leaves less than 1e-3, whichever of both it is, more roundings of the other one count.
+    """
     blank = xp.zeros_like(log_p + z)
     log_p, log_q, z = still(log_p + blank), still(log_q + blank), still(z + blank)
     left = log_p <= log_q
@@ -100,10 +105,13 @@ def log_mass_at_mode(xp: Namespace, nu: float, half: Array, m: Array, beside: Ar
     # s' - s - m' of the order nu + m' from which the walk goes down.
     lift = float(ladder.m)
     gap = lift * (2.0 * nu + lift) / (ladder.s + (m + beside)) - lift
+    share = (2.0 * lift + gap) / ladder.scale  # 1 - (nu + s) / (nu + m' + s')
+    close = share > 0.5
+    power = xp.log1p(-xp.where(close, xp.zeros_like(share), share))
     return (
         _stirling_rest(xp, m)
         + _stirling_rest(xp, beside)
-        - nu * xp.log1p(-(2.0 * lift + gap) / ladder.scale)
+        - nu * xp.where(close, xp.log(2.0 * beside / ladder.scale), power)
         - gap
         - ladder.rest
     )
@@ -225,7 +233,10 @@ def _log_rising(xp: Namespace, start: Array, stop: Array, k: Array) -> tuple[Arr
     product = xp.ones_like(c)
     for i in range(8):
         product = product * ((stop + float(i)) / (start + float(i)))
-    remainder = (c + k - 0.5) * xp.log1p(k / c) - k + _stirling(c + k) - _stirling(c) - xp.log(product)
+    end = stop + 8.0
+    short = k / c < -0.5  # there 1 + k / c has fewer digits than the quotient of the ends
+    step = xp.where(short, xp.log(end / c), xp.log1p(xp.where(short, xp.zeros_like(k), k / c)))
+    remainder = (end - 0.5) * step - k + _stirling(end) - _stirling(c) - xp.log(product)
     return c, remainder
 
 

@@ -43,7 +43,7 @@ class GammaMixedChi2(ElementwiseLaw):
     Raises:
         UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative.
 
-    Claims: TWEEDIE-LAW-2, TWEEDIE-ORACLE-1, TWEEDIE-DRAW-1
+    Claims: TWEEDIE-LAW-2, TWEEDIE-ORACLE-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 
     Example:
         >>> float(GammaMixedChi2(3.0, 2.0, 0.5, 1.0).mean)
@@ -100,8 +100,9 @@ class GammaMixedChi2(ElementwiseLaw):
     ) -> tuple[Array, Array]:
         blank = xp.zeros_like(x + mixing + scale)
         a, alpha, m, unit = (v + blank for v in (0.5 * df, shape, mixing, 2.0 * scale))
+        last = 0.1 * math.sqrt(float(xp.finfo(blank.dtype).max))  # beyond, products may overflow
         return positive_tails(
-            xp, x + blank, unit, lambda y, log_y: log_mixed_gamma(xp, a, alpha, m, y, log_y)
+            xp, x + blank, unit, lambda y, log_y: log_mixed_gamma(xp, a, alpha, m, y, log_y), last
         )
 
     @staticmethod

@@ -91,9 +91,18 @@ def half_line_tails(xp: Namespace, x: Array, a: Array | float, b: Array | float,
     return positive_tails(xp, x, unit, lambda y, log_y: log_noncentral_gamma(xp, a, b, y, log_y))
 
 
-def positive_tails(xp: Namespace, x: Array, unit: Array, tails: Callable[[Array, Array], Tails]) -> Tails:
-    """Both tails at any number from those at x / unit > 0 and its logarithm; of the shape of unit."""
-    inside = (x > 0) & (x < xp.inf)
+def positive_tails(
+    xp: Namespace,
+    x: Array,
+    unit: Array,
+    tails: Callable[[Array, Array], Tails],
+    last: float = math.inf,
+) -> Tails:
+    """Both tails at any number from those at x / unit > 0 and its logarithm; of the shape of unit.
+
+    Beyond ``last`` units the upper one is taken as 0.
+    """
+    inside = (x > 0) & (x < xp.inf) & (x / last <= unit)
     point = xp.where(inside, x, unit)
     lower, upper = tails(point / unit, xp.log(point) - xp.log(unit))
     never, sure = xp.full_like(x, -xp.inf), xp.zeros_like(x)

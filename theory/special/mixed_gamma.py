@@ -109,7 +109,7 @@ def _log_tail(xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: 
     path = _path(xp, still(a), still(alpha), still(m), still(y), upper, cross)
     v, t, apart = cross.v, cross.t, cross.v - m * cross.t  # 1 - (1 + m) t, which moves with m
     apart = cross.apart + (apart - still(apart))
-    lift = -a * xp.log(v) - alpha * xp.log1p(-m * t / v)  # log E e^(tY)
+    lift = _lift(xp, a, alpha, m, v, t, apart)
     near = xp.abs(t) < 0.5  # the terms of the exponent are of the size of t; their sum, of its square
     s, one = xp.where(near, t, xp.zeros_like(t)), xp.ones_like(t)
     share = m * s / xp.where(near, v, one)
@@ -142,6 +142,14 @@ def _log_tail(xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: 
     _, heights = _times(integrand, _times((x, -z), (path.speed[0] / size, path.speed[1] / size)))
     total = xp.sum(heights, axis=-1) / math.pi
     return top + log_or_minus_infinity(xp, xp.where(upper, total, -total))
+
+
+def _lift(xp: Namespace, a: Array, alpha: Array, m: Array, v: Array, t: Array, apart: Array) -> Array:
+    """log E e^(tY)."""
+    share = m * t / v
+    close = share > 0.5
+    near = xp.log1p(-xp.where(close, xp.zeros_like(share), share))
+    return -a * xp.log(v) - alpha * xp.where(close, xp.log(apart / v), near)
 
 
 def _cumulant(
@@ -222,7 +230,7 @@ def _path(xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: Arra
         step = -2.0 * sigma * sine * half * half, sigma * cosine * up
         return step, (-sigma * sine * up, sigma * cosine * xp.cosh(tau))
 
-    lift = -a * xp.log(v) - alpha * xp.log1p(-m * t / v)
+    lift = _lift(xp, a, alpha, m, v, t, apart)
 
     def halve(low: Array, high: Array) -> tuple[Array, Array]:
         tau = 0.5 * (low + high)

@@ -25,7 +25,7 @@ from driftproof.theory.special.elementary import log_complement
 __all__ = ["log_tails_of_density"]
 
 _DEPTH = 40.0  # exponents below the top that count
-_HALVINGS = 14
+_HALVINGS, _SHORTEST = 14, 30.0  # of the logarithm of the window, exp(-30) of the longest one at least
 _PANELS, _ORDER = 8, 20
 
 
@@ -70,52 +70,79 @@ def log_tails_of_density(
     upper = (y > xp.where(few, middle, mean)) & ~near
     log_point = xp.where(near, xp.log(least), log_y)
     point = xp.where(near, least, y)
-    direct = _log_tail(xp, point, log_point, upper, least, *parameters, a=a, log_density=log_density)
+    length, flat = _window(
+        xp, point, log_point, upper, least, *map(still, parameters), log_density=log_density
+    )
+    top = log_density(point, *parameters) + log_point
+    total = _total(xp, point, log_point, upper, length, top, *parameters, log_density=log_density)
+    last = xp.where(flat, length, xp.zeros_like(length))
+    rest = _height(xp, point, log_point, upper, last, parameters, log_density)
+    total = total + xp.where(flat, xp.exp(rest - top), xp.zeros_like(top)) / a
+    direct = top + xp.log(total)
     direct = direct + a * xp.where(near, log_y - log_point, xp.zeros_like(y))
     direct = xp.where(direct < 0, direct, xp.zeros_like(direct))
     other = log_complement(xp, direct)
     return xp.where(upper, other, direct), xp.where(upper, direct, other)
 
 
-@functools.partial(elementwise, block=128)  # so that an array of the nodes of all of them stays in the cache
-def _log_tail(
+def _height(
+    xp: Namespace,
+    y: Array,
+    log_y: Array,
+    upper: Array,
+    s: Array,
+    parameters: tuple[Array, ...],
+    log_density: Callable[..., Array],
+) -> Array:
+    """The logarithm of u f(u), s units of log u beyond y."""
+    step = xp.where(upper, s, -s)
+    return log_density(y * xp.exp(step), *parameters) + (log_y + step)
+
+
+def _window(
     xp: Namespace,
     y: Array,
     log_y: Array,
     upper: Array,
     least: Array,
     *parameters: Array,
-    a: float,
     log_density: Callable[..., Array],
-) -> Array:
-    """The logarithm of P(U > y) where ``upper``, of P(U <= y) elsewhere."""
-    one = xp.ones_like(y)
-    outward = xp.where(upper, one, -one)
+) -> tuple[Array, Array]:
+    """How far the integral is taken, and whether what is beyond is the integral of a power."""
+    y, log_y = still(y), still(log_y)
+    zero = xp.zeros_like(y)
 
-    def height(y: Array, log_y: Array, outward: Array, s: Array, parameters: tuple[Array, ...]) -> Array:
-        return log_density(y * xp.exp(outward * s), *parameters) + (log_y + outward * s)
+    def height(s: Array) -> Array:
+        return _height(xp, y, log_y, upper, s, parameters, log_density)
 
-    fixed, at, log_at = tuple(still(value) for value in parameters), still(y), still(log_y)
-    most = xp.where(upper, 2.0 * xp.log1p(12.0 / xp.sqrt(at)), log_at - xp.log(least))
-    most = xp.where(most > 0, most, xp.zeros_like(most))
-    floor = height(at, log_at, outward, xp.zeros_like(y), fixed) - _DEPTH
+    most = xp.where(upper, 2.0 * xp.log1p(12.0 / xp.sqrt(y)), log_y - xp.log(least))
+    most = xp.where(most > 0, most, zero)
+    floor = height(zero) - _DEPTH
 
     def halve(low: Array, high: Array) -> tuple[Array, Array]:
         middle = 0.5 * (low + high)
-        beyond = height(at, log_at, outward, most * xp.exp(-middle), fixed) < floor
+        beyond = height(most * xp.exp(-middle)) < floor
         return xp.where(beyond, middle, low), xp.where(beyond, high, middle)
 
-    shrink, _ = repeat(halve, _HALVINGS, xp.zeros_like(y), 30.0 * one)
-    flat = ~upper & (height(at, log_at, outward, most, fixed) >= floor)
-    length = xp.where(flat, most, most * xp.exp(-shrink))
+    shrink, _ = repeat(halve, _HALVINGS, zero, xp.full_like(y, _SHORTEST))
+    flat = ~upper & (height(most) >= floor)
+    return xp.where(flat, most, most * xp.exp(-shrink)), flat
 
-    top = log_density(y, *parameters) + log_y
-    where = device(y)
-    nodes = xp.asarray(_NODES, dtype=y.dtype, device=where)
-    weights = xp.asarray(_WEIGHTS, dtype=y.dtype, device=where)
+
+@functools.partial(elementwise, block=256)  # so that an array of the nodes of all of them stays in the cache
+def _total(
+    xp: Namespace,
+    y: Array,
+    log_y: Array,
+    upper: Array,
+    length: Array,
+    top: Array,
+    *parameters: Array,
+    log_density: Callable[..., Array],
+) -> Array:
+    """The integral over the window, in units of exp(top)."""
+    nodes, weights = (xp.asarray(each, dtype=y.dtype, device=device(y)) for each in (_NODES, _WEIGHTS))
     rows = tuple(value[..., None] for value in parameters)
-    heights = height(y[..., None], log_y[..., None], outward[..., None], length[..., None] * nodes, rows)
-    total = length * xp.sum(weights * xp.exp(heights - top[..., None]), axis=-1)
-    rest = height(y, log_y, outward, xp.where(flat, most, xp.zeros_like(most)), parameters)
-    total = total + xp.where(flat, xp.exp(rest - top), xp.zeros_like(top)) / a
-    return top + xp.log(total)
+    y, log_y, upper, top = (value[..., None] for value in (y, log_y, upper, top))
+    heights = _height(xp, y, log_y, upper, length[..., None] * nodes, rows, log_density)
+    return length * xp.sum(weights * xp.exp(heights - top), axis=-1)

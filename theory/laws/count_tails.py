@@ -66,7 +66,7 @@ def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Ar
 def count_quantile(xp: Namespace, log_p: Array, log_q: Array, nu: float, z: Array) -> Array:
     """The least count up to which there is enough; what is short of the level by a few roundings is enough.
 
-    Of a level that leaves less than 1e-3, whichever of both it is, more roundings of the other one count.
+    Levels above 0.999 are better asked for by what they leave: p has fewer digits of that.
     """
     blank = xp.zeros_like(log_p + z)
     log_p, log_q, z = still(log_p + blank), still(log_q + blank), still(z + blank)

@@ -129,7 +129,6 @@ def half_line_quantile(
         log_density,
         log_p,
         log_q,
-        # The first power of the distribution function, which is more than it.
         first=(log_p_of_power(xp, a, b), a),
         moments=((a + b), (a + b) * ((a + b) / (a + 2.0 * b))),
         unit=unit,
@@ -160,7 +159,7 @@ def positive_quantile(
         log_density: From x.
         log_p, log_q: Logarithms of the level and of what is left.
         first: Logarithm of the coefficient, and the exponent, of the first power of the distribution function of
-            x / unit, which is not less than it near 0.
+            x / unit, which it approaches near 0.
         moments: Of x / unit, the mean, and the square of the mean over the variance.
         unit: Scale, > 0.
     """
@@ -169,7 +168,7 @@ def positive_quantile(
     log_p, log_q = xp.where(none | sure, half, log_p), xp.where(none | sure, half, log_q)
     limits = xp.finfo(log_p.dtype)
     least, most = math.log(float(limits.smallest_normal)), math.log(float(limits.max))
-    # Of small p the first power gives the quantile or less.
+    # Of small p the first power gives the quantile.
     power = (log_p - first[0]) / first[1] + xp.log(unit)
     tiny = power < least
     known = none | sure | tiny

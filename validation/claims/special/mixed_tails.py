@@ -2,6 +2,7 @@ r"""Tails of the laws that mix over a count, and of the count itself: against su
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import mpmath
@@ -56,6 +57,7 @@ def _over_counts(weights: list[Any], a: Any, y: Any) -> list[Any]:
     return _both(lower, upper)
 
 
+@functools.cache
 def mixed_tails(x: Any, df: Any, shape: Any, mixing: Any) -> list[Any]:
     """Those of unit scale; the count is negative binomial."""
     a, alpha, m, y = mpf(df) / 2, mpf(shape), mpf(mixing), mpf(x) / 2
@@ -68,6 +70,7 @@ def mixed_tails(x: Any, df: Any, shape: Any, mixing: Any) -> list[Any]:
     return _over_counts(weights, a, y)
 
 
+@functools.cache
 def bridge_tails(x: Any, delta: Any, left: Any, right: Any) -> list[Any]:
     r"""Those of unit scale: coefficients of :math:`{}_0F_1(a; \lambda u)\,{}_0F_1(a; \mu u)`, normalised."""
     a, y = mpf(delta) / 2, mpf(x)
@@ -75,7 +78,12 @@ def bridge_tails(x: Any, delta: Any, left: Any, right: Any) -> list[Any]:
         int(y + left + right + 3 * np.sqrt(float(left * right)) + 14 * np.sqrt(float(x + left + right + 1.0)))
         + 80
     )
-    rows = []
+    return _over_counts(_bridge_weights(delta, left, right, 64 * -(-most // 64)), a, y)
+
+
+@functools.cache  # of double sums, which all points and planted errors share
+def _bridge_weights(delta: Any, left: Any, right: Any, most: int) -> list[Any]:
+    a, rows = mpf(delta) / 2, []
     for pull in (mpf(left), mpf(right)):
         row = [mpf(1)]
         for n in range(1, most):
@@ -87,7 +95,7 @@ def bridge_tails(x: Any, delta: Any, left: Any, right: Any) -> list[Any]:
         for n in range(most)
     ]
     total = sum(weights)
-    return _over_counts([weight / total for weight in weights], a, y)
+    return [weight / total for weight in weights]
 
 
 def count_tails(n: float, nu: float, z: float) -> list[Any]:

@@ -71,7 +71,7 @@ def adjoints(
     Arguments:
         trajectory: States under the current policy.
         gradient: Gradient of the reward at the end, shape (B, *).
-        vjp: Of the velocity *without* control.
+        vjp: The vector-Jacobian product of the velocity *without* control.
         last: K, the number of steps at the end whose adjoints are exact; None for all.  It takes K - 1
             products with a Jacobian.
         mode: Before those: ``"train"`` asks for no control (None), ``"frozen"`` repeats the earliest
@@ -119,7 +119,7 @@ def full_adjoints(
 
     Arguments:
         trajectory, gradient, vjp: As for :func:`adjoints`.
-        control_vjp: Of the control u.
+        control_vjp: The vector-Jacobian product of the control u.
         excess: ``excess(k, a)`` gives :math:`a - \lambda\nabla L(u_k)`, what the control of step k leaves.
 
     Claims: ADJOINT-ITERATION-2

@@ -165,7 +165,7 @@ def chosen_steps(
     .. math:: E\Big[\sum_i w_i f(k_i)\Big] = \sum_k f(k), \qquad w_i = \frac1{n\,p_{k_i}}
 
     Arguments:
-        probabilities: Of the steps, with sum 1; a step of probability 0 is never taken.
+        probabilities: Those of the steps, with sum 1; a step of probability 0 is never taken.
         uniforms: n numbers in [0, 1): number i chooses within [i/n, (i+1)/n).
 
     Raises:

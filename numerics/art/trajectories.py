@@ -70,9 +70,9 @@ def departures(
     .. math:: C_{ij} = g_j \sqrt{E\,|x_i + (\sigma_j-\sigma_i) F_i - x_j|^2}
 
     Arguments:
-        states: Of the teacher, (M, B, d).
+        states: The teacher's states, (M, B, d).
         slopes: Its slopes :math:`dx/d\sigma` there, (M, B, d).
-        levels: That fall, (M,).
+        levels: Decreasing levels, (M,).
         gain: g, (M,): what the flow multiplies an error at each level by until the end.  None: 1, as in GITS.
 
     Returns:
@@ -103,8 +103,8 @@ def nearest_subgrid(velocity: Velocity, states: Array, levels: Array, n: int) ->
 
     Arguments:
         velocity: F, a function of states (B, d) and a level, a scalar array; called at most (n - 1)(M - 2) + 1 times.
-        states: Of the teacher, (M, B, d), from the first level to the last.
-        levels: That fall, (M,).
+        states: The teacher's states, (M, B, d), from the first level to the last.
+        levels: Decreasing levels, (M,).
         n: Number of steps, 1 <= n < M.
 
     Returns:

@@ -5,7 +5,7 @@ tempered confidence of two tokens rounds to 1 in bfloat16 from a gap of :math:`T
 leftmost of many positions is taken, whatever the model says.
 
 Symbols:
-    logits: Of the denoiser, before any temperature, shape (..., L, V).
+    logits: The denoiser's logits, before any temperature, shape (..., L, V).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def group_advantages(
     d1 as coded has the first, without the division.
 
     Arguments:
-        rewards: Of G samples, less what their evaluations cost, shape (..., G).
+        rewards: Rewards of G samples, less the cost of their evaluations, shape (..., G).
         baseline: The mean of the group, or of the others, which leaves the expected gradient as it is.
         standardise: Divide by the standard deviation of the group, with G - 1.
         ridge: :math:`\epsilon \ge 0`.
@@ -118,7 +118,7 @@ def diffu_grpo_loss(
     Arguments:
         log_p, log_old, advantages, mask, clip: Symbols of the module.
         beta: Weight of the divergence, >= 0.
-        log_ref: Of the reference policy, shape (B, T); needed if beta > 0.
+        log_ref: Log-probabilities of the reference policy, shape (B, T); needed if beta > 0.
 
     Returns:
         A number of shape ().
@@ -218,9 +218,9 @@ def diffpo_loss(
     from the surrogate.
 
     Arguments:
-        log_p: Of the surrogate, for instance :func:`two_times_log_probs`, shape (B, T).
-        log_old: Of the surrogate at the parameters that rolled out, with the same tau, shape (B, T).
-        log_behaviour: As recorded by the rollout, shape (B, T).
+        log_p: Log-probabilities of the surrogate, for instance :func:`two_times_log_probs`, shape (B, T).
+        log_old: Those of the surrogate at the parameters that rolled out, with the same tau, shape (B, T).
+        log_behaviour: Those recorded by the rollout, shape (B, T).
         advantages, mask, clip: Symbols of the module.
         cap: C > 0; infinite truncates nothing.
 
@@ -251,7 +251,7 @@ def sampler_loss(xp: Namespace, log_choice: Array, advantages: Array) -> Array:
 
     Arguments:
         log_choice: Log-probability of the threshold of each rollout, shape (B,).
-        advantages: Of rewards less what the evaluations cost, shape (B,).
+        advantages: Advantages of the rewards less the cost of the evaluations, shape (B,).
 
     Returns:
         A number of shape ().

@@ -118,7 +118,7 @@ def trace_loss(
     that was revealed alone.
 
     Arguments:
-        log_p, log_old: By :func:`trace_log_probs`.
+        log_p, log_old: Results of :func:`trace_log_probs`.
         advantages: One for each sequence, shape (B,).
         step, mask, shrink, clip: Symbols of the module.
         beta: Weight of the divergence from the policy that rolled out, >= 0.
@@ -166,12 +166,12 @@ def draft_loss(
     it is no gradient of the bound, for which either would do.
 
     Arguments:
-        log_p, log_old: Of the draft, at the state before this evaluation.
-        advantages: Of this evaluation, one for each sequence, for instance a column of :func:`draft_advantages`.
+        log_p, log_old: Log-probabilities of the draft, at the state before this evaluation.
+        advantages: Those of this evaluation, one for each sequence, for instance a column of :func:`draft_advantages`.
         mask: 1 where that state is masked; :math:`k_b` in a row.
         clip: Symbols of the module.
         beta: Weight of the squared log-ratio to a reference, >= 0.
-        log_ref: Of the reference policy, shape (B, T); needed if beta > 0.
+        log_ref: Log-probabilities of the reference policy, shape (B, T); needed if beta > 0.
 
     Returns:
         A number of shape ().
@@ -214,7 +214,7 @@ def draft_advantages(xp: Namespace, rewards: Array, ridge: float = 1e-4) -> Arra
     evaluation by evaluation.
 
     Arguments:
-        rewards: Of the drafts of G samples of one prompt at S evaluations, shape (..., G, S).
+        rewards: Rewards of the drafts of G samples of one prompt at S evaluations, shape (..., G, S).
         ridge: :math:`\epsilon \ge 0`; where all are equal the advantages are 0.
 
     Returns:

@@ -10,7 +10,7 @@ posterior at every t; with one width for all t it is too strong where the spread
 as good as inside.  Posterior sampling by the gradient of a *norm* forgets how far away the event is as well.
 
 Symbols:
-    functional: That of the denoised point, v, any shape (...).
+    functional: Its value at the denoised point, v, any shape (...).
     slope: Its gradient in the noised point, :math:`K^\top n` for normal data, shape (..., d).
     level: b, broadcastable with functional.
 """
@@ -106,10 +106,10 @@ class Accepted:
 
     @property
     def probability(self) -> float:
-        r"""Of the event, without bias: :math:`(k - 1)/(n - 1)` after k of n draws, for k >= 2.
+        r"""An unbiased estimate for the event: :math:`(k - 1)/(n - 1)` after k of n draws, for k >= 2.
 
         Raises:
-            UnmetHypothesis: One draw was accepted: its number of tries tells no mean.
+            UnmetHypothesis: One draw was accepted: from its number of tries alone nothing can be estimated.
         """
         count = int(self.points.shape[0])
         if count < 2:

@@ -130,7 +130,7 @@ def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Ar
 
     Arguments:
         mask: 1 at tokens that count, shape (B, T).
-        reduction: As above.
+        reduction: ``"token"``, ``"sequence"`` or ``"sum"``.
 
     Returns:
         Array of shape (B, 1), or (1, 1).

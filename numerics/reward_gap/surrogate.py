@@ -93,7 +93,7 @@ def step_kl(xp: Namespace, mean: Array, mean_ref: Array, std: Array) -> Array:
 
     Arguments:
         mean: The mean of the step, with shape :math:`(B, *)`.
-        mean_ref: That of the reference, with the shape of ``mean``.
+        mean_ref: The mean of the reference, with the shape of ``mean``.
         std: The standard deviation of the transition, > 0; it broadcasts against ``mean``.
 
     Returns:

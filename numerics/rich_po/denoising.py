@@ -121,7 +121,7 @@ def dspo_loss(
     *away* from it.
 
     Arguments:
-        prediction, reference, target: Of the winner, as for :func:`denoising_ratio`.
+        prediction, reference, target: Those of the winner, as for :func:`denoising_ratio`.
         margin: What stands in the sigmoid of Diffusion-DPO, h, shape (n,) or ().
         beta: > 0, not on the scale of Diffusion-DPO's.
 

@@ -32,12 +32,12 @@ class EntropicMap:
 
     Arguments:
         points, atoms: The samples, shapes (m, d) and (n, d).
-        potential: Of the atoms, shape (n,).
-        self_potential: Of the points onto themselves, shape (m,); None: not debiased.
+        potential: The potential of the atoms, shape (n,).
+        self_potential: The potential of the points onto themselves, shape (m,); None: not debiased.
         epsilon: The regularisation, in units of the squared distance.
         cost: Transport cost of the plan, without its entropy.
-        iterations: Of the longer of the two Sinkhorn runs.
-        marginal_error: Of the worse one, as a Euclidean norm.
+        iterations: Those of the longer of the two Sinkhorn runs.
+        marginal_error: The larger of their errors, as a Euclidean norm.
     """
 
     points: Floats

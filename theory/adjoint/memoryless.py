@@ -96,7 +96,7 @@ class MemorylessFlow:
         self.terminal_law(reward, lam)  # exists
         _, q = self.flow.coefficients(xp, reward)
         values = xp.linalg.eigvalsh(self._symmetric(xp, self.flow.cov, q)) / lam
-        # Of a small one the difference is the tail of the logarithm's series.
+        # Where a value is small, the difference is the tail of the logarithm's series.
         near = xp.abs(values) < 0.05
         small = xp.where(near, values, xp.zeros_like(values))
         tail = sum((-small) ** k / k for k in range(2, 16))

@@ -235,9 +235,9 @@ class MixtureFlow:
         Arguments:
             z: The point that separates them.
             reward, lam: Symbols of the module.
-            local: Of the optimum that matching rounds reach from the flow itself: each noise keeps to
+            local: Take the optimum that matching rounds reach from the flow itself: each noise keeps to
                 the branch of its mode for as long as that branch exists, though the other may be cheaper.
-                Otherwise of the optimum.
+                Otherwise take the global one.
             rtol: As in :meth:`extremals`.
         """
         ends, _, _, folds = self._branches(reward, lam, rtol)

@@ -150,7 +150,7 @@ def optimal_grid(scales: Sequence[float], n: int, sigma_min: float, sigma_max: f
         Levels (n + 1,), falling.
 
     Raises:
-        UnmetHypothesis: As those two.
+        UnmetHypothesis: As for :func:`scales_density` and :func:`scale_weights`.
 
     Claims: ART-SCALES-2
 

@@ -149,7 +149,7 @@ class Prompted:
     """A denoiser of what comes after a prompt, which is revealed from the start.
 
     Arguments:
-        denoiser: Of prompt and completion together.
+        denoiser: The denoiser of prompt and completion together.
         prompt: Its tokens.
 
     Raises:

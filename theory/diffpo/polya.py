@@ -100,7 +100,7 @@ class PolyaDenoiser:
         return early + (self.length - tau) * self.conditional_entropy(tau) - self.entropy(self.length)
 
     def mask_moments(self, ones: int) -> tuple[Floats, Floats]:
-        """As :func:`mask_moments`, of a sequence with so many ones: sums over how many of them are hidden."""
+        """:func:`mask_moments` of a sequence with so many ones, by sums over how many of them are hidden."""
         self.log_prob(ones)  # a number of ones
         mean, square = np.empty(self.length), np.empty(self.length)
         for k in range(1, self.length + 1):

@@ -291,7 +291,7 @@ class Blocks:
 
     @property
     def state_determined(self) -> bool:
-        """As the sampler inside."""
+        """Whether the sampler inside is state-determined."""
         return self.sampler.state_determined
 
     def moves(self, log_p: Floats, hidden: Sets) -> tuple[Sets, Floats]:

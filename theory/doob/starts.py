@@ -66,7 +66,7 @@ def require_start(process: VP | VE | Flow, data: Gaussian, most: float = 0.01) -
     r"""The divergence of :func:`prior_divergence`, refused where it is more than a bound.
 
     Arguments:
-        process, data: As there.
+        process, data: As for :func:`prior_divergence`.
         most: The largest divergence that is let pass, in nats, >= 0.
 
     Returns:

@@ -58,7 +58,7 @@ class DDPOToy:
 
     Arguments:
         process: VP or VE; for Flow, where alpha(T) = 0, the penalty on the scale is infinite.
-        mean, variance: Of the data, one-dimensional; the variance > 0.
+        mean, variance: Moments of the data, one-dimensional; the variance > 0.
         target: The a of the reward.
         beta: Strength of the penalty, > 0.
 

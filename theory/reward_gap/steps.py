@@ -152,7 +152,7 @@ def sampler_moments(
     Arguments:
         step: ``step(x, t, s, noise)``, elementwise on arrays of shape (4,).
         grid: Noise times, decreasing.
-        mean, variance: Of the state at the first of them; variance >= 0.
+        mean, variance: Moments of the state at the first of them; variance >= 0.
 
     Returns:
         Means and variances at every time of the grid, shape (N + 1,) each.

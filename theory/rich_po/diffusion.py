@@ -198,7 +198,7 @@ def _blurred(xp: Namespace, cov: Array, alpha: Array, sigma: Array) -> Array:
 
 
 def _gap(xp: Namespace, shift: Array, cov: Array, alpha: Array, sigma: Array) -> tuple[Array, Array, Array]:
-    """Of the gap: its slope in the image (n, d), that in the noise less its sign (n, d), and |d|^2 (n,)."""
+    """The slopes of the gap in the image and, less its sign, in the noise, both (n, d), and |d|^2 (n,)."""
     blurred = _blurred(xp, cov, alpha, sigma)
     level = (sigma * alpha)[:, None]
     pull = (

@@ -62,7 +62,7 @@ def summed_beta(beta: float, dimension: int, script: Script = "salesforce") -> f
     .. math:: f\,\beta/D
 
     Arguments:
-        beta: As the script has it, > 0.
+        beta: The script's own beta, > 0.
         dimension: D, the numbers of one latent image: 4 x 64 x 64 = 16384 for SD 1.5.
         script: A key of :data:`BETA_CONVENTIONS`.
 

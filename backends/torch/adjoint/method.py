@@ -247,7 +247,7 @@ class AdjointMatching(AbstractMethod[Targets]):
 
         return vjp
 
-    # -- how it is told apart and saved -------------------------------------------------------------------
+    # -- how it is identified and saved -------------------------------------------------------------------
 
     @property
     def schedule(self) -> Callable[[int, int], float]:

@@ -39,9 +39,9 @@ def prepared(
     Arguments:
         model: Which one: a flow.
         steps: Euler steps of a rollout.
-        reward: Of images and prompts.
+        reward: A function of images and prompts.
         device: Where everything goes.
-        seed: Of the adapter's random half, and of small models.
+        seed: The seed of the adapter's random half, and of small models.
         gradient: Smoothing, noise and bound of the task.
 
     Raises:

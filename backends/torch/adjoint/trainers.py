@@ -32,8 +32,8 @@ class AdjointMatchingConfig(PipelineConfig):
     Arguments: those of :class:`.rl.arguments.PipelineConfig`, and
         matching: Targets; their guidance acts where the pipeline is guided.
         lr_scheduler_type: After the warm-up: ``constant_with_warmup``, or ``cosine`` down to 0.
-        warmup_steps: Of the learning rate.
-        ema_decay: Of the average of the weights that the training ends with, in [0, 1).
+        warmup_steps: Warm-up of the learning rate.
+        ema_decay: Decay of the average of the weights that the training ends with, in [0, 1).
     """
 
     num_inference_steps: int = 20

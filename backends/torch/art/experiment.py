@@ -46,9 +46,9 @@ class Row:
 
     Arguments:
         grid: Its name.
-        solver, steps: As asked.
-        levels: Of the first seed.
-        errors: A seed each.
+        solver, steps: The solver and the number of steps.
+        levels: The levels of the first seed.
+        errors: One error a seed.
         frechet: Distance of the images of all seeds from digits held out.
     """
 
@@ -68,7 +68,7 @@ class Study:
     Arguments:
         evaluations: What measuring cost, a seed, by name and solver.
         floor: The distance of as many real digits from those held out.
-        reference: That of the images of the reference.
+        reference: The distance of the reference's images.
     """
 
     recipe: Recipe

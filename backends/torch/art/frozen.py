@@ -50,8 +50,8 @@ class FrozenFlow:
         denoiser: ``denoiser(x, labels, condition)``.
         table: The cumulative products of its training; None for a flow.
         conditions: Named tensors with a row for each prompt, taken in turn.
-        shape: Of a state.
-        guidance: Of the denoiser.
+        shape: The shape of a state.
+        guidance: The guidance of the denoiser.
         decode: From states of the data to images; None where they are none.
         scheduler: The configuration and class of the pipeline's own; None where it has none.
     """
@@ -67,7 +67,7 @@ class FrozenFlow:
 
     @property
     def kind(self) -> Literal["flow", "ratio"]:
-        """Of its levels."""
+        """The kind of its levels."""
         return "flow" if self.table is None else "ratio"
 
     @property

@@ -81,7 +81,7 @@ def measure(
         count: Paths.
         fine: Fine levels, >= 4.
         generator: Draws the starts and, for ``carried``, the directions.
-        solver: Whose local errors.
+        solver: The solver whose local errors are measured.
         jvp: For Euler, by ``torch.func.jvp`` in the place of differences: not where attention is fused.
         carried: Whether errors are carried to the end, which takes the transposes of the fine steps.
 
@@ -93,8 +93,8 @@ def measure(
     before = flow.evaluations
     velocity = flow.velocity(flow.rows(count))
     high, low = flow.ends
-    # Of a flow equal angles for unit data, else Karras' levels.  The first has the stiffness of the second: differences
-    # around it would ask the network for levels that it does not know.
+    # For a flow equal angles for unit data, else Karras' levels.  The first has the stiffness of the second:
+    # differences around it would ask the network for levels that it does not know.
     levels = flow_grid(fine, 1.0)[:-1] if flow.kind == "flow" else rho_grid(fine - 1, low, high)
     x = flow.state(flow.noise(count, generator), high)
     grid = [torch.tensor(float(level), dtype=x.dtype, device=x.device) for level in levels]
@@ -185,9 +185,9 @@ def learn_grid(
     """Measure a network and make its grid; see :func:`measure`.
 
     Arguments:
-        flow, solver, count, fine, carried: Of :func:`measure`.
-        steps: Of the grid.
-        seed: Of starts and directions.
+        flow, solver, count, fine, carried: As for :func:`measure`.
+        steps: Steps of the grid.
+        seed: The seed of starts and directions.
         folder: Where grids are kept: what was measured alike is measured once, for any number of steps.
 
     Raises:

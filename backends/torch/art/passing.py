@@ -67,7 +67,7 @@ class Passed:
         form: ``list``, ``array`` or ``tensor``: of what kind it was given.
         with_end: Whether the last level is in it.
         levels: What its steps go through, (N + 1,); empty where it was refused.
-        labelled: The levels of which the network is told before each step, (N,).
+        labelled: The levels that the network's labels stand for, before each step, (N,).
         reason: Why it was refused.
     """
 
@@ -79,13 +79,13 @@ class Passed:
     reason: str = ""
 
     def error(self, wanted: Floats) -> float:
-        """The largest deviation of a level, gone through or told, from the one wanted: of its logarithm, or of 0 infinite."""
+        """The largest deviation, in the logarithm, of levels and labels from the wanted ones; at 0 infinite."""
         if self.levels.shape != wanted.shape or self.labelled.shape != wanted[:-1].shape:
             return math.inf
         return max(_apart(self.levels, wanted), _apart(self.labelled, wanted[:-1]))
 
     def labelled_error(self, wanted: Floats) -> float:
-        """Of what the network is told alone."""
+        """The largest deviation of the labels alone."""
         return _apart(self.labelled, wanted[:-1]) if self.labelled.shape == wanted[:-1].shape else math.inf
 
 
@@ -151,7 +151,7 @@ def arguments(scheduler: Any, argument: str, with_end: bool, levels: Sequence[fl
 def is_rounded(scheduler: Any, way: Passed, levels: Sequence[float], close: float) -> bool:
     """Whether the grid came out but for labels that are whole numbers.
 
-    The steps go through the levels, or those of the nearest labels; the network is told labels less than one off.
+    The steps go through the levels, or those of the nearest labels; the network's labels are less than one off.
     """
     wanted = np.asarray(levels, dtype=np.float64)
     if way.levels.shape != wanted.shape or way.labelled.shape != wanted[:-1].shape:
@@ -188,7 +188,7 @@ def _set(scheduler: Any, argument: str, form: str, given: Floats, with_end: bool
 
 
 def _read(scheduler: Any) -> tuple[Floats, Floats]:
-    """The levels of the steps and those told, without what a method of two stages repeats."""
+    """The levels of the steps and those of their labels, without what a method of two stages repeats."""
     labels = np.asarray(torch.as_tensor(scheduler.timesteps).double().cpu())
     labelled = levels_of_labels(scheduler, labels)
     sigmas = getattr(scheduler, "sigmas", None)

@@ -108,7 +108,8 @@ class ARTSchedule:
         takes its grid again where it is loaded.
 
         Arguments:
-            scheduler: Of a pipeline; its configuration is kept but for shifts and respacings, which would move the levels.
+            scheduler: The scheduler of a pipeline; its configuration is kept but for shifts and respacings, which would
+                move the levels.
             rounded: Accept whole numbers for labels, of a scheduler that has no others.
 
         Raises:
@@ -144,7 +145,7 @@ class ARTSchedule:
         """Read a grid.
 
         Arguments:
-            path: Of a file that :meth:`save` wrote.
+            path: A file that :meth:`save` wrote.
             model: The digest of the model that it should be of; empty for any.
 
         Raises:
@@ -167,7 +168,7 @@ class ARTSchedule:
 
     @property
     def file_name(self) -> str:
-        """By what it was learned for: two grids of one name were measured alike, for as many steps."""
+        """What it was learned for, as text: two grids of one name were measured alike, for as many steps."""
         return f"{self.stem}-{self.steps}.json"
 
     @property

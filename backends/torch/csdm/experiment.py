@@ -6,7 +6,7 @@ proportional to m/B in every measurement, and the decoder removes what it can.  
 training rows with that noise added; nothing that is held out is looked at.
 
 The full dimension takes part twice: as it is, and with the same decoder for the same noise (then the sketch is
-the identity), so that what the sketch buys is told from what denoising buys.
+the identity), so that the gain of the sketch is separated from that of denoising.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Study:
         predictions: One for each share of energy.
         floor: The training rows measured like samples.
         samples: A few samples by label at the largest budget.
-        losses: Of every step of training, by the latent dimension, first seed.
+        losses: The loss of every step of training, by the latent dimension, first seed.
     """
 
     recipe: Recipe

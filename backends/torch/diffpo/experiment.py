@@ -36,7 +36,7 @@ class Sudoku:
 
     Arguments:
         clues: Cells that are given.
-        seen: Of the grids that the model is trained on.
+        seen: Whether they are grids that the model is trained on.
     """
 
     clues: int
@@ -72,7 +72,7 @@ class Outcome:
     Arguments:
         label: Its row.
         points: For each seed, what was measured by threshold; after training under ``learned``, too, if one was learned.
-        rewards: Of every step of training, for each seed.
+        rewards: The reward of every step of training, for each seed.
         chosen: The mean threshold that was learned, for each seed.
     """
 

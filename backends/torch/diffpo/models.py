@@ -32,7 +32,7 @@ class MaskedModel(Protocol):
     vocabulary: int
 
     def logits(self, z: Tensor, attention_mask: Tensor) -> Tensor:
-        """Of shape (B, L, V), for integers z and a mask of ones and zeros, both (B, L)."""
+        """Logits of shape (B, L, V), for integers z and a mask of ones and zeros, both (B, L)."""
         ...
 
 
@@ -46,7 +46,7 @@ class MaskedLM(nn.Module):
 
     Arguments:
         network: ``network(input_ids, attention_mask).logits``.
-        mask_token: Of its tokenizer.
+        mask_token: The mask token of its tokenizer.
         vocabulary: How many of its first tokens can be revealed; all but the mask where that is the last one.
 
     Raises:

@@ -30,7 +30,7 @@ class Rollout:
         attention: 1 at tokens, 0 at padding, (B, L).
         x: Where they ended, (B, L).
         step: The evaluation, 1, 2, ..., with which each was revealed, and 0 where nothing was, (B, L).
-        log_probs: Of each under the law that it was drawn from, 0 elsewhere, (B, L).
+        log_probs: The log-probability of each under the law that it was drawn from, 0 elsewhere, (B, L).
     """
 
     z: Tensor

@@ -40,7 +40,7 @@ COLUMNS = ("reward", "evaluations", "mismatch", "loss")
 class Task(Protocol):
     """Prompts and what they are rewarded for.
 
-    One with a method ``description()`` is told from others by it, in what JSON can hold, where a run is resumed.
+    Where a run is resumed, a task is identified by its method ``description()``, if it has one: JSON values.
     """
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ class Task(Protocol):
         ...
 
     def reward(self, z: Tensor, x: Tensor) -> Tensor:
-        """Of completions x of canvases z, (B,)."""
+        """Rewards of the completions x of the canvases z, (B,)."""
         ...
 
 
@@ -62,8 +62,8 @@ class Settings:
         thresholds: Entropy bounds that a sampler chooses among, in nats.
         samples: Rollouts of one prompt.
         iterations: Updates on the rollouts of a step.
-        cost: Of an evaluation, in units of the reward.
-        temperature: Of the draws.
+        cost: The cost of an evaluation, in units of the reward.
+        temperature: The temperature of the draws.
     """
 
     method: Method
@@ -234,7 +234,7 @@ class Trainer(Planned):
 
 
 def _digest(model: nn.Module) -> str:
-    """Of every weight, in its own bytes."""
+    """A digest of every weight, in its own bytes."""
     return digest_of(
         part
         for name, value in model.state_dict().items()

@@ -39,8 +39,8 @@ class ChainH:
     Arguments:
         slopes, shifts: :math:`\\zeta_k = a_k \\cdot x + b_k`, with shapes (N, d) and (N,).
         pulls: :math:`F_k^{-\\top} a_k`, shape (N, d).
-        timesteps: Of the steps, shape (N,).
-        mean, cov: Of the last state of unguided paths from N(0, I).
+        timesteps: Timesteps of the steps, shape (N,).
+        mean, cov: Moments of the last state of unguided paths from N(0, I).
     """
 
     slopes: Tensor
@@ -99,7 +99,7 @@ class ChainH:
         return (self.slopes[k] * x).sum(dim=1) + self.shifts[k], k
 
     def log_probability(self, model: GaussianData) -> float:
-        """Of the event, of unguided paths."""
+        """The log-probability that unguided paths end in the event."""
         normal = torch.tensor(model.normal, dtype=torch.float64)
         z = (normal @ self.mean - model.level) / torch.sqrt(normal @ self.cov @ normal)
         return float(torch.special.log_ndtr(z))

@@ -38,8 +38,8 @@ class Draws:
         points: Last states, shape (n, *).
         inside: Which of them lie in the event, shape (n,).
         calls: Calls of the frozen model for each draw.
-        shares: Of the Gaussian model: the error of the guidance of each seed, see :func:`.exact.guidance_share`.
-        seconds: Of the training, mean over seeds.
+        shares: For the Gaussian model, the error of the guidance of each seed, see :func:`.exact.guidance_share`.
+        seconds: The time of a training, mean over seeds.
     """
 
     points: Tensor
@@ -56,9 +56,9 @@ class Outcome:
 
     Arguments:
         recipe: What was run.
-        draws: By method: unguided, each loss, the exact h where it is known, rejection.
+        draws: The draws of each method: unguided, each loss, the exact h where it is known, rejection.
         frozen: The model.
-        probes: Of the Gaussian model: guidance at probe points, for each loss one row a seed.
+        probes: For the Gaussian model, guidance at probe points, for each loss one row a seed.
         exact: The exact ones of each loss.
     """
 

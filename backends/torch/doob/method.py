@@ -49,8 +49,8 @@ class Learned:
         guide: The gradient of log h, and
         place: where it goes.
         networks: The trained modules by name: ``log_h``, ``field``.
-        losses: Of each step of the last training.
-        seconds: Of all trainings.
+        losses: The loss of each step of the last training.
+        seconds: The time of all trainings.
     """
 
     guide: Guide
@@ -88,7 +88,7 @@ def quotient_guide(log_h: Net, field: Net, frozen: Frozen) -> Guide:
 
     @torch.no_grad()
     def guide(x: Tensor, t: Tensor) -> Tensor:
-        # Of single precision: a field of a vanishing h is 0, and 0 times infinity no number.
+        # In single precision the gradient of a vanishing h is 0, and 0 times infinity is not a number.
         rising = torch.exp((-log_h(x, t)).clamp_max(_STEEPEST))
         return gradient(x, t) * rising.reshape(-1, *(1,) * (x.ndim - 1))
 
@@ -105,7 +105,7 @@ class Learner:
         width: Channels of networks of latents.
         folder: Where checkpoints go.
         accelerator: Devices and processes.
-        made_with: What a checkpoint is told of the model and the event.
+        made_with: The model and the event, for the checkpoint's metadata.
 
     Raises:
         UnmetHypothesis: No trajectory, or every one, ends in the event: h is not to be learned from these.

@@ -8,7 +8,7 @@ Guidance g goes to one of two places (:mod:`driftproof.numerics.doob.placements`
   whose trajectories it was learned.  With few steps this h is steeper than that of the data, since a step has less
   noise than the posterior is wide: put on the noise it is far too strong.
 
-  Where the state is nearly pure noise nothing can be told of the data: there is no guidance
+  Where the state is nearly pure noise nothing is known of the data: there is no guidance
 below :data:`FLOOR`, and what that costs is :func:`~driftproof.theory.doob.start_distance`.
 """
 
@@ -66,11 +66,11 @@ class Frozen:
     Arguments:
         denoiser: The model, which predicts noise or the velocity of a flow.
         sampler: Its grid.
-        shape: Of a state.
+        shape: The shape of a state.
         member: Whether last states, shape (B, *), lie in the event: booleans (B,).
         condition: Named tensors with one row.
         decode: From last states to images.
-        dtype: Of the states.
+        dtype: The dtype of the states.
     """
 
     denoiser: nn.Module

@@ -111,8 +111,8 @@ class LatentLogH(_Latent):
     """log h of latents.
 
     Arguments:
-        channels: Of a state.
-        width: Of the hidden layers.
+        channels: Channels of a state.
+        width: Channels of the hidden layers.
         share: The share of trajectories in the event, which an untrained network says everywhere.
     """
 

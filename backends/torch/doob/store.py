@@ -51,7 +51,7 @@ class Store:
         folder: Where they are.
         storage: Their number and kind.
         steps: Steps of each.
-        shape: Of a state.
+        shape: The shape of a state.
     """
 
     def __init__(self, folder: Path, storage: Storage, steps: int, shape: tuple[int, ...]) -> None:
@@ -95,11 +95,11 @@ def make_store(
         folder: Where it is.
         frozen: The model and its grid.
         storage: How many trajectories, and of what kind.
-        seed: Of the noise.
-        made_with: What tells this model from others.
+        seed: The seed of the noise.
+        made_with: The identity of this model.
         accelerator: The processes that share the work.
         at_once: States that the model is given at a time.
-        announce: What is told the size.
+        announce: Called with the size.
 
     Raises:
         UnmetHypothesis: It would be larger than it may be.

@@ -31,7 +31,7 @@ class Change:
         what: The number, on how much.
         before, after: Its means.
         difference: The second less the first.
-        half_width: Of the interval of the difference, at :data:`LEVEL`.
+        half_width: Half the width of the difference's interval, at :data:`LEVEL`.
     """
 
     what: str
@@ -42,7 +42,7 @@ class Change:
 
     @classmethod
     def paired(cls, what: str, before: ArrayLike, after: ArrayLike) -> Self:
-        """Of numbers of the same rows, before and after: Student's interval of their differences.
+        """The change in numbers of the same rows, with Student's interval of their differences.
 
         Raises:
             UnmetHypothesis: Other shapes, fewer than two rows, or a number that is not finite.
@@ -61,7 +61,7 @@ class Change:
 
     @classmethod
     def along(cls, what: str, series: ArrayLike) -> Self:
-        """Of a number of every step: the means of the first and of the last quarter, and Welch's interval.
+        """The change from the first quarter of the steps to the last, with Welch's interval.
 
         A trend within a quarter widens the interval; steps that depend on each other would make it too narrow.
 
@@ -108,7 +108,7 @@ def change_metrics(changes: Sequence[Change]) -> dict[str, Any]:
 
 
 def loss_section(losses: Mapping[str, ArrayLike]) -> list[Section]:
-    """What the losses of trainings did, by the names of the trainings; nothing of those too short to tell.
+    """How the losses of trainings changed, by the names of the trainings; those too short are left out.
 
     Arguments:
         losses: The loss of every step, by what was trained.

@@ -4,7 +4,7 @@ Tensors carry a prefix (``model.``, ``ema.``, ``optimizer.``, ...); everything t
 JSON in the file's metadata.  The file is written beside its place, flushed to the disk and renamed: a
 process that is killed at any moment leaves the previous checkpoint or the new one, never a part.  Its header
 holds a digest of each tensor with its name, type and shape, and one of the JSON: a flipped bit, a tensor too few
-or too many is told before anything is loaded.
+or too many is reported before anything is loaded.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _digest_of_text(text: str) -> str:
 
 
 def _as_os_error(error: SafetensorError, path: Path) -> OSError:
-    """What safetensors tells of a failed write in words only."""
+    """Failures to write that safetensors reports in words only."""
     code = re.search(r"code: (\d+)|os error (\d+)", str(error))
     number = int(code[1] or code[2]) if code else errno.EIO
     return OSError(number, _unwritten(path, os.strerror(number) if code else str(error)))

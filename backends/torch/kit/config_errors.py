@@ -53,7 +53,7 @@ def problems(kind: type[Any], error: ValidationError, tables: object) -> str:
     Arguments:
         kind: The configuration that they should have been.
         error: Why they are not.
-        tables: As they were read.
+        tables: The tables, as they were read.
     """
     found = sorted(error.errors(), key=lambda one: one["type"] not in UNKNOWN)  # the cause of missing ones
     lines = [_problem(kind, one, tables) for one in found[:SHOWN]]
@@ -61,7 +61,7 @@ def problems(kind: type[Any], error: ValidationError, tables: object) -> str:
 
 
 def unknown_key(dotted: str, known: Sequence[str]) -> str:
-    """That a key is unknown, and the nearest one that is known.
+    """The error for an unknown key, with the nearest one that is known.
 
     Example:
         >>> unknown_key("network.widht", ["width", "depth"])

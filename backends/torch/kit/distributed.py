@@ -71,7 +71,7 @@ def clipped_step(
         weights: Those with a gradient.
         largest: The largest norm.
         what: The gradient of what, for the error.
-        moved: Is told of the step.
+        moved: Called after the step.
 
     Raises:
         FloatingPointError: The gradient is not finite; raised before the step.

@@ -48,7 +48,7 @@ class Paper(Generic[RecipeT, WorkT]):
         run: ``run(prepared, out, accelerator)`` gives the sections of the report on a recipe; checkpoints go to
             ``out / "checkpoints"``, from which an interrupted run goes on.
         title: Title of the report on several recipes; a recipe alone has its own.
-        packages: Installed packages whose versions are told.
+        packages: Installed packages whose versions are recorded.
         prepare: What is done with a recipe before any work, for instance to load its data, which may be refused.
     """
 

@@ -135,7 +135,7 @@ def identity_of(schedule: Callable[[int, int], float] | None = None, /, **parts:
 
 
 def environment(device: str, processes: int) -> dict[str, str]:
-    """Versions, code and device: what a resumption is told of if it differs."""
+    """Versions, code and device: a resumption warns where they differ."""
     found = {
         "driftproof": __version__,
         "code": library("theory", "numerics", "backends"),

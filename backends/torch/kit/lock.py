@@ -34,7 +34,7 @@ def locked(place: Path) -> Iterator[bool]:
     """Hold a file, or a folder that exists, for this process alone; False where the file system has no locks.
 
     Raises:
-        InUse: Somebody else holds it; told are the process and its machine.
+        InUse: Another process holds it; names the process and its machine.
 
     Example:
         >>> import tempfile

@@ -77,14 +77,14 @@ def run_steps(
         run: Where it is saved; entered here.
         length: Steps in all.
         save_every: Steps between two checkpoints.
-        seed: Of the global generators.
+        seed: The seed of the global generators.
         title: The label of the progress bar.
         callbacks: What is called as it goes on, and may ask to save or to stop; then the run ends as if it were over.
 
     Raises:
         TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.
         InUse: Another run has this checkpoint.
-        OtherRun: The checkpoint belongs to another run; told is the first field that differs.
+        OtherRun: The checkpoint belongs to another run; names the first field that differs.
         CheckpointError: The checkpoint is damaged, and there is no older one.
         OSError: A checkpoint cannot be written; the one before is still there.
     """

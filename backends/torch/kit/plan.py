@@ -25,7 +25,7 @@ class Plan:
         learning_rate: The peak of the rate, > 0.
         warmup_steps: Steps of the warm-up, >= 0.
         max_grad_norm: The largest norm of the gradient, > 0.
-        ema_decay: Of the moving average, in [0, 1).
+        ema_decay: Decay of the moving average, in [0, 1).
         seed: The seed of everything, >= 0.
         save_steps: Steps between two checkpoints, > 0.
         lr_scheduler_type: After a linear warm-up, ``cosine`` falls to 0 over the steps, and ``constant_with_warmup``

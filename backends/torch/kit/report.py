@@ -52,7 +52,7 @@ def write_report(
         title: The title of the report.
         sections: What it shows.
         meta: Seeds, recipes, device, seconds.
-        packages: Installed packages whose versions are told.
+        packages: Installed packages whose versions are recorded.
     """
     report = {
         "format": FORMAT,

@@ -240,7 +240,7 @@ class Run:
 
 
 def highest(state: Any, status: int) -> int:
-    """The largest exit status that some process was asked for; 0 where none was."""
+    """The largest exit status requested in any process; 0 where none was."""
     return int(gather(torch.tensor([float(status)], device=state.device)).max())
 
 

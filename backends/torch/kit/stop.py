@@ -139,7 +139,7 @@ class Interruption:
 
     @property
     def asked(self) -> int:
-        """The exit status to end with; 0 while nobody asked."""
+        """The exit status to end with; 0 while no stop was requested."""
         if not self.status and time.monotonic() >= self.deadline:
             self.status = LIMIT
         return self.status

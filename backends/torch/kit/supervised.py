@@ -65,7 +65,7 @@ def train(
     Raises:
         FloatingPointError: A loss or a gradient is not finite; raised before the step that it would have spoiled.
         TrainingInterrupted, InUse, OtherRun, CheckpointError, OSError: As in :func:`.loop.run_steps`.
-        UnmetHypothesis: As :class:`.planned.Planned` does.
+        UnmetHypothesis: As for :class:`.planned.Planned`.
     """
     work = _Fit(model, draw, loss, plan, accelerator, [] if rows is None else rows, title)
     seconds = work.run_plan(checkpoint, **(config or {}))

@@ -1,4 +1,4 @@
-"""Runs of transformers' Trainer, and so of TRL's: they stop, resume and are told apart by the rules of :mod:`.run`.
+"""Runs of transformers' Trainer, and so of TRL's: they stop and resume by the rules of :mod:`.run`.
 
 The checkpoints themselves are those of transformers: folders ``checkpoint-N`` with weights in safetensors, and the
 states of optimizer, schedule and generators in files of ``torch.save``, which it reads with ``weights_only=True``
@@ -65,7 +65,7 @@ def newest(folder: Path, identity: Identity) -> Path | None:
     """The newest whole checkpoint; None where none was finished.
 
     Raises:
-        OtherRun: It belongs to another run; told is the first field that differs.
+        OtherRun: It belongs to another run; names the first field that differs.
         CheckpointError: All of those that were finished are damaged.
     """
     found = sorted(_steps(folder), reverse=True)

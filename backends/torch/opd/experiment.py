@@ -49,7 +49,7 @@ class Outcome:
     prompts: tuple[float, ...]
 
     def change_from(self, before: Outcome, title: str) -> Change:
-        """Of the divergence, prompt by prompt."""
+        """The change of the divergence, prompt by prompt."""
         what = (
             f"{title}: {self.label}: KL(p|q) per token over {len(self.prompts)} held-out prompts, first seed"
         )
@@ -85,7 +85,7 @@ def _outcome(label: str, rows: Sequence[Measured]) -> Outcome:
 def _teacher(
     recipe: Recipe, task: Arithmetic, folder: Path, accelerator: Accelerator
 ) -> tuple[nn.Module, object]:
-    """The teacher, and what a checkpoint is told of it."""
+    """The teacher, and its part of a checkpoint's metadata."""
     if recipe.zoo:
         return _of_the_zoo("qwen3-teacher", accelerator)
     assert recipe.teacher and recipe.teacher_training  # checked by Recipe
@@ -97,7 +97,7 @@ def _teacher(
 def _student(
     recipe: Recipe, seed: int, task: Arithmetic, place: Path, accelerator: Accelerator
 ) -> tuple[nn.Module, object]:
-    """The student of a seed, and what a checkpoint is told of it; the zoo has one for all seeds."""
+    """The student of a seed, and its part of a checkpoint's metadata; the zoo has one for all seeds."""
     if recipe.zoo:
         return _of_the_zoo("qwen3-student", accelerator)
     assert recipe.student and recipe.student_training  # checked by Recipe

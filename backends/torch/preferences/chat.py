@@ -55,7 +55,7 @@ class ChatServer:
         timeout: Seconds for an answer, > 0.
         attempts: How often a question is asked where the server is busy, slow or gone, >= 1.
         pause: Seconds before the second attempt; twice as many before each further one.
-        max_tokens: Of an answer.
+        max_tokens: The largest length of an answer.
 
     Raises:
         UnmetHypothesis: Numbers out of range, or an address that is not http, or that names a user.

@@ -127,7 +127,7 @@ class DigitEditor:
     Arguments:
         step: The share of what is asked for that is done, in (0, 1].
         noise: Standard deviation of errors put on the pixels of the stroke: an editor is not exact.
-        seed: Of these errors, which are a function of the image.
+        seed: The seed of these errors, which are a function of the image.
     """
 
     def __init__(self, step: float = 1.0, noise: float = 0.0, seed: int = 0) -> None:
@@ -164,7 +164,7 @@ class RewardRelabeler:
     r"""Bradley and Terry with a reward: :math:`\sigma(r(a) - r(b))`.
 
     Arguments:
-        reward: Of images (B, C, H, W) and prompts.
+        reward: A function of images (B, C, H, W) and prompts.
         version: What is recorded of it.
     """
 
@@ -178,7 +178,7 @@ class RewardRelabeler:
 
 
 def _weights(classifier: object) -> str:
-    """What tells a classifier from others."""
+    """The identity of a classifier."""
     weights = classifier.state_dict() if isinstance(classifier, nn.Module) else {}
     parts = [weight.cpu().contiguous().numpy().tobytes() for weight in weights.values()]
     return f"{type(classifier).__name__} {digest_of(parts)}"

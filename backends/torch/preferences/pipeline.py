@@ -40,7 +40,7 @@ class Job:
         prompt: What it was made for.
         image: In [0, 1], shape (C, H, W).
         model: What made it.
-        number: Of the job: the same prompt and image under another number are another pair.
+        number: The number of the job: the same prompt and image under another number are another pair.
     """
 
     prompt: str
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """By which it is known after a kill."""
+        """The key by which a resumed run recognises the job."""
         return digest_of([self.prompt, image_bytes(self.image), self.model, str(self.number)])
 
 
@@ -90,7 +90,7 @@ class RichFeedback:
 
     @property
     def versions(self) -> str:
-        """Of the roles, as JSON."""
+        """Versions of the roles, as JSON."""
         return versions_of(
             critic=self.critic, instructor=self.instructor, editor=self.editor, relabeler=self.relabeler
         )

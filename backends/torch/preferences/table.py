@@ -109,7 +109,7 @@ class PairTable:
 
     @property
     def digest(self) -> str:
-        """What tells these pairs from others."""
+        """The identity of these pairs."""
         digest = blake2b(digest_size=16)
         for row in zip(self.captions, self.chosen, self.rejected, self.wins, strict=True):
             for part in (row[0].encode(), row[1], row[2], repr(row[3]).encode()):
@@ -121,7 +121,7 @@ def read_pairs(rows: Sequence[Mapping[str, Any]], ties: str = "half", most: int 
     """The pairs of a table that have a label, winners first.
 
     Arguments:
-        rows: Of the columns above, pickapic's among them: a ``datasets.Dataset``, or any rows.
+        rows: Rows with the columns above, pickapic's among them: a ``datasets.Dataset``, or any rows.
         ties: ``half``, or ``dropped``.
         most: Pairs at most, from the beginning.
 

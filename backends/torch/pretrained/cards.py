@@ -39,7 +39,7 @@ def folder(name: str) -> Path:
     """The folder of a model.
 
     Raises:
-        ZooError: There is no model of that name; the nearest is told.
+        ZooError: There is no model of that name; gives the nearest.
     """
     known = names()
     if name in known:

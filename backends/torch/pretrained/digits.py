@@ -108,7 +108,7 @@ def level(values: Tensor, limits: Sequence[float]) -> Tensor:
 
 
 def caption(digit: int, thick: int, slanted: int) -> str:
-    """What ``mnist-sd`` is told.
+    """The caption of a digit for ``mnist-sd``.
 
     Example:
         >>> caption(7, 2, 0)

@@ -35,7 +35,7 @@ def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Par
     Arguments:
         model: Which one; without a name, a small one with random weights.
         device: Where everything goes.
-        seed: Of the adapter's random half, and of small models.
+        seed: The seed of the adapter's random half, and of small models.
 
     Raises:
         FileNotFoundError: There is no such file of prompts or weights.

@@ -19,9 +19,9 @@ def add_lora(network: nn.Module, rank: int, alpha: int, targets: Sequence[str]) 
     """Freeze a network and put a LoRA adapter on it, in single precision: the only thing that is trained.
 
     Arguments:
-        network: Of diffusers, changed in place.
-        rank, alpha, targets: Of PEFT's ``LoraConfig``.  One half of the adapter is zero, the other drawn from the
-            global generator.
+        network: A network of diffusers, changed in place.
+        rank, alpha, targets: Fields of PEFT's ``LoraConfig``.  One half of the adapter is zero, the other drawn from
+            the global generator.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -56,7 +56,7 @@ def load_adapter(network: nn.Module, folder: str | Path) -> None:
     """Put on a network what :func:`save_adapter` wrote, where its pipeline has no ``load_lora_weights``.
 
     Arguments:
-        network: Of diffusers, without an adapter, changed in place.
+        network: A network of diffusers, without an adapter, changed in place.
         folder: Where the adapter is.
 
     Raises:

@@ -29,10 +29,10 @@ class Parts:
     Arguments:
         network: The denoising network.
         vae: The decoder.
-        scheduler_config: Of the pipeline's own scheduler; None where there is none.
+        scheduler_config: The configuration of the pipeline's own scheduler; None where there is none.
         conditions: Named tensors with a row for each prompt.
         prompts: The prompts.
-        shape: Of a state: channels, height, width.
+        shape: The shape of a state: channels, height, width.
     """
 
     network: nn.Module
@@ -173,7 +173,7 @@ def small_network(kind: str, layers: int = 1) -> nn.Module:
 
 
 def _scheduler_config(kind: str) -> Mapping[str, Any] | None:
-    """As the published pipelines of this kind have it; None for equal steps."""
+    """The configuration of the scheduler of published pipelines of this kind; None for equal steps."""
     from diffusers import (
         DDPMScheduler,
         EulerDiscreteScheduler,

@@ -64,7 +64,7 @@ class PixelDenoiser(nn.Module):
         prediction: As for :class:`UNetDenoiser`.
 
     Raises:
-        UnmetHypothesis: As many channels out as in are wanted.
+        UnmetHypothesis: The numbers of channels in and out differ.
     """
 
     def __init__(self, unet: nn.Module, prediction: Parametrization = "epsilon") -> None:

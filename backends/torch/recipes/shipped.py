@@ -61,7 +61,7 @@ def find(paper: str, config: str | Path) -> Path:
     """The file of a recipe: a path as it is, or the name of one that comes with the package.
 
     Raises:
-        RecipeError: Neither; the nearest names are told.
+        RecipeError: It is neither; gives the nearest names.
     """
     if (path := Path(config)).is_file():
         return path

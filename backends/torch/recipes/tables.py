@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["RecipeError", "changed", "read", "shown"]
 
 DEPTH = 16  # of tables and arrays in each other; recipes need three
-LARGEST = 2**31 - 1  # of integers: seeds are told apart below it, and no batch or budget of steps is larger
+LARGEST = 2**31 - 1  # of integers: seeds differ below it, and no batch or budget of steps is larger
 
 
 _REPR = reprlib.Repr()

@@ -77,8 +77,8 @@ class PipelineOutcome:
 
     Arguments:
         recipe: What was run.
-        log: Of the run.
-        change: Of the reward from held-out starts, without noise.
+        log: The history of the run.
+        change: The change of the reward from held-out starts, without noise.
     """
 
     recipe: Recipe
@@ -138,7 +138,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
-    prompts_of(model)  # a missing file is told before anything is loaded
+    prompts_of(model)  # a missing file is reported before anything is loaded
     reward = make_reward(recipe.reward, accelerator.device)
     policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
     parts = policy.denoiser, policy.sampler, policy.task
@@ -156,5 +156,5 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
 
 
 def _fingerprint(recipe: Recipe) -> dict[str, object]:
-    """What a checkpoint is told of its recipe."""
+    """The recipe's part of a checkpoint's metadata."""
     return {name: getattr(recipe, name) for name in ("sampling", "gaussian", "pipeline", "reward")}

@@ -67,7 +67,7 @@ class GaussianOutcome:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """Of images of the same noises and prompts: both rewards, shape (n,), and the deviation of pixels over them."""
+    """Both rewards (n,) of images of the same noises and prompts, and the deviation of pixels over them."""
 
     reward: Tensor
     second: Tensor

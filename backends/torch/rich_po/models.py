@@ -32,11 +32,11 @@ class Studio:
     """What makes images, judges nothing, and is trained.
 
     Arguments:
-        network: Of diffusers, with its adapter.
+        network: The network of diffusers, with its adapter.
         denoiser: The conditional model, which is trained.
         guided: The same network with the guidance of images.
         noising: The noise times of training.
-        sampler: Of images.
+        sampler: The sampler of images.
         task: Prompts with their conditions, and how latents become images; its reward is nothing.
         vae: None for pixels.
         kind: The family.
@@ -96,7 +96,7 @@ def open_studio(
         sampling: The grid of images.
         density: The law of the noise times of training.
         device: Where everything goes.
-        seed: Of the adapter's random half, and of small pipelines.
+        seed: The seed of the adapter's random half, and of small pipelines.
         captions: Those of pairs, whose conditions are made as well.
         at_once: Images that are made together.
 

@@ -24,7 +24,7 @@ class Noising:
 
     Arguments:
         alpha, sigma: Levels, from little noise to much, shape (T,); times without noise or without data are left out.
-        timesteps: What the model is told at each, shape (T,).
+        timesteps: The model's label of each, shape (T,).
         density: ``uniform``, or ``logit-normal``, which flows are trained with: the middle of the table more often.
 
     Raises:

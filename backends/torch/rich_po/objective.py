@@ -45,7 +45,7 @@ class PairBatch:
         wins: The probability that the chosen one wins: 1, or 1/2 for a tie, shape (n,).
         condition: Named tensors with n rows.
         times: Numbers of the noise times of both, shape (2, n).
-        noise: Of both, shape (2, n, *).
+        noise: The noise of both, shape (2, n, *).
     """
 
     chosen: Tensor
@@ -74,7 +74,7 @@ class Compared:
     """What a batch gives.
 
     Arguments:
-        losses: Of each pair, shape (n,).
+        losses: The loss of each pair, shape (n,).
         seen: Named numbers of each pair, without a gradient, shape (n,): mean squared errors of predictions now and before,
             ``winner reach``, the log-ratio that a perfect prediction of the winner would have, the margin, and whether it is right.
     """

@@ -50,7 +50,7 @@ class Pool:
     Arguments:
         studio: Makes the images.
         count: Images of a draw; the prompts take turns.
-        seed: Of the noise.
+        seed: The seed of the noise.
     """
 
     def __init__(self, studio: Studio, count: int, seed: int) -> None:
@@ -79,7 +79,7 @@ class LatentPairs:
         chosen, rejected: Latents, shape (n, *).
         wins: The probability that the chosen one wins: 1, or 1/2 for a tie, shape (n,).
         rows: Numbers of the prompts of a task, shape (n,).
-        studio: Whose prompts they are.
+        studio: The studio that has the prompts.
         left_out: Rows of a table that are not among them, by status.
 
     Raises:
@@ -133,7 +133,7 @@ def made_pairs(
     Arguments:
         pool: The images, as many as the choice counts.
         choice: The policy.
-        reward: By which the relabeler is known.
+        reward: The choice of reward, which identifies the relabeler.
         judge: The reward itself.
         folder: Where edits are kept as they are made, see :class:`.PairSink`.
         ties: The rule.

@@ -50,7 +50,7 @@ class Source(Protocol):
         ...
 
     def description(self) -> Mapping[str, object]:
-        """What tells it from others, as JSON."""
+        """Its identity, as JSON."""
         ...
 
 
@@ -72,7 +72,7 @@ class PreferenceTrainer(Planned):
         title: The label of the progress bar.
 
     Raises:
-        UnmetHypothesis: As :class:`.kit.planned.Planned` does.
+        UnmetHypothesis: As for :class:`.kit.planned.Planned`.
     """
 
     def __init__(

@@ -29,14 +29,14 @@ class PipelineConfig:
         gradient_accumulation_steps: Such batches of images in an optimizer step, > 0; all steps of their trajectories
             are accumulated, too.
         per_device_rollout_batch_size: Images that the network is given at a time without a gradient, > 0.
-        learning_rate, weight_decay: Of the optimizer.
+        learning_rate, weight_decay: Settings of the optimizer.
         max_grad_norm: Largest norm of the gradient.
-        lora_rank, lora_alpha, lora_target_modules: Of the adapter; without an alpha, it is the rank.
+        lora_rank, lora_alpha, lora_target_modules: Settings of the adapter; without an alpha, it is the rank.
         num_inference_steps: Steps of a trajectory, > 0.
         guidance_scale: As in the pipeline, whose own it is by default.
         gradient_checkpointing: Recompute activations in backward passes.
         mixed_precision: ``no``, ``fp16`` or ``bf16``; by default what ``accelerate launch`` says.
-        seed: Of everything.
+        seed: The seed of everything random.
         save_steps: Steps between two checkpoints, and one is made at the end; 0 makes none.
         logging_steps: Steps between two logs, > 0.
         report_to: ``none``, names of accelerate's trackers (``tensorboard``, ``wandb``, ...), or trackers.

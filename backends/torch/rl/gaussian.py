@@ -26,8 +26,8 @@ class GaussianModel:
     """Data N(mean, cov) in any dimension d, and the reward c.x - x.Qx / 2.
 
     Arguments:
-        mean, cov: Of the data, (d,) and (d, d).
-        c, Q: Of the reward, (d,) and (d, d).
+        mean, cov: Moments of the data, (d,) and (d, d).
+        c, Q: Coefficients of the reward, (d,) and (d, d).
         decay: The integral of the rate of VP over its time, where the model is noised by VP.
         levels: Noise levels of its table.
 

@@ -22,7 +22,7 @@ def held_out_rewards(trainer: RolloutTrainer[Any], count: int) -> NDArray[np.flo
     """The rewards of the deterministic sampler, with shape (count,); the prompts take turns.
 
     Arguments:
-        trainer: Whose model is asked, as it is.
+        trainer: The trainer whose model is evaluated, as it is.
         count: Starts, rounded up to a multiple of the number of processes.
     """
     device, world = trainer.accelerator.device, trainer.accelerator.num_processes

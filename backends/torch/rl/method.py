@@ -145,9 +145,9 @@ class Objective(Generic[SignalT]):
 
     Arguments:
         name: For the log.
-        weights: Which it trains.
-        optimizer: Of these weights.
-        loss: As that of the method.
+        weights: The weights that it trains.
+        optimizer: The optimizer of these weights.
+        loss: A loss with the arguments of the method's own.
         every: Updates from one of its steps to the next.
     """
 
@@ -230,10 +230,10 @@ class AbstractMethod(ABC, Generic[SignalT]):
         """Losses beside that of the policy."""
         return ()
 
-    # -- how it is taken up, told apart and saved ---------------------------------------------------------
+    # -- how it is resumed, identified and saved ----------------------------------------------------------
 
     def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """That of the policy."""
+        """The optimizer of the policy."""
         budget = self.budget
         return torch.optim.AdamW(weights, lr=budget.learning_rate, weight_decay=budget.weight_decay)
 

@@ -43,7 +43,7 @@ def load_policy(
         sampling: The grid, on the pipeline's own noise schedule.
         reward: See :mod:`.rewards`.
         device: Where everything goes.
-        seed: Of the adapter's random half, and of small pipelines.
+        seed: The seed of the adapter's random half, and of small pipelines.
 
     Raises:
         FileNotFoundError: There is no such file of prompts.

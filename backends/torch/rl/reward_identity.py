@@ -1,4 +1,4 @@
-"""By what a custom reward is told from another one, when a training goes on from its checkpoint."""
+"""The identity of a custom reward, compared when a training goes on from its checkpoint."""
 
 from __future__ import annotations
 

@@ -118,9 +118,9 @@ class RewardChoice:
         scale: What it is multiplied with.
         model: The CLIP model, for ``from_pretrained``.
         head: The head of ``aesthetic``: a file of its weights.
-        sign: Of the size, for ``jpeg``.
-        target: Of ``thickness``, in pixels.
-        smoothing, noise, bound: Of its gradient, see :class:`.task.Task`.
+        sign: The sign of the size, for ``jpeg``.
+        target: The target of ``thickness``, in pixels.
+        smoothing, noise, bound: Settings of its gradient, see :class:`.task.Task`.
     """
 
     kind: Literal["jpeg", "brightness", "thickness", "aesthetic", "clip"] = "jpeg"
@@ -180,7 +180,7 @@ class JPEGReward:
     """The size of the image as JPEG in kilobytes, with its sign: compressibility needs no weights.
 
     Arguments:
-        quality: Of the encoder, 1 to 95.
+        quality: The quality of the encoder, 1 to 95.
         sign: -1 rewards images that compress well, +1 those that do not.
 
     Example:
@@ -250,8 +250,8 @@ def published_reward(
 
     Arguments:
         kind: Which of the two.
-        model: Of CLIP, a name on the hub or a folder.
-        head: Of ``aesthetic``, see :func:`load_head`; read first, so that nothing is loaded in vain.
+        model: A CLIP model, by its name on the hub or its folder.
+        head: The head of ``aesthetic``, see :func:`load_head`; read first, so that nothing is loaded in vain.
         device: Where the model goes.
     """
     from transformers import AutoTokenizer, CLIPModel

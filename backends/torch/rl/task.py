@@ -37,13 +37,13 @@ class Task:
         decode: From last states to images, with values in [0, 1]; the identity unless given.
         prompts: The prompts; a task without has one empty prompt.
         conditions: Named tensors with a row for each prompt.
-        dtype: Of the states: float32 or float64, whatever the network computes in.
+        dtype: The dtype of the states: float32 or float64, whatever the network computes in.
         watch: Numbers to log after every epoch.
         smoothing: Copies of the state that a gradient is averaged over, >= 1.
         noise: Standard deviation of the copies.
         bound: Largest norm of the gradient of a sample; infinity for none.
         at_once: States that are decoded together for a gradient, >= 1.
-        reward_identity: By what a checkpoint tells the reward from others, where a recipe does not, see
+        reward_identity: What identifies the reward in a checkpoint, where a recipe does not, see
             :func:`.reward_identity.reward_identity`.
 
     Raises:
@@ -99,7 +99,7 @@ class Task:
             prompts: At least one; ``""`` for an unconditional pipeline.
             reward: ``reward(images)`` or ``reward(images, prompts)``, see :mod:`.rewards`: images in [0, 1] with
                 shape (B, 3, H, W), and B numbers back.
-            height, width: Of the images, in pixels; by default those of the pipeline.
+            height, width: Size of the images, in pixels; by default those of the pipeline.
             options: ``smoothing``, ``noise``, ``bound``, ``at_once`` and ``watch`` of the task.
 
         Raises:

@@ -32,7 +32,7 @@ class Samples:
         condition: Named tensors with a row for each.
         prompts: The number of the prompt of every row of all processes.
         mine: The rows of this process.
-        rewards: Of all rows.
+        rewards: Rewards of all rows.
         sampler: The steps.
     """
 
@@ -47,7 +47,7 @@ class Samples:
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """n places where policies are asked.
+    """n states and times at which policies are evaluated.
 
     Arguments:
         rows: The trajectories, (n,).
@@ -56,9 +56,9 @@ class Batch:
         condition: Named tensors with n rows.
         weight: :math:`\\omega` of the law, (n,).
         first: Whether the weights are still those of the rollout.
-        steps, places: Of recorded steps: their numbers, and their columns among the stochastic ones.
-        after: Of recorded steps: the states after them.
-        clean, noise: Of fresh noise: the end of the trajectory, and what was added to it.
+        steps, places: For recorded steps, their numbers, and their columns among the stochastic ones.
+        after: For recorded steps, the states after them.
+        clean, noise: For fresh noise, the end of the trajectory, and what was added to it.
     """
 
     rows: Tensor

@@ -27,10 +27,10 @@ class Step:
     """A stochastic step as it was taken, for B rows.
 
     Arguments:
-        number: Of the step.
+        number: The number of the step.
         x, after: The states before and after it, with shape (B, *).
-        output: Of the model.
-        mean, std: Of the state after it.
+        output: The output of the model.
+        mean, std: Moments of the state after it.
     """
 
     number: int

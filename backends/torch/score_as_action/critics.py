@@ -37,7 +37,7 @@ class CriticBatch:
     Arguments:
         states: (S + 1, B, *).
         plug_in: Rewards of the denoised states (S, B); zeros where no skip asks for them.
-        rewards: Of the ends (B,).
+        rewards: Rewards of the ends, (B,).
         cost: Running costs (B, S).
         dt: Lengths of the steps in noise time (S,).
         condition: Named tensors with B rows.

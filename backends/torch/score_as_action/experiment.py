@@ -160,6 +160,6 @@ def _budget(actor: Actor, recipe: Recipe, seed: int) -> Budget:
 
 
 def _fingerprint(recipe: Recipe) -> dict[str, object]:
-    """What a checkpoint is told of its recipe."""
+    """The recipe's part of a checkpoint's metadata."""
     parts = ("sampling", "gaussian", "pipeline", "reward")
     return {name: getattr(recipe, name) for name in parts}

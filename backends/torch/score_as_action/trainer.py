@@ -60,7 +60,7 @@ class Told:
 
     Arguments:
         steps: Advantages (B, S), or for ``pathwise`` gradients of the value after the steps, (B, S, *).
-        divisor: Of the loss, one number for all steps.
+        divisor: The divisor of the loss, one number for all steps.
         batch: What the critic learns from the same rollout, afterwards.
     """
 
@@ -194,7 +194,7 @@ class ActorCritic(AbstractMethod[Told]):
         found = found - self.budget.beta * done.recorded["kl"].sum(dim=1)
         return cast("Tensor", setting.accelerator.gather(found))
 
-    # -- how it is told apart and saved -------------------------------------------------------------------
+    # -- how it is identified and saved -------------------------------------------------------------------
 
     @property
     def name(self) -> str:

@@ -81,8 +81,8 @@ class Standing:
     """A distance of samples beside its floor.
 
     Arguments:
-        distance: Of the samples from the rows held out.
-        floor: Of other real rows, as many, from the same.
+        distance: The distance of the samples from the rows held out.
+        floor: The distance of as many other real rows from the same.
     """
 
     distance: Estimate
@@ -99,7 +99,7 @@ def distances(
         real: Features of real rows, with shape (r, d), of which the first n are taken: what a perfect model draws.
         held_out: Features of other real rows, with shape (m, d).
         rng: Draws the bootstrap.
-        replicates: Of the bootstrap.
+        replicates: Bootstrap replicates.
 
     Returns:
         By the names of :data:`DISTANCES`.

@@ -146,7 +146,7 @@ def contest(
         source: Any backbone with its source features, see :func:`prepare`.
         shot: The m target images with labels.
         test: Target images to measure on.
-        shrinkage: Of the covariances behind the affine map, in (0, 1).
+        shrinkage: Shrinkage of the covariances behind the affine map, in (0, 1).
         wrong_penalty: Penalty towards the wrong source, > 0.
     """
     device = source.features.device

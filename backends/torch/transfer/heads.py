@@ -30,7 +30,7 @@ class Standardizer:
 
     @classmethod
     def of(cls, features: Tensor) -> Standardizer:
-        """That of a sample, shape (n, k)."""
+        """The standardizer of a sample, shape (n, k)."""
         deviation = features.std(dim=0)
         return cls(features.mean(dim=0), torch.where(deviation > 1e-9, deviation, 1.0))
 
@@ -48,7 +48,7 @@ def class_shares(probabilities: Tensor, prior: Tensor, *, smoothing: float = 0.1
     .. math:: \pi_c \leftarrow \frac1m \sum_i \frac{p_c(x_i)\,\pi_c/\pi^S_c}{\sum_b p_b(x_i)\,\pi_b/\pi^S_b}
 
     Arguments:
-        probabilities: Of the source model, shape (m, classes).
+        probabilities: Those of the source model, shape (m, classes).
         prior: Shares of the source :math:`\pi^S`, shape (classes,), > 0.
         smoothing: Rows of every class that are added, > 0: no share becomes 0.
         steps: Steps of expectation and maximisation.

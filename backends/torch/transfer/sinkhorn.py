@@ -87,7 +87,7 @@ def sinkhorn_loss(x: Tensor, y: Tensor, epsilon: float = 0.1, *, tolerance: floa
     Arguments:
         x, y: Features, shapes (n, d) and (m, d), any floating dtype; gradients flow to both.
         epsilon: Regularisation as a share of the mean cost between x and y, > 0.
-        tolerance: Of the marginals.
+        tolerance: The tolerance of the marginals.
 
     Returns:
         A 0-D float32 tensor, 0 for equal minibatches.

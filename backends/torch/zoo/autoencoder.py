@@ -39,7 +39,7 @@ class AutoencoderRecipe:
 
     Arguments:
         title: What it is.
-        channels: Of the blocks; each but the last halves the image.
+        channels: Channels of the blocks; each but the last halves the image.
         l1, mse, kl: The weights of the loss.
         plan: The budget.
     """

@@ -45,7 +45,7 @@ class FlowRecipe:
 
     Arguments:
         title: What it is.
-        layers, heads, head_width: Of the transformer.
+        layers, heads, head_width: Sizes of the transformer.
         drop: The share of classes left out.
         plan: The budget.
     """
@@ -131,7 +131,7 @@ def _evaluate(folder: Path) -> list[Score]:
         found = [*near_the_data(images), *as_asked(images, held, attributes=False)]
         named = [replace(score, name=f"{score.name}, guidance {guidance:g}") for score in found]
         # Without guidance this model, of 4 layers and 1,600 steps, missed the factors that were asked for (8.4 for 10, and
-        # 5.2 for 8). That was seen before guidance 2 was made the one that is asked: here it is told and asked for nothing.
+        # 5.2 for 8). That was seen before guidance 2 became the one that is judged: without it, no factor is required.
         scores += named if guidance == GUIDANCE else [replace(score, factor=0.0) for score in named]
     return scores
 

@@ -23,7 +23,7 @@ class Training:
 
     Arguments:
         parts: The trained modules and what belongs to them, by the folder that each is written to, ``.`` alone.
-        losses: Of every step.
+        losses: The loss of every step.
     """
 
     parts: dict[str, Any]
@@ -48,10 +48,10 @@ class Maker:
         train: From a recipe, and a folder for checkpoints, to a training.
         evaluate: Scores what lies in a folder.
         data: What it was trained on.
-        licence: Of the weights.
+        licence: The licence of the weights.
         uses: The models of the zoo that it stands on.
         write: Puts the parts into a folder, in half precision.
-        version: Of the weights: raised when a recipe changes.
+        version: The version of the weights, raised when a recipe changes.
     """
 
     recipes: Recipes[Any]

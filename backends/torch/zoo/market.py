@@ -53,7 +53,7 @@ class MarketRecipe:
 
     Arguments:
         title: What it is.
-        channels: Of the blocks.
+        channels: Channels of the blocks.
         plan: The budget.
     """
 

@@ -38,7 +38,7 @@ class MaskedRecipe:
 
     Arguments:
         title: What it is.
-        layers, heads, width: Of the transformer.
+        layers, heads, width: Sizes of the transformer.
         plan: The budget.
     """
 

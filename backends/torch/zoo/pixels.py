@@ -37,7 +37,7 @@ class PixelRecipe:
 
     Arguments:
         title: What it is.
-        channels: Of the blocks; those after the first have attention.
+        channels: Channels of the blocks; those after the first have attention.
         plan: The budget.
     """
 

@@ -28,8 +28,8 @@ class Score:
         low, high: Its 95 % interval.
         baseline: What something trivial scores, and
         trivial: what that is.
-        factor: By how much a trained model beats it, > 1: the larger of the two over the other; 0 for a number that
-            is only told.
+        factor: The factor by which a trained model must beat it, > 1: the larger over the smaller; 0 for a number that
+            is only reported.
         floor: What the data themselves score, in the same way; NaN where nothing is measured.
         higher: Whether more is better.
     """
@@ -46,13 +46,13 @@ class Score:
 
     @property
     def reached(self) -> float:
-        """By what factor the baseline is beaten."""
+        """The factor by which the baseline is beaten."""
         better, worse = (self.value, self.baseline) if self.higher else (self.baseline, self.value)
         return better / worse if worse > 0.0 else math.inf
 
     @property
     def ok(self) -> bool:
-        """Whether that is the factor asked for."""
+        """Whether it is beaten by the required factor."""
         return self.reached >= self.factor
 
     def to_json(self) -> dict[str, Any]:

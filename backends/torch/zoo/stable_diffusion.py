@@ -43,8 +43,8 @@ class StableDiffusionRecipe:
 
     Arguments:
         title: What it is.
-        channels: Of the blocks of the UNet; those after the first attend to the caption.
-        text_width, text_layers: Of the text encoder.
+        channels: Channels of the blocks of the UNet; those after the first attend to the caption.
+        text_width, text_layers: Sizes of the text encoder.
         drop: The share of captions left empty.
         plan: The budget.
     """
@@ -71,7 +71,7 @@ class _Both(nn.Module):
 
 
 def _scheduler() -> Any:
-    """That of Stable Diffusion 1.5, as DDIM."""
+    """The scheduler of Stable Diffusion 1.5, as DDIM."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(

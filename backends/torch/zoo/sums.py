@@ -37,7 +37,7 @@ class SumsRecipe:
 
     Arguments:
         title: What it is.
-        size: Of the model.
+        size: The size of the model.
         plan: The budget.
     """
 

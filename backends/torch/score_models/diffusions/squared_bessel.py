@@ -131,7 +131,7 @@ class SquaredBesselDiffusion(AbstractDiffusion):
         return conjugate**powers * functional.softplus(_BIAS + softness * raw)
 
     def forward(self, x0: Tensor, t: Tensor, source: Source) -> tuple[Tensor, ...]:
-        """As in the base class, with the sampled count N and the target of a second head behind it."""
+        """The target of the base class, with the sampled count N and the target of a second head behind it."""
         x, count = sample_with_count.kernel(xp, self.process, x0, t, source)
         # Draws of a small dimension can underflow to 0, where 2 rho N / x is not defined; every target is
         # smooth there, so that this far from 0 is as good.

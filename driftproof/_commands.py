@@ -30,7 +30,7 @@ __all__ = [
     "written",
 ]
 
-LIMIT = 600.0  # seconds for a claim or an audit, unless told
+LIMIT = 600.0  # seconds for a claim or an audit, by default
 
 Json = Annotated[
     Path | None,

@@ -40,8 +40,8 @@ def list_models() -> None:
         found = card(folder(name))
         score = found["scores"][0]
         size = sum(file["bytes"] for file in found["files"].values())
-        told = f"{score['value']:.3g} {score['name']}"
-        table.add_row(name, found["title"], told, f"{score['baseline']:.3g}", f"{size / 1000:.0f}")
+        summary = f"{score['value']:.3g} {score['name']}"
+        table.add_row(name, found["title"], summary, f"{score['baseline']:.3g}", f"{size / 1000:.0f}")
     console().print(table)
 
 

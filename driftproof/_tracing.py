@@ -161,7 +161,7 @@ def weigh(function: Callable[[Any], Any], nodes: list[float], weights: list[floa
     """The sum of weights times values of a function at nodes, added one by one; jax compiles the function once.
 
     Arguments:
-        function: Of a number, an array.
+        function: A function of a number, an array.
         nodes, weights: Numbers, as many of these as of those.
         zero: An array of zeros, of the shape and dtype of the values.
 

@@ -58,7 +58,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
-    for line in _told(found):
+    for line in _described(found):
         typer.echo(line)
 
 
@@ -99,7 +99,7 @@ def retrain(
         raise typer.Exit(1)
 
 
-def _told(card: Mapping[str, Any]) -> list[str]:
+def _described(card: Mapping[str, Any]) -> list[str]:
     training = card["training"]
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
     return [

@@ -63,7 +63,7 @@ class TestSwap:
             tell([module.wrapped(2.0), partial(), held(2.0)])
 
         done = forked(work)
-        assert done.told == ([2.0, 2.0, 2.0],)
+        assert done.messages == ([2.0, 2.0, 2.0],)
         assert module.wrapped(2.0) == 6.0  # nothing is left behind
 
     def test_a_line_that_no_function_has_is_an_error(self, toy: str) -> None:
@@ -79,7 +79,7 @@ class TestForks:
             os._exit(7)
 
         done = forked(work)
-        assert done.told == ("first",)
+        assert done.messages == ("first",)
         assert done.why == "exited with status 7" and not done.ours
 
     def test_processor_time_is_limited(self) -> None:
@@ -105,7 +105,7 @@ def test_tests_run_beside_a_conftest(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("def test_one(): assert True")
     one = Test(f"{tmp_path / 'test_one.py'}::test_one", 0.1)
     done = forked(lambda tell: run_tests([one], 30.0, tell))
-    assert [told[1] for told in done.told if told[0] == "tests"] == [0], done.told
+    assert [told[1] for told in done.messages if told[0] == "tests"] == [0], done.messages
 
 
 def test_lines_are_recorded_and_only_of_the_files(toy: str) -> None:

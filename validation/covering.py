@@ -51,7 +51,7 @@ class Module:
 
     @property
     def share(self) -> float:
-        """Of lines and branches together."""
+        """The share of lines and branches that were run."""
         return (self.run + self.taken) / max(1, self.lines + self.branches)
 
 
@@ -105,7 +105,7 @@ def covering(
         modules: The user's modules of claims, imported in each process.
         jobs: Processes at once; -1 takes every core.
         timeout: Seconds that a paper may take for each of its claims.
-        announce: Is told of each paper that has been run.
+        announce: Called with each paper that has been run.
 
     Raises:
         UnmetHypothesis: Evidence does not hold, so that what it ran proves nothing, or does not end in time.

@@ -52,7 +52,7 @@ def evaluate_claim(
     """Try all evidence on what is under test, then evidence on each mutant until some breaks.
 
     Arguments:
-        tell: Is told of each piece once it is known: what ends the rest leaves these.
+        tell: Called with each piece once it is known, so that these outlive what ends the rest.
     """
     start, found = time.perf_counter(), list[Piece]()
     with _ONE_AT_A_TIME:
@@ -75,7 +75,7 @@ def _pieces(claim: Claim, plan: Plan) -> Iterator[Piece]:
 
 
 def concluded(claim: Claim, found: Sequence[Piece], why: str = "", seconds: float = 0.0) -> ClaimOutcome:
-    """The outcome of a claim from what was found, in order; of the piece that is missing next, ``why`` is told."""
+    """The outcome of a claim from what was found, in order; ``why`` is the detail of the piece that is missing next."""
     evidence = tuple(piece for piece in found if isinstance(piece, EvidenceOutcome))
     mutants = tuple(piece for piece in found if isinstance(piece, MutantOutcome))
     reasons = itertools.chain([why], itertools.repeat("not reached"))
@@ -148,8 +148,8 @@ def try_mutant(
             reasons.append(found.detail)
         if found.state == "crashed":
             crashes.append(f"{item.name} crashed: {found.detail.splitlines()[0]}")
-    told = [*crashes, *dict.fromkeys(reasons)]
-    detail = "; ".join(told) or ("some evidence was not tried" if untried else "all evidence holds on it")
+    details = [*crashes, *dict.fromkeys(reasons)]
+    detail = "; ".join(details) or ("some evidence was not tried" if untried else "all evidence holds on it")
     return MutantOutcome(
         name,
         None if untried or crashes else False,
@@ -199,7 +199,7 @@ def run_evidence(
                 examples=trial.count if evidence.drawn else None,
                 counterexample=trial.shown if verdict.ok is False else None,
                 detail=brief(verdict.detail),
-                warnings=_told(caught),
+                warnings=_messages(caught),
             )
     except KeyboardInterrupt:
         raise
@@ -215,7 +215,7 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _told(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+def _messages(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{w.category.__name__}: {brief(str(w.message))}" for w in caught))[:20]
 
 

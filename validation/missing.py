@@ -25,7 +25,7 @@ def installed(module: str) -> bool:
 
 
 def lacking(module: str) -> str:
-    """That the package of a module is not installed, and what installs it.
+    """A sentence that the package of a module is not installed, and what installs it.
 
     Example:
         >>> lacking("nonesuch.part")

@@ -22,7 +22,7 @@ class EvidenceOutcome:
         state: ``holds``, ``breaks``, ``undecided``, ``crashed``, ``skipped`` (a missing dependency) or
             ``left out`` (beyond the effort of the run).
         error, tolerance: What was measured and allowed, in the units of the kind.
-        detectable: Of statistical evidence: the smallest effect that it would have seen.
+        detectable: For statistical evidence, the smallest effect that it would have seen.
         alpha: Its share of the error budget; it breaks if ``p_value`` is below.
         n: How many numbers were compared or drawn.
         examples: How many examples Hypothesis drew.
@@ -121,7 +121,7 @@ class ClaimOutcome:
 
     @property
     def ok(self) -> bool:
-        """As expected: the status is the expected one, or part could not be tried, and no mutant survived."""
+        """The status is the expected one, or part could not be tried, and no mutant survived."""
         skipped = any(item.state == "skipped" for item in self.evidence)
         partly = self.status == "conditional" and (skipped or self.expect == "verified")
         return (self.status == self.expect or partly) and not any(
@@ -135,7 +135,7 @@ class ClaimOutcome:
         return self.status != "error" and (self.status != "open" or self.expect == "open" or survivors)
 
     def to_json(self, *, pictures: bool = False) -> dict[str, Any]:
-        """As plain data; figures by name only, unless with their ``pictures``."""
+        """Plain data for JSON; figures by name only, unless with their ``pictures``."""
         data = {**_plain(asdict(self)), "ok": self.ok}
         if not pictures:
             for drawn in data["figures"]:

@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Progress(ABC):
-    """Is told how a run goes on."""
+    """What is called as a run goes on."""
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +120,7 @@ def fitting(stream: IO[str] | None = None) -> Progress:
 
 @contextmanager
 def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[Soaked, int], None]]:
-    """What tells of each seed of a soak: a bar where standard error is a terminal, lines elsewhere."""
+    """A function that reports each seed of a soak: a bar where standard error is a terminal, lines elsewhere."""
     with _counted("seeds", _seed, lambda done: bool(done.flips), stream) as tell:
         yield lambda done, count: tell(done, count, total)
 
@@ -129,7 +129,7 @@ def seeds_told(total: int, stream: IO[str] | None = None) -> Iterator[Callable[[
 def mutants_told(
     total: int, stream: IO[str] | None = None
 ) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Tried, int], None]]]:
-    """What tells of each claim whose coverage is recorded, and of each error that has been tried."""
+    """Functions that report each claim whose coverage is recorded, and each error that has been tried."""
     with (
         _counted("coverage", lambda id: f"lines of {id}", lambda id: False, stream) as recorded,
         _counted("errors", _mutant, lambda tried: tried.counts and not tried.noticed, stream) as tried,
@@ -139,15 +139,15 @@ def mutants_told(
 
 @contextmanager
 def _counted(
-    unit: str, told: Callable[[Any], str], unexpected: Callable[[Any], bool], stream: IO[str] | None
+    unit: str, line: Callable[[Any], str], unexpected: Callable[[Any], bool], stream: IO[str] | None
 ) -> Iterator[Callable[[Any, int, int], None]]:
-    """What tells of one thing after another, and how many of how many are done."""
+    """A function that reports one thing after another, and how many of how many are done."""
     stream = stream or sys.stderr
     if not stream.isatty():
 
         def tell(done: Any, count: int, total: int) -> None:
             with suppress(OSError):  # nobody reads it any more: the work goes on
-                print(f"[{count}/{total}] {told(done)}", file=stream, flush=True)
+                print(f"[{count}/{total}] {line(done)}", file=stream, flush=True)
 
         yield tell
         return
@@ -162,7 +162,7 @@ def _counted(
     def advance(done: Any, count: int, total: int) -> None:
         bar.start()
         if unexpected(done):
-            bar.console.print(f"[red]✗[/] {told(done)}", highlight=False)
+            bar.console.print(f"[red]✗[/] {line(done)}", highlight=False)
         bar.update(task, completed=count, total=total, visible=True)
         if count == total:
             bar.stop()  # what is counted next has a bar of its own
@@ -174,8 +174,8 @@ def _counted(
 
 
 def _seed(done: Soaked) -> str:
-    told = "; ".join(f"{flip.claim} {flip.what} {flip.state}" for flip in done.flips) or "no flip"
-    return f"seed {done.seed}: {told}  {done.seconds:.1f} s"
+    flips = "; ".join(f"{flip.claim} {flip.what} {flip.state}" for flip in done.flips) or "no flip"
+    return f"seed {done.seed}: {flips}  {done.seconds:.1f} s"
 
 
 def _mutant(tried: Tried) -> str:
@@ -213,9 +213,9 @@ def verdict(run: Run) -> str:
     statuses = Counter(claim.status for claim in run.claims)
     caught = sum(mutant.caught is True for claim in run.claims for mutant in claim.mutants)
     planted = sum(len(claim.mutants) for claim in run.claims)
-    told = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no claims"
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "no claims"
     lines.append(
-        f"{told}; {caught} of {planted} planted errors caught; false-alarm budget {run.budget:.0e}, "
+        f"{counts}; {caught} of {planted} planted errors caught; false-alarm budget {run.budget:.0e}, "
         f"spent {run.spent:.1e}; seed {run.seed}; {run.seconds:.1f} s"
     )
     if run.interrupted:

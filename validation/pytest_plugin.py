@@ -152,7 +152,7 @@ class EvidenceNode(_ClaimNode):
         if found.state == "breaks" and self.claim.expect == "refuted":
             pytest.xfail(f"refuted, as stated: {found.detail}")
         if found.ok is not True:
-            raise ClaimFailure(_told(self.claim, found))
+            raise ClaimFailure(_failure_text(self.claim, found))
 
 
 class MutantNode(_ClaimNode):
@@ -170,8 +170,8 @@ class MutantNode(_ClaimNode):
             raise ClaimFailure(f"{self.claim.id}: the mutant {self.part!r} {found.fate}: {found.detail}")
 
 
-def _told(claim: Claim, found: EvidenceOutcome) -> str:
-    told = f"{claim.id}: {claim.title}\n{found.name} ({found.kind}) {found.state}: {found.detail}"
+def _failure_text(claim: Claim, found: EvidenceOutcome) -> str:
+    text = f"{claim.id}: {claim.title}\n{found.name} ({found.kind}) {found.state}: {found.detail}"
     if found.error is not None:
-        told += f"\nerror {found.error:.3g}, tolerance {found.tolerance:.3g}"
-    return told + (f"\ncounterexample: {found.counterexample}" if found.counterexample else "")
+        text += f"\nerror {found.error:.3g}, tolerance {found.tolerance:.3g}"
+    return text + (f"\ncounterexample: {found.counterexample}" if found.counterexample else "")

@@ -58,11 +58,11 @@ def run(
             job stays in this process, where a debugger works, and where a claim that exits below Python or
             blocks takes the run along; with a limit every claim is settled in a process that can be ended.
         resume: Take what an interrupted run of the same seed, effort and source has settled.
-        progress: Is told of each settled claim.
-        deliver: Is given the run before its journal is forgotten: what it writes is on disk first.
+        progress: Called with each settled claim.
+        deliver: Called with the run before its journal is deleted: what it writes is on disk first.
 
     Returns:
-        The run; ``run.interrupted`` tells that ctrl-C ended it early, ``run.status`` how a command would exit.
+        The run; ``run.interrupted`` says whether ctrl-C ended it early, ``run.status`` how a command would exit.
 
     Raises:
         LookupError: No paper and no claim has one of the names.
@@ -125,7 +125,7 @@ def _costly_first(made: Claim) -> int:
 
 
 def _not_loaded(failure: LoadFailure) -> ClaimOutcome:
-    """A module that does not import hides claims: it is told, never silence."""
+    """A module that does not import hides claims, so it is reported as one."""
     id = failure.module.rsplit(".claims.", 1)[-1]
     if failure.skipped:
         return ClaimOutcome.untried(id, failure.paper, "This module of claims was skipped", failure.reason)

@@ -73,8 +73,8 @@ def soak(
         seeds: How many seeds, >= 1: ``start``, ``start + 1``, ...
         timeout: Seconds for a claim under the first seed, and for all of a further seed.
         resume: Take the seeds that an interrupted soak of the same claims and source has finished.
-        progress: Is told of the claims that are settled under the first seed.
-        announce: Is told of each further seed: called with the :class:`Soaked` and the count so far.
+        progress: Called with the claims that are settled under the first seed.
+        announce: Called for each further seed, with the :class:`Soaked` and the count so far.
 
     Raises:
         LookupError: No paper and no claim has one of the names.
@@ -178,12 +178,12 @@ def subject(claim: Claim, found: ClaimOutcome, plan: Plan) -> Subject:
 
 
 def _expected(claim: Claim, state: str) -> str:
-    # Of a claim that is expected to fail, the first seed shows which evidence breaks.
+    # Where a claim is expected to fail, the first seed shows which evidence breaks.
     return "holds" if claim.expect == "verified" else state
 
 
 def _is_lost(claim: Claim, found: ClaimOutcome) -> bool:
-    """Whether the claim could not even be tried: then its outcome does not tell of its evidence."""
+    """Whether the claim could not even be tried: then its outcome says nothing of its evidence."""
     return {item.name for item in found.evidence} != {item.name for item in claim.evidence}
 
 

@@ -92,7 +92,7 @@ def reference(claim: Claim) -> tuple[str, str] | None:
 
 
 def referred(module: str, qualname: str) -> Claim:
-    """The claim that :func:`reference` told of, in whichever process."""
+    """The claim that :func:`reference` refers to, in whichever process."""
     there: Any = importlib.import_module(module)
     for part in qualname.split("."):
         there = getattr(there, part)

@@ -2,7 +2,7 @@
 
 What blocks in C hears no signal handler, and what exits takes its process along.  So such work is done by a
 :class:`Child` and supervised from outside: it returns, it raises, it dies, or its limit ends it.  Each of
-these is told, with what the work itself had told before.
+these is reported, with the messages that the work itself had sent before.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ class Account:
         end: ``unreceived`` is work that a fresh process could not unpickle, mostly for an import that fails.
         why: What ended it, in one line; empty where it returned.
         result: What it returned, or the exception that it raised where that can be pickled.
-        told: What it had told until then.
+        messages: What it had sent until then.
         seconds: How long it took.
     """
 
     end: End
     why: str = ""
     result: Any = None
-    told: tuple[Any, ...] = ()
+    messages: tuple[Any, ...] = ()
     seconds: float = 0.0
 
 
 def parcel(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bytes:
     """Work for a child; what no import finds goes by value.
 
-    A function that takes ``tell`` may tell of its progress: what ends it then leaves what it told.
+    A function that takes ``tell`` may send messages of its progress by it; they outlive what ends it.
     """
     import cloudpickle
 
@@ -122,7 +122,7 @@ class Child:
     def begin(self, work: bytes, limit: float | None = None) -> None:
         """Give it work; the limit, in seconds, counts from when the work has been unpickled."""
         self._work, self._limit, self.account = work, limit, None
-        self._told: list[Any] = []
+        self._sent: list[Any] = []
         self._heard = bytearray()
         self._since = time.monotonic()
         self._deadline = self._since + START
@@ -212,8 +212,8 @@ class Child:
         if kind == "received":
             self._since = time.monotonic()
             self._deadline = self._since + (float("inf") if self._limit is None else self._limit)
-        elif kind == "told":
-            self._told.append(value)
+        elif kind == "sent":
+            self._sent.append(value)
         else:
             self._seasoned = True
             why, result = value
@@ -236,7 +236,7 @@ class Child:
         self._conclude(end, why)
 
     def _conclude(self, end: End, why: str, result: Any = None) -> None:
-        self.account = Account(end, why, result, tuple(self._told), time.monotonic() - self._since)
+        self.account = Account(end, why, result, tuple(self._sent), time.monotonic() - self._since)
 
 
 def _fate(status: int) -> str:
@@ -272,15 +272,15 @@ def _do(work: bytes, send: Callable[..., None]) -> None:
         path, content = pickle.loads(work)
         sys.path.extend(entry for entry in path if entry not in sys.path)
         function, args, kwargs = pickle.loads(content)
-    except BaseException as error:  # noqa: BLE001  # its supervisor is told
+    except BaseException as error:  # noqa: BLE001  # its supervisor hears of it
         return send("unreceived", (said(error), None))
     send("received")
     try:
         if "tell" in inspect.signature(function).parameters:
-            kwargs["tell"] = lambda value: send("told", value)
+            kwargs["tell"] = lambda value: send("sent", value)
         result = function(*args, **kwargs)
         send("returned", ("", result))
-    except BaseException as error:  # noqa: BLE001  # its supervisor is told
+    except BaseException as error:  # noqa: BLE001  # its supervisor hears of it
         send("raised", (said(error), _portable(error)))
     return None
 

@@ -1,4 +1,4 @@
-"""What is told of exceptions and values: never too long, and never an exception of its own."""
+"""Text for exceptions and values: never too long, and never an exception of its own."""
 
 from __future__ import annotations
 

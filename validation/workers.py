@@ -62,7 +62,7 @@ def settled_by_workers(
             stuck.append((claim, account.why))
         else:
             why = "its module does not import in a worker: " if account.end == "unreceived" else ""
-            yield concluded(claim, account.told, f"{why}{account.why}", account.seconds)
+            yield concluded(claim, account.messages, f"{why}{account.why}", account.seconds)
     for claim, why in stuck:
         yield _stuck(claim, plan, why, timeout)
 
@@ -219,12 +219,12 @@ def _warn_that_it_stays(claim: Claim, why: str) -> None:
 
 
 def _here(claim: Claim, plan: Plan, timeout: float | None = None) -> ClaimOutcome:
-    told, start = list[Piece](), time.perf_counter()
+    found, start = list[Piece](), time.perf_counter()
     try:
         with _alarm(timeout):
-            return evaluate_claim(claim, plan, told.append)
+            return evaluate_claim(claim, plan, found.append)
     except _OutOfTime as error:
-        return concluded(claim, told, str(error), time.perf_counter() - start)
+        return concluded(claim, found, str(error), time.perf_counter() - start)
 
 
 class _OutOfTime(KeyboardInterrupt):

@@ -76,11 +76,11 @@ def audit(
 
             A whole sampler is ``run(model, x, n)``, over torch tensors of shape (1, 1, 1, K) in double precision: it
             calls ``model(x, t)`` as often and at such times as it likes, and returns the state after n steps.  It is
-            told by ``levels``, which it needs.
+            recognised by ``levels``, which it needs.
 
             A pipeline is one of diffusers, which takes ``latents``; its network is replaced by the exact one.
         form: ``"logits"``, ``"logp"``, ``"sampled"``, ``"preference"``, ``"policy"`` or ``"tokens"``, where the
-            parameters of a loss do not tell.
+            parameters of a loss do not say.
         documented: The objective that the loss is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``,
             ``"dpo(beta=0.1)"``, ``"dpo"`` (at any beta), ``"sft/mean"``, ...
         arguments: Further keyword arguments of a loss, or of the call of a pipeline.
@@ -109,7 +109,7 @@ def audit(
         ``order``, ``floor`` and ``severity`` for a sampler.  A sampler that returns NaN gets a verdict.
 
     Raises:
-        UnmetHypothesis: The signature cannot be told, the gradient is not finite, the scheduler lacks
+        UnmetHypothesis: The signature is not recognised, the gradient is not finite, the scheduler lacks
             something, its step changes the shape, its noise level rises along the grid.
 
     Example:
@@ -195,7 +195,7 @@ def audit_target(
         form, documented: As in :func:`audit`, for a loss.
         only: Names of classes of a library.
         fast: As in :func:`audit`, for samplers.
-        tell: Is told each row of a class as it comes.
+        tell: Called with each row of a class as it comes.
 
     Raises:
         ValueError: The library is not installed.

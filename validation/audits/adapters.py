@@ -125,7 +125,7 @@ class SchedulerSampler:
         # One time more than steps: the last may be the end of the grid and no call.
         self._ends = len(self._times) == steps + 1
         if hasattr(self._scheduler, "set_begin_index"):
-            self._scheduler.set_begin_index(start)  # as pipelines do; repeated timesteps are told apart by it
+            self._scheduler.set_begin_index(start)  # as pipelines do; it distinguishes repeated timesteps
         return len(self._times)
 
     def first(self) -> tuple[float, float]:

@@ -51,7 +51,7 @@ def beside(double: bool, seed: int = 0) -> Iterator[Seen]:
 
     Arguments:
         double: Replace lower precision by double, in operands, casts, factories and results.
-        seed: Of the generator that answers draws.
+        seed: The seed of the generator that answers draws.
 
     Example:
         >>> import torch

@@ -103,7 +103,7 @@ def gap(path: Path) -> dict[str, float]:
 
 
 def other_grid(paths: Mapping[int, Path]) -> bool:
-    """Whether a point mass is first found at another time of its forward process than the model is told.
+    """Whether a point mass is first found at another time of its forward process than the label says.
 
     On alpha^2 + sigma^2 = 1 and on alpha + sigma = 1 a state of a wrong scheme is not, but by chance, where there
     is little of the data in it: sigma has to be right far beyond what alpha is off.  On alpha = 1 every

@@ -283,7 +283,7 @@ def _uneven(made: Measurement) -> list[Note]:
 def _other_laws(made: Measurement, trend: Note) -> list[Note]:
     """Data on which the error does not fall, though on the first law it does, and is small.
 
-    What a steady end level explains is a floor of these data too, and told as such.
+    What a steady end level explains is a floor of these data too, and is reported as one.
     """
     found: list[Note] = []
     if trend.severity.at_least(Severity.MISMATCH) or made.last.error > HELD.believed:
@@ -321,7 +321,7 @@ def _limit(made: Measurement, trend: Note) -> list[Note]:
 
 
 def _disagrees(paths: Mapping[int, Path]) -> bool:
-    """Whether a point mass is somewhere else than the model is told, and stays so with more steps.
+    """Whether a point mass is somewhere else than the label says, and stays so with more steps.
 
     A call that does nothing is only a waste.
     """

@@ -71,7 +71,7 @@ def exported(name: str, fast: bool = False, tell: Tell | None = None) -> tuple[R
     Arguments:
         name: The name of the class.
         fast: Leave out what confirms a verdict.
-        tell: Is told each row as it comes.
+        tell: Called with each row as it comes.
     """
     import torch
 

@@ -48,7 +48,7 @@ class Fit:
         scale: The factor that fits best.
         error: The largest error that remains, relative to the gradient.
         holds: Whether that is rounding.
-        gradient: Of the objective, without the factor.
+        gradient: The gradient of the objective, without the factor.
     """
 
     objective: Objective

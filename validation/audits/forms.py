@@ -121,7 +121,7 @@ def form_of(loss: Callable[..., Any]) -> Form:
     """The form of a loss, read from the names of its parameters.
 
     Raises:
-        UnmetHypothesis: The names tell none, or several.
+        UnmetHypothesis: The names fit no form, or several.
 
     Example:
         >>> form_of(lambda logp, teacher_logp: logp - teacher_logp)
@@ -151,7 +151,7 @@ def bound(loss: Any, form: Form | None = None, arguments: Mapping[str, Any] | No
         arguments: Further keyword arguments, passed at every call.
 
     Raises:
-        UnmetHypothesis: The form is not told, or a parameter has no role in it.
+        UnmetHypothesis: The form is not known, or a parameter has no role in it.
     """
     if arguments:
         loss = functools.partial(loss, **arguments)

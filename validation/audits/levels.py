@@ -1,4 +1,4 @@
-r"""Forward processes by the clocks in use: from what a model is told, to :math:`(\alpha, \sigma)` of its state.
+r"""Forward processes by the clocks in use: from a model's label to :math:`(\alpha, \sigma)` of its state.
 
 The state is :math:`x = \alpha x_0 + \sigma z`.  Any function of one number can be a clock; these are the usual ones.
 """

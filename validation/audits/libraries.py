@@ -150,7 +150,7 @@ def rows(library: str, name: str, fast: bool = False, tell: Tell | None = None) 
         library: One of ``LIBRARIES``.
         name: One of :func:`names`.
         fast: Leave out what confirms a verdict.
-        tell: Is told each row as it comes.
+        tell: Called with each row as it comes.
     """
     import torch
 

@@ -42,7 +42,7 @@ def audit_loss(
         name, options, reproduction: What the row says of the object.
 
     Raises:
-        UnmetHypothesis: The form is not told, or the gradient is not finite.
+        UnmetHypothesis: The form is not known, or the gradient is not finite.
         LookupError: No objective is called as documented.
         TypeError: The loss does not return a tensor.
 

@@ -69,7 +69,7 @@ def identify(
         arguments: Keyword arguments of the loss.
 
     Raises:
-        UnmetHypothesis: The form is not told, or the gradient is not finite.
+        UnmetHypothesis: The form is not known, or the gradient is not finite.
 
     Example:
         >>> identify(lambda logp, teacher_logp: 0.5 * (logp - teacher_logp) ** 2).matches[0]
@@ -209,7 +209,7 @@ def _elsewhere(candidate: Candidate, point: Point, run: Run) -> str:
 
 
 def _described(call: Call, points: list[Point], runs: list[Run], expected: Vector, off_policy: bool) -> str:
-    """Of what the value is, where the gradient is not its gradient; empty where it is."""
+    """What the value is, where the gradient is not its gradient; empty where it is."""
     value = np.asarray([run.value for run in runs])
     scale = float(np.max(np.abs(value)))
     if np.max(np.abs(value - expected)) <= CONFIRMED * scale + _NOTHING:

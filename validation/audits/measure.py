@@ -124,18 +124,18 @@ def measure(
     paths, refused = _runs(sampler, model, sorted(steps))
     if not paths:
         raise next(iter(refused.values()), None) or UnmetHypothesis("audit", "a step count", "none")
-    told = {n: _said(why) for n, why in refused.items()}
-    made = Measurement(model, sampler.rounding, sampler.stepwise, paths, refused=told)
+    reasons = {n: _said(why) for n, why in refused.items()}
+    made = Measurement(model, sampler.rounding, sampler.stepwise, paths, refused=reasons)
     if made.tree:
         small = [count for count in small if count <= min(paths)]
     if small and made.affine:
         probes, refused = _runs(
             sampler, model, [n for n in small if n not in paths], every=True, drawn=made.drawn
         )
-        told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
+        reasons = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
         at = {n for n in largest_gaps(probes) if rounded_times(probes[n], n)}
         kept = {n: path for n, path in probes.items() if n not in at}
-        made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=told)
+        made = replace(made, small=kept, rounded={n: probes[n] for n in sorted(at)}, refused=reasons)
     if not made.affine:  # no law is read off these runs
         return made
     made = replace(made, wide=_widened(sampler, model, paths))
@@ -162,9 +162,9 @@ def extended(sampler: Sampler, made: Measurement, counts: Iterable[int]) -> Meas
     if not paths:
         return made
     every = dict(sorted({**made.paths, **paths}.items()))
-    told = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
+    reasons = {**made.refused, **{n: _said(why) for n, why in refused.items()}}
     wide = {**made.wide, **_widened(sampler, made.model, every)}
-    longer = replace(made, paths=every, refused=told, wide=wide)
+    longer = replace(made, paths=every, refused=reasons, wide=wide)
     return _labelled(sampler, longer, believed=made.believed)
 
 

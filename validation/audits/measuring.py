@@ -87,7 +87,7 @@ def measured(
         double: Whether the arithmetic inside is raised to double precision, and the inputs with it.
         off_policy: Whether sampled tokens come from another policy than the student's.
         dtype: Precision of the inputs otherwise.
-        seed: Of what the loss draws.
+        seed: The seed of what the loss draws.
     """
     import torch
 

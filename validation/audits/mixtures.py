@@ -67,7 +67,7 @@ def monte_carlo_verdict(
         unit: The unit of the data, for models that are looked for.
         search: Look for another exact model where this one does not converge.
         why: Why the affine probe does not settle it.
-        seed: Of the start and of all noise.
+        seed: The seed of the start and of all noise.
     """
     first = _judge(sampler, model, why, seed)
     if not search or first.severity is not Severity.DIVERGES:

@@ -31,7 +31,7 @@ def audited(
 ) -> tuple[Report, str]:
     """The report on a target of a command, and why something of it has no verdict; empty where all has one."""
     if target in ("diffusers", *libraries.LIBRARIES) and not any(asked.values()):
-        return library(only, target=target, jobs=jobs, fast=fast, timeout=timeout, tell=_told)
+        return library(only, target=target, jobs=jobs, fast=fast, timeout=timeout, tell=_printed)
     if ":" not in target:  # what is no target says so
         return audit_target(target, **asked), ""
     return _one(target, {**asked, "fast": fast}, timeout)
@@ -54,7 +54,7 @@ def library(
         jobs: Processes; -1 takes every core.
         fast: Leave out what confirms a verdict.
         timeout: Seconds for a sampler.
-        tell: A context manager from the number of samplers to what is told the name and the rows of each.
+        tell: A context manager from the number of samplers to a function of the name and the rows of each.
 
     Raises:
         LookupError: There is no such sampler.
@@ -92,14 +92,14 @@ def _one(target: str, asked: Mapping[str, Any], timeout: float | None) -> tuple[
 
 
 def _settled(name: str, account: Account) -> tuple[tuple[Row, ...], str]:
-    """The rows of a process, and how it ended where that was not well: what it had told until then stays."""
+    """The rows of a process, and how it ended where that was not well: the rows sent until then stay."""
     if account.end == "returned":
         return account.result, ""
     reproduction = f"driftproof audit {name}"
     row = Row(
         name, {}, f"no verdict: {account.why}", account.why, reproduction, severity=Severity.UNSUPPORTED
     )
-    return (*account.told, row), account.why
+    return (*account.messages, row), account.why
 
 
 @contextmanager
@@ -108,8 +108,8 @@ def _silent(total: int) -> Iterator[Tell]:
 
 
 @contextmanager
-def _told(total: int) -> Iterator[Tell]:
-    """What tells of each row on standard error: above a bar on a terminal, in plain lines elsewhere."""
+def _printed(total: int) -> Iterator[Tell]:
+    """A function that prints each row on standard error: above a bar on a terminal, in plain lines elsewhere."""
     if not sys.stderr.isatty():
         count = 0
 

@@ -104,7 +104,7 @@ class RunSampler:
             raise EndOfGrid
         state = self._asked[0]
         answer = torch.from_numpy(np.array(output)).reshape(state.shape).to(state.dtype)
-        return self._told(answer)
+        return self._resumed(answer)
 
     def blur(self, call: int) -> float:
         if self._asked is None or not _whole(self._asked[1]):
@@ -159,9 +159,9 @@ class RunSampler:
                 return self._function(model, given, self._steps)
 
         self._run = Suspended(run)
-        return self._told(None)
+        return self._resumed(None)
 
-    def _told(self, answer: Any) -> Vector:
+    def _resumed(self, answer: Any) -> Vector:
         """The state at the next call of the model, or at the end."""
         assert self._run is not None
         first = answer is None

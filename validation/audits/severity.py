@@ -26,7 +26,7 @@ class Severity(StrEnum):
     MISMATCH = "mismatch"  # state and model are at different noise levels
     UNEVEN = "uneven"  # wrong at some step counts, right at their neighbours
     FLOOR = "floor"  # it falls to something else than the data
-    MISLABELLED = "mislabelled"  # a network is told another level than the step uses
+    MISLABELLED = "mislabelled"  # a network's label stands for another level than the step uses
     CONDITIONAL = "conditional"  # right with another model than the ordinary denoiser of its prediction
     LIMIT = "limit"  # consistent in the limit only: the mean is wrong at every step count
     SLOW = "slow"  # a lower order than it states
@@ -44,7 +44,7 @@ class Severity(StrEnum):
         return self.rank <= other.rank
 
 
-# What fails a run unless told: no number, no convergence, and a state that is elsewhere than its model is told.
+# What fails a run by default: no number, no convergence, and a state elsewhere than the model's label says.
 FAIL_ON: Final = Severity.MISMATCH
 
 

@@ -19,7 +19,7 @@ __all__ = ["drawing", "within_rounding"]
 
 Vector = NDArray[np.float64]
 
-# Calls of a loss that draws, and standard errors within which a mean is not told from an objective.
+# Calls of a loss that draws, and standard errors within which a mean is not distinguished from an objective.
 _CALLS, _ERRORS = 300, 5.0
 # Where the arithmetic cannot be raised: multiples of its spacing that pass, and how much worse a rival is.
 _SPACINGS, _CLEARLY = 16.0, 5.0

@@ -46,7 +46,7 @@ def names() -> list[str]:
 def benchmark(selected: Sequence[str] = (), announce: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Run the selected benchmarks, or all.
 
-    A benchmark whose own packages are not installed is skipped, and told.
+    A benchmark whose own packages are not installed is skipped, and its row says so.
 
     Raises:
         LookupError: There is no such benchmark.

@@ -166,7 +166,7 @@ def _rows(name: str, calls: Mapping[str, Callable[[], Tensor]], batch: _Batch) -
 
 
 def _compiled(wanted: bool) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """By torch.compile, where ours is."""
+    """A decorator: torch.compile, where ours is compiled too."""
     import torch
 
     return torch.compile if wanted else lambda function: function

@@ -56,10 +56,10 @@ def _paths(name: str, batch: int, steps: int) -> list[Row]:
     try:
         peer = _torchsde(name, batch, steps)
     except ImportError:
-        told = row(title, made["ours_seconds"], "torchsde", None, "torchsde is not installed")
+        theirs = row(title, made["ours_seconds"], "torchsde", None, "torchsde is not installed")
     else:
-        told = compare(title, ours, "torchsde", peer, f"float64, one thread; {per_second:.1e} path-steps/s")
-    return [made, told]
+        theirs = compare(title, ours, "torchsde", peer, f"float64, one thread; {per_second:.1e} path-steps/s")
+    return [made, theirs]
 
 
 def _loop(name: str, x0: Any, steps: int) -> Callable[[], Any]:

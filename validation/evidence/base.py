@@ -92,7 +92,7 @@ class Verdict:
             evidence, the effect seen and the smallest one that it could not have missed.
         detail: Where, why, or which part.
         n: How many numbers were compared or drawn.
-        detectable, p_value: Of statistical evidence.
+        detectable, p_value: For statistical evidence only.
     """
 
     ok: bool | None
@@ -168,8 +168,8 @@ class Common(TypedDict, total=False):
         the thing, and no kill on a mutant.
     n: Monte Carlo size at normal effort, for the parameter ``n``.
     examples: Hypothesis examples at normal effort, where parameters are drawn (50).
-    false_alarm: Of what is drawn or takes ``rng``: the probability to break on what is right.
-    miss: Of what takes ``rng``: the probability not to break on a mutant that it alone catches.
+    false_alarm: Where it is drawn or takes ``rng``, the probability to break on what is right.
+    miss: Where it takes ``rng``, the probability not to break on a mutant that it alone catches.
     over: The cases that it is called on.
     """
 

@@ -45,8 +45,10 @@ class Cases:
             if (label := case.pop("label", None)) is not None:
                 yield str(label), case
                 continue
-            told = [f"{name} = {text}" for name, value in case.items() if (text := _told(value)) is not None]
-            yield ", ".join(told + [f"case {number}"] * (len(told) < len(case))), case
+            parts = [
+                f"{name} = {text}" for name, value in case.items() if (text := _brief(value)) is not None
+            ]
+            yield ", ".join(parts + [f"case {number}"] * (len(parts) < len(case))), case
 
 
 def rows(names: str, source: Iterable[Any] | Callable[[], Iterable[Any]]) -> Cases:
@@ -80,7 +82,7 @@ def grid(*tables: Cases, **axes: Iterable[Any]) -> Cases:
     )
 
 
-def _told(value: Any) -> str | None:
+def _brief(value: Any) -> str | None:
     """A few words for a value that has them."""
     if value is None or isinstance(value, str | numbers.Number):
         return str(value)

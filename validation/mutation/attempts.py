@@ -101,18 +101,20 @@ def _by_claims(site: Site, pieces: Sequence[Piece], setting: Setting, at_import:
 
 def _by_tests(site: Site, tests: Sequence[Test], setting: Setting, at_import: bool, tried: int) -> Attempt:
     done = forked(lambda tell: _plant_and_test(site, tests, setting, at_import, tell))
-    told = next((message for message in done.told if message[0] == "tests"), None)
-    if done.ours or (told is None and ("begin", -1) not in done.told):
+    result = next((message for message in done.messages if message[0] == "tests"), None)
+    if done.ours or (result is None and ("begin", -1) not in done.messages):
         return Attempt("error", "", done.why, tried)
-    if told is not None and told[1] == 0:
-        return Attempt("survived", "", "", tried + told[4])
-    name, detail, ran = (told[2], told[3], told[4] + 1) if told else (f"{len(tests)} tests", done.why, 0)
+    if result is not None and result[1] == 0:
+        return Attempt("survived", "", "", tried + result[4])
+    name, detail, ran = (
+        (result[2], result[3], result[4] + 1) if result else (f"{len(tests)} tests", done.why, 0)
+    )
     alone = [test for test in tests if test.name == name] or tests
     control = forked(lambda tell: _plant_and_test(None, alone, setting, at_import, tell))
-    passed = next((message[1] == 0 for message in control.told if message[0] == "tests"), False)
+    passed = next((message[1] == 0 for message in control.messages if message[0] == "tests"), False)
     if not passed:
         return Attempt("error", name, f"{name} fails without the error: {detail}", tried + ran)
-    return Attempt("timeout" if told is None and done.slow else "killed", name, detail, tried + ran)
+    return Attempt("timeout" if result is None and done.slow else "killed", name, detail, tried + ran)
 
 
 def _plant_and_test(
@@ -148,8 +150,8 @@ def _plant_and_try(
 
 
 def _judged(done: Fork, pieces: Sequence[Piece]) -> Attempt:
-    begun = [message[1] for message in done.told if message[0] == "begin"]
-    ended = [message for message in done.told if message[0] == "end"]
+    begun = [message[1] for message in done.messages if message[0] == "begin"]
+    ended = [message for message in done.messages if message[0] == "end"]
     if done.ours or (done.why and not begun):
         return Attempt("error", "", done.why, len(ended))
     if len(begun) > len(ended):

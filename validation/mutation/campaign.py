@@ -61,15 +61,15 @@ def mutate(
     Arguments:
         names: Modules, packages and papers; theory and numerics unless given.
         count: How many errors, >= 1; a larger count continues the same draw.
-        seed: Of the draw. The claims keep their own seed, 0.
+        seed: The seed of the draw. The claims keep their own seed, 0.
         replay: Keys of errors to try instead, as the report prints them.
         tests: Files and folders of tests, for pytest: those that touch a line run where no claim notices.
         test_seconds: The processor time that tests may take for one error.
         at_least: The share that must be noticed for the exit status 0.
         timeout: Seconds of the clock for an error; what evidence may take is limited by processor time besides.
         resume: Take what an earlier campaign on the same code has tried.
-        recording: Is told of each claim whose coverage is recorded: its id, how many are done, and of how many.
-        announce: Is told of each error that has been tried, and of how many so far.
+        recording: Called for each claim whose coverage is recorded, with its id, how many are done, and of how many.
+        announce: Called for each error that has been tried, with it and how many so far.
 
     Raises:
         LookupError: No module, paper or error has one of the names.
@@ -234,7 +234,7 @@ def _closed(accounts: Iterator[tuple[str, Account]]) -> Generator[tuple[str, Acc
 
 
 def _universe(modules: Sequence[str]) -> tuple[str, ...]:
-    """Whose lines are recorded: of ours theory and numerics, and the torch shell where it is asked for; of yours what is."""
+    """The modules whose lines are recorded: ours without the torch shell unless that is named, and yours as named."""
     shell = any(module.startswith("driftproof.backends") for module in modules)
     sides = ("theory", "numerics", *(("backends",) if shell else ()))
     ours = named(sides) if any(map(_is_ours, modules)) else []

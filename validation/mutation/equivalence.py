@@ -36,9 +36,9 @@ _GENERATOR, _VARARGS, _VARKEYWORDS = 0x20, 0x04, 0x08
 
 
 def equal_everywhere(site: Site, pieces: Sequence[Piece], setting: Setting) -> str:
-    """That all random inputs give equal results, in words; nothing where that is not so, or not known."""
+    """A sentence that all random inputs give equal results; empty where that is not so, or not known."""
     done = forked(lambda tell: tell(_compare(site, pieces, setting)))
-    equal = bool(done.told) and done.told[0]
+    equal = bool(done.messages) and done.messages[0]
     return f"{INPUTS} random inputs of {site.function} give equal results" if equal else ""
 
 

@@ -1,6 +1,6 @@
 """A piece of work in a fork of this process: it starts from all that is loaded here, and leaves nothing behind.
 
-What the fork tells comes through a pipe as it goes, so that what ends it leaves that.  Limits are of processor
+The messages of the fork come through a pipe as it sends them, so that they outlive it.  Limits are of processor
 time and memory: on a busy machine a limit of the clock would end what is right.
 """
 
@@ -32,14 +32,14 @@ class Fork:
     """How a fork ended.
 
     Attributes:
-        told: What it told until then.
+        messages: What it sent until then.
         why: What ended it early, in one line; empty where its work returned.
         slow: It went beyond its processor time.
         ours: What ended it is no doing of the work: an exception outside of evidence, or ``kill -9``.
         seconds: The processor time that it took.
     """
 
-    told: tuple[Any, ...]
+    messages: tuple[Any, ...]
     why: str
     slow: bool
     ours: bool
@@ -59,18 +59,21 @@ def forked(work: Callable[[Tell], object]) -> Fork:
     os.close(write)
     try:
         with open(read, "rb") as pipe:
-            told = _messages(pipe.read())
+            heard = _messages(pipe.read())
     finally:
         _, status = os.waitpid(pid, 0)
     seconds = spent() - before
-    by, done = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, [m for kind, m in told if kind == "told"]
-    raised = next((m for kind, m in told if kind == "raised"), "")
+    by, done = (
+        os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+        [m for kind, m in heard if kind == "sent"],
+    )
+    raised = next((m for kind, m in heard if kind == "raised"), "")
     if raised:
         return Fork(tuple(done), raised, False, True, seconds)
     if by:
         why = f"ended by {signal.Signals(by).name}"
         return Fork(tuple(done), why, by == signal.SIGXCPU, by == signal.SIGKILL, seconds)
-    if not any(kind == "returned" for kind, _ in told):
+    if not any(kind == "returned" for kind, _ in heard):
         return Fork(tuple(done), f"exited with status {os.WEXITSTATUS(status)}", False, False, seconds)
     return Fork(tuple(done), "", False, False, seconds)
 
@@ -101,9 +104,9 @@ def _work(work: Callable[[Tell], object], channel: int) -> None:
 
     try:
         _limit()
-        work(lambda value: send("told", value))
+        work(lambda value: send("sent", value))
         send("returned")
-    except BaseException as error:  # noqa: BLE001  # its parent is told
+    except BaseException as error:  # noqa: BLE001  # its parent hears of it
         where = traceback.extract_tb(error.__traceback__)[-1]
         send("raised", f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})")
     finally:
@@ -128,7 +131,7 @@ def _messages(heard: bytes) -> list[tuple[str, Any]]:
         (length,) = _LENGTH.unpack_from(heard, at)
         at += _LENGTH.size
         if at + length > len(heard):
-            break  # it was ended while it told
+            break  # it was ended while it sent this
         found.append(pickle.loads(heard[at : at + length]))
         at += length
     return found

@@ -72,7 +72,7 @@ def _monitored(files: Mapping[str, str], seen: Lines) -> tuple[Any, Any]:
         monitoring.use_tool_id(tool, "driftproof")
         monitoring.register_callback(tool, monitoring.events.LINE, of_line)
         monitoring.set_events(tool, monitoring.events.LINE)
-        monitoring.restart_events()  # what an earlier recording has seen is told again
+        monitoring.restart_events()  # what an earlier recording has seen is reported again
 
     def end() -> None:
         monitoring.set_events(tool, 0)

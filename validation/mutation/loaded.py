@@ -29,7 +29,7 @@ class Setting:
     """What all work of a campaign shares.
 
     Attributes:
-        seed, effort, weight: Of the plan of the claims.
+        seed, effort, weight: Those of the claims' plan.
         files: All modules in which errors may be planted, by their files: their lines are recorded.
         claims: The modules that make claims.
     """

@@ -56,7 +56,7 @@ class Where:
         role: ``value`` of a return or an assignment, ``term`` or ``factor`` of arithmetic, ``argument`` of a
             call, ``default`` of a parameter or a field, or empty.
         shaping: Inside of an index, a shape or an axis.
-        scope: Of the function that it stands in; None at the level of a module or class.
+        scope: The scope of the function that it stands in; None at the level of a module or class.
     """
 
     role: str

@@ -88,9 +88,9 @@ def code_of(found: Iterable[str], *files: Path) -> str:
 
 @cache
 def _harness() -> str:
-    """Of all that judges, and of the data that code reads: whatever runs may run on them.
+    """A digest of all that judges, and of the data that code reads: whatever runs may run on them.
 
-    Not of what plants errors: it changes no record of lines.
+    What plants errors is left out: it changes no record of lines.
     """
     packages = [Path(str(_origin(f"{LIBRARY}.{layer}"))).parent for layer in LAYERS]
     judging = (packages[-1], "*.py")

@@ -118,9 +118,9 @@ def records(
 
 def _imports(setting: Setting) -> dict[str, Any]:
     done = forked(lambda tell: tell(imports(setting)))
-    if done.why or not done.told:
+    if done.why or not done.messages:
         raise RuntimeError(done.why)
-    lines, libraries = done.told[0]
+    lines, libraries = done.messages[0]
     return {"lines": _plain(lines), "libraries": libraries}
 
 
@@ -135,7 +135,7 @@ def _record(where: tuple[str, str], setting: Setting) -> list[dict[str, Any]]:
     for item in claim.evidence:
         piece = Piece(claim.id, where, item.name, item.requires)
         done = forked(lambda tell, piece=piece: tell(_run(piece, setting)))  # type: ignore[misc]
-        state, lines = done.told[0] if done.told else ("crashed", {})
+        state, lines = done.messages[0] if done.messages else ("crashed", {})
         kept = Piece(claim.id, where, item.name, item.requires, state, round(done.seconds, 3))
         found.append({"piece": asdict(kept), "lines": lines})
     return found

@@ -216,7 +216,7 @@ def _inside(node: ast.AST, field: str, index: int | None, child: ast.AST, contex
         shaping = shaping or node.arg in SHAPING
     elif isinstance(node, ast.Call):
         callee = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        # Of broadcast_to(x, shape) and its like the first argument is the array.
+        # In broadcast_to(x, shape) and its like the first argument is the array.
         array = index == 0 and callee not in ("range", "empty", "full", "ones", "zeros")
         method = isinstance(node.func, ast.Attribute) and callee in ("reshape", "view", "expand", "permute")
         shaping = shaping or (callee in SHAPERS and field == "args" and (not array or method))

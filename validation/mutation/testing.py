@@ -231,9 +231,9 @@ class _PerTest:
 def _record(file: str, setting: Setting) -> dict[str, Any]:
     HERE.load(setting)
     done = forked(lambda tell: tell(_recorded(file, setting)))
-    if done.why or not done.told:
-        raise RuntimeError(done.why or "pytest told nothing")
-    result: dict[str, Any] = done.told[0]
+    if done.why or not done.messages:
+        raise RuntimeError(done.why or "pytest reported nothing")
+    result: dict[str, Any] = done.messages[0]
     return result
 
 

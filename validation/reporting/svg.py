@@ -60,9 +60,9 @@ class Piece:
     """One start of an element (with its attributes), one end, or text in between.
 
     Attributes:
-        name: Of the element; empty for text.
-        attributes: Of a start; a reference to a shape stands under ``href``, without its ``#``.
-        text: Of text.
+        name: The name of the element; empty for text.
+        attributes: The attributes of a start; a reference to a shape stands under ``href``, without its ``#``.
+        text: The text in between.
         end: Whether the element ends here.
     """
 

@@ -46,11 +46,11 @@ def audit_discrete(
     where = name or f"{type(scheduler).__module__}.{type(scheduler).__qualname__}"
     chosen = dict(step_options or {})
     said = {**(options or {}), **{f"step({key})": value for key, value in chosen.items()}}
-    found, told = _found(Sampler(scheduler, chosen), steps)
+    found, remark = _found(Sampler(scheduler, chosen), steps)
     return Row(
         object=where,
         options=said,
-        verdict=found.text + told,
+        verdict=found.text + remark,
         reason=_reason(found, steps),
         reproduction=reproduction or _lines(where, options or {}, chosen),
         steps=tuple(steps),

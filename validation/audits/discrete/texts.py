@@ -48,7 +48,7 @@ class Text:
 
     @property
     def marginals(self) -> Floats:
-        """Of each token alone, shape (L, V)."""
+        """The law of each token alone, shape (L, V)."""
         return marginals(self.law)
 
     def denoised(self, canvas: Sequence[int], level: float, mask: int | None) -> Floats:

@@ -60,7 +60,7 @@ def judged(laws: Mapping[str, Sequence[Floats]], steps: Sequence[int], masked: b
     def verdict(severity: Severity, text: str) -> Verdict:
         return Verdict(severity, text, alone[-1], distances)
 
-    # Where there is a mask, one token is as decisive as two: there is no level to be told.
+    # Where there is a mask, one token is as decisive as two: there is no level that the model would need.
     for text in (INDEPENDENT, ONE) if masked else (INDEPENDENT,):
         found = distances[text.name]
         wrong = [i for i, d in enumerate(found) if d > EXACT]
@@ -75,8 +75,11 @@ def judged(laws: Mapping[str, Sequence[Floats]], steps: Sequence[int], masked: b
         return verdict(severity, f"{why} (of {text.name}: total variation {at})")
     if not masked and max(one) > EXACT:
         at = ", ".join(f"{d:.3f} at {n}" for n, d in zip(steps, one, strict=True) if d > EXACT)
-        told = "right for a model that does not look at the canvas; with the posterior of uniform corruption at level n / N"
-        return verdict(Severity.CONDITIONAL, f"{told} the law of one token is off by {at} steps")
+        caveat = (
+            "right for a model that does not look at the canvas; "
+            "with the posterior of uniform corruption at level n / N"
+        )
+        return verdict(Severity.CONDITIONAL, f"{caveat} the law of one token is off by {at} steps")
     last = f"total variation {coupled[-1]:.3f} at {steps[-1]} steps" if coupled[-1] > EXACT else "exact"
     if coupled[-1] > max(EXACT, FALLS * coupled[0]):
         return verdict(
@@ -88,7 +91,7 @@ def judged(laws: Mapping[str, Sequence[Floats]], steps: Sequence[int], masked: b
 
 
 def cause(law: Floats, text: Text = INDEPENDENT) -> tuple[Severity, str]:
-    """What is wrong with a law of independent tokens, of three each, where that can be told.
+    """What is wrong with a law of independent tokens, of three each, where that can be recognised.
 
     Example:
         >>> law = np.zeros((4, 4))

@@ -88,7 +88,7 @@ def meant(
     Arguments:
         name: ``forward_kl``, ``gjsd(0.3)``, ``forward_kl(temperature=2)``, ``dpo`` (any beta),
             ``dpo(beta=0.1)``, ``sft/mean``.
-        form, roles: Of the loss.
+        form, roles: The form and the roles of the loss.
 
     Raises:
         LookupError: There is no such objective.

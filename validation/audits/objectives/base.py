@@ -54,8 +54,8 @@ class Objective:
     """A direction with a name.
 
     Arguments:
-        name: As it is documented: ``reverse_kl``, ``dpo(beta=0.1)``.
-        text: In words.
+        name: The documented name: ``reverse_kl``, ``dpo(beta=0.1)``.
+        text: The direction in words.
         terms: Its terms and their mask, of the inputs of its form.
         family: The family that it is of, or its own name.
         parameters: Its parameters in that family.
@@ -89,11 +89,11 @@ class Family:
     """Objectives of one name, with parameters.
 
     Arguments:
-        name: As it is documented.
-        text: In words, with the parameters in braces.
-        terms: As of an objective, with the parameters as keyword arguments.
+        name: The documented name.
+        text: The direction in words, with the parameters in braces.
+        terms: Those of an objective, with the parameters as keyword arguments.
         free: The parameters, in the order in which they are documented.
-        kinked: Whether the terms are linear on both sides of a kink, so that a gradient tells little of them.
+        kinked: Whether the terms are linear on both sides of a kink, so that a gradient says little about them.
     """
 
     name: str

@@ -32,7 +32,7 @@ _NAMED = {
     "hellinger": "the squared Hellinger distance",
     "le_cam": "the Le Cam divergence",
 }
-# Weights of gJSD that are told apart before any fit: the usual ones, and both ends.
+# Weights of gJSD that are compared before any fit: the usual ones, and both ends.
 _BETAS = (0.5, 0.1, 0.25, 0.75, 0.9, 1e-6, 1.0 - 1e-6)
 _TEMPERATURE = Free(0.05, 50.0, (0.5, 2.0, 4.0))
 _SHARE = Free(1e-9, 1.0 - 1e-9, (0.1, 0.5, 0.9))

@@ -13,7 +13,7 @@ __all__ = ["distillation", "estimators", "mixture", "tempered", "top"]
 
 
 def _reduce(how: str) -> Callable[[Any], Any]:
-    """Of terms (B, T): the reductions of distillation."""
+    """The reductions of distillation, for terms (B, T)."""
     if how == "sum":
         return lambda x: x.sum()
     return (lambda x: x.mean()) if how == "mean" else lambda x: x.sum() / x.shape[0]

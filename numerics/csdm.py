@@ -203,9 +203,6 @@ def universal_penalty(noise: float, d: int) -> float:
         noise: The noise level sigma of a measurement, > 0.
         d: Coordinates, >= 2.
 
-    Returns:
-        The penalty.
-
     Raises:
         UnmetHypothesis: noise <= 0 or d < 2.
 
@@ -291,9 +288,6 @@ def left_noise(process: AbstractGaussianProcess, latents: Latents, end: float) -
         process: Symbols of the module.
         latents: Their coordinates.
         end: The noise time where sampling stops, >= 0.
-
-    Returns:
-        The noise level.
 
     Claims: CSDM-NOISE-1, CSDM-PIPELINE-1
 

@@ -3,6 +3,8 @@ r"""Losses of reinforcement learning for masked diffusion, from log-probabilitie
 Each is a plain function of arrays; its gradient in ``log_p`` is what matters.  Ratios to what was recorded at the rollout
 are data: nothing flows through ``log_old``, ``log_behaviour`` or the advantages.
 
+A loss is a number of shape ().
+
 Symbols:
     log_p: Log-probabilities of tokens under the policy that is trained, shape (B, T).
     log_old: The same surrogate at the parameters that rolled out, shape (B, T).
@@ -120,9 +122,6 @@ def diffu_grpo_loss(
         beta: Weight of the divergence, >= 0.
         log_ref: Log-probabilities of the reference policy, shape (B, T); needed if beta > 0.
 
-    Returns:
-        A number of shape ().
-
     Raises:
         UnmetHypothesis: Shapes differ, a sequence has no token, or the reference is missing.
 
@@ -150,9 +149,6 @@ def wd1_loss(xp: Namespace, log_p: Array, advantages: Array) -> Array:
     Arguments:
         log_p: Log-probabilities of whole sequences under the surrogate, shape (B,).
         advantages: Symbols of the module; as coded, the softmax is over the batch.
-
-    Returns:
-        A number of shape ().
 
     Claims: DIFFPO-LOSS-1
 
@@ -182,9 +178,6 @@ def sequence_loss(
         log_p, log_old: Estimates for whole sequences with common masks, shape (B,).
         advantages, clip: Symbols of the module.
         lengths: :math:`n_b`, for the ratio a token; 1 unless given.
-
-    Returns:
-        A number of shape ().
 
     Claims: DIFFPO-LOSS-1
 
@@ -224,9 +217,6 @@ def diffpo_loss(
         advantages, mask, clip: Symbols of the module.
         cap: C > 0; infinite truncates nothing.
 
-    Returns:
-        A number of shape ().
-
     Claims: DIFFPO-LOSS-2
 
     Example:
@@ -252,9 +242,6 @@ def sampler_loss(xp: Namespace, log_choice: Array, advantages: Array) -> Array:
     Arguments:
         log_choice: Log-probability of the threshold of each rollout, shape (B,).
         advantages: Advantages of the rewards less the cost of the evaluations, shape (B,).
-
-    Returns:
-        A number of shape ().
 
     Claims: DIFFPO-LOSS-3
 
@@ -300,9 +287,6 @@ def joint_loss(
         log_p, log_old, log_behaviour, advantages, mask, cap, clip: As for :func:`diffpo_loss`.
         log_choice: As for :func:`sampler_loss`.
         weight: w >= 0.
-
-    Returns:
-        A number of shape ().
 
     Claims: DIFFPO-LOSS-3
 

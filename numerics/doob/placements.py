@@ -15,6 +15,8 @@ mean of a random step    :math:`m + \varsigma^2\,g`, g taken at the mean
 The first four are one change of the score and exact; the last is exact for a step whose h is log-linear, and of the
 first order in the step otherwise.
 
+Results have the broadcast shape.
+
 Symbols:
     guidance: g at the state, with the shape of what it is added to.
     alpha_t, sigma_t: Levels of the state, broadcastable with it.
@@ -46,9 +48,6 @@ def guided_noise(xp: Namespace, eps: Array, guidance: Array, sigma_t: Array) -> 
         eps: The predicted noise, any shape.
         guidance, sigma_t: Symbols of the module; sigma_t >= 0.
 
-    Returns:
-        Array of the broadcast shape.
-
     Claims: DOOB-DDIM-1
 
     Example:
@@ -67,9 +66,6 @@ def guided_data(xp: Namespace, x0: Array, guidance: Array, alpha_t: Array, sigma
     Arguments:
         x0: The predicted data point, any shape.
         guidance, alpha_t, sigma_t: Symbols of the module; alpha_t > 0, sigma_t >= 0.
-
-    Returns:
-        Array of the broadcast shape.
 
     Raises:
         UnmetHypothesis: alpha_t = 0: pure noise, where guidance tells nothing of the data point.
@@ -112,9 +108,6 @@ def guided_state(
         x: The state, any shape.
         guidance, alpha_t, sigma_t, alpha_s, sigma_s: Symbols of the module; alpha > 0, sigma_t > 0, sigma_s >= 0.
 
-    Returns:
-        Array of the broadcast shape.
-
     Raises:
         UnmetHypothesis: A step that loses signal.
 
@@ -140,9 +133,6 @@ def guided_mean(xp: Namespace, mean: Array, guidance: Array, std: Array) -> Arra
         mean: The mean of the step, any shape.
         guidance: :math:`\nabla\log h` after the step, at the mean.
         std: The standard deviation :math:`\varsigma` of the step, >= 0, broadcastable.
-
-    Returns:
-        Array of the broadcast shape.
 
     Claims: DOOB-ANCESTRAL-1
 

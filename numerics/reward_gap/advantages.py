@@ -57,9 +57,6 @@ def group_advantages(
     Raises:
         UnmetHypothesis: G < 2, a reward that is not finite, an unknown baseline, or clip <= 0.
 
-    References:
-        | DeepSeekMath (Shao et al., 2024), section 4.1, https://arxiv.org/abs/2402.03300
-
     Claims: REWARD-GAP-ADVANTAGE-1
 
     Example:
@@ -198,10 +195,6 @@ def running_advantages(
 
     Raises:
         UnmetHypothesis: least < 2, clip <= 0, or rows of ``members`` that are not of one prompt.
-
-    References:
-        | Training diffusion models with reinforcement learning (Black et al., 2023), section 4.3
-        | https://arxiv.org/abs/2305.13301
 
     Claims: REWARD-GAP-ADVANTAGE-2
 

@@ -25,6 +25,7 @@ Symbols:
     cov: Covariance :math:`S_0`, shape (d, d), positive definite.
     w: Reward, shape (d,).
     flips: Probability that the relabeller's answer is turned around, in [0, 1/2].
+    pairs: Moments of the labelled difference.
 """
 
 from __future__ import annotations
@@ -216,8 +217,7 @@ def one_step_gain(pairs: PairMoments, cov: Array, w: Array, count: float) -> Arr
     :math:`S_0 w`.
 
     Arguments:
-        pairs: Moments of the labelled difference.
-        cov, w: Symbols of the module.
+        pairs, cov, w: Symbols of the module.
         count: n >= 1, pairs that are kept; infinite for all there are.
 
     Returns:
@@ -254,8 +254,7 @@ def signal_to_noise(pairs: PairMoments, cov: Array) -> Array:
         \frac{\kappa^2 G}{2d - \kappa^2 G} \;\text{for random pairs}, \quad G = w^\top S_0 w
 
     Arguments:
-        pairs: Moments of the labelled difference.
-        cov: Symbols of the module.
+        pairs, cov: Symbols of the module.
 
     Returns:
         The ratio, shape (); n pairs have n times it, and :func:`one_step_gain` is the squared cosine over 1 + 1/(n ratio).

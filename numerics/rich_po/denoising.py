@@ -11,6 +11,8 @@ Squared errors of one kind are multiples of those of another at the same :math:`
         = \frac\alpha{\alpha + \sigma}|\hat u - u| = \frac\alpha\sigma|\hat x_0 - x_0|
         = \sigma\,|\hat s - s|
 
+Shapes that differ raise :class:`UnmetHypothesis`.
+
 References:
     | Diffusion model alignment using direct preference optimization (Wallace et al., 2023),
       https://arxiv.org/abs/2311.12908
@@ -67,9 +69,6 @@ def denoising_ratio(
 
     Returns:
         u, shape (n,).
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
 
     Claims: RICH-PO-LOSS-4
 
@@ -128,9 +127,6 @@ def dspo_loss(
     Returns:
         The loss of each pair, summed over the image, shape (n,).
 
-    Raises:
-        UnmetHypothesis: Shapes that differ.
-
     Claims: RICH-PO-DSPO-1
 
     Example:
@@ -160,9 +156,6 @@ def clamped_step_loss(xp: Namespace, chosen: Array, rejected: Array, beta: float
 
     Returns:
         The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
 
     Claims: RICH-PO-CLAMP-1
 

@@ -9,8 +9,12 @@ r"""Preference losses without a reference model, in the log-probabilities of the
 SimPO and ORPO take the mean log-probability of a token, :math:`\bar l`, SLiC and CPO the sum.  Densities of diffusion models can exceed
 1: ORPO's odds do not exist there.
 
+All return the loss of each pair.  They raise :class:`UnmetHypothesis` for shapes that differ, ORPO's also for a
+log-probability that is not negative.
+
 Symbols:
     chosen, rejected: Log-probabilities, one shape.
+    sft: :math:`\lambda \ge 0`.
 
 References:
     | SimPO (Meng et al., 2024), https://arxiv.org/abs/2405.14734
@@ -50,13 +54,7 @@ def simpo_loss(
         chosen, rejected: Symbols of the module; means per token for SimPO.
         beta: Scale, > 0.
         gamma: Margin :math:`\gamma` in units of the logit; published tables often give gamma / beta.
-        sft: :math:`\lambda \ge 0`.
-
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
+        sft: Symbols of the module.
 
     Claims: RICH-PO-LOSS-3
 
@@ -75,15 +73,8 @@ def slic_loss(xp: Namespace, chosen: Array, rejected: Array, margin: float, sft:
     .. math:: (m - l_w + l_l)_+ - \lambda\,l_w
 
     Arguments:
-        chosen, rejected: Symbols of the module.
+        chosen, rejected, sft: Symbols of the module.
         margin: m > 0, in nats.
-        sft: :math:`\lambda \ge 0`.
-
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
 
     Claims: RICH-PO-LOSS-3
 
@@ -118,12 +109,6 @@ def log_odds_ratio_loss(xp: Namespace, chosen: Array, rejected: Array) -> Array:
     Arguments:
         chosen, rejected: Symbols of the module, means per token, < 0.
 
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ, or a log-probability that is not negative.
-
     Claims: RICH-PO-LOSS-3
 
     Example:
@@ -142,12 +127,6 @@ def orpo_loss(xp: Namespace, chosen: Array, rejected: Array, weight: float) -> A
     Arguments:
         chosen, rejected: As for :func:`log_odds_ratio_loss`.
         weight: :math:`\lambda \ge 0`.
-
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ, or a log-probability that is not negative.
 
     Claims: RICH-PO-LOSS-3
 

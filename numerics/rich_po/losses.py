@@ -14,6 +14,8 @@ A tie is a pair of weight 1/2 on either side: ``dpo_loss(..., smoothing=0.5)``, 
 
 Of a diffusion model the log-ratio is that of :func:`driftproof.numerics.rich_po.denoising_ratio`.
 
+Losses of pairs return the loss of each pair, and raise :class:`UnmetHypothesis` for shapes that differ.
+
 Symbols:
     chosen, rejected: Log-ratios :math:`u_w` and :math:`u_l` in nats, one shape.
     beta: Strength of the KL penalty, > 0.
@@ -74,12 +76,6 @@ def dpo_loss(
         chosen, rejected, beta, sft: Symbols of the module.
         smoothing: :math:`\epsilon` in [0, 1/2]; 1/2 is a tie.
 
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
-
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2
 
     Example:
@@ -107,12 +103,6 @@ def robust_dpo_loss(
         chosen, rejected, beta, sft: Symbols of the module.
         flips: Probability :math:`\epsilon < 1/2` that a label is flipped.
 
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
-
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2
 
     Example:
@@ -138,12 +128,6 @@ def ipo_loss(xp: Namespace, chosen: Array, rejected: Array, tau: float, sft: flo
             the margin that it asks for must be one that the winner's error can give
             (:func:`driftproof.theory.rich_po.loser_growth` is 0).
 
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
-
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2
 
     Example:
@@ -162,12 +146,6 @@ def hinge_loss(xp: Namespace, chosen: Array, rejected: Array, beta: float, sft: 
 
     Arguments:
         chosen, rejected, beta, sft: Symbols of the module.
-
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
 
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2
 
@@ -191,12 +169,6 @@ def dpop_loss(
         chosen, rejected, beta, sft: Symbols of the module.
         penalty: :math:`\lambda_p \ge 0`.
 
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
-
     Claims: RICH-PO-LOSS-1
 
     Example:
@@ -215,12 +187,6 @@ def sppo_loss(xp: Namespace, chosen: Array, rejected: Array, beta: float, sft: f
 
     Arguments:
         chosen, rejected, beta, sft: Symbols of the module; :math:`\eta = 1/\beta` in the paper.
-
-    Returns:
-        The loss of each pair.
-
-    Raises:
-        UnmetHypothesis: Shapes that differ.
 
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2
 

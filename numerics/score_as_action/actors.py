@@ -109,8 +109,7 @@ def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Arra
     With noise predictions this is :math:`\tfrac\beta2\,(g^2/\sigma^2)\,|\epsilon_\theta - \epsilon_{pre}|^2\,\Delta`.
 
     Arguments:
-        excess, beta: Symbols of the module.
-        g2dt: :math:`g^2\Delta` of the steps, (N,), >= 0.
+        excess, g2dt, beta: Symbols of the module.
 
     Returns:
         Array (B, N).
@@ -136,7 +135,7 @@ def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
 
     Arguments:
         change: Difference of the scores along the paths, (B, N, d).
-        g2dt: :math:`g^2\Delta` of the steps, (N,), >= 0.
+        g2dt: Symbols of the module.
 
     Returns:
         Array (B,).

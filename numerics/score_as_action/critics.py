@@ -10,6 +10,8 @@ LSTD            the same, solved                                       linear cr
 squared TD      :math:`E\sum_k \delta_k^2`                             **wrong**: the flattest V
 =============== ====================================================== ==============================
 
+Shapes that do not match raise :class:`UnmetHypothesis`.
+
 Symbols:
     cost: Running costs of the steps (B, N).
     dt: Lengths of the steps (N,), > 0.
@@ -74,9 +76,6 @@ def returns_to_go(xp: Namespace, reward: Array, cost: Array) -> Array:
     Returns:
         Array (B, N + 1); the last column is the reward.
 
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
-
     Claims: SCORE-ACTION-CRITIC-1
 
     Example:
@@ -99,9 +98,6 @@ def td_errors(xp: Namespace, values: Array, cost: Array) -> Array:
 
     Returns:
         Array (B, N).
-
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
 
     Claims: SCORE-ACTION-CRITIC-1
 
@@ -132,9 +128,6 @@ def martingale_loss(xp: Namespace, values: Array, targets: Array, dt: Array) -> 
     Returns:
         Array of shape ().
 
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
-
     Claims: SCORE-ACTION-CRITIC-1
 
     Example:
@@ -158,9 +151,6 @@ def mean_square_td(xp: Namespace, errors: Array) -> Array:
 
     Returns:
         Array of shape ().
-
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
 
     Claims: SCORE-ACTION-MSTD-1
 
@@ -226,9 +216,6 @@ def ctd_direction(xp: Namespace, traces: Array, errors: Array) -> Array:
 
     Returns:
         Array (p,): what to add to the parameters, times a learning rate.
-
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
 
     Claims: SCORE-ACTION-CRITIC-1
 

@@ -5,6 +5,9 @@ convex function of steps whose total is given.  So equal angles are optimal for 
 every loss that grows with the error, not in a limit only.  Euler ancestral on the same data loses variance instead,
 and for many steps equal steps of :math:`\sin\omega` lose least (:mod:`.ancestral`).
 
+Grids of levels have the shape (..., n + 1) and fall from sigma_max to sigma_min, both exact.  n < 1 raises
+:class:`UnmetHypothesis`, as does sigma_min >= sigma_max.
+
 Symbols:
     n: Number of steps, >= 1; a grid has n + 1 levels, from noise to data.
     s: Standard deviation of the data, > 0, shape (...).
@@ -58,12 +61,6 @@ def tangent_grid(xp: Namespace, n: int, s: Array, sigma_min: Array, sigma_max: A
     Arguments:
         n, s, sigma_min, sigma_max: Symbols of the module.
 
-    Returns:
-        Levels (..., n + 1), falling from sigma_max to sigma_min, both exact.
-
-    Raises:
-        UnmetHypothesis: n < 1, or sigma_min >= sigma_max.
-
     References:
         | Tangent law for Gaussian data (Sun, Poor & Zhang, 2026), https://arxiv.org/abs/2601.13602
 
@@ -94,12 +91,6 @@ def ancestral_grid(xp: Namespace, n: int, s: Array, sigma_min: Array, sigma_max:
     Arguments:
         n, s, sigma_min, sigma_max: Symbols of the module.
 
-    Returns:
-        Levels (..., n + 1), falling from sigma_max to sigma_min, both exact.
-
-    Raises:
-        UnmetHypothesis: n < 1, or sigma_min >= sigma_max.
-
     Claims: ART-ANCESTRAL-2
 
     Example:
@@ -129,9 +120,6 @@ def flow_grid(xp: Namespace, n: int, s: Array) -> Array:
     Returns:
         Times (..., n + 1), falling from 1 to 0, both exact.
 
-    Raises:
-        UnmetHypothesis: n < 1.
-
     References:
         | Tangent law for Gaussian data (Sun, Poor & Zhang, 2026), https://arxiv.org/abs/2601.13602
 
@@ -160,12 +148,6 @@ def path_kl_grid(xp: Namespace, n: int, s: Array, sigma_min: Array, sigma_max: A
 
     Arguments:
         n, s, sigma_min, sigma_max: Symbols of the module; sigma_min > 0, for at 0 the bound is infinite.
-
-    Returns:
-        Levels (..., n + 1), falling from sigma_max to sigma_min, both exact.
-
-    Raises:
-        UnmetHypothesis: n < 1, or sigma_min >= sigma_max.
 
     Claims: ART-AYS-2
 

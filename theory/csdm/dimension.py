@@ -182,10 +182,8 @@ def l1_risk(sigma: float, m: int, s: int, d: int) -> float:
     The fixed point of state evolution, where the amplitudes are large beside the noise.
 
     Arguments:
-        sigma: Symbols of the module.
+        sigma, s, d: Symbols of the module.
         m: Measurements, > delta(s, d).
-        s: Non-zero coordinates.
-        d: Coordinates.
 
     Returns:
         The expected squared error.
@@ -220,7 +218,7 @@ def optimal_latent_dimension(s: int, d: int, p: float, decoder: Decoder = "l1", 
 
     Arguments:
         s: Non-zero coordinates, 1 <= s <= d.
-        d: Coordinates.
+        d: Symbols of the module.
         p: Order in the step of the variance that the sampler adds to each coordinate, > 0: 1 for Euler-Maruyama,
             5 where its last step adds no noise.
         decoder: ``"l1"``, or ``"support"`` for least squares on a known support.

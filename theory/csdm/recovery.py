@@ -145,9 +145,6 @@ def bpdn_constant(delta: float) -> float:
     Arguments:
         delta: The restricted isometry constant of order 2s, in [0, sqrt(2) - 1).
 
-    Returns:
-        The constant C.
-
     Raises:
         UnmetHypothesis: delta out of range.
 

@@ -14,9 +14,13 @@ likelihood of the random order lies
 
 which is 0 for all x exactly if the conditionals are consistent.  Derived here.
 
+Results have the shape (...), unless a function states another one.
+
 Symbols:
     mean: :math:`c_k` for k = 1, ..., L, shape (..., L).
     nodes: How many Gauss-Legendre nodes, >= 1.
+    denoiser: The denoiser, of length at most 16.
+    x: Sequences, integers of shape (..., L).
 """
 
 from __future__ import annotations
@@ -42,13 +46,9 @@ def elbo(denoiser: Denoiser, x: Tokens, form: Literal["orders", "time", "count"]
     r"""The exact evidence lower bound, by any of its three forms.
 
     Arguments:
-        denoiser: The denoiser, of length at most 16.
-        x: Sequences, integers of shape (..., L).
+        denoiser, x: Symbols of the module.
         form: ``"orders"``: the mean over orders, by dynamic programming over sets; ``"time"``: the integral over the
             masking probability, by as many Gauss nodes as make it exact; ``"count"``: the sum over numbers of masks.
-
-    Returns:
-        Array of shape (...).
 
     Claims: DIFFPO-ELBO-1, DIFFPO-ELBO-2
 
@@ -100,8 +100,7 @@ def mask_moments(denoiser: Denoiser, x: Tokens, reference: Denoiser | None = Non
     Everything that an estimator of the ELBO from one mask does, in mean and variance, follows from them.
 
     Arguments:
-        denoiser: The denoiser, of length at most 16.
-        x: Sequences, integers of shape (..., L).
+        denoiser, x: Symbols of the module.
         reference: If given, the sums are of :math:`\log p - \log p_{ref}` under the same masks.
 
     Returns:
@@ -151,9 +150,6 @@ def count_elbo(xp: Namespace, mean: Array) -> Array:
     Arguments:
         mean: Symbols of the module.
 
-    Returns:
-        Array of shape (...).
-
     Claims: DIFFPO-ELBO-1, DIFFPO-ELBO-3
 
     Example:
@@ -175,9 +171,6 @@ def elbo_profile(xp: Namespace, mean: Array, t: Array) -> Array:
     Arguments:
         mean: Symbols of the module.
         t: Masking probabilities in [0, 1], shape (...); :math:`g(0) = L c_1`.
-
-    Returns:
-        Array of shape (...).
 
     Claims: DIFFPO-QUAD-1, DIFFPO-ELBO-3
 
@@ -207,9 +200,6 @@ def quadrature_elbo(xp: Namespace, mean: Array, nodes: int = 2) -> Array:
 
     Arguments:
         mean, nodes: Symbols of the module.
-
-    Returns:
-        Array of shape (...).
 
     Raises:
         UnmetHypothesis: nodes < 1.

@@ -7,6 +7,8 @@ posterior mean of the functional is a Brownian motion in this share, from 0 at p
 
 .. math:: h = \Phi\Big(\frac{z + \sqrt\kappa\,U}{\sqrt{1 - \kappa}}\Big), \qquad U \sim N(0, 1).
 
+Results have the broadcast shape of z and kept.
+
 Symbols:
     z: The margin, finite, any shape.
     kept: The share :math:`\kappa`, broadcastable with z.
@@ -56,9 +58,6 @@ def log_second_moment(xp: Namespace, z: Array, kept: Array) -> Array:
     Arguments:
         z, kept: Symbols of the module; kept in [0, 1].
 
-    Returns:
-        Array of the broadcast shape.
-
     Claims: DOOB-MOMENT-1
 
     Example:
@@ -79,9 +78,6 @@ def label_noise(xp: Namespace, z: Array, kept: Array) -> Array:
 
     Arguments:
         z, kept: Symbols of the module; kept in [0, 1].
-
-    Returns:
-        Array of the broadcast shape.
 
     Claims: DOOB-MOMENT-1
 
@@ -107,9 +103,6 @@ def guidance_energy(xp: Namespace, z: Array, kept: Array) -> Array:
     Arguments:
         z, kept: Symbols of the module; kept in [0, 1).
 
-    Returns:
-        Array of the broadcast shape.
-
     Claims: DOOB-ENERGY-1
 
     Example:
@@ -132,9 +125,6 @@ def path_divergence(xp: Namespace, z: Array, kept: Array) -> Array:
 
     Arguments:
         z, kept: Symbols of the module; kept in [0, 1].
-
-    Returns:
-        Array of the broadcast shape.
 
     Claims: DOOB-KL-1
 
@@ -183,9 +173,6 @@ def start_distance(xp: Namespace, z: Array, kept: Array) -> Array:
 
     Arguments:
         z, kept: Symbols of the module; kept in [0, 1).
-
-    Returns:
-        Array of the broadcast shape.
 
     Claims: DOOB-START-1
 

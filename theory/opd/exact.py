@@ -14,6 +14,8 @@ It is the gradient for all (p, q) if and only if :math:`f = -c \log u` in exactl
 Tokens outside of the student's support (log p = -inf) have no gradient; teacher mass there costs
 :math:`\lim f(u)/u` each.  The full text of the paper was not available to us; derived here.
 
+Gradients, directions and their bias have the shape (..., V), with sum 0 over the vocabulary.
+
 Symbols:
     logq: Log-probabilities of the teacher, shape (..., V).
     f: The divergence.
@@ -101,9 +103,6 @@ def logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> A
     Arguments:
         logp, logq, f: Symbols of the module.
 
-    Returns:
-        Array of shape (..., V), with sum 0 over the vocabulary.
-
     Raises:
         UnmetHypothesis: The divergence is infinite because the teacher excludes a token of the student.
 
@@ -127,9 +126,6 @@ def stop_gradient_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDi
     Arguments:
         logp, logq: Symbols of the module.
         f: The divergence; unlike the gradient, this depends on the representation of f.
-
-    Returns:
-        Array of shape (..., V), with sum 0 over the vocabulary.
 
     Claims: OPD-BIAS-1, OPD-BIAS-2
 
@@ -158,9 +154,6 @@ def pathwise_logit_gradient(xp: Namespace, logp: Array, logq: Array, f: FDiverge
         logp, logq: Symbols of the module.
         f: The divergence, or an estimator such as k1, k2, k3.
 
-    Returns:
-        Array of shape (..., V), with sum 0 over the vocabulary.
-
     Claims: OPD-K-1
 
     Example:
@@ -186,9 +179,6 @@ def bias(xp: Namespace, logp: Array, logq: Array, f: FDivergence) -> Array:
     Arguments:
         logp, logq: Symbols of the module.
         f: The divergence in its representation.
-
-    Returns:
-        Array of shape (..., V), with sum 0 over the vocabulary.
 
     Claims: OPD-BIAS-1
 

@@ -11,6 +11,8 @@ gap of squared errors to the reference is
 
 and the loss is :math:`-\log\sigma\big(-\beta[\ell(x_w, \epsilon_w) - \ell(x_l, \epsilon_l)]\big)` with beta per summed squared error.
 
+Shapes that do not fit raise :class:`UnmetHypothesis`.
+
 Symbols:
     shift: m, shape (d,).
     cov: :math:`S_0`, shape (d, d), positive semi-definite.
@@ -70,9 +72,6 @@ def pair_margin(
     Returns:
         Mean and deviation, both of shape (n,).
 
-    Raises:
-        UnmetHypothesis: Shapes that do not fit.
-
     Claims: RICH-PO-NOISE-1, RICH-PO-INSIDE-1
 
     Example:
@@ -111,9 +110,6 @@ def single_time_optimum(
 
     Returns:
         Shape (n, d).
-
-    Raises:
-        UnmetHypothesis: Shapes that do not fit.
 
     Claims: RICH-PO-INSIDE-1
 
@@ -165,9 +161,6 @@ def pair_margin_moments(
 
     Returns:
         Mean and deviation, shape ().
-
-    Raises:
-        UnmetHypothesis: Shapes that do not fit.
 
     Claims: RICH-PO-DESIGN-1
 

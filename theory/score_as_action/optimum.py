@@ -16,6 +16,8 @@ Symbols:
     process: VP, VE or Flow.
     reward: Linear or Quadratic.
     beta: Strength of the KL penalty, > 0.
+    x: State, shape (..., d).
+    t: Noise time in [0, T], shape () or that of x without its last axis.
 
 References:
     | Score as action: fine-tuning diffusion generative models by continuous-time reinforcement learning
@@ -47,11 +49,9 @@ def value(process: Process, data: Data, reward: Reward, beta: float, x: Array, t
     .. math:: V^*(x, t) = \beta \log E\big[e^{r(X_0)/\beta} \mid X_t = x\big]
 
     Arguments:
-        process, reward, beta: Symbols of the module.
+        process, reward, beta, x, t: Symbols of the module.
         data: Gaussian or GaussianMixture, what the pre-trained model samples; on planes (singular
             covariances) at t > 0.
-        x: State, shape (..., d).
-        t: Noise time in [0, T], shape () or that of x without its last axis.
 
     Returns:
         Array of shape (...).
@@ -117,8 +117,7 @@ def conditional_law(
 
     Arguments:
         process, data, reward, beta: As for :func:`value`.
-        x: State, shape (..., d).
-        t: Noise time in [0, T], shape () or that of x without its last axis.
+        x, t: Symbols of the module.
 
     Returns:
         A law of the kind of the data, with a row for each state: its batch shape is (...).

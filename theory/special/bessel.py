@@ -24,6 +24,8 @@ Derived here from the expansion and the recurrence of DLMF 10.41 and 10.29.
 Symbols:
     nu: order, nu > -1; a Python float (fastest) or an array that broadcasts with ``z``.
     z: any shape, z >= 0.
+
+Outside of these domains, and for NaN, every function raises :class:`UnmetHypothesis`.
 """
 
 from __future__ import annotations
@@ -57,9 +59,6 @@ def log_iv(xp: Namespace, nu: float | Array, z: Array) -> Array:
     Returns:
         Array of the broadcast shape.
 
-    Raises:
-        UnmetHypothesis: nu <= -1, z < 0, NaN.
-
     References:
         | NIST Digital Library of Mathematical Functions, §10.25, §10.41, https://dlmf.nist.gov/10.41
 
@@ -87,9 +86,6 @@ def log_ive(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
     Returns:
         Array of the broadcast shape, with the limits of :func:`log_iv` at z = 0.
-
-    Raises:
-        UnmetHypothesis: nu <= -1, z < 0, NaN.
 
     References:
         | NIST Digital Library of Mathematical Functions, §10.41, https://dlmf.nist.gov/10.41
@@ -150,9 +146,6 @@ def bessel_ratio(xp: Namespace, nu: float | Array, z: Array) -> Array:
     Returns:
         Array of the broadcast shape; 0 at z = 0.  It exceeds 1 for some z if nu < -1/2.
 
-    Raises:
-        UnmetHypothesis: nu <= -1, z < 0, NaN.
-
     References:
         | NIST Digital Library of Mathematical Functions, §10.33, https://dlmf.nist.gov/10.33
 
@@ -178,9 +171,6 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
     Returns:
         Array of the broadcast shape, > 0.
-
-    Raises:
-        UnmetHypothesis: nu <= -1, z < 0, NaN.
 
     Claims: SPECIAL-BESSEL-2
 

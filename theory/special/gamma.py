@@ -1,7 +1,10 @@
 r"""The logarithm of the gamma function: the one special function that every namespace already has.
 
 Symbols:
-    x: any shape, x > 0.
+    x: any shape, x > 0; results have its shape.
+
+References:
+    | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
 """
 
 from __future__ import annotations
@@ -24,12 +27,6 @@ def gammaln(xp: Namespace, x: Array) -> Array:
     Arguments:
         x: Symbols of the module.
 
-    Returns:
-        Array of the shape of ``x``.
-
-    References:
-        | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
-
     Claims: SPECIAL-GAMMA-1
 
     Example:
@@ -47,12 +44,6 @@ def digamma(xp: Namespace, x: Array) -> Array:
 
     Arguments:
         x: Symbols of the module.
-
-    Returns:
-        Array of the shape of ``x``.
-
-    References:
-        | NIST Digital Library of Mathematical Functions, §5.2(i), https://dlmf.nist.gov/5.2
 
     Claims: SPECIAL-GAMMA-1
 

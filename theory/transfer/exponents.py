@@ -13,6 +13,8 @@ large-d, d > 3           :math:`m^{-(\alpha+1)/d}`                       :math:`
 the paper's abstract; it is the limit of the minimax form for :math:`d \to \infty`, in which both denominators
 become d, and the two do not order every pair :math:`(\alpha, p)` alike.
 
+An argument out of its range raises :class:`UnmetHypothesis`.
+
 Symbols:
     d: Dimension of the data, >= 1; > 3 in the large-d convention.
     convention: ``"minimax"`` or ``"large-d"``.
@@ -52,9 +54,6 @@ def transfer_exponent(alpha: float, d: int, convention: Convention = "minimax") 
     Returns:
         b; at d = 2 the risk has a logarithm besides.
 
-    Raises:
-        UnmetHypothesis: An argument out of its range.
-
     References:
         | Sample complexity of transfer learning: an optimal transport approach (Cao, Guo, Tang & Wang, 2026),
           abstract, https://arxiv.org/abs/2605.20545
@@ -81,12 +80,6 @@ def direct_exponent(p: float, d: int, convention: Convention = "minimax") -> flo
     Arguments:
         p: Smoothness :math:`p > 0` of the target regression.
         d, convention: Symbols of the module.
-
-    Returns:
-        b.
-
-    Raises:
-        UnmetHypothesis: An argument out of its range.
 
     References:
         | Optimal global rates of convergence for nonparametric regression (Stone, 1982)
@@ -119,9 +112,6 @@ def composition_exponent(h: float, alpha: float, d: int) -> float:
     Returns:
         b, in the minimax convention.
 
-    Raises:
-        UnmetHypothesis: An argument out of its range.
-
     Claims: TRANSFER-HOLDER-1, TRANSFER-DIRECT-1
 
     Example:
@@ -146,9 +136,6 @@ def crossover(alpha: float, d: int, convention: Convention = "minimax") -> float
 
     Returns:
         :math:`p^*`; infinite for d <= 2, where transport costs :math:`m^{-1/2}` and no regression is faster.
-
-    Raises:
-        UnmetHypothesis: An argument out of its range.
 
     Claims: TRANSFER-CROSS-1
 

@@ -30,8 +30,8 @@ __all__ = ["AffineFlow", "FlowModel", "NetworkFlow"]
 class FlowModel(Protocol):
     """A base velocity with the transpose of its Jacobian, a tuned one, and the weights between them.
 
-    ``guided`` asks for the velocity with guidance.  The Jacobian comes with the velocity, which a loss at the same
-    state needs: the network is not asked twice.
+    ``guided`` selects the velocity with guidance.  The Jacobian comes with the velocity, which a loss at the same
+    state needs: the network is not evaluated twice.
     """
 
     def tuned(self, x: Tensor, t: float, condition: Condition, guided: bool = False) -> Tensor: ...

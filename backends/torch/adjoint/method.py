@@ -48,11 +48,11 @@ __all__ = ["AdjointMatching", "Targets"]
 @final
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a rollout asks of the control.
+    """The part of a rollout that the control is trained on.
 
     Arguments:
         path: The trajectory.
-        after: The adjoints after every step; None where no control is asked for.
+        after: The adjoints after every step; None where no control is needed.
         base: Base velocities that came with the adjoints, by step.
     """
 

@@ -52,7 +52,7 @@ class FlowTrainer:
     """Tunes a flow for a reward.
 
     Arguments:
-        flow: The model; its trainable weights end as the average that the plan asks for.
+        flow: The model; its trainable weights end as the average that the plan sets.
         task: Shape, conditions, reward.
         times: Decreasing noise times: the grid of rollouts and adjoints.
         matching: Weight, truncation, sub-sampling, damping, mask, guidance.

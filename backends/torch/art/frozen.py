@@ -44,7 +44,7 @@ CAPTIONS: Final = tuple(caption(digit, digit % 3, (digit // 3) % 3) for digit in
 @final
 @dataclass(eq=False)
 class FrozenFlow:
-    """A network with its levels, its conditions, and a count of what it was asked.
+    """A network with its levels, its conditions, and a count of its evaluations.
 
     Arguments:
         denoiser: ``denoiser(x, labels, condition)``.
@@ -80,7 +80,7 @@ class FrozenFlow:
 
     @property
     def digest(self) -> str:
-        """What tells its network from another."""
+        """The identity of its network."""
         network = getattr(self.denoiser, "network", None)
         return weights_digest(network) if network is not None else "closed form"
 
@@ -152,7 +152,7 @@ def load(
     Arguments:
         name: Which one.
         guidance: The weight of classifier-free guidance; None for the pipeline's own, and 1 for ``zoo:mnist-sit``.
-        prompts: What it is asked for in turn; captions or classes of all digits for the zoo's, else the empty prompt.
+        prompts: Its prompts, taken in turn; captions or classes of all digits for the zoo's, else the empty prompt.
 
     Raises:
         FileNotFoundError: There is no such folder.

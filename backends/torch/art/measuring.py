@@ -5,7 +5,7 @@ A batch of paths is run by Heun's method through fine levels.  Beside it the loc
 * for Euler :math:`\frac{h^2}2\ddot x`, whose acceleration is one Jacobian-vector product, or central differences;
 * for Heun :math:`C h^3`, by doubling: one step and two halves differ by :math:`\frac34 C h^3`;
 
-and carried to the end, where that is asked for: a random direction v at the end, drawn for each path, is taken back by
+and carried to the end, where ``carried`` is set: a random direction v at the end, drawn for each path, is taken back by
 the transposes of the steps, :math:`a = J^\top v`, and :math:`E\langle a, e\rangle^2 = E|Je|^2` is what the error does there.
 """
 
@@ -100,7 +100,7 @@ def measure(
     grid = [torch.tensor(float(level), dtype=x.dtype, device=x.device) for level in levels]
     states, errors, places, heun = [x], [], [], solver == "heun"
     with torch.no_grad():
-        slope = None  # of the state, where the error of the step before has asked for it
+        slope = None  # at the state, where the error of the step before has needed it
         for a, b in pairwise(grid):
             slope = velocity(x, a) if slope is None else slope
             ahead = _heun(velocity, x, a, b, slope)
@@ -155,7 +155,7 @@ def schedule_of(
     carried: bool = True,
     measured: str = "",
 ) -> ARTSchedule:
-    """The grid of equal shares of :math:`Q^{1/(p+1)}`; ``measured`` tells how its stiffness was found."""
+    """The grid of equal shares of :math:`Q^{1/(p+1)}`; ``measured`` says how its stiffness was found."""
     grid = order_grid(found.levels, found.values, steps, found.order)
     return ARTSchedule(
         tuple(grid.tolist()),

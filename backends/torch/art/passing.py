@@ -2,8 +2,8 @@ r"""What a scheduler of diffusers makes of a grid that is given to it: measured,
 
 A scheduler takes ``sigmas``, ``timesteps``, both or neither; it may want the last level in the list or append its own,
 shift or respace what it is given, and round to the labels of its training.  So a grid is given in every way that its
-signature has, and what comes out is read twice: the levels that its steps go through, and those of which it tells the
-network, by the training table (:func:`levels_of_labels`).
+signature has, and the outcome is read twice: the levels that its steps go through, and those that its labels stand for,
+by the training table (:func:`levels_of_labels`).
 
 Levels are :math:`\sigma/\alpha` of a model with a training table or of EDM's kind, and :math:`\sigma` of a flow,
 which lies between 0 and 1.

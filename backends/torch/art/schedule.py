@@ -101,7 +101,7 @@ class ARTSchedule:
     # -- in a pipeline
 
     def on(self, scheduler: Any, *, rounded: bool = False) -> Any:
-        """A scheduler like this one whose steps are those of the grid, whatever a pipeline asks of ``set_timesteps``.
+        """A scheduler like this one whose steps are those of the grid, whatever a pipeline passes to ``set_timesteps``.
 
         It is tried before: what the scheduler makes of the grid is read back, and refused unless it is the grid.
         It serves this process: a pipeline that is saved keeps a plain scheduler of equal steps without a shift, and
@@ -229,8 +229,8 @@ def _held(scheduler: Any, way: Passed, given: Floats) -> Any:
         timesteps: Any = None,
         **_: Any,
     ) -> None:
-        asked = sigmas if sigmas is not None else timesteps
-        count = num_inference_steps if num_inference_steps is not None or asked is None else len(asked)
+        passed = sigmas if sigmas is not None else timesteps
+        count = num_inference_steps if num_inference_steps is not None or passed is None else len(passed)
         if count not in (None, steps):
             got = f"num_inference_steps = {count}"
             raise UnmetHypothesis("ARTSchedule", f"the grid is one of {steps} steps", got)

@@ -38,7 +38,7 @@ NODES: Final = 2  # of the quadrature of GDPO
 
 
 def surrogate(method: Method, rollout: Rollout, mask_token: int, generator: torch.Generator) -> Surrogate:
-    """What a method scores rollouts by, with what is random about it drawn here."""
+    """The score of rollouts under a method, with its random part drawn here."""
     done, x = rollout.completion, rollout.x
     device = x.device
 

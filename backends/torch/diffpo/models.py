@@ -1,4 +1,4 @@
-r"""What a trainer asks of a masked language model: ``logits(z, attention_mask)``, and log-probabilities at some positions.
+r"""Masked language models for a trainer: ``logits(z, attention_mask)``, and log-probabilities at some positions.
 
 A state z has the mask's token where nothing is revealed, and anything at padding, which the attention mask leaves out.
 Models that ignore the mask are refused: their padded rows have another law than the same rows alone.

@@ -55,7 +55,7 @@ class Task(Protocol):
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What a training takes beside its budget.
+    """The settings of a training beside its budget.
 
     Arguments:
         method: How.

@@ -39,7 +39,7 @@ class GuidanceCallback:
 
     Arguments:
         guide: The gradient of log h at latents and timesteps of the scheduler.
-        latents: What the pipeline is called with: it tells callbacks of a step where it ended alone.
+        latents: The latents that the pipeline is called with; its callbacks get only the end of each step.
         eta: What the pipeline is called with.
         place: ``mean``, for an h of trajectories with this eta > 0, or ``noise``; see :mod:`.models`.
 

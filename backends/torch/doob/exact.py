@@ -90,7 +90,7 @@ class ChainH:
         return _hazard(margin)[:, None] * self.slopes[k]
 
     def pull(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the mean of the step is moved by given the event, over the variance of the step."""
+        """The shift of the step's mean given the event, over the variance of the step."""
         margin, k = self._margin(x, t)
         return _hazard(margin)[:, None] * self.pulls[k]
 

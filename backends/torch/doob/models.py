@@ -61,7 +61,7 @@ def columns(sampler: Sampler, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 @final
 @dataclass(frozen=True)
 class Frozen:
-    """What is conditioned.
+    """The model that is conditioned.
 
     Arguments:
         denoiser: The model, which predicts noise or the velocity of a flow.
@@ -83,7 +83,7 @@ class Frozen:
 
     @torch.no_grad()
     def output(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the model predicts."""
+        """The parametrization of the model."""
         rows: Condition = {name: row.expand(len(x), *row.shape[1:]) for name, row in self.condition.items()}
         found: Tensor = self.denoiser(x, t, rows)
         return found

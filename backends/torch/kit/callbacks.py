@@ -5,7 +5,7 @@ r"""What a training calls as it goes on, in the shape of transformers: its callb
 ``on_step_end``     after every step
 ``on_log``          where numbers are logged: ``logs``
 ``on_save``         after a checkpoint was written
-``on_train_end``    after the last step, or where a callback asked to stop
+``on_train_end``    after the last step, or where a callback requested a stop
 ==================  =======================================================================
 
 Each is called in all processes as ``callback.on_step_end(args, state, control, **kwargs)``.  Setting
@@ -54,7 +54,7 @@ class TrainerState:
 @final
 @dataclass
 class TrainerControl:
-    """What a callback may ask for, by setting it: to stop after this step, or to save."""
+    """The requests of a callback, which sets them: to stop after this step, or to save."""
 
     should_training_stop: bool = False
     should_save: bool = False
@@ -81,7 +81,7 @@ class TrainerCallback:
 
 @final
 class Callbacks:
-    """The callbacks of a run, and what they asked for.
+    """The callbacks of a run, and their requests.
 
     Arguments:
         listeners: Called in this order.

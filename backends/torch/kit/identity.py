@@ -65,7 +65,7 @@ class Identity:
     schedule: Callable[[int, int], float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The part of it that a checkpoint keeps."""
         return {"law": self.law, "how": self.how, "length": self.length}
 
     def require(self, saved: Mapping[str, Any], done: int, where: object) -> None:

@@ -26,7 +26,7 @@ class InUse(OSError):
 
 
 class RunWarning(UserWarning):
-    """What a run noticed, and goes on in spite of: an older checkpoint, other versions, no locks."""
+    """A finding in spite of which a run goes on: an older checkpoint, other versions, no locks."""
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Moved:
         self._kept = []
 
     def share(self) -> float | None:
-        """The share since it was last asked for; None where no weight had a gradient.
+        """The share since it was last read; None where no weight had a gradient.
 
         Warns:
             RoundingWarning: Once, below a half.

@@ -104,7 +104,7 @@ class Run:
     # -- stop ---------------------------------------------------------------------------------------------
 
     def stop_asked(self) -> bool:
-        """Whether some process was asked to stop: the same answer in all of them."""
+        """Whether a stop was requested in some process: the same answer in all of them."""
         return highest(self.accelerator, self.interruption.asked) > 0
 
     def interrupted(self, done: int) -> TrainingInterrupted:

@@ -45,7 +45,7 @@ LIMIT = 75
 @final
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a command asks of every run in it.
+    """The requests of a command to every run in it.
 
     Arguments:
         extend: A checkpoint of a shorter run may be made longer.

@@ -36,7 +36,7 @@ FOLDER = re.compile(r"checkpoint-(\d+)")
 
 @final
 class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers carries no types here
-    """Writes the manifest of every checkpoint, and stops the training where it is asked to.
+    """Writes the manifest of every checkpoint, and stops the training when a stop is requested.
 
     Arguments:
         folder: Where the trainer puts its checkpoints.

@@ -1,6 +1,6 @@
 """The roles played by a vision-language model behind the chat protocol of OpenAI, which vLLM, llama.cpp and others serve.
 
-A judge is asked in both orders: what it says of the place of an image cancels.
+A judge is asked in both orders, so that its bias for a place cancels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OPENER: Final = urllib.request.build_opener(_Unmoved)
 
 
 class NonsenseAnswer(ValueError):
-    """The model answered something else than it was asked for."""
+    """The answer of the model has another form than the question requires."""
 
 
 @final

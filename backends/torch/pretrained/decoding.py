@@ -92,7 +92,7 @@ def images_of(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def images_or_gradients(kind: str, vae: Any) -> Callable[[Tensor], Tensor]:
     """:func:`images_of` where no gradient is recorded, else :func:`decoder`, in single precision.
 
-    The gradients of a decoder in half precision are noise: one of half precision is copied when they are asked for.
+    The gradients of a decoder in half precision are noise: one of half precision is copied when they are needed.
     """
 
     @cache

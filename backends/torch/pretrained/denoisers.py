@@ -50,7 +50,7 @@ POOLED = {"prompt": "negative", "pooled": "negative_pooled"}
 
 
 class Denoiser(Protocol):
-    """What a trainer needs of a model; implementations are modules.
+    """The interface of a model to a trainer; implementations are modules.
 
     Arguments of a call:
         x: The states, with shape (B, *).

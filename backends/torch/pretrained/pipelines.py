@@ -159,7 +159,7 @@ def unclipped(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """What tells a network from another: the names and shapes of its weights, and the first values of each."""
+    """The identity of a network: the names and shapes of its weights, and the first values of each."""
     parts: list[str] = []
     for name, weight in network.named_parameters():
         first = weight.detach().flatten()[:SAMPLED].double().tolist()

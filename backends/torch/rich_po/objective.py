@@ -71,7 +71,7 @@ class PairBatch:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """What a batch gives.
+    """The result of a batch.
 
     Arguments:
         losses: The loss of each pair, shape (n,).
@@ -121,9 +121,9 @@ def compare(
     data = torch.cat([batch.chosen, batch.rejected])
     condition = {name: torch.cat([value, value]) for name, value in batch.condition.items()}
     noise, times = batch.noise.flatten(0, 1), batch.times.flatten()
-    asked, target, weight = _noised(data, noise, times, condition, noising, objective, kind)
-    prediction = predict(*asked).to(data.dtype)
-    was = reference(*asked).to(data.dtype)
+    inputs, target, weight = _noised(data, noise, times, condition, noising, objective, kind)
+    prediction = predict(*inputs).to(data.dtype)
+    was = reference(*inputs).to(data.dtype)
     ratios = denoising_ratio.kernel(xp, prediction, was, target, weight)
     dimension = data[0].numel()
     if objective.loss == "clamped":
@@ -155,12 +155,12 @@ def compare(
 def winner_reach(
     reference: Predict, batch: PairBatch, noising: Noising, objective: Objective, kind: Parametrization
 ) -> Tensor:
-    """The log-ratio that a perfect prediction of each winner would have; only the reference is asked, of winners alone."""
+    """The log-ratio of a perfect prediction of each winner; only the reference is evaluated, at winners alone."""
     data = batch.chosen
-    asked, target, weight = _noised(
+    inputs, target, weight = _noised(
         data, batch.noise[0], batch.times[0], batch.condition, noising, objective, kind
     )
-    return weight * data[0].numel() * _mean_square(reference(*asked).to(data.dtype) - target)
+    return weight * data[0].numel() * _mean_square(reference(*inputs).to(data.dtype) - target)
 
 
 def _noised(
@@ -172,13 +172,13 @@ def _noised(
     objective: Objective,
     kind: Parametrization,
 ) -> tuple[tuple[Tensor, Tensor, Condition], Tensor, float | Tensor]:
-    """What a model is asked about noised data, what it should say, and the weight of its squared error."""
+    """The inputs of a model at noised data, the output that it should give, and the weight of its squared error."""
     alpha, sigma = noising.levels(times, data)
-    asked = alpha * data + sigma * noise, noising.timesteps.to(data.device)[times], condition
+    inputs = alpha * data + sigma * noise, noising.timesteps.to(data.device)[times], condition
     weight: float | Tensor = 1.0
     if objective.errors == "noise" and kind != "epsilon":
         weight = noise_error_weight.kernel(xp, alpha.flatten(), sigma.flatten(), kind)
-    return asked, output_of(data, noise, alpha, sigma, kind), weight
+    return inputs, output_of(data, noise, alpha, sigma, kind), weight
 
 
 def pair_loss(objective: Objective, beta: float, won: Tensor, lost: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Pool:
 
     @property
     def drawn(self) -> list[Tensor]:
-        """The draws that were asked for."""
+        """The requested draws."""
         return list(self._draws.values())
 
 

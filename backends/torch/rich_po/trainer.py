@@ -1,7 +1,7 @@
 r"""Diffusion-DPO: a denoiser trained on pairs, exact to resume.
 
 All randomness of a step, which pairs, which times and which noise, is a function of (seed, step), as in :mod:`.kit.loop`.
-What is logged tells the two errors apart: a margin may grow although both images are denoised worse.
+The log has both errors: a margin may grow although both images are denoised worse.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class PreferenceTrainer(Planned):
     # -- the work of run_steps ----------------------------------------------------------------------------
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: the weights that are trained, and their average."""
+        """The weights that are trained, and their average, for a checkpoint."""
         return {**prefixed("weights", self.weights), **prefixed("ema", self.ema.state)}
 
     def history(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -47,7 +47,7 @@ class Log:
         return {"eval_reward": found[-1].ode, "eval_reward_sde": found[-1].sde} if found else {}
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The part of it that a checkpoint keeps."""
         return {"rows": self.rows, "gaps": [[epochs, asdict(gap)] for epochs, gap in self.gaps]}
 
     @classmethod

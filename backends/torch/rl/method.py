@@ -120,7 +120,7 @@ class Policies:
 @final
 @dataclass(frozen=True)
 class Setting:
-    """What a method is given when a trainer takes it up."""
+    """The setting that a trainer gives to its method."""
 
     policies: Policies
     sampler: Sampler
@@ -132,7 +132,7 @@ class Setting:
 @final
 @dataclass(frozen=True)
 class Losses:
-    """What a loss gives: a number for each place, (n,), and what is logged of them, each (n,)."""
+    """The result of a loss: a number for each place, (n,), and numbers to log, each (n,)."""
 
     each: Tensor
     seen: Mapping[str, Tensor] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
 
     @abstractmethod
     def signal(self, samples: Samples) -> SignalT:
-        """What the rewards say of the trajectories of this process."""
+        """The training signal that the rewards give to the trajectories of this process."""
 
     @abstractmethod
     def loss(self, batch: Batch, samples: Samples, signal: SignalT) -> Losses:
@@ -197,7 +197,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
         return self.setting.sampler.kinds(range(self.setting.sampler.n_steps), self.name)
 
     def record(self, condition: Condition, prompts: Tensor) -> Sequence[Recorder]:
-        """What is kept of every stochastic step."""
+        """The record of every stochastic step."""
         return ()
 
     def learns(self, epoch: int) -> bool:
@@ -205,12 +205,12 @@ class AbstractMethod(ABC, Generic[SignalT]):
         return True
 
     def numbers(self, samples: Samples) -> dict[str, float]:
-        """What is logged of a rollout."""
+        """Numbers of a rollout for the log."""
         rewards = samples.rewards
         return {"reward": float(rewards.mean())}
 
     def shown(self, numbers: Mapping[str, float]) -> float:
-        """What a progress bar shows of an epoch: less is better."""
+        """The number of an epoch in the progress bar: less is better."""
         return -numbers["reward"]
 
     def after_update(self) -> None:
@@ -223,7 +223,7 @@ class AbstractMethod(ABC, Generic[SignalT]):
     measure_every: int = 0  # epochs between two measurements; 0 measures before and after only
 
     def measure(self, trainer: RolloutTrainer[SignalT]) -> PairedGap | None:
-        """What is measured before, while and after training, by the trainer of this method; by default nothing."""
+        """Measurements before, while and after training, by the trainer of this method; by default none."""
         return None
 
     def objectives(self) -> Sequence[Objective[SignalT]]:

@@ -25,7 +25,7 @@ __all__ = ["Policy", "load_policy"]
 @final
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A pipeline made ready to train: its network, what calls it, its grid, and what is asked of it."""
+    """A pipeline made ready to train: its network, what calls it, its grid, and its task."""
 
     network: nn.Module
     denoiser: nn.Module

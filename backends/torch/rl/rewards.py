@@ -1,7 +1,7 @@
 r"""Rewards of images: callables ``reward(images, prompts) -> (B,)``.
 
 Images are float32 in [0, 1] with shape (B, 3, H, W), prompts B strings; any function of them serves, a network or
-a program.  Rewards are data for a policy gradient; where a gradient is asked for they must have one, and the images
+a program.  Rewards are data for a policy gradient; where a method needs a gradient they must have one, and the images
 are as the decoder gives them, which may leave [0, 1] a little: a cut would have no gradient.
 """
 

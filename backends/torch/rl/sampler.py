@@ -85,7 +85,7 @@ class Sampler:
         return len(self.timesteps)
 
     def description(self) -> dict[str, object]:
-        """What tells this sampler from others, as JSON."""
+        """The identity of this sampler, as JSON."""
         known = ("eta", "kind", "prediction")
         return {**{name: getattr(self, name) for name in known}, "timesteps": self.timesteps.tolist()}
 

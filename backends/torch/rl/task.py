@@ -1,4 +1,4 @@
-r"""What is sampled and what it is worth: rewards, and where they are asked for, their gradients.
+r"""What is sampled and what it is worth: rewards, and where a method needs them, their gradients.
 
 .. math:: \nabla r = \tfrac1n \sum_i \nabla_x\, r\big(\mathrm{decode}(x + s\,\xi_i)\big)
 
@@ -128,7 +128,7 @@ class Task:
         )
 
     def description(self) -> dict[str, object]:
-        """What tells this task from others, as JSON; of prompts, of which there may be many, a digest."""
+        """The identity of this task, as JSON, with a digest for the prompts, of which there may be many."""
         prompts = {"count": len(self.prompts), "digest": digest_of(self.prompts)}
         gradient = {name: getattr(self, name) for name in ("smoothing", "noise", "bound")}
         reward = {"reward": self.reward_identity} if self.reward_identity else {}

@@ -1,4 +1,4 @@
-"""Trajectories of a policy: its states, the tag of every step, and what a method asked to record."""
+"""Trajectories of a policy: its states, the tag of every step, and what a method has recorded."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ Recorder = Callable[[Step], Mapping[str, Tensor]]
 @final
 @dataclass(frozen=True, slots=True)
 class Trajectories:
-    """What a rollout gives.
+    """The result of a rollout.
 
     Arguments:
-        states: From noise to the end, with shape (N + 1, B, *); the end alone, (1, B, *), where no more was asked for.
+        states: From noise to the end, with shape (N + 1, B, *); the end alone, (1, B, *), where only that was recorded.
         kinds: The tag of each of the N steps.
         recorded: Named tensors of the S stochastic steps, with shape (B, S, *).
     """
@@ -92,7 +92,7 @@ def rollout(
         kinds: The tag of every step.
         start: The noise, with shape (B, *).
         condition: Named tensors with B rows.
-        noise: ``noise(i)`` gives that of step i, with the shape of ``start``; asked for at ``sde`` steps.
+        noise: ``noise(i)`` gives that of step i, with the shape of ``start``; called at ``sde`` steps.
         record: What is kept of every stochastic step.
         chunk: The largest number of rows that the model is given at a time.
         keep_states: Whether all states are kept, or the end alone.
@@ -125,7 +125,7 @@ def references(
 ) -> Recorder:
     """The recorder of another model's means, ``reference``, and the divergences from it, ``kl``, with shape (B, S).
 
-    A loss at the same states takes the means from here: the other model is not asked twice.
+    A loss at the same states takes the means from here: the other model is not evaluated twice.
     """
 
     def record(step: Step) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ __all__ = ["GDDIMOutput", "GDDIMScheduler"]
 
 @dataclass
 class GDDIMOutput(BaseOutput):  # type: ignore[misc]  # diffusers carries no types
-    """What a step returns.
+    """The result of a step.
 
     Arguments:
         prev_sample: The next state, in the dtype of the sample.
@@ -189,7 +189,7 @@ class GDDIMScheduler(ForwardProcess, SchedulerMixin, ConfigMixin):  # type: igno
         Arguments:
             num_inference_steps: Number of steps of the default grid.
             device: Where ``timesteps`` shall lie.
-            timesteps: A grid of one's own, strictly decreasing; a VP model may be asked between its levels.
+            timesteps: A grid of one's own, strictly decreasing; a VP model may be evaluated between its levels.
             sigmas: The same as noise levels: sigma / alpha for a VP model, sigma in (0, 1] for a flow (before
                 its shift).  A 0 at the end is the end of the run, which is added where it is missing.
             mu: The dynamic shift of a flow; not used unless ``use_dynamic_shifting``.
@@ -240,7 +240,7 @@ class GDDIMScheduler(ForwardProcess, SchedulerMixin, ConfigMixin):  # type: igno
             return_log_prob: Whether to return the log-density of the next state as rounded to its dtype.  A
                 state that is drawn here counts as given there: the gradient is that of a policy.
             return_dict: Whether to return a :class:`GDDIMOutput`; else (next state, predicted data point), and
-                the log-density where it was asked for.
+                the log-density where that was requested.
 
         Raises:
             UnmetHypothesis: eta < 0, a timestep off the grid, shapes that differ, or the log-density of a step

@@ -32,11 +32,11 @@ Skip: TypeAlias = Literal["none", "constant", "learnable", "cos"]
 @final
 @dataclass(frozen=True, slots=True)
 class CriticBatch:
-    """What a rollout teaches a critic, for B paths and S stochastic steps.
+    """The data of a rollout for a critic, for B paths and S stochastic steps.
 
     Arguments:
         states: (S + 1, B, *).
-        plug_in: Rewards of the denoised states (S, B); zeros where no skip asks for them.
+        plug_in: Rewards of the denoised states (S, B); zeros where no skip needs them.
         rewards: Rewards of the ends, (B,).
         cost: Running costs (B, S).
         dt: Lengths of the steps in noise time (S,).
@@ -72,7 +72,7 @@ class AbstractCritic(nn.Module, ABC):
         return []
 
     def description(self) -> dict[str, object]:
-        """What tells this critic from others: JSON, or dataclasses."""
+        """The identity of this critic: JSON, or dataclasses."""
         return {"kind": type(self).__name__}
 
     def values_on_path(self, batch: CriticBatch) -> Tensor:

@@ -56,7 +56,7 @@ LESSONS = 1 << 28  # a stream of the seed that no epoch uses
 @final
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the critic tells the actor.
+    """The signal of the critic for the actor.
 
     Arguments:
         steps: Advantages (B, S), or for ``pathwise`` gradients of the value after the steps, (B, S, *).

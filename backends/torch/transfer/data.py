@@ -88,7 +88,7 @@ def few_shot_rows(labels: Tensor, shots: int, rng: np.random.Generator) -> NDArr
     """``shots`` rows of every class that there is.
 
     Raises:
-        UnmetHypothesis: A class has fewer rows, or none are asked for.
+        UnmetHypothesis: A class has fewer rows, or ``shots`` is below 1.
     """
     if shots < 1:
         raise UnmetHypothesis("few_shot_rows", "shots >= 1", f"shots = {shots}")

@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 
 def _sections(prepared: Prepared, out: Path, accelerator: Accelerator) -> list[Section]:
-    """Everything that one recipe asks for."""
+    """All parts of one recipe."""
     recipe, folder = prepared.recipe, out / "checkpoints"
     comparison = run(prepared, folder, accelerator)
     sections = [comparison_section(comparison)]

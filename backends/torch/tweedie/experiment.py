@@ -53,7 +53,7 @@ class Result:
     Arguments:
         metrics: Distances to the held-out rows.
         outside: The share of sampled values outside of the state space of the data.
-        errors: The exact error of the network by noise level; empty if not asked for.
+        errors: The exact error of the network by noise level; empty if not requested.
         samples: Rows drawn with the first seed.
         parameters: Weights of the network.
         seconds: Training time of one seed.
@@ -98,7 +98,7 @@ def prepare(recipe: Recipe) -> Prepared:
 
 
 def identity_of_data(prepared: Prepared) -> dict[str, object]:
-    """What tells data apart: their recipe, and the content of a file, which its name does not tell."""
+    """The identity of data: their recipe, and the content of a file, which its name does not determine."""
     recipe, rows = prepared.recipe.data, prepared.data.train
     return {"recipe": recipe, "content": digest_of([rows.tobytes()]) if recipe.name == "file" else ""}
 

@@ -1,4 +1,4 @@
-"""Images of digits judged: distances in the features of ``mnist-classifier``, and what was asked for."""
+"""Images of digits judged: distances in the features of ``mnist-classifier``, and agreement with the request."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def near_the_data(images: Tensor, seen_as: Callable[[Tensor], Tensor] | None = N
 
 @torch.no_grad()
 def as_asked(images: Tensor, wanted: Digits, *, attributes: bool) -> list[Score]:
-    """How many images are of the class, and of the attributes, that were asked for."""
+    """How many images are of the requested class, and have the requested attributes."""
     got = Digits.of(images, zoo("mnist-classifier")(images).argmax(dim=1))
     count = f"{len(images)} samples"
     scores = [_hits(f"of the class asked for, {count}", got.labels == wanted.labels, 0.1, 8.0)]

@@ -19,7 +19,7 @@ __all__ = ["Maker", "Training", "save_parts"]
 @final
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a training gives.
+    """The result of a training.
 
     Arguments:
         parts: The trained modules and what belongs to them, by the folder that each is written to, ``.`` alone.

@@ -210,7 +210,7 @@ def unaliased(hint: Any) -> Any:
 
 
 def _one_of(hints: tuple[Any, ...], domain: str) -> Check | None:
-    """The check of a union: None passes where it is named; classes are asked together, words too, the rest in turn."""
+    """The check of a union: None passes where it is named; classes are checked at once, words too, the rest in turn."""
     hints = tuple(unaliased(hint) for hint in hints)
     optional = type(None) in hints
     hints = tuple(hint for hint in hints if hint is not type(None))

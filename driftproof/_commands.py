@@ -68,7 +68,7 @@ def _imported_here(module: str, timeout: float) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], int]]:
-    """SIGTERM and SIGHUP end the body as ctrl-C does; gives the exit status that tells by what."""
+    """SIGTERM and SIGHUP end the body as ctrl-C does; gives the exit status of the signal."""
     by = signal.SIGINT
 
     def stop(number: int, _: object) -> NoReturn:

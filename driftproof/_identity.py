@@ -108,7 +108,7 @@ def source_files(module: str) -> Mapping[str, Path]:
 
 
 def specification(name: str) -> ModuleSpec | None:
-    """The specification of a module by the path alone: nothing is imported, and what is loaded is not asked."""
+    """The specification of a module by the path alone: nothing is imported, and loaded modules play no part."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = name.split(".")

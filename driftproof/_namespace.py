@@ -319,7 +319,7 @@ def _one_namespace(subject: str, found: Mapping[str, Array]) -> Namespace:
 def _one_dtype_and_device(subject: str, xp: Namespace, found: Mapping[str, Array]) -> tuple[Any, Any, Any]:
     """The dtype to compute in, the device, and the half precision that came, if one did."""
     if all(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in found.values()):
-        return np.float64, None, None  # at once: it is what comes most
+        return np.float64, None, None  # at once: it is the most frequent
     dtype, device, half, first = xp.float64, None, None, ""
     for position, (name, value) in enumerate(found.items()):
         if not xp.isdtype(value.dtype, "real floating"):

@@ -63,7 +63,7 @@ def known(condition: Any, hypothesis: str = "") -> bool:
 
     Arguments:
         condition: An array of one truth value.
-        hypothesis: What :func:`check_values` says if it is met; the line of code that asks, if left out.
+        hypothesis: What :func:`check_values` says if it is met; by default the line of code of the condition.
     """
     return _met(condition, False, hypothesis)
 

@@ -15,7 +15,7 @@ correction is part of the fit: :math:`\log|e| = \log|C| + p\log h + a h^q` is li
   level.  Least squares over all levels; whole columns are resampled, so the bootstrap sees the coupling.
 
 An order is *shown* by equivalence, two one-sided tests (:func:`equivalent_order`), never by failing to
-find a difference; the constant (:func:`equivalent_constant`) tells a wrong scheme from a right one long
+find a difference; the constant (:func:`equivalent_constant`) separates a wrong scheme from a right one long
 before its order does.
 
 Symbols:

@@ -11,7 +11,7 @@ discrete problem: no error of discretisation is left.  The full one is the gradi
 current policy; at the optimum the two agree.  ``rule="heun"`` integrates the lean adjoint of the flow in
 continuous time to second order instead, for comparison with the limit.
 
-The control of step k is asked for by :math:`a_{k+1}`, the adjoint *after* the step: :func:`adjoints` gives
+The control of step k follows from :math:`a_{k+1}`, the adjoint *after* the step: :func:`adjoints` gives
 them in this order, one for each step, so that no index is left to be mistaken.
 """
 
@@ -74,7 +74,7 @@ def adjoints(
         vjp: The vector-Jacobian product of the velocity *without* control.
         last: K, the number of steps at the end whose adjoints are exact; None for all.  It takes K - 1
             products with a Jacobian.
-        mode: Before those: ``"train"`` asks for no control (None), ``"frozen"`` repeats the earliest
+        mode: Before those: ``"train"`` has no control (None), ``"frozen"`` repeats the earliest
             adjoint; ``"identity"`` takes no products at all and gives the gradient itself at the last K steps.
         rule: ``"discrete"``, or ``"heun"`` for the adjoint of continuous time.
 

@@ -52,7 +52,7 @@ def control_target(
     current: Array | None = None,
     damping: float = 0.0,
 ) -> Array:
-    r"""The control that the adjoint after a step asks for, with damping towards the current one.
+    r"""The control for the adjoint after a step, with damping towards the current one.
 
     .. math:: (1 - d)\,\nabla L^*(a_{k+1}/\lambda) + d\,u_k
 

@@ -52,7 +52,7 @@ class LearnedClock:
         knots: Positions (M + 1,), from 0 to T.
         speed: :math:`\theta` there, (M + 1,), > 0; its logarithm is linear in between.
         multiplier: :math:`\gamma`, as the last rounds had it.
-        evaluations: How often the stiffness of a position was asked for.
+        evaluations: How often the stiffness of a position was evaluated.
     """
 
     knots: Floats

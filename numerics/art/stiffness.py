@@ -56,7 +56,7 @@ def path_acceleration(
         tau: Their place on the path, a scalar array; the velocity is called at tau +- h too.
         jvp: ``torch.func.jvp`` or one like it: exact, one forward pass.  None: central differences.
         step: h of the difference; 0: the cube root of a rounding times tau, which balances rounding and curvature.
-        slope: F at the state, where it is known already: a network is not asked for it again.
+        slope: F at the state, where it is known already: the network is not evaluated again.
 
     Returns:
         The acceleration, with the shape of ``x``.

@@ -1,6 +1,6 @@
 r"""What is used where h is not known: guidance by the denoised point, and rejection.
 
-A classifier of clean data, asked at the denoised point :math:`v = n \cdot M(x)`, forgets that the data behind x are
+A classifier of clean data, evaluated at the denoised point :math:`v = n \cdot M(x)`, forgets that the data behind x are
 spread about it:
 
 .. math:: \nabla_x \log\Phi\Big(\frac{v - b}w\Big) = \frac{m\big((v - b)/w\big)}w\,\nabla_x v, \qquad m = \frac\varphi\Phi

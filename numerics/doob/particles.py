@@ -46,7 +46,7 @@ Twist: TypeAlias = Callable[[int, Array], Array]
 @dataclass(frozen=True, eq=False)
 @checked
 class ParticleRun:
-    """What a run leaves.
+    """The result of a run.
 
     Arguments:
         states: The particles at the end, shape (..., N, *).

@@ -68,7 +68,7 @@ def guided_data(xp: Namespace, x0: Array, guidance: Array, alpha_t: Array, sigma
         guidance, alpha_t, sigma_t: Symbols of the module; alpha_t > 0, sigma_t >= 0.
 
     Raises:
-        UnmetHypothesis: alpha_t = 0: pure noise, where guidance tells nothing of the data point.
+        UnmetHypothesis: alpha_t = 0: pure noise, where guidance says nothing about the data point.
 
     Claims: DOOB-DDIM-2
 

@@ -5,7 +5,7 @@ Taking away a mean that contains the sample itself shrinks the expected policy g
 
 .. math:: A_i = r_i - \frac{1}{n-1}\sum_{j\ne i} r_j = \frac{n}{n-1}\,(r_i - \bar r),
 
-unless one asks for the mean of all, as in GRPO.  Division by the standard deviation makes the scale of
+unless the baseline is the mean of all, as in GRPO.  Division by the standard deviation makes the scale of
 rewards irrelevant, but then a KL coefficient is in units of that deviation, which training changes.
 
 Symbols:

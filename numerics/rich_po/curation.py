@@ -19,7 +19,7 @@ edit, relabel     the same, labelled by Bradley-Terry
 edit, filter      the same, kept only if the relabeller prefers the edit
 ================  ===========================================================================================
 
-Moments of a policy are numbers: they carry no gradient of the model that they were asked for.
+Moments of a policy are numbers: they carry no gradient of the model.
 
 Symbols:
     cov: Covariance :math:`S_0`, shape (d, d), positive definite.

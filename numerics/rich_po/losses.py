@@ -125,7 +125,7 @@ def ipo_loss(xp: Namespace, chosen: Array, rejected: Array, tau: float, sft: flo
     Arguments:
         chosen, rejected, sft: Symbols of the module.
         tau: :math:`\tau > 0`, what scripts call beta; for squared errors see :func:`driftproof.theory.rich_po.summed_beta`:
-            the margin that it asks for must be one that the winner's error can give
+            the margin that it sets must be one that the winner's error can give
             (:func:`driftproof.theory.rich_po.loser_growth` is 0).
 
     Claims: RICH-PO-LOSS-1, RICH-PO-LOSS-2

@@ -58,11 +58,11 @@ def bessel_mean_inverse(xp: Namespace, nu: float, n: Array) -> Array:
     """
     if not nu > -1.0:
         raise UnmetHypothesis("bessel_mean_inverse", "nu > -1", f"nu = {nu!r}")
-    positive, asked = n > 0, n
+    positive, given = n > 0, n
     # Below, w is 4 (nu + 1) n to the last digit, and the mean of a step on the way would underflow.
     least = float(xp.finfo(n.dtype).smallest_normal) / float(xp.finfo(n.dtype).eps)
     n = xp.where(n > least, n, xp.where(positive, least * xp.ones_like(n), xp.ones_like(n)))
-    share = xp.where(positive & (asked < least), asked / least, xp.ones_like(n))
+    share = xp.where(positive & (given < least), given / least, xp.ones_like(n))
     y = n + xp.sqrt(n * n + (nu + 1.5) ** 2 + 2.0 * n * (nu + 0.5))
     low, high = 4.0 * (nu + 1.0) * n, 2.0 * n * (nu + 0.5 + y)
     fixed = still(n), still(low), still(high)

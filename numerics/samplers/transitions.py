@@ -323,7 +323,7 @@ def step_log_prob(xp: Namespace, x_next: Array, mean: Array, std: Array) -> Arra
 
 
 def noise_coefficients(xp: Namespace, q: Array, eta: float) -> tuple[Array, Array]:
-    """What is kept of the predicted noise and what comes in fresh: squares that sum to 1."""
+    """The coefficients of the predicted and of the fresh noise; their squares sum to 1."""
     power = eta * eta
     if power == 0.0:
         return xp.ones_like(q), xp.zeros_like(q)

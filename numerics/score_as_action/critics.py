@@ -65,7 +65,7 @@ def _shapes(subject: str, **wanted: str) -> Any:
 
 @public(wide=True, check=_shapes("returns_to_go", reward="B", cost="BN"), reward="finite", cost="finite")
 def returns_to_go(xp: Namespace, reward: Array, cost: Array) -> Array:
-    r"""What is still to come, from every time of the grid on.
+    r"""Returns to go: the reward less the costs that are still to come, at every time of the grid.
 
     .. math:: G_k = r(x_N) - \sum_{j \ge k} \text{cost}_j
 

@@ -29,7 +29,7 @@ Score: TypeAlias = Callable[[Array, Array], Array]
 @dataclass(frozen=True, slots=True)
 @checked
 class Rollout:
-    """What a rollout gives, for B paths, N steps and d coordinates.
+    """The result of a rollout, for B paths, N steps and d coordinates.
 
     Arguments:
         times: Noise times (N + 1,), falling.

@@ -49,7 +49,7 @@ class NotConverged(ArithmeticError):
 
     Arguments:
         problems: How many they are.
-        gap: The largest gap, relative to the value or to the squared norm of the measurements, as it was asked.
+        gap: The largest gap, relative to the value or to the squared norm of the measurements, as ``relative_to`` says.
         tolerance: The goal for it.
         steps: Steps taken.
         best: What was reached.

@@ -78,7 +78,7 @@ class DiscreteFlow:
         return [s - t for s, t in pairwise(self.times)]
 
     def transition(self, k: int) -> Array:
-        """What a push after step k is worth at the end, Psi_k: shape (d, d)."""
+        """The change of the end for a push after step k, Psi_k: shape (d, d)."""
         xp = self.flow.checked("transition", 0.0)
         self._require_step(k)
         return self.flow.along_axes(xp, self._stretches(xp)[k + 1])

@@ -220,7 +220,7 @@ class GaussianFlow:
         return over_weight(xp, "GaussianFlow.truncated_gain", gain, lam)
 
     def truncation_gap(self, reward: Linear, tau: float, lam: float, mode: Truncation) -> Array:
-        r"""What a truncated adjoint loses of the objective :math:`E r - \int \frac\lambda2 |u|^2`: a 0-D array.
+        r"""The loss of a truncated adjoint in the objective :math:`E r - \int \frac\lambda2 |u|^2`: a 0-D array.
 
         Exact for linear rewards: :math:`\frac1{2\lambda} c^\top \int (\psi - \Phi)^2 c`, where the control
         is :math:`-\psi c/\lambda`.

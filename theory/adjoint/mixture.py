@@ -149,7 +149,7 @@ class MixtureFlow:
         c, q = _scalars(reward, lam)
         z = np.asarray(z, dtype=np.float64)
         begin = np.stack([z, -(c - q * z), np.zeros_like(z)])
-        law = np.log(self.law.weights), *self._parts()  # asked once: the law checks each time
+        law = np.log(self.law.weights), *self._parts()  # read once: the law checks each time
 
         def rates(t: float, flat: Floats) -> Floats:
             x, adjoint, _ = flat.reshape(begin.shape)

@@ -121,7 +121,7 @@ class RegularizedFlow:
         return True
 
     def _moved(self, xp: Namespace, grid: Array, along: Array, order: int) -> tuple[Array, Array]:
-        """What the controls add up to along the axes, and the sum of its absolute parts."""
+        """The sum of the controls along the axes, and that of its absolute parts."""
         s, weights = _rule(xp, grid, order)
         phi = stretch_at(xp, self.flow.sigma, s, self.flow.path)
         # The norm that a cost sees is the same along the axes of the covariance.

@@ -1,6 +1,6 @@
 r"""Running costs other than the quadratic: cost, conjugate, and the control that they ask for.
 
-For a convex radial cost L, the control that a costate a asks for is :math:`u = \nabla L^*(a)`, with
+For a convex radial cost L, the optimal control at a costate a is :math:`u = \nabla L^*(a)`, with
 
 .. math:: L^*(a) = \sup_u\; a \cdot u - L(u), \qquad L(u) + L^*(a) = a \cdot u \iff u = \nabla L^*(a)
 
@@ -17,7 +17,7 @@ HuberCost(delta)      :math:`|u|^2/2`, linear above delta      a where |a| <= de
 
 Clipping the norm of an adjoint *is* the ball cost.  Huber's cost grows linearly: against a costate above
 ``delta`` ever larger controls pay, the value is minus infinity, and asking for the control is an error.
-Costs are stated for a unit weight; a weight :math:`\lambda` asks for :math:`\nabla L^*(a/\lambda)`.  Derived here.
+Costs are stated for a unit weight; a weight :math:`\lambda` gives :math:`\nabla L^*(a/\lambda)`.  Derived here.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class RunningCost(ABC):
 
     @abstractmethod
     def factor(self, xp: Namespace, norm: Array) -> Array:
-        """Kernel: the factor between a costate of this norm and the control that it asks for."""
+        """Kernel: the factor between a costate of this norm and its control."""
 
     def reach(self) -> float:
         """The largest norm of a costate that a bounded control answers."""
         return float("inf")
 
     def kinks(self) -> tuple[float, ...]:
-        """Norms of a costate where the control that it asks for bends: quadratures break there."""
+        """Norms of a costate at which its control has a kink: quadratures break there."""
         return ()
 
     def cost(self, u: Array) -> Array:

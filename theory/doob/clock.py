@@ -2,7 +2,7 @@ r"""One half-space in the variance clock: what guidance costs, and what labels a
 
 For normal data and :math:`A = \{n \cdot X_0 \ge b\}` everything depends on two numbers: the margin
 :math:`z = (n \cdot m - b)/\sqrt{n^\top S n}`, with :math:`P(A) = \Phi(z)`, and the share
-:math:`\kappa = 1 - n^\top C_t n / n^\top S n` of the variance of the functional that the noised point tells.  The
+:math:`\kappa = 1 - n^\top C_t n / n^\top S n` of the variance of the functional that the noised point explains.  The
 posterior mean of the functional is a Brownian motion in this share, from 0 at pure noise to 1 at the data, and
 
 .. math:: h = \Phi\Big(\frac{z + \sqrt\kappa\,U}{\sqrt{1 - \kappa}}\Big), \qquad U \sim N(0, 1).

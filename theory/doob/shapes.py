@@ -34,7 +34,7 @@ class Box(AbstractEvent):
         low, high: Levels, shape (d,), l_i < h_i; they may be infinite.
 
     Raises:
-        UnmetHypothesis: An interval without interior; in what asks for a probability: a covariance that is not
+        UnmetHypothesis: An interval without interior; where a probability is needed, a covariance that is not
             diagonal, under which it is no product.
 
     Claims: DOOB-EVENT-1, DOOB-EVENT-2
@@ -112,7 +112,7 @@ class Ball(AbstractEvent):
         radius: R > 0, finite.
 
     Raises:
-        UnmetHypothesis: R <= 0; in what asks for a probability: a covariance that is no multiple of the identity,
+        UnmetHypothesis: R <= 0; where a probability is needed, a covariance that is no multiple of the identity,
             under which the distance has no such law.
 
     Claims: DOOB-EVENT-1, DOOB-EVENT-2

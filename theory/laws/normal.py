@@ -91,7 +91,7 @@ class LogNormal(ElementwiseLaw):
         scale: Standard deviation :math:`\sigma > 0` of the logarithm, broadcastable with ``loc``.
 
     Raises:
-        UnmetHypothesis: ``scale`` is not positive, or a point at which the score is asked is not.
+        UnmetHypothesis: ``scale`` is not positive, or a point at which the score is evaluated is not.
 
     Claims: CONVENTION-LAWS-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-2, SPECIAL-TAILS-3, SPECIAL-TAILS-4, SPECIAL-LAWS-1
 

@@ -192,7 +192,7 @@ def _rising(xp: Namespace, *, process: AbstractProcess, times: Array, **_: objec
 
 @public(check=_rising, x0="state")
 def simulate(xp: Namespace, process: AbstractProcess, x0: Array, times: Array, rng: Rng) -> Array:
-    r"""Paths of a process, exact at the times asked for: each step is a draw from its own transition.
+    r"""Paths of a process, exact at the given times: each step is a draw from its own transition.
 
     .. math:: X_{t_k} \sim P(X_{t_k} \in \cdot \mid X_{t_{k-1}}), \qquad X_0 = x_0
 

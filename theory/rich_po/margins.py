@@ -109,7 +109,7 @@ def loser_growth(
     .. math:: \big(h^* - |\hat y_{ref} - y|^2_w\big)_+
 
     A denoiser's margin is what the winner's squared error falls by and the loser's rises by.  An error cannot fall below 0:
-    0.1, which is IPO's for language models, asks for a margin of 5 where the reference's error is 1 per number.
+    0.1, which is IPO's for language models, sets a margin of 5 where the reference's error is 1 per number.
 
     Arguments:
         p, beta, loss, smoothing: As for :func:`optimal_margin`, which is :math:`h^*`.

@@ -11,7 +11,7 @@ uniformly in the log-SNR, is an unbiased estimate after multiplication with the 
 
 .. math:: \beta_{nat} = \frac{2\,\beta_\Sigma}\Lambda
 
-Other laws of the noise time weigh the levels differently: of those it tells the scale alone.
+Other laws of the noise time weigh the levels differently: for those it gives the scale alone.
 """
 
 from __future__ import annotations

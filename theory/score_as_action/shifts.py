@@ -47,7 +47,7 @@ from .posterior import Problem, matvec, posterior, prior, problem, require_beta,
 
 __all__ = ["ShiftedScore", "response"]
 
-_FINE, _COARSE = 96, 72  # nodes of the rule that gives the value, and of the one that tells its error
+_FINE, _COARSE = 96, 72  # nodes of the rule that gives the value, and of the one that bounds its error
 # artanh(sqrt z) / sqrt z = sum z^j / (2 j + 1): where |z| < 0.05 thirteen terms are exact to rounding.
 _SERIES = tuple(1.0 / (2 * j + 1) for j in range(13))
 
@@ -63,7 +63,7 @@ def _check_response(xp: Namespace, *, process: Any, eta: float, t: Array, **_: A
 
 @public(check=_check_response, variance="> 0", t=">= 0")
 def response(xp: Namespace, process: VP, variance: Array, t: Array, eta: float = 1.0) -> Array:
-    r"""What a unit shift of the score adds to the mean of the samples, under the sampler eta.
+    r"""The change of the samples' mean for a unit shift of the score, under the sampler eta.
 
     .. math:: R_\eta = \frac{1+\eta^2}2 \int_0^t g_r^2
         \exp\Big(\int_0^r \tfrac12 g^2 - \tfrac{1+\eta^2}2 \frac{g^2}{\Sigma}\Big)\,dr, \qquad

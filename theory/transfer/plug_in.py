@@ -38,7 +38,7 @@ def excess_error_bound(
 
     Arguments:
         error: :math:`\epsilon`, the :math:`L^2` error of the regression of a label 0 or 1, >= 0.
-        margin: :math:`\kappa \ge 0`; 0 asks nothing of the law.
+        margin: :math:`\kappa \ge 0`; 0 demands nothing of the law.
         constant: :math:`C > 0`; of no account at :math:`\kappa = 0`.
 
     Returns:

@@ -86,8 +86,8 @@ class Equivalence:
     """The outcome of two one-sided tests.
 
     Arguments:
-        estimate: What was measured.
-        target: What it should be.
+        estimate: The measured value.
+        target: The expected value.
         margin: The largest difference that counts as none (for a constant: relative).
         p_value: Probability of so good an agreement when the difference is the margin or more.
         alpha: The accepted rate of false *agreement*.

@@ -152,7 +152,7 @@ def learn_clock(
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Round:
-    """What the paths of a round say of every knot: gradient, curvature, time spent near it; and where they end."""
+    """Estimates of a round at every knot: gradient, curvature, time spent near it; and where its paths end."""
 
     gradient: Floats
     curvature: Floats

@@ -22,7 +22,7 @@ __all__ = ["best_subgrid", "step_losses"]
 
 @public(wide=True, levels="in [0, inf)", s="in (0, inf)")
 def step_losses(xp: Namespace, levels: Array, s: Array) -> Array:
-    r"""What Euler's step between any two levels costs on :math:`N(0, s^2)`.
+    r"""The cost of Euler's step between any two levels on :math:`N(0, s^2)`.
 
     .. math:: C_{ij} = -\log\cos(\omega_i - \omega_j), \qquad \omega = \arctan\frac\sigma s
 

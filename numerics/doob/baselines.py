@@ -94,7 +94,7 @@ def residual_guidance(
 @dataclass(frozen=True, eq=False)
 @checked
 class Accepted:
-    """What rejection leaves.
+    """The accepted draws of rejection.
 
     Arguments:
         points: Draws in the event, shape (k, *).

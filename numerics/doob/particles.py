@@ -224,7 +224,7 @@ def _log_mean(xp: Namespace, log_weights: Array) -> Array:
 
 
 def _permuted(xp: Namespace, values: Array, ancestors: Array) -> Array:
-    """What each particle inherits: everything that is kept for one goes through here."""
+    """The resampled particles: everything that is kept for one goes through here."""
     shape, count = tuple(values.shape), ancestors.shape[-1]
     flat = xp.reshape(ancestors, (-1, count))
     rows = xp.astype(xp.arange(flat.shape[0], device=device(values)), flat.dtype)[:, None]

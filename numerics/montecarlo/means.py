@@ -125,7 +125,7 @@ def two_sample_mean_test(
         x, alpha, power: Symbols of the module.
         y: Draws, shape (n,).
         sd: Standard deviation of a difference x - y, for ``"variance"`` and ``"gaussian"``.
-        assume: What is known of x - y; see the module.
+        assume: The assumption on x - y; see the module.
 
     Raises:
         UnmetHypothesis: Samples of different sizes; otherwise as :func:`mean_test`.

@@ -29,7 +29,7 @@ class Verdict:
     """The outcome of one statistical test.
 
     Arguments:
-        test: What was tested, in words.
+        test: The tested hypothesis, in words.
         p_value: Probability, under the hypothesis, of data at least as far from it.
         effect: The estimated deviation, in ``unit``.
         detectable: The smallest deviation in ``unit`` that this test, at this ``n`` and ``alpha``,

@@ -31,7 +31,7 @@ def gradient_flow(
         logits: Logits of the student, shape (V,).
         logq: Log-probabilities of the teacher, shape (V,).
         f: The divergence.
-        direction: What is descended: the exact gradient, or a biased direction to study.
+        direction: The direction of descent: the exact gradient, or a biased one to study.
         steps: Steps, >= 0.
         rate: Step size, > 0.
         clip_norm: Largest norm of a direction, > 0.

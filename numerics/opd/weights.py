@@ -121,7 +121,7 @@ def token_weights(
 
 @public(wide=True, check=_require_token)
 def normalizer(xp: Namespace, mask: Array, reduction: Reduction = "token") -> Array:
-    r"""What each token is multiplied by: 1/Z of the reduction.
+    r"""The factor of each token: 1/Z of the reduction.
 
     .. math:: \text{token: } \frac{1}{\sum_{bt} m_{bt}}, \qquad
         \text{sequence: } \frac{1}{B_+ \sum_t m_{bt}}, \qquad \text{sum: } 1

@@ -54,7 +54,7 @@ def _require_predictions(subject: str) -> Callable[..., None]:
 def denoising_ratio(
     xp: Namespace, prediction: Array, reference: Array, target: Array, weight: float | Array = 1.0
 ) -> Array:
-    r"""What stands for the log-ratio of an image: the reference's squared error less the model's, *summed*.
+    r"""The stand-in for the log-ratio of an image: the reference's squared error less the model's, *summed*.
 
     .. math:: u = \omega\,\big(|\hat y_{ref} - y|^2 - |\hat y - y|^2\big)
         = \omega\,(\hat y_{ref} - \hat y)^\top(\hat y_{ref} + \hat y - 2y)
@@ -82,7 +82,7 @@ def denoising_ratio(
 
 @public(wide=True, alpha="> 0", sigma="> 0")
 def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Parametrization) -> Array:
-    r"""What turns a squared error of a prediction into that of the noise, at the same noisy image.
+    r"""The factor from the squared error of a prediction to that of the noise, at the same noisy image.
 
     .. math:: 1, \quad \Big(\frac\alpha\sigma\Big)^2, \quad \Big(\frac\alpha{\alpha^2 + \sigma^2}\Big)^2, \quad
         \Big(\frac\alpha{\alpha + \sigma}\Big)^2, \quad \sigma^2
@@ -91,7 +91,7 @@ def noise_error_weight(xp: Namespace, alpha: Array, sigma: Array, kind: Parametr
 
     Arguments:
         alpha, sigma: Levels of the noise time, > 0, any shape.
-        kind: What the network predicts, in the words of diffusers.
+        kind: The parametrization of the network, in the words of diffusers.
 
     Returns:
         The weight, elementwise.

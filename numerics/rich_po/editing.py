@@ -50,7 +50,7 @@ class EditingPipeline:
 
     Arguments:
         w: Reward, shape (d,).
-        attributes: What the instructor can name, a basis in columns, shape (d, k).
+        attributes: The directions that the instructor can name, a basis in columns, shape (d, k).
         step: Length a > 0 of an edit, per unit of what the critic reads.
         critic_cov: Z, of the critic's error, shape (d, d).
         editor_cov: X, of the editor's error, shape (d, d).
@@ -101,7 +101,7 @@ class EditingPipeline:
         )
 
     def criticise(self, images: Array, rng: Rng) -> Array:
-        """What the critic says to images (n, d): the reward's gradient and its error, (n, d)."""
+        """The critique of images (n, d): the reward's gradient and its error, (n, d)."""
         xp, _, (x, w, cov) = boundary("EditingPipeline", images=images, w=self.w, cov=self.critic_cov)
         self._require_images(x)
         return w + source(rng, like=x).normal(x) @ sqrt_psd(xp, cov)

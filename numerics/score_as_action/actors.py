@@ -128,7 +128,7 @@ def running_cost(xp: Namespace, excess: Array, g2dt: Array, beta: float) -> Arra
 
 @public(wide=True, check=_paths("path_kl", "change"), change="finite", g2dt=">= 0")
 def path_kl(xp: Namespace, change: Array, g2dt: Array) -> Array:
-    r"""What each path contributes to the divergence of two policies at eta = 1.
+    r"""The contribution of each path to the divergence of two policies at eta = 1.
 
     .. math:: \tfrac12 \sum_k g_k^2\,|s' - s|^2\,\Delta_k, \qquad
         \mathrm{KL}(P' \| P) = E' [\cdot]

@@ -29,7 +29,7 @@ __all__ = ["Denoised", "bpdn"]
 @dataclass(frozen=True, slots=True, eq=False)
 @checked
 class Denoised:
-    """What :func:`bpdn` found.
+    """The result of :func:`bpdn`.
 
     Arguments:
         x: Coordinates, with shape (d,).

@@ -217,7 +217,7 @@ def duality_gap(
 
 
 def _slack(xp: Namespace, x: Array, excess: Array, high: float) -> Array:
-    """What one sign of a coordinate adds: -x excess for excess < 0, (high - x) excess above, x the positive part."""
+    """The part of one sign of a coordinate: -x excess for excess < 0, (high - x) excess above, x the positive part."""
     zero = xp.zeros_like(excess)
     inside = -xp.maximum(x, zero) * xp.minimum(excess, zero)
     if math.isinf(high):

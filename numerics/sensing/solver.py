@@ -31,7 +31,7 @@ RelativeTo: TypeAlias = Literal["value", "data"]
 @dataclass(frozen=True, slots=True, eq=False)
 @checked
 class Solution:
-    """What :func:`solve` found.
+    """The result of :func:`solve`.
 
     Arguments:
         x: Coordinates, with shape (..., d).
@@ -52,7 +52,7 @@ class NotConverged(ArithmeticError):
         gap: The largest gap, relative to the value or to the squared norm of the measurements, as ``relative_to`` says.
         tolerance: The goal for it.
         steps: Steps taken.
-        best: What was reached.
+        best: The best coordinates reached.
     """
 
     def __init__(self, problems: int, gap: float, tolerance: float, steps: int, best: Solution) -> None:

@@ -107,7 +107,7 @@ class Composed:
 
     Arguments:
         transport: From target features to source features.
-        model: What was learned on the source.
+        model: The model learned on the source.
     """
 
     transport: Callable[[Any], Any]

@@ -34,7 +34,7 @@ class PlanMap:
         points: The samples :math:`x_i`, shape (m, d).
         images: :math:`\\hat S(x_i)`, shape (m, d).
         cost: Squared transport cost between the two samples.
-        extension: What a new point takes from its nearest sample.
+        extension: The part that a new point takes from its nearest sample.
     """
 
     points: Floats

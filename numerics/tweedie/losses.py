@@ -43,7 +43,7 @@ __all__ = ["kl_weight", "matching_loss", "poisson_loss", "square_loss", "target"
 def target(
     xp: Namespace, process: AbstractProcess, x0: Array, x: Array, t: Array, kind: Parametrization
 ) -> Array:
-    r"""What the network regresses: the output of the *conditional* score, without cancellation.
+    r"""The regression target of the network: the output of the *conditional* score, without cancellation.
 
     .. math::
         \text{score:}\ \partial_x \log p_t(x|x_0), \qquad

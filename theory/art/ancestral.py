@@ -74,7 +74,7 @@ def _ordered(xp: Namespace, *, a: Array, b: Array, end: Array, **_: Array) -> No
 
 @public(wide=True, check=_ordered, a="in (0, inf)", b="in [0, inf)", s="in (0, inf)", end="in [0, inf)")
 def ancestral_deficits(xp: Namespace, a: Array, b: Array, s: Array, end: Array) -> Array:
-    r"""What one step adds to :func:`ancestral_deficit`: a cost for dynamic programming.
+    r"""The contribution of one step to :func:`ancestral_deficit`: a cost for dynamic programming.
 
     .. math:: \frac{s^2(a^2-b^2)^2}{a^2(s^2+a^2)} \cdot \frac{s^2+\sigma_N^2}{(s^2+b^2)^2}
 

@@ -157,7 +157,7 @@ class ClockProblem:
         return Normal(self.rate(t, psi), np.sqrt(exploration / q))
 
     def terminal_cost(self, end: Floats) -> Floats:
-        r"""What the relaxed problem pays for arriving at f, :math:`S(f)^2/T + \gamma^*(f - T)`.
+        r"""The price of arriving at f in the relaxed problem, :math:`S(f)^2/T + \gamma^*(f - T)`.
 
         Stationary at f = T, where it is :math:`J^*`; whether that is its minimum is another question.
         """

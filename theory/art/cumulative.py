@@ -22,7 +22,7 @@ class Cumulative:
     """The integral from the first edge on, by Gauss's rule on panels.
 
     Arguments:
-        subject: What is computed, for the error.
+        subject: The name of the quantity, for the error.
         density: Positive, from points (N,) to values (N,), smooth between the edges.
         edges: Increasing.
 

@@ -80,7 +80,7 @@ def error_constant(
     sigma_max: float,
     solver: Literal["euler", "heun", "ancestral"] = "euler",
 ) -> float:
-    r"""What a density of levels costs on :math:`N(0, s^2)`: the limit of :math:`n^p` times the relative error.
+    r"""The constant of a density of levels on :math:`N(0, s^2)`: the limit of :math:`n^p` times the relative error.
 
     .. math:: \text{Euler: } \frac12\int\frac{\omega'^2}\rho\int\rho, \qquad
         \text{Heun: } \frac12\int\frac{\tan\omega\;\omega'^3}{\rho^2}\Big(\int\rho\Big)^2, \qquad

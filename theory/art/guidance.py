@@ -36,7 +36,7 @@ __all__ = ["guided_ratio", "guided_stiffness"]
     weight="finite",
 )
 def guided_ratio(xp: Namespace, grid: Array, s: Array, condition: Array, weight: Array) -> Array:
-    r"""What Euler's method makes of a deviation under guidance, over what the guided flow does.
+    r"""The factor of a deviation under Euler's method with guidance, over that of the guided flow.
 
     .. math:: \prod_k \frac{1 + (\sigma_{k+1}-\sigma_k)\,\sigma_k\,g(\sigma_k)}{x(\sigma_{k+1})/x(\sigma_k)}
 

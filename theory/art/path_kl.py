@@ -36,7 +36,7 @@ def _falls(xp: Namespace, *, a: Array, b: Array, **_: Array) -> None:
 
 @public(wide=True, check=_falls, a="in (0, inf)", b="in (0, inf)", s="in (0, inf)")
 def path_kl_steps(xp: Namespace, a: Array, b: Array, s: Array) -> Array:
-    r"""What one step adds to AYS's bound on Gaussian data.
+    r"""The contribution of one step to AYS's bound on Gaussian data.
 
     .. math:: \tfrac12\big(r - 1 - \log r\big), \qquad r = \frac{1 + s^2/b^2}{1 + s^2/a^2}
 

@@ -117,7 +117,7 @@ def corruption_step_kl(
     survival_t: Array,
     noise: Array,
 ) -> Array:
-    r"""What one step costs of the evidence lower bound at a clean token.
+    r"""The cost of one step in the evidence lower bound at a clean token.
 
     .. math:: \mathrm{KL}\big(q(x_s \mid x_t, x_0) \,\|\, p(x_s \mid x_t)\big)
 

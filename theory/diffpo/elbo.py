@@ -163,7 +163,7 @@ def count_elbo(xp: Namespace, mean: Array) -> Array:
 
 @public(wide=True, t="in [0, 1]")
 def elbo_profile(xp: Namespace, mean: Array, t: Array) -> Array:
-    r"""What the ELBO integrates over the masking probability: a polynomial of degree L - 1.
+    r"""The integrand of the ELBO in the masking probability: a polynomial of degree L - 1.
 
     .. math:: g(t) = \frac1t E_{m \sim \mathrm{Bernoulli}(t)^L} \sum_{i \in m} \log p(x_i \mid z_m)
         = \sum_{k=1}^L \binom Lk t^{k-1} (1-t)^{L-k} c_k, \qquad \int_0^1 g = \mathrm{ELBO}

@@ -88,7 +88,7 @@ class PolyaDenoiser:
         return math.fsum((chance * entropies(self._log_pair(np.arange(k + 1), k))).tolist())
 
     def information(self, k: int) -> float:
-        r"""What k tokens say of one more, :math:`I_k = H_0 - H_k`."""
+        r"""The information of k tokens on one more, :math:`I_k = H_0 - H_k`."""
         return self.conditional_entropy(0) - self.conditional_entropy(k)
 
     def divergence(self, tau: int = 0) -> float:

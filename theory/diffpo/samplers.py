@@ -274,7 +274,7 @@ class Blocks:
     """A sampler inside of blocks: the next block begins when the last one is complete.
 
     Arguments:
-        sampler: What chooses inside of a block.
+        sampler: The sampler inside of a block.
         size: Positions of a block, >= 1; the last block may be shorter.
 
     Example:

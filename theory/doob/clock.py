@@ -70,7 +70,7 @@ def log_second_moment(xp: Namespace, z: Array, kept: Array) -> Array:
 
 @public(wide=True, z="finite", kept="in [0, 1]")
 def label_noise(xp: Namespace, z: Array, kept: Array) -> Array:
-    r"""What the squared loss of a perfect h is: the noise of the labels.
+    r"""The squared loss of a perfect h: the noise of the labels.
 
     .. math:: E\big(1_A - h\big)^2 = P(A) - E\,h^2 = \Phi_2(z, -z; -\kappa) = \int a\,E|\nabla h|^2\,dt
 

@@ -74,7 +74,7 @@ class AbstractEvent(ABC):
         return self.membership(xp, x)
 
     def complement(self) -> AbstractEvent:
-        """What the event leaves out."""
+        """The complement of the event."""
         return Complement(self)
 
 
@@ -82,7 +82,7 @@ class AbstractEvent(ABC):
 @dataclass(frozen=True, eq=False)
 @checked
 class Complement(AbstractEvent):
-    """What an event leaves out.
+    """The complement of an event.
 
     Claims: DOOB-EVENT-2
 

@@ -64,7 +64,7 @@ def terminal_law(
         data: Gaussian law; a singular covariance is legal, and exact in the directions without variance.
         prior_variance: :math:`V_p`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
         kappa: Factor on the exact score, > 0.
-        shift: What the model adds to the data mean, shape (d,) or a number for all coordinates.
+        shift: The model's mean less that of the data, shape (d,) or a number for all coordinates.
 
     Returns:
         A Gaussian law on R^d.

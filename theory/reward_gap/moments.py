@@ -20,7 +20,7 @@ of the paper was not available; all formulae are derived here.
 
 Symbols:
     process: VP, VE or Flow.
-    shift: What the model adds to the data mean.
+    shift: The model's mean less that of the data.
 
 References:
     | Understanding sampler stochasticity in training diffusion models for RLHF (Sheng, Zhao, Chen, Yao,

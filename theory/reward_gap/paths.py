@@ -105,7 +105,7 @@ def path_kl(
         process, eta: Symbols of the module.
         mean, variance: Data mean m and variance v > 0, one per eigen-direction.
         kappa: Factor on the exact score, > 0; 1 for Flow.
-        shift: What the model adds to the data mean.
+        shift: The model's mean less that of the data.
         prior_variance: :math:`V_p \ge 0`; by default 1 for VP and Flow, :math:`\sigma_T^2` for VE.
 
     Returns:
@@ -225,7 +225,7 @@ def reinforce_variance(
     Arguments:
         process, eta: Symbols of the module.
         mean, variance: Data mean m and variance v > 0.
-        baseline: What is taken off the reward.
+        baseline: The number subtracted from the reward.
 
     Returns:
         The variance of one path's estimate, of the broadcast shape.

@@ -117,7 +117,7 @@ def captured_gain(xp: Namespace, cov: Array, w: Array, directions: Array) -> Arr
     share="in [0, 1)",
 )
 def mixture_coefficient(xp: Namespace, cov: Array, w: Array, edit: Array, share: float) -> Array:
-    r"""What a mixture of random pairs and edits that always win teaches, for small signals.
+    r"""The coefficient learned from a mixture of random pairs and edits that always win, for small signals.
 
     .. math:: \theta = \Big[\tfrac{1-f}2 S_0 + \tfrac f4\,\delta\delta^\top\Big]^{-1}
         \Big[\tfrac{1-f}2 S_0 w + \tfrac f2\,\delta\Big] = w + O(f)

@@ -70,7 +70,7 @@ def mean_slope(xp: Namespace, sd: Array) -> Array:
 
 @public(wide=True, gap="finite")
 def gap_information(xp: Namespace, gap: Array) -> Array:
-    r"""What a label says about the scale of the reward: Fisher's information of a pair of this gap.
+    r"""Fisher's information of a label on the scale of the reward, for a pair of this gap.
 
     .. math:: I(u) = u^2\,\sigma(u)\,\sigma(-u), \qquad \max I = I(u^*) = 0.4392, \quad u^*\tanh(u^*/2) = 2
 
@@ -138,7 +138,7 @@ def flipped_scale(xp: Namespace, sd: Array, flips: Array) -> Array:
 
 @public(wide=True, sd="in [0, 100]", share="in (0, 1]")
 def stepwise_scale(xp: Namespace, sd: Array, share: Array) -> Array:
-    r"""What a step of a chain learns where every step is a pair labelled by the final images.
+    r"""The coefficient that a step of a chain learns where every step is a pair labelled by the final images.
 
     .. math:: c\,\kappa(c s\sqrt a) = \kappa(s); \qquad c = 1 \;\; (a = 1), \qquad c \to \kappa(s) \;\; (a \to 0)
 
@@ -163,7 +163,7 @@ def stepwise_scale(xp: Namespace, sd: Array, share: Array) -> Array:
 
 @public(wide=True, sd="in [0, 100]", ratio="in [1, inf)")
 def independent_noise_scale(xp: Namespace, sd: Array, ratio: Array) -> Array:
-    r"""What Diffusion-DPO learns where winner and loser have noise of their own, over what it learns with shared noise.
+    r"""The coefficient of Diffusion-DPO where winner and loser have noise of their own, over that with shared noise.
 
     .. math:: r\,c\,\kappa(c s\sqrt r) = \kappa(s), \qquad r = 1 + \alpha^2S_0/\sigma^2
 
@@ -193,7 +193,7 @@ def _require_times(xp: Namespace, *, sd: Array, steepness: Array) -> None:
 
 @public(wide=True, check=_require_times, sd="in [0, 100]", steepness="> 0")
 def drawn_time_scale(xp: Namespace, sd: Array, steepness: Array) -> Array:
-    r"""What Diffusion-DPO learns where the noise time is drawn outside of the sigmoid: one compromise for all times.
+    r"""The coefficient of Diffusion-DPO with the noise time drawn outside of the sigmoid: one compromise for all times.
 
     .. math:: \sum_t a_t\,(c a_t)\,\kappa(c\,a_t s) = \kappa(s) \sum_t a_t, \qquad a_t \propto \sigma_t^2\alpha_t^2/C_t^2
 

@@ -32,7 +32,7 @@ Script: TypeAlias = Literal["salesforce", "diffusers-sdxl", "diffusers-sd", "d3p
 @dataclass(frozen=True, slots=True)
 @checked(factor="> 0")
 class BetaConvention:
-    """What a script multiplies by its beta.
+    """The quantity that a script multiplies by its beta.
 
     Arguments:
         of: Squared errors of the noise, or log-probabilities of the steps.

@@ -81,7 +81,7 @@ def plug_in_value(process: Process, data: Gaussian, reward: Reward, x: Array, t:
 
 @arrays()
 def jensen_gap(process: Process, data: Gaussian, reward: Reward, t: Array) -> Array:
-    r"""What the plug-in lacks: a function of time alone.
+    r"""The value function less its plug-in: a function of time alone.
 
     .. math:: V^{pre}(x, t) - r(\hat x_0) = -\tfrac12 \mathrm{tr}(Q\,C_t), \qquad
         C_t = \mathrm{Cov}[X_0 \mid X_t]

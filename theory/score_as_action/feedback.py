@@ -202,7 +202,7 @@ class LinearFeedback:
         return law, matvec(xp, axes, lead), arrived, float(energy), slopes
 
     def _affine(self, law: Problem, t: Array) -> tuple[_Affine, _Affine]:
-        """What takes states of noise time t (...) to the data, axis by axis (..., d), and its derivative in the gain."""
+        """The factor from states of time t (...) to the data, for each axis (..., d), and its derivative in the gain."""
         xp = law.xp
         variance, axes = xp.linalg.eigh(law.covs[0, :, :])
         mean, b = law.means[0, :] @ axes, self.process.clock.time(t)[..., None]

@@ -110,7 +110,7 @@ def optimal_action(process: Process, data: Data, reward: Reward, beta: float, x:
 def conditional_law(
     process: Process, data: Data, reward: Reward, beta: float, x: Array, t: Array
 ) -> Gaussian | GaussianMixture:
-    r"""What the optimum samples from each state: the posterior, tilted by the reward.
+    r"""The law that the optimum samples from each state: the posterior, tilted by the reward.
 
     .. math:: P^*(dx_0 \mid x) \propto p(dx_0 \mid x)\,e^{r(x_0)/\beta}
         = \sum_k \pi_k\,N\big(G_k (M_k + C_k c/\beta),\; G_k C_k\big)

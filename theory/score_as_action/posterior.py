@@ -111,7 +111,7 @@ def posterior(xp: Namespace, process: Any, law: Problem, x: Array, t: Array) -> 
 
 
 def prior(process: Process, data: Data) -> Gaussian:
-    """What samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
+    """The law that samplers start from at T, in the namespace of the data: N(0, 1) for VP, else N(0, sigma_T^2)."""
     require_single("prior", data)
     mean = data.mean if isinstance(data, Gaussian) else data.means[0]
     xp, down, (mean, t) = boundary("prior", mean=mean, t=process.T)

@@ -33,7 +33,7 @@ __all__ = ["surrogate", "surrogate_error_bound"]
 
 @arrays()
 def surrogate(policy: ShiftedScore, shift: Array) -> float:
-    r"""What the samples of a policy promise of another shift.
+    r"""A surrogate for the objective of another shift, from the samples of a policy.
 
     .. math:: L_\theta(\theta') = J(\theta) + \nabla J(\theta) \cdot \delta - \tfrac\beta2\,B_T\,|\delta|^2
 

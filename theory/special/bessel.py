@@ -182,7 +182,7 @@ def bessel_quotient(xp: Namespace, nu: float | Array, z: Array) -> Array:
 
 
 class Ladder(NamedTuple):
-    """What one walk down from the order mu to the order nu gives."""
+    """The result of one walk down from the order mu to the order nu."""
 
     m: int
     mu: float | Array  # nu + m

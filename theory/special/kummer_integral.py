@@ -117,7 +117,7 @@ def _log_gamma_density(xp: Namespace, a: float, log_r: Array, s: Array) -> Array
 
 
 def _stirling(a: float) -> float:
-    """What Stirling's formula leaves out of log Gamma(a)."""
+    """The part of log Gamma(a) that Stirling's formula leaves out."""
     if a < 16.0:
         return math.lgamma(a) - ((a - 0.5) * math.log(a) - a + 0.5 * math.log(2.0 * math.pi))
     w = 1.0 / (a * a)

@@ -97,7 +97,7 @@ def integrate(subject: str, integrand: Callable[[Floats], Floats], edges: Floats
     """The integral over [edges[0], edges[-1]]; ``edges`` are where the integrand turns or breaks, as far as known.
 
     Arguments:
-        subject: What is computed, for the error.
+        subject: The name of the quantity, for the error.
         integrand: From points of shape (N,) to values of shape (N,).
         edges: Increasing, at least two.
         rtol: Panels are halved until the error is this part of the value, or all of it is rounding.
@@ -185,7 +185,7 @@ def _panels(integrand: Callable[[Floats], Floats], left: Floats, right: Floats) 
 
 
 def _hidden(panels: _Panels, width: Floats) -> Floats:
-    """What kinks and jumps beyond the last nodes may leave out, half of it on either side of an edge."""
+    """The part that kinks and jumps beyond the last nodes may leave out, half of it on either side of an edge."""
     apart = np.abs(panels.at_right[:-1] - panels.at_left[1:])
     apart = np.maximum(apart - np.maximum(panels.noise[:-1], panels.noise[1:]), 0.0)
     turn = np.abs(panels.slope_right[:-1] - panels.slope_left[1:])

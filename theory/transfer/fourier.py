@@ -39,8 +39,8 @@ class TruncationRisk:
     """The exact risk of a truncated Fourier estimator at its best cut-off.
 
     Arguments:
-        variance: What the kept frequencies cost.
-        bias: What the others would have given, squared.
+        variance: The variance of the kept frequencies.
+        bias: The squared bias: the energy of the others.
         cutoff: Largest squared frequency :math:`|k|^2` that is kept; 0 keeps none but the constant.
     """
 

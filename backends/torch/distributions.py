@@ -43,7 +43,7 @@ class LawDistribution(td.Distribution):
 
     Arguments:
         law: A law whose parameters are tensors.
-        generator: What draws come from.
+        generator: The generator of draws.
         validate_args: As for every distribution; torch's default where it is None.
     """
 

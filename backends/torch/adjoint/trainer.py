@@ -42,7 +42,7 @@ class Evaluation:
 @final
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What training gives: the log, a row for each step (columns: COLUMNS)."""
+    """The result of a training: the log, a row for each step (columns: COLUMNS)."""
 
     log: Tensor
 

@@ -66,7 +66,7 @@ class Study:
     """All rows of a recipe.
 
     Arguments:
-        evaluations: What measuring cost, a seed, by name and solver.
+        evaluations: The cost of measuring, a seed, by name and solver.
         floor: The distance of as many real digits from those held out.
         reference: The distance of the reference's images.
     """
@@ -162,7 +162,7 @@ def _learned(
 
 
 def _sampled(flow: FrozenFlow, noise: Tensor, levels: Floats, solver: Solver) -> Tensor:
-    """What a pipeline would decode, a few states at a time."""
+    """The data that a pipeline would decode, a few states at a time."""
     ends = []
     with torch.no_grad():
         for start in range(0, len(noise), _AT_ONCE):

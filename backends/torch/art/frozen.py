@@ -86,7 +86,7 @@ class FrozenFlow:
 
     @property
     def description(self) -> tuple[bytes | str, ...]:
-        """What its velocities follow from beside the weights of a network: labels, prompts and, without one, the formula."""
+        """The inputs of its velocities beside the network's weights: labels, prompts and, without one, the formula."""
         table = b"" if self.table is None else np.asarray(self.table).tobytes()
         rows = (self.conditions[name].detach().cpu().double().numpy() for name in sorted(self.conditions))
         formula = "" if hasattr(self.denoiser, "network") else repr(self.denoiser)
@@ -104,7 +104,7 @@ class FrozenFlow:
         return noise if self.table is None else noise * (1.0 + level * level) ** 0.5
 
     def data(self, state: Tensor, level: float) -> Tensor:
-        """What a pipeline decodes: x of the state at the last level."""
+        """The data that a pipeline decodes: x of the state at the last level."""
         return state if self.table is None else state / (1.0 + level * level) ** 0.5
 
     def rows(self, count: int, offset: int = 0) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ class Passed:
         argument: ``sigmas`` or ``timesteps``.
         form: ``list``, ``array`` or ``tensor``: of what kind it was given.
         with_end: Whether the last level is in it.
-        levels: What its steps go through, (N + 1,); empty where it was refused.
+        levels: The levels that its steps go through, (N + 1,); empty where the grid was refused.
         labelled: The levels that the network's labels stand for, before each step, (N,).
         reason: Why it was refused.
     """
@@ -140,7 +140,7 @@ def best(make: Callable[[], Any], levels: Sequence[float]) -> Passed | None:
 
 
 def arguments(scheduler: Any, argument: str, with_end: bool, levels: Sequence[float]) -> Floats:
-    """What is given to ``set_timesteps``: the levels, or their labels."""
+    """The arguments of ``set_timesteps``: the levels, or their labels."""
     wanted = np.asarray(levels, dtype=np.float64)
     given = wanted if argument == "sigmas" else _labels(scheduler, wanted)
     if argument == "timesteps" and kind_of_levels(scheduler) == "table":

@@ -119,7 +119,7 @@ def _distances(study: Study) -> dict[str, Any]:
 
 
 def _summary(study: Study) -> str:
-    """What the grids with errors carried do beside those without, and beside the least of all others: no ranking but that."""
+    """The grids with errors carried beside those without, and beside the least of all others: no ranking but that."""
     said = []
     for solver, steps in _settings(study):
         errors = {row.grid: float(np.mean(row.errors)) for row in _of(study, solver, steps)}

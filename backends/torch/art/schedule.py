@@ -47,8 +47,8 @@ class ARTSchedule:
         resolution: Height and width of its states.
         guidance: The weight of classifier-free guidance.
         carried: Whether errors were carried to the end; if not, local errors count alike.
-        evaluations: What it cost: states that the network was given, guidance counted as two.
-        stiffness: What was measured, from which other numbers of steps follow: levels and Q at these.
+        evaluations: Its cost: states that the network was given, guidance counted as two.
+        stiffness: The measurement, from which other numbers of steps follow: levels and Q at these.
 
     Raises:
         UnmetHypothesis: Levels that do not fall, are below 0, or of a flow above 1.

@@ -36,7 +36,7 @@ _SPAN = 504
 @final
 @validated(frozen=True, slots=True)
 class SketchData:
-    """What to load.
+    """The choice of data to load.
 
     Arguments:
         name: ``stress`` or ``digits``.

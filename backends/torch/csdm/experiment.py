@@ -82,7 +82,7 @@ class Row:
 @final
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What theory says of rows whose energy is held by so many coefficients.
+    """The predictions of theory for rows whose energy is held by so many coefficients.
 
     Arguments:
         energy: The share of a training row's energy.

@@ -93,7 +93,7 @@ class PipelineConfig:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class CSDMOutput:
-    """What a call gives: ``samples`` (B, d), and the ``latents`` (B, m) that they were decoded from."""
+    """The result of a call: ``samples`` (B, d), and the ``latents`` (B, m) that they were decoded from."""
 
     samples: Any  # a tensor, or an array for "np"
     latents: Tensor
@@ -272,7 +272,7 @@ class CSDMPipeline:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the latents are drawn in."""
+        """The dtype that the latents are drawn in."""
         dtype: torch.dtype = self.latents.centre.dtype
         return dtype
 

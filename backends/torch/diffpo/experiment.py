@@ -58,7 +58,7 @@ class Sudoku:
 @final
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one threshold: the share of puzzles that were solved, and the mean number of evaluations."""
+    """The results at one threshold: the share of puzzles that were solved, and the mean number of evaluations."""
 
     accuracy: float
     evaluations: float

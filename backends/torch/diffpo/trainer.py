@@ -81,7 +81,7 @@ class Trainer(Planned):
     Arguments:
         model: A :class:`.models.MaskedModel` that is a module; trained in place.
         task: Prompts and rewards.
-        settings: What is trained, and how.
+        settings: The settings of the training.
         plan: Budget; rows are rollouts.
         accelerator: Device and precision.
 
@@ -170,7 +170,7 @@ class Trainer(Planned):
     def losses(
         self, rollout: Rollout, index: Tensor, rewards: Tensor, generator: torch.Generator
     ) -> Callable[[], tuple[Tensor, Tensor]]:
-        """What is descended on these rollouts, again and again, and how far the surrogate is from what was recorded.
+        """The loss on these rollouts, for every update, and how far the surrogate is from the recorded numbers.
 
         The thresholds are scored in the first pass: their loss has no ratio that would make another one right.
         """

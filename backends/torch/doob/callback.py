@@ -35,7 +35,7 @@ __all__ = ["GuidanceCallback", "load_guidance", "save_log_h"]
 
 @final
 class GuidanceCallback:
-    """What ``callback_on_step_end`` of a pipeline takes.
+    """A ``callback_on_step_end`` of a pipeline.
 
     Arguments:
         guide: The gradient of log h at latents and timesteps of the scheduler.
@@ -77,7 +77,7 @@ class GuidanceCallback:
 
 
 def _coefficients(scheduler: Any, t: int, eta: float) -> tuple[float, float]:
-    """What a step multiplies the predicted noise by, and the deviation of its own noise."""
+    """The factor of the predicted noise in a step, and the deviation of the step's own noise."""
     from diffusers import DDIMScheduler
 
     config, one = scheduler.config, torch.ones(1, 1, dtype=torch.float64)

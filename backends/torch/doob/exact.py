@@ -106,7 +106,7 @@ class ChainH:
 
 
 def exact_guide(loss: Loss, model: GaussianData, frozen: Frozen, chain: ChainH) -> Guide:
-    """What this loss has to find."""
+    """The guidance that this loss has to find."""
     if loss == "covariation":
         return chain.pull
     if loss != "denoising":

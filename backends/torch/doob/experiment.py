@@ -52,10 +52,10 @@ class Draws:
 @final
 @dataclass(frozen=True)
 class Outcome:
-    """What was found.
+    """The results of a recipe.
 
     Arguments:
-        recipe: What was run.
+        recipe: The recipe that was run.
         draws: The draws of each method: unguided, each loss, the exact h where it is known, rejection.
         frozen: The model.
         probes: For the Gaussian model, guidance at probe points, for each loss one row a seed.

@@ -29,7 +29,7 @@ def satisfaction(draws: Draws) -> str:
 
 
 def gaussian_section(outcome: Outcome) -> Section:
-    """What was learned beside the exact h of the chain."""
+    """The learned guidance beside the exact h of the chain."""
     recipe, model = outcome.recipe, outcome.recipe.gaussian
     assert model is not None  # the outcome of a Gaussian run
     chain = ChainH.of(model, outcome.frozen)

@@ -41,7 +41,7 @@ class TrainerState:
     Arguments:
         max_steps: Steps in all.
         global_step: Steps done.
-        log_history: What was logged, a mapping for each time, with its ``step``.
+        log_history: The logged numbers, a mapping for each time, with its ``step``.
         is_world_process_zero: Whether this is the process that writes.
     """
 

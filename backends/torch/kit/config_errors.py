@@ -48,7 +48,7 @@ Key = int | str
 
 
 def problems(kind: type[Any], error: ValidationError, tables: object) -> str:
-    """What is wrong with tables, in one line.
+    """The faults of tables, in one line.
 
     Arguments:
         kind: The configuration that they should have been.
@@ -73,7 +73,7 @@ def unknown_key(dotted: str, known: Sequence[str]) -> str:
 
 
 def error_of_call(cls: type[Any], error: ValidationError) -> Exception:
-    """What a call of a configuration raises: a TypeError, or an UnmetHypothesis for a value outside of its range."""
+    """The exception of a configuration's call: a TypeError, or an UnmetHypothesis for a value outside of its range."""
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UnmetHypothesis) or (isinstance(cause, Exception) and not first["loc"]):
@@ -104,7 +104,7 @@ def _problem(kind: type[Any], error: Mapping[str, Any], tables: object) -> str:
 
 
 def _expected(error: Mapping[str, Any]) -> tuple[str, str]:
-    """What was expected and what came."""
+    """The expected value and the given one, in words."""
     context = error.get("ctx", {})
     if isinstance(unmet := context.get("error"), UnmetHypothesis):
         return unmet.hypothesis, unmet.got

@@ -72,7 +72,7 @@ class Identity:
         """Raise unless a checkpoint after ``done`` steps is one of this run.
 
         Arguments:
-            saved: What :meth:`to_json` gave then.
+            saved: The result of :meth:`to_json` at that time.
             done: Its steps.
             where: The file, for the message.
 
@@ -151,7 +151,7 @@ def environment(device: str, processes: int) -> dict[str, str]:
 
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """What both know and do not agree on, in one line; empty where they agree."""
+    """The fields that both have and that differ, in one line; empty where they agree."""
     differ = [name for name in here if name in saved and saved[name] != here[name]]
     return "; ".join(f"{name} {saved[name]} there, {here[name]} here" for name in differ)
 

@@ -27,7 +27,7 @@ __all__ = ["Work", "few_threads", "run_steps"]
 
 
 class Work(Protocol):
-    """What a run does step by step; a step is an epoch where the work says so."""
+    """The work of a run, step by step; a step is an epoch where the work says so."""
 
     def state(self) -> dict[str, Tensor]:
         """Named tensors that belong to a checkpoint, and that a resumption fills again."""
@@ -73,13 +73,13 @@ def run_steps(
     process; outside they are what they were.
 
     Arguments:
-        work: What is done.
+        work: The work.
         run: Where it is saved; entered here.
         length: Steps in all.
         save_every: Steps between two checkpoints.
         seed: The seed of the global generators.
         title: The label of the progress bar.
-        callbacks: What is called as it goes on, and may ask to save or to stop; then the run ends as if it were over.
+        callbacks: Called as the run goes on; they may request to save, or to stop as if the run were over.
 
     Raises:
         TrainingInterrupted: A signal, or the limit of the session; raised between two steps, after saving.

@@ -28,7 +28,7 @@ class Moved:
     """The share of weights with a gradient that steps have moved.
 
     Arguments:
-        parameters: What the optimizer moves.
+        parameters: The parameters that the optimizer moves.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))

@@ -50,7 +50,7 @@ def write_report(
         out: The folder; made where it is missing.
         paper: The name of the paper.
         title: The title of the report.
-        sections: What it shows.
+        sections: The sections of the report.
         meta: Seeds, recipes, device, seconds.
         packages: Installed packages whose versions are recorded.
     """

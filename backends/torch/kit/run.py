@@ -52,7 +52,7 @@ NONE, NEWEST, OLDER = 0, 1, 2
 @final
 @dataclass(frozen=True)
 class Resumed:
-    """What was saved beside the state.
+    """The part of a checkpoint beside the state.
 
     Arguments:
         done: Steps, or epochs.
@@ -73,9 +73,9 @@ class Run:
 
     Arguments:
         path: The newest checkpoint; None keeps nothing.
-        identity: What the run is made with.
+        identity: The identity of the run.
         accelerator: Devices and processes.
-        unit: What is counted: ``step`` or ``epoch``.
+        unit: The unit of progress: ``step`` or ``epoch``.
 
     Raises:
         InUse: On entering: another run has this file.
@@ -108,7 +108,7 @@ class Run:
         return highest(self.accelerator, self.interruption.asked) > 0
 
     def interrupted(self, done: int) -> TrainingInterrupted:
-        """What to raise after saving; in all processes together."""
+        """The exception to raise after saving; in all processes together."""
         return TrainingInterrupted(
             done, self.path, highest(self.accelerator, self.interruption.asked), self.unit
         )
@@ -249,7 +249,7 @@ def held(place: Path, state: Any, *files: Path) -> Iterator[None]:
     """A file, or a folder that exists, that process 0 locks for all; see :func:`.lock.locked`.
 
     Arguments:
-        place: What is locked.
+        place: The file or folder that is locked.
         state: An Accelerator, or a PartialState.
         files: Those that are written under this lock: what killed writers of them left is removed.
     """
@@ -267,7 +267,7 @@ def held(place: Path, state: Any, *files: Path) -> Iterator[None]:
 
 
 def by_main(state: Any, action: Callable[[], int]) -> int:
-    """What process 0 found, in every process; its failure is everybody's.
+    """The result of process 0, in every process; its failure is raised in all.
 
     Arguments:
         state: An Accelerator, or a PartialState.
@@ -278,7 +278,7 @@ def by_main(state: Any, action: Callable[[], int]) -> int:
 
 
 def everywhere(state: Any, action: Callable[[], T]) -> T:
-    """What every process does, or none: a process that went on alone would wait for the others for ever.
+    """A piece of work that every process does, or none: one that went on alone would wait for the others for ever.
 
     Raises:
         Exception: What the action raised here; an OSError where it failed elsewhere only.

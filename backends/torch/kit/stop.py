@@ -104,7 +104,7 @@ class TrainingInterrupted(KeyboardInterrupt):
         step: Steps done.
         path: Where they are, or None.
         status: The exit status that the command ends with: 130, 143, 129, or 75.
-        unit: What was counted: ``step`` or ``epoch``.
+        unit: The unit of progress: ``step`` or ``epoch``.
     """
 
     def __init__(self, step: int, path: Path | None, status: int = 130, unit: str = "step") -> None:

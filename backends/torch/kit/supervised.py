@@ -28,7 +28,7 @@ Loss = Callable[..., Tensor]
 @final
 @dataclass(frozen=True, slots=True)
 class Trained(Generic[ModuleT]):
-    """What training gives: the averaged module, the loss of every step, the seconds spent."""
+    """The result of a training: the averaged module, the loss of every step, the seconds spent."""
 
     model: ModuleT
     losses: Tensor

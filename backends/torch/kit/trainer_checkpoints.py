@@ -40,7 +40,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers carries no 
 
     Arguments:
         folder: Where the trainer puts its checkpoints.
-        identity: What the run is made with.
+        identity: The identity of the run.
         interruption: The request to read after every step.
     """
 
@@ -124,7 +124,7 @@ def _read(place: Path) -> dict[str, Any] | None:
 
 
 def _fault(place: Path, manifest: Mapping[str, Any]) -> str:
-    """What is wrong with the files of a checkpoint; empty where nothing is."""
+    """The fault in the files of a checkpoint; empty where there is none."""
     if not manifest:
         return f"{MANIFEST} is not what was written"
     wanted, found = manifest["files"], _digests(place)

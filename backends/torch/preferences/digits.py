@@ -38,7 +38,7 @@ class DigitCritic:
 
     Arguments:
         thickness: The width of the stroke that is wanted, in pixels, > 0.
-        attributes: What it looks at, of ``thickness``, ``slant`` and ``class``; the last two are those of the prompt.
+        attributes: Those that it judges, of ``thickness``, ``slant`` and ``class``; the last two are those of the prompt.
         classifier: Sees the class; for ``class``.
         tolerance: Differences that it does not mention, in pixels; a tenth of it for slants.
 
@@ -165,7 +165,7 @@ class RewardRelabeler:
 
     Arguments:
         reward: A function of images (B, C, H, W) and prompts.
-        version: What is recorded of it.
+        version: The version that is recorded.
     """
 
     def __init__(self, reward: Callable[[Tensor, Sequence[str]], Tensor], version: str) -> None:

@@ -37,9 +37,9 @@ class Job:
     """An image to be criticised.
 
     Arguments:
-        prompt: What it was made for.
+        prompt: The prompt that it was made for.
         image: In [0, 1], shape (C, H, W).
-        model: What made it.
+        model: The name of the model that made it.
         number: The number of the job: the same prompt and image under another number are another pair.
     """
 
@@ -96,14 +96,14 @@ class RichFeedback:
         )
 
     def description(self) -> dict[str, Any]:
-        """What a sink is made with."""
+        """The settings that a sink's pairs are made with."""
         return {"versions": self.versions, "labels": self.labels, "tie": self.tie, "seed": self.seed}
 
     def run(self, jobs: Iterable[Job], sink: PairSink, *, retry: bool = False) -> dict[str, int]:
         """Do the jobs that the sink does not have; how many ended how.
 
         Arguments:
-            jobs: What is to be done; those that are finished are passed over.
+            jobs: The jobs; those that are finished are passed over.
             sink: Entered by the caller; made with :meth:`description`.
             retry: Whether jobs that failed are tried again.
 

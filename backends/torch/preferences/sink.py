@@ -40,7 +40,7 @@ class PairSink:
 
     Arguments:
         folder: Made where it is missing.
-        made_with: What the pairs are made with, as JSON: another one is refused.
+        made_with: The identity of the pairs' makers, as JSON: another one is refused.
         shard: Pairs of a table.
 
     Raises:

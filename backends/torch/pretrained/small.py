@@ -24,7 +24,7 @@ NEGATIVES = {"prompt": "negative", "pooled": "negative_pooled"}
 @final
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What of a pipeline is needed to train it.
+    """The parts of a pipeline that are needed to train it.
 
     Arguments:
         network: The denoising network.

@@ -23,7 +23,7 @@ class UNetDenoiser(nn.Module):
 
     Arguments:
         unet: The network; its adapters, if any, are what is trained.
-        prediction: What it was trained to predict.
+        prediction: The parametrization that it was trained for.
         guidance: The weight w of classifier-free guidance; 1 runs the conditional model alone.
         sized: Whether it is told sizes.
 

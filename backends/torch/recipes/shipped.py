@@ -84,7 +84,7 @@ def shipped(paper: str) -> list[Shipped]:
 
 
 def _needs(tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the tables name for ``from_pretrained`` and ``load_dataset``, and files of weights or prompts."""
+    """The names in the tables for ``from_pretrained`` and ``load_dataset``, and files of weights or prompts."""
     pipeline, published = (tables.get(key, {}) for key in ("pipeline", "published"))
     rewards = [tables.get(key, {}) for key in ("reward", "second")]
     models = [pipeline.get("name"), pipeline.get("vae")] if pipeline.get("name") else []

@@ -36,7 +36,7 @@ class GaussianOutcome:
     """Runs of several seeds on the Gaussian model.
 
     Arguments:
-        recipe: What was run.
+        recipe: The recipe that was run.
         logs: One log for each seed.
         exact: The exact objective.
         windows: The windows that the trainer goes through.
@@ -76,7 +76,7 @@ class PipelineOutcome:
     """One run on a pipeline.
 
     Arguments:
-        recipe: What was run.
+        recipe: The recipe that was run.
         log: The history of the run.
         change: The change of the reward from held-out starts, without noise.
     """

@@ -126,7 +126,7 @@ class Exact:
         return float(reward - self.beta * divergence)
 
     def direction(self, theta: float, kappa: float, windows: Sequence[Sequence[int]]) -> list[float]:
-        """What a trainer ascends in expectation, averaged over its windows; the gradient of J for the full one."""
+        """The expected direction of a trainer, averaged over its windows; the gradient of J for the full one."""
         total = torch.zeros(2, dtype=torch.float64)
         for window in windows:
             kinds = self.sampler.kinds(window)

@@ -48,7 +48,7 @@ __all__ = ["DDPO", "AbstractPolicyGradient", "MixGRPO"]
 
 
 class AbstractPolicyGradient(AbstractMethod[Tensor]):
-    """What DDPO and MixGRPO share; they differ in advantages and in the stochastic steps.
+    """The common part of DDPO and MixGRPO, which differ in advantages and in the stochastic steps.
 
     Arguments:
         budget: The numbers of the policy gradient.

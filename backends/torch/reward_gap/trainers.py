@@ -18,7 +18,7 @@ __all__ = ["DDPOConfig", "DDPOTrainer", "MixGRPOConfig", "MixGRPOTrainer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyGradientConfig(RolloutConfig):
-    """What the two share.
+    """The arguments that the two share.
 
     Arguments: those of :class:`.rl.arguments.RolloutConfig`, those of their names in :class:`.config.Budget`, and
         num_eval_images: Images that measure the reward with stochasticity, and as many without, before and after the
@@ -61,7 +61,7 @@ class MixGRPOConfig(PolicyGradientConfig):
     """The arguments of :class:`MixGRPOTrainer`, those of :class:`PolicyGradientConfig` and two of its groups.
 
     Arguments: those of its base, and
-        baseline: What an image is compared with: the ``others`` of its prompt, or the whole ``group``.
+        baseline: The images that an image is compared with: the ``others`` of its prompt, or the whole ``group``.
         window: The steps that are stochastic; all of them unless given, which is Flow-GRPO.
     """
 

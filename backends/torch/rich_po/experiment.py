@@ -156,7 +156,7 @@ def train_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pi
 
 
 def _winner_reach(trainer: PreferenceTrainer, pairs: LatentPairs, studio: Studio) -> float:
-    """What of a margin the winners can give: their squared error under the reference, in the units of the loss."""
+    """The margin that the winners can give: their squared error under the reference, in the units of the loss."""
     objective = trainer.objective
     generator = generator_of(HELD_OUT, 1, trainer.accelerator.device)
     batch = drawn(generator, pairs.draw(generator, min(64, len(pairs))), studio.noising, objective)

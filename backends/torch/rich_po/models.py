@@ -29,7 +29,7 @@ __all__ = ["Studio", "open_studio"]
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Studio:
-    """What makes images, judges nothing, and is trained.
+    """A maker of images, which is trained, and judges nothing.
 
     Arguments:
         network: The network of diffusers, with its adapter.

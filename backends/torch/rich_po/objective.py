@@ -116,7 +116,7 @@ def compare(
         batch: The pairs.
         noising: Their levels.
         objective: The loss.
-        kind: What the model predicts.
+        kind: The parametrization of the model.
     """
     data = torch.cat([batch.chosen, batch.rejected])
     condition = {name: torch.cat([value, value]) for name, value in batch.condition.items()}

@@ -137,7 +137,7 @@ def made_pairs(
         judge: The reward itself.
         folder: Where edits are kept as they are made, see :class:`.PairSink`.
         ties: The rule.
-        made_by: What made the images, as JSON: a folder of edits is of one maker.
+        made_by: The maker of the images, as JSON: a folder of edits is of one maker.
     """
     if choice.policy in EDITS:
         return encoded(pool.studio, table_of_edits(pool, choice, reward, judge, folder, ties, made_by))
@@ -209,7 +209,7 @@ def table_of_edits(
 
 
 def maker(model: PipelineModel, sampling: Sampling) -> dict[str, object]:
-    """What makes the images of a pipeline, as JSON."""
+    """The maker of a pipeline's images, as JSON."""
     return {
         "kind": model.kind,
         "name": model.name,

@@ -44,7 +44,7 @@ RIDGE = 0.05  # of the covariance of latents, as a share of its mean eigenvalue
 @final
 @dataclass(frozen=True, slots=True)
 class Gained:
-    """What one policy gained with one seed.
+    """The gain of one policy with one seed.
 
     Arguments:
         reward, second: Mean of both rewards after less before, on the same noises.
@@ -65,7 +65,7 @@ class Gained:
 @final
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What every policy gained: a result for each seed."""
+    """The gain of every policy: a result for each seed."""
 
     recipe: Recipe
     gained: Mapping[str, tuple[Gained, ...]]

@@ -111,7 +111,7 @@ def _curves(rows: Rows) -> str:
 
 
 def comparison_section(outcome: Comparison) -> Section:
-    """What every policy gained, with intervals over seeds, and what the normal model predicts."""
+    """The gain of every policy, with intervals over seeds, and the prediction of the normal model."""
     o, r = outcome, outcome.recipe
     rows, best = [], []
     for policy in o.gained:

@@ -42,7 +42,7 @@ class Log:
         self.gaps.append((epochs, gap))
 
     def measurements(self, epochs: int) -> dict[str, float]:
-        """What was measured after so many epochs, by name: with a deterministic sampler, with a stochastic one."""
+        """Measurements after so many epochs, by name: with a deterministic sampler, with a stochastic one."""
         found = [gap for done, gap in self.gaps if done == epochs]
         return {"eval_reward": found[-1].ode, "eval_reward_sde": found[-1].sde} if found else {}
 

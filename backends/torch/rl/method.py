@@ -214,10 +214,10 @@ class AbstractMethod(ABC, Generic[SignalT]):
         return -numbers["reward"]
 
     def after_update(self) -> None:
-        """What follows every optimizer step."""
+        """Called after every optimizer step."""
 
     def after_epoch(self, epoch: int, samples: Samples, signal: SignalT) -> dict[str, float]:
-        """What follows an epoch, and what is logged of it."""
+        """Called after an epoch; gives numbers for the log."""
         return {}
 
     measure_every: int = 0  # epochs between two measurements; 0 measures before and after only
@@ -259,11 +259,11 @@ class AbstractMethod(ABC, Generic[SignalT]):
         return {"budget": self.budget}
 
     def description(self) -> dict[str, object]:
-        """What defines the method beside its budget: JSON, or dataclasses."""
+        """The settings of the method beside its budget: JSON, or dataclasses."""
         return {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What has to be saved beside weights and optimizers: the tensors themselves, which a resumption fills."""
+        """The tensors to save beside weights and optimizers, which a resumption fills in place."""
         return {}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -115,7 +115,7 @@ class RewardChoice:
     Arguments:
         kind: ``jpeg`` (compressibility), ``brightness`` and ``thickness`` (of a stroke, near ``target``) need no weights,
             ``aesthetic`` and ``clip`` need models.
-        scale: What it is multiplied with.
+        scale: The factor of the reward.
         model: The CLIP model, for ``from_pretrained``.
         head: The head of ``aesthetic``: a file of its weights.
         sign: The sign of the size, for ``jpeg``.

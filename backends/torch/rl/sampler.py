@@ -99,7 +99,7 @@ class Sampler:
         Both are in float32 at least.
 
         Arguments:
-            output: What the model predicts, with the shape of x.
+            output: The prediction of the model, with the shape of x.
             steps: Numbers of the steps, with shape (B,).
             x: The states, with shape (B, *).
             eta: The stochasticity of these steps.

@@ -29,7 +29,7 @@ __all__ = ["Task"]
 @final
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be sampled, and what it is worth.
+    """The samples to be made, and their rewards.
 
     Arguments:
         shape: The shape of a state.
@@ -92,7 +92,7 @@ class Task:
         width: int | None = None,
         **options: Any,
     ) -> Self:
-        """What a pipeline of diffusers is to sample: its prompts are encoded here, once.
+        """The task of a pipeline of diffusers: its prompts are encoded here, once.
 
         Arguments:
             pipe: One of those in :data:`driftproof.backends.torch.pretrained.pipelines.CLASSES`.

@@ -93,7 +93,7 @@ def rollout(
         start: The noise, with shape (B, *).
         condition: Named tensors with B rows.
         noise: ``noise(i)`` gives that of step i, with the shape of ``start``; called at ``sde`` steps.
-        record: What is kept of every stochastic step.
+        record: The record to keep of every stochastic step.
         chunk: The largest number of rows that the model is given at a time.
         keep_states: Whether all states are kept, or the end alone.
     """

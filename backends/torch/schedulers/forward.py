@@ -15,7 +15,7 @@ __all__ = ["ForwardProcess"]
 
 
 class ForwardProcess:
-    """What a scheduler with noise ``levels`` knows of the forward process."""
+    """The forward process of a scheduler with noise ``levels``."""
 
     config: Any
     levels: Levels

@@ -229,7 +229,7 @@ class GDDIMScheduler(ForwardProcess, SchedulerMixin, ConfigMixin):  # type: igno
         r"""A step from ``timestep`` to the next one of the grid.
 
         Arguments:
-            model_output: What the network predicts, with the shape of ``sample``.
+            model_output: The prediction of the network, with the shape of ``sample``.
             timestep: One of ``timesteps``, or one for each element of the batch.
             sample: The state, with shape :math:`(B, *)`; half precision is computed in float32.
             eta: The stochasticity, >= 0; None: that of the configuration.

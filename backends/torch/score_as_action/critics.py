@@ -68,7 +68,7 @@ class AbstractCritic(nn.Module, ABC):
         """Learn from a rollout; the martingale loss before it."""
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """What has a state beside the module's own."""
+        """The parts that have a state beside the module's own."""
         return []
 
     def description(self) -> dict[str, object]:

@@ -35,7 +35,7 @@ class GaussianOutcome:
     """Runs on the Gaussian model.
 
     Arguments:
-        recipe: What was run.
+        recipe: The recipe that was run.
         before: The pre-trained policy.
         optimum: The best policy of these N steps.
         continuous: Mean and covariance at the optimum of infinitely many steps.

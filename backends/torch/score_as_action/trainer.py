@@ -61,7 +61,7 @@ class Told:
     Arguments:
         steps: Advantages (B, S), or for ``pathwise`` gradients of the value after the steps, (B, S, *).
         divisor: The divisor of the loss, one number for all steps.
-        batch: What the critic learns from the same rollout, afterwards.
+        batch: The data of the same rollout that the critic learns from afterwards.
     """
 
     steps: Tensor

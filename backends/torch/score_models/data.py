@@ -44,7 +44,7 @@ Rows = NDArray[np.float64]
 @final
 @validated(frozen=True, slots=True)
 class DataRecipe:
-    """What to load.
+    """The choice of data to load.
 
     Arguments:
         name: ``prices``, ``variance``, ``digits`` or ``file``.

@@ -84,7 +84,7 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 @final
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What samples are measured against.
+    """The data that samples are measured against.
 
     Arguments:
         rows: Held-out rows (m, d) in time order.
@@ -109,7 +109,7 @@ def compare(
 
     Arguments:
         samples: Rows (n, d).
-        held: What to compare with.
+        held: The rows to compare with.
         rng: Draws the bootstrap.
         block: The block length of ``samples``; 1 for independent ones.
         replicates: Bootstrap replicates.

@@ -26,7 +26,7 @@ __all__ = ["Domains", "Shift", "Table", "diabetes", "digits", "few_shot_rows"]
 @final
 @validated(frozen=True, slots=True)
 class Shift:
-    """What becomes of the target images.
+    """The change of the target images.
 
     Arguments:
         name: For tables and figures.

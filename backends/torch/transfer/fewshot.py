@@ -61,7 +61,7 @@ class Curves:
 @final
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What one seed knows of the source: a network, its standardised features, and a linear head on them."""
+    """The source as one seed has it: a network, its standardised features, and a linear head on them."""
 
     network: Classifier
     standard: Standardizer

@@ -121,6 +121,6 @@ def _energies(images: Rows, side: int, block: int, t: float, rng: np.random.Gene
 
 
 def _oracle(process: BESQ, truth: Rows, t: float) -> NPMLE:
-    """What no estimator can know: the law of the held-out energies themselves."""
+    """The law of the held-out energies themselves, which no estimator can know."""
     atoms, counts = np.unique(truth, return_counts=True)
     return NPMLE(process, t, Discrete(atoms, counts / counts.sum()), 0.0, 0.0, 0)

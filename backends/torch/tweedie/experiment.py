@@ -48,7 +48,7 @@ class Prepared:
 @final
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one process achieved.
+    """The result of one process.
 
     Arguments:
         metrics: Distances to the held-out rows.

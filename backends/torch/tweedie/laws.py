@@ -66,7 +66,7 @@ class Level:
 @final
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What the figure shows at one noise level, over a grid of x.
+    """The curves of the figure at one noise level, over a grid of x.
 
     Arguments:
         ratio: The noise-to-signal ratio.

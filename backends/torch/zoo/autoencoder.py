@@ -38,7 +38,7 @@ class AutoencoderRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         channels: Channels of the blocks; each but the last halves the image.
         l1, mse, kl: The weights of the loss.
         plan: The budget.

@@ -29,7 +29,7 @@ class ClassifierRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         plan: The budget.
     """
 

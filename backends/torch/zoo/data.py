@@ -54,7 +54,7 @@ class Digits:
 
     @property
     def captions(self) -> list[str]:
-        """What the images show, in words."""
+        """The contents of the images, in words."""
         named = zip(self.labels.tolist(), self.thick.tolist(), self.slanted.tolist(), strict=True)
         return [caption(*row) for row in named]
 

@@ -44,7 +44,7 @@ class FlowRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         layers, heads, head_width: Sizes of the transformer.
         drop: The share of classes left out.
         plan: The budget.

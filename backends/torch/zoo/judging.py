@@ -29,7 +29,7 @@ def near_the_data(images: Tensor, seen_as: Callable[[Tensor], Tensor] | None = N
 
     Arguments:
         images: In [0, 1], with shape (n, 1, 32, 32).
-        seen_as: What the model was shown of an image, where that is not all: real images are seen so, too.
+        seen_as: From images to the model's view of them, where that is not all; real images are judged by it, too.
     """
     classifier: DigitClassifier = zoo("mnist-classifier")
     if seen_as is None:

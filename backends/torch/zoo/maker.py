@@ -47,7 +47,7 @@ class Maker:
         recipes: How its file of settings becomes a recipe.
         train: From a recipe, and a folder for checkpoints, to a training.
         evaluate: Scores what lies in a folder.
-        data: What it was trained on.
+        data: The data that it was trained on.
         licence: The licence of the weights.
         uses: The models of the zoo that it stands on.
         write: Puts the parts into a folder, in half precision.

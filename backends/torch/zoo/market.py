@@ -52,7 +52,7 @@ class MarketRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         channels: Channels of the blocks.
         plan: The budget.
     """

@@ -37,7 +37,7 @@ class MaskedRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         layers, heads, width: Sizes of the transformer.
         plan: The budget.
     """
@@ -110,7 +110,7 @@ def one_shot(network: Any, given: Tensor) -> Tensor:
 
 
 def _guessed(given: Tensor, generator: torch.Generator) -> Tensor:
-    """What knows the rules and does not look ahead; a cell without an allowed digit takes any."""
+    """A baseline that knows the rules and does not look ahead; a cell without an allowed digit takes any."""
     cells = given.clone()
     beside = torch.zeros(CELLS, CELLS, dtype=torch.bool)
     for unit in UNITS:

@@ -36,7 +36,7 @@ class PixelRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         channels: Channels of the blocks; those after the first have attention.
         plan: The budget.
     """
@@ -47,7 +47,7 @@ class PixelRecipe:
 
 
 def coarse(images: Tensor) -> Tensor:
-    """What the model is shown of images of 32 x 32, in their size."""
+    """Images of 32 x 32 as the model sees them, in their size."""
     return nn.functional.interpolate(nn.functional.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
 
 

@@ -23,14 +23,14 @@ class Score:
     """One number of an evaluation.
 
     Arguments:
-        name: What is measured, on how much.
+        name: The measured quantity, and on how much it is measured.
         value: The number.
         low, high: Its 95 % interval.
-        baseline: What something trivial scores, and
+        baseline: The score of something trivial, and
         trivial: what that is.
         factor: The factor by which a trained model must beat it, > 1: the larger over the smaller; 0 for a number that
             is only reported.
-        floor: What the data themselves score, in the same way; NaN where nothing is measured.
+        floor: The score of the data themselves, in the same way; NaN where nothing is measured.
         higher: Whether more is better.
     """
 

@@ -42,7 +42,7 @@ class StableDiffusionRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         channels: Channels of the blocks of the UNet; those after the first attend to the caption.
         text_width, text_layers: Sizes of the text encoder.
         drop: The share of captions left empty.

@@ -36,7 +36,7 @@ class SumsRecipe:
     """Settings.
 
     Arguments:
-        title: What it is.
+        title: A title of the model.
         size: The size of the model.
         plan: The budget.
     """

@@ -88,7 +88,7 @@ class AbstractDiffusion(ABC):
 
     @abstractmethod
     def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the backbone sees, O(1) at every time; shape (B, d)."""
+        """The input of the backbone, O(1) at every time; shape (B, d)."""
 
     @abstractmethod
     def head(self, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:

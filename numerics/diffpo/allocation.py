@@ -1,5 +1,8 @@
 r"""Whole tokens for steps, and whole masks for noise levels: rounding that loses nothing.
 
+Symbols:
+    length: Tokens, L >= 1.
+
 References:
     | Large language diffusion models (LLaDA; Nie et al., 2025), https://arxiv.org/abs/2502.09992, algorithms 4 and 5
 """
@@ -25,7 +28,7 @@ def allocate(length: int, steps: int, growth: float = 1.0) -> tuple[int, ...]:
     allows.  Where a share rounds to nothing the evaluation reveals one token, and what remains is shared out anew.
 
     Arguments:
-        length: L >= 1 tokens.
+        length: Symbols of the module.
         steps: Evaluations, in 1, ..., L.
         growth: :math:`\rho > 0`, the ratio of successive shares.
 
@@ -73,7 +76,7 @@ def masked_count(length: int, level: float) -> int:
     .. math:: L - \lfloor L (1 - s) \rfloor
 
     Arguments:
-        length: L >= 1.
+        length: Symbols of the module.
         level: s in [0, 1].
 
     Returns:
@@ -106,7 +109,7 @@ def systematic_counts(length: int, batch: int) -> tuple[tuple[Fraction, ...], ..
     half of an odd integer: there round-half-even sends two k to one number.
 
     Arguments:
-        length: L >= 1.
+        length: Symbols of the module.
         batch: b >= 1.
 
     Returns:

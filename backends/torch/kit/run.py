@@ -132,8 +132,7 @@ class Run:
             state: Named tensors that :meth:`resume` fills again.
             optimizers: Those whose states belong to it.
             seconds: Spent so far.
-            series: Tensors that grow with the run.
-            record: JSON of the trainer.
+            series, record: As for :class:`Resumed`.
 
         Raises:
             OSError: It cannot be written, for instance to a full disk; both generations are as they were.

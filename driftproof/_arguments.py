@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Parameters:
-    """What a function takes: its arguments by name, at a tenth of the cost of :meth:`inspect.Signature.bind`.
+    """The arguments of a function by name, at a tenth of the cost of :meth:`inspect.Signature.bind`.
 
     Arguments:
         function: The function; its annotations are read at the first call, when every name in them is known.

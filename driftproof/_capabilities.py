@@ -1,4 +1,4 @@
-"""What arrays a public function takes and what torch can do with it: one row a function, at its definition.
+"""The arrays that a public function takes, and what torch can do with it: one row a function, at its definition.
 
 The row is a keyword of :func:`driftproof._namespace.public`, or the decorator :func:`arrays` on a function that is
 no kernel.  From it come the last paragraph of the docstring, the table of the parity tests, each cell of which is a
@@ -24,8 +24,8 @@ class Capabilities:
     """The row of one function.
 
     Arguments:
-        namespaces: Whose arrays it takes.
-        results: Whose arrays it returns: those of the caller or, where an algorithm lies outside of the array API, numpy.
+        namespaces: The namespaces whose arrays it takes.
+        results: The namespace of its results: the caller's or, where an algorithm lies outside of the array API, numpy.
         kernel: Whether it is a kernel over a namespace: then it takes every precision, and torch maps and compiles it.
         random: Whether it draws: then nothing is differentiated, mapped or compiled.
         differentiates: The arguments in which autograd is right; None: every array.
@@ -40,7 +40,7 @@ class Capabilities:
     wide: bool = False
 
     def text(self) -> str:
-        """What the docstring says."""
+        """The text of the docstring's section."""
         names = " and ".join((", ".join(self.namespaces[:-1]), self.namespaces[-1])).removeprefix(" and ")
         if not self.kernel:
             return f"{names}; results are numpy." if self.results == "numpy" else f"{names}."

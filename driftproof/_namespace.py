@@ -294,7 +294,7 @@ def _numbers(subject: str, name: str, value: Any) -> Any:
 
 
 def _beside_array(hint: Any) -> tuple[type, ...] | None:
-    """What else may come for a parameter that is an array: nothing, None, a number; None if it is no array."""
+    """The other values of a parameter that is an array: nothing, None, a number; None if it is no array."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
     return tuple(part for part in parts if part != Array) if Array in parts else None
 

@@ -215,7 +215,7 @@ def source(rng: Rng, like: Array | None = None) -> Source:
 
 
 def _generator(subject: str, name: str, rng: Any) -> Any:
-    """What a source can be made of, as it is."""
+    """A value that a source can be made of, as it is."""
     if isinstance(rng, Source | np.random.Generator):
         return rng
     if isinstance(rng, int | np.integer) and is_number(rng):

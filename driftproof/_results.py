@@ -1,4 +1,4 @@
-"""What a result is cast to on its way out of the boundary, by what kind of quantity it is."""
+"""The types that results are cast to on their way out of the boundary, by the kind of quantity."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ PACKAGES = ("driftproof.theory", "driftproof.numerics")
 @final
 @dataclass(frozen=True)
 class Module:
-    """What evidence runs of one module.
+    """The part of one module that evidence runs.
 
     Attributes:
         lines, branches: Statements, and ways out of those that have more than one.
@@ -58,7 +58,7 @@ class Module:
 @final
 @dataclass(frozen=True)
 class Coverage:
-    """What the evidence of some claims runs of some packages."""
+    """The part of some packages that the evidence of some claims runs."""
 
     claims: int
     effort: str
@@ -101,7 +101,7 @@ def covering(
 
     Arguments:
         names: Papers and ids; all claims unless given.
-        packages: What is recorded, as names that can be imported.
+        packages: The recorded packages, as names that can be imported.
         modules: The user's modules of claims, imported in each process.
         jobs: Processes at once; -1 takes every core.
         timeout: Seconds that a paper may take for each of its claims.

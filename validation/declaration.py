@@ -20,7 +20,7 @@ Things = Mapping[str, Thing]
 
 
 def named(id: str, covers: Covers) -> Things:
-    """What is under test, by the names that evidence takes it by: its own, unless a mapping gives others."""
+    """The objects under test, by the names that evidence takes them by: their own, unless a mapping gives others."""
     if not covers:
         raise TypeError(f"claim {id}: covers nothing; give covers=[...]")
     if isinstance(covers, Mapping):

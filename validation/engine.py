@@ -132,7 +132,7 @@ def try_mutant(
     """Try evidence on a mutant until some breaks: what no seed moves first, then the cheapest rung.
 
     Arguments:
-        evidence: What may be tried, where some of the claim's evidence crashes on what is under test already.
+        evidence: The evidence to try, where some of the claim's evidence crashes on what is under test already.
     """
     start = time.perf_counter()
     concerned = claim.concerned(name)
@@ -171,7 +171,7 @@ def run_evidence(
     """Try one piece of evidence.
 
     Arguments:
-        things: What is under test, by name: ``claim.things``, or ``claim.mutated(name)``.
+        things: The objects under test, by name: ``claim.things``, or ``claim.mutated(name)``.
         hunting: On a mutant: examples that crash are passed over, counterexamples are not shrunk.
         swept: The domain of what is drawn was swept before; only what the seed draws is tried.
     """

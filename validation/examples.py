@@ -32,7 +32,7 @@ def search(
     """Call ``body`` on examples until it raises; the last call is then the smallest such example.
 
     Arguments:
-        seed: What is drawn follows from it; None sweeps the domain instead: its corners, then as many
+        seed: The seed of the draws; None sweeps the domain instead: its corners, then as many
             points that fill it (:mod:`driftproof.validation.sweep`).
         predicates: Restrict the examples, each by those drawn parameters that it names; a predicate
             that names anything else does not apply.

@@ -1,4 +1,4 @@
-"""What is not installed: the package, and the extra of driftproof that installs it.
+"""Packages that are not installed: the name, and the extra of driftproof that installs it.
 
 What cannot run here is skipped with this reason, by every runner, and is no failure.  An import that fails
 for anything else (a misspelt name, an installation that is broken) stays an error.

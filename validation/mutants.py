@@ -32,7 +32,7 @@ class Wrong:
 
     Attributes:
         original: The public function, another callable, or another :class:`Wrong`.
-        value: What it returns, or None for what the original returns.
+        value: Its result, or None for that of the original.
         changes: Its arguments that are changed, by name.
     """
 

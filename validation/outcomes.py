@@ -1,4 +1,4 @@
-"""What a run found: frozen, picklable, and the JSON document of it."""
+"""The result of a run: frozen, picklable, and the JSON document of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EvidenceOutcome:
         ok: It holds; None where it was not tried or not decided.
         state: ``holds``, ``breaks``, ``undecided``, ``crashed``, ``skipped`` (a missing dependency) or
             ``left out`` (beyond the effort of the run).
-        error, tolerance: What was measured and allowed, in the units of the kind.
+        error, tolerance: The measured and the allowed error, in the units of the kind.
         detectable: For statistical evidence, the smallest effect that it would have seen.
         alpha: Its share of the error budget; it breaks if ``p_value`` is below.
         n: How many numbers were compared or drawn.

@@ -94,7 +94,7 @@ def _node(session: pytest.Session, kind: type[pytest.Item], name: str, **given: 
 
 
 class ClaimFailure(Exception):
-    """What the engine found, to be shown without a traceback of the engine."""
+    """A finding of the engine, to be shown without a traceback of the engine."""
 
 
 class _Node(pytest.Item):

@@ -36,7 +36,7 @@ __all__ = ["Subject", "soak", "subject"]
 @final
 @dataclass(frozen=True)
 class Subject:
-    """What of a claim depends on the seed.
+    """The part of a claim that depends on the seed.
 
     Attributes:
         claim: The claim, or where an import finds it.
@@ -155,7 +155,7 @@ def soak(
 
 
 def subject(claim: Claim, found: ClaimOutcome, plan: Plan) -> Subject:
-    """What of a claim, settled once, depends on the seed."""
+    """The part of a claim, settled once, that depends on the seed."""
     states = {item.name: item.state for item in found.evidence}
     tried = [
         item for item in claim.evidence if item.seeded and states[item.name] not in ("skipped", "left out")
@@ -188,7 +188,7 @@ def _is_lost(claim: Claim, found: ClaimOutcome) -> bool:
 
 
 def _first_flips(claim: Claim, found: ClaimOutcome, plan: Plan) -> Iterator[Flip]:
-    """What the first seed shows: every piece and every mutant was tried."""
+    """The flips of the first seed, where every piece and every mutant was tried."""
     if claim.expect == "verified":
         for item in found.evidence:
             if item.state in ("breaks", "crashed", "undecided"):
@@ -221,7 +221,7 @@ def _flips(one: Subject, plan: Plan) -> Iterator[Flip]:
 
 
 def _fate(claim: Claim, name: str, plan: Plan, evidence: Sequence[Evidence]) -> tuple[str, str]:
-    """What becomes of a mutant that all other evidence lets go by."""
+    """The fate of a mutant that all other evidence misses."""
     crashes = []
     concerned = [item for item in evidence if item in claim.concerned(name)]
     for item in sorted(concerned, key=lambda e: e.kind.rung):

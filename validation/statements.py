@@ -43,7 +43,7 @@ class Claim:
     """A statement, what it covers, its evidence and its mutants.
 
     Attributes:
-        things: What is under test, by the names that evidence takes.
+        things: The objects under test, by the names that evidence takes.
         covers: The qualified names of what the claim speaks for.
         mutants: Planted errors: what each puts in which place.
     """
@@ -69,7 +69,7 @@ class Claim:
         return sum(evidence.weight for evidence in self.evidence)
 
     def mutated(self, name: str) -> Things:
-        """What is under test, with a planted error in its place."""
+        """The objects under test, with a planted error in the place of one."""
         return {**self.things, **self.mutants[name]}
 
     def concerned(self, name: str) -> tuple[Evidence, ...]:

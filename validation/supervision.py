@@ -51,7 +51,7 @@ class Account:
     Attributes:
         end: ``unreceived`` is work that a fresh process could not unpickle, mostly for an import that fails.
         why: What ended it, in one line; empty where it returned.
-        result: What it returned, or the exception that it raised where that can be pickled.
+        result: Its result, or the exception that it raised where that can be pickled.
         messages: What it had sent until then.
         seconds: How long it took.
     """

@@ -1,4 +1,4 @@
-"""What evidence may set for itself and must not leave to the next: the global state of a process."""
+"""The global state of a process, which evidence may set for itself and must not leave to the next."""
 
 from __future__ import annotations
 

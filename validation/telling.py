@@ -36,7 +36,7 @@ def said(error: BaseException) -> str:
 
 
 def traced(error: BaseException) -> str:
-    """What it says, then where it came from, without directories."""
+    """Its message, then where it came from, without directories."""
     lines = [said(error)]
     for frame in traceback.extract_tb(error.__traceback__)[-3:]:
         name = frame.filename.replace("\\", "/").rsplit("/", 1)[-1]

@@ -55,7 +55,7 @@ def audit(
     options: Mapping[str, Any] | None = None,
     reproduction: str | None = None,
 ) -> Row:
-    """What a loss descends, or what a sampler converges to.
+    """The objective that a loss descends, or the law that a sampler converges to.
 
     Arguments:
         thing: A loss, a scheduler, a step function, a whole sampler or a pipeline.
@@ -87,7 +87,7 @@ def audit(
         quote: The sentence that says so.
         off_policy: Sample the tokens from another policy than the student.
         steps: The step counts of a sampler.
-        prediction: What its model returns: ``"epsilon"``, ``"v_prediction"``, ``"sample"`` or
+        prediction: The output of its model: ``"epsilon"``, ``"v_prediction"``, ``"sample"`` or
             ``"flow_prediction"``.  A scheduler is asked for its ``prediction_type``; where it states none the
             usual one of its process is tried.  Where it does not converge with that denoiser, another exact model
             that fits is looked for, and the verdict says that it depends on it.
@@ -102,7 +102,7 @@ def audit(
         order: For a whole sampler, the order that it states.
         fast: Leave out what confirms a verdict: longer runs, a mixture as data, the middle of runs at 999 and 1000
             steps.
-        name, options, reproduction: What the row says of the object; found where possible.
+        name, options, reproduction: The row's words for the object; found where possible.
 
     Returns:
         The row: with ``matches``, ``error`` and ``agrees`` for a loss, with ``mean_error``, ``std_error``,

@@ -180,7 +180,7 @@ class SchedulerSampler:
         return values
 
     def _input_scale(self, call: int) -> float:
-        """What the scheduler makes of an input of 1 for the model at this call."""
+        """The scheduler's factor on the input of the model at this call."""
         import torch
 
         one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -258,7 +258,7 @@ class SchedulerSampler:
         return self._known[self._steps, call]
 
     def _forward(self, call: int) -> tuple[float, float]:
-        """What the forward process makes of data 1 and of noise 1."""
+        """The factors of data and of noise in the forward process."""
         import torch
 
         clean = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 2)

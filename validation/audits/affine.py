@@ -105,7 +105,7 @@ class Sampler(Protocol):
         ...
 
     def clock(self, alpha: Vector, sigma: Vector) -> Clock | None:
-        """What these levels of a run should be labelled; None where there is no table of the training."""
+        """The right labels of these levels of a run; None where there is no table of the training."""
         ...
 
     def in_double_precision(self) -> Sampler | None:
@@ -125,11 +125,11 @@ class Path:
     Arguments:
         start: (alpha, sigma) of the state that the run was given.
         mean, std: Mean and standard deviation of the state before each call and at the end, shape (calls + 1, laws).
-        gain: What each call makes of a deviation of the state of the point mass, shape (calls,).
+        gain: The factor of each call on a deviation of the state of the point mass, shape (calls,).
         alpha, sigma: The forward process that the model was evaluated at, shape (calls,).
         labels: The timesteps that a network would be given, shape (calls,).
         blur: How far, relatively, the levels may be from those of the states, shape (calls,).
-        clock: What these levels should be labelled; None where there is no table of the training.
+        clock: The right labels of these levels; None where there is no table of the training.
         defect: The largest failure of superposition, in units of the data.
         last_move: The largest change that the last call made.
         draws: How many standard normals were drawn.

@@ -24,7 +24,7 @@ _DRAWING = threading.Lock()
 @final
 @dataclass
 class Seen:
-    """What passed while a loss ran: precisions below double, and operations that drew."""
+    """The operations that a loss ran: precisions below double, and operations that drew."""
 
     dtypes: set[str] = field(default_factory=set)
     draws: list[str] = field(default_factory=list)

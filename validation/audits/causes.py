@@ -48,7 +48,7 @@ def floor_of(path: Path) -> float:
 
 
 def last_jump(path: Path, law: Law = DATA) -> float:
-    """What the denoiser loses in one step from the last level to the data: sqrt(v) - v / sqrt(v + (sigma/alpha)^2).
+    """The loss of the denoiser in one step from the last level to the data: sqrt(v) - v / sqrt(v + (sigma/alpha)^2).
 
     It does not fall where the last level is that of a table.
     """

@@ -48,7 +48,7 @@ class Note:
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found, worst observation first; what holds in long runs only comes last.
+    """The findings, worst observation first; those on long runs only come last.
 
     Arguments:
         notes: The observations.
@@ -57,7 +57,7 @@ class Diagnosis:
         order: The order of convergence; None where nothing converges or no tail is monotone.
         floor: The error that remains in the limit; None where there is none.
         affine: Whether superposition holds; where not, nothing else is settled.
-        measurement: What it rests on.
+        measurement: The measurement that it rests on.
     """
 
     notes: tuple[Note, ...]
@@ -169,7 +169,7 @@ def _is_slow(
 
 
 def _contradictions(made: Measurement, trend: Note) -> list[Note]:
-    """What speaks against a good verdict, or explains a bad one."""
+    """The notes against a good verdict, or those that explain a bad one."""
     found = []
     causes = made.causes
     last = causes[max(causes)]

@@ -186,7 +186,7 @@ class _Settings:
         return better, replace(found, verdict=f"{found.verdict}; {said}")
 
     def _remedy(self, choice: Choice, option: Choice, better: Row) -> tuple[int, str]:
-        """What one more option does to a setting, and its rank among remedies, best first.
+        """The effect of one more option on a setting, and its rank among remedies, best first.
 
         It mends, also where it moves the noise levels; it leaves nothing of the setting; or some error stays.
         """
@@ -215,7 +215,7 @@ class _Settings:
     def _second(
         self, choice: Choice, singles: Sequence[Choice], below: float, settle: bool
     ) -> tuple[str, Row] | None:
-        """What the best of one more option does, with which the error is below the given one, and its row.
+        """The effect of the best further option with which the error is below the given one, and its row.
 
         Where the setting is not affine, Monte Carlo settles the option too.
         """

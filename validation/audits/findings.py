@@ -1,4 +1,4 @@
-"""What is found about one sampler, as its row says it."""
+"""The findings on one sampler, as its row says them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Finding"]
 @final
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """The findings on a sampler.
 
     Arguments:
         severity: The class of the verdict.
@@ -30,7 +30,7 @@ class Finding:
         order, order_interval: Observed order, and the slopes of the tail; None where nothing shows one.
         floor: The error that remains in the limit; None where there is none.
         laws: For each further data law, errors of mean and deviation at these counts.
-        refused: What the sampler said at step counts that it does not take.
+        refused: Messages of the sampler at step counts that it does not take.
         label_error: The largest distance of a timestep label to its level, in training steps.
         confirmed: Whether longer runs and other data stand behind it.
     """

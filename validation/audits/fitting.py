@@ -74,7 +74,7 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[bool, bool]:
-        """What is said first: no factor, and a reduction that needs no mention."""
+        """Its place among fits: first those without a factor, then those whose reduction needs no mention."""
         return (not self.exact, self.reduction not in CONVENTIONS)
 
 
@@ -103,7 +103,7 @@ def _table(form: Form, roles: tuple[str, ...]) -> tuple[tuple[Objective, Vector]
 
 
 def units(gradient: Vector, form: Form, roles: tuple[str, ...]) -> Vector:
-    """What the entries of a gradient are measured in.
+    """The units of the entries of a gradient.
 
     Of preferences, the largest entry at the same point: where margins saturate, gradients are small, and they
     tell as much as the others.  Otherwise the largest of all.

@@ -110,7 +110,7 @@ class Call:
     names: tuple[str, ...] = ()
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
-        """What the loss returns, as a tensor; of a tuple, a mapping or an output with ``.loss``, that loss."""
+        """The result of the loss, as a tensor; of a tuple, a mapping or an output with ``.loss``, that loss."""
         given = [values[role] for role in self.roles]
         if self.names:
             return _tensor(self.loss(**dict(zip(self.names, given, strict=True))))

@@ -1,4 +1,4 @@
-"""What a scheduler takes and gives, read from its signatures."""
+"""The arguments and results of a scheduler, read from its signatures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _takes_any(function: Callable[..., Any]) -> bool:
 
 
 def missing(scheduler: Any, given: Collection[str] = ()) -> tuple[str, ...]:
-    """What a scheduler (or its class) lacks for the probe, in words; nothing where it can be probed.
+    """The parts that a scheduler (or its class) lacks for the probe, in words; empty where it can be probed.
 
     Arguments:
         scheduler: The object or its class.

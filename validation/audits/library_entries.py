@@ -25,9 +25,9 @@ class Entry:
 
     Arguments:
         name: The object, by its import path.
-        lines: What defines ``run``, at most three lines.
+        lines: The definition of ``run``, at most three lines.
         arguments: Those of the audit behind ``run``.
-        options: What is not at its default.
+        options: The options that are not at their defaults.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Entry:
         return "\n".join((*self.lines, f"row = audit(run, {self.arguments})", _SHOWN))
 
     def row(self, fast: bool = False) -> Row:
-        """What the audit says; where it says nothing, why."""
+        """The row of the audit; where it fails, one with the reason."""
         known: dict[str, Any] = {}
         try:
             exec("\n".join(self.lines), known)  # noqa: S102  # the reproduction is what is audited

@@ -1,4 +1,4 @@
-"""What is found about one loss."""
+"""The findings on one loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Finding"]
 @final
 @dataclass(frozen=True)
 class Finding:
-    """What a loss descends.
+    """The objective that a loss descends.
 
     Arguments:
         form: Its form.
@@ -37,7 +37,7 @@ class Finding:
         confirmed: Where it was confirmed.
         failed: Where it was not, in words; empty where nothing failed.
         skipped: Where the loss could not be called.
-        draws: What it drew; empty where it is deterministic.
+        draws: Its random draws; empty where it is deterministic.
         random: Mean and deviation of its gradient, where it draws.
         learnable: How many numbers of its own it could learn.
     """

@@ -32,14 +32,14 @@ def audit_loss(
     options: Mapping[str, Any] | None = None,
     reproduction: str | None = None,
 ) -> Row:
-    """What a loss descends, and whether that is what its documentation says.
+    """The objective that a loss descends, and whether its documentation says so.
 
     Arguments:
         loss, form, off_policy, dtype, arguments: As in :func:`~.losses.identify`.
         documented: The objective that it is said to descend: ``"reverse_kl"``, ``"gjsd(0.3)"``,
             ``"hinton(temperature=2)"``, ``"dpo(beta=0.1)"``, ``"dpo"`` (any beta), ``"sft/mean"``.
         quote: The sentence that says so.
-        name, options, reproduction: What the row says of the object.
+        name, options, reproduction: The row's words for the object.
 
     Raises:
         UnmetHypothesis: The form is not known, or the gradient is not finite.

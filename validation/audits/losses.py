@@ -196,7 +196,7 @@ def _error(candidate: Candidate, point: Point, run: Run) -> float:
 
 
 def _elsewhere(candidate: Candidate, point: Point, run: Run) -> str:
-    """What fails at a point: the factor, or the direction."""
+    """The part that fails at a point: the factor, or the direction."""
     of, _ = direction(candidate.objective, [point])
     square = float(of @ of)
     scale = float(run.gradient @ of) / square if square > 0.0 else 0.0

@@ -50,7 +50,7 @@ class Measurement:
         stepwise: Whether each call is a step, at a level that the sampler itself states.
         paths: The runs at the counts asked for, and at longer ones.
         small: The runs at small counts.
-        refused: What the sampler said at counts that it does not take.
+        refused: Messages of the sampler at counts that it does not take.
         long: The call after which a long run is no number; None where there is none.
         rounded: Runs at counts that nobody asked for, where timesteps rounded to integers part state and level.
         wide: The runs with tables in double precision, where these alone part the state from the model's level.

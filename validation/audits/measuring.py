@@ -1,4 +1,4 @@
-r"""What a loss returns at a point: its value, its gradient, what it draws and how it rounds.
+r"""Measurements of a loss at a point: its value, its gradient, what it draws and how it rounds.
 
 Over the whole vocabulary a loss is called once; for sampled tokens the expectation is a finite sum,
 
@@ -39,8 +39,8 @@ class Run:
     Arguments:
         value: The (expected) value.
         gradient: In the leaves of the point, end to end.
-        dtype: What the loss returned.
-        seen: What passed while it ran.
+        dtype: The dtype of the loss.
+        seen: The operations that it ran.
     """
 
     value: float

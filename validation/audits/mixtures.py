@@ -63,7 +63,7 @@ def monte_carlo_verdict(
 
     Arguments:
         sampler: The sampler.
-        model: What the model returns, in the sampler's parametrisation.
+        model: The model, in the sampler's parametrisation.
         unit: The unit of the data, for models that are looked for.
         search: Look for another exact model where this one does not converge.
         why: Why the affine probe does not settle it.
@@ -87,7 +87,7 @@ def monte_carlo_verdict(
 
 
 def alarmed(sampler: Sampler, model: Model, seed: int = 0) -> str:
-    """What speaks against a sampler whose steps are affine, with the mixture as data; empty where nothing does."""
+    """The evidence against a sampler whose steps are affine, with the mixture as data; empty where nothing does."""
     found = _judge(sampler, model, "", seed, _SEARCH)
     bad = found.severity in (Severity.DIVERGES, Severity.NAN)
     return found.text.removeprefix(f": {_SETTLED}") if bad else ""
@@ -222,7 +222,7 @@ def _flow(x: Vector, alpha: float, sigma: float) -> Vector:
 
 
 def _output(model: Model, x: Vector, alpha: float, sigma: float) -> Vector:
-    """What the exact model of the mixture returns at x."""
+    """The output of the exact model of the mixture at x."""
     if model.function == "consistency":
         x0 = _flow(x, alpha, sigma)
         return model.of(x0, (x - alpha * x0) / sigma if sigma else np.zeros_like(x), alpha, sigma)

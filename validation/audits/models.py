@@ -49,7 +49,7 @@ class Model:
     """An exact model.
 
     Arguments:
-        prediction: What it returns, by the names of diffusers.
+        prediction: Its output, by the names of diffusers.
         sign: 1, or -1 where it returns the negative.
         unit: The unit of the data, > 0.
         function: The denoiser, the consistency function, or the trajectory function.
@@ -86,7 +86,7 @@ class Model:
         variance: Vector,
         aim: tuple[float, float] = (1.0, 0.0),
     ) -> Vector:
-        """What the network returns at x, shape (K,), for data N(mean, variance), and a jump to the level ``aim``."""
+        """The output of the network at x, shape (K,), for data N(mean, variance), and a jump to the level ``aim``."""
         if self.prediction == "network":
             skip, out = self.scalings
             after = self._flow(x, alpha, sigma, mean, variance, *aim)

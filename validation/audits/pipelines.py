@@ -146,7 +146,7 @@ class _Loop:
         return float(np.asarray(self._first(n, 1.0)[1], dtype=np.float64).reshape(-1)[0])
 
     def scale(self, n: int) -> float:
-        """What a latent of 1 is at the first call of the network."""
+        """The value of a latent of 1 at the first call of the network."""
         one, zero = (float(self._first(n, value)[0].double().mean()) for value in (1.0, 0.0))
         return one - zero
 
@@ -174,7 +174,7 @@ class _Loop:
 
 
 def _takes(cls: type[Any]) -> dict[str, Any]:
-    """What its call takes by name: what passes everything on takes what the call of its base does."""
+    """The names of the arguments of its call; one that passes everything on takes those of its base."""
     found: dict[str, Any] = {}
     for each in cls.__mro__:
         if "__call__" in vars(each):
@@ -197,7 +197,7 @@ def _embeddings(takes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clock(scheduler: Any, looped: _Loop) -> Levels:
-    """What the labels of the training say, by the table of the scheduler or, for a flow, by its training steps."""
+    """The levels of the training's labels, by the table of the scheduler or, for a flow, by its training steps."""
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if alphas is not None and option(scheduler, "prediction_type") != "flow_prediction":
         return table(np.asarray(alphas, dtype=np.float64))

@@ -51,11 +51,11 @@ _LEAST: Final = 4  # the lowest label
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """What is drawn of a sampler.
+    """The random choices that make a sampler.
 
     Arguments:
         process: Its forward process.
-        prediction: What its model returns.
+        prediction: The output of its model.
         power: Its grid is a power of equal steps.
         eta: Its noise; 0 for none.
         order: 1, or 2 for the multistep rule.

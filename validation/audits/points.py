@@ -44,7 +44,7 @@ class Point:
 
     Arguments:
         name: In words.
-        leaves: What is differentiated.
+        leaves: The tensors that are differentiated.
         rest: The other roles.
         vocabulary: How many tokens there are, 1 where there is no vocabulary.
     """

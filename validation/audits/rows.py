@@ -1,4 +1,4 @@
-"""What an audit says: one row per object and option, and the document that holds them."""
+"""The result of an audit: one row per object and option, and the document that holds them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row:
         affine: Whether every step is affine, so that the errors are exact (samplers).
         order_interval: The least and the largest slope of the error in its monotone tail (samplers).
         laws: Errors of mean and deviation for further data, at these step counts (samplers).
-        refused: What it said at step counts that it does not take (samplers).
+        refused: Its messages at step counts that it does not take (samplers).
         label_error: How many training steps a timestep label is from its level, at most (samplers).
         confirmed: Whether longer runs and other data stand behind the verdict (samplers).
         reason: Version, hypothesis and number behind the verdict; what the documentation says.

@@ -217,7 +217,7 @@ def _error(path: Path) -> float:
 def _depends(
     found: Diagnosis, first: Diagnosis, documented: Model | None, note: str, confirm: bool
 ) -> Finding:
-    """What holds with another model only; another name for what the ordinary denoiser returns is no condition."""
+    """A finding that holds with another model only, as conditional; another name of the denoiser is no condition."""
     made = finding(found, confirm)
     named = documented is None and made.model.function == "denoiser"
     severity = (
@@ -281,7 +281,7 @@ def _own_level(sampler: Sampler, found: Diagnosis) -> Diagnosis | None:
 
 
 def _mismatched(found: Diagnosis, why: Note) -> Diagnosis:
-    """What does not converge is a disagreement, where that explains it."""
+    """The finding with a disagreement in the place of no convergence, where that explains it."""
     kinds = {"diverges": "mismatch", "other data": ""}
     notes = [
         replace(note, kind=kinds.get(note.kind, note.kind), severity=Severity.MISMATCH)

@@ -23,7 +23,7 @@ def unsettled(title: str, options: Mapping[str, Any], reason: str, reproduction:
 
 
 def quoted(where: str) -> str:
-    """What the installed docstrings say of an option: of the class, or of the first base that speaks of it."""
+    """The text of the installed docstrings on an option: of the class, or of the first base that speaks of it."""
     target, _, option = where.rpartition(":")
     for owner in inspect.getmro(resolved(target)) if option else ():
         found = re.search(

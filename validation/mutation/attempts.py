@@ -28,12 +28,12 @@ GRACE, PATIENCE = 20.0, 20.0  # seconds, and multiples of what the evidence take
 @final
 @dataclass(frozen=True)
 class Attempt:
-    """What became of an error.
+    """The fate of a planted error.
 
     Attributes:
         status: A ``timeout`` is noticed, too.
-        by: What noticed: a claim and its evidence, a test, or ``import``.
-        detail: What it said.
+        by: The place that noticed it: a claim and its evidence, a test, or ``import``.
+        detail: Its message.
         tried: How many pieces of evidence and tests ran.
         seconds: The processor time of it all.
     """
@@ -53,7 +53,7 @@ def by_claims(
     Arguments:
         pieces: In the order in which they are tried.
         at_import: Whether imports run the line: see :mod:`~driftproof.validation.mutation.swap`.
-        libraries: What a process imports before it forks, besides the modules.
+        libraries: Modules of others that a process imports before it forks.
     """
     before = _ready(pieces, setting, at_import, libraries)
     found = _by_claims(site, pieces, setting, at_import)
@@ -72,7 +72,7 @@ def by_others(
     """Plant one error that no claim notices, run the tests, and ask whether it changes anything.
 
     Arguments:
-        found: What the claims have said.
+        found: The verdict of the claims.
     """
     before = _ready(pieces, setting, at_import, libraries) - found.seconds
     if tests:

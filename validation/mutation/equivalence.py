@@ -97,7 +97,7 @@ class Call:
     named: dict[str, Any]
 
     def of(self, function: FunctionType) -> Any:
-        """What a function returns for copies of them; all that a generator yields."""
+        """The result of a function for copies of them; all that a generator yields."""
         given = copied(self)
         result = function(*given.positional, **given.named)
         return list(result) if function.__code__.co_flags & _GENERATOR else result

@@ -1,4 +1,4 @@
-"""What a campaign found: rates with their intervals, and the errors that nothing noticed."""
+"""The result of a campaign: rates with their intervals, and the errors that nothing noticed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Campaign:
     """All errors that were tried.
 
     Attributes:
-        seed, count: What was drawn; None for a replay.
+        seed, count: The draw; None for a replay.
         possible: How many errors can be planted in the modules.
         places: How many places they have: what is drawn from.
         tests: Whether tests ran behind the claims.
@@ -125,7 +125,7 @@ class Campaign:
         return 1 if self.whole.noticed < self.at_least * self.whole.of else 0
 
     def of_status(self, *statuses: str) -> list[Tried]:
-        """What had one of these fates."""
+        """The planted errors with one of these fates."""
         return [one for one in self.tried if one.attempt.status in statuses]
 
     def to_json(self) -> dict[str, Any]:

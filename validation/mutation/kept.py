@@ -1,4 +1,4 @@
-"""What a campaign keeps between runs: small documents in the user's cache, of one identity of code and claims.
+"""The store of a campaign between runs: small documents in the user's cache, of one identity of code and claims.
 
 What is kept of a claim speaks of the modules that it reaches: an edit elsewhere leaves it valid, so that a
 campaign after an edit records little anew.

@@ -26,7 +26,7 @@ __all__ = ["HERE", "Piece", "Setting", "import_all", "imports", "run"]
 @final
 @dataclass(frozen=True)
 class Setting:
-    """What all work of a campaign shares.
+    """The setting that all work of a campaign shares.
 
     Attributes:
         seed, effort, weight: Those of the claims' plan.
@@ -55,7 +55,7 @@ class Piece:
 
     Attributes:
         claim: Its id; ``where`` an import finds the claim.
-        state: What the engine says of it.
+        state: The engine's verdict on it.
         seconds: The processor time that it took, while its lines were recorded.
     """
 

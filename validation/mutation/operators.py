@@ -38,7 +38,7 @@ STRICTNESS: dict[type[ast.cmpop], type[ast.cmpop]] = {
 @final
 @dataclass(frozen=True)
 class Scope:
-    """What the text of one function says of its local names.
+    """The facts that the text of one function states about its local names.
 
     Attributes:
         numbers: The names that stand in arithmetic or go to a function of arrays, with the line that binds them.

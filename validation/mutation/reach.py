@@ -74,7 +74,7 @@ def reread() -> None:
 
 
 def runs(found: Collection[str], modules: Collection[str]) -> bool:
-    """Whether what reaches these modules may run one of those."""
+    """Whether code that reaches these modules may run one of those."""
     return not _WALKERS.isdisjoint(found) or not set(modules).isdisjoint(found)
 
 

@@ -37,9 +37,9 @@ class Records:
     """The evidence that can tell, and what it touches.
 
     Attributes:
-        evidence: What holds on the right code.
+        evidence: The evidence that holds on the right code.
         imports: The lines that imports run.
-        libraries: What a bare process imports.
+        libraries: The modules of others that a bare process imports.
         unusable: Evidence that does not hold anyway, and claims that no other process finds.
     """
 

@@ -32,7 +32,7 @@ class Site:
         operator: The name of the operator, and behind ``=`` which of its replacements: ``variable=t``.
         before, after: The text of the span, and what takes its place, in one line each.
         function: The qualified name of the outermost function, which the module or a class holds; empty outside of one.
-        name: What the statement binds, at the level of a module or class.
+        name: The name that the statement binds, at the level of a module or class.
     """
 
     module: str
@@ -49,7 +49,7 @@ class Site:
 
     @property
     def key(self) -> str:
-        """What ``--replay`` takes: ``FILE:LINE:COLUMN-END:OPERATOR``."""
+        """The argument of ``--replay``: ``FILE:LINE:COLUMN-END:OPERATOR``."""
         return f"{self.file}:{self.line}:{self.column}-{self.end}:{self.operator}"
 
     @property

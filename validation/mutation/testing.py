@@ -49,7 +49,7 @@ class Tests:
 
     Attributes:
         limit: Seconds of processor time that tests may take for one error: those beyond are left out.
-        unusable: What fails on the right code.
+        unusable: The tests that fail on the right code.
     """
 
     touched: tuple[tuple[Test, Mapping[str, frozenset[int]]], ...] = ()

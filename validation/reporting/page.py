@@ -32,10 +32,10 @@ def render(
     """The HTML page of a run.
 
     Arguments:
-        document: What ``driftproof verify --json`` writes.
-        trainings: What the training recipes write, with the SVG text of each figure under ``"svg"``.
+        document: The document of ``driftproof verify --json``.
+        trainings: The reports of the training recipes, with the SVG text of each figure under ``"svg"``.
         pictures: The SVG text of a figure, by claim and name.
-        coverage: What ``driftproof coverage --json`` writes.
+        coverage: The document of ``driftproof coverage --json``.
     """
     tex, gallery = Typesetter(), Gallery()
     environment = jinja2.Environment(

@@ -1,4 +1,4 @@
-"""What the page needs of a document: checked field by field before anything is made of it."""
+"""The fields that the page needs of a document, checked field by field before anything is made of it."""
 
 from __future__ import annotations
 

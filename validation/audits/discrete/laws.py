@@ -150,7 +150,7 @@ def _tokens(out: Any) -> Any:
 
 
 def _state(made: Any) -> str:
-    """What a scheduler remembers, for telling canvases apart that look the same."""
+    """The state of a scheduler, which distinguishes canvases that look the same."""
     kept = getattr(made, "__dict__", {})
     return repr(
         [(name, _plain(kept[name])) for name in sorted(kept) if name not in ("_internal_dict", "timesteps")]

@@ -36,7 +36,7 @@ def audit_discrete(
     Arguments:
         scheduler: With ``set_timesteps(n)``, ``timesteps`` and ``step(model_output, timestep, sample)``, which takes
             logits (1, L, V) and a canvas (1, L).
-        name, options, reproduction: What the row says of it.
+        name, options, reproduction: The row's words for it.
         step_options: Further keyword arguments of ``step``; with ``mask_token_id`` the canvas is masked at first.
         steps: Numbers of steps, in increasing order.
 

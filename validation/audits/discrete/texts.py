@@ -27,7 +27,7 @@ class Text:
     """A law of texts.
 
     Arguments:
-        name: What the row calls it.
+        name: Its name in the row.
         law: Probabilities, shape (V, ..., V).
         blind: Whether its denoiser of uniform corruption does not look at the canvas.
     """
@@ -52,7 +52,7 @@ class Text:
         return marginals(self.law)
 
     def denoised(self, canvas: Sequence[int], level: float, mask: int | None) -> Floats:
-        """What the exact denoiser says, probabilities of shape (L, V)."""
+        """The probabilities of the exact denoiser, shape (L, V)."""
         if mask is None and self.blind:
             return self.marginals
         found = np.zeros((self.length, self.size))

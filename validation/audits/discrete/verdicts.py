@@ -1,4 +1,4 @@
-r"""What is said of a sampler of tokens, from the laws of what it samples.
+r"""The verdict on a sampler of tokens, from the laws of its samples.
 
 Two independent tokens decide first: their denoiser need not look at the canvas, so that a sampler that ends with what it
 drew last has their law at every number of steps.  One token shows whether its steps are those of uniform corruption, where
@@ -29,7 +29,7 @@ FALLS: Final = 0.9  # of the distance at fewer steps
 @final
 @dataclass(frozen=True)
 class Verdict:
-    """What was found.
+    """The verdict, and the distances behind it.
 
     Arguments:
         severity: Its class.
@@ -91,7 +91,7 @@ def judged(laws: Mapping[str, Sequence[Floats]], steps: Sequence[int], masked: b
 
 
 def cause(law: Floats, text: Text = INDEPENDENT) -> tuple[Severity, str]:
-    """What is wrong with a law of independent tokens, of three each, where that can be recognised.
+    """The fault in a law of independent tokens, of three each, where it can be recognised.
 
     Example:
         >>> law = np.zeros((4, 4))

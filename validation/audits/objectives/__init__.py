@@ -83,7 +83,7 @@ def reductions(form: Form) -> tuple[str, ...]:
 def meant(
     name: str, form: Form, roles: tuple[str, ...] = ()
 ) -> tuple[Sequence[Objective], Sequence[Family], str]:
-    """What a documented name stands for: objectives, families at any parameters, and a reduction or none.
+    """The meaning of a documented name: objectives, families at any parameters, and a reduction or none.
 
     Arguments:
         name: ``forward_kl``, ``gjsd(0.3)``, ``forward_kl(temperature=2)``, ``dpo`` (any beta),

@@ -55,7 +55,7 @@ def fixed() -> Iterator[Objective]:
 
 
 def values() -> Iterator[Objective]:
-    """What an expected value may be, besides an objective: the estimators."""
+    """The estimators: expected values beside the objectives."""
     for k in ("k2", "k3"):
         yield Objective(k, f"the expected {k}", partial(divergence, f=opd.k_estimator(k)))
 

@@ -24,7 +24,7 @@ Score = Callable[..., Any]
 
 
 def fixed(roles: tuple[str, ...]) -> Iterator[Objective]:
-    """What has no parameter."""
+    """The objectives without a parameter."""
     yield Objective(
         "zero", "nothing: the gradient is 0", lambda x: _terms(x, lambda law, nll: 0.0 * nll, False)
     )

@@ -22,7 +22,7 @@ class Planted:
         name: The loss, and its error where it has one.
         form: Its form.
         loss: The callable, with arguments by position.
-        documented: What is said.
+        documented: The documented objective.
         right: Whether it is so.
     """
 

@@ -1,6 +1,6 @@
 """Written losses for the audit of the audit: right ones, and ones with one error each, named by what it is.
 
-They are as repositories have them, by the names that their parameters have there, so that the form is told by these.
+They are as repositories have them, by the names that their parameters have there, so that the form is read from these.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def rk4(model: Any, x: Any, n: int) -> Any:
     return x
 
 
-# Right ones, by name: the run, what the audit is told, and the order.
+# Right ones, by name: the run, the arguments of the audit, and the order.
 RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any], int]] = {
     "euler": (euler, {}, 1),
     "heun": (heun, {}, 2),
@@ -103,7 +103,7 @@ def halved(model: Any, x: Any, n: int) -> Any:
 
 
 def misled(model: Any, x: Any, n: int) -> Any:
-    """The model is told another sigma than its state has."""
+    """The model is given another sigma than its state has."""
     for a, b in pairwise(sigmas(n)):
         x = x + (b - a) / a * (x - model(x, 1.3 * a))
     return x
@@ -124,7 +124,7 @@ def noisy_end(model: Any, x: Any, n: int) -> Any:
     return euler(model, x, n) + 0.05 * torch.randn_like(x)
 
 
-# Planted ones: the run, what the audit is told, and the severities that say so.
+# Planted ones: the run, the arguments of the audit, and the severities that say so.
 PLANTED: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
     "fixed": (fixed, {"fast": False}, {"diverges", "floor"}),
     "silenced": (silenced, {}, {"mismatch"}),

@@ -57,7 +57,7 @@ class Descending(Posterior):
 
 
 class BackToFront(Posterior):
-    """Right, if it is told the index of the step; its timesteps are another thing."""
+    """Right, if it is given the index of the step; its timesteps are another thing."""
 
     def set_timesteps(self, num_inference_steps: int) -> None:
         super().set_timesteps(num_inference_steps)

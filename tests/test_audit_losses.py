@@ -276,7 +276,7 @@ def test_planted_errors_of_two_seeds() -> None:
 
 
 def by_hand(every: int = 1) -> list[Planted]:
-    """The written losses; their form is told by the names of their parameters."""
+    """The written losses; their form is read from the names of their parameters."""
     both = ((written.RIGHT, True), (written.PLANTED, False))
     return [
         Planted(name, forms.form_of(loss), loss, said, right)

@@ -43,18 +43,18 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Watch(Progress):
-    """Keeps what it is told; interrupts after ``patience`` claims."""
+    """Keeps the ids of settled claims; interrupts after ``patience`` of them."""
 
     def __init__(self, patience: int = 1000) -> None:
-        self.told: list[str] = []
+        self.ids: list[str] = []
         self.resumed, self.patience, self.ended = 0, patience, False
 
     def begin(self, total: int, resumed: int) -> None:
         self.total, self.resumed = total, resumed
 
     def settled(self, outcome: ClaimOutcome) -> None:
-        self.told.append(outcome.id)
-        if len(self.told) >= self.patience:
+        self.ids.append(outcome.id)
+        if len(self.ids) >= self.patience:
             raise KeyboardInterrupt
 
     def end(self) -> None:
@@ -196,13 +196,13 @@ class TestInterruption:
         watch = Watch(patience=1)
         done = run(registry=toys.TOYS, jobs=jobs, progress=watch)
         assert done.interrupted and not done.ok and watch.ended
-        assert [claim.id for claim in done.claims] == watch.told
+        assert [claim.id for claim in done.claims] == watch.ids
 
     def test_resume_settles_the_rest_only(self, toys: Any, own_cache: Path) -> None:
         first = run(registry=toys.TOYS, progress=Watch(patience=1))
         watch = Watch()
         done = run(registry=toys.TOYS, resume=True, progress=watch)
-        assert watch.resumed == 1 and len(watch.told) == 1 and done.ok
+        assert watch.resumed == 1 and len(watch.ids) == 1 and done.ok
         assert first.claims[0] in done.claims and done == run(registry=toys.TOYS)
         assert not list(own_cache.rglob("*.json")), "a complete run leaves no journal"
 

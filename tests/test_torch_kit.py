@@ -84,7 +84,7 @@ def test_another_environment_is_a_warning_that_names_it(
 
 
 class Told(Exception):
-    """Carries what a training was told of its recipe."""
+    """Carries the recipe that a training was given."""
 
 
 def telling(*arguments: Any, **options: Any) -> None:

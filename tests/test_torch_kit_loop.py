@@ -308,7 +308,7 @@ except (ValueError, OSError) as error:
 
 @pytest.mark.slow
 def test_two_processes_stop_resume_and_refuse_together(tmp_path: Path) -> None:
-    """One of them is told to stop; the first alone writes, and what fails for it fails for both."""
+    """One of them gets the signal to stop; the first alone writes, and what fails for it fails for both."""
     script = tmp_path / "stopped.py"
     script.write_text(STOPPED.format(tests=str(Path(__file__).parent), out=str(tmp_path)))
     launched(script, 2)

@@ -1,4 +1,4 @@
-"""By what a custom reward is told from another, and that nothing is told from another in silence."""
+"""The identity of a custom reward, and the warning where it has none."""
 
 from __future__ import annotations
 

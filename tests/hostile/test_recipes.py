@@ -72,7 +72,7 @@ def wrong_for(value: Any) -> dict[str, Any]:
 
 
 def refusal(kind: type[Any], tables: Any) -> str | None:
-    """What is told, or nothing where the tables are taken."""
+    """The message of the error, or nothing where the tables are taken."""
     try:
         build(kind, tables, "x.toml")
     except RecipeError as error:

@@ -144,7 +144,7 @@ class SchedulerSampler:
         if not hasattr(self._scheduler, "scale_model_input"):
             return alpha, sigma
         # What the model sees is scaled to one size, c^2 (u^2 + sigma^2) = 1.  Where that is another noise
-        # level than add_noise has, as between the stages of a step, the model is told the former.
+        # level than add_noise has, as between the stages of a step, the label of the model is the former.
         scale = self._input_scale(call)
         if call == 0:  # single precision leaves little of u below a large sigma: the nearer of two
             self._square = min((1.0, self.unit**2), key=lambda square: abs(scale**-2 - sigma**2 - square))

@@ -21,7 +21,7 @@ Levels: TypeAlias = Callable[[float], tuple[float, float]]
 
 
 def exploding(sigma: float) -> tuple[float, float]:
-    """The model is told sigma, and the state is x_0 + sigma z.
+    """The label of the model is sigma, and its state x_0 + sigma z.
 
     Example:
         >>> exploding(2.5)
@@ -51,7 +51,7 @@ def from_noise(t: float) -> tuple[float, float]:
 
 
 def clock_of(levels: Levels | AbstractGaussianProcess) -> Levels:
-    """A clock, or that of a Gaussian process, whose noise times the model is told.
+    """A clock, or that of a Gaussian process, whose noise times are the labels of the model.
 
     Example:
         >>> from driftproof.theory.processes import Flow

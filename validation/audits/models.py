@@ -92,7 +92,7 @@ class Model:
             after = self._flow(x, alpha, sigma, mean, variance, *aim)
             return np.zeros_like(x) if out == 0.0 else (after - skip * x) / out
         if self.function == "trajectory" and alpha * aim[1] != sigma * aim[0]:
-            return self._leap(x, alpha, sigma, mean, variance, *aim)
+            return self._jump(x, alpha, sigma, mean, variance, *aim)
         consistency = self.function != "denoiser"
         total = alpha**2 * variance + sigma**2
         known = total > 0.0  # without noise and without spread the data point is the mean
@@ -105,7 +105,7 @@ class Model:
         z = (x - alpha * x0) / sigma if consistency else sigma * (x - alpha * mean) / safe
         return self.of(x0, z, alpha, sigma)
 
-    def _leap(
+    def _jump(
         self,
         x: Vector,
         alpha: float,

@@ -28,15 +28,15 @@ from .words import finding, sentence
 
 __all__ = ["STEPS", "audit_sampler"]
 
-# The part of a length that twice as many steps leave, at least, where it does not shrink; half is left else.
+# A length that shrinks with the step is halved by twice as many steps; one that keeps more than this does not shrink.
 _SHRINKS: Final = 0.75
 # Other models are tried at the largest step count up to this one.
 _TRIAL: Final = 20
-# What it means that a network fits whatever the scalings around it are.
+# The note where a network fits whatever the scalings around it are.
 _ANY_NETWORK: Final = (
-    "no prediction type is stated, and no exact model fits as well as the F with which c_skip x + c_out F, both "
-    "read from the step, is the flow down to the level that its noise leads up from; that there is such a network "
-    "is settled, not that a trained one is it"
+    "the scheduler states no prediction type; its steps fit a network F used as c_skip x + c_out F, both read from "
+    "the step, which is the flow down to the level that its noise leads up from; whether a trained network has that "
+    "form cannot be seen from the scheduler"
 )
 
 

@@ -55,7 +55,7 @@ class Thresholds:
     rounded: float = 1e-7
     # What of a discrepancy falls as a discretisation does: faster than this power.
     discretises: float = 0.5
-    # What a network is told wrongly: training steps of its label, more than a rounding, and of its level.
+    # A wrong label: off by so many training steps, more than a rounding, and by so much of its level.
     label: float = 1.0
     label_level: float = 0.02
     # Whose belief matters: the error that it adds, with this many times the error without it.

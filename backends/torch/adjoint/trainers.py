@@ -78,7 +78,7 @@ class AdjointMatchingTrainer(PipelineTrainer[AdjointMatchingConfig]):
         def velocity(guidance: float) -> Velocity:
             return Velocity(denoiser_of(kind, adapted.network, guidance))
 
-        # A distilled model is told its guidance, and has one velocity.
+        # A distilled model takes its guidance as an input, and has one velocity.
         distilled, guided = kind == "flux", None
         if guidance != 1.0 and not distilled:
             guided = velocity(guidance)

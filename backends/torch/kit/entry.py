@@ -1,4 +1,4 @@
-"""The frame of ``driftproof train``: recipes in, one report out, and an end by a signal that loses nothing."""
+"""The entry point of ``driftproof train``: it reads recipes, writes one report, and loses nothing to a signal."""
 
 from __future__ import annotations
 

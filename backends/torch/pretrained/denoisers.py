@@ -96,7 +96,7 @@ class FluxDenoiser(nn.Module):
 
     Arguments:
         transformer: The network.
-        guidance: The guidance that the distilled model is told, where its configuration has
+        guidance: The guidance that the distilled model takes as an input, where its configuration has
             ``guidance_embeds``; else the weight of classifier-free guidance.
 
     Conditions: ``prompt`` (B, L, d), ``pooled`` (B, p), and their negatives for classifier-free guidance.
@@ -264,7 +264,7 @@ def _adapters_are_zero(network: nn.Module) -> bool:
 
 
 def _guidances(transformer: nn.Module, guidance: float) -> tuple[float | None, float]:
-    """The guidance that a distilled model is told, and the weight of classifier-free guidance."""
+    """The guidance that a distilled model takes as an input, and the weight of classifier-free guidance."""
     distilled = cast("Any", transformer).config.guidance_embeds
     return (guidance, 1.0) if distilled else (None, guidance)
 

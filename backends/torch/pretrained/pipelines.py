@@ -144,7 +144,7 @@ def guidance_of(kind: Kind, pipeline: Any, weight: float | None) -> float:
         return 1.0
     own = inspect.signature(pipeline.__call__).parameters["guidance_scale"].default
     weight = float(own if weight is None else weight)
-    if kind == "flux":  # a number that the distilled model is told; schnell has none
+    if kind == "flux":  # a number that the distilled model takes; schnell has none
         return weight if pipeline.transformer.config.guidance_embeds else 1.0
     distilled = bool(getattr(pipeline.config, "is_distilled", False))
     return weight if weight > 1.0 and not distilled else 1.0

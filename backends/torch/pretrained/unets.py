@@ -19,13 +19,13 @@ SIZED = {"prompt": "negative", "pooled": "negative_pooled", "time_ids": "time_id
 
 @final
 class UNetDenoiser(nn.Module):
-    """A ``UNet2DConditionModel``: Stable Diffusion 1.x and 2.x, and XL, which is also told the size of the image.
+    """A ``UNet2DConditionModel``: Stable Diffusion 1.x and 2.x, and XL, which also takes the size of the image.
 
     Arguments:
         unet: The network; its adapters, if any, are what is trained.
         prediction: The parametrization that it was trained for.
         guidance: The weight w of classifier-free guidance; 1 runs the conditional model alone.
-        sized: Whether it is told sizes.
+        sized: Whether it takes sizes.
 
     Conditions: ``prompt`` (B, L, d) and, where guidance is not 1, ``negative``.  With sizes also ``pooled`` (B, p) and
     ``negative_pooled`` of the second text encoder, and ``time_ids`` (B, 6): the original height and width, top and left

@@ -30,7 +30,7 @@ class Sampler:
     Arguments:
         scheduler: Copied before each run.
         step_options: Further keyword arguments of ``step``; with ``mask_token_id`` the canvas is masked at first.
-        reversed: Whether ``step`` is told the timesteps in the opposite order.
+        reversed: Whether ``step`` is given the timesteps in the opposite order.
         pending: Whether noise is moved about and never looked at.
     """
 

@@ -18,6 +18,8 @@ An order is *shown* by equivalence, two one-sided tests (:func:`equivalent_order
 find a difference; the constant (:func:`equivalent_constant`) separates a wrong scheme from a right one long
 before its order does.
 
+An argument out of its range raises :class:`UnmetHypothesis`.
+
 Symbols:
     h: Step sizes, shape (levels,), strictly decreasing, > 0.
 
@@ -118,9 +120,6 @@ def local_orders(h: Array, error: Array) -> tuple[float, ...]:
     Returns:
         levels - 1 slopes, coarse to fine.
 
-    Raises:
-        UnmetHypothesis: An argument out of its range.
-
     Claims: STATISTICS-RATE-1
 
     Example:
@@ -213,9 +212,6 @@ def equivalent_order(fit: RateFit, order: float, margin: float, alpha: float) ->
         margin: > 0.
         alpha: The accepted probability of calling a rate equivalent that is off by the margin or more.
 
-    Raises:
-        UnmetHypothesis: An argument out of its range.
-
     Claims: STATISTICS-RATE-2
 
     Example:
@@ -241,9 +237,6 @@ def equivalent_constant(fit: RateFit, constant: float, margin: float, alpha: flo
         constant: The theoretical constant, not 0.
         margin: Relative, > 0.
         alpha: The accepted probability of calling a constant equivalent that is off by more.
-
-    Raises:
-        UnmetHypothesis: An argument out of its range.
 
     Claims: STATISTICS-RATE-2
 

@@ -8,6 +8,8 @@ In :math:`\bar x = x/\alpha` and :math:`\rho = \sigma/\alpha` the probability fl
 with Lagrange polynomials through the predictions at the last 2 or 3 times (the rho-AB variant).  The data,
 rho = 0, are an ordinary end of the interval.
 
+A step returns :math:`x_s`, with the shape of ``x``.
+
 Symbols:
     process: VP, VE or Flow.
     x: The state :math:`x_t`, with shape :math:`(B, *)`.
@@ -74,9 +76,6 @@ def deis_2(
         t_old: The noise time of the step before, > t; alpha > 0 there.
         eps_old: The prediction that was made there.
 
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
-
     Raises:
         UnmetHypothesis: Not 0 <= s < t < t_old, alpha = 0, or a process that is not Gaussian.
 
@@ -129,9 +128,6 @@ def deis_3(
         process, x, t, s, eps: Symbols of the module.
         t_old, eps_old: The noise time and the prediction of the step before.
         t_older, eps_older: Those of the step before that; alpha > 0 there.
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Raises:
         UnmetHypothesis: Not 0 <= s < t < t_old < t_older, alpha = 0, or a process that is not Gaussian.

@@ -7,6 +7,8 @@ With :math:`h = \lambda_s - \lambda_t > 0` the solution from t to s is
 
 and the solvers of order 1, 2 and 3 expand the prediction in lambda, with 1, 2 and 3 evaluations a step.
 
+A step returns :math:`x_s`, with the shape of ``x``.
+
 Symbols:
     process: VP, VE or Flow.
     x: The state :math:`x_t`, with shape :math:`(B, *)`.
@@ -44,9 +46,6 @@ def dpm_solver_1(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s:
         s: The noise time of the result, 0 <= s < t.
         eps: The predicted noise at :math:`(x_t, t)`, with the shape of ``x``.
 
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
-
     Raises:
         UnmetHypothesis: Not 0 <= s < t, alpha(t) = 0, or a process that is not Gaussian.
 
@@ -76,9 +75,6 @@ def dpm_solver_2(
         process, x, t, eps: Symbols of the module.
         s: The noise time of the result, 0 < s < t (at 0 the clock is infinite).
         r: Where the second evaluation lies, in (0, 1].
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Raises:
         UnmetHypothesis: Not 0 < s < t, alpha(t) = 0, or a process that is not Gaussian.
@@ -117,9 +113,6 @@ def dpm_solver_3(
     Arguments:
         process, x, t, eps: Symbols of the module.
         s: The noise time of the result, 0 < s < t.
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Raises:
         UnmetHypothesis: Not 0 < s < t, alpha(t) = 0, or a process that is not Gaussian.

@@ -9,6 +9,8 @@ With :math:`h = \lambda_s - \lambda_t > 0` the solution from t to s is
 A constant prediction gives :func:`gddim_step`; a straight line through the prediction before gives the
 multistep methods, whose history the caller holds.  The published SDE variants are eta = 1.
 
+A step returns :math:`x_s`, with the shape of ``x``.
+
 Symbols:
     process: VP, VE or Flow.
     x0: The predicted data point at :math:`(x_t, t)`, with the shape of ``x``.
@@ -55,9 +57,6 @@ def dpm_solver_pp_2s(
         s: The noise time of the result, 0 < s < t.
         data: The predicted data point as a function of the state and the noise time.
         r: Where the second evaluation lies, in (0, 1].
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Raises:
         UnmetHypothesis: Not 0 < s < t, alpha(t) = 0, or a process that is not Gaussian.
@@ -178,9 +177,6 @@ def dpm_solver_pp_2m(
 
     Arguments:
         process, x, t, s, x0, t_old, x0_old: Symbols of the module.
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Raises:
         UnmetHypothesis: Not 0 <= s < t < t_old, alpha(t) = 0, or a process that is not Gaussian.

@@ -2,6 +2,8 @@ r"""Time discretisation of the reverse family, for any process: Euler-Maruyama a
 
 .. math:: dY = \Big[-b + \tfrac{1+\eta^2}{2}(a\,s + a')\Big] d\tau + \eta\sqrt a\,dB
 
+A step returns :math:`x_s`, with the shape of ``x``.
+
 Symbols:
     process: The forward process.
     x: The state :math:`x_t`, with shape :math:`(B, *)`.
@@ -82,9 +84,6 @@ def euler_maruyama_step(
         process, x, t, s, score, eta: Symbols of the module.
         noise: Standard normal, with the shape of ``x``.
 
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
-
     Raises:
         UnmetHypothesis: Not 0 <= s < t, or eta < 0.
 
@@ -117,9 +116,6 @@ def heun_step(
         process, x, t: Symbols of the module.
         s: The noise time of the result, 0 < s < t.
         score: The score as a function of the state and the noise time.
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     References:
         | Elucidating the design space of diffusion-based generative models (Karras et al., 2022), algorithm 1

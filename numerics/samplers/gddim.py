@@ -15,6 +15,8 @@ So one step from any t to any s is exact for data at one point; eta = 0 is DDIM 
 ancestral sampler of DDPM.  GBM is the same in :math:`\log X`, with :math:`\alpha = 1, \sigma^2 = v` and
 the drift m taken out.
 
+A step returns :math:`x_s`, with the shape of ``x``.
+
 Symbols:
     process: VP, VE or Flow, or GBM (in the logarithm of the state).
     x: The state :math:`x_t`, with shape :math:`(B, *)`.
@@ -77,9 +79,6 @@ def gddim_step(
         eta: The stochasticity of the reverse family, >= 0.
         noise: Standard normal, with the shape of ``x``.
 
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
-
     Raises:
         UnmetHypothesis: Not 0 <= s < t, eta < 0, or a process of another family.
 
@@ -115,9 +114,6 @@ def ddim_step(xp: Namespace, process: AbstractProcess, x: Array, t: Array, s: Ar
         process, x, eps: Symbols of the module.
         t: The noise time of ``x``, > 0.
         s: The noise time of the result, 0 <= s < t.
-
-    Returns:
-        :math:`x_s`, with the shape of ``x``.
 
     Claims: REWARD-GAP-ORDER-1
 

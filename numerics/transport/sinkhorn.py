@@ -8,6 +8,8 @@ With the plan written :math:`P_{ij} = \exp(u_i + v_j - C_{ij}/\varepsilon)`,
         {\sum_j \exp(v_j - |x-y_j|^2/\varepsilon)}
 
 Nothing here is exponentiated before its maximum is taken away: no :math:`\varepsilon` underflows.
+
+epsilon <= 0 raises :class:`UnmetHypothesis`, as do shapes that do not match.
 """
 
 from __future__ import annotations
@@ -63,9 +65,6 @@ def half_step(xp: Namespace, cost: Array, potential: Array, log_weight: Array, e
     Returns:
         u, shape (..., n).
 
-    Raises:
-        UnmetHypothesis: epsilon <= 0, or shapes that do not match.
-
     References:
         | Computational optimal transport (Peyre & Cuturi, 2019), section 4.4
 
@@ -93,9 +92,6 @@ def entropic_image(xp: Namespace, x: Array, y: Array, potential: Array, epsilon:
 
     Returns:
         Images, shape (n, d).
-
-    Raises:
-        UnmetHypothesis: epsilon <= 0, or shapes that do not match.
 
     References:
         | Entropic estimation of optimal transport maps (Pooladian & Niles-Weed, 2021)

@@ -9,6 +9,8 @@ hide.  With :math:`c_k` and :math:`q_k` its mean and mean square over uniform ma
 and the same with binomial weights in t.  As the least time goes to 0, the second moment of :math:`\frac1t\Sigma_m`
 grows like :math:`\log(1/\epsilon) \sum_i \log^2 p(x_i \mid x_{-i})`: at 0 it is infinite.  Derived here.
 
+Each estimator's law is given by its mean and variance, of shape (...).
+
 Symbols:
     mean, square: :math:`c_k` and :math:`q_k` for k = 1, ..., L, shape (..., L); of differences to a reference, they
         give the estimator of the difference under common masks.
@@ -56,9 +58,6 @@ def count_moments(
         draws: n independent k, >= 1.
         masks: M masks for each, >= 1.
 
-    Returns:
-        Mean and variance, shape (...).
-
     Claims: DIFFPO-VAR-1, DIFFPO-CRN-1
 
     Example:
@@ -83,9 +82,6 @@ def time_moments(xp: Namespace, mean: Array, square: Array, least: float = 1e-3)
     Arguments:
         mean, square: Symbols of the module.
         least: :math:`\epsilon` in (0, 1); what lies below is left out, a bias of either sign.
-
-    Returns:
-        Mean and variance, shape (...).
 
     Claims: DIFFPO-VAR-1
 
@@ -115,9 +111,6 @@ def quadrature_moments(xp: Namespace, mean: Array, square: Array, nodes: int = 2
     Arguments:
         mean, square: Symbols of the module.
         nodes: How many, >= 1; below L/2 the mean is not the ELBO.
-
-    Returns:
-        Mean and variance, shape (...).
 
     Raises:
         UnmetHypothesis: nodes < 1.

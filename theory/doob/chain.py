@@ -5,6 +5,8 @@ r"""The exact twist of a chain on finitely many states.
 For :math:`h_N = 1_A` the twisted chain is the chain given that it ends in A, step by step: what particles and
 networks approximate.  For any :math:`h_N = e^{r}` it is the chain tilted by its reward at the end.
 
+Shapes that do not match raise :class:`UnmetHypothesis`.
+
 Symbols:
     log_transitions: :math:`\log P_k`, shape (N, S, S), rows from x to y; minus infinity where there is no way.
     log_terminal: :math:`\log h_N`, shape (S,); minus infinity outside of the event.
@@ -39,9 +41,6 @@ def chain_twists(xp: Namespace, log_transitions: Array, log_terminal: Array) -> 
     Returns:
         log h, shape (N + 1, S); the first row is at the start, the last one ``log_terminal``.
 
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
-
     Claims: DOOB-CHAIN-1
 
     Example:
@@ -69,9 +68,6 @@ def twisted_transitions(xp: Namespace, log_transitions: Array, log_twists: Array
     Returns:
         Array (N, S, S), whose rows sum to 1 in probability; a row from which the event is out of reach is left as it
         is, since the chain given the event is never there.
-
-    Raises:
-        UnmetHypothesis: Shapes that do not match.
 
     Claims: DOOB-CHAIN-1
 

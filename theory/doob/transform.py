@@ -11,6 +11,8 @@ process with the drift
 and the noise :math:`\eta\sqrt a`, started from :math:`p_T h / P(A)`, ends in the data given A for every
 :math:`\eta \ge 0`.  Guidance is scaled like the score: by a for the SDE, by a/2 for the flow.
 
+Vectors have the shape (..., d).  Functions of a noised point raise :class:`UnmetHypothesis` as :func:`log_h` does.
+
 Symbols:
     process: VP, VE or Flow.
     data: The data law, Gaussian or GaussianMixture on R^d.
@@ -121,12 +123,6 @@ def guidance(process: Process, data: Data, event: AbstractEvent, x: Array, t: Ar
     Arguments:
         process, data, event, x, t: Symbols of the module.
 
-    Returns:
-        Array (..., d).
-
-    Raises:
-        UnmetHypothesis: As for :func:`log_h`.
-
     Claims: DOOB-H-1, DOOB-SCORE-1
 
     Example:
@@ -153,12 +149,6 @@ def guided_score(process: Process, data: Data, event: AbstractEvent, x: Array, t
     Arguments:
         process, data, event, x, t: Symbols of the module.
 
-    Returns:
-        Array (..., d).
-
-    Raises:
-        UnmetHypothesis: As for :func:`log_h`.
-
     Claims: DOOB-SCORE-1
 
     Example:
@@ -184,12 +174,6 @@ def conditional_mean(process: Process, data: Data, event: AbstractEvent, x: Arra
 
     Arguments:
         process, data, event, x, t: Symbols of the module.
-
-    Returns:
-        Array (..., d).
-
-    Raises:
-        UnmetHypothesis: As for :func:`log_h`.
 
     Claims: DOOB-SCORE-1
 

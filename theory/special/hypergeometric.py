@@ -13,6 +13,8 @@ X is the first of 24, 27, 30.375, ... at which the second form is good to the pr
 term, what it loses by cancellation, and the recessive solution that it leaves out are all small.  For a and b
 up to 50, X is between 24 and 225.
 
+a or b outside of (0, 1e6], x < 0 and NaN raise :class:`UnmetHypothesis`.
+
 Symbols:
     x: any shape, x >= 0.
     a: 0 < a <= 1e6.
@@ -48,9 +50,6 @@ def log_hyp1f1(xp: Namespace, a: float, b: float, x: Array) -> Array:
 
     Returns:
         Array of the shape of ``x``.
-
-    Raises:
-        UnmetHypothesis: a or b outside of (0, 1e6], x < 0, NaN.
 
     References:
         | NIST Digital Library of Mathematical Functions, §13.2, §13.7, https://dlmf.nist.gov/13.7
@@ -93,9 +92,6 @@ def hyp1f1_ratio(xp: Namespace, a: float, b: float, x: Array) -> Array:
 
     Returns:
         Array of the shape of ``x``: between 1 (x = 0) and b/a (x to infinity).
-
-    Raises:
-        UnmetHypothesis: a or b outside of (0, 1e6], x < 0, NaN.
 
     References:
         | NIST Digital Library of Mathematical Functions, §13.3(ii), https://dlmf.nist.gov/13.3

@@ -6,6 +6,8 @@ while :math:`E[\log X_0 \mid X_t]` is local again.
 
 The full text of the paper was not available to us; every formula here is derived in this library.
 
+Results have the broadcast shape.
+
 Symbols:
     process: GBM.
     x: Noised point > 0, any shape.
@@ -204,9 +206,6 @@ def posterior_variance(
         x: Noised point, any shape.
         t, score_prime: Symbols of the module.
 
-    Returns:
-        Array of the broadcast shape.
-
     Raises:
         UnmetHypothesis: The process is not Gaussian: GBM has log_posterior_variance; the variance under
             squared Bessel noise needs four derivatives.
@@ -235,9 +234,6 @@ def log_posterior_mean(xp: Namespace, process: GBM, x: Array, t: Array, score: A
     Arguments:
         process, x, t, score: Symbols of the module.
 
-    Returns:
-        Array of the broadcast shape.
-
     Raises:
         UnmetHypothesis: Another process, or x <= 0.
 
@@ -262,9 +258,6 @@ def log_posterior_variance(
 
     Arguments:
         process, x, t, score, score_prime: Symbols of the module.
-
-    Returns:
-        Array of the broadcast shape.
 
     Raises:
         UnmetHypothesis: Another process, or x <= 0.

@@ -86,9 +86,6 @@ def random_pairs(cov: Array, w: Array, flips: float = 0.0) -> PairMoments:
     Arguments:
         cov, w, flips: Symbols of the module.
 
-    Returns:
-        The moments.
-
     Raises:
         UnmetHypothesis: Shapes that do not fit, a singular covariance, or flips outside of [0, 1/2].
 
@@ -117,9 +114,6 @@ def best_of_pairs(cov: Array, w: Array, count: int) -> PairMoments:
     Arguments:
         cov, w: Symbols of the module; w not 0.
         count: k in [2, 1000].
-
-    Returns:
-        The moments.
 
     Raises:
         UnmetHypothesis: As for :func:`random_pairs`; a reward without variance, k outside of its range.

@@ -85,9 +85,9 @@ class AbstractLaw(ABC):
     @property
     @abstractmethod
     def parameters(self) -> Mapping[str, Array]:
-        """What defines the law, by name; it carries the namespace, dtype and device.
+        """The parameters of the law by name, which carry its namespace, dtype and device.
 
-        What came as lists, beside no array, comes as lists: these follow the arrays beside them.
+        A law that is made of lists alone keeps them as lists, which follow the arrays that they meet.
         """
 
     @property

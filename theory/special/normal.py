@@ -8,6 +8,9 @@ series, whose first term left out is 3e-19.
 
 Symbols:
     z: any shape, finite.
+
+References:
+    | NIST Digital Library of Mathematical Functions, §7.8 (Mills' ratio), https://dlmf.nist.gov/7.8
 """
 
 from __future__ import annotations
@@ -63,9 +66,6 @@ def log_ndtr(xp: Namespace, z: Array) -> Array:
     Returns:
         Array of the shape of ``z``.
 
-    References:
-        | NIST Digital Library of Mathematical Functions, §7.8 (Mills' ratio), https://dlmf.nist.gov/7.8
-
     Claims: SPECIAL-NORMAL-1
 
     Example:
@@ -95,9 +95,6 @@ def mills(xp: Namespace, z: Array) -> Array:
 
     Returns:
         Array of the shape of ``z``, positive (0 where the density underflows).
-
-    References:
-        | NIST Digital Library of Mathematical Functions, §7.8 (Mills' ratio), https://dlmf.nist.gov/7.8
 
     Claims: SPECIAL-NORMAL-1
 

@@ -12,6 +12,8 @@ functions:
 
 The full text of the paper was not available to us; every formula here is derived in this library.
 
+Functions of the count raise :class:`UnmetHypothesis` for a process without a count, a negative point, or t <= 0.
+
 Symbols:
     process: BESQ or CIR.
     x0: Data point >= 0, any shape.
@@ -83,9 +85,6 @@ def conditional_count(xp: Namespace, process: AbstractSquaredBessel, x0: Array, 
     Returns:
         Array of the broadcast shape, >= 0.
 
-    Raises:
-        UnmetHypothesis: The process has no count, a negative point, or t <= 0.
-
     Claims: TWEEDIE-COUNT-1
 
     Example:
@@ -114,9 +113,6 @@ def conditional_pair_count(
     Returns:
         Array of the broadcast shape, >= 0.
 
-    Raises:
-        UnmetHypothesis: The process has no count, a negative point, or t <= 0.
-
     Claims: TWEEDIE-COUNT-1
 
     Example:
@@ -144,9 +140,6 @@ def score_from_count(xp: Namespace, process: AbstractSquaredBessel, x: Array, t:
 
     Returns:
         Array of the broadcast shape; infinite at x = 0 unless nu + n = 0 there.
-
-    Raises:
-        UnmetHypothesis: The process has no count, a negative point, or t <= 0.
 
     Claims: TWEEDIE-COUNT-2
 

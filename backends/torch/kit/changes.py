@@ -61,7 +61,7 @@ class Change:
 
     @classmethod
     def along(cls, what: str, series: ArrayLike) -> Self:
-        """The change from the first quarter of the steps to the last, with Welch's interval.
+        """The change of a number from its mean over the first quarter of the steps to that over the last: Welch's interval.
 
         A trend within a quarter widens the interval; steps that depend on each other would make it too narrow.
 

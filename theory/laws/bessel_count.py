@@ -28,11 +28,9 @@ from typing import ClassVar, NoReturn, final
 
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
 from driftproof._random import Source
-from driftproof.theory.special import gammaln, log_ive_parts
 from driftproof.theory.special.bessel_square import quotient_of_square
-from driftproof.theory.special.elementary import xlogy
 
-from .count_tails import count_quantile, count_tails, log_ratio, log_step, width_of
+from .count_tails import count_quantile, count_tails, log_mass, log_ratio, log_step, width_of
 from .elementwise import ElementwiseLaw
 
 __all__ = ["BesselCount"]
@@ -78,16 +76,7 @@ class BesselCount(ElementwiseLaw):
     @staticmethod
     def log_density(xp: Namespace, x: Array, nu: float, z: Array) -> Array:
         """Log-mass at the count ``x``; minus infinity beside the integers."""
-        big, rest = log_ive_parts.kernel(xp, nu, z)
-        log_mass = (
-            xlogy(xp, 2.0 * x, 0.5 * z)
-            + nu * xp.log(0.5 * big)
-            - z
-            - rest
-            - gammaln.kernel(xp, x + 1.0)
-            - gammaln.kernel(xp, x + (nu + 1.0))
-        )
-        return xp.where(x == xp.floor(x), log_mass, -xp.inf)
+        return xp.where(x == xp.floor(x), log_mass(xp, x, nu, z), -xp.inf)
 
     @staticmethod
     def score_function(xp: Namespace, x: Array, nu: float, z: Array) -> NoReturn:

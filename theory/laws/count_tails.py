@@ -21,14 +21,15 @@ from __future__ import annotations
 import math
 
 from driftproof._namespace import Array, Namespace, repeat, settle, still
-from driftproof.theory.special import gammaln
+from driftproof.theory.special import gammaln, log_ive_parts
 from driftproof.theory.special.bessel import ladder_of_square
 from driftproof.theory.special.elementary import log_complement, xlogy
 from driftproof.theory.special.quadrature import composite
 
-__all__ = ["count_quantile", "count_tails", "log_ratio", "log_step", "width_of"]
+__all__ = ["count_quantile", "count_tails", "log_mass", "log_ratio", "log_step", "width_of"]
 
 _TERMS = 128
+_LEAST = 1e-18  # of half the argument whose square is a number in either precision
 _WIDE, _STEEP = 15.0, 0.3
 _DEPTH = 55.0  # exponents that the integral reaches down
 _NODES, _WEIGHTS = (each.tolist() for each in composite(2, 24))
@@ -46,8 +47,8 @@ def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Ar
         x < 0.1 * math.sqrt(float(xp.finfo(x.dtype).max))
     )  # of larger counts squares are none
     n = xp.where(inside, x, blank)
-    # Of the smallest numbers half a square is none: there the first mass above is the upper tail.
-    tiny = half < 1e-18
+    # Of smaller ones the first mass above is the upper tail.
+    tiny = half < _LEAST
     some = xp.where(tiny, xp.ones_like(half), half)
     mode, beside = _mode(xp, nu, some)
     upper = tiny | (n + 0.5 > mode)
@@ -96,6 +97,21 @@ def count_quantile(xp: Namespace, log_p: Array, log_q: Array, nu: float, z: Arra
     low = xp.where(known, blank, low)
     _, n = settle(halve, 200, low, xp.where(known, blank, high))
     return xp.where(never, blank, xp.where(sure, xp.where(z > 0, xp.inf, blank), n))
+
+
+def log_mass(xp: Namespace, n: Array, nu: float, z: Array) -> Array:
+    """The logarithm of the mass at a count: from a large mode on, unless that is far away, else by its terms."""
+    half = 0.5 * z + xp.zeros_like(n)
+    some = xp.where(half > 1.0, half, xp.ones_like(half))
+    mode, beside = _mode(xp, nu, some)
+    # Of small counts Stirling's formula is worse than the cancellation.
+    near = (mode > 30.0) & (n < 1e3 * mode) & (n > 1e-3 * mode)
+    count = xp.where(near, n, mode)
+    from_mode = log_mass_at_mode(xp, nu, some, mode, beside) + log_ratio(xp, nu, some, mode, count)
+    big, rest = log_ive_parts.kernel(xp, nu, z + xp.zeros_like(n))
+    terms = xlogy(xp, 2.0 * n, half) + nu * xp.log(0.5 * big) - z - rest
+    terms = terms - gammaln.kernel(xp, n + 1.0) - gammaln.kernel(xp, n + (nu + 1.0))
+    return xp.where(near, from_mode, terms)
 
 
 def log_mass_at_mode(xp: Namespace, nu: float, half: Array, m: Array, beside: Array) -> Array:

@@ -157,7 +157,7 @@ class Mixture(AbstractLaw):
         one, zero = xp.ones_like(low), xp.zeros_like(low)
         ends = xp.where(apart, low, one), xp.where(apart, high, 2.0 * one)
         point, log_slope = between(xp, *ends, positive=self.components.support != "finite")
-        found = solve(
+        found = solve(  # without derivatives, which on_level brings: those of a bracket may be no numbers
             xp,
             lambda u: self._tails(point(u)),
             lambda u: self.log_prob(point(u)) + log_slope(u),
@@ -167,6 +167,7 @@ class Mixture(AbstractLaw):
             low=zero,
             high=xp.where(apart, one, zero),
         )
+        found = still(found)
         known = (log_p == -xp.inf) | (log_q == -xp.inf) | (low == -xp.inf) | (high == xp.inf)
         known = known | (low == 0) & (found < 1e-6)  # it underflows
         x = xp.where(apart, point(found), xp.where(known, one, low))

@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
-from torch import Tensor
+from torch import Tensor, nn
 
 from driftproof._namespace import UnmetHypothesis
 from driftproof.backends.torch.kit.seeding import generator_of
@@ -27,7 +27,7 @@ from .models import prepared
 from .rewards import closed_form
 from .trainer import Evaluation, FlowTrainer, Tuned
 
-__all__ = ["GaussianOutcome", "ModelOutcome", "tune_gaussian", "tune_model"]
+__all__ = ["GaussianOutcome", "ModelOutcome", "flow_trainer", "tune_gaussian", "tune_model"]
 
 
 @final
@@ -123,13 +123,14 @@ def tune_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gau
     )
 
 
-def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelOutcome:
-    """Tune a flow model; write its adapter."""
+def flow_trainer(
+    recipe: Recipe, accelerator: Accelerator, checkpoint: Path | None = None
+) -> tuple[FlowTrainer, nn.Module]:
+    """The trainer of a flow model, and the network whose adapter it trains."""
     assert recipe.pipeline is not None
-    choice = recipe.reward
-    reward = make_reward(choice, accelerator.device)
+    choice, device = recipe.reward, accelerator.device
     gradient = {"smoothing": choice.smoothing, "noise": choice.noise, "bound": choice.bound}
-    device = accelerator.device
+    reward = make_reward(choice, device)
     made = prepared(recipe.pipeline, recipe.steps, reward, device, recipe.budget.seed, **gradient)
     trainer = FlowTrainer(
         made.flow,
@@ -137,17 +138,23 @@ def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelO
         made.times,
         recipe.matching,
         recipe.budget,
-        checkpoint=folder / "model.safetensors",
+        checkpoint=checkpoint,
         config={"pipeline": recipe.pipeline, "steps": recipe.steps, "reward": choice},
         accelerator=accelerator,
     )
-    noise, rows = _held_out(made.task, recipe.held_out, device)
+    return trainer, made.network
+
+
+def tune_model(recipe: Recipe, folder: Path, accelerator: Accelerator) -> ModelOutcome:
+    """Tune a flow model; write its adapter."""
+    trainer, network = flow_trainer(recipe, accelerator, folder / "model.safetensors")
+    noise, rows = _held_out(trainer.task, recipe.held_out, accelerator.device)
     size = max(1, recipe.budget.train_batch_size // accelerator.num_processes)
     before, spread = _measured(trainer, noise, rows, size)
     tuned = trainer.train(recipe.title)
     after, spread_after = _measured(trainer, noise, rows, size)
     if accelerator.is_main_process:
-        save_adapter(made.network, folder / "lora")
+        save_adapter(network, folder / "lora")
     return ModelOutcome(recipe, tuned, before, after, (spread, spread_after))
 
 

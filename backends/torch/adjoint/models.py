@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from driftproof.backends.torch.kit.memory import real
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.pretrained.decoding import decoder
 from driftproof.backends.torch.pretrained.denoisers import Velocity
@@ -57,6 +58,6 @@ def prepared(
     # Single precision: the gradients of decoders in half precision are noise.
     decode = decoder(model.kind, parts.vae.float())
     task = Task(parts.shape, reward, decode, parts.prompts, parts.conditions, **gradient)
-    return Prepared(
-        flow, parts.network, task, noise_times(parts.scheduler_config, model.kind, steps, parts.shape)
-    )
+    with real():
+        times = noise_times(parts.scheduler_config, model.kind, steps, parts.shape)
+    return Prepared(flow, parts.network, task, times)

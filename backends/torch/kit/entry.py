@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, final
 
@@ -18,7 +18,11 @@ import numpy as np
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from safetensors import SafetensorError
 
+from driftproof._namespace import UnmetHypothesis
+
 from .loop import few_threads
+from .memory import Estimate, Machine
+from .memory.knobs import advised
 from .recipe import Recipes
 from .report import Section, versioned, write_report, write_whole
 from .run import held
@@ -50,6 +54,7 @@ class Paper(Generic[RecipeT, WorkT]):
         title: Title of the report on several recipes; a recipe alone has its own.
         packages: Installed packages whose versions are recorded.
         prepare: What is done with a recipe before any work, for instance to load its data, which may be refused.
+        dry: What a recipe would hold and take on a machine, on tensors without values.
     """
 
     recipes: Recipes[RecipeT]
@@ -57,6 +62,32 @@ class Paper(Generic[RecipeT, WorkT]):
     title: str = ""
     packages: tuple[str, ...] = ("torch", "accelerate")
     prepare: Callable[[RecipeT], WorkT] = as_it_is
+    dry: Callable[[RecipeT, Machine], Estimate] | None = None
+
+    def estimate(self, config: Path, smoke: bool, changes: Sequence[str], machine: Machine) -> Estimate:
+        """What a recipe would hold and take; where it does not fit, settings with which it takes less.
+
+        Arguments:
+            config, smoke, changes: The recipe, as for a training.
+            machine: What it is to run on.
+
+        Raises:
+            RecipeError: A recipe that cannot be run.
+            UnmetHypothesis: One whose method has no dry run, or a model whose configuration is not known.
+        """
+        recipe: Any = self.recipes.load(config, smoke, changes)[0]
+        if self.dry is None or getattr(recipe, "pipeline", None) is None:
+            got = f"{self.recipes.paper}, {recipe.title}"
+            raise UnmetHypothesis("--dry-run", "a recipe that trains a [pipeline] by rollouts", got)
+        found = self.dry(recipe, machine)
+        if found.fits:
+            return found
+
+        def again(more: list[str]) -> Estimate:
+            assert self.dry is not None
+            return self.dry(self.recipes.load(config, smoke, [*changes, *more])[0], machine)
+
+        return replace(found, advice=advised(found, recipe, again))
 
     def __call__(self, config: Path | None, smoke: bool, out: Path, changes: Sequence[str] = ()) -> None:
         """Run recipes one after the other and write ``out/report.json``.

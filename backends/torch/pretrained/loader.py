@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.memory import scene
 from driftproof.backends.torch.recipes.shipped import ZOO
 from driftproof.numerics.samplers.parametrization import Parametrization
 
@@ -20,6 +21,7 @@ from .lora import add_lora
 from .models import zoo
 from .pipelines import CLASSES, encoded_prompts, kind_of, latent_shape, network_of
 from .prompts import prompts_in
+from .shapes import parts_without_weights
 from .sit import SIT_XL_2, converted, read_weights
 from .small import Parts, small_parts
 from .unets import PixelDenoiser, UNetDenoiser
@@ -48,6 +50,8 @@ def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Par
             parts = small_parts(model, prompts, device)
             if model.dtype != "float32":
                 parts.network.to(DTYPES[model.dtype])
+        elif scene() is not None:
+            parts = parts_without_weights(model, prompts, DTYPES[model.dtype])
         else:
             parts = _sit(model, prompts) if model.kind == "sit" else _pipeline(model, prompts, device)
         add_lora(parts.network, model.lora.rank, model.lora.alpha, model.lora.targets)
@@ -56,6 +60,10 @@ def load_parts(model: PipelineModel, device: torch.device, seed: int = 0) -> Par
         parts.network.enable_gradient_checkpointing()  # type: ignore[operator]  # of diffusers
     if parts.vae is not None:
         parts.vae.to(device).eval().requires_grad_(False)
+    if (here := scene()) is not None:
+        here.hold("network", parts.network, "forward")
+        if parts.vae is not None:
+            here.hold("decoder", parts.vae, "decode")
     dtype = DTYPES[model.dtype]
     conditions = {
         name: rows.to(device, dtype if rows.is_floating_point() else None)
@@ -73,6 +81,10 @@ def prompts_of(model: PipelineModel) -> tuple[str, ...]:
     """
     if model.labels:
         return tuple(f"class {label}" for label in model.labels)
+    here = scene()
+    if here is not None and model.prompt_file and not Path(model.prompt_file).is_file():
+        here.assume(f"{here.prompts} prompts, as {model.prompt_file} is not there")
+        return tuple(f"prompt {number}" for number in range(here.prompts))
     return prompts_in(model.prompt_file) if model.prompt_file else model.prompts
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
 from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.memory import Estimate, Machine
 from driftproof.backends.torch.kit.report import Section
 from driftproof.backends.torch.pretrained.denoisers import Denoiser, FluxDenoiser, SD3Denoiser
 from driftproof.backends.torch.pretrained.unets import UNetDenoiser
@@ -61,4 +62,17 @@ def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Secti
     return [pipeline_section(run_pipeline(recipe, out / "checkpoints", accelerator))]
 
 
-main = Paper(RECIPES, _sections, "Policy gradients on samplers", ("torch", "accelerate", "diffusers"))
+def _dry(recipe: Recipe, machine: Machine) -> Estimate:
+    from driftproof.backends.torch.rl.dry_run import estimated
+
+    from .experiment import pipeline_trainer
+
+    assert recipe.pipeline is not None  # chosen by the caller
+    return estimated(
+        recipe.title, recipe.pipeline, recipe.budget, machine, lambda stand_in: pipeline_trainer(recipe, stand_in)[0]
+    )
+
+
+main = Paper(
+    RECIPES, _sections, "Policy gradients on samplers", ("torch", "accelerate", "diffusers"), dry=_dry
+)

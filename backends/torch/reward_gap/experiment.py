@@ -27,7 +27,7 @@ from .config import Recipe, ScalarModel
 from .gaussian import Exact, GaussianDenoiser, gaussian_task
 from .methods import DDPO, MixGRPO
 
-__all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline", "trainer_of"]
+__all__ = ["GaussianOutcome", "PipelineOutcome", "pipeline_trainer", "run_gaussian", "run_pipeline", "trainer_of"]
 
 
 @final
@@ -130,19 +130,26 @@ def run_gaussian(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Gaus
     return GaussianOutcome(recipe, tuple(logs), exact, tuple(sorted(windows)), optimum, continuous)
 
 
+def pipeline_trainer(recipe: Recipe, accelerator: Accelerator) -> tuple[RolloutTrainer[Tensor], nn.Module]:
+    """The trainer of a pipeline, and the network whose adapter it trains."""
+    from driftproof.backends.torch.rl.policies import load_policy
+
+    assert recipe.pipeline is not None  # chosen by the caller
+    reward, seed = make_reward(recipe.reward, accelerator.device), recipe.budget.seed
+    policy = load_policy(recipe.pipeline, recipe.sampling, reward, accelerator.device, seed)
+    parts = policy.denoiser, policy.sampler, policy.task
+    return trainer_of(recipe, *parts, accelerator, recipe.method, seed), policy.network
+
+
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
     """Train the adapter of a pipeline; it is left in ``folder/lora``."""
     from driftproof.backends.torch.pretrained.loader import prompts_of
     from driftproof.backends.torch.pretrained.lora import save_adapter
-    from driftproof.backends.torch.rl.policies import load_policy
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
     prompts_of(model)  # a missing file is reported before anything is loaded
-    reward = make_reward(recipe.reward, accelerator.device)
-    policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
-    parts = policy.denoiser, policy.sampler, policy.task
-    trainer = trainer_of(recipe, *parts, accelerator, recipe.method, recipe.budget.seed)
+    trainer, network = pipeline_trainer(recipe, accelerator)
     place = folder / f"{model.kind}-{recipe.method}.safetensors"
     before = held_out_rewards(
         trainer, recipe.budget.pairs
@@ -150,7 +157,7 @@ def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Pipe
     log = trainer.train(place, config=_fingerprint(recipe))
     after = held_out_rewards(trainer, recipe.budget.pairs)
     if accelerator.is_main_process:
-        save_adapter(policy.network, folder / "lora")
+        save_adapter(network, folder / "lora")
     what = f"{recipe.title}: reward without noise from {len(before)} held-out starts"
     return PipelineOutcome(recipe, log, Change.paired(what, before, after))
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.memory import real
 from driftproof.backends.torch.pretrained.config import PipelineModel
 from driftproof.backends.torch.pretrained.decoding import images_or_gradients
 from driftproof.backends.torch.pretrained.loader import denoiser_of, load_parts, set_steps
@@ -53,9 +54,10 @@ def load_policy(
     if parts.scheduler_config is None:
         got = f"kind = {model.kind!r}"
         raise UnmetHypothesis("policy", "the pipeline has a noise schedule", got)
-    scheduler = GDDIMScheduler.from_config(unclipped(model.kind, parts.scheduler_config))
-    set_steps(scheduler, model.kind, sampling.steps, parts.shape)
-    sampler = Sampler(scheduler, sampling.eta, sampling.kind)
+    with real():  # its numbers decide which steps are stochastic
+        scheduler = GDDIMScheduler.from_config(unclipped(model.kind, parts.scheduler_config))
+        set_steps(scheduler, model.kind, sampling.steps, parts.shape)
+        sampler = Sampler(scheduler, sampling.eta, sampling.kind)
     task = Task(
         prompts=parts.prompts,
         conditions=parts.conditions,

@@ -25,6 +25,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.memory import real
 from driftproof.backends.torch.kit.schema import validated
 from driftproof.numerics.samplers import Parametrization, flow_sde_moments, step_log_prob
 
@@ -118,18 +119,20 @@ class Sampler:
     def _table(self, eta: float) -> Tensor:
         """Coefficients of state and output, and the standard deviation, of every step: shape (3, N)."""
         if eta not in self._tables:
-            one = torch.ones(self.n_steps, 1, dtype=torch.float64)
-            zero = torch.zeros_like(one)
-            state, std = self.scheduler.moments(zero, self.timesteps, one, eta)
-            output, _ = self.scheduler.moments(one, self.timesteps, zero, eta)
-            self._tables[eta] = torch.cat([state, output, std.expand_as(state)], dim=1).T
+            with real():
+                one = torch.ones(self.n_steps, 1, dtype=torch.float64)
+                zero = torch.zeros_like(one)
+                state, std = self.scheduler.moments(zero, self.timesteps, one, eta)
+                output, _ = self.scheduler.moments(one, self.timesteps, zero, eta)
+                self._tables[eta] = torch.cat([state, output, std.expand_as(state)], dim=1).T
         return self._tables[eta]
 
     def stds(self, eta: float) -> list[float]:
         """The standard deviation of every step."""
-        x, steps = torch.zeros(self.n_steps, 1, dtype=torch.float64), torch.arange(self.n_steps)
-        std = self.moments(x, steps, x, eta)[1]
-        return [float(value) for value in std.expand(self.n_steps, 1)[:, 0]]
+        with real():
+            x, steps = torch.zeros(self.n_steps, 1, dtype=torch.float64), torch.arange(self.n_steps)
+            std = self.moments(x, steps, x, eta)[1]
+            return [float(value) for value in std.expand(self.n_steps, 1)[:, 0]]
 
     @property
     def deterministic(self) -> tuple[Kind, ...]:

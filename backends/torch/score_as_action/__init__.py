@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 
 from driftproof.backends.torch.kit.entry import Paper
+from driftproof.backends.torch.kit.memory import Estimate, Machine
 from driftproof.backends.torch.kit.report import Section
 
 from .config import RECIPES, Budget, CriticChoice, Recipe
@@ -40,4 +41,20 @@ def _sections(recipe: Recipe, out: Path, accelerator: Accelerator) -> list[Secti
     return [pipeline_section(run_pipeline(recipe, out / "checkpoints", accelerator))]
 
 
-main = Paper(RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"))
+def _dry(recipe: Recipe, machine: Machine) -> Estimate:
+    from driftproof.backends.torch.rl.dry_run import estimated
+
+    from .experiment import pipeline_trainer
+
+    assert recipe.pipeline is not None  # chosen by the caller
+    parts = recipe.title, recipe.pipeline, recipe.budget, machine
+    found = [
+        estimated(*parts, lambda stand_in, actor=actor: pipeline_trainer(recipe, actor, stand_in)[0])
+        for actor in recipe.actors
+    ]
+    return max(found, key=lambda estimate: estimate.peak)
+
+
+main = Paper(
+    RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"), dry=_dry
+)

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import nn
 
 from driftproof.backends.torch.kit.changes import Change
 from driftproof.backends.torch.kit.intervals import student_interval
@@ -26,7 +27,7 @@ from .critics import QuadraticCritic
 from .gaussian import Exact, Floats, Moments, gaussian_parts
 from .trainer import ActorCriticTrainer, network_critic
 
-__all__ = ["GaussianOutcome", "PipelineOutcome", "run_gaussian", "run_pipeline"]
+__all__ = ["GaussianOutcome", "PipelineOutcome", "pipeline_trainer", "run_gaussian", "run_pipeline"]
 
 
 @final
@@ -118,36 +119,46 @@ def _gaussian_run(
     return exact.of(denoiser), log, trainer.actor_critic.evaluate(trainer, recipe.evaluation)
 
 
+def pipeline_trainer(
+    recipe: Recipe, actor: Actor, accelerator: Accelerator
+) -> tuple[ActorCriticTrainer, nn.Module]:
+    """The trainer of a pipeline with an actor, and the network whose adapter it trains."""
+    from driftproof.backends.torch.rl.policies import load_policy
+
+    assert recipe.pipeline is not None  # chosen by the caller
+    device, seed = accelerator.device, recipe.budget.seed
+    policy = load_policy(
+        recipe.pipeline, recipe.sampling, make_reward(recipe.reward, device), device, seed
+    )
+    trainer = ActorCriticTrainer(
+        policy.denoiser,
+        network_critic(recipe.critic, policy.sampler, policy.task, seed, device),
+        policy.sampler,
+        policy.task,
+        _budget(actor, recipe, seed),
+        actor,
+        accelerator=accelerator,
+        title=actor,
+    )
+    return trainer, policy.network
+
+
 def run_pipeline(recipe: Recipe, folder: Path, accelerator: Accelerator) -> PipelineOutcome:
     """Train the adapter of a pipeline with every actor; adapters are left in ``folder/lora-<actor>``."""
     from driftproof.backends.torch.pretrained.lora import save_adapter
-    from driftproof.backends.torch.rl.policies import load_policy
 
     model = recipe.pipeline
     assert model is not None  # chosen by the caller
     logs: dict[str, Log] = {}
     changes = []
     for actor in recipe.actors:
-        reward = make_reward(recipe.reward, accelerator.device)
-        policy = load_policy(model, recipe.sampling, reward, accelerator.device, recipe.budget.seed)
-        trainer = ActorCriticTrainer(
-            policy.denoiser,
-            network_critic(
-                recipe.critic, policy.sampler, policy.task, recipe.budget.seed, accelerator.device
-            ),
-            policy.sampler,
-            policy.task,
-            _budget(actor, recipe, recipe.budget.seed),
-            actor,
-            accelerator=accelerator,
-            title=actor,
-        )
+        trainer, network = pipeline_trainer(recipe, actor, accelerator)
         before = held_out_rewards(
             trainer, recipe.held_out
         )  # train() alone takes up the weights of a checkpoint
         logs[actor] = trainer.train(folder / f"{model.kind}-{actor}.safetensors", config=_fingerprint(recipe))
         if accelerator.is_main_process:
-            save_adapter(policy.network, folder / f"lora-{actor}")
+            save_adapter(network, folder / f"lora-{actor}")
         what = f"{recipe.title}: {actor}: reward without noise from {len(before)} held-out starts"
         changes.append(Change.paired(what, before, held_out_rewards(trainer, recipe.held_out)))
     return PipelineOutcome(recipe, logs, tuple(changes))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from driftproof._namespace import UnmetHypothesis
+from driftproof.backends.torch.kit.memory import real
 from driftproof.backends.torch.pretrained.guidance import Condition, Predict
 from driftproof.backends.torch.rl.sampler import Sampler
 from driftproof.backends.torch.rl.trajectories import Recorder, Step
@@ -32,7 +33,8 @@ def denoised(sampler: Sampler, reward: Callable[[Tensor], Tensor]) -> Recorder:
     """The recorder of ``plug_in``, the rewards of denoised states, for a critic with a skip connection."""
 
     def record(step: Step) -> dict[str, Tensor]:
-        t = sampler.timesteps[step.number]
+        with real():
+            t = sampler.timesteps[step.number]
         guess = sampler.scheduler.step(step.output, t, step.x, eta=0.0).pred_original_sample
         return {"plug_in": reward(guess).to(step.mean.dtype)}
 

@@ -1,0 +1,191 @@
+r"""A dry run of a trainer of rollouts: its own epochs on tensors without values.
+
+All of the trainer runs, but what is the same again: a network without a gradient that is asked about as many rows as
+before is charged for what it held and did then, and of the micro batches of an update two are run, as the second meets the
+gradient of the first.  Two epochs, as the moments of the optimizer are there from its first step on.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast, final
+from unittest import mock
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from driftproof.backends.torch.kit.memory import Estimate, Ledger, Machine, Phase, Spent, StandIn, imagined, scene
+from driftproof.backends.torch.kit.memory.stand_in import Precision
+from driftproof.backends.torch.pretrained.config import PipelineModel
+
+from .budget import RolloutBudget
+from .task import Task
+from .times import Batch, Samples, TimeLaw
+from .trainer import RolloutTrainer
+
+__all__ = ["estimated", "once"]
+
+Make: TypeAlias = Callable[[Accelerator], RolloutTrainer[Any]]
+
+RUN: Final = 2  # micro batches of an update
+PRECISIONS_OF: Final[dict[str, Precision]] = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+PHASES: Final = ("rollout", "decode", "reward", "gradient", "signal", "update", "optimizer", "after")
+
+
+def estimated(title: str, model: PipelineModel, budget: RolloutBudget, machine: Machine, make: Make) -> Estimate:
+    """What a training by rollouts holds and takes.
+
+    Arguments:
+        title: Of the recipe.
+        model: Which pipeline.
+        budget: Its rollouts.
+        machine: What it is to run on.
+        make: The trainer, from what stands in for accelerate.
+    """
+    precision = machine.precision or PRECISIONS_OF[model.dtype]
+    with imagined(prompts=budget.prompts) as ledger, ledger.phase("load"):
+        here = scene()
+        assert here is not None
+        trainer = make(cast("Any", StandIn(ledger, machine.count, precision, machine.cuda)))
+        held = {}
+        for name, module, method in here.held:
+            held[name] = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+            setattr(module, method, once(getattr(module, method), ledger))
+        held["prompts"] = sum(t.nbytes for t in trainer.task.conditions.values())
+        phases = _phases(trainer, ledger)
+        states = [state for optimizer in trainer.optimizers().values() for state in optimizer.state.values()]
+        moments = sum(t.nbytes for state in states for t in state.values() if isinstance(t, Tensor))
+        weights = [weight for _, module, _ in here.held for weight in module.parameters()]
+        return Estimate(
+            title=title,
+            gpu=machine.gpu,
+            count=machine.count,
+            precision=precision,
+            parameters=sum(weight.numel() for weight in weights),
+            trained=sum(weight.numel() for weight in trainer.weights.values()),
+            held={**held, "optimizer": moments},
+            phases=tuple(phases),
+            epochs=budget.epochs,
+            assumed=tuple(here.assumed),
+        )
+
+
+def _phases(trainer: RolloutTrainer[Any], ledger: Ledger) -> list[Phase]:
+    """Those of an epoch of a trainer that was made inside of :func:`.kit.memory.imagined`."""
+    method: Any = trainer.method
+    method.times = _Few(method.times, ledger)
+    object.__setattr__(trainer.task, "decode", _as_phase(trainer.task.decode, ledger, "decode"))
+    object.__setattr__(trainer.task, "reward", _as_phase(trainer.task.reward, ledger, "reward"))
+    for owner, name, phase in (
+        (method, "rollout", "rollout"),
+        (method, "signal", "signal"),
+        (trainer, "_updates", "update"),
+        (method, "after_epoch", "after"),
+    ):
+        setattr(owner, name, _as_phase(getattr(owner, name), ledger, phase))
+    gradient = _as_phase(Task.rewards_and_gradients, ledger, "gradient")
+    peaks: dict[str, int] = {}
+    for epoch in _learning(trainer):
+        peaks = {name: spent.peak for name, spent in ledger.phases.items()}
+        ledger.phases = {}  # what is done is that of the second epoch, what is held that of either
+        gc.collect()
+        with mock.patch.object(Task, "rewards_and_gradients", lambda *given: gradient(*given)):
+            trainer._epoch(epoch)
+    gc.collect()
+    for name, spent in ledger.phases.items():
+        spent.peak = max(spent.peak, peaks.get(name, 0))
+    return [Phase.of(name, ledger.phases[name]) for name in PHASES if name in ledger.phases]
+
+
+def _learning(trainer: RolloutTrainer[Any]) -> list[int]:
+    """Two epochs in which the model is updated."""
+    method, start = trainer.method, 0
+    while not method.learns(start) and start < trainer.budget.epochs - 1:
+        start += 1
+    return [start, min(start + 1, trainer.budget.epochs - 1)]
+
+
+def once(call: Callable[..., Any], ledger: Ledger, *, with_gradients: bool = False) -> Callable[..., Any]:
+    """A function that is run for the first inputs of their shapes, and charged for then.
+
+    What it returns is new; what it keeps beside that is not counted again.
+
+    Arguments:
+        call: The function; with and without adapters it takes the same.
+        ledger: Where its work is charged.
+        with_gradients: Whether it is so, too, where a gradient is recorded, as its results carry none.
+    """
+    seen: dict[object, tuple[Spent, Any]] = {}
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled() and not with_gradients:
+            return call(*args, **kwargs)
+        leaves, form = tree_flatten((args, kwargs))
+        shapes = [(x.shape, x.dtype) if isinstance(x, Tensor) else _kept(x) for x in leaves]
+        key = (str(shapes), str(form), torch.is_autocast_enabled("cpu"))
+        if key not in seen:
+            with ledger.watch() as spent:
+                found = call(*args, **kwargs)
+            seen[key] = spent, tree_map_only(Tensor, lambda t: _Shape(tuple(t.shape), t.dtype), found)
+            return found
+        spent, made = seen[key]
+        ledger.repeat(spent)
+        return tree_map_only(_Shape, lambda shape: torch.empty(shape.sizes, dtype=shape.dtype), made)
+
+    return counted
+
+
+def _kept(value: object) -> str:
+    """What tells an argument from another that is no tensor; a time is as good as another."""
+    return "float" if isinstance(value, float) else repr(value)
+
+
+@final
+@dataclass(frozen=True)
+class _Shape:
+    """What is kept of a tensor that was returned."""
+
+    sizes: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@final
+class _Few:
+    """Of the micro batches of an update the first two, with the work of all."""
+
+    def __init__(self, law: TimeLaw, ledger: Ledger) -> None:
+        self.law, self.ledger = law, ledger
+
+    def count(self, samples: Samples) -> int:
+        """As ever."""
+        return self.law.count(samples)
+
+    def batches(
+        self, samples: Samples, rows: Tensor, size: int, generator: torch.Generator, *, first: bool
+    ) -> Iterator[Batch]:
+        """The first ones; when the loop asks for another, the rest is charged like the last of them."""
+        places = len(rows) * self.law.count(samples)
+        total = -(-places // size) if places > size else 1
+        spent, last = self.ledger.spent, Spent()
+        batches = self.law.batches(samples, rows, size, generator, first=first)
+        for number, batch in enumerate(batches):
+            if number == RUN:
+                break
+            before = Spent(0, -spent.half, -spent.single, -spent.moved)
+            yield batch
+            before.add(spent)
+            last = before
+        if total > RUN:
+            spent.add(last, total - RUN)
+
+
+def _as_phase(call: Callable[..., Any], ledger: Ledger, phase: str) -> Callable[..., Any]:
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with ledger.phase(phase):
+            return call(*args, **kwargs)
+
+    return inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,23 @@ def train(
     extend: Annotated[
         bool, typer.Option("--extend", help="Checkpoints of a shorter run go on as the longer one.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Tell memory and time on a GPU, from shapes alone; load and write nothing."
+        ),
+    ] = False,
+    gpu: Annotated[
+        str, typer.Option(metavar="NAME", help="Of --dry-run: h200, h100, a100-80, l40s, ...")
+    ] = "h200",
+    count: Annotated[int, typer.Option(help="Of --dry-run: GPUs, a process each.")] = 1,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="no|bf16|fp16", help="Of --dry-run: that of accelerate; of the weights unless given."
+        ),
+    ] = None,
+    json_file: Json = None,
 ) -> None:
     """Train the torch recipe of a paper; the same command goes on from the last checkpoint.
 
@@ -54,13 +72,19 @@ def train(
 
     _require_paper("train", paper)
     require_torch("train")
-    if config is None and (show_config or changes or not smoke):
+    if config is None and (show_config or changes or dry_run or not smoke):
         beside = "--set and --show-config are about one recipe" if smoke else "or --smoke"
         raise ValueError(f"train: expected --config FILE, or one of {', '.join(names(paper))} ({beside})")
     file = None if config is None else find(paper, config)
     if show_config:
         made = _made_of(paper)
         typer.echo(made.resolved(made.load(file, smoke, changes or ())[0]))
+        return
+    if json_file is not None and not dry_run:
+        raise ValueError("train: --json is of --dry-run; the report of a training is --out")
+    if dry_run:
+        assert file is not None  # a recipe was asked for above
+        _tell(paper, file, smoke, changes or (), (gpu, count, precision), json_file)
         return
     out = Path("runs") / paper if out is None else out
     require_writable(None, out)
@@ -69,6 +93,35 @@ def train(
 
     with session(extend=extend, stop_after=stop_after):
         importlib.import_module(f"driftproof.backends.torch.{paper}").main(file, smoke, out, changes or ())
+
+
+def _tell(
+    paper: str,
+    file: Path,
+    smoke: bool,
+    changes: Sequence[str],
+    machine: tuple[str, int, str | None],
+    json_file: Path | None,
+) -> None:
+    """What a recipe would hold and take."""
+    import importlib
+
+    from .backends.torch.kit.memory import Machine, gpu_of
+
+    require_writable(json_file)
+    require_ours(json_file, "dry-run")
+    gpu, count, precision = machine
+    wanted: Any = precision  # which Machine checks
+    main = importlib.import_module(f"driftproof.backends.torch.{paper}").main
+    if getattr(main, "dry", None) is None:
+        raise ValueError(f"train: --dry-run knows methods of rollouts; {paper} trains otherwise")
+    found = main.estimate(file, smoke, changes, Machine(gpu_of(gpu), count, wanted))
+    if json_file is not None:
+        from .validation.documents import stamped
+
+        write_json(json_file, stamped("dry-run", {"version": __version__, **found.to_json()}))
+    if not is_stdout(json_file):
+        typer.echo("\n".join(found.lines()))
 
 
 def recipes(

@@ -23,9 +23,14 @@ FORMATS: Final = {
     "manifest": 1,
     "inventory": 1,
     "recipes": 1,
+    "dry-run": 1,
 }
 
-_AGAIN: Final = {"report": "driftproof train", "manifest": "driftproof verify --html, into a new folder,"}
+_AGAIN: Final = {
+    "report": "driftproof train",
+    "dry-run": "driftproof train --dry-run",
+    "manifest": "driftproof verify --html, into a new folder,",
+}
 _FIELDS: Final = {
     "verify": ("claims", "budget"),
     "report": ("title", "tables"),
@@ -37,6 +42,7 @@ _FIELDS: Final = {
     "manifest": ("files",),
     "inventory": ("entries", "version"),
     "recipes": ("recipes", "version"),
+    "dry-run": ("phases", "held"),
 }
 _LARGEST: Final = 500_000_000  # bytes
 

@@ -71,6 +71,4 @@ def _dry(recipe: Recipe, machine: Machine) -> Estimate:
     return estimated(recipe.title, recipe.pipeline, MatchingBudget.of(recipe.budget), machine, made)
 
 
-main = Paper(
-    RECIPES, _sections, "Adjoint matching", ("torch", "diffusers", "peft", "accelerate"), dry=_dry
-)
+main = Paper(RECIPES, _sections, "Adjoint matching", ("torch", "diffusers", "peft", "accelerate"), dry=_dry)

@@ -77,7 +77,9 @@ def parts_without_weights(model: PipelineModel, prompts: tuple[str, ...], dtype:
         side = int(config["sample_size"])
         shape = (int(config["in_channels"]), side, side)
         labels = {"label": torch.zeros(len(model.labels), dtype=torch.long)}
-        return Parts(network, _made(vae.get("vae") or vae["model"], torch.float32), None, labels, prompts, shape)
+        return Parts(
+            network, _made(vae.get("vae") or vae["model"], torch.float32), None, labels, prompts, shape
+        )
     configs = configs_of(model.name)
     component = "unet" if model.kind in DIFFUSIONS else "transformer"
     if component not in configs:
@@ -87,7 +89,10 @@ def parts_without_weights(model: PipelineModel, prompts: tuple[str, ...], dtype:
     vae = _made(configs["vae"], dtype) if "vae" in configs else None
     # What latent_shape asks a pipeline.
     factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
-    pipeline = SimpleNamespace(**{component: network}, vae=vae, vae_scale_factor=factor)
+    own = network.config.get("sample_size") or 128  # FLUX has none, and is told a side
+    pipeline = SimpleNamespace(
+        **{component: network}, vae=vae, vae_scale_factor=factor, default_sample_size=own
+    )
     found = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
     conditions = _conditions(model, network.config, int(configs.get("tokens", 0)), len(prompts), dtype)
     return Parts(network, vae, configs.get("scheduler"), conditions, prompts, found)

@@ -69,7 +69,11 @@ def _dry(recipe: Recipe, machine: Machine) -> Estimate:
 
     assert recipe.pipeline is not None  # chosen by the caller
     return estimated(
-        recipe.title, recipe.pipeline, recipe.budget, machine, lambda stand_in: pipeline_trainer(recipe, stand_in)[0]
+        recipe.title,
+        recipe.pipeline,
+        recipe.budget,
+        machine,
+        lambda stand_in: pipeline_trainer(recipe, stand_in)[0],
     )
 
 

@@ -27,7 +27,14 @@ from .config import Recipe, ScalarModel
 from .gaussian import Exact, GaussianDenoiser, gaussian_task
 from .methods import DDPO, MixGRPO
 
-__all__ = ["GaussianOutcome", "PipelineOutcome", "pipeline_trainer", "run_gaussian", "run_pipeline", "trainer_of"]
+__all__ = [
+    "GaussianOutcome",
+    "PipelineOutcome",
+    "pipeline_trainer",
+    "run_gaussian",
+    "run_pipeline",
+    "trainer_of",
+]
 
 
 @final

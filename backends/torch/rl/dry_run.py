@@ -1,8 +1,8 @@
 r"""A dry run of a trainer of rollouts: its own epochs on tensors without values.
 
 All of the trainer runs, but what is the same again: a network without a gradient that is asked about as many rows as
-before is charged for what it held and did then, and of the micro batches of an update two are run, as the second meets the
-gradient of the first.  Two epochs, as the moments of the optimizer are there from its first step on.
+before is charged for what it held and did then.  Of the micro batches of a first epoch one is run, from which the
+optimizer has its moments, and of those of a second one two, as the second meets the gradient of the first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from driftproof.backends.torch.kit.memory import Estimate, Ledger, Machine, Phase, Spent, StandIn, imagined, scene
+from driftproof.backends.torch.kit.memory import (
+    Estimate,
+    Ledger,
+    Machine,
+    Phase,
+    Spent,
+    StandIn,
+    imagined,
+    scene,
+)
 from driftproof.backends.torch.kit.memory.stand_in import Precision
 from driftproof.backends.torch.pretrained.config import PipelineModel
 
@@ -31,12 +40,14 @@ __all__ = ["estimated", "once"]
 
 Make: TypeAlias = Callable[[Accelerator], RolloutTrainer[Any]]
 
-RUN: Final = 2  # micro batches of an update
+RUN: Final = (1, 2)  # micro batches of the two epochs
 PRECISIONS_OF: Final[dict[str, Precision]] = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 PHASES: Final = ("rollout", "decode", "reward", "gradient", "signal", "update", "optimizer", "after")
 
 
-def estimated(title: str, model: PipelineModel, budget: RolloutBudget, machine: Machine, make: Make) -> Estimate:
+def estimated(
+    title: str, model: PipelineModel, budget: RolloutBudget, machine: Machine, make: Make
+) -> Estimate:
     """What a training by rollouts holds and takes.
 
     Arguments:
@@ -77,7 +88,7 @@ def estimated(title: str, model: PipelineModel, budget: RolloutBudget, machine: 
 def _phases(trainer: RolloutTrainer[Any], ledger: Ledger) -> list[Phase]:
     """Those of an epoch of a trainer that was made inside of :func:`.kit.memory.imagined`."""
     method: Any = trainer.method
-    method.times = _Few(method.times, ledger)
+    law = method.times = _Few(method.times, ledger)
     object.__setattr__(trainer.task, "decode", _as_phase(trainer.task.decode, ledger, "decode"))
     object.__setattr__(trainer.task, "reward", _as_phase(trainer.task.reward, ledger, "reward"))
     for owner, name, phase in (
@@ -89,13 +100,16 @@ def _phases(trainer: RolloutTrainer[Any], ledger: Ledger) -> list[Phase]:
         setattr(owner, name, _as_phase(getattr(owner, name), ledger, phase))
     gradient = _as_phase(Task.rewards_and_gradients, ledger, "gradient")
     peaks: dict[str, int] = {}
-    for epoch in _learning(trainer):
-        peaks = {name: spent.peak for name, spent in ledger.phases.items()}
-        ledger.phases = {}  # what is done is that of the second epoch, what is held that of either
-        gc.collect()
-        with mock.patch.object(Task, "rewards_and_gradients", lambda *given: gradient(*given)):
-            trainer._epoch(epoch)
-    gc.collect()
+    gc.freeze()  # what is there already is not looked through again
+    try:
+        for epoch, law.left in zip(_learning(trainer), RUN, strict=True):
+            peaks = {name: spent.peak for name, spent in ledger.phases.items()}
+            ledger.phases = {}  # what is done is that of the second epoch, what is held that of either
+            gc.collect()
+            with mock.patch.object(Task, "rewards_and_gradients", lambda *given: gradient(*given)):
+                trainer._epoch(epoch)
+    finally:
+        gc.unfreeze()
     for name, spent in ledger.phases.items():
         spent.peak = max(spent.peak, peaks.get(name, 0))
     return [Phase.of(name, ledger.phases[name]) for name in PHASES if name in ledger.phases]
@@ -155,10 +169,11 @@ class _Shape:
 
 @final
 class _Few:
-    """Of the micro batches of an update the first two, with the work of all."""
+    """Of the micro batches of an epoch the first ones, with the work of all."""
 
     def __init__(self, law: TimeLaw, ledger: Ledger) -> None:
         self.law, self.ledger = law, ledger
+        self.left, self.last = 0, Spent()
 
     def count(self, samples: Samples) -> int:
         """As ever."""
@@ -169,18 +184,16 @@ class _Few:
     ) -> Iterator[Batch]:
         """The first ones; when the loop asks for another, the rest is charged like the last of them."""
         places = len(rows) * self.law.count(samples)
-        total = -(-places // size) if places > size else 1
-        spent, last = self.ledger.spent, Spent()
-        batches = self.law.batches(samples, rows, size, generator, first=first)
-        for number, batch in enumerate(batches):
-            if number == RUN:
-                break
-            before = Spent(0, -spent.half, -spent.single, -spent.moved)
-            yield batch
-            before.add(spent)
-            last = before
-        if total > RUN:
-            spent.add(last, total - RUN)
+        total, done, spent = max(1, -(-places // size)), 0, self.ledger.spent
+        if self.left:
+            for batch in self.law.batches(samples, rows, size, generator, first=first):
+                self.last = Spent(0, -spent.half, -spent.single, -spent.moved)
+                yield batch
+                self.last.add(spent)
+                self.left, done = self.left - 1, done + 1
+                if not self.left:
+                    break
+        spent.add(self.last, max(0, total - done))
 
 
 def _as_phase(call: Callable[..., Any], ledger: Ledger, phase: str) -> Callable[..., Any]:

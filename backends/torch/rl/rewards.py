@@ -280,7 +280,10 @@ def _without_weights(kind: str, model: str, here: Scene) -> AestheticReward | CL
 
     def tokens(prompts: Sequence[str], **options: Any) -> Mapping[str, Tensor]:
         length = int(clip.config.text_config.max_position_embeddings)
-        return {name: torch.ones(len(prompts), length, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+        return {
+            name: torch.ones(len(prompts), length, dtype=torch.long)
+            for name in ("input_ids", "attention_mask")
+        }
 
     return CLIPReward(clip, tokens)
 

@@ -55,6 +55,4 @@ def _dry(recipe: Recipe, machine: Machine) -> Estimate:
     return max(found, key=lambda estimate: estimate.peak)
 
 
-main = Paper(
-    RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"), dry=_dry
-)
+main = Paper(RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"), dry=_dry)

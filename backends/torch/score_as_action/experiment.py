@@ -127,9 +127,7 @@ def pipeline_trainer(
 
     assert recipe.pipeline is not None  # chosen by the caller
     device, seed = accelerator.device, recipe.budget.seed
-    policy = load_policy(
-        recipe.pipeline, recipe.sampling, make_reward(recipe.reward, device), device, seed
-    )
+    policy = load_policy(recipe.pipeline, recipe.sampling, make_reward(recipe.reward, device), device, seed)
     trainer = ActorCriticTrainer(
         policy.denoiser,
         network_critic(recipe.critic, policy.sampler, policy.task, seed, device),

@@ -6,4 +6,18 @@ from .imagined import Scene, imagined, real, scene
 from .ledger import Ledger, Spent
 from .stand_in import StandIn
 
-__all__ = ["GPUS", "Estimate", "Gpu", "Ledger", "Machine", "Phase", "Scene", "Spent", "StandIn", "gpu_of", "imagined", "real", "scene"]
+__all__ = [
+    "GPUS",
+    "Estimate",
+    "Gpu",
+    "Ledger",
+    "Machine",
+    "Phase",
+    "Scene",
+    "Spent",
+    "StandIn",
+    "gpu_of",
+    "imagined",
+    "real",
+    "scene",
+]

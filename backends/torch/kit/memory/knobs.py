@@ -33,7 +33,9 @@ def knobs(recipe: Any, phase: str) -> Iterator[str]:
             yield f"{name}={rows}"
 
 
-def advised(estimate: Estimate, recipe: Any, again: Callable[[list[str]], Estimate], tries: int = 4) -> dict[str, int]:
+def advised(
+    estimate: Estimate, recipe: Any, again: Callable[[list[str]], Estimate], tries: int = 4
+) -> dict[str, int]:
     """Settings with which the phase that does not fit holds less, up to the first that fits.
 
     Arguments:

@@ -37,7 +37,9 @@ class StandIn:
     is_main_process, process_index, gradient_accumulation_steps, scaler = True, 0, 1, None
     device = torch.device("cpu")
 
-    def __init__(self, ledger: Ledger, processes: int = 1, precision: Precision = "no", cuda: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, processes: int = 1, precision: Precision = "no", cuda: bool = False
+    ) -> None:
         self.ledger, self.num_processes, self.mixed_precision, self.cuda = ledger, processes, precision, cuda
         self.distributed_type = DistributedType.NO if processes == 1 else DistributedType.MULTI_GPU
         self.buckets: list[Tensor] = []

@@ -58,7 +58,7 @@ def estimated(
         make: The trainer, from what stands in for accelerate.
     """
     precision = machine.precision or PRECISIONS_OF[model.dtype]
-    with imagined(prompts=budget.prompts) as ledger, ledger.phase("load"):
+    with imagined(budget.prompts, machine.cuda) as ledger, ledger.phase("load"):
         here = scene()
         assert here is not None
         trainer = make(cast("Any", StandIn(ledger, machine.count, precision, machine.cuda)))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from .casts import CudaCasts
 from .ledger import Ledger
 
 __all__ = ["Scene", "imagined", "real", "scene"]
@@ -65,11 +66,12 @@ def scene() -> Scene | None:
 
 
 @contextlib.contextmanager
-def imagined(prompts: int = 1) -> Iterator[Ledger]:
+def imagined(prompts: int = 1, cuda: bool = False) -> Iterator[Ledger]:
     """Inside, new tensors have no values, and modules hold such tensors; what they would hold is counted.
 
     Arguments:
         prompts: How many there are where a recipe names a file that is not there.
+        cuda: Whether autocast casts as it does on CUDA.
     """
     token = _SCENE.set(Scene(prompts))
     try:
@@ -77,6 +79,8 @@ def imagined(prompts: int = 1) -> Iterator[Ledger]:
             stack.enter_context(mock.patch.object(nn.Module, "_apply", _apply))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # of shares and norms of numbers that are none
+            if cuda:  # all the while, since what is recomputed in a backward pass is cast as well
+                stack.enter_context(CudaCasts())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
             stack.enter_context(_Answers())
             yield stack.enter_context(Ledger())

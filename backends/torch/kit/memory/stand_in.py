@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable
-from typing import Any, Final, Literal, get_args, final
+from typing import Any, Final, Literal, final, get_args
 
 import torch
 from accelerate import DistributedType  # type: ignore[import-untyped]  # ships no types
 from accelerate.utils import convert_outputs_to_fp32  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from .casts import CudaCasts
 from .ledger import Ledger
 
 __all__ = ["PRECISIONS", "Precision", "StandIn"]
@@ -30,8 +29,7 @@ class StandIn:
         ledger: Which counts optimizer steps as a phase.
         processes: Their number.
         precision: Of mixed precision.
-        cuda: Whether kernels are to be those of CUDA where they differ in what they keep: what autocast computes in
-            single precision, and an optimizer that steps on all weights at once.
+        cuda: Whether an optimizer steps on all weights at once, as it does on CUDA.
     """
 
     is_main_process, process_index, gradient_accumulation_steps, scaler = True, 0, 1, None
@@ -73,8 +71,7 @@ class StandIn:
         if self.mixed_precision == "no":
             yield
             return
-        casts = CudaCasts() if self.cuda else contextlib.nullcontext()
-        with torch.autocast("cpu", DTYPES[self.mixed_precision]), casts:
+        with torch.autocast("cpu", DTYPES[self.mixed_precision]):
             yield
 
     def no_sync(self, model: Any) -> Any:

@@ -73,13 +73,12 @@ def parts_without_weights(model: PipelineModel, prompts: tuple[str, ...], dtype:
         else:
             config = {**SIT_XL_2, "sample_size": model.side // 8 or SIT_XL_2["sample_size"]}
         network: Any = nn.Module.to(DiTTransformer2DModel.from_config(config), dtype)
-        vae = configs_of(model.vae)
+        pixels = configs_of(model.vae)
         side = int(config["sample_size"])
         shape = (int(config["in_channels"]), side, side)
         labels = {"label": torch.zeros(len(model.labels), dtype=torch.long)}
-        return Parts(
-            network, _made(vae.get("vae") or vae["model"], torch.float32), None, labels, prompts, shape
-        )
+        decoder = _made(pixels.get("vae") or pixels["model"], torch.float32)
+        return Parts(network, decoder, None, labels, prompts, shape)
     configs = configs_of(model.name)
     component = "unet" if model.kind in DIFFUSIONS else "transformer"
     if component not in configs:
@@ -87,11 +86,12 @@ def parts_without_weights(model: PipelineModel, prompts: tuple[str, ...], dtype:
         raise UnmetHypothesis("dry run", f"a {component}, of a pipeline of kind {model.kind}", got)
     network = _made(configs[component], dtype)
     vae = _made(configs["vae"], dtype) if "vae" in configs else None
-    # What latent_shape asks a pipeline.
-    factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
-    own = network.config.get("sample_size") or 128  # FLUX has none, and is told a side
+    # What latent_shape asks a pipeline; FLUX has no size of its own, and is told one.
     pipeline = SimpleNamespace(
-        **{component: network}, vae=vae, vae_scale_factor=factor, default_sample_size=own
+        **{component: network},
+        vae=vae,
+        vae_scale_factor=1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1),
+        default_sample_size=network.config.get("sample_size") or 128,
     )
     found = latent_shape(model.kind, pipeline, model.side or None, model.side or None)
     conditions = _conditions(model, network.config, int(configs.get("tokens", 0)), len(prompts), dtype)

@@ -14,7 +14,7 @@ from driftproof.backends.torch.kit.entry import Paper
 from driftproof.backends.torch.kit.memory import Estimate, Machine
 from driftproof.backends.torch.kit.report import Section
 
-from .config import RECIPES, Budget, CriticChoice, Recipe
+from .config import RECIPES, Actor, Budget, CriticChoice, Recipe
 from .critics import AbstractCritic, NetworkCritic, QuadraticCritic
 from .trainer import ActorCriticTrainer
 from .trainers import ScoreAsActionConfig, ScoreAsActionTrainer
@@ -46,13 +46,16 @@ def _dry(recipe: Recipe, machine: Machine) -> Estimate:
 
     from .experiment import pipeline_trainer
 
-    assert recipe.pipeline is not None  # chosen by the caller
-    parts = recipe.title, recipe.pipeline, recipe.budget, machine
-    found = [
-        estimated(*parts, lambda stand_in, actor=actor: pipeline_trainer(recipe, actor, stand_in)[0])
-        for actor in recipe.actors
-    ]
-    return max(found, key=lambda estimate: estimate.peak)
+    model = recipe.pipeline
+    assert model is not None  # chosen by the caller
+
+    def of(actor: Actor) -> Estimate:
+        def made(stand_in: Accelerator) -> ActorCriticTrainer:
+            return pipeline_trainer(recipe, actor, stand_in)[0]
+
+        return estimated(recipe.title, model, recipe.budget, machine, made)
+
+    return max((of(actor) for actor in recipe.actors), key=lambda estimate: estimate.peak)
 
 
 main = Paper(RECIPES, _sections, "Score as action", ("torch", "accelerate", "diffusers", "peft"), dry=_dry)

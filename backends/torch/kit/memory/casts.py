@@ -5,15 +5,17 @@ Their results and what is kept of them for a backward pass take twice the bytes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["CudaCasts"]
+__all__ = ["CudaCasts", "cuda_casts"]
 
 # Those of torch's list that networks and losses call ("CUDA ops that autocast to float32" in its documentation).
 SINGLE = {
@@ -23,6 +25,19 @@ SINGLE = {
     *(Tensor.softmax, Tensor.log_softmax, Tensor.exp, Tensor.log, Tensor.pow, Tensor.__pow__, Tensor.rsqrt),
     *(Tensor.norm, Tensor.sum, Tensor.prod, Tensor.cumsum, Tensor.reciprocal),
 }
+
+
+@contextlib.contextmanager
+def cuda_casts() -> Iterator[None]:
+    """The casts of CUDA inside of autocast on the CPU, also in what a backward pass computes forward again."""
+    casts, engine = CudaCasts(), torch.autograd._engine_run_backward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with casts:  # a mode is off inside of what it sees, and it sees torch.autograd.grad
+            return engine(*args, **kwargs)
+
+    with casts, mock.patch.object(torch.autograd, "_engine_run_backward", run):
+        yield
 
 
 @final

@@ -154,8 +154,8 @@ class Estimate:
                 for p in self.phases
             ),
             "",
-            f"peak {_size(self.peak)} in {self.worst.name}: it {'fits' if self.fits else 'does not fit'} "
-            f"(a reserve of {_size(RESERVE)} for CUDA's libraries is assumed)",
+            f"peak {_size(self.peak)} in {self.worst.name}: it {'fits' if self.fits else 'does not fit'}, with "
+            + f"a reserve of {_size(RESERVE)} for CUDA's libraries, which is assumed",
             f"{self.epochs} epochs: {hours:,.2f} hours at the speed of the data sheet, which nothing reaches",
             *(f"assumed: {sentence}" for sentence in self.assumed),
         ]

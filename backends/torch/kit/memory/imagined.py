@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from .casts import CudaCasts
+from .casts import cuda_casts
 from .ledger import Ledger
 
 __all__ = ["Scene", "imagined", "real", "scene"]
@@ -79,10 +79,10 @@ def imagined(prompts: int = 1, cuda: bool = False) -> Iterator[Ledger]:
             stack.enter_context(mock.patch.object(nn.Module, "_apply", _apply))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # of shares and norms of numbers that are none
-            if cuda:  # all the while, since what is recomputed in a backward pass is cast as well
-                stack.enter_context(CudaCasts())
+            if cuda:
+                stack.enter_context(cuda_casts())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            stack.enter_context(_Answers())
+            stack.enter_context(_Answers())  # type: ignore[no-untyped-call]  # of torch
             yield stack.enter_context(Ledger())
     finally:
         _SCENE.reset(token)
@@ -99,7 +99,7 @@ def real() -> Iterator[None]:
 
 
 @final
-class _Answers(TorchDispatchMode):
+class _Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
     """What tensors without values say."""
 
     @classmethod

@@ -57,7 +57,7 @@ class Spent:
 
 @final
 @dataclass
-class Ledger(TorchDispatchMode):
+class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
     """Counts inside of a ``with``; operations of other threads are not seen.
 
     Example:
@@ -79,7 +79,7 @@ class Ledger(TorchDispatchMode):
         return False  # nothing is compiled here, and the guard against it costs as much as the count
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
         self._known: set[int] = set()
         self._names = ["else"]
         self._marks: list[int] = []

@@ -1,8 +1,8 @@
 r"""A dry run of a trainer of rollouts: its own epochs on tensors without values.
 
 All of the trainer runs, but what is the same again: a network without a gradient that is asked about as many rows as
-before is charged for what it held and did then.  Of the micro batches of a first epoch one is run, from which the
-optimizer has its moments, and of those of a second one two, as the second meets the gradient of the first.
+before is charged for what it held and did then, and so is the gradient of a reward.  Of the micro batches of an epoch two
+are run, as the second meets the gradient of the first; the optimizer has its moments before.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["estimated", "once"]
 
 Make: TypeAlias = Callable[[Accelerator], RolloutTrainer[Any]]
 
-RUN: Final = (1, 2)  # micro batches of the two epochs
+RUN: Final = 2  # micro batches of an epoch
 PRECISIONS_OF: Final[dict[str, Precision]] = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 PHASES: Final = ("rollout", "decode", "reward", "gradient", "signal", "update", "optimizer", "after")
 
@@ -88,7 +88,7 @@ def estimated(
 def _phases(trainer: RolloutTrainer[Any], ledger: Ledger) -> list[Phase]:
     """Those of an epoch of a trainer that was made inside of :func:`.kit.memory.imagined`."""
     method: Any = trainer.method
-    law = method.times = _Few(method.times, ledger)
+    method.times = _Few(method.times, ledger)
     object.__setattr__(trainer.task, "decode", _as_phase(trainer.task.decode, ledger, "decode"))
     object.__setattr__(trainer.task, "reward", _as_phase(trainer.task.reward, ledger, "reward"))
     for owner, name, phase in (
@@ -98,29 +98,38 @@ def _phases(trainer: RolloutTrainer[Any], ledger: Ledger) -> list[Phase]:
         (method, "after_epoch", "after"),
     ):
         setattr(owner, name, _as_phase(getattr(owner, name), ledger, phase))
-    gradient = _as_phase(Task.rewards_and_gradients, ledger, "gradient")
-    peaks: dict[str, int] = {}
+    chunk, gradient = Task._chunk, _as_phase(Task.rewards_and_gradients, ledger, "gradient")
+    pulled = once(lambda x, prompts: chunk(trainer.task, x, prompts), ledger, with_gradients=True)
+    for optimizer in trainer.optimizers().values():
+        _begun(optimizer)
+    ledger.phases = {}
+    gc.collect()
     gc.freeze()  # what is there already is not looked through again
     try:
-        for epoch, law.left in zip(_learning(trainer), RUN, strict=True):
-            peaks = {name: spent.peak for name, spent in ledger.phases.items()}
-            ledger.phases = {}  # what is done is that of the second epoch, what is held that of either
-            gc.collect()
-            with mock.patch.object(Task, "rewards_and_gradients", lambda *given: gradient(*given)):
-                trainer._epoch(epoch)
+        with mock.patch.multiple(
+            Task,
+            rewards_and_gradients=lambda *given: gradient(*given),
+            _chunk=lambda task, x, prompts: pulled(x, prompts),
+        ):
+            trainer._epoch(_learning(trainer))
     finally:
         gc.unfreeze()
-    for name, spent in ledger.phases.items():
-        spent.peak = max(spent.peak, peaks.get(name, 0))
     return [Phase.of(name, ledger.phases[name]) for name in PHASES if name in ledger.phases]
 
 
-def _learning(trainer: RolloutTrainer[Any]) -> list[int]:
-    """Two epochs in which the model is updated."""
-    method, start = trainer.method, 0
-    while not method.learns(start) and start < trainer.budget.epochs - 1:
-        start += 1
-    return [start, min(start + 1, trainer.budget.epochs - 1)]
+def _learning(trainer: RolloutTrainer[Any]) -> int:
+    """An epoch in which the model is updated."""
+    last = trainer.budget.epochs - 1
+    return next((epoch for epoch in range(last) if trainer.method.learns(epoch)), last)
+
+
+def _begun(optimizer: torch.optim.Optimizer) -> None:
+    """Have the optimizer make its moments, as its first step does."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def once(call: Callable[..., Any], ledger: Ledger, *, with_gradients: bool = False) -> Callable[..., Any]:
@@ -173,7 +182,7 @@ class _Few:
 
     def __init__(self, law: TimeLaw, ledger: Ledger) -> None:
         self.law, self.ledger = law, ledger
-        self.left, self.last = 0, Spent()
+        self.left, self.last = RUN, Spent()
 
     def count(self, samples: Samples) -> int:
         """As ever."""

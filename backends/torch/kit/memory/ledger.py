@@ -103,13 +103,14 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Spent]:
-        """What runs inside, by itself: its peak is that above what was live before it."""
-        spent = self.spent
-        found = Spent(half=-spent.half, single=-spent.single, moved=-spent.moved)
-        before = self.live
+        """What runs inside, in whatever phase; its peak is that above what was live before it."""
+        found, before = Spent(), self.live
+        for spent in self.phases.values():
+            found.add(spent, -1.0)
         self._marks.append(before)
         yield found
-        found.add(spent)
+        for spent in self.phases.values():
+            found.add(spent)
         found.peak = self._marks.pop() - before
         if self._marks:
             self._marks[-1] = max(self._marks[-1], before + found.peak)

@@ -254,6 +254,16 @@ def test_every_full_recipe_has_a_dry_run(name: str, config: str) -> None:
     assert found.fits, found.lines()
 
 
+@pytest.mark.slow
+def test_the_front_page_shows_what_the_command_says() -> None:
+    found = paper("reward_gap").estimate(
+        find("reward_gap", "ddpo-sd15"), False, (), Machine(gpu_of("h200"), 8)
+    )
+    assert "\n".join(found.lines()) in (Path(__file__).parent.parent / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_peak_on_a_gpu_is_the_predicted_one(pair: str) -> None:

@@ -30,13 +30,14 @@ SINGLE = {
 @contextlib.contextmanager
 def cuda_casts() -> Iterator[None]:
     """The casts of CUDA inside of autocast on the CPU, also in what a backward pass computes forward again."""
-    casts, engine = CudaCasts(), torch.autograd._engine_run_backward
+    autograd: Any = torch.autograd
+    casts, engine = CudaCasts(), autograd._engine_run_backward
 
     def run(*args: Any, **kwargs: Any) -> Any:
         with casts:  # a mode is off inside of what it sees, and it sees torch.autograd.grad
             return engine(*args, **kwargs)
 
-    with casts, mock.patch.object(torch.autograd, "_engine_run_backward", run):
+    with casts, mock.patch.object(autograd, "_engine_run_backward", run):
         yield
 
 

@@ -48,7 +48,7 @@ PHASES: Final = ("rollout", "decode", "reward", "gradient", "signal", "update", 
 def estimated(
     title: str, model: PipelineModel, budget: RolloutBudget, machine: Machine, make: Make
 ) -> Estimate:
-    """What a training by rollouts holds and takes.
+    """What a training by rollouts holds and takes; what is measured before and after it is not counted.
 
     Arguments:
         title: Of the recipe.

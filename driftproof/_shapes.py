@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,13 @@ from ._checks import UnmetHypothesis
 from ._results import is_array
 
 __all__ = ["explain", "require_broadcastable"]
+
+
+# What numpy and torch say where axes have other meanings than those that broadcasting sees.
+_ABOUT_SHAPES = re.compile(
+    r"could not be broadcast|too many indices|mismatch in its core dimension|size of tensor a .* must match"
+    r"|shapes cannot be multiplied|Incompatible shapes"
+)
 
 
 def explain(subject: str, arguments: Mapping[str, Any], error: Exception) -> None:
@@ -30,7 +38,8 @@ def explain(subject: str, arguments: Mapping[str, Any], error: Exception) -> Non
     ):
         return  # ours, or not about shapes
     shapes = {name: tuple(value.shape) for name, value in arguments.items() if is_array(value)}
-    if all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values()):
+    fit = all(math.prod(shape) and shape for shape in shapes.values()) and _broadcastable(shapes.values())
+    if fit and not _ABOUT_SHAPES.search(str(error)):
         return
     got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     raise UnmetHypothesis(

@@ -40,6 +40,12 @@ class Rollouts:
     log_probs: NDArray[np.float64]
     log_choices: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        shapes = [self.step.shape, self.log_probs.shape, (*self.log_choices.shape, *self.x.shape[-1:])]
+        if self.x.ndim != 2 or any(shape != self.x.shape for shape in shapes):
+            got = f"{self.x.shape}, {self.step.shape}, {self.log_probs.shape}, {self.log_choices.shape}"
+            raise UnmetHypothesis("Rollouts", "x, step and log_probs (n, L), log_choices (n,)", got)
+
     @property
     def evaluations(self) -> NDArray[np.int64]:
         """How many evaluations each sample took, shape (n,)."""

@@ -150,7 +150,7 @@ ARRAYS: Mapping[str, Stranger] = {
 
 
 def _with_last(v: Any, value: float) -> Any:
-    flat = np.ravel(v).copy()
+    flat = np.ravel(v).astype(np.result_type(v, np.float32))  # integers have no NaN
     flat[-1:] = value
     return flat.reshape(v.shape)
 

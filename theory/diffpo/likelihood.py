@@ -115,6 +115,11 @@ class Path:
     step: NDArray[np.int64]
     log_probs: Array
 
+    def __post_init__(self) -> None:
+        if self.step.shape != np.shape(self.log_probs):
+            got = f"{self.step.shape} and {np.shape(self.log_probs)}"
+            raise UnmetHypothesis("Path", "step and log_probs (..., L)", got)
+
     @property
     def evaluations(self) -> NDArray[np.int64]:
         """How many evaluations of the denoiser sampling took, shape (...)."""

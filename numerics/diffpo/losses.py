@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, still
 from driftproof.numerics.opd import group_mean, leave_one_out
 
 from .ratios import clipped, kept, log_ratio, require_batch
@@ -300,5 +300,5 @@ def joint_loss(
 
 
 def _softmax(xp: Namespace, logits: Array) -> Array:
-    e = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    e = xp.exp(logits - still(xp.max(logits, axis=-1, keepdims=True)))
     return e / xp.sum(e, axis=-1, keepdims=True)

@@ -30,6 +30,7 @@ from driftproof._namespace import (
     boundary,
     checked,
     known,
+    still,
 )
 from driftproof._random import Rng, Source, source
 from driftproof.theory.special.elementary import log_sum_exp
@@ -211,7 +212,7 @@ def effective_size(log_weights: Array) -> Array:
 
 
 def _shares(xp: Namespace, log_weights: Array) -> Array:
-    top = xp.max(log_weights, axis=-1, keepdims=True)
+    top = still(xp.max(log_weights, axis=-1, keepdims=True))
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     weights = xp.exp(log_weights - top)
     total = xp.sum(weights, axis=-1, keepdims=True)

@@ -22,7 +22,7 @@ import numpy as np
 from array_api_compat import device
 
 from driftproof._capabilities import arrays
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, boundary, holds, public, require, still
 from driftproof.theory.laws import GaussianMixture
 from driftproof.theory.laws.gaussian import log_density
 
@@ -114,7 +114,7 @@ def support_posterior(xp: Namespace, sketch: Array, y: Array, s: int, variance: 
     """
     covs = _noisy_covariances(xp, sketch, s, variance, noise)
     joint = log_density(xp, y[..., None, :], xp.zeros_like(covs[..., 0]), covs)
-    likelihood = xp.exp(joint - xp.max(joint, axis=-1, keepdims=True))
+    likelihood = xp.exp(joint - still(xp.max(joint, axis=-1, keepdims=True)))
     return likelihood / xp.sum(likelihood, axis=-1, keepdims=True)
 
 

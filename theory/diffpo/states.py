@@ -14,7 +14,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, refuse, still
 
 __all__ = ["Denoiser", "Tokens", "completions", "evaluated", "host", "log_sum_exp", "picked", "sequences"]
 
@@ -136,7 +136,7 @@ def taken(xp: Namespace, values: Array, flat: States) -> Array:
 
 def log_sum_exp(xp: Namespace, values: Array, axis: int = -1) -> Array:
     """The logarithm of a sum, -inf where every term is 0, with a gradient of 0 there."""
-    top = xp.max(values, axis=axis, keepdims=True)
+    top = still(xp.max(values, axis=axis, keepdims=True))
     top = xp.where(top > -xp.inf, top, xp.zeros_like(top))
     total = xp.sum(xp.exp(values - top), axis=axis)
     some = total > 0.0

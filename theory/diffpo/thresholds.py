@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from driftproof._namespace import Array, Namespace, UnmetHypothesis, public
+from driftproof._namespace import Array, Namespace, UnmetHypothesis, public, still
 
 __all__ = ["group_gradient", "threshold_gradient"]
 
@@ -116,7 +116,7 @@ def group_gradient(
 
 
 def _softmax(xp: Namespace, logits: Array) -> Array:
-    e = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    e = xp.exp(logits - still(xp.max(logits, axis=-1, keepdims=True)))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 

@@ -21,6 +21,7 @@ from driftproof._namespace import (
     checked,
     holds,
     require,
+    still,
 )
 from driftproof.theory.special.elementary import log_or_minus_infinity, log_sum_exp
 
@@ -123,7 +124,7 @@ def summed(xp: Namespace, parts: list[Measured], signs: list[float] | None = Non
         factors = [1.0] * len(parts)
     else:
         factors = signs
-        top = xp.max(logs, axis=-1)
+        top = still(xp.max(logs, axis=-1))
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         total = sum(f * xp.exp(part - top) for f, (part, _) in zip(factors, parts, strict=True))
         log_p = top + log_or_minus_infinity(xp, total)

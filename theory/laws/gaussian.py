@@ -147,9 +147,11 @@ class Gaussian(AbstractLaw):
         beside = constant(cov) - xp.eye(cov.shape[-1], dtype=cov.dtype, device=device(cov)) * constant(
             variances
         )
-        if known(xp.any(beside != 0.0)) or not holds(xp.all(constant(variances) > 0.0)):
+        subject, hypothesis = f"Gaussian.{method}", "cov is diagonal and positive"
+        said = f"{subject}: unmet hypothesis: {hypothesis}"
+        if known(xp.any(beside != 0.0), said) or not holds(xp.all(constant(variances) > 0.0), said):
             got = f"cov of shape {tuple(cov.shape)} with entries beside the diagonal, or a zero on it"
-            raise UnmetHypothesis(f"Gaussian.{method}", "cov is diagonal and positive", got)
+            raise UnmetHypothesis(subject, hypothesis, got)
         return xp, down, (x - mean) / xp.sqrt(variances)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from driftproof._namespace import Array, Namespace
+from driftproof._namespace import Array, Namespace, still
 
 __all__ = [
     "deviance",
@@ -46,7 +46,8 @@ def log_sum_exp(xp: Namespace, a: Array, axis: int = -1) -> Array:
         >>> float(log_sum_exp(xp, xp.asarray([0.0, 0.0]))) == float(xp.log(xp.asarray(2.0)))
         True
     """
-    top = xp.max(a, axis=axis, keepdims=True)
+    # The sum does not depend on it; and jax, which computes anew, may find no element that is the largest.
+    top = still(xp.max(a, axis=axis, keepdims=True))
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(xp.exp(a - top), axis=axis)
     return xp.squeeze(top, axis=axis) + log_or_minus_infinity(xp, total)
@@ -69,7 +70,7 @@ def log_mean_exp(xp: Namespace, weights: Array, a: Array) -> Array:
         -3.0
     """
     joint = _joint(xp, weights, a)
-    top = xp.max(joint, axis=-1, keepdims=True)
+    top = still(xp.max(joint, axis=-1, keepdims=True))
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(_terms(xp, weights, a, joint, top), axis=-1)
     return xp.squeeze(top, axis=-1) + log_or_minus_infinity(xp, total)

@@ -266,7 +266,7 @@ def test_scalings_that_are_not_ours_are_no_error() -> None:
     row = audit(library.CMStochasticIterativeScheduler(clip_denoised=False))
     assert row.severity == "conditional", row.verdict
     assert "with which: exact" in row.verdict
-    assert "not that a trained one is it" in row.reason
+    assert "whether a trained network has that form cannot be seen from the scheduler" in row.reason
     np.testing.assert_allclose(row.std_error, (0.25 + 0.002**2) ** 0.5 - 0.5, rtol=1e-3)  # its sigma_min
 
 

@@ -39,7 +39,7 @@ def test_every_row_has_a_function() -> None:
 
 
 def test_every_exception_has_a_reason() -> None:
-    fields = ("absolute", "single", "compiled")
+    fields = ("absolute", "single", "compiled", "rounded")
     plain = {field.name: field.default for field in dataclasses.fields(Row) if field.name in fields}
     excepted = {
         name

@@ -242,7 +242,7 @@ def bounds_of(
     def noisy(sample: Sample, convert: Callable[..., Any]) -> list[np.ndarray]:
         return run(subject, row, sample, lambda v: convert(v, dtype), dtype, script, xp)
 
-    computed = bounds(row, sample, results, noisy, everything=everything)
+    computed = bounds(row, sample, results, noisy, everything=everything or row.rounded)
     return [bound + row.absolute * np.finfo(dtype).eps for bound in computed]
 
 

@@ -29,9 +29,10 @@ class Row:
 
     Arguments:
         samples: Complete arguments, by name.
-        reason: Why ``absolute``, ``single`` or ``compiled`` is not the default.
+        reason: Why ``absolute``, ``single``, ``compiled`` or ``rounded`` is not the default.
         absolute: What the bound has beside the computed one, in roundings of 1.
         single: Whether float32 is an approximation of float64.
+        rounded: Whether its bound counts every rounding, not only what processors differ in.
         compiled: Whether it is compiled; if not, it would take too long (its graph is traced all the same).
         gentle: Values for :func:`torch.autograd.gradcheck` and half precision that replace the defaults.
         shared: Array arguments without the batch axis.
@@ -43,6 +44,7 @@ class Row:
     absolute: float = 0.0
     single: bool = True
     compiled: bool = True
+    rounded: bool = False
     gentle: Sample = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     whole: bool = False

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from driftproof import UnmetHypothesis
 from driftproof.theory.laws import BesselCount, Gamma, GammaMixedChi2, NoncentralChi2, SquaredBesselBridge
 
 LEVELS = np.asarray([1e-200, 1e-3, 0.5, 0.999])
@@ -183,3 +184,59 @@ def test_masses_of_large_counts_do_not_cancel(nu):
         # Of a logarithm of a quotient near 1, times a distance of 8 deviations, in two of these and two remainders.
         steps = 8.0 * std
         np.testing.assert_allclose(law.log_prob(counts), want, rtol=0, atol=8.0 * steps * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("z", [1e-3, 10.0, 1e6])
+def test_no_count_is_too_far_for_its_tail(z):
+    """P(N > n) is the mass at n + 1 but for a factor below 1 + z^2 / n^2."""
+    law = BesselCount(0.5, z)
+    for n in (1e12, 1e38, 1e60, 1e100, 1e152, 1e200):
+        with mpmath.workdps(400):
+            at, half = mpmath.mpf(n) + 1, mpmath.mpf(z) / 2
+            log_i = (
+                mpmath.log(mpmath.besseli(0.5, z))
+                if z < 1e3
+                else mpmath.mpf(z) - mpmath.log(2 * mpmath.pi * z) / 2
+            )
+            gammas = mpmath.loggamma(at + 1) + mpmath.loggamma(at + mpmath.mpf("1.5"))
+            want = float((2 * at + mpmath.mpf("0.5")) * mpmath.log(half) - gammas - log_i)
+        assert float(law.log_sf(n)) == pytest.approx(want, rel=1e-14)
+        assert float(law.cdf(n)) == 1.0
+
+
+def test_tails_of_points_beyond_all_else_are_those_of_their_exponent():
+    for x in (1e25, 1e40, 1e100, 1e152, 1e200):
+        y = 0.5 * x
+        for nc in (0.0, 3.0, 1e4):
+            want = -((np.sqrt(y) - np.sqrt(0.5 * nc)) ** 2)
+            assert float(NoncentralChi2(3.0, nc, 1.0).log_sf(x)) == pytest.approx(want, rel=1e-14)
+        assert float(GammaMixedChi2(3.0, 2.0, 4.0, 1.0).log_sf(x)) == pytest.approx(-y / 5.0, rel=1e-14)
+        want = -((np.sqrt(x) - np.sqrt(7.0) - np.sqrt(2.0)) ** 2)
+        assert float(SquaredBesselBridge(3.0, 7.0, 2.0, 1.0).log_sf(x)) == pytest.approx(want, rel=1e-14)
+
+
+def test_derivatives_of_far_tails_at_a_closed_boundary():
+    """Of P(Y > y), e^(-y) 0F1(; a; b y) but for its powers of y: y / a at b = 0."""
+    nc = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    x = torch.tensor(1e60, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(NoncentralChi2(3.0, nc, 1.0).log_sf(x), nc)
+    assert float(slope) == pytest.approx(0.5 * 0.5e60 / 1.5, rel=1e-14)
+    left = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(SquaredBesselBridge(3.0, left, 2.0, 1.0).log_sf(x), left)
+    assert float(slope) == pytest.approx(1e60 / 1.5, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("law", "x"),
+    [
+        (GammaMixedChi2(3.0, 2.0, 1e150, 1.0), 4e150),
+        (SquaredBesselBridge(3.0, 1e16, 1.0, 1.0), 1e16),
+        (BesselCount(0.5, 1e100), 5e99),
+        (NoncentralChi2(3.0, 1e160, 1.0), 1e160),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_where_no_digit_is_left_there_is_no_answer(law, x):
+    for method in ("log_cdf", "log_sf", "cdf", "sf"):
+        with pytest.raises(UnmetHypothesis, match="the result has no NaN"):
+            getattr(law, method)(x)

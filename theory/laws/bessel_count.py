@@ -50,7 +50,7 @@ class BesselCount(ElementwiseLaw):
         z: Argument :math:`z \ge 0`, any shape; at 0 the count is 0.
 
     Raises:
-        UnmetHypothesis: nu <= -1 or z < 0.
+        UnmetHypothesis: nu <= -1 or z < 0; tails at z beyond 2e29 (in float32 7e11), where no digit of a mode is left.
 
     Claims: TWEEDIE-COUNT-1, TWEEDIE-COUNT-4, TWEEDIE-DSM-3, TWEEDIE-SIM-3, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 

@@ -80,7 +80,7 @@ def log_tails_of_density(
     total = total + xp.where(flat, xp.exp(rest - top), xp.zeros_like(top)) / a
     direct = top + xp.log(total)
     direct = direct + a * xp.where(near, log_y - log_point, xp.zeros_like(y))
-    direct = xp.where(direct < 0, direct, xp.zeros_like(direct))
+    direct = xp.where(direct > 0, xp.zeros_like(direct), direct)
     other = log_complement(xp, direct)
     return xp.where(upper, other, direct), xp.where(upper, direct, other)
 

@@ -32,7 +32,11 @@ from typing import ClassVar, Protocol, final
 from driftproof._namespace import Array, Namespace, UnmetHypothesis, checked
 from driftproof._random import Source
 from driftproof.theory.special.bessel import ladder_of_square, scaled_remainder
-from driftproof.theory.special.bessel_square import exponent_of_product, quotient_of_square
+from driftproof.theory.special.bessel_square import (
+    exponent_of_product,
+    leading_rise,
+    quotient_of_square,
+)
 from driftproof.theory.special.elementary import divide, xlogy
 
 from .bessel_count import BesselCount, moments_of_square
@@ -90,7 +94,8 @@ class SquaredBesselBridge(ElementwiseLaw):
         scale: Scale :math:`c > 0`, broadcastable with ``left``.
 
     Raises:
-        UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain.
+        UnmetHypothesis: A parameter, or a point at which the score is asked, is outside of its domain; tails where
+            the dimension and the pulls are 0.1 / eps together, and the density has no digit left.
 
     Claims: TWEEDIE-BRIDGE-1, TWEEDIE-BRIDGE-2, TWEEDIE-DRAW-1, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 
@@ -172,15 +177,24 @@ class SquaredBesselBridge(ElementwiseLaw):
         ends, unit, a = (left + blank, right + blank), scale + blank, 0.5 * delta
         mean, _ = SquaredBesselBridge.moments(xp, delta, *ends, xp.ones_like(blank))
         rate = 1.0 + (ends[0] + ends[1]) / a
-        last = 0.1 * math.sqrt(float(xp.finfo(blank.dtype).max))  # beyond, products may overflow
 
         def log_density(u: Array, left: Array, right: Array) -> Array:
             return SquaredBesselBridge.log_density(xp, u, delta, left, right, xp.ones_like(u))
 
         def tails(y: Array, log_y: Array) -> tuple[Array, Array]:
-            return log_tails_of_density(xp, log_density, a, ends, mean, rate, y, log_y)
+            eps, (l, r), one = float(xp.finfo(y.dtype).eps), ends, xp.ones_like(y)
+            # Where y is beyond all else the logarithm of its powers is nothing beside it.
+            far = (y > 3e3 / eps * (1.0 + delta)) & (y / 16.0 > l + r)
+            rise = leading_rise(xp, a, l, y) + leading_rise(xp, a, r, y) - leading_rise(xp, a, l, r)
+            lost = (l + r + delta > 0.1 / eps) & ~far  # the density has no digits left
+            inside = [xp.where(far | lost, one, value) for value in (*ends, mean, rate, y)]
+            log_y = xp.where(far | lost, 0.0 * one, log_y)
+            pulls = (inside[0], inside[1])
+            lower, upper = log_tails_of_density(xp, log_density, a, pulls, *inside[2:], log_y=log_y)
+            lower, upper = (xp.where(lost, xp.nan, each) for each in (lower, upper))
+            return xp.where(far, 0.0 * one, lower), xp.where(far, rise - l - r - y, upper)
 
-        return positive_tails(xp, x + blank, unit, tails, last)
+        return positive_tails(xp, x + blank, unit, tails)
 
     @staticmethod
     def quantile(

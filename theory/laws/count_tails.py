@@ -39,14 +39,21 @@ _ENCKE = 10
 def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Array]:
     """Both tails at any number x: the smaller one relative to the larger of 1 and its size.
 
-    A tail beyond a tenth of the root of the largest number is taken as 0.  Beyond z = 1e6 the error is that of the position of a mode that is so large, eps times the root of z.
+    The position of a large mode has an error of eps times the root of z; there is no number where that is above 0.1.
     """
     blank = xp.zeros_like(x + z)
     x, half = xp.floor(x + blank), 0.5 * z + blank
-    inside = (x >= 0.0) & (
-        x < 0.1 * math.sqrt(float(xp.finfo(x.dtype).max))
-    )  # of larger counts squares are none
-    n = xp.where(inside, x, blank)
+    eps, limit = float(xp.finfo(x.dtype).eps), math.sqrt(float(xp.finfo(x.dtype).max))
+    inside = (x >= 0.0) & (x < xp.inf)
+    # Of a count beyond all else the logarithm of its powers is nothing beside it.
+    far = inside & (x > 0.1 * limit) & (half < eps * eps * x)
+    lost = inside & ~far & ((half > 0.5 * (0.1 / eps) ** 2) | (x > 0.1 * limit))
+    most = 1e-4 * limit * limit  # of counts whose logarithm of a tail is a number
+    many = xp.where(far & (x < most), x, blank + 1.0)
+    tail = 2.0 * many * (1.0 - xp.log(many) + xp.log(xp.where(half > 0, half, blank + 1.0)))
+    tail = xp.where((half > 0) & (x < most), tail, -xp.inf)
+    n = xp.where(inside & ~far & ~lost, x, blank)
+    half = xp.where(lost, blank + 1.0, half)
     # Of smaller ones the first mass above is the upper tail.
     tiny = half < _LEAST
     some = xp.where(tiny, xp.ones_like(half), half)
@@ -57,7 +64,9 @@ def count_tails(xp: Namespace, x: Array, nu: float, z: Array) -> tuple[Array, Ar
     small = xlogy(xp, 2.0 * first, half) - gammaln.kernel(xp, first + 1.0)
     small = small - gammaln.kernel(xp, first + (1.0 + nu)) + math.lgamma(1.0 + nu)
     direct = xp.where(tiny, small, mass + xp.log(_sum_from(xp, nu, some, first, upper)))
-    direct = xp.where(direct < 0, direct, xp.zeros_like(direct))
+    direct = xp.where(direct > 0, xp.zeros_like(direct), direct)
+    direct = xp.where(lost, xp.nan, xp.where(far, tail, direct))
+    upper = upper | far
     other = log_complement(xp, direct)
     never, sure = xp.full_like(blank, -xp.inf), blank
     lower = xp.where(inside, xp.where(upper, other, direct), xp.where(x > 0, sure, never))
@@ -160,6 +169,7 @@ def _sum_from(xp: Namespace, nu: float, half: Array, first: Array, upper: Array)
         at = xp.where(at > 0.0, at, xp.zeros_like(at))
         some = xp.where(at > 0.0, at, xp.ones_like(at))
         up = (half / some) * (half / (some - 1.0 + (1.0 + nu)))
+        at = xp.where(upper, xp.zeros_like(at), at)
         down = (at / half) * ((at - 1.0 + (1.0 + nu)) / half)
         return xp.where(upper, up, down)
 
@@ -242,17 +252,17 @@ def log_ratio(xp: Namespace, nu: float, half: Array, m: Array, n: Array) -> Arra
 def _log_rising(xp: Namespace, start: Array, stop: Array, k: Array) -> tuple[Array, Array]:
     r"""Shifted base c and remainder r with log Gamma(stop) - log Gamma(start) = k log c + r.
 
-    Stirling's formula from c = start + 8 on; the eight factors skipped are one product of quotients.
+    Stirling's formula from c = start + 8 on; the eight factors skipped are one product of quotients, each over the
+    quotient of the shifted ends, so that it is a number however far these are apart.
     ``k = stop - start``, given beside them: near nu = -1 the difference of what is rounded is not it.
     """
-    c = start + 8.0
+    c, end = start + 8.0, stop + 8.0
     product = xp.ones_like(c)
     for i in range(8):
-        product = product * ((stop + float(i)) / (start + float(i)))
-    end = stop + 8.0
+        product = product * (((stop + float(i)) / end) / ((start + float(i)) / c))
     short = k / c < -0.5  # there 1 + k / c has fewer digits than the quotient of the ends
     step = xp.where(short, xp.log(end / c), xp.log1p(xp.where(short, xp.zeros_like(k), k / c)))
-    remainder = (end - 0.5) * step - k + _stirling(end) - _stirling(c) - xp.log(product)
+    remainder = (stop - 0.5) * step - k + _stirling(end) - _stirling(c) - xp.log(product)
     return c, remainder
 
 

@@ -41,7 +41,8 @@ class GammaMixedChi2(ElementwiseLaw):
         scale: Scale :math:`c > 0`, broadcastable with ``mixing``.
 
     Raises:
-        UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative.
+        UnmetHypothesis: A parameter is not positive, or a point at which the score is asked is negative; tails where
+            a parameter or x / scale is beyond 1e123 (in float32 2e15), unless x is beyond all else.
 
     Claims: TWEEDIE-LAW-2, TWEEDIE-ORACLE-1, TWEEDIE-DRAW-1, SPECIAL-TAILS-5, SPECIAL-TAILS-6
 
@@ -100,9 +101,8 @@ class GammaMixedChi2(ElementwiseLaw):
     ) -> tuple[Array, Array]:
         blank = xp.zeros_like(x + mixing + scale)
         a, alpha, m, unit = (v + blank for v in (0.5 * df, shape, mixing, 2.0 * scale))
-        last = 0.1 * math.sqrt(float(xp.finfo(blank.dtype).max))  # beyond, products may overflow
         return positive_tails(
-            xp, x + blank, unit, lambda y, log_y: log_mixed_gamma(xp, a, alpha, m, y, log_y), last
+            xp, x + blank, unit, lambda y, log_y: log_mixed_gamma(xp, a, alpha, m, y, log_y)
         )
 
     @staticmethod

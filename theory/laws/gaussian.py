@@ -158,9 +158,14 @@ class Gaussian(AbstractLaw):
 def log_density(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:
     """Gaussian log-density; x and mean (..., d), cov (..., d, d) broadcast over the batch."""
     root = xp.linalg.cholesky(cov)
-    white = solve_vectors(xp, root, x - mean)
+    apart = x - mean
+    white = solve_vectors(xp, root, apart)
+    square = xp.sum(white * white, axis=-1)
+    # Deviations that overflow are infinite, and their difference no number.
+    far = xp.isnan(square) & ~xp.any(xp.isnan(apart), axis=-1)
+    square = xp.where(far, xp.inf, square)
     log_det = xp.sum(xp.log(xp.linalg.diagonal(root)), axis=-1)
-    return -0.5 * xp.sum(white * white, axis=-1) - log_det - 0.5 * x.shape[-1] * math.log(2.0 * math.pi)
+    return -0.5 * square - log_det - 0.5 * x.shape[-1] * math.log(2.0 * math.pi)
 
 
 def score_function(xp: Namespace, x: Array, mean: Array, cov: Array) -> Array:

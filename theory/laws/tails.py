@@ -96,13 +96,11 @@ def positive_tails(
     x: Array,
     unit: Array,
     tails: Callable[[Array, Array], Tails],
-    last: float = math.inf,
 ) -> Tails:
-    """Both tails at any number from those at x / unit > 0 and its logarithm; of the shape of unit.
-
-    Beyond ``last`` units the upper one is taken as 0.
-    """
-    inside = (x > 0) & (x < xp.inf) & (x / last <= unit)
+    """Both tails at any number from those at x / unit > 0 and its logarithm; of the shape of unit."""
+    most = float(xp.finfo(x.dtype).max)
+    # Beyond, x / unit is no number; a quotient by the largest one may be subnormal, and is taken in two steps.
+    inside = (x > 0) & (x < xp.inf) & (x / math.sqrt(most) / math.sqrt(most) < unit)
     point = xp.where(inside, x, unit)
     lower, upper = tails(point / unit, xp.log(point) - xp.log(unit))
     never, sure = xp.full_like(x, -xp.inf), xp.zeros_like(x)

@@ -14,13 +14,24 @@ from driftproof._namespace import Array, Namespace
 
 from .bessel import Ladder, ladder_of_square, scaled_remainder
 
-__all__ = ["exponent_of_product", "quotient_of_square"]
+__all__ = ["exponent_of_product", "leading_rise", "quotient_of_square"]
 
 
 @elementwise
 def quotient_of_square(xp: Namespace, nu: float | Array, w: Array) -> Array:
     r"""The ratio of neighbours over the argument, :math:`r_\nu(\sqrt w) = I_{\nu+1}(\sqrt w) / (\sqrt w I_\nu(\sqrt w))`."""
     return ladder_of_square(xp, nu, w).r
+
+
+def leading_rise(xp: Namespace, a: float | Array, p: Array, q: Array) -> Array:
+    r""":math:`\log{}_0F_1(; a; pq)` beside numbers far larger than its logarithm.
+
+    It is the exponent :math:`2\sqrt{pq}` alone or, of a product below a, the first power, which has the derivatives at 0.
+    """
+    none, one = xp.zeros_like(p), xp.ones_like(p)
+    few = xp.sqrt(p) * xp.sqrt(q) <= xp.sqrt(a + none)
+    first = xp.log1p(xp.where(few, p, none) * q / a)
+    return xp.where(few, first, 2.0 * xp.sqrt(xp.where(few, one, p)) * xp.sqrt(xp.where(few, one, q)))
 
 
 def exponent_of_product(xp: Namespace, nu: float | Array, a: Array, b: Array, ladder: Ladder) -> Array:

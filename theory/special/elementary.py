@@ -16,6 +16,7 @@ __all__ = [
     "divide",
     "log_complement",
     "log_mean_exp",
+    "log_of_positive",
     "log_or_minus_infinity",
     "log_sum_exp",
     "logistic",
@@ -131,8 +132,8 @@ def log_or_minus_infinity(xp: Namespace, x: Array) -> Array:
         >>> float(log_or_minus_infinity(xp, xp.asarray(0.0)))
         -inf
     """
-    inside = x > 0
-    return xp.where(inside, xp.log(xp.where(inside, x, xp.ones_like(x))), -xp.inf)
+    nothing = x <= 0  # which NaN is not
+    return xp.where(nothing, -xp.inf, xp.log(xp.where(nothing, xp.ones_like(x), x)))
 
 
 def xlogy(xp: Namespace, a: Array, x: Array) -> Array:
@@ -282,6 +283,18 @@ def deviance(xp: Namespace, e: Array, ratio: Array | None = None) -> Array:
         tail = tail * square + 1.0 / (2.0 * k + 1.0)
     far = xp.where(small, xp.ones_like(e), 1.0 + e if ratio is None else ratio)
     return xp.where(small, near * v - 2.0 * square * v * tail, e - xp.log(far))
+
+
+def log_of_positive(xp: Namespace, x: Array) -> Array:
+    """Logarithm of what is > 0 unless a quadrature has failed: no number elsewhere, which the boundary refuses.
+
+    Example:
+        >>> import array_api_compat.numpy as xp
+        >>> log_of_positive(xp, xp.asarray([1.0, 0.0, -1e-30])).tolist()
+        [0.0, nan, nan]
+    """
+    positive = x > 0
+    return xp.where(positive, xp.log(xp.where(positive, x, xp.ones_like(x))), xp.nan)
 
 
 def sqrt_or_zero(xp: Namespace, x: Array) -> Array:

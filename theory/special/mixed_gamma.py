@@ -28,7 +28,7 @@ from array_api_compat import device
 from driftproof._blocks import elementwise
 from driftproof._namespace import Array, Namespace, repeat, still
 
-from .elementary import deviance, log_complement, log_or_minus_infinity
+from .elementary import deviance, log_complement, log_of_positive
 from .gamma import gammaln
 
 __all__ = ["log_mixed_gamma"]
@@ -49,7 +49,8 @@ def log_mixed_gamma(
 ) -> tuple[Array, Array]:
     r"""log P(Y <= y) and log P(Y > y), each relative to the larger of 1 and its size, or in all of its digits near 0.
 
-    The error is that of a sum of numbers as large as the root of :math:`a + \alpha m`; where a is beyond 20 and
+    No number where a shape, m or y is beyond the largest number to the power 0.4, unless y is beyond all else.  The error is
+    that of a sum of numbers as large as the root of :math:`a + \alpha m`; where a is beyond 20 and
     :math:`\alpha \log(1 + m)` small, the upper tail beyond a has one of eps over that.
 
     Arguments:
@@ -66,6 +67,11 @@ def log_mixed_gamma(
         >>> abs(float(upper) + 350.0) < 1e-12  # of the exponential law of mean 2
         True
     """
+    most = float(xp.finfo(y.dtype).max) ** 0.4  # beyond, products may overflow
+    tail = -y / (1.0 + m)  # where y is beyond all else: the logarithm of its powers is nothing beside it
+    far = -tail > 3e3 / float(xp.finfo(y.dtype).eps) * (1.0 + a + alpha)
+    lost = ((a > most) | (alpha > most) | (m > most) | (y > most)) & ~far
+    a, alpha, m, y = (xp.where(far | lost, xp.ones_like(each), each) for each in (a, alpha, m, y))
     weight = m / (1.0 + m)
     none = alpha * xp.log1p(m)  # minus the logarithm of the probability of no count
     beside_zero = y * (1.0 + alpha * weight) < _NEAR
@@ -74,7 +80,9 @@ def log_mixed_gamma(
     y = xp.where(beside_zero, xp.ones_like(y), y)
     upper = (y > _middle(xp, a, alpha, m, none)) & ~beside_zero
     direct = xp.where(beside_zero, power, _log_tail(xp, a, alpha, m, y, upper))
-    direct = xp.where(direct < 0, direct, xp.zeros_like(direct))
+    direct = xp.where(direct > 0, xp.zeros_like(direct), direct)
+    direct = xp.where(lost, xp.nan, xp.where(far, tail, direct))
+    upper = upper | far
     other = log_complement(xp, direct)
     return xp.where(upper, other, direct), xp.where(upper, direct, other)
 
@@ -141,7 +149,7 @@ def _log_tail(xp: Namespace, a: Array, alpha: Array, m: Array, y: Array, upper: 
     x, z = x / size, z / size
     _, heights = _times(integrand, _times((x, -z), (path.speed[0] / size, path.speed[1] / size)))
     total = xp.sum(heights, axis=-1) / math.pi
-    return top + log_or_minus_infinity(xp, xp.where(upper, total, -total))
+    return top + log_of_positive(xp, xp.where(upper, total, -total))
 
 
 def _lift(xp: Namespace, a: Array, alpha: Array, m: Array, v: Array, t: Array, apart: Array) -> Array:

@@ -35,7 +35,8 @@ from array_api_compat import device
 from driftproof._blocks import elementwise
 from driftproof._namespace import Array, Namespace, repeat, still
 
-from .elementary import deviance, log_complement, log_or_minus_infinity
+from .bessel_square import leading_rise
+from .elementary import deviance, log_complement, log_of_positive
 from .gamma import gammaln
 
 __all__ = ["log_noncentral_gamma"]
@@ -70,7 +71,11 @@ def log_noncentral_gamma(xp: Namespace, a: Array, b: Array, y: Array, log_y: Arr
     # Below this only the first power of y counts, and the path would be as wide as 1 / y.
     first_power = y < 0.01 * float(xp.finfo(y.dtype).eps) / (1.0 + b)
     most = 0.1 * math.sqrt(float(xp.finfo(y.dtype).max))  # beyond, products may overflow
-    lost = (a > most) | (b > 0) & ((b > most) | (y > most))
+    # Where y is beyond all else the logarithm of its powers is nothing beside it.
+    tail = leading_rise(xp, a, b, y) - b - y
+    far = (y > 3e3 / float(xp.finfo(y.dtype).eps) * (1.0 + a)) & (y / 16.0 > b)
+    lost = ((a > most) | (b > 0) & ((b > most) | (y > most))) & ~far
+    a, b, y = (xp.where(far, xp.ones_like(each), each) for each in (a, b, y))
     a, b, y = (xp.where(lost, xp.ones_like(each), each) for each in (a, b, y))
     power = a * log_y - b - gammaln.kernel(xp, a + 1.0)
     y = xp.where(first_power, xp.ones_like(y), y)
@@ -80,7 +85,9 @@ def log_noncentral_gamma(xp: Namespace, a: Array, b: Array, y: Array, log_y: Arr
     middle = xp.where(middle > 1e-14, middle, xp.full_like(mean, 1e-14))
     upper = (y > xp.where(mean < 0.5, middle, mean)) & ~first_power
     direct = xp.where(first_power, power, _log_tail(xp, a, b, y, upper))
-    direct = xp.where(lost, xp.nan, xp.where(direct < 0, direct, xp.zeros_like(direct)))
+    direct = xp.where(direct > 0, xp.zeros_like(direct), direct)
+    direct = xp.where(lost, xp.nan, xp.where(far, tail, direct))
+    upper = upper | far
     other = log_complement(xp, direct)
     return xp.where(upper, other, direct), xp.where(upper, direct, other)
 
@@ -130,7 +137,7 @@ def _log_tail(xp: Namespace, a: Array, b: Array, y: Array, upper: Array) -> Arra
     pole = _times((1.0 + path.real, path.imag), (x / size, y / size))
     _, heights = _times(integrand, _times(pole, (path.du, path.dtheta)))
     total = xp.sum(heights, axis=-1) / math.pi
-    return top + log_or_minus_infinity(xp, xp.where(upper, total, -total))
+    return top + log_of_positive(xp, xp.where(upper, total, -total))
 
 
 class _Path(NamedTuple):

@@ -186,13 +186,15 @@ class SquaredBesselBridge(ElementwiseLaw):
             # Where y is beyond all else the logarithm of its powers is nothing beside it.
             far = (y > 3e3 / eps * (1.0 + delta)) & (y / 16.0 > l + r)
             rise = leading_rise(xp, a, l, y) + leading_rise(xp, a, r, y) - leading_rise(xp, a, l, r)
+            tail = rise - l - r - y
             lost = (l + r + delta > 0.1 / eps) & ~far  # the density has no digits left
-            inside = [xp.where(far | lost, one, value) for value in (*ends, mean, rate, y)]
+            l_in, r_in, mean_in, rate_in, y = (
+                xp.where(far | lost, one, value) for value in (l, r, mean, rate, y)
+            )
             log_y = xp.where(far | lost, 0.0 * one, log_y)
-            pulls = (inside[0], inside[1])
-            lower, upper = log_tails_of_density(xp, log_density, a, pulls, *inside[2:], log_y=log_y)
+            lower, upper = log_tails_of_density(xp, log_density, a, (l_in, r_in), mean_in, rate_in, y, log_y)
             lower, upper = (xp.where(lost, xp.nan, each) for each in (lower, upper))
-            return xp.where(far, 0.0 * one, lower), xp.where(far, rise - l - r - y, upper)
+            return xp.where(far, 0.0 * one, lower), xp.where(far, tail, upper)
 
         return positive_tails(xp, x + blank, unit, tails)
 

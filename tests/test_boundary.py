@@ -16,6 +16,10 @@ from driftproof._blocks import BLOCK, elementwise
 from driftproof._checks import check_of
 from driftproof._namespace import Array, boundary, public, public_functions
 from driftproof._random import NumpySource, TorchSource, source
+from driftproof.numerics.diffpo import time_estimate
+from driftproof.numerics.doob import plug_in_guidance
+from driftproof.theory.doob import twisted_transitions
+from driftproof.theory.special import elementary
 
 
 @public(x=">= 0", p="in [0, 1]")
@@ -145,3 +149,33 @@ def test_an_alias_of_an_annotation_is_what_it_stands_for():
         assert check("example", "x", np.ones(2)).tolist() == [1.0, 1.0]
         with pytest.raises(TypeError, match="expected a numpy array of float64 for x, got list"):
             check("example", "x", [1.0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: time_estimate(np.zeros((4, 3)), np.ones((4, 3)), np.full((4, 3), 0.5)),
+        lambda: time_estimate(torch.zeros(4, 3), torch.ones(4, 3), torch.full((4, 3), 0.5)),
+        lambda: plug_in_guidance(np.zeros(3), np.ones((3, 2, 3)), 0.0, 1.0),
+        lambda: twisted_transitions(np.full((2, 3, 3), -np.log(3.0)), np.zeros(3)),
+    ],
+)
+def test_axes_that_broadcast_and_do_not_fit_are_refused_in_our_words(call):
+    with pytest.raises(UnmetHypothesis, match="the shapes of the arguments fit together"):
+        call()
+
+
+def test_other_errors_of_a_kernel_stay_what_they_are():
+    @public
+    def failing(xp, x: Array) -> Array:
+        raise ValueError("not about shapes")
+
+    with pytest.raises(ValueError, match=r"^not about shapes$"):
+        failing(np.ones(3))
+
+
+def test_no_number_stays_none():
+    """A logarithm or a clip that makes minus infinity or 0 of NaN hides that a kernel has failed."""
+    for name in ("log_or_minus_infinity", "log_complement"):
+        assert np.isnan(getattr(elementary, name)(xt, torch.tensor(float("nan"))))
+    assert elementary.log_or_minus_infinity(xt, torch.zeros(())) == -torch.inf

@@ -43,7 +43,7 @@ LAWS: dict[str, tuple[Callable[[Any, Any], Any], np.ndarray]] = {
     "Gaussian": (lambda a, b: Gaussian(_pair(a, b), _square(b, 0.1 * a)), LINE[:2]),
 }  # fmt: skip
 CASES = [(law, method) for law in LAWS for method in sorted(POINTS | AT_LEVELS | ALONE)]
-QUICK = [("Gamma", "log_prob"), ("Normal", "icdf")]
+QUICK = [("Gamma", "log_prob"), ("Normal", "icdf"), ("Gaussian", "cdf")]
 
 
 def _pair(a: Any, b: Any) -> Any:
@@ -93,6 +93,12 @@ def both(law: str, method: str) -> None:
 @pytest.mark.parametrize(("law", "method"), QUICK)
 def test_some_methods(law: str, method: str) -> None:
     both(law, method)
+
+
+@pytest.mark.slow(ci=True)
+def test_the_largest_of_exponents_that_are_computed_twice() -> None:
+    """jax fuses what it computes anew with other roundings: no element may then be the largest one."""
+    both("Mixture of Gamma", "icdf")
 
 
 @pytest.mark.slow

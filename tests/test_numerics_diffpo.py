@@ -16,6 +16,7 @@ from driftproof.theory.diffpo import (
     ConsistentDenoiser,
     EntropyBound,
     LeftToRight,
+    Path,
     PolyaDenoiser,
     Prompted,
     RandomOrder,
@@ -214,3 +215,17 @@ def test_errors_name_the_hypothesis(call, says: str) -> None:
     with pytest.raises(UnmetHypothesis) as error:
         call()
     assert says in str(error.value)
+
+
+def test_rollouts_and_paths_have_one_shape():
+    x, step, logs = np.zeros((2, 3), dtype=np.int64), np.ones((2, 3), dtype=np.int64), np.zeros((2, 3))
+    assert masked.Rollouts(x, step, logs, np.zeros(2)).evaluations.tolist() == [1, 1]
+    for wrong in (
+        (x[:, :2], step, logs, np.zeros(2)),
+        (x, step[0], logs, np.zeros(2)),
+        (x, step, logs, np.zeros(3)),
+    ):
+        with pytest.raises(UnmetHypothesis, match="log_choices"):
+            masked.Rollouts(*wrong)
+    with pytest.raises(UnmetHypothesis, match="step and log_probs"):
+        Path(step, logs[:, :2])

@@ -22,7 +22,7 @@ from driftproof._namespace import Array, Namespace, public
 
 __all__ = ["log_ndtr", "mills"]
 
-_NOTHING = 40.0  # the density from there on, in either precision
+_UNDERFLOW = 40.0  # from where on the density is 0 in either precision
 MILLS_POLYNOMIAL = (
     0.3856162094306315,
     0.33357331903779197,
@@ -120,6 +120,6 @@ def _mills_ratio(x: Array) -> Array:
 
 def _density(xp: Namespace, x: Array) -> Array:
     """phi(x).  The square is split so that its rounding error, x^2 eps, does not reach the exponential."""
-    x = xp.where(x < _NOTHING, x, _NOTHING)
+    x = xp.where(x < _UNDERFLOW, x, _UNDERFLOW)
     head = xp.floor(16 * x) / 16  # constant almost everywhere: derivatives see (x - head)(x + head) only
     return xp.exp(-0.5 * head * head) * xp.exp(-0.5 * (x - head) * (x + head)) / math.sqrt(2 * math.pi)

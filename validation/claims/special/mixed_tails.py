@@ -10,6 +10,7 @@ import numpy as np
 from mpmath import mpf
 
 from driftproof.theory.laws import BesselCount, GammaMixedChi2, SquaredBesselBridge
+from driftproof.theory.special import gammaln, log_ive
 from driftproof.validation import claim, exact, grid, rows
 from driftproof.validation.mutants import wrong
 
@@ -108,6 +109,21 @@ def count_tails(n: float, nu: float, z: float) -> list[Any]:
     return _both(below / (below + above), above / (below + above))
 
 
+def mass_by_hankel(n: Any, nu: Any, z: float) -> Any:
+    """The logarithm of a mass, where z is so large that Hankel's series of the Bessel function gives all digits."""
+    nu, z, n = mpf(nu), mpf(z), mpf(n)
+    series = mpmath.hyp2f0(nu + mpf(1) / 2, mpf(1) / 2 - nu, 1 / (2 * z))
+    bessel = z + mpmath.log(series) - mpmath.log(2 * mpmath.pi * z) / 2
+    gammas = mpmath.loggamma(n + 1) + mpmath.loggamma(n + nu + 1)
+    return (2 * n + nu) * mpmath.log(z / 2) - gammas - bessel
+
+
+def _by_terms(law: Any, n: Any) -> Any:
+    """The mass by its terms, which are as large as z log z."""
+    bessel = log_ive(law.nu, law.z) + law.z
+    return (2.0 * n + law.nu) * np.log(0.5 * law.z) - gammaln(n + 1.0) - gammaln(n + law.nu + 1.0) - bessel
+
+
 def _square_root(nu: float, z: Any) -> Any:
     return BesselCount(nu, np.sqrt(z))
 
@@ -151,6 +167,22 @@ class CountedTails:
         yield "at the integer", *_relative([law.log_cdf(n), law.log_sf(n)], want)
         yield "behind it", *_relative([law.log_cdf(n + 0.75), law.log_sf(n + 0.75)], want)
 
+    @exact(2e-11, over=rows("nu, z", ((-0.99, 1e4), (0.5, 1e6), (3.0, 1e8))))
+    def mass_of_a_wide_count(BesselCount, nu, z):
+        """Against Hankel's series; three deviations of 5,000 are four logarithms of so many roundings."""
+        law = BesselCount(nu, z)
+        for n in np.floor(float(law.mean) + float(law.std) * np.asarray([-3.0, 0.0, 1.0, 3.0])):
+            yield f"{n:g}", law.log_prob(n), mass_by_hankel(n, nu, z)
+
+    @exact(1e-14, over=rows("x", (1e25, 1e40, 1e100, 1e152, 1e200)))
+    def beyond_all_else(GammaMixedChi2, SquaredBesselBridge, BesselCount, x):
+        """Powers of x are nothing beside it; P(N > n) is its first term."""
+        roots = mpmath.sqrt(mpf(x)) - mpmath.sqrt(mpf(7)) - mpmath.sqrt(mpf(2))
+        far = GammaMixedChi2(3.0, 2.0, 4.0, 1.0).log_sf(x), SquaredBesselBridge(3.0, 7.0, 2.0, 1.0).log_sf(x)
+        yield "continuous", *_relative(far, [-mpf(x) / 10, -roots * roots])
+        first = mass_by_hankel(mpf(x) + 1, 0.5, 1e4)
+        yield "count", *_relative([BesselCount(0.5, 1e4).log_sf(x)], [first])
+
     @exact(1e-14)
     def everything_lies_on_the_half_line(GammaMixedChi2, SquaredBesselBridge, BesselCount):
         x = np.asarray([-np.inf, -1.0, np.inf])
@@ -177,6 +209,10 @@ class CountedTails:
             BesselCount, log_cdf=lambda law, n: law.log_cdf(np.round(np.asarray(n)))
         ),
         "square of the argument": {BesselCount: _square_root},
+        "terms of a mass that cancel": _err(BesselCount, log_prob=_by_terms),
+        "no tail beyond what is sampled": _err(
+            GammaMixedChi2, log_sf=lambda law, x: np.where(np.asarray(x) > 1e38, -np.inf, law.log_sf(x))
+        ),
         "half of the last mass": _err(
             BesselCount,
             log_cdf=lambda law, n: np.log(law.cdf(n) - 0.5 * np.exp(law.log_prob(np.floor(np.asarray(n))))),

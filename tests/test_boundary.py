@@ -178,4 +178,5 @@ def test_no_number_stays_none():
     """A logarithm or a clip that makes minus infinity or 0 of NaN hides that a kernel has failed."""
     for name in ("log_or_minus_infinity", "log_complement"):
         assert np.isnan(getattr(elementary, name)(xt, torch.tensor(float("nan"))))
+    assert np.isnan(elementary.xlogy(xt, 0.5, torch.tensor(float("nan"))))
     assert elementary.log_or_minus_infinity(xt, torch.zeros(())) == -torch.inf

@@ -153,13 +153,13 @@ def xlogy(xp: Namespace, a: Array, x: Array) -> Array:
         >>> float(xlogy(xp, 0.0, xp.asarray(0.0)))
         0.0
     """
-    inside = x > 0
+    beside = x <= 0  # which NaN is not
     if isinstance(a, int | float):
         edge = -math.copysign(math.inf, a) if a else 0.0
     else:
         a = a + xp.zeros_like(x)
         edge = xp.where(a > 0, -xp.inf, xp.where(a < 0, xp.inf, xp.zeros_like(a)))
-    return xp.where(inside, a * xp.log(xp.where(inside, x, xp.ones_like(x))), edge)
+    return xp.where(beside, edge, a * xp.log(xp.where(beside, xp.ones_like(x), x)))
 
 
 def relative_entropy(xp: Namespace, a: Array, b: Array) -> Array:
